@@ -1,0 +1,95 @@
+"""A data layer for Chainlit that loses nothing: threads, steps, elements, votes and users in SQLite or Postgres.
+
+    import chainlit as cl
+    import datalayer
+
+    @cl.data_layer
+    def data_layer():
+        return datalayer.create_data_layer("sqlite:///chat.db", "file:///srv/chat-files")
+
+`await layer.migrate()` makes the schema or brings it up; do it in `@cl.on_app_startup`.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from datalayer.blobs import BlobStore, open_blob_store
+from datalayer.database import Database
+from datalayer.errors import (
+    AlreadyExists,
+    BlobError,
+    BlobNotFound,
+    ConfigurationError,
+    DataLayerError,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+    SchemaError,
+    StorageUnavailable,
+)
+from datalayer.ownership import SYSTEM, acting_as, acting_user
+from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer, WriteFailure
+
+__all__ = [
+    "SYSTEM",
+    "Account",
+    "AlreadyExists",
+    "BlobError",
+    "BlobNotFound",
+    "BlobStore",
+    "ConfigurationError",
+    "DataLayerError",
+    "Element",
+    "Feedback",
+    "Forbidden",
+    "InvalidRecord",
+    "NotFound",
+    "Page",
+    "SchemaError",
+    "Step",
+    "StorageUnavailable",
+    "Thread",
+    "User",
+    "acting_as",
+    "acting_user",
+    "create_data_layer",
+    "open_blob_store",
+]
+
+
+def create_data_layer(
+    database_url: str,
+    blobs: BlobStore | str | None = None,
+    *,
+    file_url: Callable[[Element], str] | None = None,
+    on_write_failure: "Callable[[WriteFailure], Awaitable[None]] | None" = None,
+    patience_seconds: float = 60.0,
+    **engine_options: Any,
+) -> "ChainlitLayer":
+    """A data layer on this database. Nothing is connected to yet.
+
+    Args:
+        database_url: `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`.
+        blobs: the store of files, or its URL (`file:///folder`); without one, elements with bytes are refused.
+        file_url: makes the link under which a stored file is shown; without it a stored file has no link.
+        on_write_failure: is awaited, where the write was called from, for each write that could not be stored.
+        patience_seconds: how long a write is tried again while the database is away.
+        engine_options: go to SQLAlchemy's `create_async_engine`, such as `pool_size`.
+
+    Raises:
+        ConfigurationError: a URL or an option makes no sense.
+    """
+    # Chainlit is imported by those who make a layer, not by those who only want a name from here.
+    from datalayer.chainlit_layer import ChainlitLayer  # noqa: PLC0415
+
+    store = open_blob_store(blobs) if isinstance(blobs, str) else blobs
+    return ChainlitLayer(
+        Database(database_url, **engine_options),
+        store,
+        file_url=file_url,
+        on_write_failure=on_write_failure,
+        patience_seconds=patience_seconds,
+    )

@@ -1,0 +1,154 @@
+"""Chainlit's dictionaries to records and back, without loss.
+
+A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
+knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
+application that adds keys of its own, loses nothing here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Boolean, Integer, Table
+
+from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
+from datalayer.errors import InvalidRecord
+from datalayer.records import Element, Feedback, Step, Thread
+from datalayer.rows import column_names
+from datalayer.schema import Json, Tags, elements, steps
+
+_LARGEST_INTEGER = 2**31 - 1
+_KINDLESS = object()
+_OURS = {"id", "threadId", "extra", "updatedAt"}
+_TIMES = {"createdAt", "start", "end"}
+_IDS = {"parentId", "forId"}
+_STEP_KEYS = (
+    *("id", "name", "type", "threadId", "parentId", "command", "modes", "streaming", "waitForAnswer", "isError"),
+    *("metadata", "tags", "input", "output", "createdAt", "start", "end", "generation", "showInput"),
+    *("defaultOpen", "autoCollapse", "language"),
+)
+_ELEMENT_KEYS = (
+    *("id", "threadId", "type", "chainlitKey", "url", "objectKey", "name", "display", "size", "language", "page"),
+    *("props", "autoPlay", "playerConfig", "forId", "mime"),
+)
+
+
+def step_of(step_dict: Mapping[str, Any]) -> Step:
+    """The record of a StepDict. Its `feedback` is left out: votes are cast by `upsert_feedback` alone.
+
+    Raises:
+        InvalidRecord: `id` or `threadId` is no UUID.
+    """
+    return Step(
+        id=clean_id(step_dict.get("id"), "step id"),
+        thread_id=clean_id(step_dict.get("threadId"), "thread id of a step"),
+        **_fields(Step, steps, {key: value for key, value in step_dict.items() if key != "feedback"}),
+    )
+
+
+def element_of(element_dict: Mapping[str, Any]) -> Element:
+    """The record of an ElementDict. Its `path` is left out: it is of this machine, and of this moment.
+
+    Raises:
+        InvalidRecord: `id` or `threadId` is no UUID.
+    """
+    thread_id = element_dict.get("threadId")
+    return Element(
+        id=clean_id(element_dict.get("id"), "element id"),
+        thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
+        **_fields(Element, elements, {key: value for key, value in element_dict.items() if key != "path"}),
+    )
+
+
+def step_dict_of(step: Step) -> dict[str, Any]:
+    """The StepDict of a record, with every key that Chainlit's page looks for."""
+    found = _dict(step, steps, _STEP_KEYS)
+    found |= {key: found[key] or empty for key, empty in (("metadata", {}), ("input", ""), ("output", ""))}
+    if step.show_input in ("true", "false"):
+        found["showInput"] = step.show_input == "true"
+    found["feedback"] = feedback_dict_of(step.feedback) if step.feedback else None
+    return found
+
+
+def element_dict_of(element: Element, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ElementDict of a record; where its bytes are stored, `url` is the link that `file_url` makes."""
+    found = _dict(element, elements, _ELEMENT_KEYS)
+    if element.object_key and file_url is not None:
+        found["url"] = file_url(element)
+    if element.type == "custom":
+        found["props"] = found["props"] or {}
+    return found
+
+
+def feedback_dict_of(feedback: Feedback) -> dict[str, Any]:
+    return {"forId": feedback.for_id, "id": feedback.id, "value": feedback.value, "comment": feedback.comment}
+
+
+def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ThreadDict of a record, with its steps and elements."""
+    return {
+        "id": thread.id,
+        "createdAt": thread.created_at or "",
+        "name": thread.name,
+        "userId": thread.user_id,
+        "userIdentifier": thread.user_identifier,
+        "tags": thread.tags,
+        "metadata": thread.metadata or {},
+        "steps": [step_dict_of(step) for step in thread.steps],
+        "elements": [element_dict_of(element, file_url) for element in thread.elements],
+    }
+
+
+def _fields(record_type: type, table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    field_of = {column: field for field, column in column_names(record_type, table).items()}
+    fields: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in values.items():
+        if value is None or key in ("id", "threadId"):
+            continue
+        stored = _stored(table, key, value)
+        if stored is _KINDLESS:
+            extra[clean_text(str(key))] = clean_json(value)
+        else:
+            fields[field_of[key]] = stored
+    return fields | ({"extra": extra} if extra else {})
+
+
+def _stored(table: Table, key: str, value: Any) -> Any:
+    """The value as the column of this key takes it, or _KINDLESS."""
+    if key not in table.c or key in _OURS:
+        return _KINDLESS
+    kind = table.c[key].type
+    if key in _IDS:
+        return known_id(value) or _KINDLESS
+    if key in _TIMES:
+        try:
+            return clean_time(value, key) or _KINDLESS
+        except InvalidRecord:
+            return _KINDLESS
+    if key == "showInput" and (isinstance(value, bool) or value in ("true", "false")):
+        return str(value).lower() if isinstance(value, bool) else _KINDLESS
+    return _plain(kind, value)
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    if kind is Json:
+        return clean_json(value) if isinstance(value, Mapping) else _KINDLESS
+    if kind is Tags:
+        is_tags = isinstance(value, list | tuple) and all(isinstance(tag, str) for tag in value)
+        return [clean_text(tag) for tag in value] if is_tags else _KINDLESS
+    if isinstance(kind, Boolean):
+        return value if isinstance(value, bool) else _KINDLESS
+    if isinstance(kind, Integer):
+        is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+        return value if is_integer else _KINDLESS
+    return clean_text(value) if isinstance(value, str) else _KINDLESS
+
+
+def _dict(record: Any, table: Table, keys: tuple[str, ...]) -> dict[str, Any]:
+    columns = {
+        column: getattr(record, field)
+        for field, column in column_names(type(record), table).items()
+        if column not in ("extra", "updatedAt", "disableFeedback", "indent")
+    }
+    kept = {column: value for column, value in columns.items() if value is not None}
+    return dict.fromkeys(keys) | (record.extra or {}) | kept

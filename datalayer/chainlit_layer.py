@@ -1,0 +1,581 @@
+"""Chainlit's data layer: dictionaries in, dictionaries out, no SQL.
+
+Chainlit calls the write methods from tasks that nobody awaits. So each of them puts its write in the queue
+before its first await, returns when the write is committed, and on failure logs it with thread and record id,
+tells `on_write_failure`, and raises a typed error.
+"""
+
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from chainlit.context import context_var
+from chainlit.data.base import BaseDataLayer
+from chainlit.data.utils import queue_until_user_message
+from chainlit.types import PageInfo, PaginatedResponse
+from chainlit.user import PersistedUser
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import elements, migrations, steps, threads, users
+from datalayer import feedback as feedback_table
+from datalayer.blobs import BlobStore
+from datalayer.chainlit_dicts import element_dict_of, element_of, step_dict_of, step_of, thread_dict_of
+from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
+from datalayer.database import Database
+from datalayer.errors import (
+    BlobError,
+    BlobNotFound,
+    ConfigurationError,
+    DataLayerError,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+)
+from datalayer.ownership import Actor, acting_user, demand_write, may_read
+from datalayer.records import Account, Element, Feedback, Thread, User
+from datalayer.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("user", "reviewer", "admin")
+_REMEMBERED_DELETIONS = 10_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """A write that was not stored, for the application to tell its user."""
+
+    what: str
+    thread_id: str | None
+    record_id: str | None
+    error: DataLayerError
+
+
+def _once_the_thread_begins(
+    method: Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]]:
+    """Chainlit's rule that a thread begins with the user's first message; outside of a session it has no say."""
+    queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)  # type: ignore[no-untyped-call]
+
+    async def wrapper(self: "ChainlitLayer", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await (method if context_var.get(None) is None else queued)(self, *args, **kwargs)
+
+    return wraps(method)(wrapper)
+
+
+class ChainlitLayer(BaseDataLayer):
+    """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore | None,
+        *,
+        file_url: Callable[[Element], str] | None = None,
+        on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
+        patience_seconds: float = 60.0,
+    ) -> None:
+        self.database = database
+        self._blobs = blobs
+        self._file_url = file_url
+        self._on_write_failure = on_write_failure
+        self._writer = Writer(database, patience_seconds=patience_seconds)
+        # A session that is still open writes on after its thread was deleted, and would bring it back.
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+
+    # The schema and the connections
+
+    async def migrate(self) -> list[str]:
+        """Make the schema, or bring it up; gives the names of the steps applied.
+
+        Raises:
+            SchemaError: the database was left as it was, for the reason given.
+            StorageUnavailable: the database cannot be reached.
+        """
+        return await migrations.migrate(self.database)
+
+    async def pending_migrations(self) -> list[str]:
+        """The steps that `migrate` would apply."""
+        return await migrations.pending_migrations(self.database)
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database gives no answer."""
+        await self.database.ping()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store.
+
+        Raises:
+            ConfigurationError: the layer was made without one.
+        """
+        if self._blobs is None:
+            raise ConfigurationError("files cannot be kept: the data layer was made without a blob store")
+        return self._blobs
+
+    @property
+    def queued_writes(self) -> int:
+        """How many writes are waiting or under way."""
+        return len(self._writer)
+
+    async def close(self) -> None:
+        """Store what is queued, then let go of every connection."""
+        if lost := await self._writer.close():
+            logger.error("%d writes could not be stored before the end", lost)
+        if self._blobs is not None:
+            await self._blobs.close()
+        await self.database.close()
+
+    async def build_debug_url(self) -> str:
+        return ""
+
+    # Users
+
+    async def get_user(self, identifier: str) -> PersistedUser | None:
+        async with self.database.read() as connection:
+            found = await users.get(connection, clean_text(identifier))
+        return _persisted(found) if found else None
+
+    async def create_user(self, user: Any) -> PersistedUser:
+        """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well."""
+        record = _new_user(user.identifier, clean_json(user.metadata or {}))
+        kept: User = await self._write(
+            "user", lambda connection: users.upsert(connection, self.database.dialect, record), record_id=record.id
+        )
+        return _persisted(kept)
+
+    async def get_account(self, identifier: str) -> Account | None:
+        """The user together with the hash of the password."""
+        async with self.database.read() as connection:
+            return await users.account(connection, clean_text(identifier))
+
+    async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User:
+        """Make a user who logs in with a password.
+
+        Raises:
+            AlreadyExists: there is a user of this identifier.
+            InvalidRecord: the role is none of `ROLES`.
+        """
+        if role not in ROLES:
+            raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
+        record = replace(_new_user(identifier, {}), role=role)
+
+        async def add(connection: AsyncConnection) -> User:
+            await users.add(connection, self.database.dialect, record)
+            await users.set_password(connection, self.database.dialect, record.id, password_hash, utc_now())
+            return record
+
+        added: User = await self._writer.submit(add)
+        return added
+
+    async def set_password(self, identifier: str, password_hash: str) -> None:
+        """Raises NotFound where there is no such user."""
+
+        async def change(connection: AsyncConnection) -> None:
+            found = await users.get(connection, clean_text(identifier))
+            if found is None:
+                raise NotFound(f"there is no user {clean_text(identifier)!r}")
+            await users.set_password(connection, self.database.dialect, found.id, password_hash, utc_now())
+
+        await self._writer.submit(change)
+
+    async def set_disabled(self, identifier: str, disabled: bool) -> None:
+        """Shut a user out, or let them in again; raises NotFound where there is no such user."""
+        moment = utc_now() if disabled else None
+        await self._writer.submit(lambda connection: users.set_disabled(connection, clean_text(identifier), moment))
+
+    async def list_users(self) -> list[User]:
+        """Every user, by identifier."""
+        async with self.database.read() as connection:
+            return await users.list_all(connection)
+
+    async def count_accounts(self) -> int:
+        """How many users have a password."""
+        async with self.database.read() as connection:
+            return await users.count_accounts(connection)
+
+    # Threads
+
+    async def get_thread_author(self, thread_id: str) -> str:
+        """The owner's identifier, or "" where there is no such thread for the acting user."""
+        actor = acting_user.get()
+        thread = await self._thread(thread_id, actor, contents=False)
+        return (thread.user_identifier or "") if thread else ""
+
+    async def get_thread(self, thread_id: str) -> Any:
+        """The ThreadDict with steps and elements, or None where there is none for the acting user."""
+        thread = await self._thread(thread_id, acting_user.get())
+        return thread_dict_of(thread, self._file_url) if thread else None
+
+    async def list_threads(self, pagination: Any, filters: Any) -> PaginatedResponse[Any]:
+        """A page of the user's threads, last activity first, without steps.
+
+        Raises:
+            InvalidRecord: no user is given, the cursor is not ours, or the page is empty.
+        """
+        actor = acting_user.get()
+        user_id = known_id(filters.userId)
+        if user_id is None:
+            raise InvalidRecord("threads are listed for one user: the filter names none")
+        await self._writer.settled()
+        async with self.database.read() as connection:
+            page = await threads.page(
+                connection,
+                self.database.dialect,
+                user_id,
+                actor=actor,
+                first=pagination.first,
+                after=pagination.cursor,
+                vote=None if filters.feedback is None else int(filters.feedback),
+                words=filters.search,
+            )
+        found = page.threads
+        return PaginatedResponse(
+            pageInfo=PageInfo(
+                hasNextPage=page.has_next,
+                startCursor=threads.cursor_of(found[0]) if found else None,
+                endCursor=threads.cursor_of(found[-1]) if found else None,
+            ),
+            data=[thread_dict_of(thread, self._file_url) for thread in found],
+        )
+
+    async def update_thread(
+        self,
+        thread_id: str,
+        name: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+    ) -> None:
+        """Make the thread, or change what is given; metadata is merged, and a key set to None is removed.
+
+        Raises:
+            Forbidden: the thread is someone else's, or would become so.
+            InvalidRecord: an id is no UUID, or there is no such user.
+        """
+        actor = acting_user.get()
+        record = Thread(
+            id=clean_id(thread_id, "thread id"),
+            name=None if name is None else clean_text(str(name)),
+            user_id=None if user_id is None else clean_id(user_id, "user id"),
+            metadata=None if metadata is None else clean_json(metadata),
+            tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
+        )
+
+        async def change(connection: AsyncConnection) -> None:
+            await self._demand(connection, record.id, actor)
+            await threads.upsert(connection, self.database.dialect, record, utc_now())
+            # Whoever makes or gives away a thread must be its owner afterwards.
+            await self._demand(connection, record.id, actor)
+
+        await self._write("thread", change, thread_id=record.id, record_id=record.id)
+
+    async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
+        """Rename the thread if it still has the expected name; says whether it did."""
+        actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
+
+        async def change(connection: AsyncConnection) -> bool:
+            await self._demand(connection, thread_id, actor)
+            kept = None if expected is None else clean_text(expected)
+            return await threads.replace_name(connection, thread_id, kept, clean_text(name))
+
+        return bool(await self._write("thread name", change, thread_id=thread_id, record_id=thread_id))
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete the thread with its steps, votes, elements and files. An unknown thread is no error."""
+        actor, known = acting_user.get(), known_id(thread_id)
+        if known is None:
+            return
+
+        async def remove(connection: AsyncConnection) -> list[str]:
+            await self._demand(connection, known, actor)
+            return await threads.delete_thread(connection, known)
+
+        keys = await self._write("deletion of a thread", remove, thread_id=known, record_id=known)
+        self._deleted[known] = None
+        if len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        await self._delete_blobs(keys or [], known)
+
+    # Steps
+
+    @_once_the_thread_begins
+    async def create_step(self, step_dict: Any) -> None:
+        await self._store_step(step_dict, created=True)
+
+    @_once_the_thread_begins
+    async def update_step(self, step_dict: Any) -> None:
+        await self._store_step(step_dict, created=False)
+
+    @_once_the_thread_begins
+    async def delete_step(self, step_id: str) -> None:
+        """Delete the step with its votes and elements. An unknown step is no error."""
+        actor, known = acting_user.get(), known_id(step_id)
+        if known is None:
+            return
+
+        async def remove(connection: AsyncConnection) -> list[str]:
+            thread_id = await steps.thread_of(connection, known)
+            if thread_id is None:
+                return []
+            await self._demand(connection, thread_id, actor)
+            return await steps.delete_step(connection, known)
+
+        keys = await self._write("deletion of a step", remove, record_id=known)
+        await self._delete_blobs(keys or [], None)
+
+    async def cut_thread(self, thread_id: str, after_step_id: str, keep: Collection[str] = ()) -> int:
+        """Delete all steps that came after this one, but for those to keep; gives how many there were."""
+        actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
+        anchor = clean_id(after_step_id, "step id")
+
+        async def cut(connection: AsyncConnection) -> tuple[int, list[str]]:
+            await self._demand(connection, thread_id, actor)
+            return await steps.cut_after(connection, thread_id, anchor, keep)
+
+        count, keys = await self._write("cut", cut, thread_id=thread_id, record_id=anchor) or (0, [])
+        await self._delete_blobs(keys, thread_id)
+        return int(count)
+
+    async def get_favorite_steps(self, user_id: str) -> list[Any]:
+        """The steps that the user marked as favourites, newest first."""
+        actor, known = acting_user.get(), known_id(user_id)
+        if known is None:
+            return []
+        await self._writer.settled()
+        async with self.database.read() as connection:
+            found = await steps.favorites(connection, self.database.dialect, known, actor=actor)
+        return [step_dict_of(step) for step in found]
+
+    async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
+        """Mark the step or take the mark away, and touch nothing else of it."""
+        actor, step_id = acting_user.get(), clean_id(step_dict.get("id"), "step id")
+
+        async def mark(connection: AsyncConnection) -> None:
+            thread_id = await steps.thread_of(connection, step_id)
+            if thread_id is None:
+                raise NotFound("there is no such step")
+            await self._demand(connection, thread_id, actor)
+            await steps.set_favorite(connection, self.database.dialect, step_id, favorite)
+
+        await self._write("favourite", mark, thread_id=known_id(step_dict.get("threadId")), record_id=step_id)
+        return {**step_dict, "metadata": {**(step_dict.get("metadata") or {}), "favorite": favorite}}
+
+    # Votes
+
+    async def upsert_feedback(self, feedback: Any) -> str:
+        """Cast or change the vote of the acting user; gives the id under which it is kept.
+
+        Raises:
+            NotFound: there is no such step for the acting user.
+            InvalidRecord: the value is neither 0 nor 1.
+        """
+        actor, now = acting_user.get(), utc_now()
+        step_id = clean_id(feedback.forId, "step id of a vote")
+        if feedback.value not in (0, 1):
+            raise InvalidRecord("a vote is 1 (up) or 0 (down)")
+        comment = None if feedback.comment is None else clean_text(str(feedback.comment))
+
+        async def vote(connection: AsyncConnection) -> str:
+            thread, voter = await self._voter(connection, step_id, actor)
+            record = Feedback(str(uuid.uuid4()), step_id, int(feedback.value), thread, voter, comment)
+            return await feedback_table.upsert(connection, self.database.dialect, record, now=now)
+
+        return str(await self._write("vote", vote, thread_id=known_id(feedback.threadId), record_id=step_id))
+
+    async def delete_feedback(self, feedback_id: str) -> bool:
+        """Take a vote back; False where there is none.
+
+        Raises:
+            Forbidden: it is not the acting user's.
+        """
+        actor, known, now = acting_user.get(), known_id(feedback_id), utc_now()
+        if known is None:
+            return False
+
+        async def remove(connection: AsyncConnection) -> bool:
+            found = await feedback_table.get(connection, known)
+            if found is None:
+                return False
+            _, voter = await self._voter(connection, found.for_id, actor)
+            if voter != found.user_id:
+                raise Forbidden("the vote is someone else's")
+            await feedback_table.delete_feedback(connection, found, now=now)
+            return True
+
+        return bool(await self._write("deletion of a vote", remove, record_id=known))
+
+    # Elements
+
+    @_once_the_thread_begins
+    async def create_element(self, element: Any) -> None:
+        """Store a Chainlit element: its bytes first, then its row. A URL is stored, never fetched."""
+        actor, now = acting_user.get(), utc_now()
+        record = element_of(element.to_dict())
+        try:
+            record = await self._store_bytes(element, record)
+        except DataLayerError as error:
+            await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)
+            raise
+
+        async def store(connection: AsyncConnection) -> None:
+            if record.thread_id is not None:
+                await self._enter(connection, record.thread_id, now, actor)
+            await elements.upsert(connection, self.database.dialect, record, now=now)
+
+        await self._write("element", store, thread_id=record.thread_id, record_id=record.id)
+
+    async def get_element(self, thread_id: str, element_id: str) -> Any:
+        """The ElementDict, or None where there is none for the acting user."""
+        element = await self._element(thread_id, element_id, acting_user.get())
+        return element_dict_of(element, self._file_url) if element else None
+
+    async def read_element(self, thread_id: str, element_id: str) -> tuple[Element, bytes] | None:
+        """An element and its bytes, or None where there is none for the acting user.
+
+        Raises:
+            BlobError: the bytes are there but cannot be read now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        try:
+            return element, await self.blobs.read(element.object_key)
+        except BlobNotFound:
+            logger.error("the file of an element is missing", extra={"thread_id": thread_id, "element_id": element_id})
+            return None
+
+    @_once_the_thread_begins
+    async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
+        """Delete the element and its file. An unknown element is no error."""
+        actor, known = acting_user.get(), known_id(element_id)
+        if known is None:
+            return
+
+        async def remove(connection: AsyncConnection) -> list[str]:
+            found = await elements.get(connection, known)
+            if found is None:
+                return []
+            if found.thread_id is not None:
+                await self._demand(connection, found.thread_id, actor)
+            return await elements.delete_element(connection, known)
+
+        keys = await self._write("deletion of an element", remove, thread_id=known_id(thread_id), record_id=known)
+        await self._delete_blobs(keys or [], thread_id)
+
+    # What the methods above share
+
+    async def _write(
+        self,
+        what: str,
+        operation: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        thread_id: str | None = None,
+        record_id: str | None = None,
+    ) -> Any:
+        if thread_id in self._deleted and thread_id is not None:
+            logger.info("a %s came after its thread was deleted", what, extra={"thread_id": thread_id})
+            return None
+        try:
+            return await self._writer.submit(operation, thread_id)
+        except DataLayerError as error:
+            await self._tell(what, error, thread_id=thread_id, record_id=record_id)
+            raise
+
+    async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
+        logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
+        if self._on_write_failure is not None:
+            await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
+
+    async def _store_step(self, step_dict: Any, *, created: bool) -> None:
+        actor, now = acting_user.get(), utc_now()
+        try:
+            record = step_of(step_dict)
+        except InvalidRecord as error:
+            await self._tell("step", error, thread_id=None, record_id=None)
+            raise
+        assert record.thread_id is not None
+
+        async def store(connection: AsyncConnection) -> None:
+            await self._enter(connection, record.thread_id or "", record.created_at or now, actor)
+            await steps.upsert(connection, self.database.dialect, record, now=now, created=created)
+
+        await self._write("step", store, thread_id=record.thread_id, record_id=record.id)
+
+    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
+        """Let the actor write into the thread, which is made if it is not there yet."""
+        await self._demand(connection, thread_id, actor)
+        owner = actor if isinstance(actor, str) else None
+        await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
+
+    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> None:
+        exists, owner = await threads.owner(connection, thread_id)
+        if exists:
+            demand_write(actor, owner, "the thread")
+
+    async def _thread(self, thread_id: str, actor: Actor, *, contents: bool = True) -> Thread | None:
+        known = known_id(thread_id)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        async with self.database.read() as connection:
+            thread = await threads.get(connection, known, contents=contents)
+        if thread is None or not may_read(actor, thread.user_identifier, shared=thread.is_shared):
+            return None
+        return thread
+
+    async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
+        known = known_id(element_id)
+        thread = await self._thread(thread_id, actor, contents=False) if known else None
+        if thread is None or known is None:
+            return None
+        async with self.database.read() as connection:
+            element = await elements.get(connection, known)
+        return element if element is not None and element.thread_id == thread.id else None
+
+    async def _voter(self, connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
+        """The step's thread, and the user in whose name the actor votes there."""
+        thread_id = await steps.thread_of(connection, step_id)
+        thread = await threads.get(connection, thread_id, contents=False) if thread_id else None
+        if thread is None or not may_read(actor, thread.user_identifier):
+            raise NotFound("there is no such step")
+        return thread.id, thread.user_id
+
+    async def _store_bytes(self, element: Any, record: Element) -> Element:
+        # The properties of a custom element are in its row; the content Chainlit makes of them would be a copy.
+        content = None if record.type == "custom" else (element.content or (element.path and Path(element.path)))
+        if content is None or record.url:
+            return record
+        key = f"{record.thread_id or 'nowhere'}/{record.id}"
+        body = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        try:
+            await self.blobs.put(key, body, record.mime or "application/octet-stream")
+        except ConfigurationError as error:
+            raise BlobError(str(error)) from None
+        return replace(record, object_key=key)
+
+    async def _delete_blobs(self, keys: list[str], thread_id: str | None) -> None:
+        for key in keys:
+            try:
+                await self.blobs.delete(key)
+            except DataLayerError as error:
+                # The row is gone for good; the file is what is left to tell of.
+                logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})
+
+
+def _new_user(identifier: str, metadata: dict[str, Any]) -> User:
+    return User(str(uuid.uuid4()), clean_text(identifier), metadata, utc_now())
+
+
+def _persisted(user: User) -> PersistedUser:
+    return PersistedUser(
+        id=user.id, identifier=user.identifier, createdAt=user.created_at or "", metadata=user.metadata
+    )

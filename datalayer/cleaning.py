@@ -1,0 +1,104 @@
+"""What no database holds is replaced here, once, before a record is made: never refused, never lost.
+
+Postgres knows neither NUL nor lone surrogates, and JSON neither NaN nor infinity. A chat in which one
+pasted character fails the whole message is worse than one replacement character.
+"""
+
+import math
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from datalayer.errors import InvalidRecord
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def clean_text(text: str) -> str:
+    """The text with NUL and lone surrogates replaced by U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", REPLACEMENT)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Two surrogates that are a pair in UTF-16 become the character they mean; the lone ones are replaced.
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def clean_json(value: Any) -> Any:
+    """A copy that JSON and both engines can hold; what is no JSON (a date, bytes, an object) becomes its text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {clean_text(key if isinstance(key, str) else str(key)): clean_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean_json(item) for item in value]
+    return clean_text(str(value))
+
+
+def clean_id(value: Any, what: str) -> str:
+    """The id in the one form that both engines compare alike.
+
+    Raises:
+        InvalidRecord: it is no UUID.
+    """
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError:
+        raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not a UUID") from None
+
+
+def known_id(value: Any) -> str | None:
+    """The id in its one form, or None where no record can have such an id."""
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError:
+        return None
+
+
+def clean_time(value: Any, what: str) -> str | None:
+    """An instant as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, so that text order is time order. Without a zone it is UTC.
+
+    Raises:
+        InvalidRecord: it is no ISO 8601 time.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not an ISO 8601 time") from None
+    return _text_of(moment)
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+class _Clock:
+    """UTC now, never the same instant twice in one process, so that what came later also sorts later."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._lock = Lock()
+
+    def __call__(self) -> str:
+        with self._lock:
+            now = _text_of(datetime.now(UTC))
+            if now <= self._last:
+                now = _text_of(datetime.fromisoformat(self._last) + datetime.resolution)
+            self._last = now
+            return now
+
+
+utc_now = _Clock()

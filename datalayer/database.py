@@ -1,0 +1,75 @@
+"""The engine behind two doors, `read()` and `write()`, and the one place where a driver's errors become ours."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import ConfigurationError
+
+
+def dialect_of(url: str) -> Dialect:
+    """The dialect that a database URL names.
+
+    Raises:
+        ConfigurationError: the URL is of no engine known here, or its driver is not installed.
+    """
+    scheme = url.split(":", 1)[0].split("+", 1)[0]
+    if scheme == "sqlite":
+        from datalayer.dialects.sqlite import SQLite  # noqa: PLC0415  only the driver that is used is imported
+
+        return SQLite()
+    if scheme in ("postgresql", "postgres"):
+        from datalayer.dialects.postgresql import PostgreSQL  # noqa: PLC0415
+
+        return PostgreSQL()
+    raise ConfigurationError("the database URL must begin with sqlite:/// or postgresql://")
+
+
+class Database:
+    """Connections to one database. Making it connects to nothing."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.dialect = dialect_of(url)
+        self.engine = self.dialect.create_engine(url, **options)
+        self._reading = self.engine.execution_options(**self.dialect.read_options)
+        self._writing = self.engine.execution_options(writes=True)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection without a transaction: no round trip but the queries'."""
+        with self._translated():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end of the block, or undone by an exception."""
+        with self._translated():
+            async with self._writing.begin() as connection:
+                yield connection
+
+    async def ping(self) -> None:
+        """Ask the database for an answer.
+
+        Raises:
+            StorageUnavailable: there is none.
+        """
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            ours = self.dialect.translate(error)
+            if ours is None:
+                raise
+            raise ours from error

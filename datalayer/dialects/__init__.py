@@ -1,0 +1,41 @@
+"""All in which the two engines differ, as one small object for each; nothing else asks which engine it is."""
+
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import ColumnElement, Table
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from datalayer.errors import DataLayerError
+
+
+class Dialect(Protocol):
+    """What the table modules need of an engine."""
+
+    name: ClassVar[str]
+    read_options: ClassVar[dict[str, Any]]
+    """Execution options of a connection that only reads."""
+
+    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+        """An engine that has not connected yet.
+
+        Raises:
+            ConfigurationError: the URL or an option makes no sense for this engine.
+        """
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows `on_conflict_do_update`."""
+
+    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
+        """The stored object with the patch's keys set, and those removed whose value is None; not recursive."""
+
+    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
+        """Whether the text holds the words, whatever their case; nothing in the words is a wildcard."""
+
+    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether a step's metadata marks it as a favourite."""
+
+    async def lock_migrations(self, connection: AsyncConnection) -> None:
+        """Until the transaction ends, nobody else migrates."""
+
+    def translate(self, error: BaseException) -> DataLayerError | None:
+        """The library's error for the driver's, or None where the error is not the database's."""

@@ -1,0 +1,87 @@
+"""Postgres 14 and later, through asyncpg. No extension is needed."""
+
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, func, literal, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+
+# Any constant will do, as long as every replica takes the same.
+_MIGRATION_LOCK = 0x746872656164
+_SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
+_RECORD_CLASSES = ("22", "23", "44")
+
+
+class PostgreSQL:
+    name: ClassVar[str] = "postgresql"
+    read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
+
+    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+        settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10}
+        # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
+        connect = {"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "threadkeeper"}}
+        try:
+            return create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
+
+    def insert(self, table: Table) -> Any:
+        return postgresql_insert(table)
+
+    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
+        kept = {key: value for key, value in patch.items() if value is not None}
+        removed = [key for key, value in patch.items() if value is None]
+        merged: ColumnElement[Any] = func.coalesce(stored, cast(literal({}, JSONB), JSONB)).op("||")(
+            cast(bindparam(None, kept, JSONB), JSONB)
+        )
+        return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
+
+    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
+        return column.icontains(words, autoescape=True)
+
+    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
+        return step_metadata.op("@>", is_comparison=True)(text("""'{"favorite": true}'::jsonb"""))
+
+    async def lock_migrations(self, connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+    def translate(self, error: BaseException) -> DataLayerError | None:
+        if isinstance(error, PoolTimeoutError):
+            return StorageUnavailable("every connection to the database is in use")
+        original = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(original, "sqlstate", None)
+        if state in _SCHEMA_CLASSES:
+            return SchemaError("the database lacks a table or column; bring it up with `migrate`")
+        if isinstance(state, str) and state.startswith(_RECORD_CLASSES):
+            return InvalidRecord(f"the database refuses the record ({_reason(original)})")
+        if isinstance(error, DBAPIError) and not error.connection_invalidated and _is_argument(original):
+            return InvalidRecord("a value is of a type that the database does not take")
+        if isinstance(error, DBAPIError | OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
+            return StorageUnavailable(f"the database cannot be used now ({_reason(original)})")
+        return None
+
+
+def _is_argument(original: object) -> bool:
+    return "DataError" in type(original).__name__ or "invalid input for query argument" in str(original)
+
+
+def _reason(original: object) -> str:
+    """What went wrong, without the values that the driver's text may quote."""
+    cause = getattr(original, "__cause__", None) or original
+    constraint = getattr(cause, "constraint_name", None)
+    name = type(cause).__name__
+    return f"{name}: {constraint}" if constraint else name
+
+
+def _driver_url(url: str) -> str:
+    """The URL as SQLAlchemy's asyncpg dialect reads it: libpq's `sslmode` is called `ssl` there."""
+    parts = urlsplit(url)
+    query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
+    return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(query), ""))

@@ -1,0 +1,97 @@
+"""SQLite through aiosqlite: one file, no server. Acknowledged is durable here too (`synchronous=FULL`)."""
+
+import json
+import sqlite3
+import unicodedata
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, ColumnElement, Table, bindparam, event, func, type_coerce
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=10000",
+)
+
+
+class SQLite:
+    name: ClassVar[str] = "sqlite"
+    read_options: ClassVar[dict[str, Any]] = {}
+
+    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+        if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
+            raise ConfigurationError("SQLite needs a file (sqlite:///path/to/file.db): what is in memory is not kept")
+        try:
+            engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), **options)
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"the SQLite URL or an option of it is not understood: {error}") from None
+        event.listen(engine.sync_engine, "connect", _on_connect)
+        event.listen(engine.sync_engine, "begin", _on_begin)
+        return engine
+
+    def insert(self, table: Table) -> Any:
+        return sqlite_insert(table)
+
+    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
+        return type_coerce(func.merge_json(stored, bindparam(None, json.dumps(patch))), JSON)
+
+    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
+        return func.contains_folded(column, _fold(words)) == 1
+
+    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
+        return func.json_extract(step_metadata, "$.favorite") == 1
+
+    async def lock_migrations(self, connection: AsyncConnection) -> None:
+        """`BEGIN IMMEDIATE`, with which every write begins, is the lock."""
+
+    def translate(self, error: BaseException) -> DataLayerError | None:
+        if isinstance(error, PoolTimeoutError):
+            return StorageUnavailable("every connection to the database is in use")
+        if not isinstance(error, DBAPIError | sqlite3.Error | OSError):
+            return None
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if "no such table" in str(original) or "has no column" in str(original) or "no such column" in str(original):
+            return SchemaError("the database lacks a table or column; bring it up with `migrate`")
+        code = getattr(original, "sqlite_errorname", None) or type(original).__name__
+        if isinstance(original, sqlite3.OperationalError | OSError | sqlite3.NotSupportedError):
+            return StorageUnavailable(f"the database cannot be used now ({code})")
+        if isinstance(original, sqlite3.DatabaseError) and type(original) is sqlite3.DatabaseError:
+            return StorageUnavailable(f"the database file cannot be read ({code})")
+        return InvalidRecord(f"the database refuses the record ({code})")
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    # The driver's own BEGIN comes only before the first write; `_on_begin` says when a transaction begins.
+    connection.isolation_level = None
+    connection.create_function("merge_json", 2, _merge_json, deterministic=True)
+    connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _on_begin(connection: Any) -> None:
+    # A transaction that reads first and writes later would fail at once when another wrote in between.
+    immediate = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _merge_json(stored: str | None, patch: str) -> str:
+    merged = {**(json.loads(stored) if stored else {}), **json.loads(patch)}
+    return json.dumps({key: value for key, value in merged.items() if value is not None}, ensure_ascii=False)
+
+
+def _contains_folded(text: str | None, folded_words: str) -> int:
+    return int(text is not None and folded_words in _fold(text))
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -1,0 +1,49 @@
+"""Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
+
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.records import Element
+from datalayer.rows import columns, given, record_of
+from datalayer.schema import elements
+
+_COLUMNS = columns(Element, elements)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:
+    """Store what is given of the element; a second write of the same element is its newer state."""
+    values = {"name": "", "createdAt": now} | given(element, elements)
+    statement = dialect.insert(elements).values(**values)
+    changes = {key: statement.excluded[key] for key in given(element, elements) if key not in ("id", "createdAt")}
+    if element.extra is not None:
+        changes["extra"] = dialect.merge_json(elements.c.extra, element.extra)
+    if changes:
+        statement = statement.on_conflict_do_update(index_elements=[elements.c.id], set_=changes)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=[elements.c.id])
+    await connection.execute(statement)
+
+
+async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Element]:
+    """The thread's elements in the order in which they came."""
+    statement = select(*_COLUMNS).where(elements.c.threadId == thread_id).order_by(elements.c.createdAt, elements.c.id)
+    return [record_of(Element, elements, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def get(connection: AsyncConnection, element_id: str) -> Element | None:
+    row = (await connection.execute(select(*_COLUMNS).where(elements.c.id == element_id))).mappings().first()
+    return record_of(Element, elements, row) if row else None
+
+
+async def object_keys(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:
+    """The object keys of the elements that the condition holds for."""
+    statement = select(elements.c.objectKey).where(condition, elements.c.objectKey.is_not(None))
+    return list((await connection.execute(statement)).scalars())
+
+
+async def delete_element(connection: AsyncConnection, element_id: str) -> list[str]:
+    """Delete the row; gives its object key, if it has one."""
+    keys = await object_keys(connection, elements.c.id == element_id)
+    await connection.execute(delete(elements).where(elements.c.id == element_id))
+    return keys

@@ -1,0 +1,69 @@
+"""Votes: one for each user and step, and a row for each time one was cast, changed or taken back."""
+
+import uuid
+
+from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.records import Feedback
+from datalayer.rows import columns, given, record_of
+from datalayer.schema import NAMED_VOTE, NAMELESS_VOTE, feedback_changes, feedbacks
+
+_COLUMNS = columns(Feedback, feedbacks)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> str:
+    """Cast or change the user's vote on the step; gives the id under which it is kept."""
+    values = given(feedback, feedbacks) | {"updatedAt": now}
+    statement = dialect.insert(feedbacks).values(**values)
+    # A vote is said whole: one without a comment takes an earlier comment back.
+    changes = {"value": feedback.value, "comment": feedback.comment, "updatedAt": now}
+    if feedback.user_id is None:
+        statement = statement.on_conflict_do_update(
+            index_elements=[feedbacks.c.forId], index_where=NAMELESS_VOTE, set_=changes
+        )
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=[feedbacks.c.forId, feedbacks.c.userId], index_where=NAMED_VOTE, set_=changes
+        )
+    kept: str = (await connection.execute(statement.returning(feedbacks.c.id))).scalar_one()
+    await _note(connection, feedback, kept, feedback.value, now)
+    return kept
+
+
+async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
+    return await _first(connection, feedbacks.c.id == feedback_id)
+
+
+async def delete_feedback(connection: AsyncConnection, feedback: Feedback, *, now: str) -> None:
+    """Take the vote back; that it was there stays on record."""
+    await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
+    await _note(connection, feedback, feedback.id, None, now)
+
+
+async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
+    """All that was ever voted on the step, oldest first: (value, comment, time); value None is a vote taken back."""
+    columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
+    statement = select(*columns_).where(feedback_changes.c.forId == step_id).order_by(feedback_changes.c.changedAt)
+    return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
+
+
+async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Feedback | None:
+    row = (await connection.execute(select(*_COLUMNS).where(condition))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
+
+
+async def _note(connection: AsyncConnection, feedback: Feedback, kept: str, value: int | None, now: str) -> None:
+    await connection.execute(
+        insert(feedback_changes).values(
+            id=str(uuid.uuid4()),
+            feedbackId=kept,
+            forId=feedback.for_id,
+            threadId=feedback.thread_id,
+            userId=feedback.user_id,
+            value=value,
+            comment=feedback.comment if value is not None else None,
+            changedAt=now,
+        )
+    )

@@ -1,0 +1,105 @@
+"""Brings a database to the schema of this code: one named function for each step, its ledger row in the same
+transaction, a lock so that two replicas that start together migrate once.
+
+The first step builds what `schema.py` says and adds to tables that are there already (an older database of
+ours, or one of Chainlit's own layer) the columns and indexes that they lack. Nothing is ever dropped here.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Column, Connection, Table, func, insert, inspect, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from datalayer.cleaning import utc_now
+from datalayer.database import Database
+from datalayer.errors import InvalidRecord, SchemaError
+from datalayer.schema import metadata, migrations, steps, threads
+
+Migration = Callable[[AsyncConnection], Awaitable[None]]
+_STEPS: dict[str, Migration] = {}
+
+
+def migration(step: Migration) -> Migration:
+    """Registers a step under its own name; the order in this file is the order of application."""
+    _STEPS[step.__name__] = step
+    return step
+
+
+async def migrate(database: Database) -> list[str]:
+    """Apply what the ledger does not name yet, all in one transaction; gives the names.
+
+    Raises:
+        SchemaError: the database was migrated by a newer version, or what is in it stands in the way.
+    """
+    try:
+        async with database.write() as connection:
+            await database.dialect.lock_migrations(connection)
+            await connection.execute(CreateTable(migrations, if_not_exists=True))
+            applied = set((await connection.execute(select(migrations.c.name))).scalars())
+            _refuse_newer(applied)
+            pending = [name for name in _STEPS if name not in applied]
+            for name in pending:
+                await _STEPS[name](connection)
+                await connection.execute(insert(migrations).values(name=name, appliedAt=utc_now()))
+            return pending
+    except InvalidRecord as error:
+        raise SchemaError(f"the database was left as it was: what is in it stands in the way ({error})") from error
+
+
+async def pending_migrations(database: Database) -> list[str]:
+    """The steps that `migrate` would apply.
+
+    Raises:
+        SchemaError: the database was migrated by a newer version.
+    """
+    async with database.read() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table(migrations.name)):
+            return list(_STEPS)
+        applied = set((await connection.execute(select(migrations.c.name))).scalars())
+    _refuse_newer(applied)
+    return [name for name in _STEPS if name not in applied]
+
+
+def _refuse_newer(applied: set[str]) -> None:
+    if unknown := applied - _STEPS.keys():
+        raise SchemaError(
+            f"the database was migrated by a newer version ({', '.join(sorted(unknown))}); start that version, "
+            "or restore the backup made before the upgrade"
+        )
+
+
+@migration
+async def build_schema(connection: AsyncConnection) -> None:
+    await connection.run_sync(_build)
+    latest_step = (
+        select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).correlate(threads).scalar_subquery()
+    )
+    await connection.execute(
+        update(threads)
+        .where(threads.c.updatedAt.is_(None))
+        .values(updatedAt=func.coalesce(latest_step, threads.c.createdAt))
+    )
+
+
+def _build(connection: Connection) -> None:
+    found = inspect(connection)
+    for table in metadata.sorted_tables:
+        if not found.has_table(table.name):
+            connection.execute(CreateTable(table))
+        else:
+            there = {column["name"] for column in found.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    _add_column(connection, table, column)
+        indexes = {index["name"] for index in inspect(connection).get_indexes(table.name)}
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            if index.name not in indexes:
+                connection.execute(CreateIndex(index))
+
+
+def _add_column(connection: Connection, table: Table, column: Column[object]) -> None:
+    if not column.nullable and column.server_default is None:
+        raise SchemaError(f"table {table.name} has no column {column.name}; it is no table of Chainlit's")
+    specification = connection.dialect.ddl_compiler(connection.dialect, None).get_column_specification(column)  # type: ignore[arg-type]
+    connection.execute(text(f'ALTER TABLE "{table.name}" ADD COLUMN {specification}'))

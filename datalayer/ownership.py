@@ -1,0 +1,68 @@
+"""Who is acting, and what they may touch: the one place where ownership is decided.
+
+Chainlit hands its data layer no user, so whoever serves requests says who is acting, in a context variable
+that every task started from the request inherits. Where nobody says, it is the system itself: the command
+line, a migration, a test, or an application that never asked for this check.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import Final, TypeAlias
+
+from sqlalchemy import ColumnElement, true
+
+from datalayer.errors import Forbidden
+from datalayer.schema import threads
+
+
+class System(Enum):
+    """The actor that is no user and may do everything."""
+
+    SYSTEM = "system"
+
+
+SYSTEM: Final = System.SYSTEM
+
+Actor: TypeAlias = str | None | System
+"""The identifier of the logged-in user, None for a visitor who is not logged in, or SYSTEM."""
+
+acting_user: ContextVar[Actor] = ContextVar("acting_user", default=SYSTEM)
+
+
+@contextmanager
+def acting_as(user: Actor) -> Iterator[None]:
+    """Within the block, the given user acts."""
+    token = acting_user.set(user)
+    try:
+        yield
+    finally:
+        acting_user.reset(token)
+
+
+def may_write(actor: Actor, owner: str | None) -> bool:
+    """Whether the actor may change what is in a thread of this owner (an identifier; None for one without)."""
+    return actor is SYSTEM or actor == owner
+
+
+def may_read(actor: Actor, owner: str | None, *, shared: bool = False) -> bool:
+    """Whether the actor may read what is in a thread of this owner."""
+    return shared or may_write(actor, owner)
+
+
+def readable_by(actor: Actor) -> ColumnElement[bool]:
+    """`may_read` without shared links, as a condition on `threads` for a query that reads many."""
+    if actor is SYSTEM:
+        return true()
+    return threads.c.userIdentifier.is_(None) if actor is None else threads.c.userIdentifier == actor
+
+
+def demand_write(actor: Actor, owner: str | None, what: str) -> None:
+    """Let those pass who may change it.
+
+    Raises:
+        Forbidden: the actor is not the owner.
+    """
+    if not may_write(actor, owner):
+        raise Forbidden(f"{what} belongs to someone else")

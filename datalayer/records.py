@@ -1,0 +1,119 @@
+"""What the library speaks of, as frozen records: one for each table, and a page of them.
+
+A field that is None was not given: no write ever erases a stored value with a None. Times are UTC texts
+`YYYY-MM-DDTHH:MM:SS.ffffffZ`; ids are UUID texts in lower case.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: str
+    identifier: str
+    metadata: dict[str, Any]
+    created_at: str | None
+    role: str = "user"
+    disabled_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user together with the hash of the password, if there is one."""
+
+    user: User
+    password_hash: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A user's thumb on a step: value 1 is up, 0 is down."""
+
+    id: str
+    for_id: str
+    value: int
+    thread_id: str | None = None
+    user_id: str | None = None
+    comment: str | None = None
+    updated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    id: str
+    thread_id: str | None = None
+    name: str | None = None
+    type: str | None = None
+    parent_id: str | None = None
+    command: str | None = None
+    modes: dict[str, Any] | None = None
+    disable_feedback: bool | None = None
+    streaming: bool | None = None
+    wait_for_answer: bool | None = None
+    is_error: bool | None = None
+    metadata: dict[str, Any] | None = None
+    tags: list[str] | None = None
+    input: str | None = None
+    output: str | None = None
+    created_at: str | None = None
+    start: str | None = None
+    end: str | None = None
+    generation: dict[str, Any] | None = None
+    show_input: str | None = None
+    default_open: bool | None = None
+    auto_collapse: bool | None = None
+    language: str | None = None
+    indent: int | None = None
+    extra: dict[str, Any] | None = None
+    updated_at: str | None = None
+    feedback: Feedback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    id: str
+    thread_id: str | None = None
+    type: str | None = None
+    url: str | None = None
+    chainlit_key: str | None = None
+    name: str | None = None
+    display: str | None = None
+    object_key: str | None = None
+    size: str | None = None
+    page: int | None = None
+    language: str | None = None
+    for_id: str | None = None
+    mime: str | None = None
+    auto_play: bool | None = None
+    player_config: dict[str, Any] | None = None
+    props: dict[str, Any] | None = None
+    extra: dict[str, Any] | None = None
+    created_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    id: str
+    created_at: str | None = None
+    updated_at: str | None = None
+    name: str | None = None
+    user_id: str | None = None
+    user_identifier: str | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    steps: tuple[Step, ...] = ()
+    elements: tuple[Element, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the owner gave out a read-only link."""
+        return bool((self.metadata or {}).get("is_shared"))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some threads, newest activity first, and whether there are more after the last of them."""
+
+    threads: tuple[Thread, ...]
+    has_next: bool

@@ -1,0 +1,43 @@
+"""Records to rows and back: a field `parent_id` is the column `parentId`, everywhere."""
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, RowMapping, Table
+
+R = TypeVar("R")
+
+
+_NAMES: dict[tuple[type, str], dict[str, str]] = {}
+
+
+def column_names(record_type: type, table: Table) -> dict[str, str]:
+    """Field name to column name, for each field that the table has a column for."""
+    if (record_type, table.name) in _NAMES:
+        return _NAMES[record_type, table.name]
+    camel = {item.name: _camel(item.name) for item in fields(record_type)}
+    names = {name: column for name, column in camel.items() if column in table.c}
+    _NAMES[record_type, table.name] = names
+    return names
+
+
+def given(record: Any, table: Table) -> dict[str, Any]:
+    """The columns that the record says something of."""
+    names = column_names(type(record), table)
+    return {column: value for field, column in names.items() if (value := getattr(record, field)) is not None}
+
+
+def record_of(record_type: type[R], table: Table, row: RowMapping, prefix: str = "") -> R:
+    """The record in a row whose columns carry this prefix."""
+    names = column_names(record_type, table)
+    return record_type(**{field: row[prefix + column] for field, column in names.items()})
+
+
+def columns(record_type: type, table: Table, prefix: str = "") -> list[Column[Any]]:
+    """The table's columns that make up the record, each under the prefix."""
+    return [table.c[name].label(prefix + name) for name in column_names(record_type, table).values()]  # type: ignore[misc]
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

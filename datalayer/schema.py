@@ -1,0 +1,171 @@
+"""The tables. Names and quoted camelCase columns are those of Chainlit's official SQLAlchemy schema, so that
+an existing database is adopted in place; what that schema lacks is added. Migrations bring a database here.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+Identifier: TypeEngine[str] = Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+Json: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+Tags: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.ARRAY(Text()), "postgresql")
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("identifier", Text, nullable=False, unique=True),
+    Column("metadata", Json, nullable=False),
+    Column("createdAt", Text),
+    Column("role", Text, nullable=False, server_default=text("'user'")),
+    Column("disabledAt", Text),
+)
+
+# Apart from `users`, which Chainlit's own code may read whole.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("passwordHash", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("createdAt", Text),
+    Column("updatedAt", Text),
+    Column("name", Text),
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE")),
+    Column("userIdentifier", Text),
+    Column("tags", Tags),
+    Column("metadata", Json),
+)
+Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threads.c.id.desc())
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    Column("parentId", Identifier),
+    Column("command", Text),
+    Column("modes", Json),
+    Column("disableFeedback", Boolean, nullable=False, server_default=text("false")),
+    Column("streaming", Boolean, nullable=False, server_default=text("false")),
+    Column("waitForAnswer", Boolean),
+    Column("isError", Boolean),
+    Column("metadata", Json),
+    Column("tags", Tags),
+    Column("input", Text),
+    Column("output", Text),
+    Column("createdAt", Text),
+    Column("start", Text),
+    Column("end", Text),
+    Column("generation", Json),
+    Column("showInput", Text),
+    Column("defaultOpen", Boolean),
+    Column("autoCollapse", Boolean),
+    Column("language", Text),
+    Column("indent", Integer),
+    Column("extra", Json),
+    Column("updatedAt", Text),
+)
+Index("steps_in_order", steps.c.threadId, steps.c.createdAt, steps.c.id)
+
+elements = Table(
+    "elements",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE")),
+    Column("type", Text),
+    Column("url", Text),
+    Column("chainlitKey", Text),
+    Column("name", Text, nullable=False),
+    Column("display", Text),
+    Column("objectKey", Text),
+    Column("size", Text),
+    Column("page", Integer),
+    Column("language", Text),
+    Column("forId", Identifier),
+    Column("mime", Text),
+    Column("autoPlay", Boolean),
+    Column("playerConfig", Json),
+    Column("props", Json),
+    Column("extra", Json),
+    Column("createdAt", Text),
+)
+Index("elements_of_thread", elements.c.threadId, elements.c.createdAt)
+Index("elements_of_step", elements.c.forId)
+
+feedbacks = Table(
+    "feedbacks",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("forId", Identifier, nullable=False),
+    Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    Column("value", Integer, nullable=False),
+    Column("comment", Text),
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE")),
+    Column("updatedAt", Text),
+)
+Index("feedbacks_of_thread", feedbacks.c.threadId)
+# One vote for each user and step; where an application has no users, one vote for each step.
+NAMED_VOTE = feedbacks.c.userId.is_not(None)
+NAMELESS_VOTE = feedbacks.c.userId.is_(None)
+Index(
+    "one_vote_per_user",
+    feedbacks.c.forId,
+    feedbacks.c.userId,
+    unique=True,
+    postgresql_where=NAMED_VOTE,
+    sqlite_where=NAMED_VOTE,
+)
+Index(
+    "one_nameless_vote",
+    feedbacks.c.forId,
+    unique=True,
+    postgresql_where=NAMELESS_VOTE,
+    sqlite_where=NAMELESS_VOTE,
+)
+
+# What a vote was before: a row for each time it was cast, changed or taken back (value NULL).
+feedback_changes = Table(
+    "feedback_changes",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("feedbackId", Identifier, nullable=False),
+    Column("forId", Identifier, nullable=False),
+    Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    Column("userId", Identifier),
+    Column("value", Integer),
+    Column("comment", Text),
+    Column("changedAt", Text, nullable=False),
+)
+Index("feedback_changes_of_step", feedback_changes.c.forId, feedback_changes.c.changedAt)
+Index("feedback_changes_of_thread", feedback_changes.c.threadId)
+
+migrations = Table(
+    "threadkeeper_migrations",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("appliedAt", Text, nullable=False),
+)

@@ -1,0 +1,132 @@
+"""Steps: messages, runs and tool calls. One upsert, in which a late create never undoes an update."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import elements as element_table
+from datalayer.dialects import Dialect
+from datalayer.ownership import SYSTEM, Actor, readable_by
+from datalayer.records import Feedback, Step
+from datalayer.rows import columns, given, record_of
+from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads
+
+_REQUIRED = {"name": "", "type": "undefined", "streaming": False}
+_MOST_PARAMETERS = 10_000
+_COLUMNS = [*columns(Step, steps), *columns(Feedback, feedbacks, "feedback_")]
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, now: str, created: bool) -> None:
+    """Store what is given of the step.
+
+    Chainlit's writes may arrive in either order, so a step that was updated keeps what it has when its creation
+    comes later: that only fills what is missing. Unknown fields (`extra`) are merged, never dropped.
+
+    Args:
+        now: the time that stands in where the step has no `createdAt`.
+        created: whether this is the step's creation and not a later state of it.
+    """
+    values = _REQUIRED | {"createdAt": now} | given(step, steps)
+    values["updatedAt"] = None if created else now
+    statement = dialect.insert(steps).values(**values)
+    changes: dict[str, Any] = {}
+    for key in given(step, steps):
+        if key in ("id", "threadId"):
+            continue
+        stored, new = steps.c[key], statement.excluded[key]
+        if key == "extra":
+            new = dialect.merge_json(stored, step.extra or {})
+        changes[key] = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(stored, new)) if created else new
+    if step.created_at is not None:
+        # A time that was made up for want of one gives way to the real one.
+        changes["createdAt"] = step.created_at
+    if not created:
+        changes["updatedAt"] = now
+    if changes:
+        statement = statement.on_conflict_do_update(index_elements=[steps.c.id], set_=changes)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=[steps.c.id])
+    await connection.execute(statement)
+
+
+async def of_thread(connection: AsyncConnection, thread_id: str, voter_id: str | None) -> list[Step]:
+    """The thread's steps in order, each with the vote of this user."""
+    statement = (
+        select(*_COLUMNS)
+        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, _cast_by(voter_id)), isouter=True)
+        .where(steps.c.threadId == thread_id)
+        .order_by(steps.c.createdAt, steps.c.id)
+    )
+    return [_step(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def get(connection: AsyncConnection, step_id: str) -> Step | None:
+    row = (await connection.execute(select(*columns(Step, steps)).where(steps.c.id == step_id))).mappings().first()
+    return record_of_step(row) if row else None
+
+
+async def favorites(
+    connection: AsyncConnection, dialect: Dialect, user_id: str, *, actor: Actor = SYSTEM
+) -> list[Step]:
+    """The steps that the user marked, newest first."""
+    statement = (
+        select(*_COLUMNS)
+        .join(threads, threads.c.id == steps.c.threadId)
+        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, _cast_by(user_id)), isouter=True)
+        .where(threads.c.userId == user_id, readable_by(actor), dialect.is_favorite(steps.c.metadata))
+        .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
+    )
+    return [_step(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def set_favorite(connection: AsyncConnection, dialect: Dialect, step_id: str, favorite: bool) -> None:
+    marked = dialect.merge_json(steps.c.metadata, {"favorite": favorite})
+    await connection.execute(update(steps).where(steps.c.id == step_id).values(metadata=marked))
+
+
+async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
+    """The thread that the step is in."""
+    return (await connection.execute(select(steps.c.threadId).where(steps.c.id == step_id))).scalar_one_or_none()
+
+
+async def delete_step(connection: AsyncConnection, step_id: str) -> list[str]:
+    """Delete one step with its votes and elements; gives the object keys of files now without a row."""
+    return await _delete(connection, [step_id])
+
+
+async def cut_after(
+    connection: AsyncConnection, thread_id: str, step_id: str, keep: Collection[str] = ()
+) -> tuple[int, list[str]]:
+    """Delete the thread's steps that came after this one, but for those to keep; gives how many, and object keys."""
+    moment = select(steps.c.createdAt).where(steps.c.id == step_id).scalar_subquery()
+    later = or_(steps.c.createdAt > moment, and_(steps.c.createdAt == moment, steps.c.id > step_id))
+    chosen = select(steps.c.id).where(steps.c.threadId == thread_id, later, steps.c.id.not_in(list(keep)))
+    found = (await connection.execute(chosen)).scalars().all()
+    keys: list[str] = []
+    for at in range(0, len(found), _MOST_PARAMETERS):
+        keys += await _delete(connection, found[at : at + _MOST_PARAMETERS])
+    return len(found), keys
+
+
+async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
+    keys = await element_table.object_keys(connection, elements.c.forId.in_(step_ids))
+    for table in (feedback_changes, feedbacks, elements):
+        await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
+    await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
+    return keys
+
+
+def _cast_by(user_id: str | None) -> ColumnElement[bool]:
+    return feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+
+
+def record_of_step(row: Any, feedback: Feedback | None = None) -> Step:
+    plain = record_of(Step, steps, row)
+    return Step(**{name: getattr(plain, name) for name in plain.__slots__} | {"feedback": feedback})
+
+
+def _step(row: Any) -> Step:
+    vote = record_of(Feedback, feedbacks, row, "feedback_") if row["feedback_id"] is not None else None
+    return record_of_step(row, vote)
