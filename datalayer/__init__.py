@@ -27,11 +27,12 @@ from datalayer.errors import (
     SchemaError,
     StorageUnavailable,
 )
+from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
 
 if TYPE_CHECKING:
-    from datalayer.chainlit_layer import ChainlitLayer, WriteFailure
+    from datalayer.chainlit_layer import ChainlitLayer
 
 __all__ = [
     "SYSTEM",
@@ -53,6 +54,7 @@ __all__ = [
     "StorageUnavailable",
     "Thread",
     "User",
+    "WriteFailure",
     "acting_as",
     "acting_user",
     "create_data_layer",
@@ -65,7 +67,7 @@ def create_data_layer(
     blobs: BlobStore | str | None = None,
     *,
     file_url: Callable[[Element], str] | None = None,
-    on_write_failure: "Callable[[WriteFailure], Awaitable[None]] | None" = None,
+    on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
     patience_seconds: float = 60.0,
     **engine_options: Any,
 ) -> "ChainlitLayer":

@@ -7,9 +7,8 @@ tells `on_write_failure`, and raises a typed error.
 
 import logging
 import uuid
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -21,12 +20,11 @@ from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements, migrations, steps, threads, users
+from datalayer import elements, steps, threads, users
 from datalayer import feedback as feedback_table
-from datalayer.blobs import BlobStore
+from datalayer.accounts import Accounts, new_user
 from datalayer.chainlit_dicts import element_dict_of, element_of, step_dict_of, step_of, thread_dict_of
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
-from datalayer.database import Database
 from datalayer.errors import (
     BlobError,
     BlobNotFound,
@@ -36,27 +34,13 @@ from datalayer.errors import (
     InvalidRecord,
     NotFound,
 )
-from datalayer.ownership import Actor, acting_user, demand_write, may_read
-from datalayer.records import Account, Element, Feedback, Thread, User
-from datalayer.writer import Writer
+from datalayer.ownership import acting_user
+from datalayer.records import Element, Feedback, Thread, User
 
 logger = logging.getLogger(__name__)
 
-ROLES = ("user", "reviewer", "admin")
-_REMEMBERED_DELETIONS = 10_000
-
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFailure:
-    """A write that was not stored, for the application to tell its user."""
-
-    what: str
-    thread_id: str | None
-    record_id: str | None
-    error: DataLayerError
 
 
 def _once_the_thread_begins(
@@ -71,68 +55,8 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(BaseDataLayer):
+class ChainlitLayer(Accounts, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
-
-    def __init__(
-        self,
-        database: Database,
-        blobs: BlobStore | None,
-        *,
-        file_url: Callable[[Element], str] | None = None,
-        on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
-        patience_seconds: float = 60.0,
-    ) -> None:
-        self.database = database
-        self._blobs = blobs
-        self._file_url = file_url
-        self._on_write_failure = on_write_failure
-        self._writer = Writer(database, patience_seconds=patience_seconds)
-        # A session that is still open writes on after its thread was deleted, and would bring it back.
-        self._deleted: OrderedDict[str, None] = OrderedDict()
-
-    # The schema and the connections
-
-    async def migrate(self) -> list[str]:
-        """Make the schema, or bring it up; gives the names of the steps applied.
-
-        Raises:
-            SchemaError: the database was left as it was, for the reason given.
-            StorageUnavailable: the database cannot be reached.
-        """
-        return await migrations.migrate(self.database)
-
-    async def pending_migrations(self) -> list[str]:
-        """The steps that `migrate` would apply."""
-        return await migrations.pending_migrations(self.database)
-
-    async def ping(self) -> None:
-        """Raises StorageUnavailable where the database gives no answer."""
-        await self.database.ping()
-
-    @property
-    def blobs(self) -> BlobStore:
-        """The blob store.
-
-        Raises:
-            ConfigurationError: the layer was made without one.
-        """
-        if self._blobs is None:
-            raise ConfigurationError("files cannot be kept: the data layer was made without a blob store")
-        return self._blobs
-
-    @property
-    def queued_writes(self) -> int:
-        """How many writes are waiting or under way."""
-        return len(self._writer)
-
-    async def close(self) -> None:
-        """Store what is queued, then let go of every connection."""
-        if lost := await self._writer.close():
-            logger.error("%d writes could not be stored before the end", lost)
-        if self._blobs is not None:
-            await self._blobs.close()
-        await self.database.close()
 
     async def build_debug_url(self) -> str:
         return ""
@@ -146,61 +70,11 @@ class ChainlitLayer(BaseDataLayer):
 
     async def create_user(self, user: Any) -> PersistedUser:
         """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well."""
-        record = _new_user(user.identifier, clean_json(user.metadata or {}))
+        record = new_user(user.identifier, clean_json(user.metadata or {}))
         kept: User = await self._write(
             "user", lambda connection: users.upsert(connection, self.database.dialect, record), record_id=record.id
         )
         return _persisted(kept)
-
-    async def get_account(self, identifier: str) -> Account | None:
-        """The user together with the hash of the password."""
-        async with self.database.read() as connection:
-            return await users.account(connection, clean_text(identifier))
-
-    async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User:
-        """Make a user who logs in with a password.
-
-        Raises:
-            AlreadyExists: there is a user of this identifier.
-            InvalidRecord: the role is none of `ROLES`.
-        """
-        if role not in ROLES:
-            raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
-        record = replace(_new_user(identifier, {}), role=role)
-
-        async def add(connection: AsyncConnection) -> User:
-            await users.add(connection, self.database.dialect, record)
-            await users.set_password(connection, self.database.dialect, record.id, password_hash, utc_now())
-            return record
-
-        added: User = await self._writer.submit(add)
-        return added
-
-    async def set_password(self, identifier: str, password_hash: str) -> None:
-        """Raises NotFound where there is no such user."""
-
-        async def change(connection: AsyncConnection) -> None:
-            found = await users.get(connection, clean_text(identifier))
-            if found is None:
-                raise NotFound(f"there is no user {clean_text(identifier)!r}")
-            await users.set_password(connection, self.database.dialect, found.id, password_hash, utc_now())
-
-        await self._writer.submit(change)
-
-    async def set_disabled(self, identifier: str, disabled: bool) -> None:
-        """Shut a user out, or let them in again; raises NotFound where there is no such user."""
-        moment = utc_now() if disabled else None
-        await self._writer.submit(lambda connection: users.set_disabled(connection, clean_text(identifier), moment))
-
-    async def list_users(self) -> list[User]:
-        """Every user, by identifier."""
-        async with self.database.read() as connection:
-            return await users.list_all(connection)
-
-    async def count_accounts(self) -> int:
-        """How many users have a password."""
-        async with self.database.read() as connection:
-            return await users.count_accounts(connection)
 
     # Threads
 
@@ -297,13 +171,16 @@ class ChainlitLayer(BaseDataLayer):
 
         async def remove(connection: AsyncConnection) -> list[str]:
             await self._demand(connection, known, actor)
-            return await threads.delete_thread(connection, known)
+            keys = await threads.delete_thread(connection, known)
+            self._forget(known)
+            return keys
 
-        keys = await self._write("deletion of a thread", remove, thread_id=known, record_id=known)
-        self._deleted[known] = None
-        if len(self._deleted) > _REMEMBERED_DELETIONS:
-            self._deleted.popitem(last=False)
-        await self._delete_blobs(keys or [], known)
+        try:
+            keys = await self._write("deletion of a thread", remove, record_id=known)
+        except DataLayerError:
+            self._remember(known)
+            raise
+        await self._delete_blobs(keys, known)
 
     # Steps
 
@@ -421,6 +298,9 @@ class ChainlitLayer(BaseDataLayer):
         actor, now = acting_user.get(), utc_now()
         record = element_of(element.to_dict())
         try:
+            # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
+            async with self.database.read() as connection:
+                await self._demand_element(connection, record, actor)
             record = await self._store_bytes(element, record)
         except DataLayerError as error:
             await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)
@@ -473,28 +353,6 @@ class ChainlitLayer(BaseDataLayer):
 
     # What the methods above share
 
-    async def _write(
-        self,
-        what: str,
-        operation: Callable[[AsyncConnection], Awaitable[T]],
-        *,
-        thread_id: str | None = None,
-        record_id: str | None = None,
-    ) -> Any:
-        if thread_id in self._deleted and thread_id is not None:
-            logger.info("a %s came after its thread was deleted", what, extra={"thread_id": thread_id})
-            return None
-        try:
-            return await self._writer.submit(operation, thread_id)
-        except DataLayerError as error:
-            await self._tell(what, error, thread_id=thread_id, record_id=record_id)
-            raise
-
-    async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
-        logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
-        if self._on_write_failure is not None:
-            await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
-
     async def _store_step(self, step_dict: Any, *, created: bool) -> None:
         actor, now = acting_user.get(), utc_now()
         try:
@@ -510,45 +368,6 @@ class ChainlitLayer(BaseDataLayer):
 
         await self._write("step", store, thread_id=record.thread_id, record_id=record.id)
 
-    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
-        """Let the actor write into the thread, which is made if it is not there yet."""
-        await self._demand(connection, thread_id, actor)
-        owner = actor if isinstance(actor, str) else None
-        await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
-
-    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> None:
-        exists, owner = await threads.owner(connection, thread_id)
-        if exists:
-            demand_write(actor, owner, "the thread")
-
-    async def _thread(self, thread_id: str, actor: Actor, *, contents: bool = True) -> Thread | None:
-        known = known_id(thread_id)
-        if known is None:
-            return None
-        await self._writer.settled(known)
-        async with self.database.read() as connection:
-            thread = await threads.get(connection, known, contents=contents)
-        if thread is None or not may_read(actor, thread.user_identifier, shared=thread.is_shared):
-            return None
-        return thread
-
-    async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
-        known = known_id(element_id)
-        thread = await self._thread(thread_id, actor, contents=False) if known else None
-        if thread is None or known is None:
-            return None
-        async with self.database.read() as connection:
-            element = await elements.get(connection, known)
-        return element if element is not None and element.thread_id == thread.id else None
-
-    async def _voter(self, connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
-        """The step's thread, and the user in whose name the actor votes there."""
-        thread_id = await steps.thread_of(connection, step_id)
-        thread = await threads.get(connection, thread_id, contents=False) if thread_id else None
-        if thread is None or not may_read(actor, thread.user_identifier):
-            raise NotFound("there is no such step")
-        return thread.id, thread.user_id
-
     async def _store_bytes(self, element: Any, record: Element) -> Element:
         # The properties of a custom element are in its row; the content Chainlit makes of them would be a copy.
         content = None if record.type == "custom" else (element.content or (element.path and Path(element.path)))
@@ -561,18 +380,6 @@ class ChainlitLayer(BaseDataLayer):
         except ConfigurationError as error:
             raise BlobError(str(error)) from None
         return replace(record, object_key=key)
-
-    async def _delete_blobs(self, keys: list[str], thread_id: str | None) -> None:
-        for key in keys:
-            try:
-                await self.blobs.delete(key)
-            except DataLayerError as error:
-                # The row is gone for good; the file is what is left to tell of.
-                logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})
-
-
-def _new_user(identifier: str, metadata: dict[str, Any]) -> User:
-    return User(str(uuid.uuid4()), clean_text(identifier), metadata, utc_now())
 
 
 def _persisted(user: User) -> PersistedUser:

@@ -4,6 +4,7 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
+from datalayer.errors import Forbidden
 from datalayer.records import Element
 from datalayer.rows import columns, given, record_of
 from datalayer.schema import elements
@@ -12,17 +13,22 @@ _COLUMNS = columns(Element, elements)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:
-    """Store what is given of the element; a second write of the same element is its newer state."""
+    """Store what is given of the element; a second write of the same element is its newer state.
+
+    Raises:
+        Forbidden: there is an element of this id in another thread.
+    """
     values = {"name": "", "createdAt": now} | given(element, elements)
     statement = dialect.insert(elements).values(**values)
     changes = {key: statement.excluded[key] for key in given(element, elements) if key not in ("id", "createdAt")}
     if element.extra is not None:
         changes["extra"] = dialect.merge_json(elements.c.extra, element.extra)
-    if changes:
-        statement = statement.on_conflict_do_update(index_elements=[elements.c.id], set_=changes)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=[elements.c.id])
-    await connection.execute(statement)
+    same = elements.c.threadId.is_not_distinct_from(statement.excluded.threadId)
+    statement = statement.on_conflict_do_update(
+        index_elements=[elements.c.id], set_=changes or {"threadId": statement.excluded.threadId}, where=same
+    )
+    if not (await connection.execute(statement)).rowcount:
+        raise Forbidden("an element of this id is in another thread")
 
 
 async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Element]:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements as element_table
 from datalayer.dialects import Dialect
+from datalayer.errors import Forbidden
 from datalayer.ownership import SYSTEM, Actor, readable_by
 from datalayer.records import Feedback, Step
 from datalayer.rows import columns, given, record_of
@@ -27,6 +28,9 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
     Args:
         now: the time that stands in where the step has no `createdAt`.
         created: whether this is the step's creation and not a later state of it.
+
+    Raises:
+        Forbidden: there is a step of this id in another thread.
     """
     values = _REQUIRED | {"createdAt": now} | given(step, steps)
     values["updatedAt"] = None if created else now
@@ -44,11 +48,13 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
         changes["createdAt"] = step.created_at
     if not created:
         changes["updatedAt"] = now
-    if changes:
-        statement = statement.on_conflict_do_update(index_elements=[steps.c.id], set_=changes)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=[steps.c.id])
-    await connection.execute(statement)
+    statement = statement.on_conflict_do_update(
+        index_elements=[steps.c.id],
+        set_=changes or {"threadId": statement.excluded.threadId},
+        where=steps.c.threadId == statement.excluded.threadId,
+    )
+    if not (await connection.execute(statement)).rowcount:
+        raise Forbidden("a step of this id is in another thread")
 
 
 async def of_thread(connection: AsyncConnection, thread_id: str, voter_id: str | None) -> list[Step]:

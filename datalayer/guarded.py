@@ -1,0 +1,194 @@
+"""The floor under every data layer: reads and writes under ownership, through the queue, with failures told.
+
+The methods here say nothing of Chainlit. A write is queued before the first await, so that the order of calls
+is the order of application; a failure is logged with its ids, told to `on_write_failure`, and raised.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import elements, migrations, steps, threads
+from datalayer.blobs import BlobStore
+from datalayer.cleaning import known_id
+from datalayer.database import Database
+from datalayer.errors import ConfigurationError, DataLayerError, Forbidden, NotFound
+from datalayer.ownership import Actor, demand_write, may_read
+from datalayer.records import Element, Thread
+from datalayer.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED_DELETIONS = 10_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """A write that was not stored, for the application to tell its user."""
+
+    what: str
+    thread_id: str | None
+    record_id: str | None
+    error: DataLayerError
+
+
+class GuardedStore:
+    """One database and one blob store, with ownership checked and every failure told."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore | None,
+        *,
+        file_url: Callable[[Element], str] | None = None,
+        on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
+        patience_seconds: float = 60.0,
+    ) -> None:
+        self.database = database
+        self._blobs = blobs
+        self._file_url = file_url
+        self._on_write_failure = on_write_failure
+        self._writer = Writer(database, patience_seconds=patience_seconds)
+        # A session that is still open writes on after its thread was deleted, and would bring it back.
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+
+    # The schema and the connections
+
+    async def migrate(self) -> list[str]:
+        """Make the schema, or bring it up; gives the names of the steps applied.
+
+        Raises:
+            SchemaError: the database was left as it was, for the reason given.
+            StorageUnavailable: the database cannot be reached.
+        """
+        return await migrations.migrate(self.database)
+
+    async def pending_migrations(self) -> list[str]:
+        """The steps that `migrate` would apply."""
+        return await migrations.pending_migrations(self.database)
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database gives no answer."""
+        await self.database.ping()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store.
+
+        Raises:
+            ConfigurationError: the layer was made without one.
+        """
+        if self._blobs is None:
+            raise ConfigurationError("files cannot be kept: the data layer was made without a blob store")
+        return self._blobs
+
+    @property
+    def queued_writes(self) -> int:
+        """How many writes are waiting or under way."""
+        return len(self._writer)
+
+    async def close(self) -> None:
+        """Store what is queued, then let go of every connection."""
+        if lost := await self._writer.close():
+            logger.error("%d writes could not be stored before the end", lost)
+        if self._blobs is not None:
+            await self._blobs.close()
+        await self.database.close()
+
+    # What the methods above share
+
+    async def _write(
+        self,
+        what: str,
+        operation: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        thread_id: str | None = None,
+        record_id: str | None = None,
+    ) -> Any:
+        async def apply(connection: AsyncConnection) -> T | None:
+            # Looked up when the write's turn has come: the deletion may be before it in the queue.
+            if thread_id is not None and thread_id in self._deleted:
+                logger.info("a %s came after its thread was deleted", what, extra={"thread_id": thread_id})
+                return None
+            return await operation(connection)
+
+        try:
+            return await self._writer.submit(apply, thread_id)
+        except DataLayerError as error:
+            await self._tell(what, error, thread_id=thread_id, record_id=record_id)
+            raise
+
+    def _forget(self, thread_id: str) -> None:
+        """From now on nothing is written into this thread."""
+        self._deleted[thread_id] = None
+        if len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+
+    def _remember(self, thread_id: str) -> None:
+        """The thread is there after all."""
+        self._deleted.pop(thread_id, None)
+
+    async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
+        logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
+        if self._on_write_failure is not None:
+            await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
+
+    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
+        """Let the actor write into the thread, which is made if it is not there yet."""
+        await self._demand(connection, thread_id, actor)
+        owner = actor if isinstance(actor, str) else None
+        await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
+
+    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> None:
+        exists, owner = await threads.owner(connection, thread_id)
+        if exists:
+            demand_write(actor, owner, "the thread")
+
+    async def _demand_element(self, connection: AsyncConnection, record: Element, actor: Actor) -> None:
+        if record.thread_id is not None:
+            await self._demand(connection, record.thread_id, actor)
+        there = await elements.get(connection, record.id)
+        if there is not None and there.thread_id != record.thread_id:
+            raise Forbidden("an element of this id is in another thread")
+
+    async def _thread(self, thread_id: str, actor: Actor, *, contents: bool = True) -> Thread | None:
+        known = known_id(thread_id)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        async with self.database.read() as connection:
+            thread = await threads.get(connection, known, contents=contents)
+        if thread is None or not may_read(actor, thread.user_identifier, shared=thread.is_shared):
+            return None
+        return thread
+
+    async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
+        known = known_id(element_id)
+        thread = await self._thread(thread_id, actor, contents=False) if known else None
+        if thread is None or known is None:
+            return None
+        async with self.database.read() as connection:
+            element = await elements.get(connection, known)
+        return element if element is not None and element.thread_id == thread.id else None
+
+    async def _voter(self, connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
+        """The step's thread, and the user in whose name the actor votes there."""
+        thread_id = await steps.thread_of(connection, step_id)
+        thread = await threads.get(connection, thread_id, contents=False) if thread_id else None
+        if thread is None or not may_read(actor, thread.user_identifier):
+            raise NotFound("there is no such step")
+        return thread.id, thread.user_id
+
+    async def _delete_blobs(self, keys: list[str], thread_id: str | None) -> None:
+        for key in keys:
+            try:
+                await self.blobs.delete(key)
+            except DataLayerError as error:
+                # The row is gone for good; the file is what is left to tell of.
+                logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})

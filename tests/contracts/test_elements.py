@@ -1,0 +1,162 @@
+"""Elements: the row and the bytes, of every kind that Chainlit has."""
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import chainlit as cl
+import pytest
+from chainlit.element import ElementDict
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.records import new_id, step, thread, user_id
+
+
+def text_element(thread_id: str, for_id: str, content: str | bytes) -> cl.Text:
+    return cl.Text(thread_id=thread_id, for_id=for_id, name="notes.txt", content=content, mime="text/plain")
+
+
+async def only(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
+    (element,) = (await layer.get_thread(thread_id))["elements"]
+    return dict(element)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (cl.Image, {"size": "large", "display": "side", "mime": "image/png"}),
+        (cl.Text, {"language": "python", "display": "page", "mime": "text/plain"}),
+        (cl.Pdf, {"page": 7}),
+        (cl.Audio, {"auto_play": True, "mime": "audio/mpeg"}),
+        (cl.Video, {"player_config": {"youtube": {"start": 3}}, "mime": "video/mp4", "size": "small"}),
+        (cl.File, {"mime": "application/zip"}),
+        (cl.TaskList, {}),
+    ],
+)
+async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: Any, fields: dict[str, Any]) -> None:
+    thread_id, content = await thread(layer, None), "content 🧵 \x00".encode()
+    element = kind(thread_id=thread_id, for_id=new_id(), name="名 前/..\\ 1.bin", content=content, **fields)
+    sent = element.to_dict()
+    assert set(sent) == set(get_type_hints(ElementDict)) - {"path"}, "Chainlit has other keys than this test"
+    await layer.create_element(element)
+    kept = await only(layer, thread_id)
+    assert {key: value for key, value in kept.items() if key not in ("objectKey", "createdAt")} == {
+        key: value for key, value in sent.items() if key != "objectKey"
+    }
+    assert await layer.get_element(thread_id, sent["id"]) == kept
+    found = await layer.read_element(thread_id, sent["id"])
+    assert found is not None
+    assert found[1] == content
+
+
+async def test_a_custom_element_keeps_its_properties_and_takes_new_ones(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    element = cl.CustomElement(thread_id=thread_id, for_id=new_id(), name="Card", props={"a": [1, {"b": None}]})
+    await layer.create_element(element)
+    assert (await only(layer, thread_id))["props"] == {"a": [1, {"b": None}]}
+    element.props = {"c": "🧵"}
+    await layer.create_element(element)
+    assert (await only(layer, thread_id))["props"] == {"c": "🧵"}
+
+
+async def test_a_newer_content_replaces_the_older(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    element = text_element(thread_id, new_id(), "first")
+    await layer.create_element(element)
+    element.content = "second"
+    await layer.create_element(element)
+    found = await layer.read_element(thread_id, element.id)
+    assert found is not None
+    assert found[1] == b"second"
+
+
+async def test_a_file_is_read_from_its_path(layer: ChainlitLayer, tmp_path: Path) -> None:
+    (tmp_path / "upload").write_bytes(b"from the disk" * 1000)
+    thread_id = await thread(layer, None)
+    element = cl.File(thread_id=thread_id, for_id=new_id(), name="f", path=str(tmp_path / "upload"))
+    await layer.create_element(element)
+    found = await layer.read_element(thread_id, element.id)
+    assert found is not None
+    assert found[1] == b"from the disk" * 1000
+
+
+async def test_a_url_is_stored_and_not_fetched(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    element = cl.Image(thread_id=thread_id, for_id=new_id(), name="x", url="http://127.0.0.1:9/secret")
+    await layer.create_element(element)
+    kept = await only(layer, thread_id)
+    assert (kept["url"], kept["objectKey"]) == ("http://127.0.0.1:9/secret", None)
+
+
+async def test_a_stored_file_has_the_link_that_the_application_makes(database_url: str, tmp_path: Path) -> None:
+    layer = create_data_layer(
+        database_url, f"file://{tmp_path}", file_url=lambda element: f"/files/{element.thread_id}/{element.id}"
+    )
+    thread_id = await thread(layer, None)
+    element = text_element(thread_id, new_id(), "x")
+    await layer.create_element(element)
+    assert (await only(layer, thread_id))["url"] == f"/files/{thread_id}/{element.id}"
+    await layer.close()
+
+
+async def test_elements_come_in_the_order_in_which_they_were_sent(layer: ChainlitLayer) -> None:
+    thread_id, for_id = await thread(layer, None), new_id()
+    sent = [text_element(thread_id, for_id, str(number)) for number in range(8)]
+    for element in sent:
+        await layer.create_element(element)
+    assert [kept["id"] for kept in (await layer.get_thread(thread_id))["elements"]] == [one.id for one in sent]
+
+
+async def test_a_deleted_element_takes_its_file_along(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    element = text_element(thread_id, new_id(), "x")
+    await layer.create_element(element)
+    key = (await only(layer, thread_id))["objectKey"]
+    await layer.delete_element(element.id, thread_id)
+    assert (await layer.get_thread(thread_id))["elements"] == []
+    with pytest.raises(datalayer.BlobNotFound):
+        await layer.blobs.read(key)
+    await layer.delete_element(element.id, thread_id)
+
+
+async def test_an_element_of_another_thread_is_not_found(layer: ChainlitLayer) -> None:
+    mine, other = await thread(layer, None), await thread(layer, None)
+    element = text_element(other, new_id(), "x")
+    await layer.create_element(element)
+    assert await layer.get_element(mine, element.id) is None
+    assert await layer.read_element(mine, element.id) is None
+    assert await layer.get_element(other, "no uuid") is None
+
+
+async def test_a_file_that_cannot_be_stored_is_told_and_leaves_no_row(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where the folder should be")
+    told = []
+
+    async def tell(failure: Any) -> None:
+        told.append(failure)
+
+    layer = create_data_layer(database_url, f"file://{tmp_path}/store", on_write_failure=tell)
+    thread_id = await thread(layer, None)
+    with pytest.raises(datalayer.BlobError):
+        await layer.create_element(text_element(thread_id, new_id(), "x"))
+    assert [(failure.what, failure.thread_id) for failure in told] == [("file", thread_id)]
+    assert (await layer.get_thread(thread_id))["elements"] == []
+    await layer.close()
+
+
+async def test_a_file_read_by_its_owner_alone(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        await layer.create_step(written)
+        element = text_element(thread_id, written["id"], "private")
+        await layer.create_element(element)
+    for actor in ("bob", None):
+        with datalayer.acting_as(actor):
+            assert await layer.read_element(thread_id, element.id) is None
+    with datalayer.acting_as("alice"):
+        await layer.update_thread(thread_id, metadata={"is_shared": True})
+    with datalayer.acting_as("bob"):
+        assert await layer.read_element(thread_id, element.id) is not None

@@ -1,0 +1,141 @@
+"""Every method of the layer, called by the owner, by another user and by a visitor."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.contracts.test_elements import text_element
+from tests.records import listed, step, thread, user_id, vote
+
+
+class Belongings:
+    """What alice has."""
+
+    def __init__(self, layer: ChainlitLayer, user: str, thread: str, step: dict[str, Any], element: Any, vote: str):
+        self.layer, self.user, self.thread, self.step, self.element, self.vote = (
+            layer,
+            user,
+            thread,
+            step,
+            element,
+            vote,
+        )
+
+
+@pytest.fixture
+async def alices(layer: ChainlitLayer) -> Belongings:
+    owner = await user_id(layer, "alice")
+    await user_id(layer, "bob")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner, name="private")
+        written = step(thread_id, "secret", metadata={"favorite": True})
+        await layer.create_step(written)
+        element = text_element(thread_id, written["id"], "secret")
+        await layer.create_element(element)
+        kept = await layer.upsert_feedback(vote(written["id"], 1))
+    return Belongings(layer, owner, thread_id, written, element, kept)
+
+
+WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
+    "update_thread": lambda a: a.layer.update_thread(a.thread, name="mine now"),
+    "replace_thread_name": lambda a: a.layer.replace_thread_name(a.thread, "private", "mine now"),
+    "delete_thread": lambda a: a.layer.delete_thread(a.thread),
+    "create_step": lambda a: a.layer.create_step(step(a.thread)),
+    "update_step": lambda a: a.layer.update_step({**a.step, "output": "changed"}),
+    "delete_step": lambda a: a.layer.delete_step(a.step["id"]),
+    "cut_thread": lambda a: a.layer.cut_thread(a.thread, a.step["id"]),
+    "set_step_favorite": lambda a: a.layer.set_step_favorite(a.step, False),
+    "upsert_feedback": lambda a: a.layer.upsert_feedback(vote(a.step["id"], 0)),
+    "delete_feedback": lambda a: a.layer.delete_feedback(a.vote),
+    "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
+    "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
+}
+
+READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
+    "get_thread": lambda a: a.layer.get_thread(a.thread),
+    "get_thread_author": lambda a: a.layer.get_thread_author(a.thread),
+    "get_element": lambda a: a.layer.get_element(a.thread, a.element.id),
+    "read_element": lambda a: a.layer.read_element(a.thread, a.element.id),
+    "list_threads": lambda a: listed(a.layer, a.user),
+    "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
+}
+
+WITHOUT_OWNER = {
+    *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "list_users"),
+    *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "build_debug_url"),
+}
+
+
+def test_no_public_method_is_left_out() -> None:
+    public = {name for name in dir(ChainlitLayer) if not name.startswith("_")}
+    assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER
+
+
+@pytest.mark.parametrize("method", WRITES)
+@pytest.mark.parametrize("actor", ["bob", None])
+async def test_nobody_else_writes(alices: Belongings, method: str, actor: str | None) -> None:
+    with datalayer.acting_as("alice"):
+        before = await alices.layer.get_thread(alices.thread)
+    with datalayer.acting_as(actor), pytest.raises((datalayer.Forbidden, datalayer.NotFound)):
+        await WRITES[method](alices)
+    with datalayer.acting_as("alice"):
+        assert await alices.layer.get_thread(alices.thread) == before
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_the_owner_writes(alices: Belongings, method: str) -> None:
+    with datalayer.acting_as("alice"):
+        await WRITES[method](alices)
+
+
+@pytest.mark.parametrize("method", READS)
+@pytest.mark.parametrize("actor", ["bob", None])
+async def test_nobody_else_reads(alices: Belongings, method: str, actor: str | None) -> None:
+    with datalayer.acting_as(actor):
+        assert not await READS[method](alices)
+
+
+@pytest.mark.parametrize("method", READS)
+async def test_the_owner_reads(alices: Belongings, method: str) -> None:
+    with datalayer.acting_as("alice"):
+        assert await READS[method](alices)
+
+
+async def test_a_thread_can_be_taken_by_nobody(alices: Belongings) -> None:
+    bob = await user_id(alices.layer, "bob")
+    with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
+        await alices.layer.update_thread(alices.thread, user_id=bob)
+    with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
+        await thread(alices.layer, alices.user)  # nor be pushed on somebody
+
+
+async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -> None:
+    bob = await user_id(alices.layer, "bob")
+    with datalayer.acting_as("bob"):
+        own = await thread(alices.layer, bob)
+        with pytest.raises(datalayer.Forbidden):
+            await alices.layer.update_step({**alices.step, "threadId": own, "output": "changed"})
+        with pytest.raises(datalayer.Forbidden):
+            stolen = text_element(own, alices.step["id"], "planted")
+            stolen.id = alices.element.id
+            await alices.layer.create_element(stolen)
+    with datalayer.acting_as("alice"):
+        found = await alices.layer.get_thread(alices.thread)
+    assert found["steps"][0]["output"] == "secret"
+    assert (await alices.layer.blobs.read(found["elements"][0]["objectKey"])) == b"secret"
+
+
+async def test_a_shared_thread_is_read_by_all_and_written_by_its_owner(alices: Belongings) -> None:
+    with datalayer.acting_as("alice"):
+        await alices.layer.update_thread(alices.thread, metadata={"is_shared": True})
+    with datalayer.acting_as("bob"):
+        assert await alices.layer.get_thread(alices.thread)
+        with pytest.raises(datalayer.Forbidden):
+            await alices.layer.create_step(step(alices.thread))
+    with datalayer.acting_as("alice"):
+        await alices.layer.update_thread(alices.thread, metadata={"is_shared": False})
+    with datalayer.acting_as("bob"):
+        assert await alices.layer.get_thread(alices.thread) is None

@@ -1,0 +1,221 @@
+"""What goes in as a step comes back as it went in, in whatever order Chainlit's tasks happen to run."""
+
+import asyncio
+from typing import Any, get_type_hints
+
+import pytest
+from chainlit.step import StepDict
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.records import new_id, step, thread, user_id, vote
+
+
+def every_key(thread_id: str) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "threadId": thread_id,
+        "parentId": new_id(),
+        "name": "工具",
+        "type": "tool",
+        "command": "search",
+        "modes": {"model": "gpt-4o-mini", "effort": "high"},
+        "streaming": True,
+        "waitForAnswer": True,
+        "isError": True,
+        "metadata": {"icon": "globe", "nested": {"a": [1, 2.5, None, {"b": "🧵"}]}},
+        "tags": ["one", "zwei", "三"],
+        "input": "what went in",
+        "output": "what came out 🧵",
+        "createdAt": "2026-02-03T04:05:06.000700Z",
+        "start": "2026-02-03T04:05:06.000800Z",
+        "end": "2026-02-03T04:05:07.000000Z",
+        "generation": {"model": "gpt", "tokenCount": 12, "messages": [{"role": "user"}]},
+        "showInput": "json",
+        "defaultOpen": True,
+        "autoCollapse": True,
+        "language": "python",
+        "icon": "wrench",
+    }
+
+
+async def read_back(layer: ChainlitLayer, written: dict[str, Any]) -> dict[str, Any]:
+    found = await layer.get_thread(written["threadId"])
+    assert found is not None
+    (kept,) = [one for one in found["steps"] if one["id"] == written["id"]]
+    return dict(kept)
+
+
+async def test_every_key_of_a_step_comes_back(layer: ChainlitLayer) -> None:
+    written = every_key(await thread(layer, None))
+    assert set(written) == set(get_type_hints(StepDict)) - {"feedback"}, "Chainlit has other keys than this test"
+    await layer.create_step(written)
+    kept = await read_back(layer, written)
+    assert {key: kept[key] for key in written} == written
+    assert kept["feedback"] is None
+
+
+async def test_a_key_that_nobody_knows_comes_back(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, None), mood={"of": ["the", "day"]}, extra="not ours", updatedAt=7)
+    await layer.create_step(written)
+    await layer.update_step({**written, "weather": "rain"})
+    kept = await read_back(layer, written)
+    assert kept["mood"] == {"of": ["the", "day"]}
+    assert kept["weather"] == "rain"
+    assert kept["extra"] == "not ours"
+    assert kept["updatedAt"] == 7
+
+
+async def test_a_value_of_the_wrong_kind_comes_back(layer: ChainlitLayer) -> None:
+    odd = {"tags": "not a list", "metadata": ["not", "an", "object"], "parentId": "no uuid", "isError": "yes"}
+    written = step(await thread(layer, None), **odd)
+    await layer.create_step(written)
+    kept = await read_back(layer, written)
+    assert {key: kept[key] for key in odd} == odd
+
+
+@pytest.mark.parametrize("shown", [True, False, "json", "true", "false", None])
+async def test_show_input_keeps_its_type(layer: ChainlitLayer, shown: bool | str | None) -> None:
+    written = step(await thread(layer, None), showInput=shown)
+    await layer.create_step(written)
+    assert (await read_back(layer, written))["showInput"] == shown
+
+
+async def test_what_no_database_holds_is_replaced_and_nothing_else_is_lost(layer: ChainlitLayer) -> None:
+    written = step(
+        await thread(layer, None),
+        output="before\x00after \ud83e\uddf5 lone \ud800 end 🧵",
+        metadata={"key\x00": "\udfff", "number": float("nan"), "size": float("inf"), "when": {1}},
+    )
+    await layer.create_step(written)
+    kept = await read_back(layer, written)
+    assert kept["output"] == "before\ufffdafter 🧵 lone \ufffd end 🧵"
+    assert kept["metadata"] == {"key\ufffd": "\ufffd", "number": None, "size": None, "when": [1]}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-02-03T04:05:06Z", "2026-02-03T04:05:06.000000Z"),
+        ("2026-02-03T06:05:06.5+02:00", "2026-02-03T04:05:06.500000Z"),
+        ("2026-02-03T04:05:06.123456", "2026-02-03T04:05:06.123456Z"),
+    ],
+)
+async def test_times_are_kept_in_utc_in_one_form(layer: ChainlitLayer, given: str, kept: str) -> None:
+    written = step(await thread(layer, None), createdAt=given)
+    await layer.create_step(written)
+    assert (await read_back(layer, written))["createdAt"] == kept
+
+
+async def test_a_step_without_a_time_gets_one(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, None), createdAt=None)
+    await layer.create_step(written)
+    assert (await read_back(layer, written))["createdAt"].endswith("Z")
+
+
+async def test_steps_come_in_the_order_of_their_creation(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    moments = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000100Z", "2026-01-01T00:00:00.000200Z"]
+    written = [step(thread_id, str(number), createdAt=moment) for number, moment in enumerate(moments)]
+    for one in reversed(written):
+        await layer.create_step(one)
+    found = await layer.get_thread(thread_id)
+    assert [one["output"] for one in found["steps"]] == ["0", "1", "2"]
+
+
+async def test_the_order_of_calls_is_the_order_of_application(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, None), "first")
+    calls = [layer.create_step(written)]
+    calls += [layer.update_step({**written, "output": f"state {number}"}) for number in range(50)]
+    await asyncio.gather(*(asyncio.create_task(call) for call in calls))
+    assert (await read_back(layer, written))["output"] == "state 49"
+
+
+async def test_a_late_create_undoes_no_update(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, None), "draft", language="python", createdAt="2026-01-01T00:00:00Z")
+    await layer.update_step({"id": written["id"], "threadId": written["threadId"], "output": "final"})
+    await layer.create_step(written)
+    kept = await read_back(layer, written)
+    assert kept["output"] == "final"
+    assert kept["language"] == "python", "what the update did not say is filled in"
+    assert kept["createdAt"] == "2026-01-01T00:00:00.000000Z"
+
+
+async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
+    written = every_key(await thread(layer, None))
+    await layer.create_step(written)
+    await layer.update_step({"id": written["id"], "threadId": written["threadId"], "output": "", "tags": None})
+    kept = await read_back(layer, written)
+    assert {key: kept[key] for key in written} == {**written, "output": ""}
+
+
+async def test_a_step_makes_its_thread(layer: ChainlitLayer) -> None:
+    written = step(new_id())
+    await layer.create_step(written)
+    assert (await read_back(layer, written))["output"] == "hello"
+
+
+async def test_a_step_and_its_thread_may_come_in_either_order(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    written = step(new_id())
+    with datalayer.acting_as("alice"):
+        await layer.create_step(written)
+        await layer.update_thread(written["threadId"], name="named later", user_id=owner)
+        found = await layer.get_thread(written["threadId"])
+    assert (found["name"], found["userIdentifier"], len(found["steps"])) == ("named later", "alice", 1)
+
+
+async def test_a_deleted_step_takes_its_votes_and_elements_along(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, None))
+    await layer.create_step(written)
+    await layer.upsert_feedback(vote(written["id"], 1))
+    await layer.delete_step(written["id"])
+    await layer.create_step(written)
+    assert (await read_back(layer, written))["feedback"] is None
+
+
+async def test_cutting_a_thread_keeps_what_came_before_and_what_is_named(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    written = [step(thread_id, str(number), createdAt=f"2026-01-01T00:00:0{number}Z") for number in range(6)]
+    for one in written:
+        await layer.create_step(one)
+    assert await layer.cut_thread(thread_id, written[2]["id"], keep=[written[4]["id"]]) == 2
+    found = await layer.get_thread(thread_id)
+    assert [one["output"] for one in found["steps"]] == ["0", "1", "2", "4"]
+
+
+@pytest.mark.parametrize("broken", [{"id": "no uuid"}, {"threadId": "no uuid"}, {"id": None}, {"threadId": None}])
+async def test_a_step_without_a_usable_id_is_refused_and_costs_nothing_else(
+    layer: ChainlitLayer, broken: dict[str, Any]
+) -> None:
+    thread_id = await thread(layer, None)
+    good = step(thread_id)
+    results = await asyncio.gather(
+        layer.create_step(good), layer.create_step({**step(thread_id), **broken}), return_exceptions=True
+    )
+    assert results[0] is None
+    assert isinstance(results[1], datalayer.InvalidRecord)
+    assert len((await layer.get_thread(thread_id))["steps"]) == 1
+
+
+async def test_a_write_that_is_refused_spoils_no_other_of_its_batch(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    writes = [step(thread_id, str(number)) for number in range(20)]
+    calls: list[Any] = [layer.create_step(one) for one in writes]
+    calls.insert(10, layer.update_thread(new_id(), user_id=new_id()))  # there is no such user
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results.pop(10), datalayer.InvalidRecord)
+    assert results == [None] * 20
+    assert len((await layer.get_thread(thread_id))["steps"]) == 20
+
+
+async def test_favourites_are_found_and_marking_touches_nothing_else(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    written = every_key(await thread(layer, owner))
+    await layer.create_step(written)
+    await layer.create_step(step(written["threadId"], metadata={"favorite": "no"}))
+    await layer.set_step_favorite({"id": written["id"], "threadId": written["threadId"]}, True)
+    (found,) = await layer.get_favorite_steps(owner)
+    assert {key: found[key] for key in written} == {**written, "metadata": {**written["metadata"], "favorite": True}}
+    await layer.set_step_favorite({"id": written["id"]}, False)
+    assert await layer.get_favorite_steps(owner) == []

@@ -1,0 +1,189 @@
+"""Threads: merged, listed by last activity, searched, and gone without a trace when they are deleted."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chainlit.types import Pagination, ThreadFilter
+from sqlalchemy import func, select
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import metadata
+from tests.contracts.test_elements import text_element
+from tests.records import listed, new_id, page, step, thread, user_id, vote
+
+
+async def test_ten_merges_at_once_keep_every_key(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None, metadata={"kept": {"a": 1}, "gone": 1})
+    await asyncio.gather(*(layer.update_thread(thread_id, metadata={f"key{n}": n, "gone": None}) for n in range(10)))
+    kept = (await layer.get_thread(thread_id))["metadata"]
+    assert kept == {"kept": {"a": 1}} | {f"key{n}": n for n in range(10)}
+
+
+async def test_merging_is_not_recursive(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None, metadata={"settings": {"a": 1, "b": 2}})
+    await layer.update_thread(thread_id, metadata={"settings": {"a": 3}})
+    assert (await layer.get_thread(thread_id))["metadata"] == {"settings": {"a": 3}}
+
+
+async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner, name="名字", tags=["x"], metadata={"a": 1})
+    before = await layer.get_thread(thread_id)
+    await layer.update_thread(thread_id)
+    await layer.update_thread(thread_id, metadata={})
+    assert await layer.get_thread(thread_id) == before
+    assert (before["name"], before["tags"], before["userIdentifier"]) == ("名字", ["x"], "alice")
+
+
+@pytest.mark.parametrize("thread_id", [new_id(), "no-uuid", "", "'; drop table threads; --"])
+async def test_an_unknown_thread_is_none(layer: ChainlitLayer, thread_id: str) -> None:
+    assert await layer.get_thread(thread_id) is None
+    assert await layer.get_thread_author(thread_id) == ""
+    await layer.delete_thread(thread_id)
+
+
+async def test_threads_are_listed_by_last_activity(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    first, second, third = [await thread(layer, owner, name=name) for name in "abc"]
+    assert await listed(layer, owner) == [third, second, first]
+    await layer.create_step(step(first))
+    assert await listed(layer, owner) == [first, third, second]
+    await layer.update_thread(second, name="renaming is no activity", metadata={"nor": "is this"})
+    assert await listed(layer, owner) == [first, third, second]
+
+
+async def test_pages_put_together_are_the_whole_list(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    moment = "2026-01-01T00:00:00Z"
+    made = []
+    for number in range(25):
+        thread_id = new_id()
+        # All of the same instant: a page must end between them.
+        await layer.create_step(step(thread_id, createdAt=moment))
+        await layer.update_thread(thread_id, user_id=owner, name=str(number))
+        made.append(thread_id)
+    seen: list[str] = []
+    after = None
+    while True:
+        found = await page(layer, owner, first=4, after=after)
+        seen += [one["id"] for one in found.data]
+        after = found.pageInfo.endCursor
+        if not found.pageInfo.hasNextPage:
+            break
+        await layer.delete_thread(found.data[-1]["id"])  # where the page ended is gone
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(made)
+    assert len(seen) >= 25 - 6
+
+
+async def test_an_empty_page_ends_the_list(layer: ChainlitLayer) -> None:
+    found = await page(layer, await user_id(layer, "alice"))
+    assert (found.data, found.pageInfo.hasNextPage, found.pageInfo.endCursor) == ([], False, None)
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", new_id(), "bnVsbA==", "WzEsMl0=", "🧵"])
+async def test_a_cursor_that_is_none_is_refused(layer: ChainlitLayer, cursor: str) -> None:
+    with pytest.raises(datalayer.InvalidRecord, match="cursor"):
+        await page(layer, await user_id(layer, "alice"), after=cursor)
+
+
+@pytest.mark.parametrize("first", [0, -1])
+async def test_a_page_of_nothing_is_refused(layer: ChainlitLayer, first: int) -> None:
+    with pytest.raises(datalayer.InvalidRecord):
+        await page(layer, await user_id(layer, "alice"), first=first)
+
+
+async def test_a_list_without_a_user_is_refused(layer: ChainlitLayer) -> None:
+    with pytest.raises(datalayer.InvalidRecord):
+        await layer.list_threads(Pagination(first=1), ThreadFilter())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("needle", True),
+        ("NEEDLE in", True),
+        ("grüße", True),
+        ("天气", True),
+        ("100%", True),
+        ("100%%", False),
+        ("nee_le", False),
+        ("%", True),
+        ("the title", True),
+        ("tool input", True),
+        ("absent", False),
+        ("\x00", False),
+    ],
+)
+async def test_search_finds_words_in_titles_and_texts(layer: ChainlitLayer, words: str, found: bool) -> None:
+    owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
+    wanted = await thread(layer, owner, name="The Title")
+    await layer.create_step(step(wanted, "A Needle in the haystack, 100% sure. GRÜßE aus Köln. 今天天气很好。"))
+    await layer.create_step(step(wanted, output=None, input="Tool Input"))
+    await thread(layer, owner, name="another")
+    await layer.create_step(step(await thread(layer, other), "needle"))
+    assert await listed(layer, owner, search=words) == ([wanted] if found else [])
+
+
+@pytest.mark.parametrize("value", [0, 1])
+async def test_threads_are_filtered_by_thumb(layer: ChainlitLayer, value: int) -> None:
+    owner = await user_id(layer, "alice")
+    threads = {thumb: await thread(layer, owner) for thumb in (0, 1, None)}
+    for thumb, thread_id in threads.items():
+        written = step(thread_id)
+        await layer.create_step(written)
+        if thumb is not None:
+            await layer.upsert_feedback(vote(written["id"], thumb))
+    assert await listed(layer, owner, feedback=value) == [threads[value]]
+
+
+async def test_deleting_a_thread_leaves_nothing(layer: ChainlitLayer, tmp_path: Path) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        await layer.create_step(written)
+        await layer.upsert_feedback(vote(written["id"], 1, "good"))
+        await layer.create_element(text_element(thread_id, written["id"], "kept until deleted"))
+        key = (await layer.get_thread(thread_id))["elements"][0]["objectKey"]
+        assert await layer.blobs.read(key) == b"kept until deleted"
+        await layer.delete_thread(thread_id)
+    assert await counts(layer) == {"users": 1, "threadkeeper_migrations": 1}
+    with pytest.raises(datalayer.BlobNotFound):
+        await layer.blobs.read(key)
+
+
+async def test_what_a_session_writes_after_the_end_does_not_bring_a_thread_back(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    await layer.delete_thread(thread_id)
+    await layer.create_step(step(thread_id))
+    await layer.update_thread(thread_id, metadata={"client_type": "webapp"})
+    assert await layer.get_thread(thread_id) is None
+
+
+async def test_what_is_written_while_a_thread_is_deleted_does_not_bring_it_back(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    calls = [layer.create_step(step(thread_id)), layer.delete_thread(thread_id), layer.create_step(step(thread_id))]
+    await asyncio.gather(*calls)
+    assert await layer.get_thread(thread_id) is None
+
+
+async def test_a_deletion_that_is_refused_changes_nothing(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
+        await layer.delete_thread(thread_id)
+    await layer.create_step(step(thread_id))
+    assert len((await layer.get_thread(thread_id))["steps"]) == 1
+
+
+async def counts(layer: ChainlitLayer) -> dict[str, int]:
+    """The tables that are not empty, and how many rows each has."""
+    found: dict[str, Any] = {}
+    async with layer.database.read() as connection:
+        for table in metadata.sorted_tables:
+            found[table.name] = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    return {name: count for name, count in found.items() if count}

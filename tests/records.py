@@ -1,0 +1,49 @@
+"""Steps, threads and votes as Chainlit would hand them over, for tests that care about one thing of them."""
+
+import uuid
+from typing import Any
+
+from chainlit.types import Feedback, Pagination, ThreadFilter
+from chainlit.user import User
+
+from datalayer.chainlit_layer import ChainlitLayer
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def step(thread_id: str, output: str = "hello", **fields: Any) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "threadId": thread_id,
+        "name": "alice",
+        "type": "user_message",
+        "output": output,
+        "streaming": False,
+        **fields,
+    }
+
+
+async def user_id(layer: ChainlitLayer, identifier: str) -> str:
+    return (await layer.create_user(User(identifier=identifier))).id
+
+
+async def thread(layer: ChainlitLayer, owner_id: str | None, name: str = "a thread", **fields: Any) -> str:
+    thread_id = new_id()
+    await layer.update_thread(thread_id, name=name, user_id=owner_id, **fields)
+    return thread_id
+
+
+async def page(
+    layer: ChainlitLayer, owner_id: str, *, first: int = 20, after: str | None = None, **filters: Any
+) -> Any:
+    return await layer.list_threads(Pagination(first=first, cursor=after), ThreadFilter(userId=owner_id, **filters))
+
+
+async def listed(layer: ChainlitLayer, owner_id: str, **filters: Any) -> list[str]:
+    return [found["id"] for found in (await page(layer, owner_id, **filters)).data]
+
+
+def vote(step_id: str, value: Any, comment: str | None = None) -> Feedback:
+    return Feedback(forId=step_id, value=value, comment=comment)
