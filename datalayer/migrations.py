@@ -14,7 +14,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
-from datalayer.schema import metadata, migrations, steps, threads
+from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 
 Migration = Callable[[AsyncConnection], Awaitable[None]]
 _STEPS: dict[str, Migration] = {}
@@ -80,6 +80,9 @@ async def build_schema(connection: AsyncConnection) -> None:
         .where(threads.c.updatedAt.is_(None))
         .values(updatedAt=func.coalesce(latest_step, threads.c.createdAt))
     )
+    # Chainlit's own layer does not say who voted; it is the owner who sees the thumbs.
+    voter = select(threads.c.userId).where(threads.c.id == feedbacks.c.threadId).correlate(feedbacks).scalar_subquery()
+    await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
 
 
 def _build(connection: Connection) -> None:

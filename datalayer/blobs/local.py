@@ -25,7 +25,7 @@ class LocalBlobs:
         await _in_thread(lambda: _write(target, content))
 
     async def read(self, key: str) -> bytes:
-        return await _in_thread(self._path(key).read_bytes)
+        return await _in_thread(lambda: _read(self._path(key)))
 
     async def delete(self, key: str) -> None:
         await _in_thread(lambda: self._remove(self._path(key)))
@@ -49,6 +49,13 @@ class LocalBlobs:
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".ping-"):
             return
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BlobNotFound("the folder has no file under this key") from None
 
 
 def _write(target: Path, content: bytes | Path) -> None:
@@ -77,7 +84,5 @@ def _write(target: Path, content: bytes | Path) -> None:
 async def _in_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
-    except FileNotFoundError:
-        raise BlobNotFound("the folder has no file under this key") from None
     except OSError as error:
         raise BlobError(f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})") from error

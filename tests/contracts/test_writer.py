@@ -1,0 +1,114 @@
+"""The write queue on a real database: order, isolation of failures, patience, and a clean end."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database
+from datalayer.writer import Writer
+from tests.records import new_id, step, thread
+
+
+async def test_what_waits_is_committed_together(database_url: str) -> None:
+    database = Database(database_url)
+    writer = Writer(database)
+    seen: list[AsyncConnection] = []
+
+    async def note(connection: AsyncConnection) -> int:
+        seen.append(connection)
+        return len(seen)
+
+    assert await asyncio.gather(*(writer.submit(note) for _ in range(10))) == list(range(1, 11))
+    assert len({id(connection) for connection in seen}) == 1
+    assert len(writer) == 0
+    await writer.close()
+    await database.close()
+
+
+async def test_a_mistake_in_one_operation_reaches_its_own_caller_alone(database_url: str) -> None:
+    database = Database(database_url)
+    writer = Writer(database)
+
+    async def good(connection: AsyncConnection) -> str:
+        return "stored"
+
+    async def bad(connection: AsyncConnection) -> str:
+        raise ZeroDivisionError
+
+    results = await asyncio.gather(*(writer.submit(one) for one in (good, bad, good)), return_exceptions=True)
+    assert results[0] == results[2] == "stored"
+    assert isinstance(results[1], ZeroDivisionError)
+    await writer.close()
+    await database.close()
+
+
+async def test_close_stores_what_is_queued(database_url: str) -> None:
+    layer = create_data_layer(database_url)
+    thread_id = new_id()
+    calls = [asyncio.create_task(layer.create_step(step(thread_id, str(number)))) for number in range(300)]
+    await asyncio.sleep(0)
+    assert layer.queued_writes == 300
+    await layer.close()
+    await asyncio.gather(*calls)
+    again = create_data_layer(database_url)
+    assert len((await again.get_thread(thread_id))["steps"]) == 300
+    await again.close()
+
+
+async def test_after_close_a_write_is_refused_and_not_lost_in_silence(layer: ChainlitLayer) -> None:
+    await layer.close()
+    with pytest.raises(datalayer.StorageUnavailable, match="closed"):
+        await layer.create_step(step(new_id()))
+
+
+async def test_a_caller_that_goes_away_takes_no_write_along(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    calls = [asyncio.create_task(layer.create_step(step(thread_id))) for _ in range(5)]
+    await asyncio.sleep(0)
+    calls[2].cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert len((await layer.get_thread(thread_id))["steps"]) == 5
+
+
+async def test_a_failure_is_told_to_caller_application_and_log(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Any] = []
+
+    async def tell(failure: datalayer.WriteFailure) -> None:
+        told.append(failure)
+
+    layer = create_data_layer(database_url, on_write_failure=tell)
+    owner = new_id()
+    thread_id = new_id()
+    with caplog.at_level(logging.ERROR), pytest.raises(datalayer.InvalidRecord):
+        await layer.update_thread(thread_id, user_id=owner)
+    assert [(failure.what, failure.thread_id) for failure in told] == [("thread", thread_id)]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.__dict__["thread_id"] == thread_id
+    await layer.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
+async def test_a_database_that_is_away_is_a_typed_error(url: str) -> None:
+    layer = create_data_layer(url, patience_seconds=0.2)
+    with pytest.raises(datalayer.StorageUnavailable):
+        await layer.ping()
+    with pytest.raises(datalayer.StorageUnavailable):
+        await layer.create_step(step(new_id()))
+    await layer.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "mysql://localhost/x", "sqlite://", "sqlite:///:memory:", "chat.db", "postgresql://h:notaport/x"],
+)
+def test_a_url_that_makes_no_sense_is_refused_at_once(url: str) -> None:
+    with pytest.raises(datalayer.ConfigurationError):
+        create_data_layer(url)

@@ -1,0 +1,186 @@
+"""The schema after the migrations is the schema of the code, for a new database and for one of Chainlit's own layer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database
+from datalayer.schema import feedbacks, metadata, migrations, steps, threads
+from tests.records import listed, new_id, step, user_id, vote
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Tables, columns, keys and indexes, as the database itself tells of them."""
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": {c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(name)},
+            "key": found.get_pk_constraint(name)["constrained_columns"],
+            "references": sorted(
+                (str(key["constrained_columns"]), key["referred_table"], str(key.get("options")))
+                for key in found.get_foreign_keys(name)
+            ),
+            "indexes": sorted(
+                (str(index["name"]), str(index["column_names"]), bool(index["unique"]))
+                for index in found.get_indexes(name)
+                if not index.get("duplicates_constraint")
+            ),
+        }
+        for name in found.get_table_names()
+    }
+
+
+async def test_the_migrated_schema_is_the_schema_of_the_code(empty_database_url: str, tmp_path: Path) -> None:
+    layer = create_data_layer(empty_database_url)
+    assert await layer.pending_migrations() == ["build_schema"]
+    assert await layer.migrate() == ["build_schema"]
+    async with layer.database.read() as connection:
+        migrated = await connection.run_sync(described)
+    async with layer.database.write() as connection:
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == migrated
+    await layer.close()
+
+
+async def test_migrating_again_changes_nothing(layer: ChainlitLayer) -> None:
+    assert await layer.migrate() == []
+    assert await layer.pending_migrations() == []
+
+
+async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
+    replicas = [create_data_layer(empty_database_url) for _ in range(3)]
+    applied = await asyncio.gather(*(replica.migrate() for replica in replicas))
+    assert sorted(applied) == [[], [], ["build_schema"]]
+    for replica in replicas:
+        await replica.close()
+
+
+async def test_a_newer_database_is_refused_and_left_alone(layer: ChainlitLayer) -> None:
+    async with layer.database.write() as connection:
+        await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
+    with pytest.raises(datalayer.SchemaError, match=r"newer version.*from_the_future"):
+        await layer.migrate()
+    with pytest.raises(datalayer.SchemaError, match="newer version"):
+        await layer.pending_migrations()
+
+
+async def test_a_database_without_schema_says_what_to_do(empty_database_url: str) -> None:
+    layer = create_data_layer(empty_database_url)
+    with pytest.raises(datalayer.SchemaError, match="migrate"):
+        await layer.get_thread(new_id())
+    with pytest.raises(datalayer.SchemaError, match="migrate"):
+        await layer.create_step(step(new_id()))
+    await layer.close()
+
+
+def stock_schema() -> MetaData:
+    """The five tables of Chainlit's official SQLAlchemy schema, before any column of ours."""
+    added = {
+        "users": {"role", "disabledAt"},
+        "threads": {"updatedAt"},
+        "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
+        "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},
+        "feedbacks": {"userId", "updatedAt"},
+    }
+    stock = MetaData()
+    for name, columns in added.items():
+        ours = metadata.tables[name]
+        kept = [column._copy() for column in ours.columns if column.name not in columns]
+        Table(name, stock, *kept)
+    return stock
+
+
+@pytest.fixture
+async def stock_database(empty_database_url: str) -> str:
+    database = Database(empty_database_url)
+    stock = stock_schema().tables
+    async with database.write() as connection:
+        await connection.run_sync(lambda sync: stock["users"].metadata.create_all(sync))
+        owner, thread_id, step_id = new_id(), new_id(), new_id()
+        await connection.execute(
+            insert(stock["users"]).values(id=owner, identifier="alice", metadata={}, createdAt="2024-01-01T00:00:00Z")
+        )
+        await connection.execute(
+            insert(stock["threads"]).values(
+                id=thread_id, createdAt="2024-01-01T00:00:00Z", name="old", userId=owner, userIdentifier="alice"
+            )
+        )
+        await connection.execute(
+            insert(stock["steps"]).values(
+                id=step_id,
+                name="alice",
+                type="user_message",
+                threadId=thread_id,
+                streaming=False,
+                output="from before",
+                metadata={"a": 1},
+                createdAt="2024-01-02T00:00:00.000000Z",
+            )
+        )
+        await connection.execute(
+            insert(stock["feedbacks"]).values(id=new_id(), forId=step_id, threadId=thread_id, value=1, comment="good")
+        )
+    await database.close()
+    return empty_database_url
+
+
+async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_database: str) -> None:
+    layer = create_data_layer(stock_database)
+    await layer.migrate()
+    owner = await user_id(layer, "alice")
+    (thread_id,) = await listed(layer, owner)
+    found = await layer.get_thread(thread_id)
+    assert (found["name"], found["steps"][0]["output"], found["steps"][0]["metadata"]) == (
+        "old",
+        "from before",
+        {"a": 1},
+    )
+    assert found["steps"][0]["feedback"]["comment"] == "good"
+    async with layer.database.read() as connection:
+        moment = (await connection.execute(select(threads.c.updatedAt))).scalar_one()
+    assert moment == "2024-01-02T00:00:00.000000Z"
+    written = step(thread_id, defaultOpen=True, modes={"model": "x"})
+    await layer.create_step(written)
+    await layer.upsert_feedback(vote(written["id"], 0))
+    assert len((await layer.get_thread(thread_id))["steps"]) == 2
+    await layer.close()
+
+
+async def test_what_stands_in_the_way_is_said_and_nothing_is_changed(stock_database: str) -> None:
+    database = Database(stock_database)
+    async with database.write() as connection:
+        one = (await connection.execute(select(steps.c.id, steps.c.threadId))).one()
+        await connection.execute(
+            insert(stock_schema().tables["feedbacks"]).values(id=new_id(), forId=one[0], threadId=one[1], value=0)
+        )
+    layer = create_data_layer(stock_database)
+    with pytest.raises(datalayer.SchemaError, match="left as it was"):
+        await layer.migrate()
+    async with database.read() as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        columns = await connection.run_sync(lambda sync: [c["name"] for c in inspect(sync).get_columns("steps")])
+        votes = (await connection.execute(select(feedbacks.c.id))).all()
+    assert "threadkeeper_migrations" not in tables
+    assert "extra" not in columns
+    assert len(votes) == 2
+    await database.close()
+    await layer.close()
+
+
+async def test_a_table_that_is_none_of_chainlits_is_refused(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE users (account TEXT)"))
+    await database.close()
+    layer = create_data_layer(empty_database_url)
+    with pytest.raises(datalayer.SchemaError, match="no table of Chainlit's"):
+        await layer.migrate()
+    await layer.close()
