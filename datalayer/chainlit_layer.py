@@ -47,7 +47,7 @@ def _once_the_thread_begins(
     method: Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]]:
     """Chainlit's rule that a thread begins with the user's first message; outside of a session it has no say."""
-    queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)  # type: ignore[no-untyped-call]
+    queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)
 
     async def wrapper(self: "ChainlitLayer", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await (method if context_var.get(None) is None else queued)(self, *args, **kwargs)

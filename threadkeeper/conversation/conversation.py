@@ -1,0 +1,268 @@
+"""The turns of a conversation on Chainlit's page: a question comes in, the context is built from the store, the
+answer is streamed, kept and finished; an edit or a second try cuts what followed; a resumed thread is put back.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import chainlit as cl
+from chainlit.chat_context import chat_context
+from chainlit.config import config
+from chainlit.session import WebsocketSession
+from chainlit.user_session import user_sessions
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from threadkeeper import metrics
+from threadkeeper.chat.attachment_cache import AttachmentCache
+from threadkeeper.chat.attachments import Attachment, AttachmentReader, AttachmentRefused, Picture
+from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
+from threadkeeper.chat.llm import Model, ModelError, ModelRequest
+from threadkeeper.chat.titles import make_title
+from threadkeeper.chat.tokens import context_window
+from threadkeeper.chat.turn import Outcome, stream_answer
+from threadkeeper.chat.words import explain, say
+from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
+from threadkeeper.conversation.reply import Reply, mark_unfinished, remove_stop_notice, say_error, try_again
+from threadkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Conversations:
+    """Every conversation of this process; what belongs to one of them is in its Chainlit session."""
+
+    def __init__(self, layer: ChainlitLayer, model: Model, settings: Settings) -> None:
+        self._layer = layer
+        self._model = model
+        self._settings = settings
+        self._default = Choices(
+            settings.system_prompt or DEFAULT_SYSTEM_PROMPT, settings.temperature, settings.max_tokens
+        )
+        self._reader = AttachmentReader(
+            max_megabytes=settings.attachment_max_megabytes,
+            max_characters=settings.attachment_max_characters,
+            max_pdf_pages=settings.attachment_max_pdf_pages,
+        )
+        self._stored = AttachmentCache(self._read_stored)
+        self._answering: set[str] = set()
+        self._titles: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def begin(self) -> None:
+        """Offer the settings and the models of a new conversation."""
+        language = language_of_session()
+        await offer_settings({}, self._default, language)
+        await offer_models(self._settings.openai_models, self._settings.openai_models[0], language)
+
+    async def resume(self, thread: dict[str, Any]) -> None:
+        """Put a stored conversation back: its settings, its model, the marks of answers that were cut off."""
+        session, language = cl.context.session, language_of_session()
+        # What the session writes back when it ends must not share again what was unshared meanwhile.
+        for key in ("is_shared", "shared_at"):
+            user_sessions.get(session.id, {}).pop(key, None)
+        metadata = thread.get("metadata") or {}
+        questions = [step for step in thread["steps"] if step["type"] == "user_message"]
+        picked = chosen_model(questions[-1].get("modes") if questions else None, self._settings.openai_models)
+        await offer_settings(metadata.get("chat_settings") or {}, self._default, language)
+        await offer_models(self._settings.openai_models, picked, language)
+        await self._offer_second_try(thread["steps"])
+        self.mark(thread, language)
+
+    def mark(self, thread: dict[str, Any], language: str) -> None:
+        """Say in a thread that is about to be shown which answers were cut off."""
+        mark_unfinished(thread["steps"], self._answering, language)
+
+    async def answer(self, message: cl.Message) -> None:
+        """Answer a question, and tell the user in words where that fails."""
+        language = language_of_session()
+        try:
+            await self._answer(message, language)
+        except AttachmentRefused as refusal:
+            await say_error(refusal.notice.say(language), "", "", None)
+        except DataLayerError as error:
+            logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
+            await self._say_error(say("not_saved", language), message.id, language)
+        except Exception:
+            reference = uuid.uuid4().hex[:8]
+            logger.exception(
+                "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
+            )
+            await self._say_error(say("something_failed", language, reference=reference), message.id, language)
+
+    async def retry(self, question_id: object) -> None:
+        """Ask a question of this conversation again; what followed it is cut."""
+        session = cl.context.session
+        if session.current_task is not None and not session.current_task.done():
+            return
+        messages = chat_context.get()
+        position = next((at for at, one in enumerate(messages) if one.id == question_id), None)
+        if position is None or config.code.on_message is None:
+            await cl.context.emitter.send_toast(say("nothing_to_retry", language_of_session()), "error")
+            return
+        for later in messages[position + 1 :]:
+            await later.remove()
+        session.current_task = asyncio.create_task(_as_a_turn(config.code.on_message, messages[position]))
+
+    async def stop(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """End the answers under way, so that each is kept as far as it came."""
+        self._stopping = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._titles, return_exceptions=True)
+        await self._model.close()
+
+    # A turn
+
+    async def _answer(self, message: cl.Message, language: str) -> None:
+        thread_id = cl.context.session.thread_id
+        thread = await self._layer.get_thread(thread_id) or {"steps": [], "elements": [], "name": None}
+        steps = await self._cut_what_followed(thread, message)
+        question = await self._question(thread, message, language)
+        choices = Choices.from_values(cl.context.session.chat_settings, self._default)
+        model = await self._pick(message, language)
+        window = self._settings.openai_context_tokens or context_window(model)
+        try:
+            context = await build_messages(
+                steps,
+                thread["elements"],
+                question,
+                model=model,
+                window=window,
+                max_tokens=choices.max_tokens,
+                system_prompt=choices.system_prompt,
+                vision=self._settings.openai_vision,
+                load_attachment=self._stored,
+            )
+        except ModelError as error:
+            logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
+            metrics.model_errors.labels(error.kind).inc()
+            await self._say_error(explain(error, language, model=model), message.id, language)
+            return
+        request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
+        outcome = await self._stream(request, thread_id, language)
+        if outcome.error is not None:
+            metrics.model_errors.labels(outcome.error.kind).inc()
+            await self._say_error(explain(outcome.error, language, model=model), message.id, language)
+        if outcome.text and not any(step["type"] == "assistant_message" for step in steps):
+            self._give_title(thread_id, message.content, outcome.text)
+
+    async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
+        reply, outcome = Reply(self._layer, request.model, language), Outcome()
+        self._answering.add(reply.message.id)
+        try:
+            await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                await remove_stop_notice()
+            await reply.finish(outcome, stopping=self._stopping)
+            raise
+        else:
+            await reply.finish(outcome)
+        finally:
+            self._answering.discard(reply.message.id)
+        return outcome
+
+    async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
+        """The steps before the question; what came after it, of a question that was edited or asked again, is cut."""
+        steps: list[dict[str, Any]] = thread["steps"]
+        position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
+        if position is None:
+            return steps
+        run = cl.context.current_run
+        own = {run.id} if run else set()
+        followed = [step for step in steps[position + 1 :] if step["id"] not in own]
+        if followed:
+            await self._layer.cut_thread(message.thread_id, message.id, keep=own)
+            for step in followed:
+                await cl.context.emitter.delete_step(step)  # type: ignore[arg-type]
+        return steps[:position]
+
+    async def _question(self, thread: dict[str, Any], message: cl.Message, language: str) -> Question:
+        attachments: list[Attachment] = []
+        limit = self._settings.attachment_max_files
+        if len(message.elements) > limit:
+            raise AttachmentRefused("attachment_too_many", limit=limit)
+        if message.elements:
+            for element in message.elements:
+                content = await asyncio.to_thread(Path(element.path).read_bytes) if element.path else b""
+                attachments.append(await self._reader.read(element.name, element.mime, content))
+        else:
+            # A question that was edited after its thread was resumed: its files are in the store.
+            own = [element for element in thread["elements"] if element.get("forId") == message.id]
+            attachments = [found for element in own if (found := await self._stored(element)) is not None]
+        for attachment in attachments:
+            if isinstance(attachment, Picture) and not self._settings.openai_vision:
+                raise AttachmentRefused("attachment_no_vision", name=attachment.name)
+        notices = [notice.say(language) for attachment in attachments for notice in attachment.notices]
+        if notices:
+            await cl.Message(content="\n\n".join(notices), metadata={"status": NOTICE_STATUS}).send()
+        return Question(message.content, attachments, message.id, message.created_at)
+
+    async def _read_stored(self, element: Mapping[str, Any]) -> Attachment | None:
+        found = await self._layer.read_element(element["threadId"], element["id"])
+        return await self._reader.read(element["name"], element.get("mime"), found[1]) if found else None
+
+    async def _pick(self, message: cl.Message, language: str) -> str:
+        model = chosen_model(message.modes, self._settings.openai_models)
+        wanted = (message.modes or {}).get(MODEL, model)
+        if wanted != model:
+            await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
+        return model
+
+    # Beside a turn
+
+    def _give_title(self, thread_id: str, question: str, answer: str) -> None:
+        task = asyncio.create_task(self._title(thread_id, question, answer))
+        self._titles.add(task)
+        task.add_done_callback(self._titles.discard)
+
+    async def _title(self, thread_id: str, question: str, answer: str) -> None:
+        """Replace the name that Chainlit made of the first question, unless the user was faster."""
+        title = await make_title(
+            self._model, question, answer, title_model=self._settings.title_model, thread_id=thread_id
+        )
+        if title is None:
+            return
+        try:
+            if await self._layer.replace_thread_name(thread_id, question, title):
+                # The side bar reads its list again when it is told of an interaction.
+                await cl.context.emitter.emit("first_interaction", {"interaction": title, "thread_id": thread_id})
+        except DataLayerError as error:
+            logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
+
+    async def _say_error(self, sentence: str, question_id: str, language: str) -> None:
+        await say_error(sentence, say("try_again", language), say("try_again_hint", language), question_id)
+
+    async def _offer_second_try(self, steps: list[dict[str, Any]]) -> None:
+        """A thread that ends with an error, a cut answer or no answer gets its button back."""
+        language = language_of_session()
+        messages = [step for step in steps if step["type"] in ("user_message", "assistant_message")]
+        questions = [step for step in messages if step["type"] == "user_message"]
+        if not questions:
+            return
+        last = messages[-1]
+        failed = last["type"] == "assistant_message" and (
+            last.get("isError") or (last.get("streaming") and last["id"] not in self._answering)
+        )
+        if failed or last["type"] == "user_message":
+            action = try_again(questions[-1]["id"], say("try_again", language), say("try_again_hint", language))
+            await action.send(for_id=last["id"])
+
+
+def language_of_session() -> str:
+    """The language that the browser of the current session asks for first."""
+    session = cl.context.session
+    return session.language if isinstance(session, WebsocketSession) else "en"
+
+
+async def _as_a_turn(handler: Any, message: cl.Message) -> None:
+    await cl.context.emitter.task_start()
+    try:
+        await handler(message)
+    finally:
+        await cl.context.emitter.task_end()

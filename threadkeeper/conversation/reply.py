@@ -1,0 +1,118 @@
+"""One answer on the page and in the store: shown as it comes, kept as it grows, finished in its last state.
+
+While it is being written its row says `streaming`. If the process dies, that is what is left, and whoever reads
+the thread later sees how far the answer got and that it was cut off.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import chainlit as cl
+from chainlit.chat_context import chat_context
+from chainlit.utils import utc_now
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from threadkeeper import metrics
+from threadkeeper.chat.turn import Outcome
+from threadkeeper.chat.words import AnswerMark, mark_answer
+
+logger = logging.getLogger(__name__)
+
+TRY_AGAIN = "try_again"
+# Written by Chainlit itself when Stop is pressed, in English, beside the answer that it is about.
+_STOP_NOTICE = "Task manually stopped."
+
+
+class Reply:
+    """The sink of `stream_answer` for one Chainlit message."""
+
+    def __init__(self, layer: ChainlitLayer, model: str, language: str) -> None:
+        self._layer = layer
+        self._language = language
+        self.message = cl.Message(content="", metadata={"model": model})
+        self.message.created_at = utc_now()
+
+    async def show(self, text: str) -> None:
+        await self.message.stream_token(text)
+
+    async def keep(self, text: str) -> None:
+        await self._layer.update_step({**self.message.to_dict(), "output": text, "streaming": True})
+
+    async def finish(self, outcome: Outcome, *, stopping: bool = False) -> None:
+        """Store and show the final state.
+
+        Args:
+            outcome: what has become of the answer.
+            stopping: whether it ends because the server stops, and not because the user pressed Stop.
+        """
+        status = "cut" if stopping and outcome.stopped else outcome.status
+        metrics.answers.labels(_counted(status)).inc()
+        if outcome.first_token_seconds is not None:
+            metrics.first_token_seconds.observe(outcome.first_token_seconds)
+        if status == "error":
+            return
+        mark = _mark(status)
+        self.message.content = mark_answer(outcome.text, mark, self._language) if mark else outcome.text
+        self.message.metadata = {**(self.message.metadata or {}), "status": status, **_facts(outcome)}
+        self.message.streaming = False
+        self.message.persisted = True
+        chat_context.add(self.message)
+        step = self.message.to_dict()
+        try:
+            await self._layer.update_step(step)
+        except DataLayerError:
+            # Logged and told to the user by the layer; the page must show the answer all the same.
+            logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
+        await cl.context.emitter.update_step(step)
+
+
+async def remove_stop_notice() -> None:
+    """Take away Chainlit's own notice: the answer itself says that it was stopped, in the user's language."""
+    for message in reversed(chat_context.get()):
+        if message.content == _STOP_NOTICE and message.type == "assistant_message":
+            await message.remove()
+            return
+
+
+async def say_error(sentence: str, language_label: str, hint: str, question_id: str | None) -> None:
+    """Put an error on the page in words, with a button to try again where there is a question to ask again."""
+    message = cl.Message(content=sentence, metadata={"status": "error", "question_id": question_id})
+    message.is_error = True
+    if question_id is not None:
+        message.actions = [try_again(question_id, language_label, hint)]
+    await message.send()
+
+
+def try_again(question_id: str, label: str, hint: str) -> cl.Action:
+    return cl.Action(name=TRY_AGAIN, payload={"question_id": question_id}, label=label, tooltip=hint, icon="rotate-ccw")
+
+
+def mark_unfinished(steps: Iterable[dict[str, Any]], alive: set[str], language: str) -> None:
+    """Say under each answer whose writing ended with its process that it was cut off; `alive` are still written."""
+    for step in steps:
+        if step.get("streaming") and step.get("type") == "assistant_message" and step["id"] not in alive:
+            step["streaming"] = False
+            step["output"] = mark_answer(step.get("output") or "", "cut", language)
+
+
+def _mark(status: str) -> AnswerMark | None:
+    marks: dict[str, AnswerMark] = {"stopped": "stopped", "cut": "cut", "length": "length", "filtered": "filtered"}
+    return marks.get(status)
+
+
+def _counted(status: str) -> str:
+    return {"complete": "complete", "length": "complete", "stopped": "stopped"}.get(status, "failed")
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    usage = outcome.finish.usage if outcome.finish else None
+    facts: dict[str, Any] = {"seconds": round(outcome.seconds, 3)}
+    if outcome.first_token_seconds is not None:
+        facts["first_token_seconds"] = round(outcome.first_token_seconds, 3)
+    if outcome.finish is not None and outcome.finish.model:
+        facts["answered_by"] = outcome.finish.model
+    if usage is not None:
+        facts["usage"] = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    return facts
