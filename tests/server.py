@@ -1,0 +1,182 @@
+"""The real application as a process of its own, with a directory, a port and an environment of its own."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+import datalayer
+from threadkeeper.passwords import Passwords
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer
+
+ROOT = Path(__file__).parents[1]
+_READY_SECONDS = 60
+_END_SECONDS = 30
+# What a machine sets for every program; nothing of whoever runs the tests gets in.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
+
+
+class ServerFailed(Exception):
+    """The application did not start, or not end, as it should; with its log."""
+
+
+@dataclass
+class AppServer:
+    """`threadkeeper serve` from `with` to the end of the block; stopped and started again in between at will.
+
+    Args:
+        directory: holds all that this server writes: data, files, log.
+        environment: settings on top of those that make the server one's own.
+    """
+
+    directory: Path
+    database_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All that the server has said, over restarts."""
+        path = self.directory / "log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def blob_url(self) -> str:
+        return f"file://{self.directory / 'blobs'}"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "threadkeeper.cli", "serve"]
+
+    def settings(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        return {
+            **inherited,
+            "HOME": str(self.directory),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "DATA_DIR": str(self.directory / "data"),
+            "DATABASE_URL": self.database_url,
+            "BLOB_URL": self.blob_url,
+            "CHAINLIT_APP_ROOT": str(self.directory / "root"),
+            **self.environment,
+        }
+
+    async def __aenter__(self) -> Self:
+        root = self.directory / "root"
+        root.mkdir(parents=True)
+        # A server writes into its root and clears it: each has a copy of what the page is made of.
+        for name in (".chainlit", "public"):
+            shutil.copytree(ROOT / name, root / name)
+        for page in ROOT.glob("chainlit*.md"):
+            shutil.copy(page, root)
+        try:
+            await self.start()
+        except BaseException:
+            await self._end_by_force()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end_by_force()
+        # Shown by pytest where the test fails.
+        print(f"--- log of the server on port {self.port}\n{self.log}\n---")
+
+    async def start(self) -> None:
+        """Returns when `/ready` says so."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command(),
+                cwd=self.directory,
+                env=self.settings(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        ended = asyncio.create_task(self._process.wait())
+        ready = asyncio.create_task(self._ready())
+        await asyncio.wait({ended, ready}, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if ended.done() or not ready.done():
+            raise ServerFailed(f"the server did not become ready (exit status {self._process.returncode})\n{self.log}")
+        ended.cancel()
+
+    async def stop(self) -> int:
+        """SIGTERM, as an operator or an orchestrator stops it; gives the exit status."""
+        return await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """SIGKILL: not a line of its code runs any more."""
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def add_user(self, identifier: str, password: str, role: str = "user") -> str:
+        """The id of a new account."""
+        async with self.layer() as layer:
+            return (await layer.add_account(identifier, await Passwords().hash(password), role)).id
+
+    @asynccontextmanager
+    async def layer(self) -> "AsyncIterator[ChainlitLayer]":
+        """A data layer of the test's own on the server's database and files, to see what is really kept."""
+        layer = datalayer.create_data_layer(self.database_url, self.blob_url)
+        try:
+            yield layer
+        finally:
+            await layer.close()
+
+    async def _ready(self) -> None:
+        async with httpx.AsyncClient(base_url=self.base_url, trust_env=False) as client:
+            while True:
+                # Until it listens there is nobody to answer.
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get("/ready")).status_code == httpx.codes.OK:
+                        return
+                await asyncio.sleep(0.1)
+
+    async def _end(self, signal_number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(signal_number)
+        try:
+            return await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+        except TimeoutError:
+            await self._end_by_force()
+            raise ServerFailed(f"no end {_END_SECONDS} s after {signal_number.name}\n{self.log}") from None
+
+    async def _end_by_force(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()

@@ -1,0 +1,377 @@
+"""Logins: who gets in, who does not, what it costs to guess, and what the log tells of it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from argon2 import PasswordHasher
+from chainlit.user import User as ChainlitUser
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper import metrics
+from threadkeeper.accounts import Authenticator, admit_external, ensure_admin, printable
+from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
+from threadkeeper.throttle import FORGOTTEN_AFTER_SECONDS, LoginThrottle, TooManyTries
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@dataclass
+class Clock:
+    """Time that passes only when someone sleeps."""
+
+    now: float = 1000.0
+    pauses: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+async def layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/accounts.db")
+    await layer.migrate()
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def passwords() -> Passwords:
+    return Passwords(CHEAP)
+
+
+@pytest.fixture
+def authenticator(layer: ChainlitLayer, passwords: Passwords, clock: Clock) -> Authenticator:
+    return Authenticator(layer, passwords, LoginThrottle(clock=clock, sleep=clock.sleep))
+
+
+@pytest.fixture
+async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
+    return await layer.add_account("ada", await passwords.hash("the engine"), role="reviewer")
+
+
+# The first admin
+
+
+async def test_the_first_start_makes_an_admin_and_tells_the_password_once(
+    layer: ChainlitLayer, passwords: Passwords, authenticator: Authenticator
+) -> None:
+    password = await ensure_admin(layer, passwords)
+    assert password
+    assert await ensure_admin(layer, passwords) is None
+    admin = await authenticator.verify("admin", password)
+    assert admin is not None
+    assert admin.role == "admin"
+
+
+async def test_no_admin_is_made_where_someone_has_a_password(
+    layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User
+) -> None:
+    assert await ensure_admin(layer, passwords) is None
+    assert [user.identifier for user in await layer.list_users()] == ["ada"]
+
+
+async def test_two_replicas_that_start_at_once_make_one_admin(tmp_path: Path) -> None:
+    both = asyncio.Barrier(2)
+
+    class AtOnce(Passwords):
+        async def hash(self, password: str) -> str:
+            await both.wait()
+            return await super().hash(password)
+
+    passwords = AtOnce(CHEAP)
+    layers = [datalayer.create_data_layer(f"sqlite:///{tmp_path}/shared.db") for _ in range(2)]
+    await layers[0].migrate()
+    made = await asyncio.gather(*(ensure_admin(layer, passwords) for layer in layers))
+    (password,) = [password for password in made if password]
+    assert await Authenticator(layers[1], passwords).verify("admin", password)
+    for layer in layers:
+        await layer.close()
+
+
+async def test_an_admin_who_signs_in_elsewhere_is_left_alone(
+    layer: ChainlitLayer, passwords: Passwords, caplog: pytest.LogCaptureFixture
+) -> None:
+    await layer.create_user(ChainlitUser(identifier="admin", metadata={"provider": "github"}))
+    assert await ensure_admin(layer, passwords) is None
+    account = await layer.get_account("admin")
+    assert account is not None
+    assert account.password_hash is None
+    assert "--role admin" in caplog.text
+
+
+# Logging in with a password
+
+
+async def test_the_right_password_gives_the_user(authenticator: Authenticator, ada: datalayer.User) -> None:
+    user = await authenticator.verify("  ada ", "the engine")
+    assert user is not None
+    assert (user.id, user.role) == (ada.id, "reviewer")
+
+
+async def test_a_login_may_read_accounts_though_nobody_is_logged_in(
+    authenticator: Authenticator, ada: datalayer.User
+) -> None:
+    with datalayer.acting_as(None):
+        assert await authenticator.verify("ada", "the engine")
+        assert datalayer.acting_user.get() is None
+
+
+@pytest.mark.parametrize(
+    ("identifier", "password", "reason"),
+    [
+        ("ada", "the engin", "wrong password"),
+        ("ada", "", "wrong password"),
+        ("ada", "x" * 2000, "longer than any"),
+        ("nobody", "the engine", "no such user"),
+        ("oauth", "the engine", "has no password"),
+        ("disabled", "the engine", "is disabled"),
+        ("broken", "the engine", "hash cannot be read"),
+        ("", "the engine", "no such name"),
+        ("a" * 256, "the engine", "no such name"),
+        ("ada\n2026 INFO login ok", "the engine", "no such name"),
+    ],
+)
+async def test_a_refusal_is_logged_without_the_password(
+    layer: ChainlitLayer,
+    passwords: Passwords,
+    authenticator: Authenticator,
+    ada: datalayer.User,
+    caplog: pytest.LogCaptureFixture,
+    identifier: str,
+    password: str,
+    reason: str,
+) -> None:
+    await layer.create_user(ChainlitUser(identifier="oauth", metadata={"provider": "github"}))
+    await layer.add_account("disabled", await passwords.hash("the engine"))
+    await layer.set_disabled("disabled", True)
+    await layer.add_account("broken", "no hash")
+    failed_before = metrics.registry.get_sample_value("threadkeeper_logins_total", {"outcome": "failed"}) or 0
+    assert await authenticator.verify(identifier, password) is None
+    (record,) = [record for record in caplog.records if record.name == "threadkeeper.accounts"]
+    line = record.getMessage()
+    assert record.levelno == logging.WARNING
+    assert reason in line
+    assert "\n" not in line
+    assert len(line) < 400
+    assert not password or password not in line
+    assert metrics.registry.get_sample_value("threadkeeper_logins_total", {"outcome": "failed"}) == failed_before + 1
+
+
+async def test_an_unknown_name_costs_a_hash_like_a_known_one(
+    layer: ChainlitLayer, ada: datalayer.User, clock: Clock
+) -> None:
+    verified: list[bytes | str] = []
+
+    class Counting(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002
+            verified.append(hash)
+            return super().verify(hash, password)
+
+    hasher = Counting(time_cost=1, memory_cost=8, parallelism=1)
+    authenticator = Authenticator(layer, Passwords(hasher), LoginThrottle(clock=clock, sleep=clock.sleep))
+    for name in ("ada", "nobody"):
+        await authenticator.verify(name, "wrong password")
+    known, unknown = (str(password_hash).rsplit("$", 2)[0] for password_hash in verified)
+    assert known == unknown  # the same parameters: version, memory, time and lanes
+
+
+async def test_an_outdated_hash_is_renewed_at_login(layer: ChainlitLayer, ada: datalayer.User, clock: Clock) -> None:
+    stronger = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
+    authenticator = Authenticator(layer, stronger, LoginThrottle(clock=clock, sleep=clock.sleep))
+    assert await authenticator.verify("ada", "the engine")
+    account = await layer.get_account("ada")
+    assert account is not None
+    assert account.password_hash is not None
+    assert not stronger.is_outdated(account.password_hash)
+    assert await authenticator.verify("ada", "the engine")
+
+
+async def test_a_database_that_is_away_is_no_wrong_password(passwords: Passwords) -> None:
+    layer = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
+    with pytest.raises(datalayer.StorageUnavailable):
+        await Authenticator(layer, passwords).verify("ada", "the engine")
+    await layer.close()
+
+
+# Guessing
+
+
+async def test_failures_slow_the_next_try_ever_more_and_a_success_ends_it(
+    authenticator: Authenticator, ada: datalayer.User, clock: Clock
+) -> None:
+    for _ in range(10):
+        assert await authenticator.verify("ada", "wrong password") is None
+    assert clock.pauses == [1, 2, 4, 8, 15, 15, 15]
+    assert await authenticator.verify("ada", "the engine")
+    clock.pauses.clear()
+    assert await authenticator.verify("ada", "wrong password") is None
+    assert clock.pauses == []
+
+
+async def test_an_unknown_name_is_slowed_like_a_known_one(authenticator: Authenticator, clock: Clock) -> None:
+    for _ in range(5):
+        await authenticator.verify("nobody", "wrong password")
+    assert clock.pauses == [1, 2]
+
+
+async def test_one_who_is_slowed_slows_nobody_else(
+    layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User
+) -> None:
+    paused, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        paused.set()
+        await go_on.wait()
+
+    authenticator = Authenticator(layer, passwords, LoginThrottle(sleep=pause))
+    for _ in range(3):
+        await authenticator.verify("mallory", "wrong password")
+    slowed = asyncio.create_task(authenticator.verify("mallory", "wrong password"))
+    await paused.wait()
+    assert await authenticator.verify("ada", "the engine")
+    assert not slowed.done()
+    go_on.set()
+    assert await slowed is None
+
+
+async def test_tries_for_one_name_take_turns_and_only_a_few_may_wait() -> None:
+    throttle = LoginThrottle(most_waiting=3)
+    inside, order, hold = 0, [], asyncio.Event()
+
+    async def attempt(number: int) -> None:
+        nonlocal inside
+        async with throttle.turn("ada") as turn:
+            inside += 1
+            assert inside == 1
+            await hold.wait()
+            order.append(number)
+            inside -= 1
+            turn.failed()
+
+    attempts = [asyncio.create_task(attempt(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyTries):
+        await attempt(3)
+    async with throttle.turn("grace"):
+        pass
+    attempts[1].cancel()
+    hold.set()
+    await asyncio.wait(attempts)
+    assert order == [0, 2]
+
+
+async def test_the_throttle_forgets(clock: Clock) -> None:
+    throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
+    for _ in range(4):
+        async with throttle.turn("ada") as turn:
+            turn.failed()
+    clock.now += FORGOTTEN_AFTER_SECONDS + 1
+    async with throttle.turn("ada") as turn:
+        assert turn.failed() == 1
+
+
+async def test_the_throttle_remembers_so_many_names_and_no_more(clock: Clock) -> None:
+    throttle = LoginThrottle(most_identifiers=100, clock=clock, sleep=clock.sleep)
+    for number in range(1000):
+        async with throttle.turn(f"name {number}") as turn:
+            turn.failed()
+    assert len(throttle) == 100
+    async with throttle.turn("name 999") as turn:
+        assert turn.failed() == 2
+    async with throttle.turn("someone else") as turn:
+        turn.succeeded()
+    assert len(throttle) == 99
+
+
+async def test_a_try_without_an_outcome_does_not_count(clock: Clock) -> None:
+    throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
+    for _ in range(9):
+        with pytest.raises(datalayer.StorageUnavailable):
+            async with throttle.turn("ada"):
+                raise datalayer.StorageUnavailable("away")
+    assert (clock.pauses, len(throttle)) == ([], 0)
+
+
+# People whom others vouch for
+
+
+@pytest.mark.parametrize(
+    ("identifier", "admitted", "reason"),
+    [
+        ("new@example.org", True, ""),
+        ("hers", True, ""),
+        ("adopted", True, ""),
+        ("ada", False, "local account"),
+        ("his", False, "another provider"),
+        ("gone", False, "disabled"),
+        (" hers", False, "another one here"),
+        ("", False, "empty"),
+        ("hers\u202e", False, "control characters"),
+    ],
+)
+async def test_who_comes_in_by_a_provider(
+    layer: ChainlitLayer,
+    ada: datalayer.User,
+    caplog: pytest.LogCaptureFixture,
+    identifier: str,
+    admitted: bool,
+    reason: str,
+) -> None:
+    await layer.create_user(ChainlitUser(identifier="hers", metadata={"provider": "github"}))
+    await layer.create_user(ChainlitUser(identifier="his", metadata={"provider": "google"}))
+    await layer.create_user(ChainlitUser(identifier="adopted"))
+    await layer.create_user(ChainlitUser(identifier="gone", metadata={"provider": "github"}))
+    await layer.set_disabled("gone", True)
+    with datalayer.acting_as(None):
+        assert await admit_external(layer, identifier, "github") is admitted
+    assert reason in caplog.text
+    assert bool(caplog.records) is not admitted
+
+
+# Rules
+
+
+def test_rules_for_passwords() -> None:
+    assert check_password("x" * 8) == "x" * 8
+    assert check_password("密码密码密码密码")
+    for wrong in ("x" * 7, "x" * 1025):
+        with pytest.raises(Refused, match="password must have at"):
+            check_password(wrong)
+
+
+def test_rules_for_names() -> None:
+    assert check_identifier(" ada@example.org ") == "ada@example.org"
+    assert check_identifier("e\u0301va 王") == "\u00e9va 王"
+    for wrong in ("", "   ", "a" * 256, "a\x00b", "a\nb", "a\u202eb", "a\ud800"):
+        with pytest.raises(Refused, match="user name must"):
+            check_identifier(wrong)
+
+
+async def test_a_password_is_the_same_however_it_is_composed(passwords: Passwords) -> None:
+    assert await passwords.verify(await passwords.hash("caf\u00e9 noir"), "cafe\u0301 noir")
+
+
+def test_generated_passwords_keep_the_rules_and_differ() -> None:
+    generated = {generate_password() for _ in range(100)}
+    assert len(generated) == 100
+    assert all(check_password(password) for password in generated)
+
+
+def test_a_name_in_the_log_is_one_line_of_bounded_length() -> None:
+    assert printable("ada\r\n\x1b[31m\u202e王") == r"'ada\r\n\x1b[31m\u202e王'"
+    assert len(printable("x" * 10_000)) < 300

@@ -1,0 +1,262 @@
+"""What becomes of an upload: a picture, text, or a refusal in words."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import io
+import logging
+import time
+from typing import Any
+
+import pytest
+from fpdf import FPDF
+from fpdf.enums import AccessPermission, EncryptionMethod
+from PIL import Image
+
+from threadkeeper.chat.attachments import AttachmentReader, AttachmentRefused, Picture, TextAttachment
+from threadkeeper.chat.upload_types import TEXT_EXTENSIONS, accepted_uploads
+
+GERMAN = "Grüße aus Köln: Füße, Äpfel, weiß\n"
+CHINESE = "你好，世界。今天天气很好，我们去公园散步吧。\n"
+
+
+def picture(form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(buffer, form)
+    return buffer.getvalue()
+
+
+def pdf(*pages: str, password: str | None = None, scanned: bool = False) -> bytes:
+    document = FPDF()
+    document.set_font("helvetica", size=12)
+    if password is not None:
+        document.set_encryption(
+            owner_password="owner",
+            user_password=password,
+            permissions=AccessPermission.all(),
+            encryption_method=EncryptionMethod.AES_256,
+        )
+    for text in pages:
+        document.add_page()
+        if scanned:
+            document.image(io.BytesIO(picture("PNG")), w=50)
+        else:
+            document.multi_cell(0, text=text)
+    return bytes(document.output())
+
+
+async def read(name: str, data: bytes, mime: str | None = None, **limits: Any) -> Picture | TextAttachment:
+    return await AttachmentReader(**limits).read(name, mime, data)
+
+
+async def text_of(name: str, data: bytes, mime: str | None = None, **limits: Any) -> TextAttachment:
+    attachment = await read(name, data, mime, **limits)
+    assert isinstance(attachment, TextAttachment)
+    return attachment
+
+
+async def refusal(name: str, data: bytes, mime: str | None = None, **limits: Any) -> str:
+    with pytest.raises(AttachmentRefused) as caught:
+        await read(name, data, mime, **limits)
+    for language in ("en", "zh"):
+        assert name in caught.value.notice.say(language)
+    return caught.value.notice.key
+
+
+@pytest.mark.parametrize(
+    ("form", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("GIF", "image/gif"), ("WEBP", "image/webp")]
+)
+async def test_a_picture_is_known_by_its_bytes(form: str, mime: str) -> None:
+    data = picture(form)
+    for name, claimed in [("a.png", "image/png"), ("a.txt", "text/plain"), ("a", None)]:
+        attachment = await read(name, data, claimed)
+        assert isinstance(attachment, Picture)
+        assert (attachment.mime, attachment.data) == (mime, data)
+        assert attachment.data_url.startswith(f"data:{mime};base64,")
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "data"),
+    [
+        ("a.bmp", "image/bmp", picture("BMP")),
+        ("a.png", "image/png", b"<html>not a picture</html>"),
+        ("a.zip", "application/zip", b"PK\x03\x04" + bytes(50)),
+        (
+            "a.docx",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            b"PK\x03\x04" + bytes(50),
+        ),
+        ("a.mp3", "audio/mpeg", b"ID3\x04" + bytes(50)),
+        ("a.txt", "text/plain", b"text and \x00 more"),
+        ("a.txt", "text/plain", bytes(range(256))),
+        ("a.py", "", b"\x7fELF\x02\x01\x01\x00"),
+        ("noname", "", b"\xff\xfb\x90\x64" + bytes(20)),
+        ("a.rtf", "text/rtf", rb"{\rtf1 text}"),
+    ],
+)
+async def test_anything_else_is_refused_in_words(name: str, mime: str, data: bytes) -> None:
+    assert await refusal(name, data, mime) == "attachment_unsupported"
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"),
+    [
+        ("a.md", ""),
+        ("a.py", "application/octet-stream"),
+        ("A.CSV", "application/vnd.ms-excel"),
+        ("a.ts", "video/mp2t"),
+        ("a.json", "application/json"),
+        ("a.unknown", "text/x-unknown; charset=utf-8"),
+        ("Makefile", "application/octet-stream"),
+        ("LICENSE", None),
+    ],
+)
+async def test_text_comes_under_many_names(name: str, mime: str | None) -> None:
+    assert (await text_of(name, b"some text", mime)).text == "some text"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (GERMAN.encode(), GERMAN),
+        (CHINESE.encode(), CHINESE),
+        (GERMAN.encode("utf-8-sig"), GERMAN),
+        (CHINESE.encode("utf-16"), CHINESE),
+        (b"\xfe\xff" + CHINESE.encode("utf-16-be"), CHINESE),
+        (CHINESE.encode("gb18030"), CHINESE),
+        (b"a\r\nb\rc\n", "a\nb\rc\n"),
+    ],
+)
+async def test_the_encoding_is_found(data: bytes, text: str) -> None:
+    attachment = await text_of("a.txt", data)
+    assert attachment.text == text
+    assert attachment.notices == ()
+
+
+@pytest.mark.parametrize("text", [GERMAN, "été à la plage, garçon\n", "“quoted” – and 5 €\n"])
+async def test_a_guessed_encoding_is_told(text: str) -> None:
+    attachment = await text_of("a.txt", text.encode("windows-1252"))
+    assert attachment.text == text
+    assert [notice.key for notice in attachment.notices] == ["notice_encoding"]
+    assert "Windows-1252" in attachment.notices[0].say("en")
+
+
+async def test_a_long_text_is_cut_and_both_are_told() -> None:
+    attachment = await text_of("a.txt", b"0123456789" * 100, max_characters=15)
+    assert attachment.text.startswith("012345678901234\n[The file goes on")
+    assert "first 15 of its 1000 characters" in attachment.text
+    assert "first 15 of 1,000" in attachment.notices[0].say("en")
+
+
+async def test_a_large_text_is_read_too() -> None:
+    text = GERMAN * 20_000
+    assert (await text_of("a.txt", text.encode(), max_characters=10_000_000)).text == text
+
+
+async def test_an_empty_and_a_too_large_file_are_refused() -> None:
+    assert await refusal("a.txt", b"") == "attachment_empty"
+    assert await refusal("a.txt", b"x" * 1025, max_megabytes=1 / 1024) == "attachment_too_large"
+    assert (await text_of("a.txt", b"x" * 1024, max_megabytes=1 / 1024)).text
+
+
+async def test_the_text_of_a_pdf() -> None:
+    data = pdf("The first page.", "The second page.")
+    attachment = await text_of("a.pdf", data, "application/pdf")
+    assert attachment.text == "[Page 1]\nThe first page.\n\n[Page 2]\nThe second page.\n"
+    assert attachment.notices == ()
+    assert (await text_of("renamed.bin", b"\n" + data)).text == attachment.text
+
+
+async def test_pages_beyond_the_limit_are_left_out_and_both_are_told() -> None:
+    attachment = await text_of("a.pdf", pdf("one", "two", "three"), max_pdf_pages=2)
+    assert "two" in attachment.text
+    assert "three" not in attachment.text
+    assert "first 2 of its 3 pages" in attachment.text
+    assert "first 2 of 3 pages" in attachment.notices[0].say("en")
+
+
+async def test_characters_beyond_the_limit_are_left_out_and_both_are_told() -> None:
+    several = await text_of("a.pdf", pdf("x" * 200, "y" * 200, "z" * 200), max_characters=150)
+    assert several.text.startswith("[Page 1]\nxx")
+    assert "y" not in several.text.split("\n[")[0]
+    assert several.notices[0].key == "notice_pages"
+    single = await text_of("a.pdf", pdf("x" * 200), max_characters=150)
+    assert single.notices[0].key == "notice_cut"
+    assert "first 150 of its" in single.text
+
+
+async def test_a_pdf_that_cannot_be_read_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    assert await refusal("a.pdf", pdf("secret", password="pass")) == "attachment_pdf_encrypted"
+    assert await refusal("a.pdf", pdf("", scanned=True)) == "attachment_pdf_without_text"
+    with caplog.at_level(logging.WARNING):
+        assert await refusal("a.pdf", b"%PDF-1.7\nnothing of the kind") == "attachment_pdf_broken"
+    assert "could not be read" in caplog.text
+
+
+async def test_a_pdf_without_a_password_to_open_it_is_read() -> None:
+    assert "allowed" in (await text_of("a.pdf", pdf("allowed", password=""))).text
+
+
+async def test_a_pdf_that_takes_too_long_is_given_up_and_leaves_the_loop_free() -> None:
+    document = FPDF()
+    document.set_font("helvetica", size=5)
+    for _ in range(100):
+        document.add_page()
+        for line in range(150):
+            document.text(5, line, "some words " * 20)
+    data = bytes(document.output())
+    longest, done = 0.0, False
+
+    async def watch() -> None:
+        nonlocal longest
+        while not done:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began)
+
+    watching = asyncio.create_task(watch())
+    assert await refusal("a.pdf", data, pdf_seconds=0.5, max_characters=10**7) == "attachment_pdf_slow"
+    done = True
+    await watching
+    assert longest < 0.5 / 2
+
+
+def passes_the_server(name: str, mime: str) -> bool:
+    """Chainlit's rule, as in `validate_file_mime_type` of chainlit/server.py."""
+    for pattern, extensions in accepted_uploads().items():
+        if fnmatch.fnmatch(mime, pattern) and (not extensions or name.lower().endswith(tuple(extensions))):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "passes"),
+    [
+        ("a.md", "application/octet-stream", True),
+        ("a.py", "application/octet-stream", True),
+        ("A.CSV", "application/vnd.ms-excel", True),
+        ("a.ts", "video/mp2t", True),
+        ("a.sql", "application/x-sql", True),
+        ("a.svg", "image/svg+xml", True),
+        ("a.py", "text/x-python-script", True),
+        ("a.pdf", "application/pdf", True),
+        ("a.jpeg", "image/jpeg", True),
+        ("a.exe", "application/octet-stream", False),
+        ("a.xls", "application/vnd.ms-excel", False),
+        ("a.mp4", "video/mp4", False),
+        ("a.bmp", "image/bmp", False),
+        ("a.zip", "application/zip", False),
+    ],
+)
+def test_chainlit_lets_through_what_can_be_read(name: str, mime: str, passes: bool) -> None:
+    assert passes_the_server(name, mime) is passes
+
+
+def test_the_accepted_types_are_real_ones() -> None:
+    for mime, extensions in accepted_uploads().items():
+        assert mime.count("/") == 1
+        assert mime != "*/*"
+        assert all(extension.startswith(".") and extension == extension.lower() for extension in extensions)
+    assert len(set(TEXT_EXTENSIONS)) == len(TEXT_EXTENSIONS)
+    assert "image/png" not in accepted_uploads(vision=False)

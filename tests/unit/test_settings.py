@@ -1,0 +1,224 @@
+"""Settings: where they come from, what is refused and in which words, and the secret behind the login cookies."""
+
+import multiprocessing
+import multiprocessing.synchronize
+import stat
+from pathlib import Path
+
+import pytest
+
+from threadkeeper.cookie_secret import cookie_secret
+from threadkeeper.settings import Settings, SettingsError, inspect_settings, load_settings
+from threadkeeper.urls import MASK
+
+
+@pytest.fixture(autouse=True)
+def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_defaults_need_no_account(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.demo
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.resolved_database_url == f"sqlite:///{tmp_path}/.data/threadkeeper.db"
+    assert settings.resolved_blob_url == f"file://{tmp_path}/.data/files"
+    assert settings.title_model == settings.openai_models[0]
+
+
+def test_the_environment_goes_before_the_file_and_blank_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text(
+        "PORT=9001\nLOG_LEVEL=debug\nHOST=  \nSOMETHING_ELSE=1\nOPENAI_API_KEY=\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("PORT", "9002")
+    monkeypatch.setenv("LOG_LEVEL", "")
+    monkeypatch.setenv("TEMPERATURE", "   ")
+    settings = load_settings()
+    assert (settings.port, settings.log_level, settings.host) == (9002, "DEBUG", "127.0.0.1")
+    assert settings.temperature == 1.0
+    assert settings.demo
+    reports, _ = inspect_settings()
+    origins = {report.variable: report.origin for report in reports}
+    assert origins["PORT"] == "environment"
+    assert origins["LOG_LEVEL"] == ".env file"
+    assert origins["HOST"] == origins["TEMPERATURE"] == "default"
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"])
+def test_a_named_model_server_ends_the_demo(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "key")
+    monkeypatch.setenv(variable, "sk-1234" if variable.endswith("KEY") else "http://localhost:1234/v1")
+    assert not load_settings().demo
+
+
+def test_models_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_MODELS", " first , second,,first ")
+    assert load_settings().openai_models == ("first", "second")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("PORT", "eight", "PORT must be a whole number."),
+        ("PORT", "0", "PORT must be at least 1."),
+        ("PORT", "65536", "PORT must be at most 65535."),
+        ("DATABASE_URL", "mysql://root:hunter2@db/x", "DATABASE_URL must begin with sqlite:/// or postgresql://."),
+        ("DATABASE_URL", "sqlite://", "DATABASE_URL must name a file, as in sqlite:///path/to/file.db."),
+        ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must name a file, as in sqlite:///path/to/file.db."),
+        (
+            "DATABASE_URL",
+            "postgresql://me:hunter2:x@db:port/x",
+            "DATABASE_URL is not a valid URL (special characters in a password must be percent-encoded).",
+        ),
+        (
+            "BLOB_URL",
+            "s3://bucket",
+            "BLOB_URL must begin with file:///, the stores of Azure and S3 are not supported yet.",
+        ),
+        (
+            "BLOB_URL",
+            "https://account.blob.core.windows.net/x?sig=hunter2",
+            "BLOB_URL must begin with file:///, the stores of Azure and S3 are not supported yet.",
+        ),
+        ("BLOB_URL", "/var/files", "BLOB_URL must name a folder, as in file:///path/to/folder."),
+        ("BLOB_URL", "file:///", "BLOB_URL must name a folder, as in file:///path/to/folder."),
+        ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must begin with http:// or https://."),
+        ("OPENAI_BASE_URL", "http://", "OPENAI_BASE_URL must name a host."),
+        ("OPENAI_MODELS", ", ,", "OPENAI_MODELS must name at least one model."),
+        ("OPENAI_API_KEY", "sk-hunter2 x", "OPENAI_API_KEY holds a space or a character that is not plain ASCII."),
+        ("OPENAI_TIMEOUT_SECONDS", "0", "OPENAI_TIMEOUT_SECONDS must be more than 0."),
+        ("OPENAI_VISION", "perhaps", "OPENAI_VISION must be true or false."),
+        ("AZURE_OPENAI_ENDPOINT", "https://x.y", "AZURE_OPENAI_API_KEY must be set when AZURE_OPENAI_ENDPOINT is."),
+        ("TEMPERATURE", "2.1", "TEMPERATURE must be at most 2."),
+        ("TEMPERATURE", "nan", "TEMPERATURE must be a number."),
+        ("MAX_TOKENS", "-5", "MAX_TOKENS must be at least 1."),
+        ("ATTACHMENT_MAX_FILES", "0", "ATTACHMENT_MAX_FILES must be at least 1."),
+        ("AUTH_HEADER", "X Forwarded User", "AUTH_HEADER must be the name of a header, as in X-Forwarded-User."),
+        ("CHAINLIT_AUTH_SECRET", "hunter2", "CHAINLIT_AUTH_SECRET must have at least 32 characters."),
+        (
+            "LOG_LEVEL",
+            "loud",
+            "LOG_LEVEL must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'.",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_without_the_secret(
+    variable: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == sentence
+    assert "hunter2" not in sentence
+
+
+def test_every_problem_is_reported_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("TEMPERATURE", "9")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@db/name?password=hunter2&sslmode=require")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:hunter2@bad:port/")
+    reports, settings = inspect_settings()
+    shown = {report.variable: report for report in reports}
+    assert settings is None
+    assert {name for name, report in shown.items() if report.problem} == {"PORT", "TEMPERATURE", "OPENAI_BASE_URL"}
+    assert shown["OPENAI_API_KEY"].shown == MASK
+    assert shown["DATABASE_URL"].shown == f"postgresql://me:{MASK}@db/name?password={MASK}&sslmode=require"
+    assert not any("hunter2" in str(report) for report in reports)
+    assert shown["PORT"].shown == "x"
+
+
+def test_secret_values_hold_every_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-one")
+    monkeypatch.setenv("METRICS_TOKEN", "token-two")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:p%40ss@db/name")
+    secrets = load_settings().secret_values()
+    assert set(secrets) == {"sk-one", "token-two", "p%40ss", "p@ss"}
+
+
+def test_every_setting_says_what_it_is() -> None:
+    reports, _ = inspect_settings()
+    assert [report.variable for report in reports] == [name.upper() for name in Settings.model_fields]
+    assert all(report.description.endswith((".", "`.")) for report in reports)
+
+
+def test_an_env_file_that_is_no_text_is_named() -> None:
+    Path(".env").write_bytes(b"PORT=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"The file \.env .* not UTF-8"):
+        load_settings()
+    with pytest.raises(SettingsError, match=r"The file \.env .* not UTF-8"):
+        inspect_settings()
+
+
+def test_the_cookie_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    settings = load_settings()
+    secret = cookie_secret(settings)
+    path = tmp_path / ".data" / "cookie_secret"
+    assert cookie_secret(settings) == secret == path.read_text(encoding="ascii").strip()
+    assert len(secret) >= 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [file.name for file in path.parent.iterdir()] == ["cookie_secret"]
+
+
+def test_a_set_cookie_secret_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINLIT_AUTH_SECRET", "s" * 40)
+    assert cookie_secret(load_settings()) == "s" * 40
+    assert not (tmp_path / ".data").exists()
+
+
+def test_a_cookie_secret_that_others_may_read_is_mended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = load_settings()
+    secret = cookie_secret(settings)
+    path = tmp_path / ".data" / "cookie_secret"
+    path.chmod(0o644)
+    assert cookie_secret(settings) == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "could be read by others" in caplog.text
+    assert secret not in caplog.text
+
+
+def test_a_cookie_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "cookie_secret").write_text("", encoding="ascii")
+    with pytest.raises(SettingsError, match="fewer than 32 characters"):
+        cookie_secret(load_settings())
+
+
+def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    monkeypatch.setenv("DATA_DIR", "taken")
+    with pytest.raises(SettingsError, match=r"cookie secret taken/cookie_secret cannot be made .*DATA_DIR"):
+        cookie_secret(load_settings())
+
+
+def _first_secrets(
+    folders: list[Path], start: multiprocessing.synchronize.Barrier, found: "multiprocessing.Queue[list[str]]"
+) -> None:
+    secrets = []
+    for folder in folders:
+        settings = Settings(data_dir=folder)
+        start.wait()
+        secrets.append(cookie_secret(settings))
+    found.put(secrets)
+
+
+def test_processes_that_start_at_once_share_one_cookie_secret(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, found = context.Barrier(4), context.Queue()
+    folders = [tmp_path / str(number) for number in range(10)]
+    processes = [context.Process(target=_first_secrets, args=(folders, start, found)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    secrets = [found.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert secrets[0] == secrets[1] == secrets[2] == secrets[3]
+    assert len(set(secrets[0])) == len(folders)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.model_server import ModelServer
+from threadkeeper.chat.demo import DemoModel
+from threadkeeper.chat.llm import Model, create_model
+from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def model(server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(base_url=server.base_url, timeout_seconds=5, max_retries=0)
+    yield connected
+    await connected.close()
+
+
+async def test_the_model_names_the_thread(server: ModelServer, model: Model) -> None:
+    title = await make_title(model, "How do vaccines work?", "They train…", title_model='say:"How Vaccines Work."')
+    assert title == "How Vaccines Work"
+    sent = server.requests[0].body
+    assert "How do vaccines work?" in json.dumps(sent["messages"])
+    assert "They train" in json.dumps(sent["messages"])
+    assert sent["max_tokens"] > LONGEST_TITLE
+
+
+async def test_a_long_thread_is_not_sent_whole(server: ModelServer, model: Model) -> None:
+    await make_title(model, "q" * 100_000, "a" * 100_000, title_model="say:Letters")
+    assert len(json.dumps(server.requests[0].body)) < 6000
+
+
+@pytest.mark.parametrize("name", ["500", "401", "unknown", "empty", "say:...", "html"])
+async def test_without_a_title_the_log_says_why(model: Model, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    assert await make_title(model, "q", "a", title_model=name, thread_id="thread-7") is None
+    assert "thread thread-7" in caplog.text
+
+
+async def test_a_slow_title_is_given_up(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    assert await make_title(model, "q", "a", title_model="hang", timeout_seconds=0.1) is None
+    assert "within 0.1 s" in caplog.text
+
+
+async def test_the_demo_takes_the_title_from_the_question() -> None:
+    title = await make_title(DemoModel(), "\n\n  What is   the capital?\nThanks!", "demo", title_model="demo")
+    assert title == "What is the capital?"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Title: “Plans for a Garden”", "Plans for a Garden"),
+        ("**Plans for a Garden**\n\nThis title…", "Plans for a Garden"),
+        ("标题：《花园计划》", "花园计划"),
+        ("# C++ and C#", "C++ and C#"),
+        ("Why 1.5?", "Why 1.5?"),
+        ("…\n—\n", None),
+        ("", None),
+        ("word " * 30, "word word word word word word word word word word word…"),
+        ("字" * 100, "字" * 59 + "…"),
+    ],
+)
+def test_a_title_is_one_short_line(text: str, title: str | None) -> None:
+    assert title_of(text) == title
+    assert title is None or len(title) <= LONGEST_TITLE
+
+
+async def test_thoughts_are_not_the_title(model: Model) -> None:
+    name = "say:<think>The user wants\na title</think>\n\nGarden Plans"
+    assert await make_title(model, "q", "a", title_model=name) == "Garden Plans"

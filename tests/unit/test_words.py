@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import ast
+import string
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import threadkeeper.chat
+from threadkeeper.chat.llm import ErrorKind, ModelError
+from threadkeeper.chat.sentences import SENTENCES
+from threadkeeper.chat.words import AnswerMark, explain, is_chinese, mark_answer, say, starters, unmark_answer
+
+LANGUAGES = ["en-US", "zh-CN"]
+
+
+def placeholders(sentence: str) -> set[str | None]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+@pytest.mark.parametrize("key", SENTENCES)
+def test_every_sentence_is_there_in_both_languages(key: str) -> None:
+    english, chinese = SENTENCES[key]
+    assert english.strip() == english != ""
+    assert english.isascii() or english.replace("“", "").replace("”", "").isascii()
+    assert any("\u4e00" <= character <= "\u9fff" for character in chinese)
+    assert placeholders(english) == placeholders(chinese)
+
+
+def test_every_key_that_the_code_says_is_there() -> None:
+    """Finds `say("key"…)`, `Notice("key"…)` and `AttachmentRefused("key"…)` in the sources."""
+    said = set()
+    for source in Path(threadkeeper.chat.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            match node:
+                case ast.Call(ast.Name("say" | "Notice" | "AttachmentRefused"), [ast.Constant(key), *_]):
+                    said.add(key)
+    assert len(said) > 10
+    assert said <= SENTENCES.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", get_args(ErrorKind))
+def test_every_model_error_has_words(kind: ErrorKind, language: str) -> None:
+    words = explain(ModelError(kind, "secret detail"), language, model="gpt-x")
+    assert words
+    assert "{" not in words
+    assert "secret detail" not in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_message_that_is_too_long_is_told_with_its_numbers(language: str) -> None:
+    error = ModelError("too_long", "", {"tokens": "12,000", "window": "8,000"})
+    words = explain(error, language, model="m")
+    assert "12,000" in words
+    assert "8,000" in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("reason", ["encrypted", "without_text", "broken", "slow"])
+def test_every_refusal_of_a_pdf_has_words(reason: str, language: str) -> None:
+    assert "a.pdf" in say(f"attachment_pdf_{reason}", language, name="a.pdf", seconds=3)
+
+
+@pytest.mark.parametrize(
+    ("tag", "chinese"),
+    [
+        *[("zh", True), ("zh-TW", True), ("ZH-hans", True), ("zh-CN,zh;q=0.9,en;q=0.8", True)],
+        *[("en-US", False), ("en,zh;q=0.5", False), ("de", False), ("", False), (None, False)],
+    ],
+)
+def test_any_zh_is_chinese(tag: str | None, chinese: bool) -> None:
+    assert is_chinese(tag) is chinese
+    assert (say("try_again", tag) == "重试") is chinese
+
+
+def test_a_missing_value_is_an_error_not_a_gap() -> None:
+    with pytest.raises(KeyError):
+        say("attachment_empty", "en")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_four_starters(language: str) -> None:
+    offered = starters(language)
+    assert len({starter.label for starter in offered}) == 4
+    assert all(len(starter.message) > len(starter.label) for starter in offered)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("mark", get_args(AnswerMark))
+@pytest.mark.parametrize("text", ["Half an ans", "", "with *stars*"])
+def test_a_mark_can_be_taken_off_again(text: str, mark: AnswerMark, language: str) -> None:
+    marked = mark_answer(text, mark, language)
+    assert marked.endswith("*")
+    assert marked != text
+    assert unmark_answer(marked) == text
+    assert unmark_answer(text) == text

@@ -1,0 +1,99 @@
+"""The messages as the model gets them, in the chat completions format.
+
+A user's message with attachments is a list of parts: each attachment comes first, opened by a line that names
+its file, and what the user typed is always the last part. So nothing that a file says can pass for the user's
+own words, and nobody has to guess later which is which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+
+class TextPart(TypedDict):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(TypedDict):
+    url: str
+
+
+class PicturePart(TypedDict):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = TextPart | PicturePart
+
+
+class ChatMessage(TypedDict):
+    role: Literal["system", "user", "assistant"]
+    content: str | list[Part]
+
+
+_OPENING = re.compile(r'<(?:file(?:-\d+)?|picture) name="([^"]*)"')
+
+
+def text_part(text: str) -> TextPart:
+    return {"type": "text", "text": text}
+
+
+def file_part(name: str, text: str) -> TextPart:
+    """The text of one file between two tags; the tag is one that the text itself does not contain."""
+    tag, number = "file", 1
+    while f"</{tag}>" in text:
+        number += 1
+        tag = f"file-{number}"
+    return text_part(f'<{tag} name="{_quoted(name)}">\n{text}\n</{tag}>')
+
+
+def picture_parts(name: str, data_url: str) -> list[Part]:
+    return [text_part(f'<picture name="{_quoted(name)}">'), {"type": "image_url", "image_url": {"url": data_url}}]
+
+
+def absent_part(name: str, reason: str) -> TextPart:
+    """Stands for an attachment whose content the model does not get, so that it need not guess."""
+    return text_part(f'<file name="{_quoted(name)}" absent="{_quoted(reason)}">')
+
+
+def user_message(text: str, attached: Sequence[Part] = ()) -> ChatMessage:
+    return {"role": "user", "content": [*attached, text_part(text)] if attached else text}
+
+
+def typed_text(message: ChatMessage) -> str:
+    """What was typed, without the attachments."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    last = content[-1]
+    return last["text"] if last["type"] == "text" else ""
+
+
+def attached_names(message: ChatMessage) -> list[str]:
+    """The file names of a message's attachments, in order."""
+    content = message["content"]
+    if isinstance(content, str):
+        return []
+    openings = (_OPENING.match(part["text"]) for part in content[:-1] if part["type"] == "text")
+    return [opening.group(1) for opening in openings if opening]
+
+
+def all_text(message: ChatMessage) -> str:
+    """Every text that the message carries, attachments too; pictures leave nothing."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return "\n\n".join(part["text"] for part in content if part["type"] == "text" and part["text"])
+
+
+def has_pictures(message: ChatMessage) -> bool:
+    content = message["content"]
+    return not isinstance(content, str) and any(part["type"] == "image_url" for part in content)
+
+
+def _quoted(value: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in value)
+    return printable.replace('"', "'")

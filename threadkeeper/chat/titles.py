@@ -1,0 +1,82 @@
+"""A short title for a thread, made by the model from its first question and answer.
+
+A title is a nicety: whatever goes wrong, the thread simply keeps the name it has, and the log says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+from threadkeeper.chat.llm import Model, ModelError, ModelRequest
+
+logger = logging.getLogger(__name__)
+
+LONGEST_TITLE = 60
+TIMEOUT_SECONDS = 20.0
+
+_READ_CHARACTERS = 2_000
+# A title has a dozen tokens; the rest is for models that think first and are billed for it as part of the answer.
+_MAX_TOKENS = 500
+_INSTRUCTION = (
+    "Write a title of three to seven words for the conversation that the user shows you. "
+    "Use the language of the conversation. "
+    "Answer with the title alone: no quotation marks, no full stop, no explanation."
+)
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+_LABEL = re.compile(r"^(?:title|标题|題目|题目)\s*[:：]\s*", re.IGNORECASE)
+_AROUND = " \t\"'`*_“”‘’«»「」『』《》.。"
+
+
+async def make_title(
+    model: Model,
+    question: str,
+    answer: str,
+    *,
+    title_model: str,
+    thread_id: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> str | None:
+    """At most LONGEST_TITLE characters on one line, or None. The demo model has no words of its own: the question
+    gives them.
+    """
+    if model.demo:
+        return title_of(question)
+    conversation = f"Question:\n{question[:_READ_CHARACTERS]}\n\nAnswer:\n{answer[:_READ_CHARACTERS]}"
+    request = ModelRequest(
+        [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": conversation}],
+        model=title_model,
+        max_tokens=_MAX_TOKENS,
+    )
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            completion = await model.complete(request)
+    except ModelError as error:
+        logger.warning("thread %s: no title from model %s: %s", thread_id, title_model, error)
+        return None
+    except TimeoutError:
+        logger.warning("thread %s: no title from model %s within %s s", thread_id, title_model, timeout_seconds)
+        return None
+    title = title_of(_THOUGHTS.sub("", completion.text))
+    if title is None:
+        logger.warning("thread %s: the title from model %s has no words", thread_id, title_model)
+    return title
+
+
+def title_of(text: str) -> str | None:
+    """The first line with words in it, without quotes and label, cut at a word; None when there is none."""
+    for line in text.splitlines():
+        title = _LABEL.sub("", " ".join(line.lstrip("# ").split()).strip(_AROUND)).strip(_AROUND)
+        if any(character.isalnum() for character in title):
+            return _shortened(title)
+    return None
+
+
+def _shortened(title: str) -> str:
+    if len(title) <= LONGEST_TITLE:
+        return title
+    head = title[: LONGEST_TITLE - 1]
+    # Chinese and other scripts have no spaces to cut at.
+    cut = head.rsplit(" ", 1)[0] if " " in head[LONGEST_TITLE // 2 :] else head
+    return f"{cut.rstrip(_AROUND)}…"

@@ -1,0 +1,57 @@
+"""Which uploads the browser and Chainlit let through, before anybody reads them.
+
+Browsers name the types of text files as they please: nothing at all for ``.md`` or ``.py`` (sent as
+application/octet-stream), a video for ``.ts``, Excel for ``.csv``. So beside ``text/*`` every such type is
+allowed, but only with the extension of a text file; `attachments` then looks at the bytes.
+"""
+
+from __future__ import annotations
+
+_EXTENSIONS = """
+    .txt .text .md .markdown .rst .adoc .org .log .tex .bib .srt .vtt .eml .ics .vcf .diff .patch
+    .csv .tsv .json .jsonl .ndjson .json5 .geojson .ipynb .xml .xsd .xsl .yaml .yml .toml .ini
+    .cfg .conf .env .properties
+    .html .htm .xhtml .css .scss .sass .less .svg .vue .svelte .js .mjs .cjs .jsx .ts .mts .tsx
+    .py .pyi .pyx .r .jl .m .c .h .cc .cpp .cxx .hh .hpp .cs .fs .vb .go .rs .zig .java .kt .kts .scala .groovy .gradle
+    .rb .php .pl .pm .lua .swift .mm .dart .ex .exs .erl .hs .ml .clj .lisp .el .scm .asm .s .v .vhd
+    .sql .graphql .proto .sh .bash .zsh .fish .ps1 .bat .cmd .dockerfile .tf .hcl .nix .cmake .mk
+    .gitignore .editorconfig
+"""
+
+# Types outside text/* under which browsers and operating systems send the files above.
+_TYPES = """
+    application/json application/ld+json application/geo+json application/jsonl application/x-ndjson
+    application/x-jsonlines application/x-ipynb+json application/xml application/xhtml+xml application/xslt+xml
+    image/svg+xml application/yaml application/x-yaml application/toml application/javascript application/x-javascript
+    application/ecmascript application/typescript application/x-typescript application/x-python
+    application/x-python-code
+    application/x-sh application/x-shellscript application/x-csh application/x-bat application/x-powershell
+    application/sql application/x-sql application/graphql application/x-tex application/x-latex application/x-bibtex
+    application/x-php application/x-httpd-php application/x-ruby application/x-perl application/x-subrip
+    application/x-wine-extension-ini application/vnd.dart application/rls-services+xml message/rfc822
+"""
+
+TEXT_EXTENSIONS = tuple(_EXTENSIONS.split())
+TEXT_TYPES = tuple(_TYPES.split())
+
+# Types of something else altogether, under which a text file may come all the same.
+_MISTAKEN: dict[str, tuple[str, ...]] = {
+    "application/octet-stream": TEXT_EXTENSIONS,
+    "application/vnd.ms-excel": (".csv", ".tsv"),
+    "application/x-msdownload": (".bat", ".cmd"),
+    "video/mp2t": (".ts", ".mts"),
+    "video/vnd.dlna.mpeg-tts": (".ts", ".mts"),
+}
+
+
+def accepted_uploads(*, vision: bool = True) -> dict[str, list[str]]:
+    """Type to extensions (none: any), as Chainlit's `features.spontaneous_file_upload.accept` takes it."""
+    pictures = {
+        "image/png": [".png"],
+        "image/jpeg": [".jpg", ".jpeg"],
+        "image/gif": [".gif"],
+        "image/webp": [".webp"],
+    }
+    texts = {mime: list(TEXT_EXTENSIONS) for mime in TEXT_TYPES}
+    mistaken = {mime: list(extensions) for mime, extensions in _MISTAKEN.items()}
+    return {"text/*": [], "application/pdf": [".pdf"], **(pictures if vision else {}), **texts, **mistaken}

@@ -1,0 +1,130 @@
+"""Log lines for operators: one JSON object each, or plain text, on standard error, in UTC, and without secrets.
+
+Secrets are taken out of the finished line, so that none gets through in a traceback, an extra or an error's text.
+Libraries are kept to what an operator can use: at level DEBUG everything is let through.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from threadkeeper.urls import MASK
+
+_NOT_EXTRAS = (*RESERVED_ATTRS, "color_message")
+_QUIET_LOGGERS = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "openai",
+    "urllib3",
+    "asyncio",
+    "websockets",
+    "socketio",
+    "engineio",
+    "watchfiles",
+)
+_EMPTY_WORDS = (
+    ("chainlit", "Translation file for "),
+    ("chainlit", "Translated markdown file for "),
+    ("uvicorn.error", "connection open"),
+    ("uvicorn.error", "connection closed"),
+    ("uvicorn.error", '%s - "WebSocket'),
+)
+
+
+def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> None:
+    """Send every logger's lines to standard error, in this form; a second call replaces the first.
+
+    Args:
+        level: least important level to write, such as `INFO`.
+        json: whether a line is a JSON object with `time`, `level`, `logger`, `message` and the extras.
+        secrets: values that no line may hold.
+    """
+    handler = _Handler()
+    handler.setFormatter(_Json(secrets) if json else _Text(secrets))
+    if level != "DEBUG":
+        handler.addFilter(_says_something)
+    root = logging.getLogger()
+    for other in root.handlers[:]:
+        # Those of `logging.basicConfig`, which Chainlit's command calls, and of an earlier call.
+        if type(other) in (logging.StreamHandler, _Handler):
+            root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING")
+    for name in ("uvicorn", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(capture=True)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Standard error, told apart from handlers of other makers."""
+
+
+class _Redaction:
+    """What stands for the secrets of one configuration."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])}
+        patterns = [
+            # A short password may be part of ordinary words: those are left alone.
+            re.escape(form) if len(form) >= 12 else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in sorted(forms, key=len, reverse=True)
+            if form
+        ]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def __call__(self, line: str) -> str:
+        return self._pattern.sub(MASK, line) if self._pattern else line
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Json(JsonFormatter):
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__(
+            ["asctime", "levelname", "name", "message"],
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "error"},
+            reserved_attrs=_NOT_EXTRAS,
+            json_ensure_ascii=False,
+        )
+        self._redact = _Redaction(secrets)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return _utc(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
+class _Text(logging.Formatter):
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redact = _Redaction(secrets)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return _utc(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        extras = "".join(f" {name}={value}" for name, value in record.__dict__.items() if name not in _NOT_EXTRAS)
+        return super().formatMessage(record) + extras
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.ERROR:
+        return True
+    return not any(record.name == name and str(record.msg).startswith(words) for name, words in _EMPTY_WORDS)

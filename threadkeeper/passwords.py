@@ -1,0 +1,107 @@
+"""Passwords: their rules, their argon2 hashes, and new ones where nobody chose one.
+
+Hashing takes tens of milliseconds and 64 MiB each time, so it runs in a few threads of its own: a flood of logins
+waits for those threads, and neither the event loop nor the machine's memory pays for it.
+"""
+
+import asyncio
+import os
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+
+T = TypeVar("T")
+
+SHORTEST_PASSWORD = 8
+LONGEST_PASSWORD = 1024
+LONGEST_IDENTIFIER = 255
+
+
+class Refused(Exception):
+    """A password or an identifier breaks a rule. The message is a sentence for the person who chose it."""
+
+
+def check_password(password: str) -> str:
+    """The password, if it keeps the rules.
+
+    Raises:
+        Refused: it is too short, or too long to be hashed at a bounded cost.
+    """
+    if len(password) < SHORTEST_PASSWORD:
+        raise Refused(f"A password must have at least {SHORTEST_PASSWORD} characters.")
+    if len(password) > LONGEST_PASSWORD:
+        raise Refused(f"A password must have at most {LONGEST_PASSWORD} characters.")
+    return password
+
+
+def check_identifier(identifier: str) -> str:
+    """The identifier without spaces around it, if it keeps the rules.
+
+    Raises:
+        Refused: it is empty, too long, or holds control or format characters, with which one name passes for another.
+    """
+    identifier = unicodedata.normalize("NFC", identifier.strip())
+    if not identifier:
+        raise Refused("A user name must not be empty.")
+    if len(identifier) > LONGEST_IDENTIFIER:
+        raise Refused(f"A user name must have at most {LONGEST_IDENTIFIER} characters.")
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in identifier):
+        raise Refused("A user name must not hold control characters.")
+    return identifier
+
+
+def generate_password() -> str:
+    """A new password of 120 random bits, without characters that look alike."""
+    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(6)) for _ in range(4))
+
+
+class Passwords:
+    """Hashes and verifies, off the event loop."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._threads = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), thread_name_prefix="passwords")
+        self._nobody = ""
+
+    async def hash(self, password: str) -> str:
+        """The argon2 hash of a password.
+
+        Raises:
+            Refused: the password breaks a rule.
+        """
+        return await self._in_thread(lambda: self._hasher.hash(_encoded(check_password(password))))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password is the one of this hash. Without a hash (no such user) it takes as long to say no.
+
+        Raises:
+            argon2.exceptions.InvalidHashError: this is no argon2 hash.
+        """
+        return await self._in_thread(lambda: self._verify(password_hash, password))
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than a new one would be."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    def _verify(self, password_hash: str | None, password: str) -> bool:
+        if not self._nobody:
+            self._nobody = self._hasher.hash(secrets.token_urlsafe())
+        try:
+            self._hasher.verify(password_hash or self._nobody, _encoded(password))
+        except VerificationError:
+            return False
+        return password_hash is not None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _encoded(password: str) -> bytes:
+    # The same letters, however a keyboard composes them.
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")

@@ -1,0 +1,351 @@
+"""Every setting, in one frozen object that is read once, from the environment and from `.env` in the working directory.
+
+An empty value counts as not set, and what is not set has a default that works on one machine without any account.
+A wrong value stops the start with one sentence that names the variable, and never repeats a secret.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from threadkeeper.urls import MASK, mask_url, secrets_in_url, split_url
+
+Origin = Literal["environment", ".env file", "default"]
+ENV_FILE = ".env"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message is one sentence that names the variable."""
+
+
+class _Filled(EnvSettingsSource):
+    """The environment, without the values that hold nothing but spaces."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _filled(super().__call__())
+
+
+class _FilledFile(DotEnvSettingsSource):
+    """The `.env` file, likewise."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _filled(super().__call__())
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.strip() for name, value in values.items() if isinstance(value, str) and value.strip()}
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """What can be set. The environment variable is the field's name in upper case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        dotenv_filtering="only_existing",
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` for every network.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(
+        default=Path(".data"),
+        description="Folder of the database, the files and the cookie secret, where nothing else is set.",
+    )
+    database_url: str = Field(
+        default="",
+        description="`sqlite:///path` or `postgresql://user:password@host/database`; without it, SQLite in `DATA_DIR`.",
+    )
+    blob_url: str = Field(
+        default="", description="Where attachments are kept: `file:///folder`; without it, a folder in `DATA_DIR`."
+    )
+
+    openai_api_key: SecretStr | None = Field(default=None, description="Key of the model server.")
+    openai_base_url: str | None = Field(
+        default=None,
+        description="Any server that speaks OpenAI's protocol; without it, OpenAI itself where there is a key.",
+    )
+    openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("gpt-4o-mini",),
+        description="Models (on Azure: deployments) to choose from, with commas between; first = default.",
+    )
+    openai_title_model: str | None = Field(
+        default=None, description="Model that writes the titles of threads; without it, the first of `OPENAI_MODELS`."
+    )
+    azure_openai_endpoint: str | None = Field(
+        default=None, description="`https://NAME.openai.azure.com`; when it is set, Azure OpenAI answers."
+    )
+    azure_openai_api_key: SecretStr | None = Field(
+        default=None, validate_default=True, description="Key of Azure OpenAI."
+    )
+    azure_openai_api_version: str = Field(default="2024-10-21", description="Version of Azure OpenAI's interface.")
+    openai_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Seconds to wait for the model's next sign of life before giving up."
+    )
+    openai_max_retries: int = Field(
+        default=2, ge=0, le=10, description="How often a refused or failed call is tried again."
+    )
+    openai_context_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Window of the model in tokens; without it, the known window of the model, else 8192.",
+    )
+    openai_vision: bool = Field(default=True, description="Whether pictures may be sent to the model.")
+
+    system_prompt: str = Field(default="", description="System prompt of a new chat; without it, a short default.")
+    temperature: float = Field(
+        default=1.0, ge=0, le=2, allow_inf_nan=False, description="Temperature of a new chat, 0 to 2."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Longest answer in tokens; without it, the model's own limit."
+    )
+
+    attachment_max_files: Count = Field(default=10, description="Most files in one message.")
+    attachment_max_megabytes: Count = Field(default=20, description="Largest file, in megabytes.")
+    attachment_max_characters: Count = Field(
+        default=100_000, description="Most characters of text taken from one file."
+    )
+    attachment_max_pdf_pages: Count = Field(default=200, description="Most pages read of one PDF.")
+
+    auth_header: str | None = Field(
+        default=None,
+        description="Header in which a trusted proxy names the user; only where nobody can get past the proxy.",
+    )
+    chainlit_auth_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs the login cookies; without it, a secret made once and kept in `DATA_DIR/cookie_secret`.",
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO",
+        description="Least important log line to write: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
+    )
+    log_json: bool = Field(default=False, description="Whether each log line is a JSON object.")
+    metrics_token: SecretStr | None = Field(
+        default=None, description="When it is set, `/metrics` answers only to `Authorization: Bearer` with it."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library passes them by these names
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Filled(settings_cls), _FilledFile(settings_cls)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _at_home(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError("names the home folder of a user who is not there") from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not value:
+            return value
+        if separator and scheme == "sqlite":
+            if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
+                raise ValueError("must name a file, as in sqlite:///path/to/file.db")
+        elif separator and scheme in ("postgresql", "postgres"):
+            split_url(value)
+        else:
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _blobs(cls, value: str) -> str:
+        if value and value.split(":", 1)[0] in ("azure", "s3", "https", "abfss", "az"):
+            raise ValueError("must begin with file:///, the stores of Azure and S3 are not supported yet")
+        if value and not (value.startswith("file:///") and value != "file:///"):
+            raise ValueError("must name a folder, as in file:///path/to/folder")
+        return value
+
+    @field_validator("openai_base_url", "azure_openai_endpoint")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and split_url(value).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        if value is not None and not split_url(value).hostname:
+            raise ValueError("must name a host")
+        return value
+
+    @field_validator("openai_models", mode="before")
+    @classmethod
+    def _models(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        if not names:
+            raise ValueError("must name at least one model")
+        return names
+
+    @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("holds a space or a character that is not plain ASCII")
+        return value
+
+    @field_validator("azure_openai_api_key")
+    @classmethod
+    def _with_the_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("azure_openai_endpoint"):
+            raise ValueError("must be set when AZURE_OPENAI_ENDPOINT is")
+        return value
+
+    @field_validator("auth_header")
+    @classmethod
+    def _header(cls, value: str | None) -> str | None:
+        if value is not None and not _HEADER_NAME.fullmatch(value):
+            raise ValueError("must be the name of a header, as in X-Forwarded-User")
+        return value
+
+    @field_validator("chainlit_auth_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def demo(self) -> bool:
+        """Whether the built-in demo model answers, because no model server is named."""
+        return not (self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
+
+    @property
+    def title_model(self) -> str:
+        return self.openai_title_model or self.openai_models[0]
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'threadkeeper.db'}"
+
+    @property
+    def resolved_blob_url(self) -> str:
+        return self.blob_url or (self.data_dir.absolute() / "files").as_uri()
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every configured secret as plain text, for the log to leave out."""
+        secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        for url in (self.database_url, self.openai_base_url, self.azure_openai_endpoint):
+            secrets.extend(secrets_in_url(url or ""))
+        return tuple(dict.fromkeys(secret for secret in secrets if secret))
+
+
+@dataclass(frozen=True, slots=True)
+class SettingReport:
+    """One setting as an operator may see it: secrets are masked in `shown`."""
+
+    variable: str
+    shown: str
+    origin: Origin
+    problem: str | None
+    description: str
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        name, reason = _first_problem(error)
+        raise SettingsError(f"{name.upper()} {reason}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+
+
+def inspect_settings() -> tuple[list[SettingReport], Settings | None]:
+    """Each setting with where it came from and what is wrong with it; the settings themselves when nothing is.
+
+    Raises:
+        SettingsError: the `.env` file cannot be read.
+    """
+    try:
+        from_environment, from_file = _Filled(Settings)(), _FilledFile(Settings)()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+    settings, problems = None, {}
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = {str(details["loc"][0]): _reason(details) for details in reversed(error.errors())}
+    reports = []
+    for name, field in Settings.model_fields.items():
+        origin: Origin = "environment" if name in from_environment else ".env file" if name in from_file else "default"
+        value = from_environment.get(name, from_file.get(name, field.default))
+        shown = MASK if value and SecretStr in get_args(field.annotation) else _shown(value)
+        reports.append(SettingReport(name.upper(), shown, origin, problems.get(name), field.description or ""))
+    return reports, settings
+
+
+def _first_problem(error: ValidationError) -> tuple[str, str]:
+    details = error.errors()[0]
+    return str(details["loc"][0]), _reason(details)
+
+
+_REASONS = {
+    "value_error": "{error}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a sensible size",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _reason(details: ErrorDetails) -> str:
+    known = _REASONS.get(details["type"])
+    return known.format(**details.get("ctx", {})) if known else f"cannot be used: {details['msg']}"
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    return f"The file {ENV_FILE} in the working directory cannot be read: {reason}."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    text = "" if value is None else str(value)
+    return mask_url(text) if "://" in text else text

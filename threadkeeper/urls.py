@@ -1,0 +1,48 @@
+"""What is secret in a URL: the password, and parameters that are named like one."""
+
+import re
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+MASK = "********"
+_SECRET_PARAMETER = re.compile(r"pass|pwd|secret|key|token|sig", re.IGNORECASE)
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL, its port known to be a number.
+
+    Raises:
+        ValueError: it is no URL. The message does not repeat it.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL (special characters in a password must be percent-encoded)") from None
+    return parts
+
+
+def secrets_in_url(url: str) -> list[str]:
+    """The secrets in a URL, each as it is written and as it is meant."""
+    try:
+        parts = split_url(url)
+    except ValueError:
+        # Everything between the first colon of the address and the last @ may be part of a password.
+        written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        return [written] if written else []
+    password = parts.password or ""
+    parameters = [value for key, value in parse_qsl(parts.query) if _SECRET_PARAMETER.search(key)]
+    return [secret for secret in (password, unquote(password), *parameters) if secret]
+
+
+def mask_url(url: str) -> str:
+    """The URL as one may show it."""
+    try:
+        parts = split_url(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://{MASK}"
+    user, at, address = parts.netloc.rpartition("@")
+    if parts.password is not None:
+        user = f"{user.partition(':')[0]}:{MASK}"
+    parameters = [(key, MASK if _SECRET_PARAMETER.search(key) else value) for key, value in parse_qsl(parts.query)]
+    query = urlencode(parameters, quote_via=quote, safe="/:*")
+    return urlunsplit((parts.scheme, f"{user}{at}{address}", parts.path, query, parts.fragment))

@@ -1,0 +1,172 @@
+"""Chainlit's page, made to ask no other host for anything.
+
+The page inside the chainlit package names Google's fonts and KaTeX's style sheet on a CDN: every visit would tell
+two strangers who reads this chat, and a closed network would wait for them. `prepare_frontend` makes a directory that
+serves the same page without those links. The scripts and styles in it are the package's own files, never copies in git.
+What the finished page may ask while it runs is for `threadkeeper.web.security` to say.
+"""
+
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+PLACEHOLDERS = ("TAG INJECTION PLACEHOLDER", "JS INJECTION PLACEHOLDER", "CSS INJECTION PLACEHOLDER")
+
+_HOST_IN_ATTRIBUTE = re.compile(r"(?:https?:|wss?:)//|(?:^|[\s,('\"=])//[^\s/]", re.IGNORECASE)
+_HOST_IN_TEXT = re.compile(r"(?:https?:|wss?:)//|[('\"`]//[^\s/]", re.IGNORECASE)
+
+
+class FrontendError(RuntimeError):
+    """Chainlit's front end is not there, or is not one that can be served without other hosts."""
+
+
+def prepare_frontend(target: Path) -> Path:
+    """Makes the front end under `target` and returns the directory for `chainlit.server.build_dir`.
+
+    The directory is named after Chainlit's version and the page itself, so a second call, and a second process at the
+    same time, find it made, and another version makes another. Older ones stay: a replica that was started with one
+    may still be serving it.
+
+    Raises FrontendError when the installed page is not what is expected, above all when it still names another host,
+    and OSError when `target` cannot be written.
+    """
+    packaged = _packaged_frontend()
+    page = localize_page((packaged / "index.html").read_text(encoding="utf-8"))
+    fingerprint = hashlib.sha256(f"{packaged}\n{page}".encode()).hexdigest()[:12]
+    directory = target / f"chainlit-{version('chainlit')}-{fingerprint}"
+    if _is_complete(directory, packaged, page):
+        return directory
+
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".making-", ignore_cleanup_errors=True) as scratch:
+        made = Path(scratch, "frontend")
+        made.mkdir()
+        (made / "index.html").write_text(page, encoding="utf-8")
+        for entry in _other_entries(packaged):
+            _link_or_copy(entry, made / entry.name)
+        try:
+            if directory.exists() and not _is_complete(directory, packaged, page):
+                directory.rename(Path(scratch, "incomplete"))
+            made.rename(directory)
+        except OSError:
+            # Another process was faster, which is as good: the name says that it made the same.
+            if not _is_complete(directory, packaged, page):
+                raise
+    return directory
+
+
+def localize_page(page: str) -> str:
+    """Chainlit's index.html without the links to other hosts.
+
+    Raises FrontendError when anything but a link names another host, or when a placeholder is missing into which
+    Chainlit writes the title, the theme and the style sheet.
+    """
+    localizer = _Localizer(page)
+    localizer.feed(page)
+    localizer.close()
+    if localizer.dropped:
+        logger.debug("Left out of Chainlit's page: %s", ", ".join(localizer.dropped))
+    localized = localizer.localized()
+    for placeholder in PLACEHOLDERS:
+        if f"<!-- {placeholder} -->" not in localized:
+            raise FrontendError(f"Chainlit's page has no '{placeholder}' any more: {_UNEXPECTED_VERSION}")
+    return localized
+
+
+_UNEXPECTED_VERSION = (
+    "this version of Chainlit is newer than Threadkeeper knows. Install the one named in requirements.lock."
+)
+
+
+class _Localizer(HTMLParser):
+    """Finds the stretches of the source to leave out; what stays, stays as it was written, to the last space."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=False)
+        self.dropped: list[str] = []
+        self._page = page
+        self._line_starts = [0, *(match.end() for match in re.finditer("\n", page))]
+        self._cuts: list[tuple[int, int]] = []
+
+    def localized(self) -> str:
+        pieces, position = [], 0
+        for start, end in self._cuts:
+            pieces.append(self._page[position:start])
+            position = end
+        return "".join([*pieces, self._page[position:]])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value and not name.startswith("xmlns") and _names_host_in_attribute(value):
+                if tag != "link":
+                    raise FrontendError(
+                        f"Chainlit's page asks another host, <{tag} {name}={value!r}> on line {self.getpos()[0]}: "
+                        f"{_UNEXPECTED_VERSION}"
+                    )
+                self.dropped.append(value)
+                self._cuts.append(self._place())
+                return
+
+    def handle_data(self, data: str) -> None:
+        if found := _HOST_IN_TEXT.search(data):
+            raise FrontendError(
+                f"Chainlit's page names another host, {data[found.start() : found.start() + 60]!r} "
+                f"after line {self.getpos()[0]}: {_UNEXPECTED_VERSION}"
+            )
+
+    def _place(self) -> tuple[int, int]:
+        """Where the tag stands in the source, with its whole line when nothing else stands there."""
+        line, column = self.getpos()
+        start = self._line_starts[line - 1] + column
+        end = start + len(self.get_starttag_text() or "")
+        line_start = self._page.rfind("\n", 0, start) + 1
+        line_end = self._page.find("\n", end) + 1
+        alone = line_end and not self._page[line_start:start].strip() and not self._page[end:line_end].strip()
+        return (line_start, line_end) if alone else (start, end)
+
+
+def _names_host_in_attribute(value: str) -> bool:
+    return not value.lstrip().startswith("data:") and _HOST_IN_ATTRIBUTE.search(value) is not None
+
+
+def _packaged_frontend() -> Path:
+    # find_spec does not run the package: importing chainlit reads its configuration and makes directories.
+    spec = find_spec("chainlit")
+    for location in (spec and spec.submodule_search_locations) or ():
+        frontend = Path(location, "frontend", "dist").resolve()
+        if (frontend / "index.html").is_file() and (frontend / "assets").is_dir():
+            return frontend
+    raise FrontendError("The chainlit package is not installed, or was installed without its built front end.")
+
+
+def _other_entries(packaged: Path) -> Iterable[Path]:
+    return (entry for entry in packaged.iterdir() if entry.name != "index.html")
+
+
+def _is_complete(directory: Path, packaged: Path, page: str) -> bool:
+    index = directory / "index.html"
+    return (
+        index.is_file()
+        and index.read_text(encoding="utf-8") == page
+        and all((directory / entry.name).exists() for entry in _other_entries(packaged))
+    )
+
+
+def _link_or_copy(source: Path, destination: Path) -> None:
+    try:
+        destination.symlink_to(source, target_is_directory=source.is_dir())
+    except OSError:
+        # Windows without the right to make links, and some network file systems. Source maps are most of the bytes.
+        if source.is_dir():
+            shutil.copytree(source, destination, ignore=shutil.ignore_patterns("*.map"))
+        else:
+            shutil.copyfile(source, destination)

@@ -1,0 +1,91 @@
+"""Puts what is ours into Chainlit's application: routes, middleware, and errors in words.
+
+Chainlit's last route answers every path, so ours must stand before it. `chainlit run -w` runs app.py again in the
+same process with all our modules imported anew: what is mounted then takes the place of what was mounted before.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from datalayer import BlobError, BlobNotFound, DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from threadkeeper.web.security import security_headers
+
+logger = logging.getLogger(__name__)
+
+AsgiMiddleware = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
+
+_API_PAGES = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+
+# The first that fits: a subclass stands before its base.
+_ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
+    (NotFound, 404, "There is no such record."),
+    (BlobNotFound, 404, "There is no such file."),
+    (Forbidden, 403, "This belongs to someone else."),
+    (InvalidRecord, 422, "This cannot be stored as it is."),
+    (StorageUnavailable, 503, "The storage cannot be reached at the moment. Please try again."),
+    (BlobError, 503, "The file storage cannot be reached at the moment. Please try again."),
+    (DataLayerError, 500, "Something went wrong in the storage. The operator finds the reason in the log."),
+)
+
+
+def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware) -> None:
+    """Put the routers before Chainlit's routes, and the gate before everything.
+
+    Args:
+        app: `chainlit.server.app`.
+        routers: the first that knows a path answers it.
+        gate: middleware that decides who is acting.
+    """
+    routes = app.router.routes
+    ours: list[Any] = getattr(app.state, "threadkeeper_routes", [])
+    routes[:] = [
+        route
+        for route in routes
+        if not any(route is other for other in ours) and getattr(route, "path", None) not in _API_PAGES
+    ]
+    chainlit_routes = routes[:]
+    for router in routers:
+        app.include_router(router)
+    app.state.threadkeeper_routes = routes[len(chainlit_routes) :]
+    routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
+
+    first_time = not hasattr(app.state, "threadkeeper_middleware")
+    app.state.threadkeeper_middleware = {"gate": gate, "headers": security_headers}
+    if first_time:
+        app.add_middleware(_Replaceable, fastapi=app, name="gate")
+        # Innermost, below Chainlit's compression.
+        app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))
+        app.add_exception_handler(DataLayerError, _answer)
+
+
+class _Replaceable:
+    """Stands in the application's fixed chain of middleware, and calls whatever was mounted last."""
+
+    def __init__(self, app: ASGIApp, *, fastapi: FastAPI, name: str) -> None:
+        self._app = app
+        self._fastapi = fastapi
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        middleware: AsgiMiddleware = self._fastapi.state.threadkeeper_middleware[self._name]
+        await middleware(self._app, scope, receive, send)
+
+
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    status, words = next((status, words) for kind, status, words in _ANSWERS if isinstance(error, kind))
+    logger.log(
+        logging.ERROR if status >= 500 else logging.INFO,
+        "%s %s was answered with %d: %s",
+        request.method,
+        request.url.path,
+        status,
+        error,
+        exc_info=error if status == 500 else None,
+    )
+    return JSONResponse({"detail": words}, status, headers={"Retry-After": "5"} if status == 503 else None)

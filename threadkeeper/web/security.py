@@ -1,0 +1,84 @@
+"""What the browser is told never to do, in the headers of every response.
+
+A page may run the scripts that this server serves, and those written into it by the server, each named by its
+hash: a script that somehow got into an answer or into a name does not run. Markup that a user uploaded is no page.
+"""
+
+import base64
+import hashlib
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
+
+_PAGE_POLICY = {
+    "default-src": "'self'",
+    # 'unsafe-eval': Chainlit compiles the JSX of custom elements in the browser.
+    "script-src": "'self' 'unsafe-eval'",
+    # Components, formulas and highlighted code set styles on single elements.
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self' data: blob:",
+    "worker-src": "'self' blob:",
+    "frame-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'self'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+}
+_UPLOADED = "/project/file/"
+_UPLOAD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_MARKUP = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
+
+
+async def security_headers(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI middleware, to be put where bodies are not compressed yet. Headers that a response has are left alone."""
+    if scope["type"] != "http":
+        await app(scope, receive, send)
+        return
+    page_start: Message | None = None
+    page = bytearray()
+
+    async def send_with_headers(message: Message) -> None:
+        nonlocal page_start
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Referrer-Policy", "same-origin")
+            mime = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if mime in _MARKUP and _UPLOADED in scope["path"]:
+                headers.setdefault("Content-Security-Policy", _UPLOAD_POLICY)
+            elif mime == "text/html" and "content-security-policy" not in headers:
+                page_start = message
+                return
+        elif page_start is not None:
+            page.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            policy = page_policy(bytes(page), Headers(scope=scope).get("host", ""))
+            MutableHeaders(scope=page_start).update({"Content-Security-Policy": policy, "X-Frame-Options": "DENY"})
+            await send(page_start)
+            page_start, message = None, {**message, "body": bytes(page)}
+        await send(message)
+
+    await app(scope, receive, send_with_headers)
+
+
+def page_policy(page: bytes, host: str) -> str:
+    """The Content-Security-Policy of a page of ours.
+
+    Args:
+        page: the HTML, for the scripts that are written into it.
+        host: what the browser calls this server; some browsers do not count its websockets to 'self'.
+    """
+    policy = dict(_PAGE_POLICY)
+    for script in _INLINE_SCRIPT.findall(page):
+        policy["script-src"] += f" 'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+    if _HOST.fullmatch(host):
+        policy["connect-src"] += f" ws://{host} wss://{host}"
+    return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
