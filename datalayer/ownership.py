@@ -47,8 +47,8 @@ def may_write(actor: Actor, owner: str | None) -> bool:
 
 
 def may_read(actor: Actor, owner: str | None, *, shared: bool = False) -> bool:
-    """Whether the actor may read what is in a thread of this owner."""
-    return shared or may_write(actor, owner)
+    """Whether the actor may read what is in a thread of this owner; a shared one is read by whoever is logged in."""
+    return may_write(actor, owner) or (shared and actor is not None)
 
 
 def readable_by(actor: Actor) -> ColumnElement[bool]:

@@ -126,6 +126,14 @@ class Visitor:
         return self.page.locator('[data-step-type="assistant_message"]')
 
     @property
+    def dialog(self) -> Locator:
+        return self.page.get_by_role("dialog").or_(self.page.get_by_role("alertdialog"))
+
+    @property
+    def toast(self) -> Locator:
+        return self.page.locator("[data-sonner-toast]")
+
+    @property
     def threads(self) -> Locator:
         """The threads in the side bar."""
         return self.page.locator('#thread-history li[id^="thread-"]')
@@ -159,33 +167,56 @@ class Visitor:
         await self.page.locator("#confirm").click()
         await expect(self.questions).to_have_count(0)
 
-    async def ask(self, text: str) -> Locator:
+    async def ask(self, text: str, *, model: str | None = None) -> Locator:
         """Send a question, and give the place of its answer without waiting for it."""
+        if model:
+            await self.choose_model(model)
         number = await self.answers.count()
-        await self.type(text)
+        await self.page.locator("#chat-input").fill(text)
         await self.page.locator("#chat-submit").click()
         return self.answers.nth(number)
-
-    async def type(self, text: str) -> None:
-        await self.page.locator("#chat-input").click()
-        await self.page.keyboard.insert_text(text)
 
     async def answered(self) -> None:
         """Wait until nothing is being answered."""
         await expect(self.page.locator("#stop-button")).to_have_count(0)
         await expect(self.page.locator("#chat-submit")).to_be_visible()
 
-    async def choose_model(self, name: str, picker: str = "model") -> None:
-        await self.page.locator(f"#mode-picker-trigger-{picker}").click()
-        await self.page.get_by_role("option", name=name, exact=True).click()
+    async def choose_model(self, name: str) -> None:
+        await self.page.locator("#mode-picker-trigger-model").click()
+        await self.page.locator("#mode-picker-popover-model").get_by_role("option", name=name, exact=True).click()
 
     async def attach(self, *files: FilePayload) -> None:
         await self.page.locator("#upload-button-input").set_input_files(list(files))
 
-    async def open_options(self, thread_id: str) -> None:
-        """The menu of a thread in the side bar."""
+    async def vote(self, answer: Locator, thumb: str, comment: str) -> None:
+        """Give a thumb, "positive" or "negative", and say why."""
+        await answer.locator(f".{thumb}-feedback-off").click()
+        await self.dialog.locator("textarea").fill(comment)
+        await self.dialog.locator("#submit-feedback").click()
+        await expect(answer.locator(f".{thumb}-feedback-on")).to_be_visible()
+        await expect(self.dialog).to_have_count(0)
+
+    async def edit(self, question: Locator, text: str) -> None:
+        await question.hover()
+        await question.locator(".edit-message").click()
+        await question.locator("#edit-chat-input").fill(text)
+        await question.locator(".confirm-edit").click()
+
+    async def favorite(self, question: Locator) -> None:
+        await question.hover()
+        await question.locator("button:has(.lucide-star)").click()
+
+    async def choose(self, thread_id: str, action: str) -> None:
+        """An action in the menu of a thread in the side bar: rename, share or delete."""
         await self.thread(thread_id).hover()
         await self.thread(thread_id).locator("#thread-options").click()
+        await self.page.locator(f"#{action}-thread").click()
+
+    async def search(self, words: str) -> Locator:
+        """Look for the words from the side bar; gives the place of what is found."""
+        await self.page.locator("#search-chats-button").click()
+        await self.dialog.get_by_role("combobox").fill(words)
+        return self.dialog.get_by_role("option")
 
     async def screenshot(self, name: str) -> None:
         self._shots += 1

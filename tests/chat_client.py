@@ -16,15 +16,23 @@ _PATIENCE_SECONDS = 30.0
 class ChatClient:
     """One tab of one user, connected from `with` to the end of the block."""
 
-    def __init__(self, base_url: str, identifier: str, password: str, *, thread_id: str | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        identifier: str,
+        password: str,
+        *,
+        thread_id: str | None = None,
+        language: str = "en-US",
+    ) -> None:
         """With a thread id that thread is resumed."""
-        self._identifier, self._password = identifier, password
+        self._identifier, self._password, self._language = identifier, password, language
         self._resumed_id = thread_id
         self.http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=_PATIENCE_SECONDS)
         self.events: list[tuple[str, Any]] = []
         self.steps: dict[str, dict[str, Any]] = {}
         self.connected = False
-        self._session_id = str(uuid.uuid4())
+        self.session_id = str(uuid.uuid4())
         self._changed = asyncio.Event()
         self._socket = socketio.AsyncClient(reconnection=False)
         self._socket.on("*", self._on_event)
@@ -52,7 +60,7 @@ class ChatClient:
     async def connect(self) -> None:
         """Raises socketio.exceptions.ConnectionError when refused."""
         auth = {
-            "sessionId": self._session_id,
+            "sessionId": self.session_id,
             "userEnv": "{}",
             "clientType": "webapp",
             "chatProfile": "",
@@ -61,7 +69,7 @@ class ChatClient:
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)
         await self._socket.connect(
             str(self.http.base_url),
-            headers={"Cookie": cookies, "Accept-Language": "en-US"},
+            headers={"Cookie": cookies, "Accept-Language": self._language},
             auth=auth,
             transports=["websocket"],
             socketio_path="/ws/socket.io",
@@ -107,7 +115,7 @@ class ChatClient:
     async def upload(self, name: str, content: bytes, mime: str) -> str:
         """The id of the file, to send a question with."""
         answer = await self.http.post(
-            "/project/file", params={"session_id": self._session_id}, files={"file": (name, content, mime)}
+            "/project/file", params={"session_id": self.session_id}, files={"file": (name, content, mime)}
         )
         return str(answer.raise_for_status().json()["id"])
 

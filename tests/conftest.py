@@ -1,18 +1,21 @@
 """What every test may ask for: a database on either engine, and a data layer on it."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import hypothesis
 import pytest
 
 from tests import missing
+from tests.model_server import API_KEY, ModelServer
 from tests.postgres import Cluster, Databases, find_binaries
+from tests.server import AppServer
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -96,6 +99,15 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine of this test's database: sqlite or postgres."""
+    url: str = request.getfixturevalue(
+        "database_url" if "database_url" in request.fixturenames else "empty_database_url"
+    )
+    return "sqlite" if url.startswith("sqlite") else "postgres"
+
+
+@pytest.fixture
 async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLayer]":
     """A data layer with files in a folder. At the end no connection may be left in use."""
     import datalayer  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
@@ -105,6 +117,33 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     in_use = layer.database.engine.pool.checkedout()  # type: ignore[attr-defined]
     await layer.close()
     assert in_use == 0, f"{in_use} connections were not given back to the pool"
+
+
+@pytest.fixture
+async def model_server() -> AsyncIterator[ModelServer]:
+    """A scripted language model, in the test's own event loop."""
+    async with ModelServer() as server:
+        yield server
+
+
+class StartServer(Protocol):
+    async def __call__(self, **environment: str) -> AppServer: ...
+
+
+@pytest.fixture
+async def start_server(
+    empty_database_url: str, tmp_path: Path, model_server: ModelServer
+) -> AsyncIterator[StartServer]:
+    """Starts the application on an empty database, on each engine, talking to the scripted model."""
+    async with contextlib.AsyncExitStack() as servers:
+
+        async def start(**environment: str) -> AppServer:
+            settings = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MAX_RETRIES": "0"}
+            directory = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
+            server = AppServer(directory, empty_database_url, {**settings, **environment})
+            return await servers.enter_async_context(server)
+
+        yield start
 
 
 def _migrate(url: str) -> None:

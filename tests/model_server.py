@@ -18,6 +18,7 @@ refuse:<parameter>     400 naming the parameter when the request carries it, els
 window:<n>             400 context_length_exceeded when the prompt has more than n tokens, else as echo
 bytes                  as echo, but the body comes in pieces of one to three bytes
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
+late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 json, html, garbage    ignores ``stream``; answers with a web page; sends what is not JSON
 empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
@@ -266,7 +267,7 @@ class ModelServer:
                 reply.finish_reason = "length"
             case "filtered":
                 reply.finish_reason = "content_filter"
-            case "bytes" | "comments" | "garbage":
+            case "bytes" | "comments" | "garbage" | "late":
                 reply.wire = name
         return reply
 
@@ -276,6 +277,8 @@ class ModelServer:
         async for event in _events(recorded, reply):
             for part in _on_the_wire(event, reply.wire):
                 await response.write(part)
+        if reply.wire == "late":
+            await asyncio.sleep(0.02)
         if reply.fault == "hang":
             await asyncio.Event().wait()
         if reply.fault == "cut" and request.transport is not None:
@@ -349,7 +352,9 @@ def _error(
 
 
 def _is_known(name: str) -> bool:
-    known = "echo say slow context-echo hang cut short error refuse window bytes comments no-done no-usage json html"
+    known = (
+        "echo say slow context-echo hang cut short error refuse window bytes comments late no-done no-usage json html"
+    )
     return name in f"{known} garbage empty length filtered".split() or name.startswith("gpt-")
 
 

@@ -13,7 +13,7 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def step(thread_id: str, output: str = "hello", **fields: Any) -> dict[str, Any]:
+def step(thread_id: str, output: Any = "hello", **fields: Any) -> dict[str, Any]:
     return {
         "id": new_id(),
         "threadId": thread_id,

@@ -21,6 +21,7 @@ _QUIET_LOGGERS = (
     "httpx",
     "httpx2",
     "httpcore",
+    "httpcore2",
     "openai",
     "urllib3",
     "asyncio",

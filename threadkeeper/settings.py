@@ -291,21 +291,17 @@ def load_settings() -> Settings:
         raise SettingsError(_unreadable(error)) from None
 
 
-def inspect_settings() -> tuple[list[SettingReport], Settings | None]:
-    """Each setting with where it came from and what is wrong with it; the settings themselves when nothing is.
+def inspect_settings() -> tuple[list[SettingReport], Settings]:
+    """Each setting with where it came from and what is wrong with it, and the settings with the wrong ones left out.
 
     Raises:
         SettingsError: the `.env` file cannot be read.
     """
     try:
         from_environment, from_file = _Filled(Settings)(), _FilledFile(Settings)()
+        settings, problems = _settings_and_problems()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(_unreadable(error)) from None
-    settings, problems = None, {}
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        problems = {str(details["loc"][0]): _reason(details) for details in reversed(error.errors())}
     reports = []
     for name, field in Settings.model_fields.items():
         origin: Origin = "environment" if name in from_environment else ".env file" if name in from_file else "default"
@@ -313,6 +309,17 @@ def inspect_settings() -> tuple[list[SettingReport], Settings | None]:
         shown = MASK if value and SecretStr in get_args(field.annotation) else _shown(value)
         reports.append(SettingReport(name.upper(), shown, origin, problems.get(name), field.description or ""))
     return reports, settings
+
+
+def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
+    try:
+        return Settings(), {}
+    except ValidationError as error:
+        problems = {str(details["loc"][0]): _reason(details) for details in reversed(error.errors())}
+    left_out = {name: Settings.model_fields[name].default for name in problems}
+    if "azure_openai_api_key" in problems:
+        left_out["azure_openai_endpoint"] = None
+    return Settings(**left_out), problems
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

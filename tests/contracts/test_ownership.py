@@ -128,13 +128,15 @@ async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -
     assert (await alices.layer.blobs.read(found["elements"][0]["objectKey"])) == b"secret"
 
 
-async def test_a_shared_thread_is_read_by_all_and_written_by_its_owner(alices: Belongings) -> None:
+async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_its_owner(alices: Belongings) -> None:
     with datalayer.acting_as("alice"):
         await alices.layer.update_thread(alices.thread, metadata={"is_shared": True})
     with datalayer.acting_as("bob"):
         assert await alices.layer.get_thread(alices.thread)
         with pytest.raises(datalayer.Forbidden):
             await alices.layer.create_step(step(alices.thread))
+    with datalayer.acting_as(None):
+        assert await alices.layer.get_thread(alices.thread) is None
     with datalayer.acting_as("alice"):
         await alices.layer.update_thread(alices.thread, metadata={"is_shared": False})
     with datalayer.acting_as("bob"):

@@ -76,6 +76,10 @@ async def test_a_picture_is_known_by_its_bytes(form: str, mime: str) -> None:
         assert attachment.data_url.startswith(f"data:{mime};base64,")
 
 
+async def test_a_model_that_cannot_see_gets_no_pictures() -> None:
+    assert await refusal("a.png", picture("PNG"), vision=False) == "attachment_no_vision"
+
+
 @pytest.mark.parametrize(
     ("name", "mime", "data"),
     [
@@ -134,7 +138,7 @@ async def test_the_encoding_is_found(data: bytes, text: str) -> None:
     assert attachment.notices == ()
 
 
-@pytest.mark.parametrize("text", [GERMAN, "été à la plage, garçon\n", "“quoted” – and 5 €\n"])
+@pytest.mark.parametrize("text", [GERMAN, "Ägypten, Übung, schön\n", "“quoted” – and 5 €\n"])
 async def test_a_guessed_encoding_is_told(text: str) -> None:
     attachment = await text_of("a.txt", text.encode("windows-1252"))
     assert attachment.text == text

@@ -72,7 +72,7 @@ async def test_streams_the_answer_and_the_servers_bill(server: ModelServer, mode
     assert sent.body["stream_options"] == {"include_usage": True}
 
 
-@pytest.mark.parametrize("name", ["bytes", "comments", "no-done", "json"])
+@pytest.mark.parametrize("name", ["bytes", "comments", "late", "no-done", "json"])
 async def test_reads_whatever_form_the_stream_has(model: Model, name: str) -> None:
     text, finish = await read(model, request_for(name))
     assert text == ECHO
@@ -107,6 +107,7 @@ async def test_an_answer_without_text_has_no_delta(model: Model) -> None:
         ("503", "server"),
         ("window:3", "too_long"),
         ("html", "server"),
+        ("error:0:content_filter", "filtered"),
     ],
 )
 async def test_a_refusal_has_a_kind(model: Model, name: str, kind: str) -> None:
@@ -216,7 +217,7 @@ def bodies(server: ModelServer) -> list[dict[str, Any]]:
 
 async def test_the_connection_is_used_again(server: ModelServer, model: Model) -> None:
     for _ in range(3):
-        await read(model, request_for("echo"))
+        await read(model, request_for("late"))
     assert len({recorded.peer for recorded in server.requests}) == 1
 
 

@@ -127,12 +127,19 @@ def test_every_problem_is_reported_and_no_secret_is_shown(monkeypatch: pytest.Mo
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:hunter2@bad:port/")
     reports, settings = inspect_settings()
     shown = {report.variable: report for report in reports}
-    assert settings is None
+    assert settings.port == 8000
+    assert settings.database_url.startswith("postgresql://me:")
     assert {name for name, report in shown.items() if report.problem} == {"PORT", "TEMPERATURE", "OPENAI_BASE_URL"}
     assert shown["OPENAI_API_KEY"].shown == MASK
     assert shown["DATABASE_URL"].shown == f"postgresql://me:{MASK}@db/name?password={MASK}&sslmode=require"
     assert not any("hunter2" in str(report) for report in reports)
     assert shown["PORT"].shown == "x"
+
+
+def test_an_azure_without_a_key_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.example.org")
+    reports, _ = inspect_settings()
+    assert [report.variable for report in reports if report.problem] == ["AZURE_OPENAI_API_KEY"]
 
 
 def test_secret_values_hold_every_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:

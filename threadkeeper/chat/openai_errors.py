@@ -90,6 +90,8 @@ def _kind(status: int, code: str, message: str) -> ErrorKind:
         return "too_long"
     if code in ("insufficient_quota", "billing_hard_limit_reached") or status == 402:
         return "quota"
+    if code == "content_filter":
+        return "filtered"
     if "rate_limit" in code:
         return "rate_limit"
     return _STATUS_KINDS.get(status, "server" if status >= 500 else "refused")

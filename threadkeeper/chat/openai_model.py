@@ -1,5 +1,4 @@
-"""A model behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the chat completions
-protocol.
+"""A model behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the same protocol.
 
 The package does what it does well: authentication, addresses, retries with back-off, time limits. Two things go
 around it, for what they cost: the request goes out through `client.post` (made of typed objects, a thread of
@@ -89,16 +88,16 @@ class OpenAIModel:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         response = await self._post(request, stream=True)
         try:
-            if response.headers.get("content-type", "").startswith("application/json"):
-                # A server that does not stream: its answer comes in one piece.
-                completion = read_completion(await response.aread(), self._secret)
-                if completion.text:
-                    yield Delta(completion.text)
-                yield completion.finish
-                return
             reading = StreamReading(self._secret)
-            chunks = response.aiter_bytes()
             try:
+                if response.headers.get("content-type", "").startswith("application/json"):
+                    # A server that does not stream: its answer comes in one piece.
+                    completion = read_completion(await response.aread(), self._secret)
+                    if completion.text:
+                        yield Delta(completion.text)
+                    yield completion.finish
+                    return
+                chunks = response.aiter_bytes()
                 async for chunk in chunks:
                     if text := reading.feed(chunk):
                         yield Delta(text)

@@ -16,8 +16,8 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
 _PAGE_POLICY = {
     "default-src": "'self'",
-    # 'unsafe-eval': Chainlit compiles the JSX of custom elements in the browser.
-    "script-src": "'self' 'unsafe-eval'",
+    # Custom elements (public/elements/*.jsx) would need 'unsafe-eval' too: Chainlit compiles them in the browser.
+    "script-src": "'self'",
     # Components, formulas and highlighted code set styles on single elements.
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",

@@ -1,0 +1,29 @@
+"""Small real files to attach."""
+
+import io
+
+from fpdf import FPDF
+from PIL import Image
+from playwright.async_api import FilePayload
+
+
+def picture(name: str) -> FilePayload:
+    content = io.BytesIO()
+    Image.new("RGB", (64, 48), (12, 122, 100)).save(content, "PNG")
+    return FilePayload(name=name, mimeType="image/png", buffer=content.getvalue())
+
+
+def text_file(name: str, text: str) -> FilePayload:
+    return FilePayload(name=name, mimeType="text/plain", buffer=text.encode())
+
+
+def pdf(name: str, text: str) -> FilePayload:
+    document = FPDF()
+    document.add_page()
+    document.set_font("Helvetica", size=14)
+    document.cell(text=text)
+    return FilePayload(name=name, mimeType="application/pdf", buffer=bytes(document.output()))
+
+
+def archive(name: str) -> FilePayload:
+    return FilePayload(name=name, mimeType="application/zip", buffer=b"PK\x05\x06" + bytes(18))

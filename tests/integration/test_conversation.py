@@ -1,0 +1,275 @@
+"""The chat itself, spoken to as the page does: what a turn shows, and what it leaves in the store."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+from tests.model_server import ModelServer
+from tests.server import AppServer
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "correct horse battery"
+MODELS = "echo,context-echo,slow:60:0.1,401,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5"
+
+
+async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
+    server = await start_server(OPENAI_MODELS=MODELS, OPENAI_TITLE_MODEL="say:A Fine Title", **settings)
+    for name in ("alice", "bob"):
+        await server.add_user(name, PASSWORD)
+    return server
+
+
+async def stored(client: ChatClient) -> dict[str, Any]:
+    answer = await client.http.get(f"/project/thread/{client.thread_id}")
+    return dict(answer.raise_for_status().json())
+
+
+def messages(thread: dict[str, Any]) -> list[str]:
+    return [step["output"] for step in thread["steps"] if step["type"] in ("user_message", "assistant_message")]
+
+
+def use(model: str) -> dict[str, str]:
+    return {"model": model}
+
+
+async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        for text in ("one", "two", "three"):
+            await client.ask(text)
+        before = await stored(client)
+        assert messages(before) == ["one", "You said: one", "two", "You said: two", "three", "You said: three"]
+        second = next(step for step in before["steps"] if step["output"] == "two")
+        seen = len(client.events)
+        await client.emit("edit_message", {"message": {**second, "output": "zwei"}})
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        after = await stored(client)
+        assert messages(after) == ["one", "You said: one", "zwei", "You said: zwei"]
+        ids = {step["id"] for step in after["steps"]}
+        runs = [step for step in after["steps"] if step["type"] == "run" and step["parentId"]]
+        assert {step["parentId"] for step in runs} <= ids, "no run is left of what was cut"
+        assert [step["output"] for step in client.answers()] == ["You said: one", "You said: zwei"]
+        asked = [one for one in model_server.requests if one.model == "echo"][-1]
+        assert [message["content"] for message in asked.body["messages"]][1:] == ["one", "You said: one", "zwei"]
+
+
+async def test_a_resumed_thread_goes_on_where_it_was(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        file_id = await client.upload("note.txt", "the word is 绿色".encode(), "text/plain")
+        seen = len(client.events)
+        await client.send("remember this", files=[file_id])
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        thread_id = client.thread_id
+    await server.restart()
+    async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=thread_id) as client:
+        answer = await client.ask("what was it?", modes=use("context-echo"))
+        assert "the word is 绿色" in answer
+        assert "You said:" in answer
+        # An edit of a question from before the restart still has its file.
+        first = next(step for step in (await stored(client))["steps"] if step["output"] == "remember this")
+        seen = len(client.events)
+        changed = {**first, "output": "and now?", "modes": use("context-echo")}
+        await client.emit("edit_message", {"message": changed})
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        assert "the word is 绿色" in client.answer
+
+
+async def test_stop_keeps_the_part_that_came_and_says_so(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.send("go on and on", modes=use("slow:60:0.1"))
+        await client.until(lambda: "word-5" in client.answer)
+        await client.emit("stop")
+        await client.until(lambda: "Stopped here." in client.answer)
+        thread = await stored(client)
+        (answer,) = [step for step in thread["steps"] if step["type"] == "assistant_message"]
+        assert answer["output"].startswith("word-1 word-2 word-3 word-4 word-5")
+        assert answer["output"].endswith("*Stopped here.*")
+        assert (answer["streaming"], answer["metadata"]["status"]) == (False, "stopped")
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence", "partial"),
+    [
+        ("401", "key", ""),
+        ("500", "failed", ""),
+        ("cut:3", "connection", "You said: "),
+        ("error:2", "failed", "You"),
+        ("hang:2", "silent", "word-1"),
+    ],
+)
+async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(
+    start_server: StartServer, model_server: ModelServer, model: str, sentence: str, partial: str
+) -> None:
+    server = await chat_server(start_server, OPENAI_TIMEOUT_SECONDS="1")
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("hello there", modes=use(model))
+        thread = await stored(client)
+        question = next(step for step in thread["steps"] if step["type"] == "user_message")
+        error = thread["steps"][-1]
+        assert error["isError"]
+        assert error["metadata"] == {"status": "error", "question_id": question["id"]}
+        kept = [s for s in thread["steps"] if s["type"] == "assistant_message" and not s["isError"]]
+        assert bool(kept) == bool(partial)
+        if kept:
+            assert kept[0]["metadata"]["status"] == "cut"
+            assert kept[0]["output"].endswith("*The answer was cut off here.*")
+        assert f"thread_id={client.thread_id}" in server.log or f"thread {client.thread_id}" in server.log
+        assert model_server.requests[-1].model in (model, "say:A Fine Title")
+        action = next(data for name, data in client.events if name == "action")
+        assert (action["label"], action["forId"]) == ("Try again", error["id"])
+        seen = len(client.events)
+        answered = await client.http.post("/project/action", json={"sessionId": client.session_id, "action": action})
+        assert answered.status_code == httpx.codes.OK
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        again = await stored(client)
+        assert [step["id"] for step in again["steps"] if step["type"] == "user_message"] == [question["id"]]
+        assert error["id"] not in [step["id"] for step in again["steps"]]
+
+
+async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartServer) -> None:
+    server = await chat_server(start_server, OPENAI_CONTEXT_TOKENS="200", ATTACHMENT_MAX_FILES="1")
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("word " * 500)
+        assert "tokens" in client.answer
+        refused = await client.http.post(
+            "/project/file",
+            params={"session_id": client.session_id},
+            files={"file": ("tool.exe", b"MZ\x00", "application/x-msdownload")},
+        )
+        assert refused.status_code == httpx.codes.BAD_REQUEST
+        broken = await client.upload("scan.pdf", b"%PDF-1.4 nothing of a PDF", "application/pdf")
+        seen = len(client.events)
+        await client.send("read it", files=[broken])
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        assert "scan.pdf" in client.answer
+        files = [await client.upload(f"{n}.txt", b"x", "text/plain") for n in range(2)]
+        seen = len(client.events)
+        await client.send("read them", files=files)
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        assert "At most 1 files" in client.answer
+
+
+async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("what is a thread?")
+        await client.until(
+            lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
+        )
+        assert (await stored(client))["name"] == "A Fine Title"
+        rename = {"threadId": client.thread_id, "name": "Mine"}
+        (await client.http.put("/project/thread", json=rename)).raise_for_status()
+        await client.ask("and what is a needle?")
+        assert (await stored(client))["name"] == "Mine"
+
+
+async def test_nobody_reaches_what_is_someone_elses(start_server: StartServer) -> None:
+    """Every route of a thread, for its owner, another user and a visitor."""
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as alice:
+        file_id = await alice.upload("a.txt", b"private", "text/plain")
+        seen = len(alice.events)
+        await alice.send("secret", files=[file_id])
+        await alice.until(lambda: any(name == "task_end" for name, _ in alice.events[seen:]))
+        thread = await stored(alice)
+        (element,) = thread["elements"]
+        run = next(step for step in thread["steps"] if step["name"] == "on_message")
+        vote = {"feedback": {"forId": run["id"], "value": 1}, "sessionId": alice.session_id}
+        feedback_id = (await alice.http.put("/feedback", json=vote)).raise_for_status().json()["feedbackId"]
+        reads = [element["url"], f"/project/thread/{thread['id']}", f"/project/share/{thread['id']}"]
+        reads.append(f"/project/thread/{thread['id']}/element/{element['id']}")
+        attempts: list[tuple[str, str, Any]] = [("GET", path, None) for path in reads]
+        attempts += [
+            ("PUT", "/project/thread", {"threadId": thread["id"], "name": "taken"}),
+            ("PUT", "/project/thread/share", {"threadId": thread["id"], "isShared": True}),
+            ("DELETE", "/project/thread", {"threadId": thread["id"]}),
+            ("PUT", "/feedback", {**vote, "feedback": {"forId": run["id"], "value": 0}}),
+            ("DELETE", "/feedback", {"feedbackId": feedback_id}),
+        ]
+        async with (
+            ChatClient(server.base_url, "bob", PASSWORD) as bob,
+            httpx.AsyncClient(base_url=server.base_url, trust_env=False) as visitor,
+        ):
+            for client in (bob.http, visitor):
+                for method, path, body in attempts:
+                    answer = await client.request(method, path, json=body)
+                    assert answer.status_code >= 400, (method, path, answer.text)
+                    assert "private" not in answer.text
+                    assert "secret" not in answer.text
+            listed = await bob.http.post("/project/threads", json={"pagination": {"first": 20}, "filter": {}})
+            assert listed.json()["data"] == []
+        after = await stored(alice)
+        assert next(step for step in after["steps"] if step["id"] == run["id"])["feedback"]["value"] == 1
+        assert (await alice.http.get(element["url"])).content == b"private"
+        # Shared, it is read by whoever is logged in, and changed by nobody else.
+        share = {"threadId": thread["id"], "isShared": True}
+        (await alice.http.put("/project/thread/share", json=share)).raise_for_status()
+        async with ChatClient(server.base_url, "bob", PASSWORD) as bob:
+            shared = await bob.http.get(f"/project/share/{thread['id']}")
+            assert messages(shared.raise_for_status().json()) == messages(after)
+            assert (await bob.http.get(element["url"])).content == b"private"
+            for method, path, body in attempts[4:]:
+                assert (await bob.http.request(method, path, json=body)).status_code >= 400, (method, path)
+            unshare = {**share, "isShared": False}
+            (await alice.http.put("/project/thread/share", json=unshare)).raise_for_status()
+            for path in reads:
+                assert (await bob.http.get(path)).status_code >= 400, path
+
+
+async def test_unsharing_holds_though_an_older_session_ends_later(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("hello")
+        thread_id = client.thread_id
+        share = {"threadId": thread_id, "isShared": True}
+        (await client.http.put("/project/thread/share", json=share)).raise_for_status()
+    async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=thread_id) as client:
+        unshare = {"threadId": thread_id, "isShared": False}
+        (await client.http.put("/project/thread/share", json=unshare)).raise_for_status()
+    await server.stop()  # a session writes back what it knew, at the latest now
+    async with server.layer() as layer:
+        assert not (await layer.get_thread(str(thread_id)))["metadata"].get("is_shared")
+
+
+async def test_a_disabled_account_is_out_at_once(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("hello")
+        async with server.layer() as layer:
+            await layer.set_disabled("alice", True)
+        async with asyncio.timeout(15):
+            while not await _is_out(client):
+                await asyncio.sleep(0.5)
+        await client.ask("still there?")
+        assert "disabled" in client.answer
+        with pytest.raises(httpx.HTTPStatusError):
+            await client.log_in()
+
+
+async def _is_out(client: ChatClient) -> bool:
+    return (
+        await client.http.post("/project/threads", json={"pagination": {"first": 1}, "filter": {}})
+    ).status_code == 401
+
+
+async def test_a_write_that_fails_is_told_on_the_page(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("hello")
+        async with server.layer() as layer, layer.database.write() as connection:
+            await connection.execute(text("ALTER TABLE steps RENAME TO steps_away"))
+        await client.send("will this be kept?")
+        await client.until(lambda: any(name == "toast" and data["type"] == "error" for name, data in client.events))
+        toast = next(data for name, data in client.events if name == "toast")
+        assert "could not be saved" in toast["message"]
+        assert "was not stored" in server.log

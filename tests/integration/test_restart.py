@@ -1,0 +1,150 @@
+"""What is left when the server ends in the middle of an answer: by an operator's hand, or by a crash."""
+
+import asyncio
+import functools
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+from tests.model_server import ModelServer
+from tests.server import AppServer
+from threadkeeper.chat.words import say, unmark_answer
+
+pytestmark = pytest.mark.slow
+
+NAME, PASSWORD = "ann", "a long password"
+SLOW = "slow:500:0.02"
+CUT = say("mark_cut", "en")
+
+
+async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServer, model_server: ModelServer) -> None:
+    server = await start_server(OPENAI_MODELS=f"{SLOW},context-echo")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.send("Count for me")
+        await client.until(lambda: "word-50 " in client.answer)
+        assert await server.stop() == 0
+        await client.until(lambda: not client.connected)
+    thread_id = client.thread_id
+    assert thread_id is not None
+    assert model_server.requests[0].left_early, "the model went on for nobody"
+
+    question, answer = await stored_messages(server, thread_id)
+    assert question["output"] == "Count for me"
+    assert unmark_answer(answer["output"]).startswith(unmark_answer(client.answer).rstrip())
+    assert CUT in answer["output"]
+    assert answer["metadata"]["status"] == "cut"
+    assert not answer["streaming"]
+
+    await server.start()
+    async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
+        assert client.answer == answer["output"]
+        await client.ask("Go on", modes={"model": "context-echo"})
+    context = model_server.requests[-1].body["messages"]
+    assert [message["content"] for message in context if message["role"] != "system"] == [
+        "Count for me",
+        unmark_answer(answer["output"]),
+        "Go on",
+    ]
+
+
+async def test_a_crash_keeps_the_question_and_what_was_stored_of_the_answer(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await start_server(OPENAI_MODELS=f"{SLOW},context-echo")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.send("Count for me")
+        await client.event("first_interaction")
+        thread_id = client.thread_id
+        assert thread_id is not None
+        await client.until(lambda: client.answer)
+        stored = await stored_answer_beyond(server, thread_id, words=10)
+        await server.kill()
+        await client.until(lambda: not client.connected)
+        shown = client.answer
+
+    question, answer = await stored_messages(server, thread_id)
+    assert question["output"] == "Count for me"
+    assert answer["output"].startswith(stored)
+    assert shown.startswith(answer["output"].rstrip()) or answer["output"].startswith(shown.rstrip())
+    assert answer["streaming"]
+
+    await server.start()
+    async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
+        assert client.answer == f"{answer['output'].rstrip()}\n\n*{CUT}*"
+        assert not client.answers()[-1]["streaming"]
+        action = await client.event("action")
+        assert action["name"] == "try_again"
+        assert action["forId"] == answer["id"]
+        await client.ask("Go on", modes={"model": "context-echo"})
+    context = model_server.requests[-1].body["messages"]
+    assert [message["content"].rstrip() for message in context if message["role"] != "system"] == [
+        "Count for me",
+        answer["output"].rstrip(),
+        "Go on",
+    ]
+
+
+async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_many(start_server: StartServer) -> None:
+    """Twenty threads grow at once, some in the middle of an answer, when the server is stopped."""
+    server = await start_server(OPENAI_MODELS=f"echo,{SLOW}")
+    names = [f"user-{number}" for number in range(20)]
+    for name in names:
+        await server.add_user(name, PASSWORD)
+    clients = [ChatClient(server.base_url, name, PASSWORD) for name in names]
+    try:
+        await asyncio.gather(*(client.__aenter__() for client in clients))
+        models = itertools.cycle(["echo", "echo", "echo", SLOW])
+        talks = [asyncio.create_task(talk(client, model)) for client, model in zip(clients, models, strict=False)]
+        await asyncio.gather(*(client.until(client.answers) for client in clients))
+        assert await server.stop() == 0
+        await asyncio.gather(*talks)
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+
+    for client in clients:
+        assert client.thread_id is not None
+        messages = await stored_messages(server, client.thread_id)
+        stored = {message["id"]: message for message in messages}
+        for seen in client.answers():
+            text = unmark_answer(stored[seen["id"]]["output"])
+            assert text.startswith(unmark_answer(seen["output"]).rstrip())
+            before = messages[[message["id"] for message in messages].index(seen["id"]) - 1]
+            assert before["type"] == "user_message"
+            assert SLOW in str(stored[seen["id"]]["metadata"]) or f"You said: {before['output']}".startswith(text)
+
+
+async def talk(client: ChatClient, model: str) -> None:
+    """Ask one question after another until the server goes."""
+    for number in itertools.count():
+        seen = len(client.events)
+        await client.send(f"Question {number} of {client.thread_id}", modes={"model": model})
+        await client.until(functools.partial(task_ended_or_gone, client, seen))
+        if not client.connected:
+            return
+
+
+def task_ended_or_gone(client: ChatClient, seen: int) -> bool:
+    return not client.connected or any(name == "task_end" for name, _ in client.events[seen:])
+
+
+async def stored_messages(server: AppServer, thread_id: str) -> list[dict[str, Any]]:
+    async with server.layer() as layer:
+        thread = await layer.get_thread(thread_id)
+    assert thread is not None
+    return [step for step in thread["steps"] if step["type"] in ("user_message", "assistant_message")]
+
+
+async def stored_answer_beyond(server: AppServer, thread_id: str, *, words: int) -> str:
+    """The stored part of the answer, as soon as it is longer than that."""
+    async with asyncio.timeout(30), server.layer() as layer:
+        while True:
+            thread = await layer.get_thread(thread_id)
+            for step in thread["steps"] if thread else []:
+                if step["type"] == "assistant_message" and len(step["output"].split()) > words:
+                    return str(step["output"])
+            await asyncio.sleep(0.1)
