@@ -112,6 +112,7 @@ async def start() -> None:
         logging.shutdown()
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
+    conversations.run_beside(conversations.warm_up())
     if password is not None:
         print(f"\nThe first user was made. Log in as admin with the password {password}\n", flush=True)  # noqa: T201
 

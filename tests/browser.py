@@ -75,7 +75,7 @@ class Watch:
     def expecting(self, *patterns: str) -> Iterator[None]:
         """Within the block, errors that match one of the patterns are no surprise."""
         before = self._expected
-        self._expected = [*before, *(re.compile(pattern) for pattern in patterns)]
+        self._expected = [*before, *(re.compile(pattern, re.IGNORECASE) for pattern in patterns)]
         try:
             yield
         finally:

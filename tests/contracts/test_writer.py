@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -103,6 +104,10 @@ async def test_a_database_that_is_away_is_a_typed_error(url: str) -> None:
     with pytest.raises(datalayer.StorageUnavailable):
         await layer.create_step(step(new_id()))
     await layer.close()
+    # aiosqlite's thread says goodbye to the loop after its connection failed; the loop must be there to hear it.
+    async with asyncio.timeout(5):
+        while any("connection_worker" in worker.name for worker in threading.enumerate()):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,6 @@ async def test_a_picture_is_known_by_its_bytes(form: str, mime: str) -> None:
         assert attachment.data_url.startswith(f"data:{mime};base64,")
 
 
-async def test_a_model_that_cannot_see_gets_no_pictures() -> None:
-    assert await refusal("a.png", picture("PNG"), vision=False) == "attachment_no_vision"
-
-
 @pytest.mark.parametrize(
     ("name", "mime", "data"),
     [

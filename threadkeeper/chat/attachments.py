@@ -79,13 +79,11 @@ class AttachmentReader:
     def __init__(
         self,
         *,
-        vision: bool = True,
         max_megabytes: float = 20,
         max_characters: int = 100_000,
         max_pdf_pages: int = 200,
         pdf_seconds: float = 30.0,
     ) -> None:
-        self._vision = vision
         self._max_megabytes = max_megabytes
         self._max_characters = max_characters
         self._pdf = PdfReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
@@ -98,8 +96,6 @@ class AttachmentReader:
             raise AttachmentRefused("attachment_too_large", name=name, megabytes=f"{self._max_megabytes:g}")
         for magic, picture_type in _PICTURES:
             if magic.match(data):
-                if not self._vision:
-                    raise AttachmentRefused("attachment_no_vision", name=name)
                 return Picture(name, picture_type, data)
         if _PDF.match(data[:1100]):
             return await self._read_pdf(name, data)

@@ -1,5 +1,4 @@
-"""Builds what the model is given from what the thread has kept: the conversation before the question, then the
-question.
+"""Builds what the model is given from what the thread has kept: the conversation so far, then the question.
 
 The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. It
 holds more than the conversation (tool steps, errors, notices), which stays out. When it is longer than the

@@ -117,10 +117,6 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "“{name}” took longer than {seconds} seconds to read. Please attach only the pages that matter.",
         "读取“{name}”超过了 {seconds} 秒。请只附上需要的页面。",
     ),
-    "attachment_gone": (
-        "The file “{name}” is no longer there, so the model does not get it.",
-        "文件“{name}”已经不在了，模型收不到它。",
-    ),
     "notice_cut": (
         "Only the first {kept} of {total} characters of “{name}” went to the model.",
         "“{name}”共有 {total} 个字符，只有前 {kept} 个发给了模型。",

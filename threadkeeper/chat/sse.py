@@ -1,8 +1,8 @@
 """Cuts a stream of bytes into the payloads of server-sent events.
 
 Lines are found among the bytes and only whole payloads are handed on, so a character of several bytes never
-breaks at the border of a chunk. No object is built per event: this runs for every token of every user. Format:
-https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+breaks at the border of a chunk. No object is built per event: this runs for every token of every user.
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
 from __future__ import annotations

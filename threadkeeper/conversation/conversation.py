@@ -5,7 +5,7 @@ answer is streamed, kept and finished; an edit or a second try cuts what followe
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from threadkeeper.chat.attachments import Attachment, AttachmentReader, Attachme
 from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
 from threadkeeper.chat.llm import Model, ModelError, ModelRequest
 from threadkeeper.chat.titles import make_title
-from threadkeeper.chat.tokens import context_window
+from threadkeeper.chat.tokens import context_window, counter_for
 from threadkeeper.chat.turn import Outcome, stream_answer
 from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
@@ -31,6 +31,8 @@ from threadkeeper.conversation.reply import Reply, mark_unfinished, remove_stop_
 from threadkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_OLDER_LEFT_OUT = "older_left_out"
 
 
 class Conversations:
@@ -51,8 +53,13 @@ class Conversations:
         )
         self._stored = AttachmentCache(self._read_stored)
         self._answering: set[str] = set()
-        self._titles: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         self._stopping = False
+
+    async def warm_up(self) -> None:
+        """Load what the first question would have to wait for."""
+        await counter_for(self._models[0])
 
     async def begin(self) -> None:
         """Offer the settings and the models of a new conversation."""
@@ -112,9 +119,10 @@ class Conversations:
     async def stop(self, tasks: list[asyncio.Task[Any]]) -> None:
         """End the answers under way, so that each is kept as far as it came."""
         self._stopping = True
-        for task in tasks:
+        for task in (*tasks, *self._beside):
             task.cancel()
-        await asyncio.gather(*tasks, *self._titles, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._beside, return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)
         await self._model.close()
 
     # A turn
@@ -144,13 +152,16 @@ class Conversations:
             metrics.model_errors.labels(error.kind).inc()
             await self._say_error(explain(error, language, model=model), message.id, language)
             return
+        if context.left_out and not any((step.get("metadata") or {}).get(_OLDER_LEFT_OUT) for step in steps):
+            notice = {"status": NOTICE_STATUS, _OLDER_LEFT_OUT: True}
+            await cl.Message(content=say("older_left_out", language), metadata=notice).send()
         request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
         outcome = await self._stream(request, thread_id, language)
         if outcome.error is not None:
             metrics.model_errors.labels(outcome.error.kind).inc()
             await self._say_error(explain(outcome.error, language, model=model), message.id, language)
-        if outcome.text and not any(step["type"] == "assistant_message" for step in steps):
-            self._give_title(thread_id, message.content, outcome.text)
+        if outcome.text and not any(step["type"] == "assistant_message" and not step["isError"] for step in steps):
+            self.run_beside(self._title(thread_id, message.content, outcome.text))
 
     async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
         reply, outcome = Reply(self._layer, request.model, language), Outcome()
@@ -158,15 +169,22 @@ class Conversations:
         try:
             await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
         except asyncio.CancelledError:
-            if not self._stopping:
-                await remove_stop_notice()
-            await reply.finish(outcome, stopping=self._stopping)
+            # Shielded: a server that stops cancels once more what the user has stopped already.
+            ending = asyncio.create_task(self._end_early(reply, outcome))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
             raise
         else:
             await reply.finish(outcome)
         finally:
             self._answering.discard(reply.message.id)
         return outcome
+
+    async def _end_early(self, reply: Reply, outcome: Outcome) -> None:
+        if not self._stopping:
+            await remove_stop_notice()
+        await reply.finish(outcome, stopping=self._stopping)
 
     async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
         """The steps before the question; what came after it, of a question that was edited or asked again, is cut."""
@@ -217,10 +235,11 @@ class Conversations:
 
     # Beside a turn
 
-    def _give_title(self, thread_id: str, question: str, answer: str) -> None:
-        task = asyncio.create_task(self._title(thread_id, question, answer))
-        self._titles.add(task)
-        task.add_done_callback(self._titles.discard)
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what nobody waits for; it is ended with the conversations."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def _title(self, thread_id: str, question: str, answer: str) -> None:
         """Replace the name that Chainlit made of the first question, unless the user was faster."""

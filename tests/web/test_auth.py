@@ -1,0 +1,295 @@
+"""Logins through Chainlit's own routes, and who the data layer believes is acting."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import httpx
+import jwt
+import pytest
+from chainlit.auth import create_jwt
+from chainlit.config import config
+from chainlit.user import User as ChainlitUser
+from fastapi import APIRouter, FastAPI
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.web.conftest import SECRET, Serve
+from threadkeeper.accounts import Authenticator
+from threadkeeper.passwords import Passwords
+from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.web.mount import mount
+
+PASSWORD = "the analytical engine"
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
+    return await layer.add_account("ada", await passwords.hash(PASSWORD))
+
+
+@pytest.fixture
+def gate(layer: ChainlitLayer, clock: Clock) -> Gate:
+    return Gate(lambda: layer, clock=clock)
+
+
+@pytest.fixture
+def ours(
+    layer: ChainlitLayer,
+    passwords: Passwords,
+    gate: Gate,
+    chainlit_app: FastAPI,
+    ada: datalayer.User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything mounted, with a route that tells who is acting."""
+    router = APIRouter()
+
+    async def acting() -> str | None:
+        actor = datalayer.acting_user.get()
+        return actor if actor is None or isinstance(actor, str) else "the system"
+
+    @router.get("/acting")
+    async def read_acting() -> dict[str, str | None]:
+        return {"request": await acting(), "task": await asyncio.create_task(acting())}
+
+    monkeypatch.setattr("chainlit.data._data_layer", layer)
+    monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
+    register_logins(lambda: layer, auth_header="X-User", authenticator=Authenticator(layer, passwords))
+    mount(chainlit_app, router, gate=gate)
+
+
+async def log_in(client: httpx.AsyncClient, name: str = "ada", password: str = PASSWORD) -> httpx.Response:
+    return await client.post("/login", data={"username": name, "password": password})
+
+
+async def acting(client: httpx.AsyncClient, **headers: str) -> Any:
+    answer = (await client.get("/acting", headers=headers)).json()
+    assert answer["request"] == answer["task"]
+    return answer["request"]
+
+
+# Passwords
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_password_opens_a_session(serve: Serve, layer: ChainlitLayer) -> None:
+    async with serve() as client:
+        assert (await log_in(client)).json() == {"success": True}
+        user = (await client.get("/user")).json()
+        assert user["identifier"] == "ada"
+        assert await acting(client) == "ada"
+        await client.post("/logout")
+        assert (await client.get("/user")).status_code == 401
+        assert await acting(client) is None
+    account = await layer.get_account("ada")
+    assert account is not None
+    assert account.user.role == "user"
+    assert account.password_hash is not None
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_refusal_does_not_tell_whether_there_is_such_a_user(serve: Serve) -> None:
+    async with serve() as client:
+        wrong, unknown = await log_in(client, password="wrong password"), await log_in(client, name="nobody")
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.content == unknown.content
+    assert not client.cookies
+
+
+async def test_a_login_while_the_database_is_away_is_no_wrong_password(
+    serve: Serve, chainlit_app: FastAPI, passwords: Passwords
+) -> None:
+    away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
+    register_logins(lambda: away, authenticator=Authenticator(away, passwords))
+    mount(chainlit_app, gate=Gate(lambda: away))
+    async with serve() as client:
+        answer = await log_in(client)
+    assert answer.status_code == 503
+    assert "cannot be reached" in answer.json()["detail"]
+    await away.close()
+
+
+# Who is acting
+
+
+@pytest.mark.usefixtures("ours")
+async def test_only_a_valid_token_acts_for_its_user(serve: Serve) -> None:
+    claims = {"identifier": "ada", "metadata": {}, "iat": datetime.now(UTC)}
+    later, before = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
+    good = jwt.encode({**claims, "exp": later}, SECRET, "HS256")
+    bad = {
+        "expired": jwt.encode({**claims, "exp": before}, SECRET, "HS256"),
+        "signed by another": jwt.encode({**claims, "exp": later}, "another secret, as long as the first one", "HS256"),
+        "without an end": jwt.encode(claims, SECRET, "HS256"),
+        "not signed": jwt.encode({**claims, "exp": later}, "", "none"),
+        "of no user": jwt.encode({"exp": later}, SECRET, "HS256"),
+        "no token": "x",
+    }
+    async with serve() as client:
+        assert await acting(client) is None
+        assert await acting(client, Authorization=f"Bearer {good}") == "ada"
+        assert await acting(client, Cookie=f"access_token={good}") == "ada"
+        assert await acting(client, Cookie=f"access_token_0={good[:40]}; access_token_1={good[40:]}") == "ada"
+        assert await acting(client, Authorization=f"Basic {good}") is None
+        for what, token in bad.items():
+            assert await acting(client, Authorization=f"Bearer {token}") is None, what
+            assert await acting(client, Cookie=f"access_token={token}") is None, what
+
+
+# Accounts that are disabled or gone
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_disabled_account_is_nobody_within_seconds(
+    serve: Serve, layer: ChainlitLayer, clock: Clock, gate: Gate
+) -> None:
+    async with serve() as client:
+        await log_in(client)
+        assert await acting(client) == "ada"
+        await layer.set_disabled("ada", True)
+        assert await acting(client) == "ada"  # remembered
+        clock.now += 3
+        assert await acting(client) is None
+        assert not await gate.is_active("ada")
+        for method, path in (("GET", "/user"), ("POST", "/project/threads"), ("GET", "/ws/socket.io/?EIO=4")):
+            assert (await client.request(method, path, json={})).status_code == 401, path
+        assert (await client.get("/")).status_code == 200, "the page, to log in as someone else"
+        assert (await log_in(client)).status_code == 401
+        await layer.set_disabled("ada", False)
+        assert await acting(client) == "ada"
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_websocket_is_refused_to_a_disabled_account(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+    async with serve() as client, aiohttp.ClientSession() as session:
+        await log_in(client)
+        cookie = {"Cookie": f"access_token={client.cookies['access_token']}"}
+        url = str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket"))
+        async with session.ws_connect(url, headers=cookie) as websocket:
+            assert (await websocket.receive_str()).startswith("0{")
+        await layer.set_disabled("ada", True)
+        clock.now += 3
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(url, headers=cookie)
+        assert refused.value.status == 403
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_token_outlives_its_account_and_does_not_bring_it_back(serve: Serve, layer: ChainlitLayer) -> None:
+    token = create_jwt(ChainlitUser(identifier="ghost"))
+    async with serve() as client:
+        answer = await client.get("/user", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert await layer.get_user("ghost") is None
+
+
+@pytest.mark.usefixtures("ours")
+async def test_the_other_cookies_of_a_disabled_account_are_kept(
+    serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
+) -> None:
+    await layer.set_disabled("ada", True)
+    token = create_jwt(ChainlitUser(identifier="ada"))
+    async with serve() as client:
+        answer = await client.post(
+            "/logout", headers={"Cookie": f"oauth_state=kept; access_token={token}", "Authorization": "Bearer x"}
+        )
+        assert "access_token" not in answer.headers.get("set-cookie", "")
+        assert await acting(client, Cookie=f"oauth_state=kept; access_token={token}") is None
+
+
+async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused(
+    serve: Serve, chainlit_app: FastAPI
+) -> None:
+    away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
+    mount(chainlit_app, gate=Gate(lambda: away))
+    headers = {"Authorization": f"Bearer {create_jwt(ChainlitUser(identifier='ada'))}"}
+    async with serve() as client:
+        assert (await client.get("/user", headers=headers)).status_code == 503
+        assert (await client.get("/favicon", headers=headers)).status_code == 200
+        assert (await client.get("/", headers={})).status_code == 200
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with aiohttp.ClientSession() as session:
+                await session.ws_connect(
+                    str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket")),
+                    headers={"Cookie": f"access_token={headers['Authorization'].removeprefix('Bearer ')}"},
+                )
+    await away.close()
+
+
+# A proxy's header
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_trusted_header_names_the_user(serve: Serve, layer: ChainlitLayer) -> None:
+    async with serve() as client:
+        answer = await client.post("/auth/header", headers={b"X-User": "王@example.org".encode()})
+        assert answer.json() == {"success": True}
+        assert await acting(client) == "王@example.org"
+    user = await layer.get_user("王@example.org")
+    assert user is not None
+    assert user.metadata["provider"] == "header"
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize(
+    "headers", [[], [("X-User", "ada")], [("X-User", "grace"), ("X-User", "mallory")], [("X-User", "")]]
+)
+async def test_a_header_that_is_missing_doubled_or_names_a_local_account_is_refused(
+    serve: Serve, headers: list[tuple[str, str]]
+) -> None:
+    async with serve() as client:
+        assert (await client.post("/auth/header", headers=headers)).status_code == 401
+        assert not client.cookies
+
+
+async def test_without_the_setting_no_header_is_trusted(
+    serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
+) -> None:
+    register_logins(lambda: layer)
+    mount(chainlit_app, gate=Gate(lambda: layer))
+    async with serve() as client:
+        assert (await client.post("/auth/header", headers={"X-User": "grace"})).status_code == 400
+        assert (await client.get("/auth/config")).json()["headerAuth"] is False
+
+
+# OAuth
+
+
+@pytest.fixture
+def github(layer: ChainlitLayer, chainlit_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("OAUTH_GITHUB_CLIENT_ID", "id")
+    monkeypatch.setenv("OAUTH_GITHUB_CLIENT_SECRET", "secret")
+    register_logins(lambda: layer)
+    return config.code.oauth_callback
+
+
+async def test_oauth_is_offered_where_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
+    async with serve() as client:
+        assert (await client.get("/auth/config")).json()["oauthProviders"] == ["github"]
+    register_logins(lambda: layer)
+
+
+async def test_who_comes_by_oauth_comes_without_a_picture_from_elsewhere(github: Any) -> None:
+    theirs = ChainlitUser(identifier="octocat", metadata={"image": "https://elsewhere/x.png", "provider": "github"})
+    user = await github("github", "token", {}, theirs)
+    assert (user.identifier, user.metadata) == ("octocat", {"provider": "github"})
+
+
+async def test_oauth_does_not_open_a_local_account(github: Any, ada: datalayer.User) -> None:
+    assert await github("github", "token", {}, ChainlitUser(identifier="ada")) is None

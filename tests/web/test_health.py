@@ -1,0 +1,140 @@
+"""What an operator's machines ask."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.web.conftest import Serve, no_gate
+from threadkeeper import metrics
+from threadkeeper.web import health
+from threadkeeper.web.auth import Gate
+from threadkeeper.web.health import Readiness, health_router
+from threadkeeper.web.mount import mount
+
+
+@pytest.fixture
+async def small_layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/small.db", f"file://{tmp_path}/blobs")
+    yield layer
+    await layer.close()
+
+
+async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
+    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+    async with serve() as client:
+        assert (await client.get("/health")).json() == {"status": "ok"}
+        answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+
+
+async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
+    serve: Serve, chainlit_app: FastAPI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a file").write_text("", encoding="utf-8")
+    layer = datalayer.create_data_layer(
+        "postgresql://someone:hunter2@127.0.0.1:1/secret", f"file://{tmp_path}/a file/blobs"
+    )
+    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+    async with serve() as client:
+        answers = await asyncio.gather(*(client.get("/ready") for _ in range(5)))
+        assert (await client.get("/health")).status_code == 200
+    for answer in answers:
+        assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "failing": ["database", "blobs"]})
+    told = [record.getMessage() for record in caplog.records if record.name == "threadkeeper.web.health"]
+    assert len(told) == 2
+    assert "ConnectionRefusedError" in told[0]
+    assert "hunter2" not in caplog.text
+    await layer.close()
+
+
+async def test_a_part_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
+    # The kernel takes the connection, and nobody ever says a word on it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        layer = datalayer.create_data_layer(
+            f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x", f"file://{tmp_path}/blobs"
+        )
+        assert await Readiness(lambda: layer).failing() == ["database"]
+        await layer.close()
+
+
+async def test_the_storage_is_asked_once_a_second_at_most(
+    small_layer: ChainlitLayer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    asked: list[str] = []
+    engine = small_layer.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
+    now = 100.0
+    readiness = Readiness(lambda: small_layer, clock=lambda: now)
+    await asyncio.gather(*(readiness.failing() for _ in range(50)))
+    assert asked.count("SELECT 1") == 1
+    blobs = tmp_path / "blobs"
+    blobs.rmdir()
+    blobs.write_text("in the way", encoding="utf-8")
+    assert await readiness.failing() == []
+    now += 1
+    assert await readiness.failing() == ["blobs"]
+    now += 1
+    assert await readiness.failing() == ["blobs"]
+    blobs.unlink()
+    now += 1
+    assert await readiness.failing() == []
+    assert asked.count("SELECT 1") == 4
+    told = [record.getMessage() for record in caplog.records if record.name == health.__name__]
+    assert [words.split(":")[0] for words in told] == ["not ready", "ready again"]
+
+
+async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/x.db")
+    assert await Readiness(lambda: layer).failing() == ["blobs"]
+    await layer.close()
+
+
+async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer) -> None:
+    waiting, sessions = 3, 7
+    metrics.watch(queued_write_count=lambda: waiting, open_session_count=lambda: sessions)
+    metrics.model_errors.labels("rate_limit").inc()
+    metrics.answers.labels("complete").inc()
+    metrics.first_token_seconds.observe(0.3)
+    mount(chainlit_app, health_router(lambda: small_layer), gate=no_gate)
+    async with serve() as client:
+        text = (await client.get("/metrics")).text
+        waiting = 4
+        later = (await client.get("/metrics")).text
+    assert "threadkeeper_queued_writes 3.0" in text
+    assert "threadkeeper_queued_writes 4.0" in later
+    assert "threadkeeper_open_sessions 7.0" in text
+    for line in (
+        'threadkeeper_model_errors_total{kind="rate_limit"}',
+        'threadkeeper_answers_total{outcome="complete"}',
+        'threadkeeper_logins_total{outcome="failed"}',
+        'threadkeeper_first_token_seconds_bucket{le="0.5"}',
+        "threadkeeper_write_failures_total",
+        "process_resident_memory_bytes",
+    ):
+        assert line in text
+
+
+async def test_metrics_are_for_the_token_where_there_is_one(
+    serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer
+) -> None:
+    mount(chainlit_app, health_router(lambda: small_layer, metrics_token="right"), gate=no_gate)
+    async with serve() as client:
+
+        async def status(**headers: str) -> int:
+            return (await client.get("/metrics", headers=headers)).status_code
+
+        assert await status() == 401
+        assert await status(Authorization="Bearer wrong") == 401
+        assert await status(Authorization="Basic right") == 401
+        assert await status(Authorization="Bearer") == 401
+        assert await status(Authorization="Bearer right") == 200

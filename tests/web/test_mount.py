@@ -1,0 +1,142 @@
+"""What is mounted into Chainlit's application stands before it, and what it does not need is gone."""
+
+import re
+
+import pytest
+from fastapi import APIRouter, FastAPI, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import datalayer
+from tests.web.conftest import Serve, no_gate
+from threadkeeper.web.mount import mount
+from threadkeeper.web.security import page_policy
+
+
+def router_of(path: str, answer: str) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(path)
+    async def read() -> dict[str, str]:
+        return {"answer": answer}
+
+    return router
+
+
+async def test_our_routes_stand_before_the_one_that_answers_everything(serve: Serve, chainlit_app: FastAPI) -> None:
+    mount(chainlit_app, router_of("/health", "ours"), router_of("/deep/path", "ours"), gate=no_gate)
+    async with serve() as client:
+        assert (await client.get("/health")).json() == {"answer": "ours"}
+        assert (await client.get("/deep/path")).json() == {"answer": "ours"}
+        assert "<!doctype html>" in (await client.get("/anything/else")).text
+        assert (await client.get("/auth/config")).json()["passwordAuth"] in (True, False)
+
+
+async def test_a_second_mount_takes_the_place_of_the_first(serve: Serve, chainlit_app: FastAPI) -> None:
+    async def gate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append("gate")
+        await app(scope, receive, send)
+
+    passed: list[str] = []
+    mount(chainlit_app, router_of("/a", "first"), router_of("/b", "first"), gate=gate)
+    count, middleware = len(chainlit_app.router.routes), len(chainlit_app.user_middleware)
+    async with serve() as client:
+        assert (await client.get("/a")).json() == {"answer": "first"}
+        passed.clear()
+        # As `chainlit run -w` does, while requests are served.
+        mount(chainlit_app, router_of("/a", "second"), router_of("/c", "second"), gate=gate)
+        assert (len(chainlit_app.router.routes), len(chainlit_app.user_middleware)) == (count, middleware)
+        assert (await client.get("/a")).json() == {"answer": "second"}
+        assert passed == ["gate"]
+        assert (await client.get("/b")).headers["content-type"].startswith("text/html")
+        mount(chainlit_app, gate=no_gate)
+        await client.get("/a")
+    assert passed == ["gate", "gate"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
+async def test_the_description_of_the_interface_is_not_public(serve: Serve, chainlit_app: FastAPI, path: str) -> None:
+    mount(chainlit_app, gate=no_gate)
+    async with serve() as client:
+        answer = await client.get(path)
+    assert not re.search(r"swagger|redoc|\"openapi\"", answer.text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (datalayer.NotFound("no thread 1234"), 404),
+        (datalayer.BlobNotFound("no key 1234"), 404),
+        (datalayer.Forbidden("thread 1234 belongs to someone else"), 403),
+        (datalayer.InvalidRecord("1234 is not a UUID"), 422),
+        (datalayer.StorageUnavailable("host db-1234 is away"), 503),
+        (datalayer.BlobError("/srv/1234 is full"), 503),
+        (datalayer.SchemaError("table 1234"), 500),
+    ],
+)
+async def test_an_error_of_the_storage_is_told_in_words(
+    serve: Serve, chainlit_app: FastAPI, error: datalayer.DataLayerError, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    router = APIRouter()
+
+    @router.get("/fails")
+    async def fail() -> None:
+        raise error
+
+    mount(chainlit_app, router, gate=no_gate)
+    async with serve() as client:
+        answer = await client.get("/fails")
+    assert answer.status_code == status
+    assert answer.json()["detail"].endswith(".")
+    assert "1234" not in answer.text
+    assert str(error) in caplog.text
+    assert ("retry-after" in answer.headers) is (status == 503)
+
+
+# What the browser is told
+
+
+async def test_the_page_runs_its_own_scripts_and_no_others(serve: Serve, chainlit_app: FastAPI) -> None:
+    mount(chainlit_app, gate=no_gate)
+    async with serve() as client:
+        plain = await client.get("/", headers={"Accept-Encoding": "identity"})
+        packed = await client.get("/", headers={"Accept-Encoding": "gzip"})
+        data = await client.get("/auth/config")
+    policy = plain.headers["content-security-policy"]
+    assert policy == packed.headers["content-security-policy"]
+    assert plain.text == packed.text
+    assert len(re.findall(r"<script>", plain.text)) == policy.count("'sha256-") > 0
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+    assert "frame-ancestors 'none'" in policy
+    assert plain.headers["x-frame-options"] == "DENY"
+    assert "content-security-policy" not in data.headers
+    for answer in (plain, packed, data):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+
+
+async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
+    serve: Serve, chainlit_app: FastAPI
+) -> None:
+    router = APIRouter()
+
+    @router.get("/project/file/{name}")
+    async def uploaded(name: str) -> Response:
+        return Response("<script>1</script>", media_type="image/svg+xml" if name == "svg" else "text/html")
+
+    @router.get("/own")
+    async def own() -> Response:
+        return Response("<p>", media_type="text/html", headers={"Content-Security-Policy": "sandbox"})
+
+    mount(chainlit_app, router, gate=no_gate)
+    async with serve() as client:
+        for name in ("svg", "html"):
+            policy = (await client.get(f"/project/file/{name}")).headers["content-security-policy"]
+            assert "sandbox" in policy
+            assert "default-src 'none'" in policy
+        assert (await client.get("/own")).headers["content-security-policy"] == "sandbox"
+
+
+def test_a_host_that_is_none_does_not_get_into_the_policy() -> None:
+    assert "ws://chat.example.org:8000 wss://chat.example.org:8000" in page_policy(b"", "chat.example.org:8000")
+    assert "evil" not in page_policy(b"", "evil.example; script-src *")
