@@ -141,9 +141,9 @@ class Visitor:
     def thread(self, thread_id: str) -> Locator:
         return self.page.locator(f"#thread-history li#thread-{thread_id}")
 
-    @property
-    def thread_id(self) -> str:
-        """Of the thread in the address bar."""
+    async def thread_id(self) -> str:
+        """Of the thread in the address bar; a new one gets there a moment after its first question."""
+        await self.page.wait_for_url("**/thread/*")
         return urlsplit(self.page.url).path.removeprefix("/thread/")
 
     # What people do

@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ import pytest
 from tests import missing
 from tests.model_server import API_KEY, ModelServer
 from tests.postgres import Cluster, Databases, find_binaries
-from tests.server import AppServer
+from tests.server import SERVE, AppServer
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -127,7 +127,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
 
 
 class StartServer(Protocol):
-    async def __call__(self, **environment: str) -> AppServer: ...
+    async def __call__(self, program: Sequence[str] = SERVE, **environment: str) -> AppServer: ...
 
 
 @pytest.fixture
@@ -137,10 +137,10 @@ async def start_server(
     """Starts the application on an empty database, on each engine, talking to the scripted model."""
     async with contextlib.AsyncExitStack() as servers:
 
-        async def start(**environment: str) -> AppServer:
+        async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
             settings = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MAX_RETRIES": "0"}
             directory = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
-            server = AppServer(directory, empty_database_url, {**settings, **environment})
+            server = AppServer(directory, empty_database_url, {**settings, **environment}, program)
             return await servers.enter_async_context(server)
 
         yield start

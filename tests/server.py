@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
 ROOT = Path(__file__).parents[1]
+SERVE = (sys.executable, "-m", "threadkeeper.cli", "serve")
 _READY_SECONDS = 60
 _END_SECONDS = 30
 # What a machine sets for every program; nothing of whoever runs the tests gets in.
@@ -40,11 +41,13 @@ class AppServer:
     Args:
         directory: holds all that this server writes: data, files, log.
         environment: settings on top of those that make the server one's own.
+        program: what is started; `{port}` stands for the port.
     """
 
     directory: Path
     database_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = SERVE
 
     def __post_init__(self) -> None:
         with socket.socket() as probe:
@@ -70,11 +73,6 @@ class AppServer:
     @property
     def blob_url(self) -> str:
         return f"file://{self.directory / 'blobs'}"
-
-    def command(self) -> list[str]:
-        if "def serve" not in (ROOT / "threadkeeper" / "cli.py").read_text():  # TEMPORARY
-            return [sys.executable, "-m", "chainlit", "run", str(ROOT / "app.py"), "--headless", "--host", "127.0.0.1", "--port", str(self.port)]  # noqa: E501
-        return [sys.executable, "-m", "threadkeeper.cli", "serve"]
 
     def settings(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -118,7 +116,7 @@ class AppServer:
         """Returns when `/ready` says so."""
         with (self.directory / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.command(),
+                *(part.format(port=self.port) for part in self.program),
                 cwd=self.directory,
                 env=self.settings(),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -91,12 +91,12 @@ async def ask_and_vote(journey: Journey) -> str:
     answer = await visitor.ask("Which river is the longest?")
     await expect(answer).to_contain_text("You said: Which river is the longest?")
     await visitor.answered()
-    await expect(visitor.thread(visitor.thread_id)).to_contain_text(TITLE)
+    thread_id = await visitor.thread_id()
+    await expect(visitor.thread(thread_id)).to_contain_text(TITLE)
     await visitor.vote(answer, "positive", "Just what I asked.")
     await visitor.screenshot("answer")
-    thread = await journey.thread(visitor.thread_id)
-    assert thread["name"] == TITLE
-    return visitor.thread_id
+    assert (await journey.thread(thread_id))["name"] == TITLE
+    return thread_id
 
 
 async def come_back(journey: Journey, thread_id: str) -> None:
@@ -158,6 +158,7 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
     await expect(question).to_contain_text("notes.txt")
     await expect(question).to_contain_text("report.pdf")
     await expect(question.locator("img[alt='map.png'], img[src*='map.png']")).to_have_js_property("naturalWidth", 64)
+    await expect(question).not_to_contain_text("Loading preview")
     await visitor.screenshot("attachments")
     elements = (await journey.thread(thread_id))["elements"]
     assert sorted(element["name"] for element in elements) == ["map.png", "notes.txt", "report.pdf"]
@@ -199,13 +200,14 @@ async def stop_an_answer(journey: Journey) -> str:
     await visitor.answered()
     await expect(visitor.answers).to_have_count(1)
     await visitor.screenshot("stopped")
-    _, (kind, text) = await journey.messages(visitor.thread_id)
+    thread_id = await visitor.thread_id()
+    _, (kind, text) = await journey.messages(thread_id)
     assert kind == "assistant_message"
     assert text.startswith("word-1 word-2 ")
     assert "word-30 " in text
     assert "word-400" not in text
     assert text.endswith(f"*{say('mark_stopped', 'en')}*")
-    return visitor.thread_id
+    return thread_id
 
 
 async def fail_and_try_again(journey: Journey) -> str:
@@ -219,7 +221,7 @@ async def fail_and_try_again(journey: Journey) -> str:
     await expect(visitor.answers).to_contain_text("You said: Does it work?")
     await visitor.answered()
     await expect(visitor.answers).to_have_count(1)
-    thread_id = visitor.thread_id
+    thread_id = await visitor.thread_id()
     assert await journey.messages(thread_id) == [
         ("user_message", "Does it work?"),
         ("assistant_message", "You said: Does it work?"),
@@ -234,7 +236,7 @@ async def search(journey: Journey, thread_id: str) -> None:
     await visitor.screenshot("search")
     await found.click()
     await expect(visitor.questions).to_contain_text("Count the fish of the Mekong")
-    assert visitor.thread_id == thread_id
+    assert await visitor.thread_id() == thread_id
 
 
 async def keep_a_favorite(journey: Journey, thread_id: str) -> None:

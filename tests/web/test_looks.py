@@ -18,7 +18,7 @@ CONFIG = tomllib.loads((ROOT / ".chainlit/config.toml").read_text(encoding="utf-
 THEME = json.loads((ROOT / "public/theme.json").read_text(encoding="utf-8"))
 GIVEN_TO_THE_BROWSER = [
     *(path for path in sorted((ROOT / "public").rglob("*")) if path.suffix in {".css", ".js", ".json", ".svg"}),
-    *sorted((ROOT / ".chainlit/translations").glob("*.json")),
+    *(ROOT / f".chainlit/translations/{language}.json" for language in ("en-US", "zh-CN")),
     *sorted(ROOT.glob("chainlit*.md")),
     ROOT / ".chainlit/config.toml",
 ]

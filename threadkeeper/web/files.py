@@ -4,6 +4,7 @@ Who may read a file is decided by the data layer, as for everything else in its 
 same answer as for a file that does not exist. Nothing a user uploaded ever runs as a page of ours.
 """
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
@@ -16,6 +17,7 @@ _SHOWN_INLINE = (
     *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
     *("audio/", "video/", "application/pdf", "application/json"),
 )
+_NOT_IN_A_LINK = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 class ElementReader(Protocol):
@@ -23,8 +25,9 @@ class ElementReader(Protocol):
 
 
 def file_url(element: Element) -> str:
-    """The link under which the element's file is served here."""
-    return f"/files/{element.thread_id}/{element.id}/{quote(element.name or 'file', safe='')}"
+    """The link under which the element's file is served here. Its name in it is for people alone."""
+    name = _NOT_IN_A_LINK.sub("_", element.name or "").strip(". ") or "file"
+    return f"/files/{element.thread_id}/{element.id}/{quote(name, safe='')}"
 
 
 def files_router(layer: Callable[[], ElementReader]) -> APIRouter:

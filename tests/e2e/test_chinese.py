@@ -1,0 +1,63 @@
+"""The same chat for someone whose browser asks for Chinese."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser import visit
+from tests.conftest import StartServer
+from threadkeeper.chat.words import say
+
+pytestmark = pytest.mark.slow
+
+NAME, PASSWORD = "小明", "一个很长的密码啊"
+CHINESE = "zh-CN"
+FAILS, SLOW = "503", "slow:400:0.02"
+
+
+async def test_chinese(start_server: StartServer, browser: Browser, engine: str) -> None:
+    server = await start_server(OPENAI_MODELS=f"echo,{FAILS},{SLOW}", OPENAI_TITLE_MODEL="say:最长的河")
+    await server.add_user(NAME, PASSWORD)
+    async with visit(browser, server.base_url, f"{engine}-chinese", locale=CHINESE) as visitor:
+        await visitor.arrive()
+        await expect(visitor.page.locator("button[type=submit]")).to_have_text("登录")
+        with visitor.watch.expecting("401", "Unauthorized"):
+            await visitor.log_in(NAME, "错的密码错的密码")
+            await expect(visitor.page.get_by_role("alert")).to_contain_text("密码")
+        await visitor.log_in(NAME, PASSWORD)
+        await expect(visitor.page.get_by_text(say("starter_explain", CHINESE))).to_be_visible()
+        await visitor.screenshot("welcome")
+
+        answer = await visitor.ask("世界上最长的河是哪一条？")
+        await expect(answer).to_contain_text("You said: 世界上最长的河是哪一条？")
+        await visitor.answered()
+        first = await visitor.thread_id()
+        await expect(visitor.thread(first)).to_contain_text("最长的河")
+        await visitor.page.locator("#chat-settings-open-modal").click()
+        await expect(visitor.dialog).to_contain_text(say("setting_system_prompt", CHINESE))
+        await visitor.screenshot("settings")
+        await visitor.page.keyboard.press("Escape")
+
+        await visitor.ask("会出错吗？", model=FAILS)
+        await expect(visitor.answers.last).to_contain_text(say("error_server", CHINESE))
+        await expect(visitor.page.get_by_role("button", name=say("try_again", CHINESE))).to_be_visible()
+        await visitor.answered()
+        await visitor.screenshot("model-error")
+
+        await visitor.new_chat()
+        answer = await visitor.ask("请从一数到四百", model=SLOW)
+        await expect(answer).to_contain_text("word-20 ")
+        await visitor.page.locator("#stop-button").click()
+        await expect(answer).to_contain_text(say("mark_stopped", CHINESE))
+        await visitor.answered()
+
+        found = await visitor.search("长的")
+        await expect(found).to_have_count(1)
+        await visitor.screenshot("search")
+        await found.click()
+        await expect(visitor.questions.first).to_have_text("世界上最长的河是哪一条？")
+        assert await visitor.thread_id() == first
+        async with server.layer() as layer:
+            thread = await layer.get_thread(first)
+        assert thread is not None
+        assert thread["name"] == "最长的河"
+        assert thread["userIdentifier"] == NAME

@@ -1,0 +1,39 @@
+"""What `make run` gives on a new machine: no key, no account, and a chat that says that it is a demo."""
+
+import re
+import stat
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser import visit
+from tests.conftest import StartServer
+from threadkeeper.chat.words import say
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+async def test_first_start(start_server: StartServer, browser: Browser) -> None:
+    server = await start_server(OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
+    printed = re.findall(r"Log in as admin with the password (\S+)", server.log)
+    assert len(printed) == 1
+    secret = server.directory / "data" / "cookie_secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert secret.read_text().strip() not in server.log
+
+    async with visit(browser, server.base_url, "first-start") as visitor:
+        await visitor.arrive()
+        await visitor.log_in("admin", printed[0])
+        await expect(visitor.page.locator("#header")).to_contain_text(say("demo_header", "en"))
+        answer = await visitor.ask("Who are you?")
+        await expect(answer).to_contain_text("This is a demo")
+        await visitor.answered()
+        await visitor.screenshot("demo")
+        thread_id = await visitor.thread_id()
+
+        with visitor.watch.expecting("ERR_CONNECTION_REFUSED", "WebSocket connection", "Failed to fetch"):
+            await server.restart()
+            await visitor.open(f"/thread/{thread_id}")
+            await expect(visitor.answers).to_contain_text("This is a demo")
+    assert server.log.count("Log in as admin") == 1, "the password was printed again"

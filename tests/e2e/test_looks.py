@@ -1,0 +1,53 @@
+"""The page in light and dark, on a wide screen and on a telephone; the screenshots are for people to look at."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser import NARROW, WIDE, Visitor, visit
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+
+pytestmark = pytest.mark.slow
+
+NAME, PASSWORD = "ann", "a long password"
+QUESTION = r"""## Rivers
+
+| river | km |
+| --- | --- |
+| Nile | 6650 |
+
+```python
+print("Nile")
+```
+
+$$e^{i\pi} = -1$$
+"""
+
+
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+async def test_looks(start_server: StartServer, browser: Browser) -> None:
+    server = await start_server(OPENAI_MODELS="echo", OPENAI_TITLE_MODEL="say:Rivers of the world")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.ask(QUESTION)
+        await client.event("first_interaction")
+    for dark in (False, True):
+        for size in (WIDE, NARROW):
+            name = f"looks-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
+            async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
+                await visitor.arrive()
+                await fits(visitor, "login", dark=dark)
+                await visitor.log_in(NAME, PASSWORD)
+                await expect(visitor.page.get_by_text("Explain something")).to_be_visible()
+                await fits(visitor, "welcome", dark=dark)
+                await visitor.open(f"/thread/{client.thread_id}")
+                await expect(visitor.answers.locator("table")).to_be_visible()
+                await expect(visitor.answers.locator(".katex").first).to_be_visible()
+                await fits(visitor, "thread", dark=dark)
+
+
+async def fits(visitor: Visitor, name: str, *, dark: bool) -> None:
+    """Nothing has to be scrolled sideways, and the theme is the one that the system asks for."""
+    await visitor.screenshot(name)
+    assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert await visitor.page.evaluate("document.documentElement.classList.contains('dark')") == dark

@@ -1,0 +1,362 @@
+"""The command line, run as its own process in an empty directory, as an operator runs it."""
+
+import asyncio
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+
+import datalayer
+from datalayer.accounts import Accounts
+from datalayer.database import Database
+from tests.model_server import API_KEY, ModelServer
+from tests.server import ROOT, AppServer
+from threadkeeper.passwords import Passwords
+
+_INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+
+@dataclass
+class CommandLine:
+    """Runs commands in one directory, with nothing set but what is given."""
+
+    directory: Path
+
+    def environment(self, settings: dict[str, str]) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        return {**inherited, "HOME": str(self.directory), "PYTHONPATH": str(ROOT), **settings}
+
+    def __call__(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "threadkeeper.cli", *arguments],
+            cwd=self.directory,
+            env=self.environment(settings),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def verify(self, name: str, password: str) -> bool:
+        """Whether this is the name's password, as it is stored."""
+
+        async def read() -> datalayer.Account | None:
+            accounts = Accounts(Database(f"sqlite:///{self.directory}/.data/threadkeeper.db"), None)
+            try:
+                return await accounts.get_account(name)
+            finally:
+                await accounts.close()
+
+        account = asyncio.run(read())
+        return account is not None and asyncio.run(Passwords().verify(account.password_hash, password))
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    return CommandLine(directory)
+
+
+@pytest.fixture
+def migrated(cli: CommandLine) -> CommandLine:
+    assert cli("migrate").returncode == 0
+    return cli
+
+
+# Settings
+
+
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["user", "list"]])
+def test_a_wrong_setting_ends_every_command_with_one_sentence(cli: CommandLine, command: list[str]) -> None:
+    result = cli(*command, DATABASE_URL="mysql://me:hunter2@db/x")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "DATABASE_URL must begin with sqlite:/// or postgresql://. `threadkeeper check` lists every setting.\n"
+    )
+    assert list(cli.directory.iterdir()) == []
+
+
+def test_a_data_dir_that_cannot_be_made_is_named(cli: CommandLine) -> None:
+    (cli.directory / "taken").write_text("", encoding="utf-8")
+    result = cli("serve", DATA_DIR="taken/data")
+    assert (result.returncode, result.stderr) == (2, "DATA_DIR taken/data cannot be made: Not a directory.\n")
+
+
+def test_a_port_in_use_is_named(cli: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = cli("serve", PORT=str(port))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Port {port} on 127.0.0.1 is in use: set PORT to another, or stop what uses it."
+    )
+
+
+def test_a_host_that_is_not_ours_is_named(cli: CommandLine) -> None:
+    result = cli("serve", HOST="192.0.2.1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("HOST 192.0.2.1 with PORT 8000 cannot be listened on: ")
+
+
+def test_commands_start_without_chainlit_and_without_a_model_client() -> None:
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, threadkeeper.cli, threadkeeper.checks; print(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"chainlit", "openai", "uvicorn", "fastapi"} & set(imported)
+
+
+# check
+
+
+def test_check_on_a_new_machine_finds_nothing_wrong_and_makes_nothing(cli: CommandLine) -> None:
+    result = cli("check")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "demo model" in result.stdout
+    assert "not there yet" in result.stdout
+    assert list(cli.directory.iterdir()) == []
+
+
+def test_check_reports_all_that_is_wrong_and_shows_no_secret(cli: CommandLine) -> None:
+    (cli.directory / ".env").write_text("TEMPERATURE=9\nOPENAI_API_KEY=sk-hunter2\nLOG_LEVEL=debug\n", encoding="utf-8")
+    (cli.directory / "file").write_text("", encoding="utf-8")
+    result = cli(
+        "check",
+        PORT="many",
+        DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:1/nowhere",
+        BLOB_URL=f"file://{cli.directory}/file/blobs",
+        OPENAI_BASE_URL="http://127.0.0.1:1/v1",
+    )
+    assert result.returncode == 1
+    assert result.stderr == "5 problems found: PORT, TEMPERATURE, database, files, model server.\n"
+    rows = {cells[1].strip(): cells for line in result.stdout.splitlines() if len(cells := line.split("│")) > 3}
+    assert [cell.strip() for cell in rows["PORT"][2:5]] == ["many", "environment", "must be a whole number"]
+    assert [cell.strip() for cell in rows["TEMPERATURE"][2:5]] == ["9", ".env file", "must be at most 2"]
+    assert [cell.strip() for cell in rows["LOG_LEVEL"][2:5]] == ["debug", ".env file", ""]
+    assert [cell.strip() for cell in rows["OPENAI_API_KEY"][2:5]] == ["********", ".env file", ""]
+    assert rows["HOST"][3].strip() == "default"
+    assert "ConnectionRefusedError" in rows["database"][3]
+    assert "ConnectionRefusedError" in rows["model server"][3]
+    assert "hunter2" not in result.stdout + result.stderr
+
+
+def test_check_looks_only_at_what_its_settings_allow(cli: CommandLine) -> None:
+    result = cli("check", DATABASE_URL="mysql://x", OPENAI_MODELS=",")
+    assert "not looked at, DATABASE_URL is wrong" in result.stdout
+    assert "not looked at, OPENAI_MODELS is wrong" in result.stdout
+    assert result.stderr == "2 problems found: DATABASE_URL, OPENAI_MODELS.\n"
+
+
+def test_check_tells_of_the_schema(cli: CommandLine, empty_database_url: str) -> None:
+    if empty_database_url.startswith("sqlite"):
+        Path(empty_database_url.removeprefix("sqlite:///")).touch()
+    before = cli("check", DATABASE_URL=empty_database_url)
+    assert "applies: build_schema" in before.stdout
+    assert before.returncode == 0
+    cli("migrate", DATABASE_URL=empty_database_url)
+    assert "its schema is up to date" in cli("check", DATABASE_URL=empty_database_url).stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "finding", "code"),
+    [
+        ({"OPENAI_MODELS": "echo"}, "│ reachable ", 0),
+        ({"OPENAI_MODELS": "echo,none-such"}, "does not list none-such", 1),
+        ({"OPENAI_MODELS": "echo", "AZURE_OPENAI_ENDPOINT": "https://127.0.0.1:1"}, "AZURE_OPENAI_API_KEY is wrong", 1),
+    ],
+)
+async def test_check_asks_the_model_server(
+    cli: CommandLine, model_server: ModelServer, settings: dict[str, str], finding: str, code: int
+) -> None:
+    settings = {"OPENAI_BASE_URL": model_server.base_url, "OPENAI_API_KEY": API_KEY, **settings}
+    result = await asyncio.to_thread(cli, "check", **settings)
+    assert finding in result.stdout
+    assert result.returncode == code, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "finding"),
+    [
+        ("refuses", "answered with 401: is the key right?"),
+        ("page", "answers, but not as a model server"),
+        ("silent", "no answer within 5 seconds"),
+        ("lists-none", "reachable; it does not list its models"),
+    ],
+)
+async def test_check_tells_what_is_wrong_with_a_model_server(cli: CommandLine, path: str, finding: str) -> None:
+    async def silent(_request: web.Request) -> web.Response:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "no"}}, status=401)
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text="<p>Welcome", content_type="text/html")
+
+    application = web.Application()
+    application.router.add_get("/silent/models", silent)
+    application.router.add_get("/refuses/models", refuse)
+    application.router.add_get("/page/models", page)
+    runner = web.AppRunner(application, shutdown_timeout=0)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await web.SockSite(runner, listener).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/{path}"
+        result = await asyncio.to_thread(cli, "check", OPENAI_BASE_URL=url)
+        await runner.cleanup()
+    assert finding in result.stdout
+    assert result.returncode == (0 if path == "lists-none" else 1)
+
+
+# migrate
+
+
+def test_migrate_says_what_it_did(cli: CommandLine, empty_database_url: str) -> None:
+    first = cli("migrate", DATABASE_URL=empty_database_url)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("applied: build_schema\n")
+    assert first.stdout.endswith("The schema is up to date.\n")
+    assert cli("migrate", DATABASE_URL=empty_database_url).stdout == "The schema is up to date.\n"
+
+
+def test_a_database_that_is_away_is_a_sentence(cli: CommandLine) -> None:
+    result = cli("migrate", DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:1/nowhere")
+    assert result.returncode == 1
+    assert result.stderr == "DATABASE_URL: the database cannot be used now (ConnectionRefusedError).\n"
+
+
+# user
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal's two ends: the person's, and the program's."""
+    ends = pty.openpty()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def test_an_account_from_its_beginning_to_its_end(migrated: CommandLine) -> None:
+    def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return migrated("user", *arguments, given=given)
+
+    added = run("add", "ada", "--role", "reviewer", "--password-stdin", given="the first password\n")
+    assert (added.returncode, added.stdout) == (0, "Added ada as reviewer.\n"), added.stderr
+    assert migrated.verify("ada", "the first password")
+
+    again = run("add", "ada", "--generate")
+    assert (again.returncode, again.stderr) == (1, "There is a user 'ada' already.\n")
+
+    changed = run("passwd", "ada", "--generate")
+    assert migrated.verify("ada", changed.stdout.split("Password: ")[1].strip())
+    assert not migrated.verify("ada", "the first password")
+
+    assert run("disable", "ada").stdout == "ada may not log in any more.\n"
+    header, row = (line.split("\t") for line in run("list").stdout.splitlines())
+    assert header == ["Name", "Role", "Signs in by", "Since", "Disabled"]
+    assert row[:3] == ["ada", "reviewer", "credentials"]
+    assert row[4]
+    assert run("enable", "ada").stdout == "ada may log in again.\n"
+    assert run("list").stdout.splitlines()[1].endswith("\t")
+
+
+@pytest.mark.parametrize("command", ["passwd", "disable", "enable"])
+def test_a_user_who_is_not_there_is_named(migrated: CommandLine, command: str) -> None:
+    options = ["--generate"] if command == "passwd" else []
+    result = migrated("user", command, "nobody", *options)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "There is no user 'nobody'.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "sentence"),
+    [
+        (["ada", "--password-stdin"], "short\n", "A password must have at least 8 characters."),
+        (["ada", "--role", "king", "--generate"], "", "The role must be one of user, reviewer, admin."),
+        ([" ", "--generate"], "", "A user name must not be empty."),
+        (["ada\x1b[31m", "--generate"], "", "A user name must not hold control characters."),
+        (["ada"], "", "Nobody is there to ask for a password: use --password-stdin or --generate."),
+    ],
+)
+def test_what_breaks_a_rule_never_reaches_the_database(
+    cli: CommandLine, arguments: list[str], given: str, sentence: str
+) -> None:
+    result = cli("user", "add", *arguments, given=given)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{sentence}\n")
+    assert list(cli.directory.iterdir()) == []
+
+
+def test_without_a_schema_one_is_told_how_to_make_it(cli: CommandLine) -> None:
+    (cli.directory / ".data").mkdir()
+    result = cli("user", "list")
+    assert result.returncode == 1
+    assert "migrate" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: CommandLine) -> None:
+    with terminal() as (ours, theirs):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "threadkeeper.cli", "user", "add", "ada"],
+            cwd=migrated.directory,
+            env=migrated.environment({}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        shown = ""
+        for prompt in ("Password", "Repeat for confirmation"):
+            while prompt not in shown.rsplit("\n", 1)[-1]:
+                shown += os.read(ours, 1000).decode()
+            os.write(ours, b"the first password\n")
+        assert process.wait(timeout=60) == 0
+        while "Added ada" not in shown:
+            shown += os.read(ours, 1000).decode()
+    assert "the first password" not in shown
+    assert migrated.verify("ada", "the first password")
+
+
+# serve
+
+
+@pytest.mark.slow
+async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_path: Path) -> None:
+    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", {"LOG_JSON": "true"}) as server:
+        assert server.log.count("Log in as admin with the password ") == 1
+        password = server.log.split("with the password ")[1].split()[0]
+        secret = (server.directory / "data" / "cookie_secret").read_text(encoding="ascii").strip()
+        async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+            login = {"username": "admin", "password": password}
+            assert (await client.post("/login", data=login)).status_code == 200
+            assert (await client.get("/health")).json() == {"status": "ok"}
+            assert 'threadkeeper_logins_total{outcome="ok"} 1.0' in (await client.get("/metrics")).text
+            assert await server.stop() == 0
+            await server.start()
+            assert (await client.get("/user")).json()["identifier"] == "admin", "a restart logs nobody out"
+        assert server.log.count("Log in as admin") == 1
+        assert await server.stop() == 0
+        lines = [line for line in server.log.splitlines() if line and not line.startswith("The first user")]
+        assert all({"time", "level", "logger", "message"} <= json.loads(line).keys() for line in lines)
+        assert secret not in server.log
+    assert not (server.directory / ".chainlit").exists(), "the working directory is not Chainlit's"
