@@ -28,6 +28,7 @@ from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.settings import SettingsError, load_settings
+from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url, files_router
 from threadkeeper.web.frontend import prepare_frontend
@@ -80,6 +81,7 @@ mount(
     chainlit.server.app,
     health_router(lambda: layer, metrics_token=plain(settings.metrics_token)),
     files_router(lambda: layer),
+    chainlit_routes.router,
     gate=gate,
 )
 metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(ws_sessions_id))
@@ -89,6 +91,10 @@ if uploads is not None:
     uploads.accept = accepted_uploads(vision=settings.openai_vision)
     uploads.max_files = settings.attachment_max_files
     uploads.max_size_mb = settings.attachment_max_megabytes
+if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
+    # What a link's preview is made of must name the address that others see.
+    config.ui.custom_meta_url = f"{address}/"
+    config.ui.custom_meta_image_url = f"{address}/public/preview.png"
 if settings.demo:
     label = say("demo_header", config.ui.language)
     config.ui.header_links = [HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")]

@@ -162,6 +162,10 @@ class Visitor:
         await self.page.locator("#password").fill(password)
         await self.page.locator("button[type=submit]").click()
 
+    async def connected(self) -> None:
+        """Wait for a chat that is ready to be written in."""
+        await expect(self.page.locator("#chat-settings-open-modal")).to_be_visible()
+
     async def new_chat(self) -> None:
         await self.page.locator("#new-chat-button").first.click()
         await self.page.locator("#confirm").click()

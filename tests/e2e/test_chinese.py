@@ -25,6 +25,7 @@ async def test_chinese(start_server: StartServer, browser: Browser, engine: str)
             await expect(visitor.page.get_by_role("alert")).to_contain_text("密码")
         await visitor.log_in(NAME, PASSWORD)
         await expect(visitor.page.get_by_text(say("starter_explain", CHINESE))).to_be_visible()
+        await visitor.connected()
         await visitor.screenshot("welcome")
 
         answer = await visitor.ask("世界上最长的河是哪一条？")

@@ -83,6 +83,7 @@ async def log_in(journey: Journey) -> None:
     await visitor.screenshot("login-refused")
     await visitor.log_in(NAME, PASSWORD)
     await expect(visitor.page.get_by_text("Explain something")).to_be_visible()
+    await visitor.connected()
     await visitor.screenshot("welcome")
 
 
@@ -257,7 +258,7 @@ async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
     async with visit(browser, base_url, "before-sharing") as stranger:
         await stranger.arrive()
         await stranger.log_in(OTHER_NAME, PASSWORD)
-        await expect(stranger.page.locator("#chat-input")).to_be_visible()
+        await stranger.connected()
         with stranger.watch.expecting("404", "not found"):
             async with stranger.page.expect_response(f"**/project/share/{thread_id}") as response:
                 await stranger.open(f"/share/{thread_id}")
@@ -276,7 +277,7 @@ async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
     async with visit(browser, base_url, "shared") as reader:
         await reader.arrive(f"/share/{thread_id}")
         await reader.log_in(OTHER_NAME, PASSWORD)
-        await expect(reader.page.locator("#chat-input")).to_be_visible()
+        await reader.connected()
         await reader.open(f"/share/{thread_id}")
         await expect(reader.questions).to_have_count(2)
         await expect(reader.questions.nth(1)).to_contain_text("And the third longest?")
@@ -325,7 +326,7 @@ async def keep_others_out(journey: Journey, thread_id: str, browser: Browser) ->
     async with visit(browser, base_url, "someone-else") as other:
         await other.arrive()
         await other.log_in(OTHER_NAME, PASSWORD)
-        await expect(other.page.locator("#chat-input")).to_be_visible()
+        await other.connected()
         await expect(other.threads).to_have_count(0)
         answer = await other.page.request.get(f"{base_url}/project/thread/{thread_id}")
         assert answer.status in (401, 403, 404)

@@ -39,6 +39,7 @@ async def test_looks(start_server: StartServer, browser: Browser) -> None:
                 await fits(visitor, "login", dark=dark)
                 await visitor.log_in(NAME, PASSWORD)
                 await expect(visitor.page.get_by_text("Explain something")).to_be_visible()
+                await visitor.connected()
                 await fits(visitor, "welcome", dark=dark)
                 await visitor.open(f"/thread/{client.thread_id}")
                 await expect(visitor.answers.locator("table")).to_be_visible()

@@ -148,6 +148,10 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
             files={"file": ("tool.exe", b"MZ\x00", "application/x-msdownload")},
         )
         assert refused.status_code == httpx.codes.BAD_REQUEST
+        empty = await client.http.post(
+            "/project/file", params={"session_id": client.session_id}, files={"file": ("e.txt", b"", "text/plain")}
+        )
+        assert (empty.status_code, empty.json()["detail"]) == (httpx.codes.BAD_REQUEST, "The file is empty.")
         broken = await client.upload("scan.pdf", b"%PDF-1.4 nothing of a PDF", "application/pdf")
         seen = len(client.events)
         await client.send("read it", files=[broken])
@@ -240,6 +244,16 @@ async def test_unsharing_holds_though_an_older_session_ends_later(start_server: 
     await server.stop()  # a session writes back what it knew, at the latest now
     async with server.layer() as layer:
         assert not (await layer.get_thread(str(thread_id)))["metadata"].get("is_shared")
+
+
+async def test_who_is_logged_in(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        assert (await client.http.get("/user")).json()["identifier"] == "alice"
+        client.http.cookies.clear()
+        assert (await client.http.get("/user")).status_code == httpx.codes.NO_CONTENT
+        forged = await client.http.get("/user", headers={"Authorization": "Bearer nonsense"})
+        assert forged.status_code == httpx.codes.UNAUTHORIZED
 
 
 async def test_a_disabled_account_is_out_at_once(start_server: StartServer) -> None:
