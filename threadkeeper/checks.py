@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """One part in a sentence, and whether it is as it should be; None where it was not looked at."""
+    """One part in a sentence, and whether it is as it should be; None where that cannot be told."""
 
     part: str
     finding: str
@@ -37,6 +37,10 @@ async def check_parts(settings: Settings, wrong: Collection[str] = ()) -> list[P
 
 class _Wrong(Exception):
     """The part cannot work; the message says why."""
+
+
+class _Doubtful(Exception):
+    """The part may work or not; the message says why."""
 
 
 async def _database(settings: Settings) -> str:
@@ -96,7 +100,8 @@ async def _model_server(settings: Settings) -> str:
         client = openai_client(base_url, _plain(settings.openai_api_key), PATIENCE_SECONDS, 0)
     async with client:
         try:
-            listed = {model.id async for model in client.models.list()}
+            answer = (await client.models.with_raw_response.list()).http_response.json()
+            listed = {str(model["id"]) for model in answer["data"]}
         except openai.APIStatusError as error:
             if error.status_code == 404:
                 return "reachable; it does not list its models"
@@ -104,13 +109,14 @@ async def _model_server(settings: Settings) -> str:
             raise _Wrong(f"the list of models was answered with {error.status_code}{hint}") from None
         except openai.APIConnectionError as error:
             raise _Wrong(f"cannot be reached ({_root_of(error)})") from None
-        except (openai.APIError, ValueError, AttributeError, TypeError):
+        except (openai.APIError, ValueError, KeyError, TypeError):
             raise _Wrong(
                 "its answer is not that of a model server: is the address right, with /v1 at the end?"
             ) from None
     unknown = [name for name in dict.fromkeys((*settings.openai_models, settings.title_model)) if name not in listed]
     if unknown and not settings.azure_openai_endpoint:
-        raise _Wrong(f"reachable, but it does not list {', '.join(unknown)}")
+        # No proof: some servers know a model by a second name.
+        raise _Doubtful(f"reachable, but its list of models lacks {', '.join(unknown)}")
     return "reachable"
 
 
@@ -138,6 +144,8 @@ async def _report(part: str, settings: Settings, wrong: Collection[str]) -> Part
             return PartReport(part, await check(settings), ok=True)
     except TimeoutError:
         return PartReport(part, f"no answer within {PATIENCE_SECONDS:g} seconds", ok=False)
+    except _Doubtful as doubt:
+        return PartReport(part, str(doubt), ok=None)
     except (_Wrong, DataLayerError, SettingsError) as error:
         return PartReport(part, str(error), ok=False)
 

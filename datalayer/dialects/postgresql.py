@@ -16,7 +16,8 @@ from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
 _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
-_RECORD_CLASSES = ("22", "23", "44")
+# Connection, deadlock, resources, locks, shutdown, the system's own failures: what may be otherwise a moment later.
+_PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 
 
 class PostgreSQL:
@@ -59,7 +60,7 @@ class PostgreSQL:
         state = getattr(original, "sqlstate", None)
         if state in _SCHEMA_CLASSES:
             return SchemaError("the database lacks a table or column; bring it up with `migrate`")
-        if isinstance(state, str) and state.startswith(_RECORD_CLASSES):
+        if isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
             return InvalidRecord(f"the database refuses the record ({_reason(original)})")
         if isinstance(error, DBAPIError) and not error.connection_invalidated and _is_argument(original):
             return InvalidRecord("a value is of a type that the database does not take")
