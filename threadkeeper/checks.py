@@ -104,15 +104,13 @@ async def _model_server(settings: Settings) -> str:
             listed = {str(model["id"]) for model in answer["data"]}
         except openai.APIStatusError as error:
             if error.status_code == 404:
-                return "reachable; it does not list its models"
+                raise _Doubtful("reachable, but there is no list of models at this address") from None
             hint = ": is the key right?" if error.status_code in (401, 403) else ""
             raise _Wrong(f"the list of models was answered with {error.status_code}{hint}") from None
         except openai.APIConnectionError as error:
             raise _Wrong(f"cannot be reached ({_root_of(error)})") from None
         except (openai.APIError, ValueError, KeyError, TypeError):
-            raise _Wrong(
-                "its answer is not that of a model server: is the address right, with /v1 at the end?"
-            ) from None
+            raise _Wrong("answers, but not as a model server: is the address right, /v1 included?") from None
     unknown = [name for name in dict.fromkeys((*settings.openai_models, settings.title_model)) if name not in listed]
     if unknown and not settings.azure_openai_endpoint:
         # No proof: some servers know a model by a second name.

@@ -33,6 +33,7 @@ _QUIET_LOGGERS = (
 _EMPTY_WORDS = (
     ("chainlit", "Translation file for "),
     ("chainlit", "Translated markdown file for "),
+    ("chainlit", "Created default translation "),
     ("uvicorn.error", "connection open"),
     ("uvicorn.error", "connection closed"),
     ("uvicorn.error", '%s - "WebSocket'),

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser import Visitor, visit
+from tests.chat_client import ChatClient
 from tests.conftest import StartServer
 from tests.e2e.files import archive, pdf, picture, text_file
 from tests.model_server import ModelServer
@@ -163,6 +164,10 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
     await visitor.screenshot("attachments")
     elements = (await journey.thread(thread_id))["elements"]
     assert sorted(element["name"] for element in elements) == ["map.png", "notes.txt", "report.pdf"]
+    async with ChatClient(journey.server.base_url, OTHER_NAME, PASSWORD) as other:
+        for element in elements:
+            assert (await visitor.page.request.get(f"{journey.server.base_url}{element['url']}")).status == 200
+            assert (await other.http.get(element["url"])).status_code == 404
 
 
 async def be_refused_a_file(journey: Journey) -> None:
@@ -187,7 +192,9 @@ async def edit_a_question(journey: Journey, thread_id: str) -> None:
         "And the third longest?",
     ]
     assert len(stored) == 4
-    assert (await journey.thread(thread_id))["elements"] == []
+    thread = await journey.thread(thread_id)
+    assert thread["elements"] == []
+    assert len([step for step in thread["steps"] if step["type"] == "run" and step["name"] == "on_message"]) == 2
     await visitor.screenshot("edited")
 
 
@@ -335,6 +342,11 @@ async def keep_others_out(journey: Journey, thread_id: str, browser: Browser) ->
             await expect(other.toast.first).to_be_visible()
             await other.screenshot("thread-of-someone-else")
             await expect(other.questions).to_have_count(0)
+    votes = [step["feedback"] for step in (await journey.thread(thread_id))["steps"] if step.get("feedback")]
+    async with ChatClient(base_url, OTHER_NAME, PASSWORD) as client:
+        mine = {"id": votes[0]["id"], "forId": votes[0]["forId"], "value": 0, "comment": "Not so."}
+        assert (await client.http.put("/feedback", json={"feedback": mine, "sessionId": ""})).is_error
+        await client.http.request("DELETE", "/feedback", json={"feedbackId": votes[0]["id"]})
 
 
 async def count(journey: Journey, first: str, second: str) -> None:

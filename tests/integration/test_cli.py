@@ -193,7 +193,7 @@ async def test_check_asks_the_model_server(
     [
         ("refuses", "answered with 401: is the key right?"),
         ("page", "answers, but not as a model server"),
-        ("lists-none", "reachable; it does not list its models"),
+        ("lists-none", "there is no list of models at this address"),
     ],
 )
 async def test_check_tells_what_is_wrong_with_a_model_server(cli: CommandLine, path: str, finding: str) -> None:

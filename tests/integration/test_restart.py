@@ -1,11 +1,14 @@
 """What is left when the server ends in the middle of an answer: by an operator's hand, or by a crash."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.chat_client import ChatClient
 from tests.conftest import StartServer
@@ -111,11 +114,48 @@ async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_man
         messages = await stored_messages(server, client.thread_id)
         stored = {message["id"]: message for message in messages}
         for seen in client.answers():
-            text = unmark_answer(stored[seen["id"]]["output"])
-            assert text.startswith(unmark_answer(seen["output"]).rstrip())
+            kept = unmark_answer(stored[seen["id"]]["output"])
+            assert kept.startswith(unmark_answer(seen["output"]).rstrip())
             before = messages[[message["id"] for message in messages].index(seen["id"]) - 1]
             assert before["type"] == "user_message"
-            assert SLOW in str(stored[seen["id"]]["metadata"]) or f"You said: {before['output']}".startswith(text)
+            assert SLOW in str(stored[seen["id"]]["metadata"]) or f"You said: {before['output']}".startswith(kept)
+
+
+async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(start_server: StartServer) -> None:
+    server = await start_server(OPENAI_MODELS="echo")
+    names = [f"user-{number}" for number in range(5)]
+    for name in names:
+        await server.add_user(name, PASSWORD)
+    clients = [ChatClient(server.base_url, name, PASSWORD) for name in names]
+    try:
+        await asyncio.gather(*(client.__aenter__() for client in clients))
+        await asyncio.gather(*(client.ask("The first question") for client in clients))
+        threads = [(await client.event("first_interaction"))["thread_id"] for client in clients]
+        async with standing_still(server):
+            for client in clients:
+                client.events.clear()
+                await client.send("The last question")
+                await client.event("task_start")
+            end = asyncio.create_task(server.stop())
+            await asyncio.gather(*(client.until(functools.partial(is_gone, client)) for client in clients))
+            # The database stands still for a while longer than the server needs to have nothing else to do.
+            await asyncio.sleep(1)
+            assert not end.done()
+        assert await end == 0
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+    for thread_id in threads:
+        outputs = [message["output"] for message in await stored_messages(server, thread_id)]
+        assert outputs[:3] == ["The first question", "You said: The first question", "The last question"]
+
+
+@contextlib.asynccontextmanager
+async def standing_still(server: AppServer) -> AsyncIterator[None]:
+    """Within the block nothing can be written to the server's database."""
+    async with server.layer() as layer, layer.database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text("LOCK TABLE threads, steps IN EXCLUSIVE MODE"))
+        yield
 
 
 async def talk(client: ChatClient, model: str) -> None:
@@ -126,6 +166,10 @@ async def talk(client: ChatClient, model: str) -> None:
         await client.until(functools.partial(task_ended_or_gone, client, seen))
         if not client.connected:
             return
+
+
+def is_gone(client: ChatClient) -> bool:
+    return not client.connected
 
 
 def task_ended_or_gone(client: ChatClient, seen: int) -> bool:
