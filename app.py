@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import chainlit as cl
+import chainlit.data
 import chainlit.server
 from chainlit.config import HeaderLink, config
 from chainlit.context import context_var
@@ -98,6 +99,10 @@ if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
 if settings.demo:
     label = say("demo_header", config.ui.language)
     config.ui.header_links = [HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")]
+
+
+# `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
+chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False
 
 
 @cl.data_layer

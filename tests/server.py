@@ -18,6 +18,7 @@ import httpx
 
 import datalayer
 from threadkeeper.passwords import Passwords
+from threadkeeper.web.files import file_url
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -152,7 +153,7 @@ class AppServer:
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":
         """A data layer of the test's own on the server's database and files, to see what is really kept."""
-        layer = datalayer.create_data_layer(self.database_url, self.blob_url)
+        layer = datalayer.create_data_layer(self.database_url, self.blob_url, file_url=file_url)
         try:
             yield layer
         finally:

@@ -144,9 +144,13 @@ async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(sta
         assert await end == 0
     finally:
         await asyncio.gather(*(client.close() for client in clients))
-    for thread_id in threads:
-        outputs = [message["output"] for message in await stored_messages(server, thread_id)]
+    async with server.layer() as layer:
+        stored = [await layer.get_thread(thread_id) for thread_id in threads]
+    for thread in stored:
+        assert thread is not None
+        outputs = [step["output"] for step in thread["steps"] if step["type"].endswith("_message")]
         assert outputs[:3] == ["The first question", "You said: The first question", "The last question"]
+        assert all(step["end"] for step in thread["steps"] if step["type"] == "run"), "a step was left open"
 
 
 @contextlib.asynccontextmanager

@@ -85,7 +85,7 @@ async def test_no_admin_is_made_where_someone_has_a_password(
     assert [user.identifier for user in await layer.list_users()] == ["ada"]
 
 
-async def test_two_replicas_that_start_at_once_make_one_admin(tmp_path: Path) -> None:
+async def test_two_replicas_that_start_at_once_make_one_admin(database_url: str) -> None:
     both = asyncio.Barrier(2)
 
     class AtOnce(Passwords):
@@ -94,8 +94,7 @@ async def test_two_replicas_that_start_at_once_make_one_admin(tmp_path: Path) ->
             return await super().hash(password)
 
     passwords = AtOnce(CHEAP)
-    layers = [datalayer.create_data_layer(f"sqlite:///{tmp_path}/shared.db") for _ in range(2)]
-    await layers[0].migrate()
+    layers = [datalayer.create_data_layer(database_url) for _ in range(2)]
     made = await asyncio.gather(*(ensure_admin(layer, passwords) for layer in layers))
     (password,) = [password for password in made if password]
     assert await Authenticator(layers[1], passwords).verify("admin", password)

@@ -34,6 +34,7 @@ def chainlit_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     for name in [name for name in os.environ if name.startswith("OAUTH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CHAINLIT_AUTH_SECRET", SECRET)
+    app.middleware_stack = None  # another test may have started it
     code = config.code
     callbacks = (code.password_auth_callback, code.header_auth_callback, code.oauth_callback)
     routes, middleware, handlers = app.router.routes[:], app.user_middleware[:], dict(app.exception_handlers)

@@ -55,7 +55,9 @@ async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
     await layer.close()
 
 
-async def test_a_part_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
     # The kernel takes the connection, and nobody ever says a word on it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -63,6 +65,7 @@ async def test_a_part_that_does_not_answer_is_not_waited_for(tmp_path: Path, mon
             f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x", f"file://{tmp_path}/blobs"
         )
         assert await Readiness(lambda: layer).failing() == ["database"]
+        assert "no answer within 0.1 seconds" in caplog.text
         await layer.close()
 
 

@@ -154,7 +154,7 @@ def register_logins(
 
     async def by_header(headers: Headers) -> User | None:
         identifier = _only_value(headers, auth_header or "")
-        if identifier is None:
+        if identifier is None or not await admit_external(layer(), identifier, "header"):
             return None
         return User(identifier=identifier, metadata={"provider": "header"})
 
