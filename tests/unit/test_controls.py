@@ -20,6 +20,9 @@ DEFAULT = Choices("the default prompt", 0.7, 500)
         ({"temperature": 9, "max_tokens": -3}, Choices("the default prompt", 2.0, None)),
         ({"temperature": float("nan"), "max_tokens": float("inf")}, DEFAULT),
         ({"temperature": True, "max_tokens": 0}, Choices("the default prompt", 0.7, None)),
+        ({"temperature": "0.5", "max_tokens": "70"}, Choices("the default prompt", 0.5, 70)),
+        ({"temperature": "nan", "max_tokens": ""}, DEFAULT),
+        ({"temperature": 10**400, "max_tokens": 10**12}, Choices("the default prompt", 0.7, 10**12)),
         ({"system_prompt": ["x"], "temperature": -1}, Choices("the default prompt", 0.0, 500)),
     ],
 )

@@ -88,6 +88,11 @@ def chosen_model(modes: object, models: Sequence[str]) -> str:
 
 
 def _number(value: Any, default: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # The page sends what is typed into a field as text.
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
-    return value
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return default
+    return number if math.isfinite(number) else default
