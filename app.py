@@ -26,6 +26,7 @@ from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
 from threadkeeper.conversation.reply import TRY_AGAIN
+from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.settings import SettingsError, load_settings
@@ -176,4 +177,5 @@ async def offer_starters(_user: cl.User | None, language: str | None) -> list[cl
 async def view_shared(thread: Any, _user: cl.User | None) -> bool:
     """A thread is shown to others while its owner shares it; this hook itself lets nobody in."""
     conversations.mark(thread, config.ui.language or "en")
+    keep_what_is_shared(thread)
     return False

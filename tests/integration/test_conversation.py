@@ -221,7 +221,10 @@ async def test_nobody_reaches_what_is_someone_elses(start_server: StartServer) -
         (await alice.http.put("/project/thread/share", json=share)).raise_for_status()
         async with ChatClient(server.base_url, "bob", PASSWORD) as bob:
             shared = await bob.http.get(f"/project/share/{thread['id']}")
-            assert messages(shared.raise_for_status().json()) == messages(after)
+            read = shared.raise_for_status().json()
+            assert messages(read) == messages(after)
+            assert not [step for step in read["steps"] if step["feedback"] or "usage" in step["metadata"]]
+            assert set(read["metadata"]) == {"is_shared", "shared_at"}
             assert (await bob.http.get(element["url"])).content == b"private"
             for method, path, body in attempts[4:]:
                 assert (await bob.http.request(method, path, json=body)).status_code >= 400, (method, path)

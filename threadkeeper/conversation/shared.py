@@ -1,0 +1,17 @@
+"""What a reader of a shared link sees: the conversation, and nothing of what its owner thinks of it or has set."""
+
+from typing import Any
+
+_SHARED = ("is_shared", "shared_at")
+_SHOWN_STEP_METADATA = ("status", "icon")
+
+
+def keep_what_is_shared(thread: dict[str, Any]) -> None:
+    """Take votes, settings and bookkeeping out of a ThreadDict that is about to be shown to others."""
+    metadata = thread.get("metadata") or {}
+    for key in metadata.keys() - set(_SHARED):
+        del metadata[key]
+    for step in thread["steps"]:
+        step["feedback"] = None
+        step["metadata"] = {key: value for key, value in step["metadata"].items() if key in _SHOWN_STEP_METADATA}
+        step["generation"] = None
