@@ -13,7 +13,6 @@ import chainlit.data
 import chainlit.server
 from chainlit.config import HeaderLink, config
 from chainlit.context import context_var
-from chainlit.session import ws_sessions_id
 from pydantic import SecretStr
 
 import datalayer
@@ -86,7 +85,10 @@ mount(
     chainlit_routes.router,
     gate=gate,
 )
-metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(ws_sessions_id))
+browsers = chainlit.server.sio.eio
+# A message with a long text pasted into it; the model's window is what limits it, in words.
+browsers.max_http_buffer_size = 16_000_000
+metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(browsers.sockets))
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
 uploads = config.features.spontaneous_file_upload
 if uploads is not None:
@@ -114,26 +116,27 @@ def data_layer() -> ChainlitLayer:
 @cl.on_app_startup
 async def start() -> None:
     """Bring up the schema and make the first user. What stands in the way ends the start with one sentence."""
+    doing = "the database that DATABASE_URL names"
     try:
         for step in await layer.migrate():
             logger.info("the database was migrated: %s", step)
-        password = await ensure_admin(layer)
+        doing = "the store that BLOB_URL names"
         await layer.blobs.ping()
+        doing = "the first user"
+        if password := await ensure_admin(layer):
+            print(f"\nThe first user was made. Log in as admin with the password {password}\n", flush=True)  # noqa: T201
     except datalayer.DataLayerError as error:
-        logger.critical("Threadkeeper cannot start: %s", error)
+        logger.critical("Threadkeeper cannot start: %s: %s", doing, error)
         logging.shutdown()
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
-    if password is not None:
-        print(f"\nThe first user was made. Log in as admin with the password {password}\n", flush=True)  # noqa: T201
 
 
 @cl.on_app_shutdown
 async def stop() -> None:
     """Keep the answers under way as far as they came; Chainlit then closes the data layer, which stores the rest."""
-    sessions = list(ws_sessions_id.values())
-    await conversations.stop([one.current_task for one in sessions if one.current_task and not one.current_task.done()])
+    await conversations.stop()
 
 
 @cl.on_chat_start
@@ -153,6 +156,11 @@ async def answer(message: cl.Message) -> None:
         await cl.ErrorMessage(content=say("account_disabled", language_of_session())).send()
         return
     await conversations.answer(message)
+
+
+@cl.on_stop
+async def stopped() -> None:
+    await conversations.stopped()
 
 
 @cl.action_callback(TRY_AGAIN)

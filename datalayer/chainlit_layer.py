@@ -363,7 +363,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         assert record.thread_id is not None
 
         async def store(connection: AsyncConnection) -> None:
-            await self._enter(connection, record.thread_id or "", record.created_at or now, actor)
+            await self._enter(connection, record.thread_id or "", record.created_at or now, actor, makes=created)
             await steps.upsert(connection, self.database.dialect, record, now=now, created=created)
 
         await self._write("step", store, thread_id=record.thread_id, record_id=record.id)

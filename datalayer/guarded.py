@@ -139,16 +139,23 @@ class GuardedStore:
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
-    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
-        """Let the actor write into the thread, which is made if it is not there yet."""
-        await self._demand(connection, thread_id, actor)
+    async def _enter(
+        self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor, *, makes: bool = True
+    ) -> None:
+        """Let the actor write into the thread, which is made if it is not there yet and this write makes one."""
+        exists = await self._demand(connection, thread_id, actor)
+        if not exists and not makes:
+            # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
+            raise NotFound("the thread is not there any more")
         owner = actor if isinstance(actor, str) else None
         await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
 
-    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> None:
+    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
+        """Whether the thread is there; raises Forbidden where it is and belongs to someone else."""
         exists, owner = await threads.owner(connection, thread_id)
         if exists:
             demand_write(actor, owner, "the thread")
+        return exists
 
     async def _demand_element(self, connection: AsyncConnection, record: Element, actor: Actor) -> None:
         if record.thread_id is not None:

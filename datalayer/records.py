@@ -24,6 +24,7 @@ class Account:
 
     user: User
     password_hash: str | None = field(repr=False)
+    password_changed_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,10 @@ _COLUMNS = columns(Thread, threads)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, now: str) -> None:
-    """Make the thread, or change what is given of it; metadata is merged key by key, and a None removes its key."""
+    """Make the thread, or change what is given of it; metadata is merged key by key, and a None removes its key.
+
+    Only a name or a user makes a thread: what a session writes back when it ends must not bring a deleted one back.
+    """
     values = given(thread, threads)
     changes: dict[str, Any] = {key: value for key, value in values.items() if key not in ("id", "createdAt")}
     if thread.user_id is not None:
@@ -32,6 +35,10 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, 
     if thread.metadata is not None:
         values["metadata"] = {key: value for key, value in thread.metadata.items() if value is not None}
         changes["metadata"] = dialect.merge_json(threads.c.metadata, thread.metadata)
+    if thread.name is None and thread.user_id is None:
+        if changes:
+            await connection.execute(update(threads).where(threads.c.id == thread.id).values(**changes))
+        return
     values.setdefault("createdAt", now)
     values.setdefault("updatedAt", values["createdAt"])
     statement = dialect.insert(threads).values(**values)

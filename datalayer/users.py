@@ -39,12 +39,12 @@ async def list_all(connection: AsyncConnection) -> list[User]:
 
 async def account(connection: AsyncConnection, identifier: str) -> Account | None:
     statement = (
-        select(*_COLUMNS, credentials.c.passwordHash)
+        select(*_COLUMNS, credentials.c.passwordHash, credentials.c.updatedAt)
         .join(credentials, credentials.c.userId == users.c.id, isouter=True)
         .where(users.c.identifier == identifier)
     )
     row = (await connection.execute(statement)).mappings().first()
-    return Account(record_of(User, users, row), row["passwordHash"]) if row else None
+    return Account(record_of(User, users, row), row["passwordHash"], row["updatedAt"]) if row else None
 
 
 async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User:

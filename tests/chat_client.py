@@ -57,8 +57,8 @@ class ChatClient:
         form = {"username": self._identifier, "password": self._password}
         (await self.http.post("/login", data=form)).raise_for_status()
 
-    async def connect(self) -> None:
-        """Raises socketio.exceptions.ConnectionError when refused."""
+    async def connect(self, *, resumes: bool = True) -> None:
+        """Raises socketio.exceptions.ConnectionError when refused. With a thread id, waits until that is resumed."""
         auth = {
             "sessionId": self.session_id,
             "userEnv": "{}",
@@ -77,7 +77,7 @@ class ChatClient:
         )
         self.connected = True
         await self._socket.emit("connection_successful")
-        if self._resumed_id:
+        if self._resumed_id and resumes:
             await self.event("resume_thread")
             return
         # A connection begins with the end of a task that never was; the start of the chat is the first real one.

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import hypothesis
 import pytest
 
-from tests import missing
+import datalayer
+from tests import chainlit_root, missing
 from tests.model_server import API_KEY, ModelServer
 from tests.postgres import Cluster, Databases, find_binaries
 from tests.server import SERVE, AppServer
@@ -20,17 +20,13 @@ from tests.server import SERVE, AppServer
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
-# Chainlit reads this once, at its import, and writes there: never into the repository.
-_chainlit_root = tempfile.TemporaryDirectory(prefix="threadkeeper-chainlit-")
-os.environ["CHAINLIT_APP_ROOT"] = _chainlit_root.name
-
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 def pytest_unconfigure() -> None:
-    _chainlit_root.cleanup()
+    chainlit_root.cleanup()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -110,8 +106,6 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLayer]":
     """A data layer with files in a folder. At the end no connection may be left in use."""
-    import datalayer  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
-
     layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
     yield layer
     in_use = layer.database.engine.pool.checkedout()  # type: ignore[attr-defined]
@@ -147,8 +141,6 @@ async def start_server(
 
 
 def _migrate(url: str) -> None:
-    import datalayer  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
-
     async def migrate() -> None:
         layer = datalayer.create_data_layer(url)
         await layer.migrate()

@@ -39,6 +39,9 @@ _EMPTY_WORDS = (
     ("uvicorn.error", '%s - "WebSocket'),
 )
 
+# The login cookie and bearer tokens, which the libraries write out at level DEBUG.
+_LOGIN = r"(?<=access_token=)[\w.-]+|(?<=access_token_\d=)[\w.-]+|(?<=Bearer )[\w.~+/=-]+"
+
 
 def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> None:
     """Send every logger's lines to standard error, in this form; a second call replaces the first.
@@ -83,10 +86,10 @@ class _Redaction:
             for form in sorted(forms, key=len, reverse=True)
             if form
         ]
-        self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._pattern = re.compile("|".join([*patterns, _LOGIN]))
 
     def __call__(self, line: str) -> str:
-        return self._pattern.sub(MASK, line) if self._pattern else line
+        return self._pattern.sub(MASK, line)
 
 
 def _utc(record: logging.LogRecord) -> str:

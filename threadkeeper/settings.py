@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         description="Signs the login cookies; without it, a secret made once and kept in `DATA_DIR/cookie_secret`.",
     )
 
+    chainlit_cookie_samesite: Literal["lax", "strict", "none"] = Field(
+        default="lax", description="`SameSite` of the login cookie; with `none` it is sent over HTTPS only."
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO",
         description="Least important log line to write: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",

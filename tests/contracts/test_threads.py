@@ -180,6 +180,20 @@ async def test_a_deletion_that_is_refused_changes_nothing(layer: ChainlitLayer) 
     assert len((await layer.get_thread(thread_id))["steps"]) == 1
 
 
+async def test_a_thread_that_another_process_deleted_is_not_brought_back(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    other = datalayer.create_data_layer(database_url)
+    written = step(await thread(layer, await user_id(layer, "alice")))
+    await layer.create_step(written)
+    await other.delete_thread(written["threadId"])
+    await other.close()
+    with pytest.raises(datalayer.NotFound):
+        await layer.update_step({**written, "output": "more"})
+    await layer.update_thread(written["threadId"], metadata={"client_type": "webapp"}, tags=["x"])
+    assert await layer.get_thread(written["threadId"]) is None
+
+
 async def counts(layer: ChainlitLayer) -> dict[str, int]:
     """The tables that are not empty, and how many rows each has."""
     found: dict[str, Any] = {}

@@ -14,7 +14,7 @@ CHINESE = "zh-CN"
 FAILS, SLOW = "503", "slow:400:0.02"
 
 
-async def test_chinese(start_server: StartServer, browser: Browser, engine: str) -> None:
+async def test_chinese(browser: Browser, start_server: StartServer, engine: str) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{FAILS},{SLOW}", OPENAI_TITLE_MODEL="say:最长的河")
     await server.add_user(NAME, PASSWORD)
     async with visit(browser, server.base_url, f"{engine}-chinese", locale=CHINESE) as visitor:

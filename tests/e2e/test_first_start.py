@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_first_start(start_server: StartServer, browser: Browser) -> None:
+async def test_first_start(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
     printed = re.findall(r"Log in as admin with the password (\S+)", server.log)
     assert len(printed) == 1

@@ -47,7 +47,7 @@ class Journey:
         return [(step["type"], step["output"]) for step in steps if step["type"].endswith("_message")]
 
 
-async def test_journey(start_server: StartServer, model_server: ModelServer, browser: Browser, engine: str) -> None:
+async def test_journey(browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str) -> None:
     server = await start_server(
         OPENAI_MODELS=f"echo,context-echo,{SLOW},{FAILS_ONCE}", OPENAI_TITLE_MODEL=f"say:{TITLE}"
     )

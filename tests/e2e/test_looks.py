@@ -25,7 +25,7 @@ $$e^{i\pi} = -1$$
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_looks(start_server: StartServer, browser: Browser) -> None:
+async def test_looks(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo", OPENAI_TITLE_MODEL="say:Rivers of the world")
     await server.add_user(NAME, PASSWORD)
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:

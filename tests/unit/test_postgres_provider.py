@@ -15,6 +15,7 @@ import tests.postgres
 from tests.postgres import Cluster, Databases, find_binaries, wheel_binaries
 
 _ROOT = Path(__file__).parents[2]
+_can_wait = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux lets us wait for any process")
 
 
 def _install(folder: Path) -> Path:
@@ -68,6 +69,7 @@ def test_each_test_has_a_database_of_its_own(postgres: Databases, migrated_postg
             asyncio.run(_execute(url, "SELECT 1"))
 
 
+@_can_wait
 @pytest.mark.slow
 def test_the_server_in_the_wheel_starts_and_stops() -> None:
     binaries = wheel_binaries()
@@ -94,6 +96,7 @@ def test_the_wheel_is_copied_out_of_a_place_that_only_root_enters(tmp_path: Path
     assert not cluster.directory.exists()
 
 
+@_can_wait
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_server_behind() -> None:
     binaries = find_binaries()

@@ -69,6 +69,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The question of this answer is no longer there. Please ask it again.",
         "这个回答对应的问题已经不在了。请重新提问。",
     ),
+    "retry_too_late": (
+        "The conversation has gone on since then. Please ask the question again.",
+        "在那之后对话已经继续了。请重新提问。",
+    ),
+    "thread_deleted": (
+        "This thread was deleted, so nothing that is said here is kept. Please start a new one.",
+        "这个对话已被删除，这里说的内容不会保存。请新建一个对话。",
+    ),
     # What stands under an answer that is not whole.
     "mark_stopped": ("Stopped here.", "已停止。"),
     "mark_cut": ("The answer was cut off here.", "回答在这里中断了。"),

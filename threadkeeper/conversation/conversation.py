@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import chainlit as cl
-from chainlit.chat_context import chat_context
+from chainlit.chat_context import chat_context, chat_contexts
 from chainlit.config import config
-from chainlit.session import WebsocketSession
+from chainlit.session import BaseSession, WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -28,6 +28,7 @@ from threadkeeper.chat.turn import Outcome, stream_answer
 from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
 from threadkeeper.conversation.reply import Reply, mark_unfinished, remove_stop_notice, say_error, try_again
+from threadkeeper.conversation.turns import SessionTurns, Turns
 from threadkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class Conversations:
             max_pdf_pages=settings.attachment_max_pdf_pages,
         )
         self._stored = AttachmentCache(self._read_stored)
-        self._answering: set[str] = set()
+        self._answering: dict[str, Reply] = {}
+        self._turns = Turns()
         self._beside: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -63,35 +65,53 @@ class Conversations:
 
     async def begin(self) -> None:
         """Offer the settings and the models of a new conversation."""
-        language = language_of_session()
+        session, language = cl.context.session, language_of_session()
+        if session.thread_id_to_resume:
+            # Asked for a thread that is not there for this user: what is said now goes into a thread of its own.
+            session.thread_id, session.thread_id_to_resume = str(uuid.uuid4()), None
+        for gone in chat_contexts.keys() - ws_sessions_id.keys():
+            # Chainlit keeps the messages of every session that there ever was.
+            del chat_contexts[gone]
         await offer_settings({}, self._default, language)
         await offer_models(self._models, self._models[0], language)
 
     async def resume(self, thread: dict[str, Any]) -> None:
-        """Put a stored conversation back: its settings, its model, the marks of answers that were cut off."""
+        """Put a stored conversation back: its settings, its model, an answer under way, the marks of cut ones."""
         session, language = cl.context.session, language_of_session()
         # What the session writes back when it ends must not share again what was unshared meanwhile.
         for key in ("is_shared", "shared_at"):
             user_sessions.get(session.id, {}).pop(key, None)
         metadata = thread.get("metadata") or {}
         questions = [step for step in thread["steps"] if step["type"] == "user_message"]
+        turns = self._turns.of(session)
+        turns.asked.update(step["id"] for step in questions)
         picked = chosen_model(questions[-1].get("modes") if questions else None, self._models)
         await offer_settings(metadata.get("chat_settings") or {}, self._default, language)
         await offer_models(self._models, picked, language)
-        await self._offer_second_try(thread["steps"])
+        await self._offer_second_try(thread["steps"], turns)
         self.mark(thread, language)
+        for reply in self._answering.values():
+            if reply.message.thread_id == thread["id"]:
+                session.current_task = reply.task
+                turns.running.append(reply.task)
+                await reply.watch(cl.context.emitter)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
-        """Say in a thread that is about to be shown which answers were cut off."""
-        mark_unfinished(thread["steps"], self._answering, language)
+        """Say in a thread that is about to be shown which answers were cut off, and how far one under way has come."""
+        for step in thread["steps"]:
+            if (reply := self._answering.get(step["id"])) is not None:
+                step["output"] = reply.message.content
+        mark_unfinished(thread["steps"], self._answering.keys(), language)
 
     async def answer(self, message: cl.Message) -> None:
         """Answer a question, and tell the user in words where that fails."""
-        language = language_of_session()
+        language, session = language_of_session(), cl.context.session
         try:
-            await self._answer(message, language)
+            async with self._turns.turn(session, message.id) as again:
+                await self._remove_button(session)
+                await self._answer(message, language, again=again)
         except AttachmentRefused as refusal:
-            await say_error(refusal.notice.say(language), "", "", None)
+            await say_error(refusal.notice.say(language))
         except DataLayerError as error:
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
             await self._say_error(say("not_saved", language), message.id, language)
@@ -103,35 +123,58 @@ class Conversations:
             await self._say_error(say("something_failed", language, reference=reference), message.id, language)
 
     async def retry(self, question_id: object) -> None:
-        """Ask a question of this conversation again; what followed it is cut."""
-        session = cl.context.session
-        if session.current_task is not None and not session.current_task.done():
+        """Ask the last question of this conversation again; the answer that failed is cut."""
+        session, language = cl.context.session, language_of_session()
+        if self._turns.running(session) or config.code.on_message is None:
             return
         messages = chat_context.get()
         position = next((at for at, one in enumerate(messages) if one.id == question_id), None)
-        if position is None or config.code.on_message is None:
-            await cl.context.emitter.send_toast(say("nothing_to_retry", language_of_session()), "error")
+        if position is None:
+            await cl.context.emitter.send_toast(say("nothing_to_retry", language), "error")
+            return
+        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
+        ids = [step["id"] for step in thread["steps"] if step["type"] == "user_message"]
+        if question_id in ids[:-1]:
+            await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
             return
         for later in messages[position + 1 :]:
             await later.remove()
-        session.current_task = asyncio.create_task(_as_a_turn(config.code.on_message, messages[position]))
+        self._turns.of(session).running.append(
+            asyncio.create_task(_as_a_turn(config.code.on_message, messages[position]))
+        )
 
-    async def stop(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """End the answers under way, so that each is kept as far as it came."""
-        self._stopping = True
-        for task in (*tasks, *self._beside):
+    async def stopped(self) -> None:
+        """The user pressed Stop: end every turn of the session, and take Chainlit's notice of it away."""
+        tasks = self._turns.running(cl.context.session)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._beside, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)
+        await remove_stop_notice()
+
+    async def stop(self) -> None:
+        """The server stops: end the answers under way, so that each is kept as far as it came."""
+        self._stopping = True
+        tasks = [*self._turns.everything(), *self._beside]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*self._endings, return_exceptions=True)
         await self._model.close()
 
     # A turn
 
-    async def _answer(self, message: cl.Message, language: str) -> None:
-        thread_id = cl.context.session.thread_id
-        thread = await self._layer.get_thread(thread_id) or {"steps": [], "elements": [], "name": None}
-        steps = await self._cut_what_followed(thread, message)
-        question = await self._question(thread, message, language)
+    async def _answer(self, message: cl.Message, language: str, *, again: bool) -> None:
+        session = cl.context.session
+        thread_id = session.thread_id
+        thread = await self._layer.get_thread(thread_id)
+        if thread is None:
+            if len(self._turns.of(session).asked) > 1:
+                await say_error(say("thread_deleted", language))
+                return
+            thread = {"steps": [], "elements": [], "name": message.content}
+        steps = await (self._cut_what_followed(thread, message) if again else self._before(thread, message))
+        question = await self._question(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self._default)
         model = await self._pick(message, language)
         window = self._settings.openai_context_tokens or context_window(model)
@@ -150,8 +193,9 @@ class Conversations:
         except ModelError as error:
             logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
             metrics.model_errors.labels(error.kind).inc()
-            await self._say_error(explain(error, language, model=model), message.id, language)
+            await say_error(explain(error, language, model=model))
             return
+        await self._say_notices(question, language)
         if context.left_out and not any((step.get("metadata") or {}).get(_OLDER_LEFT_OUT) for step in steps):
             notice = {"status": NOTICE_STATUS, _OLDER_LEFT_OUT: True}
             await cl.Message(content=say("older_left_out", language), metadata=notice).send()
@@ -160,12 +204,14 @@ class Conversations:
         if outcome.error is not None:
             metrics.model_errors.labels(outcome.error.kind).inc()
             await self._say_error(explain(outcome.error, language, model=model), message.id, language)
-        if outcome.text and not any(step["type"] == "assistant_message" and not step["isError"] for step in steps):
-            self.run_beside(self._title(thread_id, message.content, outcome.text))
+        # Until it has a title, a thread has its first question for a name.
+        first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
+        if outcome.text and thread["name"] == first:
+            self.run_beside(self._title(thread_id, first, outcome.text))
 
     async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
         reply, outcome = Reply(self._layer, request.model, language), Outcome()
-        self._answering.add(reply.message.id)
+        self._answering[reply.message.id] = reply
         try:
             await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
         except asyncio.CancelledError:
@@ -178,7 +224,7 @@ class Conversations:
         else:
             await reply.finish(outcome)
         finally:
-            self._answering.discard(reply.message.id)
+            self._answering.pop(reply.message.id, None)
         return outcome
 
     async def _end_early(self, reply: Reply, outcome: Outcome) -> None:
@@ -186,12 +232,18 @@ class Conversations:
             await remove_stop_notice()
         await reply.finish(outcome, stopping=self._stopping)
 
+    async def _before(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
+        """What the thread holds beside a new question and its own run, whatever the clocks say of the order."""
+        run = cl.context.current_run
+        own = {message.id, run.id if run else None}
+        return [step for step in thread["steps"] if step["id"] not in own]
+
     async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-        """The steps before the question; what came after it, of a question that was edited or asked again, is cut."""
+        """The steps before a question that is asked again; what came after it is cut."""
         steps: list[dict[str, Any]] = thread["steps"]
         position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
         if position is None:
-            return steps
+            return await self._before(thread, message)
         run = cl.context.current_run
         own = {run.id} if run else set()
         followed = [step for step in steps[position + 1 :] if step["id"] not in own]
@@ -201,7 +253,7 @@ class Conversations:
                 await cl.context.emitter.delete_step(step)  # type: ignore[arg-type]
         return steps[:position]
 
-    async def _question(self, thread: dict[str, Any], message: cl.Message, language: str) -> Question:
+    async def _question(self, thread: dict[str, Any], message: cl.Message) -> Question:
         attachments: list[Attachment] = []
         limit = self._settings.attachment_max_files
         if len(message.elements) > limit:
@@ -217,10 +269,12 @@ class Conversations:
         for attachment in attachments:
             if isinstance(attachment, Picture) and not self._settings.openai_vision:
                 raise AttachmentRefused("attachment_no_vision", name=attachment.name)
-        notices = [notice.say(language) for attachment in attachments for notice in attachment.notices]
+        return Question(message.content, attachments)
+
+    async def _say_notices(self, question: Question, language: str) -> None:
+        notices = [notice.say(language) for attachment in question.attachments for notice in attachment.notices]
         if notices:
             await cl.Message(content="\n\n".join(notices), metadata={"status": NOTICE_STATUS}).send()
-        return Question(message.content, attachments, message.id, message.created_at)
 
     async def _read_stored(self, element: Mapping[str, Any]) -> Attachment | None:
         found = await self._layer.read_element(element["threadId"], element["id"])
@@ -256,22 +310,32 @@ class Conversations:
             logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
 
     async def _say_error(self, sentence: str, question_id: str, language: str) -> None:
-        await say_error(sentence, say("try_again", language), say("try_again_hint", language), question_id)
+        """An error with a button to try again."""
+        action = try_again(question_id, language)
+        self._turns.of(cl.context.session).second_try = action
+        await say_error(sentence, action)
 
-    async def _offer_second_try(self, steps: list[dict[str, Any]]) -> None:
+    async def _remove_button(self, session: BaseSession) -> None:
+        """The button of an earlier error goes when the conversation goes on."""
+        turns = self._turns.of(session)
+        if turns.second_try is not None:
+            await turns.second_try.remove()
+            turns.second_try = None
+
+    async def _offer_second_try(self, steps: list[dict[str, Any]], turns: SessionTurns) -> None:
         """A thread that ends with an error, a cut answer or no answer gets its button back."""
-        language = language_of_session()
         messages = [step for step in steps if step["type"] in ("user_message", "assistant_message")]
         questions = [step for step in messages if step["type"] == "user_message"]
-        if not questions:
+        if not questions or self._turns_in(messages[-1]["threadId"]):
             return
         last = messages[-1]
-        failed = last["type"] == "assistant_message" and (
-            last.get("isError") or (last.get("streaming") and last["id"] not in self._answering)
-        )
+        failed = last["type"] == "assistant_message" and (last.get("isError") or last.get("streaming"))
         if failed or last["type"] == "user_message":
-            action = try_again(questions[-1]["id"], say("try_again", language), say("try_again_hint", language))
-            await action.send(for_id=last["id"])
+            turns.second_try = try_again(questions[-1]["id"], language_of_session())
+            await turns.second_try.send(for_id=last["id"])
+
+    def _turns_in(self, thread_id: str) -> bool:
+        return any(reply.message.thread_id == thread_id for reply in self._answering.values())
 
 
 def language_of_session() -> str:

@@ -4,19 +4,22 @@ While it is being written its row says `streaming`. If the process dies, that is
 the thread later sees how far the answer got and that it was cut off.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
+from chainlit.emitter import BaseChainlitEmitter
+from chainlit.step import StepDict
 from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper import metrics
 from threadkeeper.chat.turn import Outcome
-from threadkeeper.chat.words import AnswerMark, mark_answer
+from threadkeeper.chat.words import AnswerMark, mark_answer, say
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +36,20 @@ class Reply:
         self._language = language
         self.message = cl.Message(content="", metadata={"model": model})
         self.message.created_at = utc_now()
+        task = asyncio.current_task()
+        assert task is not None
+        self.task: asyncio.Task[Any] = task
+        self._watchers: list[BaseChainlitEmitter] = []
 
     async def show(self, text: str) -> None:
         await self.message.stream_token(text)
+        for watcher in self._watchers:
+            await watcher.send_token(self.message.id, text)
+
+    async def watch(self, page: BaseChainlitEmitter) -> None:
+        """Show what comes from now on, and the end, on this page too: its user came back while it was written."""
+        await page.task_start()
+        self._watchers.append(page)
 
     async def keep(self, text: str) -> None:
         await self._layer.update_step({**self.message.to_dict(), "output": text, "streaming": True})
@@ -52,6 +66,7 @@ class Reply:
         if outcome.first_token_seconds is not None:
             metrics.first_token_seconds.observe(outcome.first_token_seconds)
         if status == "error":
+            await self._tell_watchers(None)
             return
         mark = _mark(status)
         self.message.content = mark_answer(outcome.text, mark, self._language) if mark else outcome.text
@@ -66,6 +81,13 @@ class Reply:
             # Logged and told to the user by the layer; the page must show the answer all the same.
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
         await cl.context.emitter.update_step(step)
+        await self._tell_watchers(step)
+
+    async def _tell_watchers(self, step: StepDict | None) -> None:
+        for page in self._watchers:
+            if step is not None:
+                await page.update_step(step)
+            await page.task_end()
 
 
 async def remove_stop_notice() -> None:
@@ -76,20 +98,26 @@ async def remove_stop_notice() -> None:
             return
 
 
-async def say_error(sentence: str, language_label: str, hint: str, question_id: str | None) -> None:
-    """Put an error on the page in words, with a button to try again where there is a question to ask again."""
-    message = cl.Message(content=sentence, metadata={"status": "error", "question_id": question_id})
+async def say_error(sentence: str, action: cl.Action | None = None) -> None:
+    """Put an error on the page in words, with the button if there is one."""
+    message = cl.Message(content=sentence, metadata={"status": "error"})
     message.is_error = True
-    if question_id is not None:
-        message.actions = [try_again(question_id, language_label, hint)]
+    message.actions = [action] if action else []
     await message.send()
 
 
-def try_again(question_id: str, label: str, hint: str) -> cl.Action:
-    return cl.Action(name=TRY_AGAIN, payload={"question_id": question_id}, label=label, tooltip=hint, icon="rotate-ccw")
+def try_again(question_id: str, language: str) -> cl.Action:
+    """The button that asks a question once more."""
+    return cl.Action(
+        name=TRY_AGAIN,
+        payload={"question_id": question_id},
+        label=say("try_again", language),
+        tooltip=say("try_again_hint", language),
+        icon="rotate-ccw",
+    )
 
 
-def mark_unfinished(steps: Iterable[dict[str, Any]], alive: set[str], language: str) -> None:
+def mark_unfinished(steps: Iterable[dict[str, Any]], alive: Container[str], language: str) -> None:
     """Say under each answer whose writing ended with its process that it was cut off; `alive` are still written."""
     for step in steps:
         if step.get("streaming") and step.get("type") == "assistant_message" and step["id"] not in alive:

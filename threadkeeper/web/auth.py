@@ -1,14 +1,19 @@
 """Who is acting: Chainlit's logins, checked against the accounts, and told to the data layer for every request.
 
 Chainlit signs a cookie at login and trusts it until it expires. Here each request and each websocket is also asked
-whether its account still exists and is not disabled; whose account is not, is nobody, and Chainlit treats them so.
+whether its account still exists, is not disabled and has had no new password since; whose account is not so is nobody,
+and Chainlit treats them so.
 """
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
 
+import jwt
 from chainlit.auth import cookie as chainlit_cookie
 from chainlit.auth import get_token_from_cookies
 from chainlit.auth.jwt import decode_jwt
@@ -19,7 +24,7 @@ from jwt import PyJWTError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalayer import SYSTEM, DataLayerError, acting_as
 from threadkeeper.accounts import AccountStore, Authenticator, admit_external, printable
@@ -46,18 +51,19 @@ class Gate:
         self._layer = layer
         self._remember_seconds = remember_seconds
         self._clock = clock
-        self._active_at: OrderedDict[str, float] = OrderedDict()
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
     async def __call__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        user = None if _is_for_everyone(scope["path"]) else _identifier(scope)
-        if user is not None:
+        login = None if _is_for_everyone(scope["path"]) else _login(scope)
+        user = login.identifier if login else None
+        if login is not None:
             try:
-                active = await self.is_active(user)
+                active = await self.is_active(login.identifier, login.issued_at)
             except DataLayerError as error:
-                logger.error("the account %s could not be looked up: %s", printable(user), error)
+                logger.error("the account %s could not be looked up: %s", printable(login.identifier), error)
                 await _refuse(
                     scope, receive, send, 503, "The storage cannot be reached at the moment. Please try again."
                 )
@@ -67,36 +73,75 @@ class Gate:
                     await _refuse(scope, receive, send, 401, "This account is not active.")
                     return
                 user, scope = None, _without_login(scope)
+            elif scope["type"] == "websocket":
+                receive = self._while_active(login, receive, send)
         with acting_as(user):
             await app(scope, receive, send)
 
-    async def is_active(self, identifier: str) -> bool:
-        """Whether there is an account of this identifier that is not disabled.
+    async def is_active(self, identifier: str, issued_at: float = math.inf) -> bool:
+        """Whether there is an account of this identifier that is not disabled, and a login of this time is good for it.
+
+        Args:
+            identifier: the user's.
+            issued_at: when the login was, in seconds since 1970. One before the last change of the password is over.
 
         Raises:
             StorageUnavailable: that cannot be looked up now.
         """
         now = self._clock()
-        seen = self._active_at.get(identifier)
-        if seen is not None and now - seen < self._remember_seconds:
-            return True
-        with acting_as(SYSTEM):
-            account = await self._layer().get_account(identifier)
-        if account is None or account.user.disabled_at is not None:
-            self._active_at.pop(identifier, None)
-            return False
-        self._active_at[identifier] = now
-        self._active_at.move_to_end(identifier)
-        if len(self._active_at) > _MOST_REMEMBERED:
-            self._active_at.popitem(last=False)
-        return True
+        seen = self._seen.get(identifier)
+        if seen is None or now - seen.at >= self._remember_seconds:
+            with acting_as(SYSTEM):
+                account = await self._layer().get_account(identifier)
+            if account is None or account.user.disabled_at is not None:
+                self._seen.pop(identifier, None)
+                return False
+            seen = self._seen[identifier] = _Seen(now, _seconds(account.password_changed_at))
+            self._seen.move_to_end(identifier)
+            if len(self._seen) > _MOST_REMEMBERED:
+                self._seen.popitem(last=False)
+        # A token's time is in whole seconds.
+        return issued_at >= math.floor(seen.password_changed_at)
+
+    def _while_active(self, login: "_Login", receive: Receive, send: Send) -> Receive:
+        """A websocket is opened once and speaks for days: its messages are let through while the login is good."""
+
+        async def receive_while_active() -> Message:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            try:
+                active = await self.is_active(login.identifier, login.issued_at)
+            except DataLayerError:
+                # The write or read that the message asks for fails by itself, and is told.
+                return message
+            if active:
+                return message
+            await send({"type": "websocket.close", "code": 1008, "reason": "This account is not active."})
+            return {"type": "websocket.disconnect", "code": 1008}
+
+        return receive_while_active
+
+
+class _Seen(NamedTuple):
+    at: float
+    password_changed_at: float
+
+
+class _Login(NamedTuple):
+    identifier: str
+    issued_at: float
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
 
 
 def _is_for_everyone(path: str) -> bool:
     return path.startswith(_FOLDERS_FOR_EVERYONE) or path in _PATHS_FOR_EVERYONE
 
 
-def _identifier(scope: Scope) -> str | None:
+def _login(scope: Scope) -> _Login | None:
     """Whose login the request carries, found and verified the way Chainlit does it."""
     connection = HTTPConnection(scope)
     token = get_token_from_cookies(connection.cookies)
@@ -106,7 +151,10 @@ def _identifier(scope: Scope) -> str | None:
     if not token:
         return None
     try:
-        return decode_jwt(token).identifier
+        # Chainlit's own look at the token comes first: it is the one that says what is a login.
+        identifier = decode_jwt(token).identifier
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return _Login(identifier, float(claims.get("iat", 0)))
     except (PyJWTError, ValueError, TypeError, KeyError):
         # Expired, signed by someone else, or no login at all: a bearer token may also be one for /metrics.
         return None

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import chainlit.server
 from chainlit.auth import get_current_user, reuseable_oauth
+from chainlit.data import get_data_layer
+from chainlit.types import UpdateFeedbackRequest
 from fastapi import APIRouter, Depends, HTTPException, Request, Response, UploadFile
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
@@ -26,3 +28,12 @@ async def upload_file(
     if file.size == 0:
         raise HTTPException(400, "The file is empty.")
     return await chainlit.server.upload_file(current_user, session_id, file, ask_parent_id)
+
+
+@router.put("/feedback", include_in_schema=False, response_model=None)
+async def vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:  # noqa: ARG001  it demands a login
+    """A vote. Chainlit answers every refusal with 500; the data layer's errors have answers of their own."""
+    layer = get_data_layer()
+    if layer is None:
+        raise HTTPException(500, "Data persistence is not enabled.")
+    return {"success": True, "feedbackId": await layer.upsert_feedback(update.feedback)}
