@@ -46,7 +46,7 @@ async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServe
     async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
         assert client.answer == answer["output"]
         await client.ask("Go on", modes={"model": "context-echo"})
-    context = model_server.requests[-1].body["messages"]
+    context = last_context(model_server)
     assert [message["content"] for message in context if message["role"] != "system"] == [
         "Count for me",
         unmark_answer(answer["output"]),
@@ -84,7 +84,7 @@ async def test_a_crash_keeps_the_question_and_what_was_stored_of_the_answer(
         assert action["name"] == "try_again"
         assert action["forId"] == answer["id"]
         await client.ask("Go on", modes={"model": "context-echo"})
-    context = model_server.requests[-1].body["messages"]
+    context = last_context(model_server)
     assert [message["content"].rstrip() for message in context if message["role"] != "system"] == [
         "Count for me",
         answer["output"].rstrip(),
@@ -178,6 +178,14 @@ def is_gone(client: ChatClient) -> bool:
 
 def task_ended_or_gone(client: ChatClient, seen: int) -> bool:
     return not client.connected or any(name == "task_end" for name, _ in client.events[seen:])
+
+
+def last_context(model_server: ModelServer) -> list[dict[str, Any]]:
+    """The messages of the last question; a title is asked for without streaming."""
+    messages: list[dict[str, Any]] = next(
+        request.body["messages"] for request in reversed(model_server.requests) if request.body.get("stream")
+    )
+    return messages
 
 
 async def stored_messages(server: AppServer, thread_id: str) -> list[dict[str, Any]]:
