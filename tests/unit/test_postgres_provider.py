@@ -98,7 +98,7 @@ def test_the_wheel_is_copied_out_of_a_place_that_only_root_enters(tmp_path: Path
 
 @_can_wait
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_server_behind() -> None:
+def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("there is no Postgres")
@@ -108,7 +108,11 @@ def test_a_killed_run_leaves_no_server_behind() -> None:
         "    print(cluster.process_id, cluster.directory, flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(binaries)], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script, str(binaries)],
+        cwd=_ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as run:
         assert run.stdout is not None
         process_id, directory = run.stdout.readline().decode().split()
