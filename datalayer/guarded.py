@@ -4,6 +4,7 @@ The methods here say nothing of Chainlit. A write is queued before the first awa
 is the order of application; a failure is logged with its ids, told to `on_write_failure`, and raised.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ from datalayer.writer import Writer
 logger = logging.getLogger(__name__)
 
 _REMEMBERED_DELETIONS = 10_000
+_LET_GO_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -93,13 +95,17 @@ class GuardedStore:
         """How many writes are waiting or under way."""
         return len(self._writer)
 
-    async def close(self) -> None:
-        """Store what is queued, then let go of every connection."""
-        if lost := await self._writer.close():
+    async def close(self, deadline_seconds: float = 4.0) -> None:
+        """Store what is queued, as far as the database takes it by the deadline, then let go of every connection."""
+        if lost := await self._writer.close(deadline_seconds):
             logger.error("%d writes could not be stored before the end", lost)
-        if self._blobs is not None:
-            await self._blobs.close()
-        await self.database.close()
+        try:
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                if self._blobs is not None:
+                    await self._blobs.close()
+                await self.database.close()
+        except TimeoutError:
+            logger.warning("the connections were not let go of within %s seconds", _LET_GO_SECONDS)
 
     # What the methods above share
 

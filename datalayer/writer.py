@@ -91,7 +91,7 @@ class Writer:
             await asyncio.wait([worker], timeout=deadline_seconds)
             if not worker.done():
                 worker.cancel()
-                await asyncio.wait([worker])
+                await asyncio.wait([worker], timeout=1)
         lost = [*self._in_flight, *self._waiting]
         self._in_flight, self._waiting = [], deque()
         for write in lost:

@@ -31,7 +31,7 @@ from threadkeeper.settings import Settings, SettingsError, inspect_settings, loa
 T = TypeVar("T")
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
-FINISH_SECONDS = 5
+FINISH_SECONDS = 2
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")

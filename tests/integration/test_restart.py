@@ -153,6 +153,19 @@ async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(sta
         assert all(step["end"] for step in thread["steps"] if step["type"] == "run"), "a step was left open"
 
 
+async def test_a_database_that_does_not_come_back_cannot_hold_up_the_end(start_server: StartServer) -> None:
+    """What is lost by that is told: the process ends in time, and the log says how much it could not store."""
+    server = await start_server(OPENAI_MODELS="echo")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.ask("The first question")
+        async with standing_still(server):
+            await client.send("The last question")
+            await client.event("task_start")
+            assert await server.stop() == 0
+    assert "could not be stored before the end" in server.log
+
+
 @contextlib.asynccontextmanager
 async def standing_still(server: AppServer) -> AsyncIterator[None]:
     """Within the block nothing can be written to the server's database."""

@@ -3,6 +3,7 @@ answer is streamed, kept and finished; an edit or a second try cuts what followe
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Coroutine, Mapping
@@ -34,6 +35,7 @@ from threadkeeper.settings import Settings
 logger = logging.getLogger(__name__)
 
 _OLDER_LEFT_OUT = "older_left_out"
+_STOP_SECONDS = 3.0
 
 
 class Conversations:
@@ -158,8 +160,11 @@ class Conversations:
         tasks = [*self._turns.everything(), *self._beside]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        # What is stored late is stored by the data layer when it closes; a database that is away must not hold this up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*self._endings, return_exceptions=True)
         await self._model.close()
 
     # A turn
