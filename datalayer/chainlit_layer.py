@@ -34,8 +34,8 @@ from datalayer.errors import (
     InvalidRecord,
     NotFound,
 )
-from datalayer.ownership import acting_user
-from datalayer.records import Element, Feedback, Thread, User
+from datalayer.ownership import SYSTEM, System, acting_user
+from datalayer.records import Element, Feedback, StepWrite, Thread, User
 
 logger = logging.getLogger(__name__)
 
@@ -360,13 +360,9 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         except InvalidRecord as error:
             await self._tell("step", error, thread_id=None, record_id=None)
             raise
-        assert record.thread_id is not None
-
-        async def store(connection: AsyncConnection) -> None:
-            await self._enter(connection, record.thread_id or "", record.created_at or now, actor, makes=created)
-            await steps.upsert(connection, self.database.dialect, record, now=now, created=created)
-
-        await self._write("step", store, thread_id=record.thread_id, record_id=record.id)
+        system = actor is SYSTEM
+        write = StepWrite(record, now, created, created, None if isinstance(actor, System) else actor, system)
+        await self._write("step", write, thread_id=record.thread_id, record_id=record.id)
 
     async def _store_bytes(self, element: Any, record: Element) -> Element:
         # The properties of a custom element are in its row; the content Chainlit makes of them would be a copy.

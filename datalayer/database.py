@@ -41,14 +41,14 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection without a transaction: no round trip but the queries'."""
-        with self._translated():
+        with self.translated():
             async with self._reading.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end of the block, or undone by an exception."""
-        with self._translated():
+        with self.translated():
             async with self._writing.begin() as connection:
                 yield connection
 
@@ -62,10 +62,12 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        await self.dialect.close()
         await self.engine.dispose()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Within the block, what a driver raises becomes an error of the library."""
         try:
             yield
         except Exception as error:

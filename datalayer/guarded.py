@@ -19,7 +19,7 @@ from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.errors import ConfigurationError, DataLayerError, Forbidden, NotFound
 from datalayer.ownership import Actor, demand_write, may_read
-from datalayer.records import Element, Thread
+from datalayer.records import Element, StepWrite, Thread
 from datalayer.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class GuardedStore:
         self._blobs = blobs
         self._file_url = file_url
         self._on_write_failure = on_write_failure
-        self._writer = Writer(database, patience_seconds=patience_seconds)
+        self._writer = Writer(database, patience_seconds=patience_seconds, is_dropped=self._is_deleted)
         # A session that is still open writes on after its thread was deleted, and would bring it back.
         self._deleted: OrderedDict[str, None] = OrderedDict()
 
@@ -112,23 +112,28 @@ class GuardedStore:
     async def _write(
         self,
         what: str,
-        operation: Callable[[AsyncConnection], Awaitable[T]],
+        operation: Callable[[AsyncConnection], Awaitable[T]] | StepWrite,
         *,
         thread_id: str | None = None,
         record_id: str | None = None,
     ) -> Any:
         async def apply(connection: AsyncConnection) -> T | None:
             # Looked up when the write's turn has come: the deletion may be before it in the queue.
-            if thread_id is not None and thread_id in self._deleted:
-                logger.info("a %s came after its thread was deleted", what, extra={"thread_id": thread_id})
+            if isinstance(operation, StepWrite) or (thread_id is not None and self._is_deleted(thread_id)):
                 return None
             return await operation(connection)
 
         try:
-            return await self._writer.submit(apply, thread_id)
+            return await self._writer.submit(operation if isinstance(operation, StepWrite) else apply, thread_id)
         except DataLayerError as error:
             await self._tell(what, error, thread_id=thread_id, record_id=record_id)
             raise
+
+    def _is_deleted(self, thread_id: str) -> bool:
+        if thread_id not in self._deleted:
+            return False
+        logger.info("a write came after its thread was deleted", extra={"thread_id": thread_id})
+        return True
 
     def _forget(self, thread_id: str) -> None:
         """From now on nothing is written into this thread."""
@@ -145,14 +150,9 @@ class GuardedStore:
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
-    async def _enter(
-        self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor, *, makes: bool = True
-    ) -> None:
-        """Let the actor write into the thread, which is made if it is not there yet and this write makes one."""
-        exists = await self._demand(connection, thread_id, actor)
-        if not exists and not makes:
-            # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
-            raise NotFound("the thread is not there any more")
+    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
+        """Let the actor write into the thread, which is made if it is not there yet."""
+        await self._demand(connection, thread_id, actor)
         owner = actor if isinstance(actor, str) else None
         await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
 

@@ -72,6 +72,31 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class StepWrite:
+    """A step on its way to the store.
+
+    `moment` stands in where the step has no time of its own. `created` says that this is the step's creation and not
+    a later state of it. `opens` says that it makes its thread where there is none. `actor` is the identifier of who
+    writes; the `system` may write everywhere.
+    """
+
+    step: Step
+    moment: str
+    created: bool
+    opens: bool
+    actor: str | None
+    system: bool
+
+    @property
+    def key(self) -> "StepKey":
+        """What two writes must have in common for the newer one to stand for both."""
+        return self.step.id, self.step.thread_id, self.actor, self.system
+
+
+StepKey = tuple[str, str | None, str | None, bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Element:
     id: str
     thread_id: str | None = None

@@ -1,10 +1,11 @@
 """The write queue: the order of calls is the order of application, and a failure reaches its own caller.
 
 Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability.
-`submit` puts a write in the queue before its first await; one worker takes all that waits and commits it in one
-transaction, and while that is in flight the next ones gather. There is no timer: a lone write leaves at once.
-A write that the database refuses is taken out of its batch, and the others go through without it. While the
-database is away the worker tries again, with growing pauses, until it is back or `close` runs out of patience.
+`submit` puts a write in the queue before its first await; one worker takes all that waits and commits it, steps in
+one statement and everything else in one transaction, and while that is in flight the next ones gather. There is no
+timer: a lone write leaves at once. A write that the database refuses is taken out of its batch, and the others go
+through without it. While the database is away the worker tries again, with growing pauses, until it is back or
+`close` runs out of patience.
 """
 
 import asyncio
@@ -13,12 +14,15 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import step_writes
 from datalayer.database import Database
 from datalayer.errors import StorageUnavailable
+from datalayer.records import StepWrite
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +36,31 @@ Operation = Callable[[AsyncConnection], Awaitable[Any]]
 @dataclass(eq=False, slots=True)
 class _Write:
     thread_id: str | None
-    operation: Operation
+    operation: Operation | StepWrite
     done: asyncio.Future[Any] = field(repr=False)
+
+
+Attempt: TypeAlias = Callable[[list[_Write]], Awaitable[list[Any]]]
 
 
 class Writer:
     """Applies operations to one database, one after another, from one event loop."""
 
-    def __init__(self, database: Database, *, patience_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        patience_seconds: float = 60.0,
+        is_dropped: Callable[[str], bool] = lambda _thread_id: False,
+    ) -> None:
         """Nothing runs until the first write.
 
         Args:
             patience_seconds: how long a write is tried again while the database is away.
+            is_dropped: says, when a step's turn has come, whether its thread was deleted meanwhile.
         """
         self._database = database
+        self._is_dropped = is_dropped
         self._patience = patience_seconds
         self._waiting: deque[_Write] = deque()
         self._in_flight: list[_Write] = []
@@ -56,7 +71,7 @@ class Writer:
         """How many writes are not stored yet."""
         return len(self._waiting) + len(self._in_flight)
 
-    def submit(self, operation: Operation, thread_id: str | None = None) -> asyncio.Future[Any]:
+    def submit(self, operation: Operation | StepWrite, thread_id: str | None = None) -> asyncio.Future[Any]:
         """Queue the operation now; the future gives its result once it is committed.
 
         Raises:
@@ -103,48 +118,63 @@ class Writer:
         while self._waiting:
             size = min(len(self._waiting), MOST_IN_ONE_TRANSACTION)
             self._in_flight = [self._waiting.popleft() for _ in range(size)]
-            await self._store(self._in_flight)
+            for kind, run in groupby(self._in_flight, key=lambda write: isinstance(write.operation, StepWrite)):
+                await self._store(list(run), self._write_steps if kind else self._transact)
             self._in_flight = []
 
-    async def _store(self, batch: list[_Write]) -> None:
+    async def _store(self, run: list[_Write], attempt: Attempt) -> None:
         try:
-            await self._commit(batch)
+            results = await self._insist(run, attempt)
         except StorageUnavailable as error:
-            for write in batch:
-                _fail(write, error)
+            for write in run:
+                _settle(write, error)
         except Exception as error:  # noqa: BLE001  a mistake in one operation must not end the worker
-            if len(batch) == 1:
-                _fail(batch[0], error)
+            if len(run) == 1:
+                _settle(run[0], error)
                 return
             # One of them spoils the batch: each alone, in order, so that only that one fails.
-            for write in batch:
-                await self._store([write])
+            for write in run:
+                await self._store([write], attempt)
+        else:
+            for write, result in zip(run, results, strict=True):
+                _settle(write, result)
 
-    async def _commit(self, batch: list[_Write]) -> None:
-        """One transaction, tried again while the database is away."""
+    async def _insist(self, run: list[_Write], attempt: Attempt) -> list[Any]:
+        """Try again while the database is away."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                async with self._database.write() as connection:
-                    results = [await write.operation(connection) for write in batch]
+                return await attempt(run)
             except StorageUnavailable as error:
                 if loop.time() + pause > give_up:
                     raise
                 logger.warning("writes wait for the database: %s", error, extra={"waiting": len(self)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            else:
-                for write, result in zip(batch, results, strict=True):
-                    if not write.done.done():
-                        write.done.set_result(result)
-                return
+
+    async def _transact(self, run: list[_Write]) -> list[Any]:
+        async with self._database.write() as connection:
+            return [await cast(Operation, write.operation)(connection) for write in run]
+
+    async def _write_steps(self, run: list[_Write]) -> list[Any]:
+        writes = {
+            at: cast(StepWrite, write.operation)
+            for at, write in enumerate(run)
+            if write.thread_id is None or not self._is_dropped(write.thread_id)
+        }
+        refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
+        return [refusals.get(at) for at in range(len(run))]
 
 
-def _fail(write: _Write, error: Exception) -> None:
-    if not write.done.done():
-        write.done.set_exception(error)
+def _settle(write: _Write, result: Any) -> None:
+    if write.done.done():
+        return
+    if isinstance(result, Exception):
+        write.done.set_exception(result)
+    else:
+        write.done.set_result(result)
 
 
 def _retrieve(done: asyncio.Future[Any]) -> None:

@@ -1,11 +1,13 @@
 """All in which the two engines differ, as one small object for each; nothing else asks which engine it is."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import ColumnElement, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
+from datalayer.records import StepKey, StepWrite
 
 
 class Dialect(Protocol):
@@ -14,6 +16,8 @@ class Dialect(Protocol):
     name: ClassVar[str]
     read_options: ClassVar[dict[str, Any]]
     """Execution options of a connection that only reads."""
+    writes_steps: ClassVar[bool]
+    """Whether `write_steps` is there: a way of the engine's own, faster than one statement after another."""
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet.
@@ -36,6 +40,12 @@ class Dialect(Protocol):
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""
+
+    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
+        """Store the writes in order, with their threads; gives the keys of those that were not refused."""
+
+    async def close(self) -> None:
+        """Let go of what is open beside the engine."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         """The library's error for the driver's, or None where the error is not the database's."""

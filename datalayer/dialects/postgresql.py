@@ -1,5 +1,6 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -11,7 +12,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects.postgresql_steps import in_rounds, write_steps
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.records import StepKey, StepWrite
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
@@ -23,8 +26,14 @@ _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
+    writes_steps: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._url = ""
+        self._connection: Any = None
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+        self._url = url
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
         connect = {"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "threadkeeper"}}
@@ -52,6 +61,26 @@ class PostgreSQL:
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
+        kept: set[StepKey] = set()
+        for round_ in in_rounds(writes):
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            kept |= await write_steps(self._connection, round_)
+        return kept
+
+    async def close(self) -> None:
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close(timeout=5)
+        self._connection = None
+
+    async def _connect(self) -> Any:
+        # One statement, planned once: a plan for each call's values costs more than the statement itself.
+        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+        return await asyncpg.connect(
+            self._url, timeout=10, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
+        )
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, ColumnElement, Table, bindparam, event, func, type_coerce
@@ -12,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.records import StepKey, StepWrite
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -24,6 +26,7 @@ _PRAGMAS = (
 class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
+    writes_steps: ClassVar[bool] = False
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -50,6 +53,12 @@ class SQLite:
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock."""
+
+    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Nothing is open beside the engine."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

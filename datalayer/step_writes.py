@@ -1,0 +1,85 @@
+"""Many step writes at once: the newest state of each step, in one transaction, each refused or kept by itself."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from datalayer import steps, threads
+from datalayer.database import Database
+from datalayer.errors import DataLayerError, Forbidden, NotFound
+from datalayer.ownership import SYSTEM, demand_write
+from datalayer.records import Step, StepKey, StepWrite
+
+_FIELDS = tuple(item.name for item in fields(Step) if item.name not in ("extra", "feedback"))
+
+
+async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLayerError | None]:
+    """Store the writes as if one after another; gives for each what it was refused with, or None.
+
+    Raises:
+        DataLayerError: nothing was stored, for one of the writes or for the database itself.
+    """
+    if not writes:
+        return []
+    newest = coalesced(writes)
+    if database.dialect.writes_steps:
+        with database.translated():
+            kept = await database.dialect.write_steps(list(newest.values()))
+    else:
+        kept = await _one_by_one(database, list(newest.values()))
+    return [None if one.key in kept else await _refusal(database, one) for one in writes]
+
+
+async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
+    async with database.read() as connection:
+        exists, _ = await threads.owner(connection, one.step.thread_id or "")
+    if not exists:
+        # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
+        return NotFound("the thread is not there any more")
+    return Forbidden("the thread, or a step of this id, is someone else's")
+
+
+def coalesced(writes: Sequence[StepWrite]) -> dict[StepKey, StepWrite]:
+    """The newest state of each step as each writer has it. A creation after an update only fills what is missing."""
+    newest: dict[StepKey, StepWrite] = {}
+    for one in writes:
+        key = one.key
+        before = newest.get(key)
+        if before is None:
+            newest[key] = one
+        elif one.created and not before.created:
+            newest[key] = replace(before, step=_over(one.step, before.step), opens=True)
+        else:
+            created, opens = one.created and before.created, one.opens or before.opens
+            newest[key] = replace(one, step=_over(before.step, one.step), created=created, opens=opens)
+    return newest
+
+
+def _over(older: Step, newer: Step) -> Step:
+    """The newer state, and what it says nothing of as it was."""
+    values: dict[str, Any] = {}
+    for name in _FIELDS:
+        value = getattr(newer, name)
+        values[name] = getattr(older, name) if value is None else value
+    extra = {**(older.extra or {}), **(newer.extra or {})}
+    return Step(**values, extra=extra or None)
+
+
+async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[StepKey]:
+    kept: set[StepKey] = set()
+    async with database.write() as connection:
+        for one in writes:
+            thread_id, actor = one.step.thread_id or "", SYSTEM if one.system else one.actor
+            exists, owner = await threads.owner(connection, thread_id)
+            try:
+                if exists:
+                    demand_write(actor, owner, "the thread")
+                elif not one.opens:
+                    continue
+                moment = one.step.created_at or one.moment
+                await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
+                await steps.upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
+            except Forbidden:
+                continue
+            kept.add(one.key)
+    return kept
