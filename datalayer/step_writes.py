@@ -21,12 +21,12 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
     """
     if not writes:
         return []
-    newest = coalesced(writes)
+    fewest = coalesced(writes)
     if database.dialect.writes_steps:
         with database.translated():
-            kept = await database.dialect.write_steps(list(newest.values()))
+            kept = await database.dialect.write_steps(fewest)
     else:
-        kept = await _one_by_one(database, list(newest.values()))
+        kept = await _one_by_one(database, fewest)
     return [None if one.key in kept else await _refusal(database, one) for one in writes]
 
 
@@ -39,20 +39,21 @@ async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
     return Forbidden("the thread, or a step of this id, is someone else's")
 
 
-def coalesced(writes: Sequence[StepWrite]) -> dict[StepKey, StepWrite]:
-    """The newest state of each step as each writer has it. A creation after an update only fills what is missing."""
-    newest: dict[StepKey, StepWrite] = {}
+def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
+    """As few writes as say the same: of several states of one step in a row, the newest.
+
+    A creation and a later state stay two, because only the database knows whether the creation is late.
+    """
+    fewest: list[StepWrite] = []
+    last: dict[StepKey, int] = {}
     for one in writes:
-        key = one.key
-        before = newest.get(key)
-        if before is None:
-            newest[key] = one
-        elif one.created and not before.created:
-            newest[key] = replace(before, step=_over(one.step, before.step), opens=True)
+        at = last.get(one.key)
+        if at is not None and fewest[at].created == one.created:
+            fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=fewest[at].moment)
         else:
-            created, opens = one.created and before.created, one.opens or before.opens
-            newest[key] = replace(one, step=_over(before.step, one.step), created=created, opens=opens)
-    return newest
+            last[one.key] = len(fewest)
+            fewest.append(one)
+    return fewest
 
 
 def _over(older: Step, newer: Step) -> Step:

@@ -42,7 +42,11 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
         stored, new = steps.c[key], statement.excluded[key]
         if key == "extra":
             new = dialect.merge_json(stored, step.extra or {})
-        changes[key] = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(stored, new)) if created else new
+        if created:
+            # What was made up for want of a value counts as missing.
+            known = func.nullif(stored, _REQUIRED[key]) if key in ("name", "type") else stored
+            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(known, new))
+        changes[key] = new
     if step.created_at is not None:
         # A time that was made up for want of one gives way to the real one.
         changes["createdAt"] = step.created_at
