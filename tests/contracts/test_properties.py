@@ -60,8 +60,12 @@ def as_doubles(value: Any) -> Any:
         return {key: as_doubles(item) for key, item in value.items()}
     if isinstance(value, list):
         return [as_doubles(item) for item in value]
-    beyond = isinstance(value, int | float) and not isinstance(value, bool) and 2**53 < abs(value) < 1e300
-    return float(value) if beyond else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) <= 2**53:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return value
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
