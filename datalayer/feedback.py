@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -33,7 +33,8 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedba
 
 
 async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
-    return await _first(connection, feedbacks.c.id == feedback_id)
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.id == feedback_id))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
 
 
 async def delete_feedback(connection: AsyncConnection, feedback: Feedback, *, now: str) -> None:
@@ -47,11 +48,6 @@ async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tup
     columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
     statement = select(*columns_).where(feedback_changes.c.forId == step_id).order_by(feedback_changes.c.changedAt)
     return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
-
-
-async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Feedback | None:
-    row = (await connection.execute(select(*_COLUMNS).where(condition))).mappings().first()
-    return record_of(Feedback, feedbacks, row) if row else None
 
 
 async def _note(connection: AsyncConnection, feedback: Feedback, kept: str, value: int | None, now: str) -> None:

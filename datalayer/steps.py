@@ -1,6 +1,7 @@
 """Steps: messages, runs and tool calls. One upsert, in which a late create never undoes an update."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
@@ -72,11 +73,6 @@ async def of_thread(connection: AsyncConnection, thread_id: str, voter_id: str |
     return [_step(row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def get(connection: AsyncConnection, step_id: str) -> Step | None:
-    row = (await connection.execute(select(*columns(Step, steps)).where(steps.c.id == step_id))).mappings().first()
-    return record_of_step(row) if row else None
-
-
 async def favorites(
     connection: AsyncConnection, dialect: Dialect, user_id: str, *, actor: Actor = SYSTEM
 ) -> list[Step]:
@@ -132,11 +128,6 @@ def _cast_by(user_id: str | None) -> ColumnElement[bool]:
     return feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
 
 
-def record_of_step(row: Any, feedback: Feedback | None = None) -> Step:
-    plain = record_of(Step, steps, row)
-    return Step(**{name: getattr(plain, name) for name in plain.__slots__} | {"feedback": feedback})
-
-
 def _step(row: Any) -> Step:
     vote = record_of(Feedback, feedbacks, row, "feedback_") if row["feedback_id"] is not None else None
-    return record_of_step(row, vote)
+    return replace(record_of(Step, steps, row), feedback=vote)

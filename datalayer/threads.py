@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, func, or_, select, update
@@ -163,5 +164,4 @@ def _behind(cursor: str) -> ColumnElement[bool]:
 
 
 def _thread(row: RowMapping, **contents: Any) -> Thread:
-    plain = record_of(Thread, threads, row)
-    return Thread(**{name: getattr(plain, name) for name in plain.__slots__} | contents) if contents else plain
+    return replace(record_of(Thread, threads, row), **contents)

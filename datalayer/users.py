@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -89,7 +89,3 @@ async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at
 async def count_accounts(connection: AsyncConnection) -> int:
     """How many users have a password."""
     return (await connection.execute(select(func.count()).select_from(credentials))).scalar_one()
-
-
-async def remove(connection: AsyncConnection, identifier: str) -> None:
-    await connection.execute(delete(users).where(users.c.identifier == identifier))
