@@ -35,16 +35,33 @@ async def migrate(database: Database) -> list[str]:
     try:
         async with database.write() as connection:
             await database.dialect.lock_migrations(connection)
-            await connection.execute(CreateTable(migrations, if_not_exists=True))
-            applied = set((await connection.execute(select(migrations.c.name))).scalars())
-            _refuse_newer(applied)
-            pending = [name for name in _STEPS if name not in applied]
-            for name in pending:
-                await _STEPS[name](connection)
-                await connection.execute(insert(migrations).values(name=name, appliedAt=utc_now()))
-            return pending
+            return await apply_pending(connection)
     except InvalidRecord as error:
-        raise SchemaError(f"the database was left as it was: what is in it stands in the way ({error})") from error
+        raise SchemaError(
+            f"the database was left as it was: what is in it stands in the way ({error}); "
+            "`threadkeeper adopt` says what, and folds votes that are there twice"
+        ) from error
+
+
+async def apply_pending(connection: AsyncConnection) -> list[str]:
+    """Apply what the ledger does not name yet, in the caller's transaction and under its lock; gives the names.
+
+    Raises:
+        SchemaError: the database was migrated by a newer version.
+    """
+    await connection.execute(CreateTable(migrations, if_not_exists=True))
+    applied = set((await connection.execute(select(migrations.c.name))).scalars())
+    _refuse_newer(applied)
+    pending = [name for name in _STEPS if name not in applied]
+    for name in pending:
+        await _STEPS[name](connection)
+        await connection.execute(insert(migrations).values(name=name, appliedAt=utc_now()))
+    return pending
+
+
+async def add_tables_and_columns(connection: AsyncConnection) -> None:
+    """What the schema lacks but its indexes, which may be refused because of what the tables hold."""
+    await connection.run_sync(_add_tables_and_columns)
 
 
 async def pending_migrations(database: Database) -> list[str]:
@@ -71,7 +88,8 @@ def _refuse_newer(applied: set[str]) -> None:
 
 @migration
 async def build_schema(connection: AsyncConnection) -> None:
-    await connection.run_sync(_build)
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes)
     latest_step = (
         select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).correlate(threads).scalar_subquery()
     )
@@ -85,7 +103,7 @@ async def build_schema(connection: AsyncConnection) -> None:
     await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
 
 
-def _build(connection: Connection) -> None:
+def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:
         if not found.has_table(table.name):
@@ -95,6 +113,10 @@ def _build(connection: Connection) -> None:
             for column in table.columns:
                 if column.name not in there:
                     _add_column(connection, table, column)
+
+
+def _add_indexes(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
         indexes = {index["name"] for index in inspect(connection).get_indexes(table.name)}
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             if index.name not in indexes:

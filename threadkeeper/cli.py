@@ -22,6 +22,7 @@ from rich.text import Text
 import threadkeeper
 from datalayer import AlreadyExists, DataLayerError, NotFound
 from datalayer.accounts import ROLES, Accounts
+from datalayer.adoption import adopt as adopt_database
 from datalayer.database import Database
 from threadkeeper.cookie_secret import cookie_secret, make_data_dir
 from threadkeeper.logs import configure_logging
@@ -103,6 +104,28 @@ def migrate() -> None:
     for name in applied:
         typer.echo(f"applied: {name}")
     typer.echo("The schema is up to date.")
+
+
+@app.command()
+def adopt(
+    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
+) -> None:
+    """Take over the database of one of Chainlit's own data layers; a dry run first."""
+    settings = _settings()
+    _make_data_dir(settings)
+    report = _with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
+    console = _console()
+    table = Table("From", "To", "Found", "There before", "There after", "Left behind")
+    for count in report.counts:
+        table.add_row(count.source, count.table, *map(str, (count.found, count.before, count.after, count.left_behind)))
+    console.print(table)
+    if report.findings:
+        table = Table("Noticed", "How many", "For example")
+        for finding in report.findings:
+            table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
+        console.print(table)
+    dry = "A dry run: nothing was changed. `threadkeeper adopt --apply` does it."
+    console.print("Done." if report.applied else dry)
 
 
 @app.command()

@@ -18,6 +18,8 @@ class Dialect(Protocol):
     """Execution options of a connection that only reads."""
     writes_steps: ClassVar[bool]
     """Whether `write_steps` is there: a way of the engine's own, faster than one statement after another."""
+    row_position: ClassVar[str]
+    """The name under which a row tells where it lies in its table; in the order of writing, mostly."""
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet.

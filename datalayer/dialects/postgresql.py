@@ -27,6 +27,7 @@ class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     writes_steps: ClassVar[bool] = True
+    row_position: ClassVar[str] = "ctid"
 
     def __init__(self) -> None:
         self._url = ""

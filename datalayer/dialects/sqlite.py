@@ -27,6 +27,7 @@ class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
     writes_steps: ClassVar[bool] = False
+    row_position: ClassVar[str] = "rowid"
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:

@@ -73,6 +73,24 @@ def migrated(cli: CommandLine) -> CommandLine:
     return cli
 
 
+# Adoption
+
+
+def test_adopting_is_a_dry_run_until_told_otherwise(migrated: CommandLine) -> None:
+    dry = migrated("adopt")
+    assert dry.returncode == 0
+    assert "A dry run: nothing was changed." in dry.stdout
+    assert "There before" in dry.stdout
+    done = migrated("adopt", "--apply")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Done.")
+
+
+def test_a_database_that_is_not_chainlits_is_not_adopted(cli: CommandLine) -> None:
+    result = cli("adopt", "--apply")
+    assert result.returncode == 1
+    assert "none of Chainlit's layers made this database" in result.stderr
+
+
 # Settings
 
 

@@ -1,0 +1,186 @@
+"""Databases of Chainlit's own layers are adopted whole, or left exactly as they were."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.adoption import Adoption, adopt
+from datalayer.database import Database
+from datalayer.schema import feedback_changes, feedbacks
+from tests.migration.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer
+from tests.records import listed, new_id, user_id
+
+FOUND = {"users": 1, "threads": THREADS, "steps": 2 * THREADS, "elements": THREADS, "feedbacks": THREADS + 1}
+
+
+@pytest.fixture(params=["older", "today", "prisma"])
+async def stock(request: pytest.FixtureRequest, empty_database_url: str, engine: str) -> str:
+    """A database of one of Chainlit's layers, on each engine that the layer knows."""
+    if request.param != "prisma":
+        await made_by_sqlalchemy_layer(empty_database_url, request.param)
+    elif engine == "postgres":
+        await made_by_asyncpg_layer(empty_database_url)
+    else:
+        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+    return empty_database_url
+
+
+async def adopted(url: str, *, apply: bool = True) -> Adoption:
+    database = Database(url)
+    try:
+        return await adopt(database, apply=apply)
+    finally:
+        await database.close()
+
+
+async def run(url: str, statement: str, **values: Any) -> None:
+    database = Database(url)
+    async with database.write() as connection:
+        await connection.execute(text(statement), values)
+    await database.close()
+
+
+def found_of(report: Adoption, words: str) -> list[int]:
+    return [finding.count for finding in report.findings if words in finding.what]
+
+
+async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> None:
+    report = await adopted(stock)
+    assert {count.table: count.found for count in report.counts} == FOUND
+    assert {count.table: count.after for count in report.counts} == FOUND | {"feedbacks": THREADS}
+    assert [count.left_behind for count in report.counts] == [0] * 5
+    assert found_of(report, "twice") == [1]
+    layer = create_data_layer(stock)
+    owner = await user_id(layer, "alice")
+    names = set()
+    for thread_id in await listed(layer, owner):
+        found = await layer.get_thread(thread_id)
+        number = found["metadata"]["n"]
+        names.add(found["name"])
+        question, answer = found["steps"]
+        assert (question["output"], answer["output"]) == (f"user_message {number}", f"assistant_message {number}")
+        assert answer["metadata"] == {"m": 2}
+        assert answer["createdAt"] == f"2024-05-0{number + 1}T10:00:02.000000Z"
+        assert (answer["feedback"]["value"], answer["feedback"]["comment"]) == (
+            (1, "good") if not number else (0, "bad")
+        )
+        (element,) = found["elements"]
+        assert (element["forId"], element["name"], element["type"]) == (answer["id"], "notes", "text")
+        assert element["objectKey"]
+    assert names == {"thread 0", "thread 1", "thread 2"}
+    async with layer.database.read() as connection:
+        folded = (await connection.execute(select(feedback_changes.c.value, feedback_changes.c.comment))).all()
+        voters = set((await connection.execute(select(feedbacks.c.userId))).scalars())
+    assert [tuple(row) for row in folded] == [(0, "bad")]
+    assert voters == {owner}
+    await layer.close()
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(stock: str) -> None:
+    before = await dump(stock)
+    dry = await adopted(stock, apply=False)
+    assert await dump(stock) == before
+    done = await adopted(stock)
+    assert (dry.applied, done.applied) == (False, True)
+    assert dry.counts == done.counts
+    assert dry.findings == done.findings
+    assert await dump(stock) != before
+
+
+async def test_adopting_again_changes_nothing(stock: str) -> None:
+    await adopted(stock)
+    before = await dump(stock)
+    again = await adopted(stock)
+    assert await dump(stock) == before
+    assert [count.before for count in again.counts] == [count.after for count in again.counts]
+
+
+async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
+    before = await dump(stock)
+    # After the rows have come over, or after votes were folded and columns added.
+    late = "feedbacks" if "Thread" in before[0] else "threadkeeper_migrations"
+    database = Database(stock)
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if f"INSERT INTO {late} " in statement:
+            raise OSError("the disk is gone")
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", fail)
+    with pytest.raises((datalayer.StorageUnavailable, OSError)):
+        await adopt(database, apply=True)
+    await database.close()
+    assert await dump(stock) == before
+
+
+async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str, engine: str) -> None:
+    if engine == "sqlite":
+        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+    await made_by_asyncpg_layer(empty_database_url)
+    schema, rows = await dump(empty_database_url)
+    await adopted(empty_database_url)
+    schema_after, rows_after = await dump(empty_database_url)
+    assert {name: schema_after[name] for name in schema} == schema
+    assert {name: rows_after[name] for name in rows} == rows
+
+
+async def test_what_cannot_come_over_is_counted_and_named(empty_database_url: str, engine: str) -> None:
+    if engine == "sqlite":
+        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+    url = empty_database_url
+    await made_by_asyncpg_layer(url)
+    thread = new_id()
+    await run(url, """INSERT INTO "Thread" (id, metadata) VALUES ('thread-7', '{}')""")
+    await run(url, """INSERT INTO "Thread" (id, metadata, "deletedAt") VALUES (:id, '{}', now())""", id=thread)
+    step = """INSERT INTO "Step" (id, "threadId", metadata, type, "startTime", "endTime")
+        VALUES (:id, :thread, '{}', 'run', now(), now())"""
+    for owner in ("thread-7", thread, None):
+        await run(url, step, id=new_id(), thread=owner)
+    vote = """INSERT INTO "Feedback" (id, name, value) VALUES (:id, 'x', 1)"""
+    await run(url, vote, id=new_id())
+    report = await adopted(url)
+    assert {count.table: count.left_behind for count in report.counts} == {
+        "users": 0, "threads": 2, "steps": 3, "elements": 0, "feedbacks": 1,
+    }  # fmt: skip
+    for count in report.counts:
+        folded = 1 if count.table == "feedbacks" else 0
+        assert count.found == count.after + count.left_behind + folded
+    assert ("thread-7",) in [finding.examples for finding in report.findings]
+
+
+@pytest.mark.parametrize("schema", ["older", "today"])
+async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: str, schema: str) -> None:
+    url = empty_database_url
+    await made_by_sqlalchemy_layer(url, schema)
+    thread = new_id()
+    await run(url, """INSERT INTO threads (id, "createdAt") VALUES (:id, '2999-01-01T00:00:00Z')""", id=thread)
+    orphans = 0
+    if schema == "older":
+        orphans = 1
+        await run(
+            url,
+            """INSERT INTO steps (id, name, type, "threadId", streaming) VALUES (:id, 'x', 'run', :thread, false)""",
+            id=new_id(), thread=new_id(),
+        )  # fmt: skip
+    report = await adopted(url)
+    assert found_of(report, "threads from the future") == [1]
+    assert found_of(report, "threads without an owner") == [1]
+    # Chainlit's layer dated the threads today, and their steps are of 2024.
+    assert found_of(report, "younger than their first step") == [THREADS]
+    assert found_of(report, "steps whose thread is gone") == [1] * orphans
+    assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
+
+
+async def test_votes_that_are_there_twice_send_the_operator_to_adopt(empty_database_url: str) -> None:
+    await made_by_sqlalchemy_layer(empty_database_url, "today")
+    layer = create_data_layer(empty_database_url)
+    with pytest.raises(datalayer.SchemaError, match="threadkeeper adopt"):
+        await layer.migrate()
+    await layer.close()
+
+
+async def test_a_database_that_is_not_chainlits_is_refused(empty_database_url: str) -> None:
+    with pytest.raises(datalayer.SchemaError, match="none of Chainlit's layers"):
+        await adopted(empty_database_url)
