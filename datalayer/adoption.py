@@ -189,13 +189,13 @@ async def _fold_votes(connection: AsyncConnection, position: str) -> Finding:
 def _noticed(now: str) -> list[tuple[str, Select[tuple[str]]]]:
     """What is kept as it is and told of: each a query for ids."""
     ownerless = and_(threads.c.userId.is_not(None), ~exists().where(users.c.id == threads.c.userId))
-    first_step = select(func.min(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).scalar_subquery()
+    last_step = select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).scalar_subquery()
     noticed: list[tuple[str, Select[tuple[str]]]] = [
         ("threads without an owner (kept; nobody's list shows them)", _ids(threads, threads.c.userId.is_(None))),
         ("threads whose owner is gone (kept)", _ids(threads, ownerless)),
         (
-            "threads that seem younger than their first step: Chainlit writes local time and labels it Z (left)",
-            _ids(threads, threads.c.createdAt > first_step),
+            "threads that seem younger than their last step: Chainlit writes local time and labels it Z (left)",
+            _ids(threads, threads.c.createdAt > last_step),
         ),
     ]
     for table in (steps, elements, feedbacks):

@@ -168,7 +168,7 @@ async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: s
     assert found_of(report, "threads from the future") == [1]
     assert found_of(report, "threads without an owner") == [1]
     # Chainlit's layer dated the threads today, and their steps are of 2024.
-    assert found_of(report, "younger than their first step") == [THREADS]
+    assert found_of(report, "younger than their last step") == [THREADS]
     assert found_of(report, "steps whose thread is gone") == [1] * orphans
     assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
 
