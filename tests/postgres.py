@@ -34,12 +34,14 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "64MB",
+    # The server speaks another time zone than ours, so that a local time taken for UTC is seen.
+    "timezone": "Asia/Kathmandu",
+}
+_CARELESS = {
     # The machine may fail in the middle of a test: then the test has failed anyway.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    # The server speaks another time zone than ours, so that a local time taken for UTC is seen.
-    "timezone": "Asia/Kathmandu",
 }
 _KEEPER = """
 cat >/dev/null
@@ -85,8 +87,11 @@ def _is_complete(folder: Path) -> bool:
 class Cluster:
     """A Postgres server of our own, from `with` to the end of the block."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        """A durable one syncs to a real disk what it acknowledges, as in production; the others are fast."""
         self._binaries = binaries
+        self._durable = durable
+        self._settings = _SETTINGS | ({} if durable else _CARELESS) | dict(settings or {})
         self._password = secrets.token_urlsafe(16)
         self._port = 0
 
@@ -101,7 +106,9 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self._user = _ordinary_user()
-        self.directory = Path(tempfile.mkdtemp(prefix="threadkeeper-pg-", dir=_temporary_folder(self._user)))
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="threadkeeper-pg-", dir=_temporary_folder(self._user, in_memory=not self._durable))
+        )
         if self._user:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         self._reach_binaries()
@@ -174,7 +181,7 @@ class Cluster:
         log = self.directory / "log"
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._port = _free_port()
-            options = " ".join(f"-c {name}='{value}'" for name, value in {**_SETTINGS, "port": self._port}.items())
+            options = " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, "port": self._port}.items())
             try:
                 self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={log}", "-o", options)
             except PostgresBroken as error:
@@ -209,10 +216,10 @@ def _ordinary_user() -> pwd.struct_passwd | None:
     return known.get("postgres") or known["nobody"]
 
 
-def _temporary_folder(user: pwd.struct_passwd | None) -> str:
+def _temporary_folder(user: pwd.struct_passwd | None, *, in_memory: bool) -> str:
     places = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
     # In memory a database is copied in a tenth of the time; in a container there may be too little of it.
-    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES:
+    if in_memory and _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES:
         places.insert(0, str(_IN_MEMORY))
     return next(place for place in places if user is None or _may_enter(Path(place)))
 

@@ -1,0 +1,145 @@
+"""What is measured: each layer behind the same few methods, on a database of its own with the same history."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import asyncpg
+from chainlit.data.base import BaseDataLayer
+from chainlit.data.chainlit_data_layer import ChainlitDataLayer
+from chainlit.data.sql_alchemy import SQLAlchemyDataLayer
+from chainlit.types import Pagination, ThreadFilter
+
+import datalayer
+from benchmarks import data
+from benchmarks.floor import Floor
+
+PAGE_SIZE = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which threads a page gave, and where the next one begins."""
+
+    ids: tuple[str, ...]
+    cursor: Any
+
+
+class Contender(Protocol):
+    name: str
+
+    async def write(self, step: dict[str, Any], *, created: bool) -> None: ...
+    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found: ...
+    async def thread(self, thread_id: str) -> tuple[int, int]: ...
+    async def close(self) -> None: ...
+
+
+class Raw:
+    name = "floor"
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+
+    async def write(self, step: dict[str, Any], *, created: bool) -> None:  # noqa: ARG002
+        await self._floor.write_step(step)
+
+    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found:
+        after = {"after": cursor} if cursor else {}
+        rows = await self._floor.page(PAGE_SIZE, **after, vote=vote, word=word)
+        last = (rows[-1]["updatedAt"], rows[-1]["id"]) if rows else None
+        return Found(tuple(str(row["id"]) for row in rows), last)
+
+    async def thread(self, thread_id: str) -> tuple[int, int]:
+        """How many steps and elements it has."""
+        found = await self._floor.thread(thread_id)
+        return len(found["steps"]), len(found["elements"])
+
+    async def close(self) -> None:
+        await self._floor.close()
+
+
+class Layer:
+    """Any of Chainlit's data layers, ours among them."""
+
+    def __init__(self, name: str, layer: BaseDataLayer, close: Callable[[], Any]) -> None:
+        self.name, self._layer, self._close = name, layer, close
+
+    async def write(self, step: dict[str, Any], *, created: bool) -> None:
+        # A copy, because one of the layers changes what it is given.
+        await (self._layer.create_step if created else self._layer.update_step)({**step})
+
+    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found:
+        wanted = ThreadFilter(userId=data.USER_ID, feedback=vote, search=word)  # type: ignore[arg-type]
+        found = await self._layer.list_threads(Pagination(first=PAGE_SIZE, cursor=cursor), wanted)
+        return Found(tuple(thread["id"] for thread in found.data), found.pageInfo.endCursor)
+
+    async def thread(self, thread_id: str) -> tuple[int, int]:
+        found = await self._layer.get_thread(thread_id)
+        return (len(found["steps"]), len(found["elements"] or ())) if found else (0, 0)
+
+    async def close(self) -> None:
+        await self._close()
+
+
+async def open_floor(url: str) -> Contender:
+    floor = Floor(url)
+    await floor.open()
+    return Raw(floor)
+
+
+async def open_ours(url: str) -> Contender:
+    ours = datalayer.create_data_layer(url)
+    return Layer("ours", ours, ours.close)
+
+
+async def open_sqlalchemy(url: str) -> Contender:
+    layer = SQLAlchemyDataLayer(url.replace("postgresql://", "postgresql+asyncpg://"))
+    return Layer("official SQLAlchemy", layer, layer.engine.dispose)
+
+
+async def open_asyncpg(url: str) -> Contender:
+    layer = ChainlitDataLayer(url)
+    await layer.connect()
+    return Layer("official asyncpg", layer, layer.cleanup)
+
+
+async def fill(url: str, kind: str, threads: int) -> None:
+    """Make the tables of a contender in an empty database, with a history of so many threads."""
+    if kind == "ours":
+        ours = datalayer.create_data_layer(url)
+        await ours.migrate()
+        await ours.close()
+    connection = await asyncpg.connect(url)
+    try:
+        if kind == "asyncpg":
+            await connection.execute(data.ASYNCPG_SCHEMA)
+            await connection.execute(data.asyncpg_history(threads))
+        else:
+            schemas = {"floor": data.FLOOR_SCHEMA, "sqlalchemy": data.SQLALCHEMY_SCHEMA}
+            if kind in schemas:
+                await connection.execute(schemas[kind])
+            await connection.execute(data.history(threads, updated_at=kind != "sqlalchemy", voter=kind == "ours"))
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+OPENERS = {"floor": open_floor, "ours": open_ours, "sqlalchemy": open_sqlalchemy, "asyncpg": open_asyncpg}
+
+
+def new_step(thread_id: str) -> dict[str, Any]:
+    """A message of 2 kB that all layers can store."""
+    now = "2025-06-01T12:00:00.000000Z"
+    return {
+        "id": str(uuid.uuid4()),
+        "name": "bench",
+        "type": "assistant_message",
+        "threadId": thread_id,
+        "streaming": False,
+        "metadata": {"model": "none"},
+        "output": "".join(str(uuid.uuid4()) for _ in range(57)),
+        "createdAt": now,
+        "start": now,
+        "end": now,
+    }
