@@ -12,7 +12,7 @@ LONG_ELEMENTS: Final = 10
 RARE_WORD: Final = "xylophone"
 VOTED_EVERY: Final = 20
 
-# Chainlit's documentation of its SQLAlchemy layer, as of 2.12: no index but the primary keys.
+# The tables that Chainlit's SQLAlchemy layer reads and writes; as documented, without an index but the keys.
 SQLALCHEMY_SCHEMA: Final = """
 CREATE TABLE users (id UUID PRIMARY KEY, identifier TEXT NOT NULL UNIQUE, metadata JSONB NOT NULL, "createdAt" TEXT);
 CREATE TABLE threads (id UUID PRIMARY KEY, "createdAt" TEXT, name TEXT,
@@ -46,7 +46,7 @@ CREATE INDEX bench_names ON threads USING gin (name gin_trgm_ops);
 """
 FLOOR_NO_SEARCH: Final = "DROP INDEX bench_texts, bench_names"
 
-# The tables that Chainlit's asyncpg layer reads and writes, with the indexes that its Prisma model names.
+# The tables that Chainlit's asyncpg layer reads and writes, with an index for whatever it asks by, and more.
 ASYNCPG_SCHEMA: Final = """
 CREATE TYPE "StepType" AS ENUM ('assistant_message', 'embedding', 'llm', 'retrieval', 'rerank', 'run', 'system_message',
     'tool', 'undefined', 'user_message');

@@ -1,6 +1,7 @@
 """Times and counts. The contenders take turns, call by call, so that what else the machine does hits all alike."""
 
 import asyncio
+import contextlib
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ from tests.postgres import Databases
 
 SECONDS_EACH = 2.0
 """Nobody gets more than this for one operation: the slow ones are measured fewer times."""
+FAR_SECONDS = 0.001
 WARM_UPS = 6
 SLOW_SECONDS = 0.1
 IN_FLIGHT = 50
@@ -68,14 +70,14 @@ async def measure_size(databases: Databases, threads: int, *, rounds: int, kinds
         finally:
             for contender in opened.values():
                 await contender.close()
-        far = {kind: Wire(url, delay_seconds=0.001) for kind, url in urls.items()}
-        for kind, wire in far.items():
-            with wire:
+        async with contextlib.AsyncExitStack() as stack:
+            far = {}
+            for kind, url in urls.items():
+                wire = stack.enter_context(Wire(url, delay_seconds=FAR_SECONDS))
                 contender = await OPENERS[kind](wire.url)
-                try:
-                    size.results.setdefault(CREATE_FAR, {})[kind] = await _alone(_creating(contender), rounds)
-                finally:
-                    await contender.close()
+                stack.push_async_callback(contender.close)
+                far[kind] = _creating(contender)
+            size.results[CREATE_FAR] = await _in_turns(far, rounds)
     finally:
         for url in urls.values():
             databases.drop(url)
@@ -178,10 +180,6 @@ async def _in_turns(
             if sum(times[kind]) < SECONDS_EACH:
                 times[kind].append(await _timed(call))
     return {kind: Result(statistics.median(taken) * 1000, len(taken), wrong[kind]) for kind, taken in times.items()}
-
-
-async def _alone(call: Call, rounds: int) -> Result:
-    return (await _in_turns({"": call}, rounds))[""]
 
 
 async def _timed(call: Call) -> float:
