@@ -29,14 +29,15 @@ BUDGETS = {
 
 _INTRODUCTION = """# Benchmarks
 
-Written by `make bench` (`python -m benchmarks.run`): nothing here is copied by hand. The **floor** is hand-written
-asyncpg: one prepared statement for each operation and the right indexes, without ownership, queue, retry or cleaning
-([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two layers run on their own schemas. All take turns on
-one Postgres with `fsync` on, each in a database of its own with the same history: threads of 11 steps of 330
-characters.
+The tables and the plot are written by `make bench` (`python -m benchmarks.run`); the last section is what a person
+found with a profiler. The **floor** is hand-written asyncpg: one prepared statement for each operation and the right
+indexes, without ownership, queue, retry or cleaning ([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two
+layers run on their own schemas. All take turns on one Postgres with `fsync` on, each in a database of its own with the
+same history: threads of 11 steps of 330 characters.
 
-The milliseconds are medians of one machine on which other work was running; **read the ratios to the floor**, not the
-milliseconds. A note in brackets says what was wrong with an answer: a quick wrong answer is no achievement.
+The milliseconds are medians of one machine on which other work was running; **read the ratios to the floor**, and not
+to the second digit: a job that wakes up beside one row moves it. A note in brackets says what was wrong with an
+answer: a quick wrong answer is no achievement.
 """
 
 

@@ -42,6 +42,7 @@ async def _run(databases: Databases, threads: list[int], rounds: int, out: Path)
     for name in ("fsync", "synchronous_commit", "shared_buffers"):
         server += f", {name} {await connection.fetchval(f'SHOW {name}')}"
     await connection.close()
+    server += f", {rounds} rounds at most"
     counts = {}
     for kind in measure.KINDS:
         url = databases.create()

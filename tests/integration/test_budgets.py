@@ -42,10 +42,6 @@ async def test_a_step_is_written_in_one_statement_and_one_round_trip(postgres: D
 
 async def test_the_proxy_counts_what_a_driver_asks(postgres: Databases) -> None:
     """BEGIN and COMMIT included, and what was asked by a transaction of two statements."""
-    import time
-
-import asyncpg  # noqa: PLC0415
-
     with Wire(postgres.server_url) as wire:
         connection = await asyncpg.connect(wire.url)
         prepared = await connection.prepare("SELECT 1")
