@@ -40,15 +40,15 @@ async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
 
 
 def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
-    """As few writes as say the same: of several states of one step in a row, the newest.
+    """As few writes as say the same: of several later states of one step in a row, the newest.
 
-    A creation and a later state stay two, because only the database knows whether the creation is late.
+    A creation stays by itself, because only the database knows whether it is late.
     """
     fewest: list[StepWrite] = []
     last: dict[StepKey, int] = {}
     for one in writes:
         at = last.get(one.key)
-        if at is not None and fewest[at].created == one.created:
+        if at is not None and not one.created and not fewest[at].created:
             fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=fewest[at].moment)
         else:
             last[one.key] = len(fewest)

@@ -141,6 +141,16 @@ async def test_a_late_create_undoes_no_update(layer: ChainlitLayer) -> None:
     assert kept["createdAt"] == "2026-01-01T00:00:00.000000Z"
 
 
+async def test_of_two_late_creations_at_once_the_first_fills_what_is_missing(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    written = step(thread_id, "final")
+    await layer.update_step(written)
+    late = [{**written, "output": "draft", "language": language} for language in ("python", "rust")]
+    await asyncio.gather(*(asyncio.create_task(layer.create_step(one)) for one in late))
+    kept = await read_back(layer, written)
+    assert (kept["output"], kept["language"]) == ("final", "python")
+
+
 async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
     written = every_key(await thread(layer, None))
     await layer.create_step(written)
