@@ -1,7 +1,9 @@
 """SQLite through aiosqlite: one file, no server. Acknowledged is durable here too (`synchronous=FULL`)."""
 
+import asyncio
 import json
 import sqlite3
+import time
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -16,11 +18,12 @@ from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, 
 from datalayer.records import StepKey, StepWrite
 
 _PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA busy_timeout=10000",
 )
+_WAL_SECONDS = 10.0
+_WAL_PAUSE_SECONDS = 0.01
 
 
 class SQLite:
@@ -86,6 +89,20 @@ def _on_connect(connection: Any, _record: object) -> None:
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+    connection.run_async(_enter_wal)
+
+
+async def _enter_wal(connection: Any) -> None:
+    # Of two processes that open a new file at once, one is refused here at once: SQLite's own wait is not for this.
+    give_up = time.monotonic() + _WAL_SECONDS
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        await asyncio.sleep(_WAL_PAUSE_SECONDS)
 
 
 def _on_begin(connection: Any) -> None:

@@ -63,6 +63,14 @@ async def test_two_replicas_that_start_together_migrate_once(empty_database_url:
         await replica.close()
 
 
+async def test_a_new_sqlite_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    # One round in fifteen went wrong when SQLite's "locked" on the change to WAL was taken for the last word.
+    for round_ in range(40):
+        replicas = [create_data_layer(f"sqlite:///{tmp_path}/{round_}.db") for _ in range(4)]
+        await asyncio.gather(*(replica.ping() for replica in replicas))
+        await asyncio.gather(*(replica.close() for replica in replicas))
+
+
 async def test_a_newer_database_is_refused_and_left_alone(layer: ChainlitLayer) -> None:
     async with layer.database.write() as connection:
         await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
