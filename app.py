@@ -64,6 +64,7 @@ layer = datalayer.create_data_layer(
     settings.resolved_blob_url,
     file_url=file_url,
     on_write_failure=tell_of_write_failure,
+    spool=settings.data_dir.absolute() / "spool.jsonl",
 )
 model = create_model(
     api_key=plain(settings.openai_api_key),

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalayer.blobs import BlobStore, open_blob_store
@@ -69,6 +70,7 @@ def create_data_layer(
     file_url: Callable[[Element], str] | None = None,
     on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
     patience_seconds: float = 60.0,
+    spool: Path | None = None,
     **engine_options: Any,
 ) -> "ChainlitLayer":
     """A data layer on this database. Nothing is connected to yet.
@@ -79,6 +81,8 @@ def create_data_layer(
         file_url: makes the link under which a stored file is shown; without it a stored file has no link.
         on_write_failure: is awaited, where the write was called from, for each write that could not be stored.
         patience_seconds: how long a write is tried again while the database is away.
+        spool: a file for steps, thread updates and votes that `close` could not store in time; `migrate` stores
+            them at the next start. One process at a time may use it; without it they are lost, and that is logged.
         engine_options: go to SQLAlchemy's `create_async_engine`, such as `pool_size`.
 
     Raises:
@@ -94,4 +98,5 @@ def create_data_layer(
         file_url=file_url,
         on_write_failure=on_write_failure,
         patience_seconds=patience_seconds,
+        spool=spool,
     )

@@ -21,7 +21,6 @@ from chainlit.user import PersistedUser
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements, steps, threads, users
-from datalayer import feedback as feedback_table
 from datalayer.accounts import Accounts, new_user
 from datalayer.chainlit_dicts import element_dict_of, element_of, step_dict_of, step_of, thread_dict_of
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
@@ -30,12 +29,11 @@ from datalayer.errors import (
     BlobNotFound,
     ConfigurationError,
     DataLayerError,
-    Forbidden,
     InvalidRecord,
     NotFound,
 )
-from datalayer.ownership import SYSTEM, System, acting_user
-from datalayer.records import Element, Feedback, StepWrite, Thread, User
+from datalayer.ownership import SYSTEM, Actor, System, acting_user
+from datalayer.records import Element, Feedback, StepWrite, Thread, ThreadWrite, User, VoteRemoval, VoteWrite
 
 logger = logging.getLogger(__name__)
 
@@ -144,13 +142,8 @@ class ChainlitLayer(Accounts, BaseDataLayer):
             tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
         )
 
-        async def change(connection: AsyncConnection) -> None:
-            await self._demand(connection, record.id, actor)
-            await threads.upsert(connection, self.database.dialect, record, utc_now())
-            # Whoever makes or gives away a thread must be its owner afterwards.
-            await self._demand(connection, record.id, actor)
-
-        await self._write("thread", change, thread_id=record.id, record_id=record.id)
+        write = ThreadWrite(record, utc_now(), _name_of(actor), actor is SYSTEM)
+        await self._write("thread", write, thread_id=record.id, record_id=record.id)
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
         """Rename the thread if it still has the expected name; says whether it did."""
@@ -261,12 +254,10 @@ class ChainlitLayer(Accounts, BaseDataLayer):
             raise InvalidRecord("a vote is 1 (up) or 0 (down)")
         comment = None if feedback.comment is None else clean_text(str(feedback.comment))
 
-        async def vote(connection: AsyncConnection) -> str:
-            thread, voter = await self._voter(connection, step_id, actor)
-            record = Feedback(str(uuid.uuid4()), step_id, int(feedback.value), thread, voter, comment)
-            return await feedback_table.upsert(connection, self.database.dialect, record, now=now)
-
-        return str(await self._write("vote", vote, thread_id=known_id(feedback.threadId), record_id=step_id))
+        thread_id = known_id(feedback.threadId)
+        record = Feedback(str(uuid.uuid4()), step_id, int(feedback.value), thread_id, comment=comment)
+        write = VoteWrite(record, now, _name_of(actor), actor is SYSTEM)
+        return str(await self._write("vote", write, thread_id=thread_id, record_id=step_id))
 
     async def delete_feedback(self, feedback_id: str) -> bool:
         """Take a vote back; False where there is none.
@@ -278,17 +269,8 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         if known is None:
             return False
 
-        async def remove(connection: AsyncConnection) -> bool:
-            found = await feedback_table.get(connection, known)
-            if found is None:
-                return False
-            _, voter = await self._voter(connection, found.for_id, actor)
-            if voter != found.user_id:
-                raise Forbidden("the vote is someone else's")
-            await feedback_table.delete_feedback(connection, found, now=now)
-            return True
-
-        return bool(await self._write("deletion of a vote", remove, record_id=known))
+        write = VoteRemoval(known, now, _name_of(actor), actor is SYSTEM)
+        return bool(await self._write("deletion of a vote", write, record_id=known))
 
     # Elements
 
@@ -360,8 +342,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         except InvalidRecord as error:
             await self._tell("step", error, thread_id=None, record_id=None)
             raise
-        system = actor is SYSTEM
-        write = StepWrite(record, now, created, created, None if isinstance(actor, System) else actor, system)
+        write = StepWrite(record, now, created, created, _name_of(actor), actor is SYSTEM)
         await self._write("step", write, thread_id=record.thread_id, record_id=record.id)
 
     async def _store_bytes(self, element: Any, record: Element) -> Element:
@@ -376,6 +357,10 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         except ConfigurationError as error:
             raise BlobError(str(error)) from None
         return replace(record, object_key=key)
+
+
+def _name_of(actor: Actor) -> str | None:
+    return None if isinstance(actor, System) else actor
 
 
 def _persisted(user: User) -> PersistedUser:

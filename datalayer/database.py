@@ -46,10 +46,14 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is committed at the end of the block, or undone by an exception."""
+    async def write(self, *, migrates: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end of the block, or undone by an exception.
+
+        One that `migrates` may wait longer for another that does.
+        """
+        engine = self._writing.execution_options(migrates=True) if migrates else self._writing
         with self.translated():
-            async with self._writing.begin() as connection:
+            async with engine.begin() as connection:
                 yield connection
 
     async def ping(self) -> None:

@@ -9,23 +9,32 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements, migrations, steps, threads
+from datalayer import elements, migrations, record_writes, threads
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError, Forbidden, NotFound
-from datalayer.ownership import Actor, demand_write, may_read
-from datalayer.records import Element, StepWrite, Thread
+from datalayer.errors import (
+    ConfigurationError,
+    DataLayerError,
+    Forbidden,
+    SchemaError,
+    StorageUnavailable,
+)
+from datalayer.ownership import Actor, may_read
+from datalayer.records import Element, Recorded, Thread
+from datalayer.spool import Spool, from_line, ids_of
 from datalayer.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 _REMEMBERED_DELETIONS = 10_000
 _LET_GO_SECONDS = 2.0
+_REPLAYED_AT_ONCE = 200
 
 T = TypeVar("T")
 
@@ -51,11 +60,13 @@ class GuardedStore:
         file_url: Callable[[Element], str] | None = None,
         on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
         patience_seconds: float = 60.0,
+        spool: Path | None = None,
     ) -> None:
         self.database = database
         self._blobs = blobs
         self._file_url = file_url
         self._on_write_failure = on_write_failure
+        self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds, is_dropped=self._is_deleted)
         # A session that is still open writes on after its thread was deleted, and would bring it back.
         self._deleted: OrderedDict[str, None] = OrderedDict()
@@ -63,13 +74,50 @@ class GuardedStore:
     # The schema and the connections
 
     async def migrate(self) -> list[str]:
-        """Make the schema, or bring it up; gives the names of the steps applied.
+        """Make the schema, or bring it up, and store what an earlier process left in the spool file.
+
+        Gives the names of the steps applied.
 
         Raises:
             SchemaError: the database was left as it was, for the reason given.
-            StorageUnavailable: the database cannot be reached.
+            StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
         """
-        return await migrations.migrate(self.database)
+        applied = await migrations.migrate(self.database)
+        if self._spool is not None:
+            try:
+                await self._replay(self._spool)
+            except OSError as error:
+                raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
+        return applied
+
+    async def _replay(self, spool: Spool) -> None:
+        left, stored = spool.lines(), 0
+        while left:
+            now, left = left[:_REPLAYED_AT_ONCE], left[_REPLAYED_AT_ONCE:]
+            results = await asyncio.gather(*(self._replay_line(line) for line in now), return_exceptions=True)
+            for at, (line, result) in enumerate(zip(now, results, strict=True)):
+                if isinstance(result, StorageUnavailable | SchemaError):
+                    spool.keep(now[at:] + left)
+                    raise result
+                if isinstance(result, BaseException):
+                    spool.refuse(line)
+                else:
+                    stored += 1
+            spool.keep(left)
+        if stored:
+            logger.warning("%d writes of an earlier process were stored from its spool file", stored)
+
+    async def _replay_line(self, line: str) -> None:
+        ids: dict[str, str | None] = {}
+        try:
+            write = from_line(line)
+            ids = ids_of(write)
+            await self._writer.submit(write, ids["thread_id"])
+        except (StorageUnavailable, SchemaError):
+            raise
+        except Exception as error:
+            logger.error("a spooled write is refused and kept aside: %s", error, extra=ids)
+            raise
 
     async def pending_migrations(self) -> list[str]:
         """The steps that `migrate` would apply."""
@@ -97,8 +145,14 @@ class GuardedStore:
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store what is queued, as far as the database takes it by the deadline, then let go of every connection."""
-        if lost := await self._writer.close(deadline_seconds):
-            logger.error("%d writes could not be stored before the end", lost)
+        spooled, lost = await self._writer.close(deadline_seconds, self._rescue)
+        if spooled or lost:
+            logger.error(
+                "%d writes could not be stored before the end: %d are in the spool file, %d are lost",
+                spooled + lost,
+                spooled,
+                lost,
+            )
         try:
             async with asyncio.timeout(_LET_GO_SECONDS):
                 if self._blobs is not None:
@@ -107,24 +161,34 @@ class GuardedStore:
         except TimeoutError:
             logger.warning("the connections were not let go of within %s seconds", _LET_GO_SECONDS)
 
+    def _rescue(self, writes: list[Recorded]) -> bool:
+        if self._spool is None:
+            return False
+        try:
+            self._spool.append(writes)
+        except OSError as error:
+            logger.error("the spool file cannot be written: %s", error)
+            return False
+        return True
+
     # What the methods above share
 
     async def _write(
         self,
         what: str,
-        operation: Callable[[AsyncConnection], Awaitable[T]] | StepWrite,
+        operation: Callable[[AsyncConnection], Awaitable[T]] | Recorded,
         *,
         thread_id: str | None = None,
         record_id: str | None = None,
     ) -> Any:
         async def apply(connection: AsyncConnection) -> T | None:
             # Looked up when the write's turn has come: the deletion may be before it in the queue.
-            if isinstance(operation, StepWrite) or (thread_id is not None and self._is_deleted(thread_id)):
+            if isinstance(operation, Recorded) or (thread_id is not None and self._is_deleted(thread_id)):
                 return None
             return await operation(connection)
 
         try:
-            return await self._writer.submit(operation if isinstance(operation, StepWrite) else apply, thread_id)
+            return await self._writer.submit(operation if isinstance(operation, Recorded) else apply, thread_id)
         except DataLayerError as error:
             await self._tell(what, error, thread_id=thread_id, record_id=record_id)
             raise
@@ -157,11 +221,7 @@ class GuardedStore:
         await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
 
     async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
-        """Whether the thread is there; raises Forbidden where it is and belongs to someone else."""
-        exists, owner = await threads.owner(connection, thread_id)
-        if exists:
-            demand_write(actor, owner, "the thread")
-        return exists
+        return await record_writes.demand(connection, thread_id, actor)
 
     async def _demand_element(self, connection: AsyncConnection, record: Element, actor: Actor) -> None:
         if record.thread_id is not None:
@@ -189,14 +249,6 @@ class GuardedStore:
         async with self.database.read() as connection:
             element = await elements.get(connection, known)
         return element if element is not None and element.thread_id == thread.id else None
-
-    async def _voter(self, connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
-        """The step's thread, and the user in whose name the actor votes there."""
-        thread_id = await steps.thread_of(connection, step_id)
-        thread = await threads.get(connection, thread_id, contents=False) if thread_id else None
-        if thread is None or not may_read(actor, thread.user_identifier):
-            raise NotFound("there is no such step")
-        return thread.id, thread.user_id
 
     async def _delete_blobs(self, keys: list[str], thread_id: str | None) -> None:
         for key in keys:

@@ -33,7 +33,7 @@ async def migrate(database: Database) -> list[str]:
         SchemaError: the database was migrated by a newer version, or what is in it stands in the way.
     """
     try:
-        async with database.write() as connection:
+        async with database.write(migrates=True) as connection:
             await database.dialect.lock_migrations(connection)
             return await apply_pending(connection)
     except InvalidRecord as error:

@@ -97,6 +97,40 @@ StepKey = tuple[str, str | None, str | None, bool]
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadWrite:
+    """What is said of a thread, on its way to the store. `actor` and `system` as in `StepWrite`."""
+
+    thread: "Thread"
+    moment: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VoteWrite:
+    """A vote on its way to the store; its thread and its voter are looked up when its turn has come."""
+
+    vote: Feedback
+    moment: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRemoval:
+    """A vote that is taken back, on its way to the store."""
+
+    vote_id: str
+    moment: str
+    actor: str | None
+    system: bool
+
+
+Recorded = StepWrite | ThreadWrite | VoteWrite | VoteRemoval
+"""A write that is data: it can be kept in a file and applied by a later process."""
+
+
+@dataclass(frozen=True, slots=True)
 class Element:
     id: str
     thread_id: str | None = None

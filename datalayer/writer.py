@@ -5,7 +5,8 @@ Chainlit calls its data layer from tasks that nobody awaits, so the layer itself
 one statement and everything else in one transaction, and while that is in flight the next ones gather. There is no
 timer: a lone write leaves at once. A write that the database refuses is taken out of its batch, and the others go
 through without it. While the database is away the worker tries again, with growing pauses, until it is back or
-`close` runs out of patience.
+`close` runs out of patience. The queue is bounded in number and in rough bytes: past that, writes stand outside of
+it, in order, for a bounded time. What `close` could not store in time is given back, to be kept in the spool.
 """
 
 import asyncio
@@ -13,22 +14,27 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import step_writes
+from datalayer import record_writes, step_writes
 from datalayer.database import Database
 from datalayer.errors import StorageUnavailable
-from datalayer.records import StepWrite
+from datalayer.records import Recorded, Step, StepWrite, ThreadWrite, VoteRemoval, VoteWrite
 
 logger = logging.getLogger(__name__)
 
 MOST_IN_ONE_TRANSACTION = 200
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+MOST_QUEUED = 20_000
+MOST_QUEUED_BYTES = 64 * 1024**2
+ADMISSION_SECONDS = 20.0
+_BYTES_OF_A_WRITE = 1_000
+_STEP_FIELDS = tuple(item.name for item in fields(Step))
 
 Operation = Callable[[AsyncConnection], Awaitable[Any]]
 
@@ -36,8 +42,11 @@ Operation = Callable[[AsyncConnection], Awaitable[Any]]
 @dataclass(eq=False, slots=True)
 class _Write:
     thread_id: str | None
-    operation: Operation | StepWrite
+    operation: Operation | Recorded
     done: asyncio.Future[Any] = field(repr=False)
+    size: int
+    give_up: asyncio.TimerHandle | None = None
+    settled: bool = False
 
 
 Attempt: TypeAlias = Callable[[list[_Write]], Awaitable[list[Any]]]
@@ -52,54 +61,99 @@ class Writer:
         *,
         patience_seconds: float = 60.0,
         is_dropped: Callable[[str], bool] = lambda _thread_id: False,
+        most_queued: int = MOST_QUEUED,
+        most_queued_bytes: int = MOST_QUEUED_BYTES,
+        admission_seconds: float = ADMISSION_SECONDS,
     ) -> None:
         """Nothing runs until the first write.
 
         Args:
             patience_seconds: how long a write is tried again while the database is away.
+            most_queued: how many writes the queue takes; further ones stand outside.
+            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
+            admission_seconds: how long a write stands outside before it fails.
             is_dropped: says, when a step's turn has come, whether its thread was deleted meanwhile.
         """
         self._database = database
         self._is_dropped = is_dropped
         self._patience = patience_seconds
         self._waiting: deque[_Write] = deque()
+        self._outside: deque[_Write] = deque()
         self._in_flight: list[_Write] = []
+        self._bytes = 0
+        self._most_queued, self._most_bytes = most_queued, most_queued_bytes
+        self._admission_seconds = admission_seconds
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
 
     def __len__(self) -> int:
         """How many writes are not stored yet."""
-        return len(self._waiting) + len(self._in_flight)
+        return len(self._waiting) + len(self._in_flight) + len(self._outside)
 
-    def submit(self, operation: Operation | StepWrite, thread_id: str | None = None) -> asyncio.Future[Any]:
+    def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
         """Queue the operation now; the future gives its result once it is committed.
 
         Raises:
-            StorageUnavailable: (in the future) the database stayed away, or the writer is closed.
+            StorageUnavailable: (in the future) the database stayed away, the queue stayed full, or the writer is
+                closed.
             DataLayerError: (in the future) whatever the operation raised.
         """
-        done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
         # Chainlit drops the task that awaits this; the failure is logged by the layer all the same.
         done.add_done_callback(_retrieve)
         if self._closing:
             done.set_exception(StorageUnavailable("the data layer is closed"))
             return done
-        self._waiting.append(_Write(thread_id, operation, done))
+        write = _Write(thread_id, operation, done, _rough_size(operation))
+        self._outside.append(write)
+        self._admit()
+        if self._outside:
+            # All stand there equally long, so they also leave in order.
+            write.give_up = loop.call_later(self._admission_seconds, self._turn_away, write)
         if self._worker is None or self._worker.done():
             # In a context of its own: the worker acts for many users and must not inherit one of them.
-            self._worker = asyncio.get_running_loop().create_task(
-                self._work(), name="datalayer-writer", context=contextvars.Context()
-            )
+            self._worker = loop.create_task(self._work(), name="datalayer-writer", context=contextvars.Context())
         return done
+
+    def _admit(self) -> None:
+        """Let those in who stand outside, in order, as far as there is room."""
+        while self._outside:
+            queued = len(self._waiting) + len(self._in_flight)
+            size = self._outside[0].size
+            if queued and (queued >= self._most_queued or self._bytes + size > self._most_bytes):
+                return
+            write = self._outside.popleft()
+            if write.give_up is not None:
+                write.give_up.cancel()
+            self._bytes += size
+            self._waiting.append(write)
+
+    def _turn_away(self, write: _Write) -> None:
+        self._outside.remove(write)
+        _settle(write, StorageUnavailable("too many writes wait for the database"))
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
         """Wait until what is queued now (of this thread, or all) is stored or has failed, or the time is up."""
-        pending = [write.done for write in (*self._in_flight, *self._waiting) if thread_id in (None, write.thread_id)]
+        pending = [write.done for write in self._unstored() if thread_id in (None, write.thread_id)]
         if pending:
             await asyncio.wait(pending, timeout=timeout_seconds)
 
-    async def close(self, deadline_seconds: float = 10.0) -> int:
-        """Store what waits, take nothing more, and give the number of writes that could not be stored in time."""
+    def _unstored(self) -> list[_Write]:
+        """In the order in which they were written."""
+        return [*self._in_flight, *self._waiting, *self._outside]
+
+    async def close(
+        self, deadline_seconds: float = 10.0, rescue: Callable[[list[Recorded]], bool] = lambda _writes: False
+    ) -> tuple[int, int]:
+        """Store what waits and take nothing more.
+
+        Args:
+            rescue: is given, in order, what could not be stored in time and is data; says whether it keeps it.
+
+        Returns:
+            How many writes were rescued, and how many are lost.
+        """
         self._closing = True
         worker = self._worker
         if worker is not None and not worker.done():
@@ -107,12 +161,23 @@ class Writer:
             if not worker.done():
                 worker.cancel()
                 await asyncio.wait([worker], timeout=1)
-        lost = [*self._in_flight, *self._waiting]
-        self._in_flight, self._waiting = [], deque()
-        for write in lost:
-            if not write.done.done():
-                write.done.set_exception(StorageUnavailable("the database did not come back before the end"))
-        return len(lost)
+        left = [write for write in self._unstored() if not write.settled]
+        self._in_flight, self._waiting, self._outside = [], deque(), deque()
+        data: list[Recorded] = [
+            write.operation for write in left if isinstance(write.operation, Recorded) and not self._drops(write)
+        ]
+        rescued = len(data) if data and rescue(data) else 0
+        for write in left:
+            if write.give_up is not None:
+                write.give_up.cancel()
+            kept = rescued and isinstance(write.operation, Recorded)
+            fate = "; it is kept in the spool file" if kept else ""
+            _settle(write, StorageUnavailable(f"the database did not come back before the end{fate}"))
+        dropped = sum(isinstance(write.operation, Recorded) and self._drops(write) for write in left)
+        return rescued, len(left) - rescued - dropped
+
+    def _drops(self, write: _Write) -> bool:
+        return write.thread_id is not None and self._is_dropped(write.thread_id)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -120,7 +185,9 @@ class Writer:
             self._in_flight = [self._waiting.popleft() for _ in range(size)]
             for kind, run in groupby(self._in_flight, key=lambda write: isinstance(write.operation, StepWrite)):
                 await self._store(list(run), self._write_steps if kind else self._transact)
+            self._bytes -= sum(write.size for write in self._in_flight)
             self._in_flight = []
+            self._admit()
 
     async def _store(self, run: list[_Write], attempt: Attempt) -> None:
         try:
@@ -156,7 +223,15 @@ class Writer:
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
         async with self._database.write() as connection:
-            return [await cast(Operation, write.operation)(connection) for write in run]
+            return [await self._apply(connection, write) for write in run]
+
+    async def _apply(self, connection: AsyncConnection, write: _Write) -> Any:
+        if isinstance(write.operation, ThreadWrite | VoteWrite | VoteRemoval):
+            # Looked up when the write's turn has come: the deletion may be before it in the queue.
+            if self._drops(write):
+                return None
+            return await record_writes.apply(connection, self._database.dialect, write.operation)
+        return await cast(Operation, write.operation)(connection)
 
     async def _write_steps(self, run: list[_Write]) -> list[Any]:
         writes = {
@@ -168,7 +243,27 @@ class Writer:
         return [refusals.get(at) for at in range(len(run))]
 
 
+def _rough_size(operation: Operation | Recorded) -> int:
+    """About how many bytes the write holds on to."""
+    if isinstance(operation, StepWrite):
+        record: Any = operation.step
+        return _BYTES_OF_A_WRITE + sum(_size(getattr(record, name)) for name in _STEP_FIELDS)
+    if isinstance(operation, ThreadWrite):
+        return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
+    return _BYTES_OF_A_WRITE
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_size(key) + _size(inner) + 50 for key, inner in value.items())
+    return sum(_size(inner) + 50 for inner in value) if isinstance(value, list) else 0
+
+
 def _settle(write: _Write, result: Any) -> None:
+    # Said apart from the future, which a caller that went away has cancelled while its write still waits.
+    write.settled = True
     if write.done.done():
         return
     if isinstance(result, Exception):

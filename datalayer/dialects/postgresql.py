@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, func, literal, text
+from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, event, func, literal, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -39,9 +39,11 @@ class PostgreSQL:
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
         connect = {"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "threadkeeper"}}
         try:
-            return create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
+            engine = create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
+        event.listen(engine.sync_engine, "checkout", _on_checkout)
+        return engine
 
     def insert(self, table: Table) -> Any:
         return postgresql_insert(table)
@@ -97,6 +99,13 @@ class PostgreSQL:
         if isinstance(error, DBAPIError | OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
             return StorageUnavailable(f"the database cannot be used now ({_reason(original)})")
         return None
+
+
+def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
+    # The driver has seen the server hang up (a restart, an administrator): the pool takes a fresh one instead. To ask
+    # the server each time (`pool_pre_ping`) would cost every read a round trip.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server closed the connection")
 
 
 def _is_argument(original: object) -> bool:

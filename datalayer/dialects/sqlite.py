@@ -17,10 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records import StepKey, StepWrite
 
+# The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
+# connection (2 s) would be left behind, and with it a task that never ends.
+_WAIT = "PRAGMA busy_timeout=1000"
+_WAIT_FOR_MIGRATION = "PRAGMA busy_timeout=10000"
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",
+    _WAIT,
 )
 _WAL_SECONDS = 10.0
 _WAL_PAUSE_SECONDS = 0.01
@@ -56,7 +60,8 @@ class SQLite:
         return func.json_extract(step_metadata, "$.favorite") == 1
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
-        """`BEGIN IMMEDIATE`, with which every write begins, is the lock."""
+        """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
+        await connection.exec_driver_sql(_WAIT)
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         raise NotImplementedError
@@ -107,7 +112,10 @@ async def _enter_wal(connection: Any) -> None:
 
 def _on_begin(connection: Any) -> None:
     # A transaction that reads first and writes later would fail at once when another wrote in between.
-    immediate = connection.get_execution_options().get("writes")
+    options = connection.get_execution_options()
+    immediate = options.get("writes")
+    if options.get("migrates"):
+        connection.exec_driver_sql(_WAIT_FOR_MIGRATION)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 

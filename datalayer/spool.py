@@ -1,0 +1,131 @@
+"""The spool: a file in which writes outlive a process that could not store them, one JSON object a line.
+
+It holds what people wrote, so only its owner may read it, and it is on the disk before `append` returns. A line
+leaves it when its write is stored, or when the database refuses it: then it goes to a file beside, for a person to
+look at. Applying a line twice does no harm, so a crash between the two costs nothing. One process at a time uses it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datalayer.errors import InvalidRecord
+from datalayer.records import Feedback, Recorded, Step, StepWrite, Thread, ThreadWrite, VoteRemoval, VoteWrite
+
+_KINDS: dict[str, type[Any]] = {"step": StepWrite, "thread": ThreadWrite, "vote": VoteWrite, "unvote": VoteRemoval}
+_CONTENTS: dict[str, type[Any]] = {"step": Step, "thread": Thread, "vote": Feedback}
+
+
+class Spool:
+    """One file and, for what is refused, `<name>.refused<suffix>` beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.refused = path.with_name(f"{path.stem}.refused{path.suffix}")
+
+    def append(self, writes: Iterable[Recorded]) -> None:
+        """Keep the writes behind those that are there already.
+
+        Raises:
+            OSError: the file cannot be written; some of them may be in it all the same.
+        """
+        _append(self.path, [to_line(one) for one in writes])
+
+    def lines(self) -> list[str]:
+        """What is kept, oldest first.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
+        if not self.path.exists():
+            return []
+        # A line that a crash cut short may end within a character; it is refused, not a reason to stop.
+        return [line for line in self.path.read_text("utf-8", errors="replace").split("\n") if line]
+
+    def refuse(self, line: str) -> None:
+        """Set a line aside. It is still in the file until `keep`."""
+        _append(self.refused, [line])
+
+    def keep(self, lines: Sequence[str]) -> None:
+        """Keep these and no others."""
+        if not lines:
+            self.path.unlink(missing_ok=True)
+            _sync_folder(self.path.parent)
+            return
+        new = self.path.with_name(f"{self.path.name}.new")
+        new.unlink(missing_ok=True)
+        _append(new, lines)
+        new.replace(self.path)
+        _sync_folder(self.path.parent)
+
+
+def to_line(write: Recorded) -> str:
+    kind = next(name for name, type_ in _KINDS.items() if type(write) is type_)
+    return json.dumps({"kind": kind, **_without_none(asdict(write))})
+
+
+def from_line(line: str) -> Recorded:
+    """The write that a line says.
+
+    Raises:
+        InvalidRecord: the line is none of ours, or not whole.
+    """
+    try:
+        values = json.loads(line)
+        kind = values.pop("kind")
+        for name, type_ in _CONTENTS.items():
+            if name in values:
+                values[name] = type_(**values[name])
+        values.setdefault("actor", None)
+        write: Recorded = _KINDS[kind](**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidRecord(f"a line of the spool file is not understood ({type(error).__name__})") from None
+    return write
+
+
+def ids_of(write: Recorded) -> dict[str, str | None]:
+    """What a log says of a write: ids, and nothing that a person wrote."""
+    if isinstance(write, StepWrite):
+        return {"thread_id": write.step.thread_id, "record_id": write.step.id}
+    if isinstance(write, ThreadWrite):
+        return {"thread_id": write.thread.id, "record_id": write.thread.id}
+    if isinstance(write, VoteWrite):
+        return {"thread_id": write.vote.thread_id, "record_id": write.vote.for_id}
+    return {"thread_id": None, "record_id": write.vote_id}
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """The record without the fields that were not given; a None inside of metadata means something, and stays."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    for name in _CONTENTS:
+        if name in kept:
+            given = kept[name].items()
+            kept[name] = {key: value for key, value in given if value is not None and value != ()}
+    return kept
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        os.fchmod(file.fileno(), 0o600)
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            # A line that was cut short must not spoil the first of ours.
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.writelines(line.encode() + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
