@@ -103,10 +103,11 @@ async def _enter_wal(connection: Any) -> None:
     while True:
         try:
             await connection.execute("PRAGMA journal_mode=WAL")
-            return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
+        else:
+            return
         await asyncio.sleep(_WAL_PAUSE_SECONDS)
 
 
