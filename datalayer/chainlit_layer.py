@@ -18,9 +18,8 @@ from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
 from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements, steps, threads, users
+from datalayer import record_writes, steps, threads, users
 from datalayer.accounts import Accounts, new_user
 from datalayer.chainlit_dicts import element_dict_of, element_of, step_dict_of, step_of, thread_dict_of
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
@@ -30,10 +29,27 @@ from datalayer.errors import (
     ConfigurationError,
     DataLayerError,
     InvalidRecord,
-    NotFound,
 )
-from datalayer.ownership import SYSTEM, Actor, System, acting_user
-from datalayer.records import Element, Feedback, StepWrite, Thread, ThreadWrite, User, VoteRemoval, VoteWrite
+from datalayer.ownership import System, acting_user
+from datalayer.records import (
+    Element,
+    ElementDeletion,
+    ElementWrite,
+    FavoriteMark,
+    Feedback,
+    Removed,
+    StepDeletion,
+    StepWrite,
+    Thread,
+    ThreadCut,
+    ThreadDeletion,
+    ThreadRename,
+    ThreadWrite,
+    User,
+    UserWrite,
+    VoteRemoval,
+    VoteWrite,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +85,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     async def create_user(self, user: Any) -> PersistedUser:
         """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well."""
         record = new_user(user.identifier, clean_json(user.metadata or {}))
-        kept: User = await self._write(
-            "user", lambda connection: users.upsert(connection, self.database.dialect, record), record_id=record.id
-        )
+        kept: User = await self._write("user", UserWrite(record))
         return _persisted(kept)
 
     # Threads
@@ -133,7 +147,6 @@ class ChainlitLayer(Accounts, BaseDataLayer):
             Forbidden: the thread is someone else's, or would become so.
             InvalidRecord: an id is no UUID, or there is no such user.
         """
-        actor = acting_user.get()
         record = Thread(
             id=clean_id(thread_id, "thread id"),
             name=None if name is None else clean_text(str(name)),
@@ -141,39 +154,18 @@ class ChainlitLayer(Accounts, BaseDataLayer):
             metadata=None if metadata is None else clean_json(metadata),
             tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
         )
-
-        write = ThreadWrite(record, utc_now(), _name_of(actor), actor is SYSTEM)
-        await self._write("thread", write, thread_id=record.id, record_id=record.id)
+        await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
         """Rename the thread if it still has the expected name; says whether it did."""
-        actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
-
-        async def change(connection: AsyncConnection) -> bool:
-            await self._demand(connection, thread_id, actor)
-            kept = None if expected is None else clean_text(expected)
-            return await threads.replace_name(connection, thread_id, kept, clean_text(name))
-
-        return bool(await self._write("thread name", change, thread_id=thread_id, record_id=thread_id))
+        thread_id, kept = clean_id(thread_id, "thread id"), None if expected is None else clean_text(expected)
+        return bool(await self._write("thread name", ThreadRename(thread_id, kept, clean_text(name), *_acting())))
 
     async def delete_thread(self, thread_id: str) -> None:
         """Delete the thread with its steps, votes, elements and files. An unknown thread is no error."""
-        actor, known = acting_user.get(), known_id(thread_id)
-        if known is None:
-            return
-
-        async def remove(connection: AsyncConnection) -> list[str]:
-            await self._demand(connection, known, actor)
-            keys = await threads.delete_thread(connection, known)
-            self._forget(known)
-            return keys
-
-        try:
-            keys = await self._write("deletion of a thread", remove, record_id=known)
-        except DataLayerError:
-            self._remember(known)
-            raise
-        await self._delete_blobs(keys, known)
+        known = known_id(thread_id)
+        if known is not None:
+            await self._write("deletion of a thread", ThreadDeletion(known, *_acting()))
 
     # Steps
 
@@ -188,32 +180,17 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     @_once_the_thread_begins
     async def delete_step(self, step_id: str) -> None:
         """Delete the step with its votes and elements. An unknown step is no error."""
-        actor, known = acting_user.get(), known_id(step_id)
-        if known is None:
-            return
-
-        async def remove(connection: AsyncConnection) -> list[str]:
-            thread_id = await steps.thread_of(connection, known)
-            if thread_id is None:
-                return []
-            await self._demand(connection, thread_id, actor)
-            return await steps.delete_step(connection, known)
-
-        keys = await self._write("deletion of a step", remove, record_id=known)
-        await self._delete_blobs(keys or [], None)
+        known = known_id(step_id)
+        if known is not None:
+            await self._write("deletion of a step", StepDeletion(known, *_acting()))
 
     async def cut_thread(self, thread_id: str, after_step_id: str, keep: Collection[str] = ()) -> int:
         """Delete all steps that came after this one, but for those to keep; gives how many there were."""
-        actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
-        anchor = clean_id(after_step_id, "step id")
-
-        async def cut(connection: AsyncConnection) -> tuple[int, list[str]]:
-            await self._demand(connection, thread_id, actor)
-            return await steps.cut_after(connection, thread_id, anchor, keep)
-
-        count, keys = await self._write("cut", cut, thread_id=thread_id, record_id=anchor) or (0, [])
-        await self._delete_blobs(keys, thread_id)
-        return int(count)
+        thread_id, anchor = clean_id(thread_id, "thread id"), clean_id(after_step_id, "step id")
+        removed: Removed | None = await self._write(
+            "cut", ThreadCut(thread_id, anchor, tuple(keep), utc_now(), *_acting())
+        )
+        return removed.count if removed else 0
 
     async def get_favorite_steps(self, user_id: str) -> list[Any]:
         """The steps that the user marked as favourites, newest first."""
@@ -227,16 +204,8 @@ class ChainlitLayer(Accounts, BaseDataLayer):
 
     async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
         """Mark the step or take the mark away, and touch nothing else of it."""
-        actor, step_id = acting_user.get(), clean_id(step_dict.get("id"), "step id")
-
-        async def mark(connection: AsyncConnection) -> None:
-            thread_id = await steps.thread_of(connection, step_id)
-            if thread_id is None:
-                raise NotFound("there is no such step")
-            await self._demand(connection, thread_id, actor)
-            await steps.set_favorite(connection, self.database.dialect, step_id, favorite)
-
-        await self._write("favourite", mark, thread_id=known_id(step_dict.get("threadId")), record_id=step_id)
+        step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
+        await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
         return {**step_dict, "metadata": {**(step_dict.get("metadata") or {}), "favorite": favorite}}
 
     # Votes
@@ -248,7 +217,6 @@ class ChainlitLayer(Accounts, BaseDataLayer):
             NotFound: there is no such step for the acting user.
             InvalidRecord: the value is neither 0 nor 1.
         """
-        actor, now = acting_user.get(), utc_now()
         step_id = clean_id(feedback.forId, "step id of a vote")
         if feedback.value not in (0, 1):
             raise InvalidRecord("a vote is 1 (up) or 0 (down)")
@@ -256,8 +224,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
 
         thread_id = known_id(feedback.threadId)
         record = Feedback(str(uuid.uuid4()), step_id, int(feedback.value), thread_id, comment=comment)
-        write = VoteWrite(record, now, _name_of(actor), actor is SYSTEM)
-        return str(await self._write("vote", write, thread_id=thread_id, record_id=step_id))
+        return str(await self._write("vote", VoteWrite(record, utc_now(), *_acting())))
 
     async def delete_feedback(self, feedback_id: str) -> bool:
         """Take a vote back; False where there is none.
@@ -265,12 +232,10 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         Raises:
             Forbidden: it is not the acting user's.
         """
-        actor, known, now = acting_user.get(), known_id(feedback_id), utc_now()
+        known = known_id(feedback_id)
         if known is None:
             return False
-
-        write = VoteRemoval(known, now, _name_of(actor), actor is SYSTEM)
-        return bool(await self._write("deletion of a vote", write, record_id=known))
+        return bool(await self._write("deletion of a vote", VoteRemoval(known, utc_now(), *_acting())))
 
     # Elements
 
@@ -282,18 +247,12 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         try:
             # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
             async with self.database.read() as connection:
-                await self._demand_element(connection, record, actor)
+                await record_writes.demand_element(connection, record, actor)
             record = await self._store_bytes(element, record)
         except DataLayerError as error:
             await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)
             raise
-
-        async def store(connection: AsyncConnection) -> None:
-            if record.thread_id is not None:
-                await self._enter(connection, record.thread_id, now, actor)
-            await elements.upsert(connection, self.database.dialect, record, now=now)
-
-        await self._write("element", store, thread_id=record.thread_id, record_id=record.id)
+        await self._write("element", ElementWrite(record, now, *_acting()))
 
     async def get_element(self, thread_id: str, element_id: str) -> Any:
         """The ElementDict, or None where there is none for the acting user."""
@@ -318,32 +277,21 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
         """Delete the element and its file. An unknown element is no error."""
-        actor, known = acting_user.get(), known_id(element_id)
-        if known is None:
-            return
-
-        async def remove(connection: AsyncConnection) -> list[str]:
-            found = await elements.get(connection, known)
-            if found is None:
-                return []
-            if found.thread_id is not None:
-                await self._demand(connection, found.thread_id, actor)
-            return await elements.delete_element(connection, known)
-
-        keys = await self._write("deletion of an element", remove, thread_id=known_id(thread_id), record_id=known)
-        await self._delete_blobs(keys or [], thread_id)
+        known = known_id(element_id)
+        if known is not None:
+            write = ElementDeletion(known, known_id(thread_id), *_acting())
+            await self._write("deletion of an element", write)
 
     # What the methods above share
 
     async def _store_step(self, step_dict: Any, *, created: bool) -> None:
-        actor, now = acting_user.get(), utc_now()
+        now = utc_now()
         try:
             record = step_of(step_dict)
         except InvalidRecord as error:
             await self._tell("step", error, thread_id=None, record_id=None)
             raise
-        write = StepWrite(record, now, created, created, _name_of(actor), actor is SYSTEM)
-        await self._write("step", write, thread_id=record.thread_id, record_id=record.id)
+        await self._write("step", StepWrite(record, now, created, created, *_acting()))
 
     async def _store_bytes(self, element: Any, record: Element) -> Element:
         # The properties of a custom element are in its row; the content Chainlit makes of them would be a copy.
@@ -359,8 +307,10 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         return replace(record, object_key=key)
 
 
-def _name_of(actor: Actor) -> str | None:
-    return None if isinstance(actor, System) else actor
+def _acting() -> tuple[str | None, bool]:
+    """Who acts, as a write carries it: the identifier, and whether it is the system itself."""
+    actor = acting_user.get()
+    return (None, True) if isinstance(actor, System) else (actor, False)
 
 
 def _persisted(user: User) -> PersistedUser:

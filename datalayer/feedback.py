@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -28,7 +28,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedba
             index_elements=[feedbacks.c.forId, feedbacks.c.userId], index_where=NAMED_VOTE, set_=changes
         )
     kept: str = (await connection.execute(statement.returning(feedbacks.c.id))).scalar_one()
-    await _note(connection, feedback, kept, feedback.value, now)
+    await _note(connection, dialect, feedback, kept, value=feedback.value, now=now)
     return kept
 
 
@@ -37,10 +37,10 @@ async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
     return record_of(Feedback, feedbacks, row) if row else None
 
 
-async def delete_feedback(connection: AsyncConnection, feedback: Feedback, *, now: str) -> None:
+async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:
     """Take the vote back; that it was there stays on record."""
     await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
-    await _note(connection, feedback, feedback.id, None, now)
+    await _note(connection, dialect, feedback, feedback.id, value=None, now=now)
 
 
 async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
@@ -50,16 +50,18 @@ async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tup
     return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
 
 
-async def _note(connection: AsyncConnection, feedback: Feedback, kept: str, value: int | None, now: str) -> None:
-    await connection.execute(
-        insert(feedback_changes).values(
-            id=str(uuid.uuid4()),
-            feedbackId=kept,
-            forId=feedback.for_id,
-            threadId=feedback.thread_id,
-            userId=feedback.user_id,
-            value=value,
-            comment=feedback.comment if value is not None else None,
-            changedAt=now,
-        )
+async def _note(
+    connection: AsyncConnection, dialect: Dialect, feedback: Feedback, kept: str, *, value: int | None, now: str
+) -> None:
+    statement = dialect.insert(feedback_changes).values(
+        # The same write applied again, because nobody knows whether it was stored, is not noted twice.
+        id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kept} {now} {value}")),
+        feedbackId=kept,
+        forId=feedback.for_id,
+        threadId=feedback.thread_id,
+        userId=feedback.user_id,
+        value=value,
+        comment=feedback.comment if value is not None else None,
+        changedAt=now,
     )
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=[feedback_changes.c.id]))

@@ -6,37 +6,25 @@ is the order of application; a failure is logged with its ids, told to `on_write
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from datalayer import elements, migrations, record_writes, threads
+from datalayer import elements, migrations, threads
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
-from datalayer.errors import (
-    ConfigurationError,
-    DataLayerError,
-    Forbidden,
-    SchemaError,
-    StorageUnavailable,
-)
+from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, StorageUnavailable
 from datalayer.ownership import Actor, may_read
-from datalayer.records import Element, Recorded, Thread
-from datalayer.spool import Spool, from_line, ids_of
+from datalayer.records import Element, Recorded, Removed, Thread, ids_of
+from datalayer.spool import Spool, from_line
 from datalayer.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED_DELETIONS = 10_000
 _LET_GO_SECONDS = 2.0
 _REPLAYED_AT_ONCE = 200
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +55,7 @@ class GuardedStore:
         self._file_url = file_url
         self._on_write_failure = on_write_failure
         self._spool = Spool(spool) if spool else None
-        self._writer = Writer(database, patience_seconds=patience_seconds, is_dropped=self._is_deleted)
-        # A session that is still open writes on after its thread was deleted, and would bring it back.
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._writer = Writer(database, patience_seconds=patience_seconds)
 
     # The schema and the connections
 
@@ -108,14 +94,15 @@ class GuardedStore:
             logger.warning("%d writes of an earlier process were stored from its spool file", stored)
 
     async def _replay_line(self, line: str) -> None:
-        ids: dict[str, str | None] = {}
+        thread_id = record_id = None
         try:
             write = from_line(line)
-            ids = ids_of(write)
-            await self._writer.submit(write, ids["thread_id"])
+            thread_id, record_id = ids_of(write)
+            await self._apply(write)
         except (StorageUnavailable, SchemaError):
             raise
         except Exception as error:
+            ids = {"thread_id": thread_id, "record_id": record_id}
             logger.error("a spooled write is refused and kept aside: %s", error, extra=ids)
             raise
 
@@ -173,62 +160,27 @@ class GuardedStore:
 
     # What the methods above share
 
-    async def _write(
-        self,
-        what: str,
-        operation: Callable[[AsyncConnection], Awaitable[T]] | Recorded,
-        *,
-        thread_id: str | None = None,
-        record_id: str | None = None,
-    ) -> Any:
-        async def apply(connection: AsyncConnection) -> T | None:
-            # Looked up when the write's turn has come: the deletion may be before it in the queue.
-            if isinstance(operation, Recorded) or (thread_id is not None and self._is_deleted(thread_id)):
-                return None
-            return await operation(connection)
-
+    async def _write(self, what: str, write: Recorded) -> Any:
+        """Queue the write before the first await; what it gives, or its failure, told and raised."""
         try:
-            return await self._writer.submit(operation if isinstance(operation, Recorded) else apply, thread_id)
+            return await self._apply(write)
         except DataLayerError as error:
+            thread_id, record_id = ids_of(write)
             await self._tell(what, error, thread_id=thread_id, record_id=record_id)
             raise
 
-    def _is_deleted(self, thread_id: str) -> bool:
-        if thread_id not in self._deleted:
-            return False
-        logger.info("a write came after its thread was deleted", extra={"thread_id": thread_id})
-        return True
-
-    def _forget(self, thread_id: str) -> None:
-        """From now on nothing is written into this thread."""
-        self._deleted[thread_id] = None
-        if len(self._deleted) > _REMEMBERED_DELETIONS:
-            self._deleted.popitem(last=False)
-
-    def _remember(self, thread_id: str) -> None:
-        """The thread is there after all."""
-        self._deleted.pop(thread_id, None)
+    async def _apply(self, write: Recorded) -> Any:
+        """Have the write stored; files that have no row any more because of it are deleted."""
+        thread_id, _ = ids_of(write)
+        result = await self._writer.submit(write, thread_id)
+        if isinstance(result, Removed):
+            await self._delete_blobs(result.object_keys, thread_id)
+        return result
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
-
-    async def _enter(self, connection: AsyncConnection, thread_id: str, moment: str, actor: Actor) -> None:
-        """Let the actor write into the thread, which is made if it is not there yet."""
-        await self._demand(connection, thread_id, actor)
-        owner = actor if isinstance(actor, str) else None
-        await threads.touch(connection, self.database.dialect, thread_id, moment, owner)
-
-    async def _demand(self, connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
-        return await record_writes.demand(connection, thread_id, actor)
-
-    async def _demand_element(self, connection: AsyncConnection, record: Element, actor: Actor) -> None:
-        if record.thread_id is not None:
-            await self._demand(connection, record.thread_id, actor)
-        there = await elements.get(connection, record.id)
-        if there is not None and there.thread_id != record.thread_id:
-            raise Forbidden("an element of this id is in another thread")
 
     async def _thread(self, thread_id: str, actor: Actor, *, contents: bool = True) -> Thread | None:
         known = known_id(thread_id)
@@ -250,7 +202,7 @@ class GuardedStore:
             element = await elements.get(connection, known)
         return element if element is not None and element.thread_id == thread.id else None
 
-    async def _delete_blobs(self, keys: list[str], thread_id: str | None) -> None:
+    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> None:
         for key in keys:
             try:
                 await self.blobs.delete(key)

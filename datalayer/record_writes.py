@@ -1,43 +1,42 @@
-"""How writes that are data, other than steps, are applied: thread updates and votes, under ownership."""
+"""How writes that are data, other than steps, are applied: each under ownership, looked up when its turn has come."""
 
 from dataclasses import replace
+from functools import singledispatch
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import feedback, steps, threads
+from datalayer import elements, feedback, steps, threads, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import SYSTEM, Actor, demand_write, may_read
-from datalayer.records import ThreadWrite, VoteRemoval, VoteWrite
+from datalayer.records import (
+    Element,
+    ElementDeletion,
+    ElementWrite,
+    FavoriteMark,
+    OtherWrite,
+    Removed,
+    StepDeletion,
+    ThreadCut,
+    ThreadDeletion,
+    ThreadRename,
+    ThreadWrite,
+    User,
+    UserWrite,
+    VoteRemoval,
+    VoteWrite,
+)
 
 
-async def apply(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite | VoteWrite | VoteRemoval) -> Any:
-    """Apply the write; gives the id of a vote that was cast, and whether there was one to take back.
+async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
+    """Apply the write; gives what its kind has to say: a user, a vote's id, whether there was something, `Removed`.
 
     Raises:
-        Forbidden: the thread, or the vote, is someone else's, or the thread would become so.
-        NotFound: there is no such step for the one who votes.
+        Forbidden: the thread, the vote or the element is someone else's, or the thread would become so.
+        NotFound: there is no such step for the one who votes or marks it.
     """
-    actor: Actor = SYSTEM if write.system else write.actor
-    if isinstance(write, ThreadWrite):
-        await demand(connection, write.thread.id, actor)
-        await threads.upsert(connection, dialect, write.thread, write.moment)
-        # Whoever makes or gives away a thread must be its owner afterwards.
-        await demand(connection, write.thread.id, actor)
-        return None
-    if isinstance(write, VoteWrite):
-        thread, voter = await _voter(connection, write.vote.for_id, actor)
-        vote = replace(write.vote, thread_id=thread, user_id=voter)
-        return await feedback.upsert(connection, dialect, vote, now=write.moment)
-    found = await feedback.get(connection, write.vote_id)
-    if found is None:
-        return False
-    _, voter = await _voter(connection, found.for_id, actor)
-    if voter != found.user_id:
-        raise Forbidden("the vote is someone else's")
-    await feedback.delete_feedback(connection, found, now=write.moment)
-    return True
+    return await _apply(write, connection, dialect)
 
 
 async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
@@ -46,6 +45,115 @@ async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> b
     if exists:
         demand_write(actor, owner, "the thread")
     return exists
+
+
+async def demand_element(connection: AsyncConnection, element: Element, actor: Actor) -> None:
+    """Raises Forbidden where the actor may not store this element."""
+    if element.thread_id is not None:
+        await demand(connection, element.thread_id, actor)
+    there = await elements.get(connection, element.id)
+    if there is not None and there.thread_id != element.thread_id:
+        raise Forbidden("an element of this id is in another thread")
+
+
+@singledispatch
+async def _apply(write: Any, _connection: AsyncConnection, _dialect: Dialect) -> Any:
+    raise TypeError(f"nobody knows how to apply a {type(write).__name__}")
+
+
+@_apply.register
+async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect) -> User:
+    return await users.upsert(connection, dialect, write.user)
+
+
+@_apply.register
+async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    actor = _actor_of(write)
+    await demand(connection, write.thread.id, actor)
+    await threads.upsert(connection, dialect, write.thread, write.moment)
+    # Whoever makes or gives away a thread must be its owner afterwards.
+    await demand(connection, write.thread.id, actor)
+
+
+@_apply.register
+async def _rename(write: ThreadRename, connection: AsyncConnection, _dialect: Dialect) -> bool:
+    await demand(connection, write.thread_id, _actor_of(write))
+    return await threads.replace_name(connection, write.thread_id, write.expected, write.name)
+
+
+@_apply.register
+async def _delete_thread(write: ThreadDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    exists = await demand(connection, write.thread_id, _actor_of(write))
+    return Removed(exists, tuple(await threads.delete_thread(connection, write.thread_id)))
+
+
+@_apply.register
+async def _cut(write: ThreadCut, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    await demand(connection, write.thread_id, _actor_of(write))
+    until = write.moment if write.late else None
+    count, keys = await steps.cut_after(connection, write.thread_id, write.after_step_id, write.keep, until=until)
+    return Removed(count, tuple(keys))
+
+
+@_apply.register
+async def _delete_step(write: StepDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    thread_id = await steps.thread_of(connection, write.step_id)
+    if thread_id is None:
+        return Removed(0)
+    await demand(connection, thread_id, _actor_of(write))
+    return Removed(1, tuple(await steps.delete_step(connection, write.step_id)))
+
+
+@_apply.register
+async def _mark(write: FavoriteMark, connection: AsyncConnection, dialect: Dialect) -> None:
+    thread_id = await steps.thread_of(connection, write.step_id)
+    if thread_id is None:
+        raise NotFound("there is no such step")
+    await demand(connection, thread_id, _actor_of(write))
+    await steps.set_favorite(connection, dialect, write.step_id, write.favorite)
+
+
+@_apply.register
+async def _vote(write: VoteWrite, connection: AsyncConnection, dialect: Dialect) -> str:
+    thread, voter = await _voter(connection, write.vote.for_id, _actor_of(write))
+    vote = replace(write.vote, thread_id=thread, user_id=voter)
+    return await feedback.upsert(connection, dialect, vote, now=write.moment)
+
+
+@_apply.register
+async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: Dialect) -> bool:
+    found = await feedback.get(connection, write.vote_id)
+    if found is None:
+        return False
+    _, voter = await _voter(connection, found.for_id, _actor_of(write))
+    if voter != found.user_id:
+        raise Forbidden("the vote is someone else's")
+    await feedback.delete_feedback(connection, dialect, found, now=write.moment)
+    return True
+
+
+@_apply.register
+async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    thread_id = write.element.thread_id
+    if thread_id is not None:
+        await demand(connection, thread_id, _actor_of(write))
+        # The thread is made where it is not there yet.
+        await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
+    await elements.upsert(connection, dialect, write.element, now=write.moment)
+
+
+@_apply.register
+async def _delete_element(write: ElementDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    found = await elements.get(connection, write.element_id)
+    if found is None:
+        return Removed(0)
+    if found.thread_id is not None:
+        await demand(connection, found.thread_id, _actor_of(write))
+    return Removed(1, tuple(await elements.delete_element(connection, write.element_id)))
+
+
+def _actor_of(write: Any) -> Actor:
+    return SYSTEM if write.system else write.actor
 
 
 async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:

@@ -126,8 +126,143 @@ class VoteRemoval:
     system: bool
 
 
-Recorded = StepWrite | ThreadWrite | VoteWrite | VoteRemoval
+@dataclass(frozen=True, slots=True)
+class UserWrite:
+    """A user who logs in, on their way to the store."""
+
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRename:
+    """A name for a thread that still has the expected one."""
+
+    thread_id: str
+    expected: str | None
+    name: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDeletion:
+    """The end of a thread and of all that is in it."""
+
+    thread_id: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadCut:
+    """The end of all steps of a thread that came after one of them, but for those to keep.
+
+    One that is applied `late`, by a later process, leaves alone what came after its own moment.
+    """
+
+    thread_id: str
+    after_step_id: str
+    keep: tuple[str, ...]
+    moment: str
+    actor: str | None
+    system: bool
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepDeletion:
+    """The end of a step, with its votes and elements."""
+
+    step_id: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FavoriteMark:
+    """A step's mark as a favourite, set or taken away."""
+
+    step_id: str
+    thread_id: str | None
+    favorite: bool
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ElementWrite:
+    """The row of an element, whose bytes are stored already."""
+
+    element: "Element"
+    moment: str
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ElementDeletion:
+    """The end of an element."""
+
+    element_id: str
+    thread_id: str | None
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a deletion took away: how many steps or elements, and the keys of files that have no row any more."""
+
+    count: int
+    object_keys: tuple[str, ...] = ()
+
+
+OtherWrite = (
+    ThreadWrite
+    | ThreadRename
+    | ThreadDeletion
+    | ThreadCut
+    | StepDeletion
+    | FavoriteMark
+    | VoteWrite
+    | VoteRemoval
+    | ElementWrite
+    | ElementDeletion
+    | UserWrite
+)
+"""A write that is data and no step's: applied one by one, in a transaction with its neighbours."""
+
+Recorded = StepWrite | OtherWrite
 """A write that is data: it can be kept in a file and applied by a later process."""
+
+
+def ids_of(write: Recorded) -> tuple[str | None, str | None]:
+    """The ids of the thread, where it is known, and of the record that the write is about."""
+    ids: tuple[str | None, str | None]
+    match write:
+        case StepWrite(step=step):
+            ids = step.thread_id, step.id
+        case ThreadWrite(thread=thread):
+            ids = thread.id, thread.id
+        case ThreadRename() | ThreadDeletion():
+            ids = write.thread_id, write.thread_id
+        case ThreadCut():
+            ids = write.thread_id, write.after_step_id
+        case StepDeletion():
+            ids = None, write.step_id
+        case FavoriteMark():
+            ids = write.thread_id, write.step_id
+        case VoteWrite(vote=vote):
+            ids = vote.thread_id, vote.for_id
+        case VoteRemoval():
+            ids = None, write.vote_id
+        case ElementWrite(element=element):
+            ids = element.thread_id, element.id
+        case ElementDeletion():
+            ids = write.thread_id, write.element_id
+        case UserWrite(user=user):
+            ids = None, user.id
+    return ids
 
 
 @dataclass(frozen=True, slots=True)

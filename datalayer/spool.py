@@ -13,10 +13,42 @@ from pathlib import Path
 from typing import Any
 
 from datalayer.errors import InvalidRecord
-from datalayer.records import Feedback, Recorded, Step, StepWrite, Thread, ThreadWrite, VoteRemoval, VoteWrite
+from datalayer.records import (
+    Element,
+    ElementDeletion,
+    ElementWrite,
+    FavoriteMark,
+    Feedback,
+    Recorded,
+    Step,
+    StepDeletion,
+    StepWrite,
+    Thread,
+    ThreadCut,
+    ThreadDeletion,
+    ThreadRename,
+    ThreadWrite,
+    User,
+    UserWrite,
+    VoteRemoval,
+    VoteWrite,
+)
 
-_KINDS: dict[str, type[Any]] = {"step": StepWrite, "thread": ThreadWrite, "vote": VoteWrite, "unvote": VoteRemoval}
-_CONTENTS: dict[str, type[Any]] = {"step": Step, "thread": Thread, "vote": Feedback}
+KINDS: dict[str, type[Any]] = {
+    "step": StepWrite,
+    "thread": ThreadWrite,
+    "name": ThreadRename,
+    "thread deletion": ThreadDeletion,
+    "cut": ThreadCut,
+    "step deletion": StepDeletion,
+    "favorite": FavoriteMark,
+    "vote": VoteWrite,
+    "unvote": VoteRemoval,
+    "element": ElementWrite,
+    "element deletion": ElementDeletion,
+    "user": UserWrite,
+}
+_CONTENTS: dict[str, type[Any]] = {"step": Step, "thread": Thread, "vote": Feedback, "element": Element, "user": User}
 
 
 class Spool:
@@ -63,8 +95,8 @@ class Spool:
 
 
 def to_line(write: Recorded) -> str:
-    kind = next(name for name, type_ in _KINDS.items() if type(write) is type_)
-    return json.dumps({"kind": kind, **_without_none(asdict(write))})
+    kind = next(name for name, type_ in KINDS.items() if type(write) is type_)
+    return json.dumps({"kind": kind, **_given(asdict(write))})
 
 
 def from_line(line: str) -> Recorded:
@@ -79,32 +111,21 @@ def from_line(line: str) -> Recorded:
         for name, type_ in _CONTENTS.items():
             if name in values:
                 values[name] = type_(**values[name])
-        values.setdefault("actor", None)
-        write: Recorded = _KINDS[kind](**values)
+        if kind == "cut":
+            values |= {"keep": tuple(values["keep"]), "late": True}
+        write: Recorded = KINDS[kind](**values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidRecord(f"a line of the spool file is not understood ({type(error).__name__})") from None
     return write
 
 
-def ids_of(write: Recorded) -> dict[str, str | None]:
-    """What a log says of a write: ids, and nothing that a person wrote."""
-    if isinstance(write, StepWrite):
-        return {"thread_id": write.step.thread_id, "record_id": write.step.id}
-    if isinstance(write, ThreadWrite):
-        return {"thread_id": write.thread.id, "record_id": write.thread.id}
-    if isinstance(write, VoteWrite):
-        return {"thread_id": write.vote.thread_id, "record_id": write.vote.for_id}
-    return {"thread_id": None, "record_id": write.vote_id}
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """The record without the fields that were not given; a None inside of metadata means something, and stays."""
-    kept = {name: value for name, value in values.items() if value is not None}
-    for name in _CONTENTS:
-        if name in kept:
-            given = kept[name].items()
-            kept[name] = {key: value for key, value in given if value is not None and value != ()}
-    return kept
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """A record without the fields that were not given; a None inside of metadata means something, and stays."""
+    return values | {
+        name: {key: value for key, value in values[name].items() if value is not None and value != ()}
+        for name in _CONTENTS
+        if name in values
+    }
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:

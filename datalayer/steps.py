@@ -103,12 +103,23 @@ async def delete_step(connection: AsyncConnection, step_id: str) -> list[str]:
 
 
 async def cut_after(
-    connection: AsyncConnection, thread_id: str, step_id: str, keep: Collection[str] = ()
+    connection: AsyncConnection,
+    thread_id: str,
+    step_id: str,
+    keep: Collection[str] = (),
+    *,
+    until: str | None = None,
 ) -> tuple[int, list[str]]:
-    """Delete the thread's steps that came after this one, but for those to keep; gives how many, and object keys."""
+    """Delete the thread's steps that came after this one, but for those to keep; gives how many, and object keys.
+
+    Args:
+        until: leaves alone what came after this time, too.
+    """
     moment = select(steps.c.createdAt).where(steps.c.id == step_id).scalar_subquery()
     later = or_(steps.c.createdAt > moment, and_(steps.c.createdAt == moment, steps.c.id > step_id))
     chosen = select(steps.c.id).where(steps.c.threadId == thread_id, later, steps.c.id.not_in(list(keep)))
+    if until is not None:
+        chosen = chosen.where(steps.c.createdAt <= until)
     found = (await connection.execute(chosen)).scalars().all()
     keys: list[str] = []
     for at in range(0, len(found), _MOST_PARAMETERS):

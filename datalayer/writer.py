@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import record_writes, step_writes
 from datalayer.database import Database
+from datalayer.deleted import DeletedThreads
 from datalayer.errors import StorageUnavailable
-from datalayer.records import Recorded, Step, StepWrite, ThreadWrite, VoteRemoval, VoteWrite
+from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,6 @@ class Writer:
         database: Database,
         *,
         patience_seconds: float = 60.0,
-        is_dropped: Callable[[str], bool] = lambda _thread_id: False,
         most_queued: int = MOST_QUEUED,
         most_queued_bytes: int = MOST_QUEUED_BYTES,
         admission_seconds: float = ADMISSION_SECONDS,
@@ -72,10 +72,9 @@ class Writer:
             most_queued: how many writes the queue takes; further ones stand outside.
             most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
             admission_seconds: how long a write stands outside before it fails.
-            is_dropped: says, when a step's turn has come, whether its thread was deleted meanwhile.
         """
         self._database = database
-        self._is_dropped = is_dropped
+        self._deleted = DeletedThreads()
         self._patience = patience_seconds
         self._waiting: deque[_Write] = deque()
         self._outside: deque[_Write] = deque()
@@ -177,7 +176,11 @@ class Writer:
         return rescued, len(left) - rescued - dropped
 
     def _drops(self, write: _Write) -> bool:
-        return write.thread_id is not None and self._is_dropped(write.thread_id)
+        """Whether the write comes after the end of its thread; known when its turn has come, not before."""
+        if write.thread_id not in self._deleted or isinstance(write.operation, ThreadDeletion):
+            return False
+        logger.info("a write came after its thread was deleted", extra={"thread_id": write.thread_id})
+        return True
 
     async def _work(self) -> None:
         while self._waiting:
@@ -222,23 +225,26 @@ class Writer:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
+        results: list[Any] = []
+        ended: set[str] = set()
         async with self._database.write() as connection:
-            return [await self._apply(connection, write) for write in run]
+            for write in run:
+                dropped = write.thread_id in ended or self._drops(write)
+                results.append(None if dropped else await self._apply(connection, write.operation))
+                if isinstance(write.operation, ThreadDeletion):
+                    ended.add(write.operation.thread_id)
+        # Not before the deletion is committed: until then what stands before it must not be dropped.
+        for thread_id in ended:
+            self._deleted.add(thread_id)
+        return results
 
-    async def _apply(self, connection: AsyncConnection, write: _Write) -> Any:
-        if isinstance(write.operation, ThreadWrite | VoteWrite | VoteRemoval):
-            # Looked up when the write's turn has come: the deletion may be before it in the queue.
-            if self._drops(write):
-                return None
-            return await record_writes.apply(connection, self._database.dialect, write.operation)
-        return await cast(Operation, write.operation)(connection)
+    async def _apply(self, connection: AsyncConnection, operation: Operation | Recorded) -> Any:
+        if isinstance(operation, OtherWrite):
+            return await record_writes.apply(connection, self._database.dialect, operation)
+        return await cast(Operation, operation)(connection)
 
     async def _write_steps(self, run: list[_Write]) -> list[Any]:
-        writes = {
-            at: cast(StepWrite, write.operation)
-            for at, write in enumerate(run)
-            if write.thread_id is None or not self._is_dropped(write.thread_id)
-        }
+        writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
         refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]
 

@@ -1,6 +1,6 @@
 """All in which the two engines differ, as one small object for each; nothing else asks which engine it is."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import ColumnElement, Table
@@ -16,10 +16,15 @@ class Dialect(Protocol):
     name: ClassVar[str]
     read_options: ClassVar[dict[str, Any]]
     """Execution options of a connection that only reads."""
-    writes_steps: ClassVar[bool]
-    """Whether `write_steps` is there: a way of the engine's own, faster than one statement after another."""
     row_position: ClassVar[str]
     """The name under which a row tells where it lies in its table; in the order of writing, mostly."""
+
+    @property
+    def write_steps(self) -> Callable[[Sequence[StepWrite]], Awaitable[set[StepKey]]] | None:
+        """A way of the engine's own to store writes in order, with their threads; None where it has none.
+
+        Gives the keys of those that were not refused.
+        """
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet.
@@ -42,9 +47,6 @@ class Dialect(Protocol):
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""
-
-    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        """Store the writes in order, with their threads; gives the keys of those that were not refused."""
 
     async def close(self) -> None:
         """Let go of what is open beside the engine."""

@@ -26,7 +26,6 @@ _PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
-    writes_steps: ClassVar[bool] = True
     row_position: ClassVar[str] = "ctid"
 
     def __init__(self) -> None:

@@ -5,7 +5,6 @@ import json
 import sqlite3
 import time
 import unicodedata
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, ColumnElement, Table, bindparam, event, func, type_coerce
@@ -15,7 +14,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
-from datalayer.records import StepKey, StepWrite
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
 # connection (2 s) would be left behind, and with it a task that never ends.
@@ -33,8 +31,9 @@ _WAL_PAUSE_SECONDS = 0.01
 class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
-    writes_steps: ClassVar[bool] = False
     row_position: ClassVar[str] = "rowid"
+    # There is no round trip to save: one statement after another is what SQLite is good at.
+    write_steps: ClassVar[None] = None
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -62,9 +61,6 @@ class SQLite:
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
         await connection.exec_driver_sql(_WAIT)
-
-    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Nothing is open beside the engine."""
