@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import adoption_prisma
+from datalayer.adoption_clocks import EXAMPLES, suspicious_threads
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import SchemaError
@@ -34,7 +35,6 @@ from datalayer.migrations import add_tables_and_columns, apply_pending
 from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads, users
 
 TABLES = (users, threads, steps, elements, feedbacks)
-EXAMPLES = 3
 _UUID_LENGTH = 36
 
 
@@ -117,6 +117,8 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
         await adoption_prisma.move(connection)
     now = utc_now()
     findings += [await _finding(connection, what, ids) for what, ids in _noticed(now)]
+    for suspects in await suspicious_threads(connection):
+        findings.append(Finding(suspects.what, suspects.count, tuple(suspects.examples)))
     sources = {table: source for source, table in adoption_prisma.SOURCES.items()} if moving else {}
     counts = [
         TableCount(
@@ -189,21 +191,16 @@ async def _fold_votes(connection: AsyncConnection, position: str) -> Finding:
 def _noticed(now: str) -> list[tuple[str, Select[tuple[str]]]]:
     """What is kept as it is and told of: each a query for ids."""
     ownerless = and_(threads.c.userId.is_not(None), ~exists().where(users.c.id == threads.c.userId))
-    last_step = select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).scalar_subquery()
     noticed: list[tuple[str, Select[tuple[str]]]] = [
         ("threads without an owner (kept; nobody's list shows them)", _ids(threads, threads.c.userId.is_(None))),
         ("threads whose owner is gone (kept)", _ids(threads, ownerless)),
-        (
-            "threads that seem younger than their last step: Chainlit writes local time and labels it Z (left)",
-            _ids(threads, threads.c.createdAt > last_step),
-        ),
     ]
     for table in (steps, elements, feedbacks):
         gone = and_(table.c.threadId.is_not(None), ~exists().where(threads.c.id == table.c.threadId))
         noticed.append((f"{table.name} whose thread is gone (kept)", _ids(table, gone)))
     noticed.append(("elements without a thread (kept)", _ids(elements, elements.c.threadId.is_(None))))
     noticed += [
-        (f"{table.name} from the future: local time labelled Z (left)", _ids(table, table.c.createdAt > now))
+        (f"{table.name} from the future (left)", _ids(table, table.c.createdAt > now))
         for table in (users, threads, steps)
     ]
     noticed += [

@@ -10,7 +10,8 @@ from chainlit.data.storage_clients.base import BaseStorageClient
 from chainlit.element import Text
 from chainlit.types import Feedback
 from chainlit.user import User
-from sqlalchemy import MetaData, select, text
+from chainlit.utils import utc_now
+from sqlalchemy import MetaData, insert, select, text
 
 from datalayer.database import Database
 from tests.migration.test_migrations import described
@@ -89,7 +90,7 @@ class Nowhere(BaseStorageClient):
         pass
 
 
-async def made_by_sqlalchemy_layer(url: str, schema: str) -> None:
+async def made_by_sqlalchemy_layer(url: str, schema: str, *, dated_now: bool = False) -> None:
     database = Database(url)
     async with database.write() as connection:
         for name, columns in SCHEMAS[schema].items():
@@ -99,24 +100,27 @@ async def made_by_sqlalchemy_layer(url: str, schema: str) -> None:
     await database.close()
     driver = url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
     layer = SQLAlchemyDataLayer(driver, storage_provider=Nowhere())
-    await _talk(layer)
+    await _talk(layer, dated_now=dated_now)
     await layer.close()
 
 
-async def made_by_asyncpg_layer(url: str) -> None:
+async def made_by_asyncpg_layer(url: str, *, dated_now: bool = False) -> None:
     database = Database(url)
     async with database.write() as connection:
         for statement in _PRISMA:
             await connection.execute(text(statement))
     await database.close()
     layer = ChainlitDataLayer(url, storage_client=Nowhere())
-    await _talk(layer)
+    await _talk(layer, dated_now=dated_now)
     assert layer.pool
     await layer.pool.close()
 
 
-async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer) -> None:
-    """Threads of one question and one answer, each with a file and a vote; the first is voted on twice."""
+async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer, *, dated_now: bool) -> None:
+    """Threads of one question and one answer, each with a file and a vote; the first is voted on twice.
+
+    The steps are of 2024, or dated as Chainlit itself dates them.
+    """
     init_http_context()
     user = await layer.create_user(User(identifier="alice", metadata={"provider": "test"}))
     assert user
@@ -127,7 +131,7 @@ async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer) -> None:
             fields: Any = {
                 "id": step_id, "threadId": thread_id, "name": "alice", "type": kind, "streaming": False,
                 "output": f"{kind} {number}", "input": "", "metadata": {"m": moment}, "isError": False,
-                "createdAt": f"2024-05-0{number + 1}T10:00:0{moment}.000000Z",
+                "createdAt": utc_now() if dated_now else f"2024-05-0{number + 1}T10:00:0{moment}.000000Z",
             }  # fmt: skip
             await layer.create_step(fields)
         file: Any = Text(name="notes", content="abc", thread_id=thread_id, for_id=answer, display="side", mime="text/x")
@@ -136,6 +140,20 @@ async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer) -> None:
         if number == 0:
             await asyncio.sleep(0.01)
             await layer.upsert_feedback(Feedback(forId=answer, threadId=thread_id, value=1, comment="good"))
+
+
+async def multiplied(url: str, table_name: str, times: int, **changes: Any) -> None:
+    """Put so many copies of a row of this table beside it, each under an id of its own."""
+    database = Database(url)
+    async with database.write() as connection:
+        found = MetaData()
+        await connection.run_sync(lambda sync: found.reflect(sync, only=[table_name]))
+        table = found.tables[table_name]
+        row = dict((await connection.execute(select(table).limit(1))).mappings().one()) | changes
+        for begun in range(0, times, 1000):
+            copies = [row | {"id": new_id()} for _ in range(begun, min(begun + 1000, times))]
+            await connection.execute(insert(table), copies)
+    await database.close()
 
 
 async def dump(url: str) -> Any:

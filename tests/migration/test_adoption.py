@@ -1,5 +1,8 @@
 """Databases of Chainlit's own layers are adopted whole, or left exactly as they were."""
 
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,22 +13,56 @@ from datalayer import create_data_layer
 from datalayer.adoption import Adoption, adopt
 from datalayer.database import Database
 from datalayer.schema import feedback_changes, feedbacks
-from tests.migration.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer
+from tests.migration.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer, multiplied
 from tests.records import listed, new_id, user_id
 
+DATABASE_ZONE = """DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET timezone = %L', current_database(), '{}');
+END $$"""
+LARGE = 12_000
+LARGE_BYTES = LARGE * 1500
 FOUND = {"users": 1, "threads": THREADS, "steps": 2 * THREADS, "elements": THREADS, "feedbacks": THREADS + 1}
 
 
-@pytest.fixture(params=["older", "today", "prisma"])
-async def stock(request: pytest.FixtureRequest, empty_database_url: str, engine: str) -> str:
-    """A database of one of Chainlit's layers, on each engine that the layer knows."""
-    if request.param != "prisma":
-        await made_by_sqlalchemy_layer(empty_database_url, request.param)
-    elif engine == "postgres":
-        await made_by_asyncpg_layer(empty_database_url)
-    else:
-        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+# Chainlit's asyncpg layer knows Postgres alone.
+EVERY_STOCK = pytest.mark.parametrize(
+    ("empty_database_url", "stock"),
+    [("sqlite", "older"), ("sqlite", "today"), ("postgres", "older"), ("postgres", "today"), ("postgres", "prisma")],
+    indirect=True,
+)
+EVERY_STOCK_KIND = pytest.mark.parametrize(
+    ("empty_database_url", "kind"),
+    [("sqlite", "today"), ("postgres", "today"), ("postgres", "prisma")],
+    indirect=["empty_database_url"],
+)
+POSTGRES_ALONE = pytest.mark.parametrize("empty_database_url", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+async def stock(request: pytest.FixtureRequest, empty_database_url: str) -> str:
+    """A database of one of Chainlit's layers."""
+    await made(empty_database_url, request.param)
     return empty_database_url
+
+
+async def made(url: str, kind: str, *, dated_now: bool = False) -> None:
+    if kind == "prisma":
+        await made_by_asyncpg_layer(url, dated_now=dated_now)
+    else:
+        await made_by_sqlalchemy_layer(url, kind, dated_now=dated_now)
+
+
+@pytest.fixture
+def server_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts this process into a time zone, in POSIX' words: what is west of Greenwich is positive."""
+
+    def put(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield put
+    monkeypatch.undo()
+    time.tzset()
 
 
 async def adopted(url: str, *, apply: bool = True) -> Adoption:
@@ -47,6 +84,7 @@ def found_of(report: Adoption, words: str) -> list[int]:
     return [finding.count for finding in report.findings if words in finding.what]
 
 
+@EVERY_STOCK
 async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> None:
     report = await adopted(stock)
     assert {count.table: count.found for count in report.counts} == FOUND
@@ -79,6 +117,7 @@ async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> 
     await layer.close()
 
 
+@EVERY_STOCK
 async def test_a_dry_run_says_the_same_and_changes_nothing(stock: str) -> None:
     before = await dump(stock)
     dry = await adopted(stock, apply=False)
@@ -90,6 +129,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(stock: str) -> None:
     assert await dump(stock) != before
 
 
+@EVERY_STOCK
 async def test_adopting_again_changes_nothing(stock: str) -> None:
     await adopted(stock)
     before = await dump(stock)
@@ -98,6 +138,7 @@ async def test_adopting_again_changes_nothing(stock: str) -> None:
     assert [count.before for count in again.counts] == [count.after for count in again.counts]
 
 
+@EVERY_STOCK
 async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
     before = await dump(stock)
     # After the rows have come over, or after votes were folded and columns added.
@@ -115,9 +156,8 @@ async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
     assert await dump(stock) == before
 
 
-async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str, engine: str) -> None:
-    if engine == "sqlite":
-        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+@POSTGRES_ALONE
+async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str) -> None:
     await made_by_asyncpg_layer(empty_database_url)
     schema, rows = await dump(empty_database_url)
     await adopted(empty_database_url)
@@ -126,9 +166,8 @@ async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str, eng
     assert {name: rows_after[name] for name in rows} == rows
 
 
-async def test_what_cannot_come_over_is_counted_and_named(empty_database_url: str, engine: str) -> None:
-    if engine == "sqlite":
-        pytest.skip("Chainlit's asyncpg layer knows Postgres alone")
+@POSTGRES_ALONE
+async def test_what_cannot_come_over_is_counted_and_named(empty_database_url: str) -> None:
     url = empty_database_url
     await made_by_asyncpg_layer(url)
     thread = new_id()
@@ -171,6 +210,53 @@ async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: s
     assert found_of(report, "younger than their last step") == [THREADS]
     assert found_of(report, "steps whose thread is gone") == [1] * orphans
     assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
+
+
+@EVERY_STOCK_KIND
+@pytest.mark.parametrize(
+    ("zone", "told"),
+    [("XXX-5:45", "UTC+05:45"), ("XXX+9:30", "UTC-09:30"), ("XXX0", None)],
+    ids=["east", "west", "utc"],
+)
+async def test_local_times_are_told_with_the_offset_of_their_clock(
+    empty_database_url: str, kind: str, zone: str, told: str | None, server_clock: Callable[[str], None]
+) -> None:
+    server_clock(zone)
+    if kind == "prisma":
+        # There it is the database that dates threads, in the zone of its session.
+        await run(empty_database_url, DATABASE_ZONE.format(zone))
+    await made(empty_database_url, kind, dated_now=True)
+    server_clock("XXX0")
+    before = await dump(empty_database_url)
+    report = await adopted(empty_database_url, apply=False)
+    assert await dump(empty_database_url) == before
+    assert found_of(report, "local time labelled Z") == ([THREADS] if told else [])
+    assert found_of(report, told or "labelled Z") == ([THREADS] if told else [])
+    assert found_of(report, "younger than their last step") == []
+
+
+async def test_a_time_that_cannot_be_read_is_told(empty_database_url: str) -> None:
+    await made_by_sqlalchemy_layer(empty_database_url, "today")
+    await run(empty_database_url, """UPDATE threads SET "createdAt" = 'yesterday'""")
+    report = await adopted(empty_database_url)
+    assert found_of(report, "time cannot be read") == [THREADS]
+
+
+@EVERY_STOCK_KIND
+async def test_a_large_history_is_adopted_in_little_memory(empty_database_url: str, kind: str) -> None:
+    url = empty_database_url
+    await made(url, kind)
+    await multiplied(url, "Step" if kind == "prisma" else "steps", LARGE, output="so much to say " * 100)
+    database = Database(url)
+    tracemalloc.start()
+    try:
+        report = await adopt(database, apply=True)
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        await database.close()
+    assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + LARGE
+    assert highest < LARGE_BYTES / 3
 
 
 async def test_votes_that_are_there_twice_send_the_operator_to_adopt(empty_database_url: str) -> None:
