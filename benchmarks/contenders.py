@@ -30,7 +30,10 @@ class Contender(Protocol):
     name: str
 
     async def write(self, step: dict[str, Any], *, created: bool) -> None: ...
-    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found: ...
+    async def begin(self, thread_id: str, name: str) -> None: ...
+    async def page(
+        self, cursor: Any = None, *, vote: int | None = None, word: str | None = None, user_id: str = data.USER_ID
+    ) -> Found: ...
     async def thread(self, thread_id: str) -> tuple[int, int]: ...
     async def close(self) -> None: ...
 
@@ -44,9 +47,14 @@ class Raw:
     async def write(self, step: dict[str, Any], *, created: bool) -> None:  # noqa: ARG002
         await self._floor.write_step(step)
 
-    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found:
+    async def begin(self, thread_id: str, name: str) -> None:
+        await self._floor.write_thread(thread_id, name)
+
+    async def page(
+        self, cursor: Any = None, *, vote: int | None = None, word: str | None = None, user_id: str = data.USER_ID
+    ) -> Found:
         after = {"after": cursor} if cursor else {}
-        rows = await self._floor.page(PAGE_SIZE, **after, vote=vote, word=word)
+        rows = await self._floor.page(PAGE_SIZE, **after, vote=vote, word=word, user_id=user_id)
         last = (rows[-1]["updatedAt"], rows[-1]["id"]) if rows else None
         return Found(tuple(str(row["id"]) for row in rows), last)
 
@@ -69,8 +77,13 @@ class Layer:
         # A copy, because one of the layers changes what it is given.
         await (self._layer.create_step if created else self._layer.update_step)({**step})
 
-    async def page(self, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Found:
-        wanted = ThreadFilter(userId=data.USER_ID, feedback=vote, search=word)  # type: ignore[arg-type]
+    async def begin(self, thread_id: str, name: str) -> None:
+        await self._layer.update_thread(thread_id, name=name, user_id=data.USER_ID)
+
+    async def page(
+        self, cursor: Any = None, *, vote: int | None = None, word: str | None = None, user_id: str = data.USER_ID
+    ) -> Found:
+        wanted = ThreadFilter(userId=user_id, feedback=vote, search=word)  # type: ignore[arg-type]
         found = await self._layer.list_threads(Pagination(first=PAGE_SIZE, cursor=cursor), wanted)
         return Found(tuple(thread["id"] for thread in found.data), found.pageInfo.endCursor)
 
@@ -104,23 +117,35 @@ async def open_asyncpg(url: str) -> Contender:
     return Layer("official asyncpg", layer, layer.cleanup)
 
 
+_TABLES = {
+    "floor": (data.FLOOR_SCHEMA, data.FLOOR_INDEXES),
+    "sqlalchemy": (data.SQLALCHEMY_SCHEMA, ""),
+    "asyncpg": (data.ASYNCPG_SCHEMA, data.ASYNCPG_INDEXES),
+    # Ours takes over a database of Chainlit's: whatever it derives from texts, its own migrations make.
+    "ours": (data.SQLALCHEMY_SCHEMA, ""),
+}
+
+
 async def fill(url: str, kind: str, threads: int) -> None:
     """Make the tables of a contender in an empty database, with a history of so many threads."""
+    schema, indexes = _TABLES[kind]
+    is_prisma = kind == "asyncpg"
+    rows = data.asyncpg_history(threads) if is_prisma else data.history(threads, updated_at=kind == "floor")
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in filter(None, (schema, rows, indexes)):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
     if kind == "ours":
         ours = datalayer.create_data_layer(url)
         await ours.migrate()
         await ours.close()
     connection = await asyncpg.connect(url)
     try:
-        if kind == "asyncpg":
-            await connection.execute(data.ASYNCPG_SCHEMA)
-            await connection.execute(data.asyncpg_history(threads))
-        else:
-            schemas = {"floor": data.FLOOR_SCHEMA, "sqlalchemy": data.SQLALCHEMY_SCHEMA}
-            if kind in schemas:
-                await connection.execute(schemas[kind])
-            await connection.execute(data.history(threads, updated_at=kind != "sqlalchemy", voter=kind == "ours"))
         await connection.execute("VACUUM ANALYZE")
+        # Now, and not in the middle of somebody's turn.
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 

@@ -10,6 +10,7 @@ STEPS_PER_THREAD: Final = 11
 LONG_STEPS: Final = 200
 LONG_ELEMENTS: Final = 10
 RARE_WORD: Final = "xylophone"
+CJK_WORD: Final = "琥珀"
 VOTED_EVERY: Final = 20
 
 # The tables that Chainlit's SQLAlchemy layer reads and writes; as documented, without an index but the keys.
@@ -29,10 +30,12 @@ CREATE TABLE feedbacks (id UUID PRIMARY KEY, "forId" UUID NOT NULL,
     "threadId" UUID NOT NULL REFERENCES threads ON DELETE CASCADE, value INT NOT NULL, comment TEXT);
 """
 
-# The same tables with what a careful hand would add.
+# The same tables with what a careful hand would add; the indexes when the rows are there.
 FLOOR_SCHEMA: Final = f"""
 {SQLALCHEMY_SCHEMA}
 ALTER TABLE threads ADD "updatedAt" TEXT;
+"""
+FLOOR_INDEXES: Final = """
 CREATE INDEX ON threads ("userId", "updatedAt" DESC, id DESC);
 CREATE INDEX ON steps ("threadId", "createdAt", id);
 CREATE INDEX ON elements ("threadId");
@@ -55,13 +58,22 @@ CREATE TABLE "User" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFA
 CREATE TABLE "Thread" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
     "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "deletedAt" TIMESTAMP(3), name TEXT, metadata JSONB NOT NULL,
     tags TEXT[] DEFAULT '{}', "userId" TEXT REFERENCES "User" ON DELETE SET NULL);
-CREATE INDEX ON "Thread" ("createdAt");
-CREATE INDEX ON "Thread" (name);
 CREATE TABLE "Step" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
     "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "parentId" TEXT REFERENCES "Step" ON DELETE CASCADE,
     "threadId" TEXT REFERENCES "Thread" ON DELETE CASCADE, input TEXT, metadata JSONB NOT NULL, name TEXT, output TEXT,
     type "StepType" NOT NULL, "showInput" TEXT DEFAULT 'json', "isError" BOOLEAN DEFAULT false,
     "startTime" TIMESTAMP(3) NOT NULL, "endTime" TIMESTAMP(3) NOT NULL);
+CREATE TABLE "Element" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
+    "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "threadId" TEXT REFERENCES "Thread" ON DELETE CASCADE,
+    "stepId" TEXT NOT NULL REFERENCES "Step" ON DELETE CASCADE, metadata JSONB NOT NULL, mime TEXT, name TEXT NOT NULL,
+    "objectKey" TEXT, url TEXT, "chainlitKey" TEXT, display TEXT, size TEXT, language TEXT, page INT, props JSONB);
+CREATE TABLE "Feedback" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
+    "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "stepId" TEXT REFERENCES "Step" ON DELETE SET NULL,
+    name TEXT NOT NULL, value DOUBLE PRECISION NOT NULL, comment TEXT);
+"""
+ASYNCPG_INDEXES: Final = """
+CREATE INDEX ON "Thread" ("createdAt");
+CREATE INDEX ON "Thread" (name);
 CREATE INDEX ON "Step" ("createdAt");
 CREATE INDEX ON "Step" ("endTime");
 CREATE INDEX ON "Step" ("parentId");
@@ -70,15 +82,8 @@ CREATE INDEX ON "Step" ("threadId");
 CREATE INDEX ON "Step" (type);
 CREATE INDEX ON "Step" (name);
 CREATE INDEX ON "Step" ("threadId", "startTime", "endTime");
-CREATE TABLE "Element" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
-    "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "threadId" TEXT REFERENCES "Thread" ON DELETE CASCADE,
-    "stepId" TEXT NOT NULL REFERENCES "Step" ON DELETE CASCADE, metadata JSONB NOT NULL, mime TEXT, name TEXT NOT NULL,
-    "objectKey" TEXT, url TEXT, "chainlitKey" TEXT, display TEXT, size TEXT, language TEXT, page INT, props JSONB);
 CREATE INDEX ON "Element" ("stepId");
 CREATE INDEX ON "Element" ("threadId");
-CREATE TABLE "Feedback" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
-    "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "stepId" TEXT REFERENCES "Step" ON DELETE SET NULL,
-    name TEXT NOT NULL, value DOUBLE PRECISION NOT NULL, comment TEXT);
 CREATE INDEX ON "Feedback" ("stepId");
 CREATE INDEX ON "Feedback" (name);
 CREATE INDEX ON "Feedback" (value);
@@ -86,15 +91,16 @@ CREATE INDEX ON "Feedback" (name, value);
 """
 
 LONG_THREAD: Final = "00000000-0000-4000-8000-000000000002"
+# One step in eleven says something in these as well.
+_COMMON: Final = "的一是了我不人在他有这个上们来到"
 _ISO: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
-def history(threads: int, *, updated_at: bool, voter: bool) -> str:
+def history(threads: int, *, updated_at: bool) -> str:
     """Threads of 11 steps a minute apart, one of 200 steps older than all; for the tables with Chainlit's names.
 
     Args:
         updated_at: whether threads have this column.
-        voter: whether votes name their user.
     """
     last = f", to_char(moment + interval '{STEPS_PER_THREAD} seconds', {_ISO})" if updated_at else ""
     return f"""
@@ -107,8 +113,8 @@ CREATE TEMP TABLE s AS {_steps(threads)};
 INSERT INTO steps (id, name, type, "threadId", streaming, metadata, output, "createdAt", start, "end")
     SELECT id::uuid, 'bench', type, thread::uuid, false, '{{}}', output, at, at, at
     FROM (SELECT *, to_char(moment, {_ISO}) AS at FROM s) s;
-INSERT INTO feedbacks (id, "forId", "threadId", value{', "userId"' if voter else ""})
-    SELECT gen_random_uuid(), id::uuid, thread::uuid, 1{f", '{USER_ID}'" if voter else ""} FROM s WHERE voted;
+INSERT INTO feedbacks (id, "forId", "threadId", value)
+    SELECT gen_random_uuid(), id::uuid, thread::uuid, 1 FROM s WHERE voted;
 INSERT INTO elements (id, "threadId", type, url, name, display, "forId", mime)
     SELECT gen_random_uuid(), thread::uuid, 'file', 'https://example.org/' || n, 'file ' || n, 'inline', id::uuid,
         'text/plain' FROM s WHERE thread = '{LONG_THREAD}' AND n <= {LONG_ELEMENTS};
@@ -149,6 +155,8 @@ def _steps(count: int) -> str:
         CASE n % 2 WHEN 1 THEN 'user_message' ELSE 'assistant_message' END AS type,
         t.moment + n * interval '1 second' AS moment,
         repeat(md5('o' || t.i || '-' || n) || ' ', 10)
-            || CASE WHEN t.i = {count // 2} AND n = 5 THEN '{RARE_WORD}' ELSE '' END AS output,
+            || CASE WHEN n = 9 THEN translate(md5('c' || t.i), '0123456789abcdef', '{_COMMON}') ELSE '' END
+            || CASE WHEN t.i = {count // 2} AND n = 5 THEN '{RARE_WORD}' ELSE '' END
+            || CASE WHEN t.i = {count // 2} AND n = 7 THEN '这块{CJK_WORD}很漂亮' ELSE '' END AS output,
         t.i > 0 AND t.i % {VOTED_EVERY} = 0 AND n = 4 AS voted
         FROM t, LATERAL generate_series(1, CASE WHEN t.i = 0 THEN {LONG_STEPS} ELSE {STEPS_PER_THREAD} END) AS n"""

@@ -26,6 +26,12 @@ WITH touched AS (
 )
 INSERT INTO steps ({_NAMES}) VALUES ({_VALUES}) ON CONFLICT (id) DO UPDATE SET {_CHANGES}
 """
+_BEGIN = f"""
+INSERT INTO threads (id, name, "userId", "userIdentifier", "createdAt", "updatedAt")
+VALUES ($1, $2, '{USER_ID}', '{USER}', $3, $3)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, "userId" = excluded."userId",
+    "userIdentifier" = excluded."userIdentifier"
+"""
 _PAGE = """
 SELECT * FROM threads t WHERE "userId" = $1 AND ("updatedAt", id) < ($2, $3) {condition}
 ORDER BY "updatedAt" DESC, id DESC LIMIT $4
@@ -60,6 +66,7 @@ class Floor:
     async def open(self) -> None:
         statements = {
             "write": _WRITE,
+            "begin": _BEGIN,
             "page": _PAGE.format(condition=""),
             "voted": _PAGE.format(condition=_VOTED),
             "holds": _PAGE.format(condition=_HOLDS),
@@ -82,12 +89,20 @@ class Floor:
         values[_COLUMNS.index("metadata")] = json.dumps(step["metadata"])
         await self._fetch("write", *values)
 
+    async def write_thread(self, thread_id: str, name: str) -> None:
+        await self._fetch("begin", thread_id, name, "2025-06-01T12:00:00.000000Z")
+
     async def page(
-        self, first: int, after: tuple[str, str] = _LAST, vote: int | None = None, word: str | None = None
+        self,
+        first: int,
+        after: tuple[str, str] = _LAST,
+        vote: int | None = None,
+        word: str | None = None,
+        user_id: str = USER_ID,
     ) -> list[dict[str, Any]]:
-        """Threads of the one user there is, last activity first."""
+        """Threads of a user, last activity first."""
         name, more = ("voted", [vote]) if vote is not None else ("holds", [f"%{word}%"]) if word else ("page", [])
-        return [dict(row) for row in await self._fetch(name, USER_ID, *after, first + 1, *more)][:first]
+        return [dict(row) for row in await self._fetch(name, user_id, *after, first + 1, *more)][:first]
 
     async def thread(self, thread_id: str) -> dict[str, Any]:
         thread, steps, elements = (json.loads(part) for part in (await self._fetch("thread", thread_id))[0])

