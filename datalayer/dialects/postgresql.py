@@ -13,14 +13,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.dialects.postgresql_steps import in_rounds, write_steps
+from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records import StepKey, StepWrite
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
 _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
-# Connection, deadlock, resources, locks, shutdown, the system's own failures: what may be otherwise a moment later.
-_PASSING_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
+# Connection, who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what
+# may be otherwise a moment later, and is no fault of the record.
+_PASSING_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 
 class PostgreSQL:
@@ -92,11 +94,11 @@ class PostgreSQL:
         if state in _SCHEMA_CLASSES:
             return SchemaError("the database lacks a table or column; bring it up with `migrate`")
         if isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
-            return InvalidRecord(f"the database refuses the record ({_reason(original)})")
+            return InvalidRecord(f"the database refuses the record ({of_postgresql(original)})")
         if isinstance(error, DBAPIError) and not error.connection_invalidated and _is_argument(original):
             return InvalidRecord("a value is of a type that the database does not take")
         if isinstance(error, DBAPIError | OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
-            return StorageUnavailable(f"the database cannot be used now ({_reason(original)})")
+            return StorageUnavailable(f"the database cannot be used now ({of_postgresql(original)})")
         return None
 
 
@@ -109,14 +111,6 @@ def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
 
 def _is_argument(original: object) -> bool:
     return "DataError" in type(original).__name__ or "invalid input for query argument" in str(original)
-
-
-def _reason(original: object) -> str:
-    """What went wrong, without the values that the driver's text may quote."""
-    cause = getattr(original, "__cause__", None) or original
-    constraint = getattr(cause, "constraint_name", None)
-    name = type(cause).__name__
-    return f"{name}: {constraint}" if constraint else name
 
 
 def _driver_url(url: str) -> str:

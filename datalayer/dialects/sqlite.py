@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
@@ -73,12 +74,12 @@ class SQLite:
         original = error.orig if isinstance(error, DBAPIError) else error
         if "no such table" in str(original) or "has no column" in str(original) or "no such column" in str(original):
             return SchemaError("the database lacks a table or column; bring it up with `migrate`")
-        code = getattr(original, "sqlite_errorname", None) or type(original).__name__
+        reason = of_sqlite(original)
         if isinstance(original, sqlite3.OperationalError | OSError | sqlite3.NotSupportedError):
-            return StorageUnavailable(f"the database cannot be used now ({code})")
+            return StorageUnavailable(f"the database cannot be used now ({reason})")
         if isinstance(original, sqlite3.DatabaseError) and type(original) is sqlite3.DatabaseError:
-            return StorageUnavailable(f"the database file cannot be read ({code})")
-        return InvalidRecord(f"the database refuses the record ({code})")
+            return StorageUnavailable(f"the database file cannot be read ({reason})")
+        return InvalidRecord(f"the database refuses the record ({reason})")
 
 
 def _on_connect(connection: Any, _record: object) -> None:

@@ -1,0 +1,72 @@
+"""A database that cannot be used says why, in words, and repeats nothing secret."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from datalayer import StorageUnavailable
+from datalayer.database import Database
+from tests.postgres import Databases
+
+SECRET = "hunter2"
+
+
+async def reason(url: str) -> str:
+    database = Database(url)
+    try:
+        with pytest.raises(StorageUnavailable) as caught:
+            await database.ping()
+    finally:
+        await database.close()
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"netloc": "threadkeeper:hunter2@{place}"}, "refuses the user's password"),
+        ({"path": "/hunter2"}, "no such database"),
+        ({"netloc": "threadkeeper:hunter2@no-such-host.invalid:5432"}, "host's name is not known"),
+        ({"netloc": "threadkeeper:hunter2@127.0.0.1:1"}, "nothing listens at that host and port"),
+        ({"netloc": "threadkeeper:hunter2@localhost:1"}, "nothing listens at that host and port"),
+    ],
+    ids=["password", "database", "host", "port", "port of several addresses"],
+)
+async def test_what_is_wrong_with_a_postgres_url_is_told(
+    postgres: Databases, change: dict[str, str], words: str
+) -> None:
+    parts = urlsplit(postgres.server_url)
+    place = parts.netloc.rpartition("@")[2]
+    assert words in await reason(parts._replace(**{k: v.format(place=place) for k, v in change.items()}).geturl())
+
+
+@pytest.fixture
+async def server_without_tls() -> AsyncIterator[int]:
+    """Says no to whoever asks for TLS, and hangs up."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_without_tls_is_told(server_without_tls: int) -> None:
+    address = f"postgresql://someone:{SECRET}@127.0.0.1:{server_without_tls}/x"
+    assert "offers no TLS" in await reason(f"{address}?sslmode=require")
+    # What has no words is named by its class.
+    assert "the database cannot be used now (" in await reason(f"{address}?sslmode=disable")
+
+
+async def test_what_is_wrong_with_a_sqlite_file_is_told(tmp_path: Path) -> None:
+    assert "its folder is missing" in await reason(f"sqlite:///{tmp_path}/nowhere/x.db")
+    (tmp_path / "text.db").write_text("this is no database, however long it goes on" * 100)
+    assert "is no SQLite database" in await reason(f"sqlite:///{tmp_path}/text.db")
