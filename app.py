@@ -28,6 +28,7 @@ from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
+from threadkeeper.misspelt import misspelt_names
 from threadkeeper.settings import SettingsError, load_settings
 from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
@@ -46,6 +47,8 @@ except SettingsError as error:
 configure_logging(
     settings.log_level, settings.log_json, [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
 )
+for doubt in misspelt_names():
+    logger.warning("%s", doubt)
 
 
 async def tell_of_write_failure(_failure: WriteFailure) -> None:

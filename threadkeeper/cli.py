@@ -1,6 +1,6 @@
 """The command line. Only `serve` imports Chainlit, which takes seconds; every other command starts at once.
 
-A wrong setting ends a command with one sentence and exit code 2, what cannot be done with one and exit code 1.
+Wrong settings end a command with one sentence for each and exit code 2, what cannot be done with one and exit code 1.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from datalayer.adoption import adopt as adopt_database
 from datalayer.database import Database
 from threadkeeper.cookie_secret import cookie_secret, make_data_dir
 from threadkeeper.logs import configure_logging
+from threadkeeper.misspelt import misspelt_names
 from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 from threadkeeper.settings import Settings, SettingsError, inspect_settings, load_settings
 
@@ -135,6 +136,7 @@ def check() -> None:
 
     try:
         reports, settings = inspect_settings()
+        doubts = misspelt_names()
     except SettingsError as error:
         _end(str(error), 2)
     console = _console()
@@ -142,6 +144,8 @@ def check() -> None:
     for report in reports:
         table.add_row(report.variable, Text(report.shown), report.origin, Text(report.problem or "", "bold red"))
     console.print(table)
+    for doubt in doubts:
+        console.print(Text(doubt, "yellow"))
     wrong = [report.variable for report in reports if report.problem]
     # What libraries have to say here is said again, in words, in the table.
     logging.disable(logging.CRITICAL)

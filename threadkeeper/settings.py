@@ -1,7 +1,7 @@
 """Every setting, in one frozen object that is read once, from the environment and from `.env` in the working directory.
 
 An empty value counts as not set, and what is not set has a default that works on one machine without any account.
-A wrong value stops the start with one sentence that names the variable, and never repeats a secret.
+Wrong values stop the start, each with one sentence that names the variable and never repeats a secret.
 """
 
 import re
@@ -28,7 +28,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class SettingsError(Exception):
-    """A setting is wrong. The message is one sentence that names the variable."""
+    """Settings are wrong. The message has one sentence for each, which names the variable."""
 
 
 class _Filled(EnvSettingsSource):
@@ -284,13 +284,13 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: values cannot be used, or the `.env` file cannot be read.
     """
     try:
         return Settings()
     except ValidationError as error:
-        name, reason = _first_problem(error)
-        raise SettingsError(f"{name.upper()} {reason}.") from None
+        problems = _problems(error)
+        raise SettingsError(" ".join(f"{name.upper()} {reason}." for name, reason in problems.items())) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(_unreadable(error)) from None
 
@@ -315,20 +315,35 @@ def inspect_settings() -> tuple[list[SettingReport], Settings]:
     return reports, settings
 
 
+def names_in_env_file() -> list[str]:
+    """Every variable of the `.env` file, whoever reads it, in upper case.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        return [name.upper() for name in _FilledFile(Settings).env_vars]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+
+
 def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
     try:
         return Settings(), {}
     except ValidationError as error:
-        problems = {str(details["loc"][0]): _reason(details) for details in reversed(error.errors())}
+        problems = _problems(error)
     left_out = {name: Settings.model_fields[name].default for name in problems}
     if "azure_openai_api_key" in problems:
         left_out["azure_openai_endpoint"] = None
     return Settings(**left_out), problems
 
 
-def _first_problem(error: ValidationError) -> tuple[str, str]:
-    details = error.errors()[0]
-    return str(details["loc"][0]), _reason(details)
+def _problems(error: ValidationError) -> dict[str, str]:
+    """The first of each field."""
+    found: dict[str, str] = {}
+    for details in error.errors():
+        found.setdefault(str(details["loc"][0]), _reason(details))
+    return found
 
 
 _REASONS = {

@@ -172,6 +172,14 @@ def test_check_reports_all_that_is_wrong_and_shows_no_secret(cli: CommandLine) -
     assert "hunter2" not in result.stdout + result.stderr
 
 
+def test_check_tells_of_a_misspelt_name_and_finds_no_fault_in_it(cli: CommandLine) -> None:
+    (cli.directory / ".env").write_text("OPENAI_MODEL=hunter2\n", encoding="utf-8")
+    result = cli("check")
+    assert result.returncode == 0
+    assert "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?" in result.stdout
+    assert "hunter2" not in result.stdout + result.stderr
+
+
 def test_check_looks_only_at_what_its_settings_allow(cli: CommandLine) -> None:
     result = cli("check", DATABASE_URL="mysql://x", OPENAI_MODELS=",")
     assert "not looked at, DATABASE_URL is wrong" in result.stdout
@@ -354,7 +362,8 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: C
 
 @pytest.mark.slow
 async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_path: Path) -> None:
-    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", {"LOG_JSON": "true"}) as server:
+    environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
+    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:
         assert server.log.count("Log in as admin with the password ") == 1
         password = server.log.split("with the password ")[1].split()[0]
         secret = (server.directory / "data" / "cookie_secret").read_text(encoding="ascii").strip()
@@ -367,6 +376,7 @@ async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_p
             await server.start()
             assert (await client.get("/user")).json()["identifier"] == "admin", "a restart logs nobody out"
         assert server.log.count("Log in as admin") == 1
+        assert server.log.count("THREADKEEPER_PORT is no setting: is PORT meant?") == 2, "once at each start"
         assert await server.stop() == 0
         lines = [line for line in server.log.splitlines() if line and not line.startswith("The first user")]
         assert all({"time", "level", "logger", "message"} <= json.loads(line).keys() for line in lines)

@@ -2,12 +2,15 @@
 
 import multiprocessing
 import multiprocessing.synchronize
+import re
 import stat
 from pathlib import Path
 
+import chainlit
 import pytest
 
 from threadkeeper.cookie_secret import cookie_secret
+from threadkeeper.misspelt import misspelt_names
 from threadkeeper.settings import Settings, SettingsError, inspect_settings, load_settings
 from threadkeeper.urls import MASK
 
@@ -117,6 +120,48 @@ def test_a_wrong_value_is_one_sentence_without_the_secret(
         load_settings()
     assert str(caught.value) == sentence
     assert "hunter2" not in sentence
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "eight")
+    monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@db/x")
+    monkeypatch.setenv("TEMPERATURE", "9")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "PORT must be a whole number. DATABASE_URL must begin with sqlite:/// or postgresql://. "
+        "TEMPERATURE must be at most 2."
+    )
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text(
+        "OPENAI_MODEL=x\nDATABSE_URL=hunter2\nopenai_key=hunter2\nPORT=9001\n"
+        "POSTGRES_PASSWORD=hunter2\nTZ=UTC\nTHREADKEEPER_TEMPRATURE=1\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("THREADKEEPER_PORT", "9002")
+    monkeypatch.setenv("THREADKEEPER_QUUX", "hunter2")
+    # Outside of the file other programs have their names.
+    monkeypatch.setenv("OPENAI_MODELZ", "x")
+    assert misspelt_names() == [
+        "DATABSE_URL is no setting: is DATABASE_URL meant?",
+        "OPENAI_KEY is no setting: is OPENAI_API_KEY meant?",
+        "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?",
+        "THREADKEEPER_PORT is no setting: is PORT meant?",
+        "THREADKEEPER_QUUX is no setting.",
+        "THREADKEEPER_TEMPRATURE is no setting: is TEMPERATURE meant?",
+    ]
+    assert load_settings().port == 9001
+
+
+def test_the_variables_that_chainlit_reads_are_not_doubted() -> None:
+    """Those that stand in its source, with all of its providers of logins."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in Path(chainlit.__path__[0]).rglob("*.py"))
+    names = set(re.findall(r"environ(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\"", source))
+    assert {"CHAINLIT_URL", "OAUTH_GITHUB_CLIENT_ID"} < names
+    Path(".env").write_text("".join(f"{name}=x\n" for name in sorted(names)), encoding="utf-8")
+    assert misspelt_names() == []
 
 
 def test_every_problem_is_reported_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
