@@ -104,6 +104,7 @@ async def measure_apart(kind: str, url: str) -> dict[str, float]:
     """What `measure` finds in a new process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.memory", kind),
+        cwd=Path(__file__).parent.parent,
         env=os.environ | {"BENCHMARK_URL": url},
         stdout=subprocess.PIPE,
     )
