@@ -14,8 +14,7 @@ from benchmarks.timing import SECONDS_EACH, Result
 
 PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
-_INTRODUCTION = (
-    """# Benchmarks
+_INTRODUCTION = f"""# Benchmarks
 
 The tables and the plot are written by `make bench` (`python -m benchmarks.run`); the last section is what a person
 found with a profiler. The **floor** is hand-written asyncpg: one prepared statement for each operation and the right
@@ -26,10 +25,8 @@ same history: threads of 11 steps of 330 characters.
 The milliseconds are medians of one machine on which other work was running; **read the ratios to the floor**, and not
 to the second digit: a job that wakes up beside one row moves it. A note in brackets says what was wrong with an
 answer: a quick wrong answer is no achievement. Who needs long for one call is measured fewer times (a ×n says how
-often): nobody gets more than """
-    + f"""{SECONDS_EACH:g} seconds for one operation.
+often): nobody gets more than {SECONDS_EACH:g} seconds for one operation.
 """
-)
 
 
 def write(folder: Path, sizes: Sequence[Size], sections: Sequence[Section], server: str, dominates: str) -> None:
