@@ -16,7 +16,7 @@ PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
 _INTRODUCTION = f"""# Benchmarks
 
-The tables and the plot are written by `make bench` (`python -m benchmarks.run`); the last section is what a person
+The tables and the plot are written by `make bench` (`python -m benchmarks.run`); what dominates is what a person
 found with a profiler. The **floor** is hand-written asyncpg: one prepared statement for each operation and the right
 indexes, without ownership, queue, retry or cleaning ([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two
 layers run on their own schemas. All take turns on one Postgres with `fsync` on, each in a database of its own with the
