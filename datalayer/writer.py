@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,7 +36,9 @@ MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
 _BYTES_OF_A_WRITE = 1_000
-_STEP_FIELDS = tuple(item.name for item in fields(Step))
+_OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
+_texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
+_objects_of = attrgetter(*_OBJECTS)
 
 Operation = Callable[[AsyncConnection], Awaitable[Any]]
 
@@ -252,8 +255,8 @@ class Writer:
 def _rough_size(operation: Operation | Recorded) -> int:
     """About how many bytes the write holds on to."""
     if isinstance(operation, StepWrite):
-        record: Any = operation.step
-        return _BYTES_OF_A_WRITE + sum(_size(getattr(record, name)) for name in _STEP_FIELDS)
+        texts = sum(map(len, filter(None, _texts_of(operation.step))))
+        return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
     if isinstance(operation, ThreadWrite):
         return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
     return _BYTES_OF_A_WRITE
