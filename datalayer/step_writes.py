@@ -44,6 +44,8 @@ def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
 
     A creation stays by itself, because only the database knows whether it is late.
     """
+    if len(writes) == 1:
+        return list(writes)
     fewest: list[StepWrite] = []
     last: dict[StepKey, int] = {}
     for one in writes:

@@ -114,16 +114,53 @@ def _may_write(owner: str) -> str:
     return f'(i.system OR i.actor IS NOT DISTINCT FROM {owner}."userIdentifier")'
 
 
-def _statement(source: _Source) -> str:
-    """Made of this file's own words and the names of our columns; every value is a parameter."""
+def _statement(source: _Source, *, touches: bool = True, opens: bool = True) -> str:
+    """Made of this file's own words and the names of our columns; every value is a parameter.
+
+    Args:
+        touches: whether a step may be new, which is activity in its thread.
+        opens: whether a thread may have to be made.
+    """
     changed = [column for column in _COLUMNS if column not in ("id", "threadId")]
     changes = ", ".join(f'"{column}" = {_changed(column, source)}' for column in changed)
+    parts = [
+        f"input AS {source.input}",
+        """found AS (
+    SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i)
+)""",
+    ]
+    if touches:
+        parts.append(_touched(source))
+    if opens:
+        parts.append(_opened(source))
+    allowed = (f'SELECT id, "userIdentifier" FROM {name}' for name in (("found", "opened") if opens else ("found",)))  # noqa: S608
+    parts.append(f"allowed AS ({' UNION ALL '.join(allowed)})")
+    parts.append(f"""written AS (
+    INSERT INTO steps ({_NAMES})
+    SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
+    FROM input i JOIN allowed a ON a.id = i."threadId" AND {_may_write("a")}
+    ON CONFLICT (id) DO UPDATE SET {changes}
+    WHERE steps."threadId" = excluded."threadId"
+    RETURNING id
+)""")  # noqa: S608
+    return f"WITH {', '.join(parts)}\nSELECT id FROM written"
+
+
+def _touched(source: _Source) -> str:
+    return f"""touched AS (
+    UPDATE threads SET "updatedAt" = activity.latest
+    FROM (
+        SELECT i."threadId", {source.latest} AS latest
+        FROM input i JOIN found f ON f.id = i."threadId" AND {_may_write("f")} WHERE i.opens {source.by_thread}
+    ) activity
+    WHERE threads.id = activity."threadId" AND (threads."updatedAt" IS NULL OR threads."updatedAt" < activity.latest)
+)"""  # noqa: S608
+
+
+def _opened(source: _Source) -> str:
     actor = "min(i.actor)" if source.by_thread else "i.actor"
     # A thread that another replica opened since the statement began is not among the `found`: it is met as a conflict.
-    return f"""
-WITH input AS {source.input}, found AS (
-    SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i)
-), opened AS (
+    return f"""opened AS (
     INSERT INTO threads (id, "createdAt", "updatedAt", "userId", "userIdentifier")
     SELECT i."threadId", {source.earliest}, {source.latest},
         (SELECT u.id FROM users u WHERE u.identifier = {actor}), {actor}
@@ -131,46 +168,58 @@ WITH input AS {source.input}, found AS (
     ON CONFLICT (id) DO UPDATE SET "updatedAt" = GREATEST(threads."updatedAt", excluded."updatedAt")
     WHERE EXISTS (SELECT FROM input i WHERE i."threadId" = threads.id AND {_may_write("threads")})
     RETURNING id, "userIdentifier"
-), touched AS (
-    UPDATE threads SET "updatedAt" = activity.latest
-    FROM (
-        SELECT i."threadId", {source.latest} AS latest
-        FROM input i JOIN found f ON f.id = i."threadId" AND {_may_write("f")} WHERE i.opens {source.by_thread}
-    ) activity
-    WHERE threads.id = activity."threadId" AND (threads."updatedAt" IS NULL OR threads."updatedAt" < activity.latest)
-), allowed AS (
-    SELECT id, "userIdentifier" FROM found UNION ALL SELECT id, "userIdentifier" FROM opened
-), written AS (
-    INSERT INTO steps ({_NAMES})
-    SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
-    FROM input i JOIN allowed a ON a.id = i."threadId" AND {_may_write("a")}
-    ON CONFLICT (id) DO UPDATE SET {changes}
-    WHERE steps."threadId" = excluded."threadId"
-    RETURNING id
-)
-SELECT id FROM written
-"""  # noqa: S608
+)"""  # noqa: S608
 
 
-ALONE = _statement(_ALONE)
 MANY = _statement(_MANY)
+ALONE = _statement(_ALONE)
+# Of one write alone it is known what it may need, and each part of a statement that is never needed costs its share.
+ALONE_IN_KNOWN = _statement(_ALONE, opens=False)
+ALONE_LATER = _statement(_ALONE, touches=False, opens=False)
 
+_MOST_KNOWN = 10_000
 _fields_of = attrgetter(*(_FIELD_OF[column] for column in _COLUMNS))
 _JSON_AT = tuple(at for at, column in enumerate(_COLUMNS) if _PARAMETERS[column] == "jsonb")
 _UPDATED_AT = _COLUMNS.index("updatedAt")
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 _MADE_UP_AT = tuple(_COLUMNS.index(column) for column in _MADE_UP)
 
 
-async def write_steps(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
-    """Store the writes, each step at most once among them; gives the keys of those that were not refused.
+class StepWriter:
+    """Writes steps over the connections that it is given, and remembers which threads are there."""
 
-    Raises:
-        asyncpg.PostgresError: none of them was stored.
-    """
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    async def write(self, connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
+        """Store the writes, each step at most once among them; gives the keys of those that were not refused.
+
+        Raises:
+            asyncpg.PostgresError: none of them was stored.
+        """
+        kept = await (self._write_one(connection, writes[0]) if len(writes) == 1 else _write_many(connection, writes))
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update(thread_id for _, thread_id, _, _ in kept if thread_id is not None)
+        return kept
+
+    async def _write_one(self, connection: Any, one: StepWrite) -> set[StepKey]:
+        values = _values(one)
+        if not one.opens:
+            found = await connection.fetch(ALONE_LATER, *values)
+        elif one.step.thread_id in self._known:
+            found = await connection.fetch(ALONE_IN_KNOWN, *values)
+            if not found:
+                # Refused, or the thread was deleted by another process since.
+                self._known.discard(one.step.thread_id)
+                found = await connection.fetch(ALONE, *values)
+        else:
+            found = await connection.fetch(ALONE, *values)
+        return {one.key} if found else set()
+
+
+async def _write_many(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
     rows = [_values(one) for one in writes]
-    if len(rows) == 1:
-        found = await connection.fetch(ALONE, *rows[0])
-        return {writes[0].key} if found else set()
     # An array of nothing but NULL need not be sent, nor unpacked.
     arrays = [None if not any(value is not None for value in column) else column for column in zip(*rows, strict=True)]
     absent = [[row[0] for row in rows if row[at] is None] for at in _MADE_UP_AT]
@@ -184,13 +233,15 @@ def _values(one: StepWrite) -> list[Any]:
     values = [*_fields_of(step), step.created_at or one.moment, one.actor, one.system, one.opens]
     for at in _JSON_AT:
         if values[at] is not None:
-            values[at] = json.dumps(values[at], ensure_ascii=False)
+            values[at] = _to_json(values[at])
     values[_UPDATED_AT] = None if one.created else one.moment
     return values
 
 
 def in_rounds(writes: Sequence[StepWrite]) -> list[list[StepWrite]]:
     """The writes in as few groups as hold each step once: a statement cannot change a row twice."""
+    if len(writes) == 1:
+        return [list(writes)]
     rounds: list[dict[str, StepWrite]] = []
     for one in writes:
         free = next((group for group in rounds if one.step.id not in group), None)
