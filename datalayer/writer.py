@@ -102,10 +102,8 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        # Chainlit drops the task that awaits this; the failure is logged by the layer all the same.
-        done.add_done_callback(_retrieve)
         if self._closing:
-            done.set_exception(StorageUnavailable("the data layer is closed"))
+            _fail(done, StorageUnavailable("the data layer is closed"))
             return done
         write = _Write(thread_id, operation, done, _rough_size(operation))
         self._outside.append(write)
@@ -228,6 +226,10 @@ class Writer:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
+        if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
+            async with self._database.write_once() as connection:
+                if await record_writes.in_one_statement(connection, self._database.dialect, run[0].operation):
+                    return [None]
         results: list[Any] = []
         ended: set[str] = set()
         async with self._database.write() as connection:
@@ -276,11 +278,12 @@ def _settle(write: _Write, result: Any) -> None:
     if write.done.done():
         return
     if isinstance(result, Exception):
-        write.done.set_exception(result)
+        _fail(write.done, result)
     else:
         write.done.set_result(result)
 
 
-def _retrieve(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    done.set_exception(error)
+    # Chainlit drops the task that awaits this, and asyncio would complain; the layer has logged the failure itself.
+    done.exception()
