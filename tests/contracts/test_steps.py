@@ -206,7 +206,8 @@ async def test_two_processes_open_one_thread_at_once(layer: ChainlitLayer, datab
     for _ in range(20):
         thread_id = new_id()
         with datalayer.acting_as("alice"):
-            await asyncio.gather(*(one.create_step(step(thread_id)) for one in (layer, other)))
+            newer, older = (step(thread_id, createdAt=f"2026-01-0{day}T00:00:00Z") for day in (2, 1))
+            await asyncio.gather(layer.create_step(newer), other.create_step(older))
             assert len((await layer.get_thread(thread_id))["steps"]) == 2
     await other.close()
 
