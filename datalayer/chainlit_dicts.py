@@ -15,19 +15,12 @@ from datalayer.errors import InvalidRecord
 from datalayer.records import Element, Feedback, Step, Thread
 from datalayer.rows import column_names
 from datalayer.schema import Json, Tags, elements, steps
+from datalayer.thread_reads import WholeThread
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
 _OURS = {"id", "threadId", "extra", "updatedAt"}
-_STEP_KEYS = (
-    *("id", "name", "type", "threadId", "parentId", "command", "modes", "streaming", "waitForAnswer", "isError"),
-    *("metadata", "tags", "input", "output", "createdAt", "start", "end", "generation", "showInput"),
-    *("defaultOpen", "autoCollapse", "language"),
-)
-_ELEMENT_KEYS = (
-    *("id", "threadId", "type", "chainlitKey", "url", "objectKey", "name", "display", "size", "language", "page"),
-    *("props", "autoPlay", "playerConfig", "forId", "mime"),
-)
+_ELEMENT_NAMES = column_names(Element, elements)
 
 
 def step_of(step_dict: Mapping[str, Any]) -> Step:
@@ -57,32 +50,47 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     )
 
 
-def step_dict_of(step: Step) -> dict[str, Any]:
-    """The StepDict of a record, with every key that Chainlit's page looks for."""
-    found = _dict(step, steps, _STEP_KEYS)
-    found |= {key: found[key] or empty for key, empty in (("metadata", {}), ("input", ""), ("output", ""))}
-    if step.show_input in ("true", "false"):
-        found["showInput"] = step.show_input == "true"
-    found["feedback"] = feedback_dict_of(step.feedback) if step.feedback else None
+def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]:
+    """The StepDict of a step that was read, by column name: the same dictionary, made complete."""
+    # Before what was kept in `extra`: there the words "true" and "false" are words.
+    shown = found["showInput"]
+    if shown == "true" or shown == "false":  # noqa: PLR1714  the quicker way to ask
+        found["showInput"] = shown == "true"
+    _complete(found)
+    if found["metadata"] is None:
+        found["metadata"] = {}
+    if found["input"] is None:
+        found["input"] = ""
+    if found["output"] is None:
+        found["output"] = ""
+    found["feedback"] = None if vote is None else feedback_dict_of(vote)
     return found
 
 
-def element_dict_of(element: Element, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
-    """The ElementDict of a record; where its bytes are stored, `url` is the link that `file_url` makes."""
-    found = _dict(element, elements, _ELEMENT_KEYS)
-    if element.object_key and file_url is not None:
-        found["url"] = file_url(element)
-    if element.type == "custom":
+def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ElementDict of an element that was read, by column name: the same dictionary, made complete.
+
+    Where its bytes are stored, `url` is the link that `file_url` makes.
+    """
+    if found["objectKey"] and file_url is not None:
+        found["url"] = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
+    _complete(found)
+    if found["type"] == "custom":
         found["props"] = found["props"] or {}
     return found
+
+
+def columns_of(element: Element) -> dict[str, Any]:
+    """The element by column name, as it would be read."""
+    return {column: getattr(element, field) for field, column in _ELEMENT_NAMES.items()}
 
 
 def feedback_dict_of(feedback: Feedback) -> dict[str, Any]:
     return {"forId": feedback.for_id, "id": feedback.id, "value": feedback.value, "comment": feedback.comment}
 
 
-def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
-    """The ThreadDict of a record, with its steps and elements."""
+def thread_dict_of(thread: Thread) -> dict[str, Any]:
+    """The ThreadDict of a record, without steps and elements."""
     return {
         "id": thread.id,
         "createdAt": thread.created_at or "",
@@ -91,9 +99,27 @@ def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) ->
         "userIdentifier": thread.user_identifier,
         "tags": thread.tags,
         "metadata": thread.metadata or {},
-        "steps": [step_dict_of(step) for step in thread.steps],
-        "elements": [element_dict_of(element, file_url) for element in thread.elements],
+        "steps": [],
+        "elements": [],
     }
+
+
+def whole_thread_dict_of(whole: WholeThread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ThreadDict of a thread with its steps and elements."""
+    vote_on = whole.votes.get
+    return thread_dict_of(whole.thread) | {
+        "steps": [step_dict_of(step, vote_on(step["id"])) for step in whole.steps],
+        "elements": [element_dict_of(element, file_url) for element in whole.elements],
+    }
+
+
+def _complete(found: dict[str, Any]) -> None:
+    """Put what was kept in `extra` in its place; what has a column comes from there."""
+    extra = found.pop("extra")
+    if extra:
+        for key, value in extra.items():
+            if found.get(key) is None:
+                found[key] = value
 
 
 Converter = Callable[[Any], Any]
@@ -190,13 +216,3 @@ _CONVERTERS_BY_NAME: dict[str, Converter] = {
 _NO_COLUMN: tuple[str, Converter] = ("extra", _kindless)
 _STEP_CONVERTERS = _converters(Step, steps)
 _ELEMENT_CONVERTERS = _converters(Element, elements)
-
-
-def _dict(record: Any, table: Table, keys: tuple[str, ...]) -> dict[str, Any]:
-    columns = {
-        column: getattr(record, field)
-        for field, column in column_names(type(record), table).items()
-        if column not in ("extra", "updatedAt", "disableFeedback", "indent")
-    }
-    kept = {column: value for column, value in columns.items() if value is not None}
-    return dict.fromkeys(keys) | (record.extra or {}) | kept

@@ -31,12 +31,6 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element
         raise Forbidden("an element of this id is in another thread")
 
 
-async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Element]:
-    """The thread's elements in the order in which they came."""
-    statement = select(*_COLUMNS).where(elements.c.threadId == thread_id).order_by(elements.c.createdAt, elements.c.id)
-    return [record_of(Element, elements, row) for row in (await connection.execute(statement)).mappings()]
-
-
 async def get(connection: AsyncConnection, element_id: str) -> Element | None:
     row = (await connection.execute(select(*_COLUMNS).where(elements.c.id == element_id))).mappings().first()
     return record_of(Element, elements, row) if row else None

@@ -1,9 +1,9 @@
 """All in which the two engines differ, as one small object for each; nothing else asks which engine it is."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import ColumnElement, Executable, Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
@@ -19,12 +19,26 @@ class Dialect(Protocol):
     row_position: ClassVar[str]
     """The name under which a row tells where it lies in its table; in the order of writing, mostly."""
 
+    is_favorite: ClassVar[TextClause]
+    """Whether a step's metadata marks it as a favourite, in the words of the index `favorite_steps`."""
+
     @property
     def write_steps(self) -> Callable[[Sequence[StepWrite]], Awaitable[set[StepKey]]] | None:
         """A way of the engine's own to store writes in order, with their threads; None where it has none.
 
         Gives the keys of those that were not refused.
         """
+
+    @property
+    def fetch(self) -> Callable[[Executable, Mapping[str, Any]], Awaitable[Sequence[Any]]] | None:
+        """A way of the engine's own to run a statement that only reads, again and again; None where it has none.
+
+        Gives the rows as tuples, in one round trip.
+        """
+
+    @property
+    def reading(self) -> int:
+        """How many connections beside the engine's are reading now."""
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet.
@@ -42,8 +56,9 @@ class Dialect(Protocol):
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         """Whether the text holds the words, whatever their case; nothing in the words is a wildcard."""
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Whether a step's metadata marks it as a favourite."""
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        """Whether the id is one of those, which are found first and then looked up one by one."""
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

@@ -1,21 +1,38 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, event, func, literal, text
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Table,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    cast,
+    event,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records import StepKey, StepWrite
+from datalayer.schema import FAVORITE_ON_POSTGRESQL
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
@@ -29,11 +46,13 @@ class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
+    is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
 
     def __init__(self) -> None:
         self._url = ""
         self._connection: Any = None
         self._steps = StepWriter()
+        self._reads: ReadConnections
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         self._url = url
@@ -44,6 +63,13 @@ class PostgreSQL:
             engine = create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
+        self._reads = ReadConnections(
+            self._connect_to_read,
+            engine.dialect,
+            # To SQLAlchemy a pool of size 0 has no bound.
+            most=(settings | options)["pool_size"] or sys.maxsize,
+            timeout_seconds=(settings | options)["pool_timeout"],
+        )
         event.listen(engine.sync_engine, "checkout", _on_checkout)
         return engine
 
@@ -61,8 +87,10 @@ class PostgreSQL:
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return column.icontains(words, autoescape=True)
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        return step_metadata.op("@>", is_comparison=True)(text("""'{"favorite": true}'::jsonb"""))
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        # As an array: of IN the planner may make a join that reads the whole table.
+        return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -75,10 +103,27 @@ class PostgreSQL:
             kept |= await self._steps.write(self._connection, round_)
         return kept
 
+    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        return await self._reads.fetch(statement, values)
+
+    @property
+    def reading(self) -> int:
+        return self._reads.in_use
+
     async def close(self) -> None:
+        await self._reads.close()
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close(timeout=5)
         self._connection = None
+
+    async def _connect_to_read(self) -> Any:
+        connection = await self._connect()
+        try:
+            await set_up(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def _connect(self) -> Any:
         # One statement, planned once: a plan for each call's values costs more than the statement itself.

@@ -7,7 +7,7 @@ import time
 import unicodedata
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ColumnElement, Table, bindparam, event, func, type_coerce
+from sqlalchemy import JSON, ColumnElement, Select, Table, TextClause, bindparam, event, func, type_coerce
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.schema import FAVORITE_ON_SQLITE
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
 # connection (2 s) would be left behind, and with it a task that never ends.
@@ -33,8 +34,11 @@ class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
+    is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
     # There is no round trip to save: one statement after another is what SQLite is good at.
     write_steps: ClassVar[None] = None
+    fetch: ClassVar[None] = None
+    reading: ClassVar[int] = 0
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -56,8 +60,9 @@ class SQLite:
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return func.contains_folded(column, _fold(words)) == 1
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        return func.json_extract(step_metadata, "$.favorite") == 1
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        return column.in_(ids)
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""

@@ -14,6 +14,8 @@ from datalayer.database import Database
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 from tests.records import listed, new_id, step, user_id, vote
 
+STEPS = ["build_schema", "index_reads"]
+
 
 def described(connection: Connection) -> dict[str, Any]:
     """Tables, columns, keys and indexes, as the database itself tells of them."""
@@ -38,8 +40,8 @@ def described(connection: Connection) -> dict[str, Any]:
 
 async def test_the_migrated_schema_is_the_schema_of_the_code(empty_database_url: str, tmp_path: Path) -> None:
     layer = create_data_layer(empty_database_url)
-    assert await layer.pending_migrations() == ["build_schema"]
-    assert await layer.migrate() == ["build_schema"]
+    assert await layer.pending_migrations() == STEPS
+    assert await layer.migrate() == STEPS
     async with layer.database.read() as connection:
         migrated = await connection.run_sync(described)
     async with layer.database.write() as connection:
@@ -58,7 +60,7 @@ async def test_migrating_again_changes_nothing(layer: ChainlitLayer) -> None:
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
     replicas = [create_data_layer(empty_database_url) for _ in range(3)]
     applied = await asyncio.gather(*(replica.migrate() for replica in replicas))
-    assert sorted(applied) == [[], [], ["build_schema"]]
+    assert sorted(applied) == [[], [], STEPS]
     for replica in replicas:
         await replica.close()
 
