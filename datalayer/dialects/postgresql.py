@@ -40,6 +40,8 @@ _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
 # Connection, who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what
 # may be otherwise a moment later, and is no fault of the record.
 _PASSING_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
+# The last is raised where a server that is shut down speaks before it was asked.
+_DRIVER_ERRORS = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
 
 
 class PostgreSQL:
@@ -55,7 +57,7 @@ class PostgreSQL:
         self._reads: ReadConnections
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
-        self._url = url
+        self._url = _plain_url(url)
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
         connect = {"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "threadkeeper"}}
@@ -117,7 +119,9 @@ class PostgreSQL:
         self._connection = None
 
     async def _connect_to_read(self) -> Any:
-        connection = await self._connect()
+        # Each of these statements has its index; a plan that was made while a table was small must not read it whole
+        # when it has grown, nor read a small one whole for each of many rows.
+        connection = await self._connect(enable_seqscan="off")
         try:
             await set_up(connection)
         except BaseException:
@@ -125,9 +129,9 @@ class PostgreSQL:
             raise
         return connection
 
-    async def _connect(self) -> Any:
+    async def _connect(self, **settings: str) -> Any:
         # One statement, planned once: a plan for each call's values costs more than the statement itself.
-        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
         return await asyncpg.connect(
             self._url, timeout=10, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
         )
@@ -143,7 +147,7 @@ class PostgreSQL:
             return InvalidRecord(f"the database refuses the record ({of_postgresql(original)})")
         if isinstance(error, DBAPIError) and not error.connection_invalidated and _is_argument(original):
             return InvalidRecord("a value is of a type that the database does not take")
-        if isinstance(error, DBAPIError | OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
+        if isinstance(error, DBAPIError | OSError | TimeoutError | _DRIVER_ERRORS):
             return StorageUnavailable(f"the database cannot be used now ({of_postgresql(original)})")
         return None
 
@@ -164,3 +168,10 @@ def _driver_url(url: str) -> str:
     parts = urlsplit(url)
     query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
     return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(query), ""))
+
+
+def _plain_url(url: str) -> str:
+    """The URL as asyncpg itself reads it: without a driver's name, and with libpq's word for encryption."""
+    parts = urlsplit(url)
+    query = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(parts.query)]
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))

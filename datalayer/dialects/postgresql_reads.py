@@ -25,6 +25,8 @@ from datalayer.errors import StorageUnavailable
 
 _CLOSE_SECONDS = 2.0
 _HANGING_UP = ("57P", "08")
+# The last is what asyncpg raises where a server that is shut down speaks before it was asked.
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
 
 
 class ReadConnections:
@@ -58,31 +60,27 @@ class ReadConnections:
 
         Raises:
             StorageUnavailable: every connection is in use, and stayed so.
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError: as from asyncpg.
+            asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError: as from asyncpg.
         """
         sql, names = self._compiled(statement)
         arguments = [values[name] for name in names]
         async with self._turn():
-            connection = self._take()
-            if connection is not None:
-                try:
-                    return await self._fetch(connection, sql, arguments)
-                except TimeoutError:
-                    raise  # an answer that takes too long is no dead connection
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    if not connection.is_closed():
-                        raise
+            connection = self._take() or await self._connect()
+            try:
+                return await self._fetch(connection, sql, arguments)
+            except TimeoutError:
+                raise  # an answer that takes too long is no dead connection
+            except _DRIVER_ERRORS:
+                if not connection.is_closed():
+                    raise
             return await self._fetch(await self._connect(), sql, arguments)
 
     async def close(self) -> None:
         """Close the connections; one that is still reading is closed when it is done."""
         self._closed = True
         free, self._free = self._free, []
-        for connection in free:
-            try:
-                await connection.close(timeout=_CLOSE_SECONDS)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                connection.terminate()
+        # One that cannot say farewell is closed all the same, and there is nobody to whom it matters.
+        await asyncio.gather(*(_close(connection) for connection in free), return_exceptions=True)
 
     async def _fetch(self, connection: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
         usable = False
@@ -130,6 +128,13 @@ class ReadConnections:
             found = compiled.string, tuple(compiled.positiontup or ())
             self._statements[statement] = found
         return found
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    finally:
+        connection.terminate()
 
 
 async def set_up(connection: Any) -> None:

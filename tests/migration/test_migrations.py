@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect, select, text
 
 import datalayer
 from datalayer import create_data_layer
@@ -55,6 +55,18 @@ async def test_the_migrated_schema_is_the_schema_of_the_code(empty_database_url:
 async def test_migrating_again_changes_nothing(layer: ChainlitLayer) -> None:
     assert await layer.migrate() == []
     assert await layer.pending_migrations() == []
+
+
+async def test_a_database_of_an_earlier_version_gets_the_indexes_it_lacks(layer: ChainlitLayer) -> None:
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    async with layer.database.write() as connection:
+        for index in ("favorite_steps", "votes_of_user"):
+            await connection.execute(text(f"DROP INDEX {index}"))
+        await connection.execute(delete(migrations).where(migrations.c.name == "index_reads"))
+    assert await layer.migrate() == ["index_reads"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
 
 
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
