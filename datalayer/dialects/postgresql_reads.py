@@ -11,8 +11,7 @@ own pool resets it each time, which doubles the round trips.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -64,7 +63,9 @@ class ReadConnections:
         """
         sql, names = self._compiled(statement)
         arguments = [values[name] for name in names]
-        async with self._turn():
+        await self._wait()
+        self.in_use += 1
+        try:
             connection = self._take() or await self._connect()
             try:
                 return await self._fetch(connection, sql, arguments)
@@ -74,6 +75,9 @@ class ReadConnections:
                 if not connection.is_closed():
                     raise
             return await self._fetch(await self._connect(), sql, arguments)
+        finally:
+            self.in_use -= 1
+            self._room.release()
 
     async def close(self) -> None:
         """Close the connections; one that is still reading is closed when it is done."""
@@ -106,19 +110,16 @@ class ReadConnections:
                 return connection
         return None
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _wait(self) -> None:
+        """Come in; the way out is `_room.release()`."""
+        if not self._room.locked():
+            await self._room.acquire()
+            return
         try:
             async with asyncio.timeout(self._timeout):
                 await self._room.acquire()
         except TimeoutError:
             raise StorageUnavailable("every connection to the database is in use") from None
-        self.in_use += 1
-        try:
-            yield
-        finally:
-            self.in_use -= 1
-            self._room.release()
 
     def _compiled(self, statement: Executable) -> tuple[str, tuple[str, ...]]:
         found = self._statements.get(statement)
