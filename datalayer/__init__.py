@@ -30,6 +30,7 @@ from datalayer.errors import (
 )
 from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
+from datalayer.receipts import Receipt
 from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidRecord",
     "NotFound",
     "Page",
+    "Receipt",
     "SchemaError",
     "Step",
     "StorageUnavailable",

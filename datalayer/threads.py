@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements as element_table
@@ -15,8 +15,9 @@ from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import SYSTEM, Actor, readable_by
 from datalayer.records import Page, Thread
+from datalayer.removal import remove_threads
 from datalayer.rows import columns, given, record_of
-from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads, users
+from datalayer.schema import feedbacks, threads, users
 from datalayer.search import matches
 
 LARGEST_PAGE = 100
@@ -144,12 +145,7 @@ def cursor_of(thread: Thread) -> str:
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
     """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
-    keys = await element_table.object_keys(connection, elements.c.threadId == thread_id)
-    # Said for each table, because an adopted database has no foreign keys that would do it.
-    for table in (feedback_changes, feedbacks, elements, steps):
-        await connection.execute(delete(table).where(table.c.threadId == thread_id))
-    await connection.execute(delete(threads).where(threads.c.id == thread_id))
-    return keys
+    return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
 
 
 def _behind(cursor: str) -> ColumnElement[bool]:

@@ -51,6 +51,8 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "upsert_feedback": lambda a: a.layer.upsert_feedback(vote(a.step["id"], 0)),
     "delete_feedback": lambda a: a.layer.delete_feedback(a.vote),
     "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
+    "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
+    "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
 }
 
