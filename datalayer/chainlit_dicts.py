@@ -2,7 +2,8 @@
 
 A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
 knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
-application that adds keys of its own, loses nothing here.
+application that adds keys of its own, loses nothing here. What is in `extra` is what was said last of its key: a later
+write that has a value for the column takes the key out of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,12 +14,11 @@ from sqlalchemy import Boolean, Integer, Table
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.records import Element, Feedback, Step, Thread
-from datalayer.rows import column_names
+from datalayer.rows import OURS, column_names
 from datalayer.schema import Json, Tags, elements, steps
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
-_OURS = {"id", "threadId", "extra", "updatedAt"}
 _TIMES = {"createdAt", "start", "end"}
 _IDS = {"parentId", "forId"}
 _STEP_KEYS = (
@@ -62,8 +62,9 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
 def step_dict_of(step: Step) -> dict[str, Any]:
     """The StepDict of a record, with every key that Chainlit's page looks for."""
     found = _dict(step, steps, _STEP_KEYS)
-    found |= {key: found[key] or empty for key, empty in (("metadata", {}), ("input", ""), ("output", ""))}
-    if step.show_input in ("true", "false"):
+    empty = {"metadata": {}, "input": "", "output": ""}
+    found |= {key: value for key, value in empty.items() if found[key] is None}
+    if "showInput" not in (step.extra or {}) and step.show_input in ("true", "false"):
         found["showInput"] = step.show_input == "true"
     found["feedback"] = feedback_dict_of(step.feedback) if step.feedback else None
     return found
@@ -74,8 +75,8 @@ def element_dict_of(element: Element, file_url: Callable[[Element], str] | None)
     found = _dict(element, elements, _ELEMENT_KEYS)
     if element.object_key and file_url is not None:
         found["url"] = file_url(element)
-    if element.type == "custom":
-        found["props"] = found["props"] or {}
+    if element.type == "custom" and found["props"] is None:
+        found["props"] = {}
     return found
 
 
@@ -103,19 +104,19 @@ def _fields(record_type: type, table: Table, values: Mapping[str, Any]) -> dict[
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in values.items():
-        if value is None or key in ("id", "threadId"):
+        if value is None or key in ("id", "threadId") or (key, value) == ("createdAt", ""):
             continue
         stored = _stored(table, key, value)
-        if stored is _KINDLESS:
-            extra[clean_text(str(key))] = clean_json(value)
-        else:
+        if stored is not _KINDLESS:
             fields[field_of[key]] = stored
+        elif (other := clean_json(value)) is not None:
+            extra[clean_text(key)] = other
     return fields | ({"extra": extra} if extra else {})
 
 
 def _stored(table: Table, key: str, value: Any) -> Any:
     """The value as the column of this key takes it, or _KINDLESS."""
-    if key not in table.c or key in _OURS:
+    if key in OURS or key not in table.c:
         return _KINDLESS
     kind = table.c[key].type
     if key in _IDS:
@@ -148,7 +149,7 @@ def _dict(record: Any, table: Table, keys: tuple[str, ...]) -> dict[str, Any]:
     columns = {
         column: getattr(record, field)
         for field, column in column_names(type(record), table).items()
-        if column not in ("extra", "updatedAt", "disableFeedback", "indent")
+        if column not in OURS or column in ("id", "threadId")
     }
     kept = {column: value for column, value in columns.items() if value is not None}
-    return dict.fromkeys(keys) | (record.extra or {}) | kept
+    return dict.fromkeys(keys) | kept | (record.extra or {})

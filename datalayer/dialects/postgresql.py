@@ -1,6 +1,6 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -56,6 +56,11 @@ class PostgreSQL:
             cast(bindparam(None, kept, JSONB), JSONB)
         )
         return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
+
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        raise NotImplementedError
 
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return column.icontains(words, autoescape=True)

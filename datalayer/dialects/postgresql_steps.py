@@ -5,13 +5,13 @@ SQLAlchemy's pool and compiler add to the statement is a third of what the state
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Boolean, Integer
 
 from datalayer.records import Step, StepKey, StepWrite
-from datalayer.rows import column_names
+from datalayer.rows import OURS, column_names
 from datalayer.schema import Identifier, Json, Tags, steps
 
 _FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
@@ -50,15 +50,37 @@ def _changed(column: str) -> str:
     if column == "createdAt":
         return f"COALESCE({new}, {stored})"
     if column == "extra":
-        return f"CASE WHEN {new} IS NULL THEN {stored} ELSE COALESCE({stored}, '{{}}') || {new} END"
+        return _EXTRA
     if column in ("name", "type"):
-        stored = f"NULLIF({stored}, {_REQUIRED[column]})"
+        stored = _stored(column)
         return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored}, {_REQUIRED[column]})"
     return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored})"
 
 
+def _stored(column: str) -> str:
+    """What the row has, or NULL where it was made up for want of a value."""
+    stored = f'steps."{column}"'
+    return f"NULLIF({stored}, {_REQUIRED[column]})" if column in ("name", "type") else stored
+
+
+def _keys_of(value: Callable[[str], str]) -> str:
+    """The names of the columns of which the row has a value."""
+    named = (column for column in _COLUMNS if column not in OURS)
+    cases = (f"CASE WHEN {value(column)} IS NOT NULL THEN '{column}' END" for column in named)
+    return f"array_remove(ARRAY[{', '.join(cases)}], NULL)"
+
+
+def _given(column: str) -> str:
+    return f'i."{column}"'
+
+
 # A creation that comes after an update: it only fills what is missing.
 _LATE = 'excluded."updatedAt" IS NULL AND steps."updatedAt" IS NOT NULL'
+# A key is in `extra` only if what was said last of it has no column to go to. Nearly always there is nothing in it.
+_EXTRA = f"""CASE WHEN steps.extra IS NULL AND excluded.extra IS NULL THEN NULL
+    WHEN {_LATE} THEN (COALESCE(excluded.extra, '{{}}') - {_keys_of(_stored)}) || COALESCE(steps.extra, '{{}}')
+    ELSE (COALESCE(steps.extra, '{{}}') - (SELECT {_keys_of(_given)} FROM input i WHERE i.id = excluded.id))
+        || COALESCE(excluded.extra, '{{}}') END"""  # noqa: S608
 
 
 _ARRAYS = [*(_array_type(column) for column in _COLUMNS), "text[]", "text[]", "boolean[]", "boolean[]"]
