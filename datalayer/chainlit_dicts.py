@@ -7,7 +7,9 @@ write that has a value for the column takes the key out of it.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Table
 
@@ -46,7 +48,10 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
 
 
 def element_of(element_dict: Mapping[str, Any]) -> Element:
-    """The record of an ElementDict. Its `path` is left out: it is of this machine, and of this moment.
+    """The record of an ElementDict, without what is not for its sender to say.
+
+    That is its `path`, which is of this machine and of this moment, and its `objectKey`: whoever could name a file in
+    the store could read it. The store's key is given by whoever stores the bytes.
 
     Raises:
         InvalidRecord: `id` or `threadId` is no UUID.
@@ -55,7 +60,9 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     return Element(
         id=clean_id(element_dict.get("id"), "element id"),
         thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
-        **_fields(Element, elements, {key: value for key, value in element_dict.items() if key != "path"}),
+        **_fields(
+            Element, elements, {key: value for key, value in element_dict.items() if key not in ("path", "objectKey")}
+        ),
     )
 
 
@@ -120,8 +127,10 @@ def _stored(table: Table, key: str, value: Any) -> Any:
         return _KINDLESS
     kind = table.c[key].type
     if key in _IDS:
-        return known_id(value) or _KINDLESS
+        return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
     if key in _TIMES:
+        if not isinstance(value, str | datetime):
+            return _KINDLESS
         try:
             return clean_time(value, key) or _KINDLESS
         except InvalidRecord:
