@@ -129,15 +129,17 @@ def _stored(table: Table, key: str, value: Any) -> Any:
     if key in _IDS:
         return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
     if key in _TIMES:
-        if not isinstance(value, str | datetime):
-            return _KINDLESS
-        try:
-            return clean_time(value, key) or _KINDLESS
-        except InvalidRecord:
-            return _KINDLESS
+        return _time(value, key) or _KINDLESS
     if key == "showInput" and (isinstance(value, bool) or value in ("true", "false")):
         return str(value).lower() if isinstance(value, bool) else _KINDLESS
     return _plain(kind, value)
+
+
+def _time(value: Any, key: str) -> str | None:
+    try:
+        return clean_time(value, key) if isinstance(value, str | datetime) else None
+    except InvalidRecord:
+        return None
 
 
 def _plain(kind: Any, value: Any) -> Any:
