@@ -226,7 +226,7 @@ async def test_any_value_of_any_key_of_an_element_comes_back(layer: ChainlitLaye
 
 
 # Of the column's kind, and of another.
-TURNS = [{"output": "text"}, {"output": ["no", "text"]}, {}, {"output": ""}]
+TURNS: list[dict[str, Any]] = [{"output": "text"}, {"output": ["no", "text"]}, {}, {"output": ""}]
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -79,7 +79,7 @@ def parameters(callable_: Any) -> str:
         if one.kind is one.KEYWORD_ONLY and not named:
             named = True
             shown.append("*")
-        stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        stars = "**" if one.kind is one.VAR_KEYWORD else "*" if one.kind is one.VAR_POSITIONAL else ""
         shown.append(f"{stars}{one.name}{'' if one.default is one.empty else '='}")
     return f"({', '.join(shown)})"
 
