@@ -6,7 +6,7 @@ application that adds keys of its own, loses nothing here. What is in `extra` is
 write that has a value for the column takes the key out of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,6 @@ from datalayer.schema import Json, Tags, elements, steps
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
-_TIMES = {"createdAt", "start", "end"}
-_IDS = {"parentId", "forId"}
 _STEP_KEYS = (
     *("id", "name", "type", "threadId", "parentId", "command", "modes", "streaming", "waitForAnswer", "isError"),
     *("metadata", "tags", "input", "output", "createdAt", "start", "end", "generation", "showInput"),
@@ -43,7 +41,7 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
     return Step(
         id=clean_id(step_dict.get("id"), "step id"),
         thread_id=clean_id(step_dict.get("threadId"), "thread id of a step"),
-        **_fields(Step, steps, {key: value for key, value in step_dict.items() if key != "feedback"}),
+        **_fields(_STEP_CONVERTERS, step_dict, ("id", "threadId", "feedback")),
     )
 
 
@@ -60,9 +58,7 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     return Element(
         id=clean_id(element_dict.get("id"), "element id"),
         thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
-        **_fields(
-            Element, elements, {key: value for key, value in element_dict.items() if key not in ("path", "objectKey")}
-        ),
+        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path", "objectKey")),
     )
 
 
@@ -106,54 +102,102 @@ def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) ->
     }
 
 
-def _fields(record_type: type, table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    field_of = {column: field for field, column in column_names(record_type, table).items()}
+Converter = Callable[[Any], Any]
+"""Gives a value, which is not None, as its column takes it, or _KINDLESS."""
+
+
+def _fields(
+    converters: Mapping[str, tuple[str, Converter]], values: Mapping[str, Any], left_out: Collection[str]
+) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in values.items():
-        if value is None or key in ("id", "threadId") or (key, value) == ("createdAt", ""):
+        if value is None or key in left_out:
             continue
-        stored = _stored(table, key, value)
+        field, convert = converters.get(key, _NO_COLUMN)
+        stored = convert(value)
         if stored is not _KINDLESS:
-            fields[field_of[key]] = stored
-        elif (other := clean_json(value)) is not None:
-            extra[clean_text(key)] = other
-    return fields | ({"extra": extra} if extra else {})
+            fields[field] = stored
+        elif (other := clean_json(value)) is not None and (key, other) != ("createdAt", ""):
+            extra[clean_text(str(key))] = other
+    if extra:
+        fields["extra"] = extra
+    return fields
 
 
-def _stored(table: Table, key: str, value: Any) -> Any:
-    """The value as the column of this key takes it, or _KINDLESS."""
-    if key in OURS or key not in table.c:
-        return _KINDLESS
-    kind = table.c[key].type
-    if key in _IDS:
-        return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
-    if key in _TIMES:
-        return _time(value, key) or _KINDLESS
-    if key == "showInput" and (isinstance(value, bool) or value in ("true", "false")):
-        return str(value).lower() if isinstance(value, bool) else _KINDLESS
-    return _plain(kind, value)
+def _kindless(_value: Any) -> Any:
+    return _KINDLESS
 
 
-def _time(value: Any, key: str) -> str | None:
-    try:
-        return clean_time(value, key) if isinstance(value, str | datetime) else None
-    except InvalidRecord:
-        return None
-
-
-def _plain(kind: Any, value: Any) -> Any:
-    if kind is Json:
-        return clean_json(value) if isinstance(value, Mapping) else _KINDLESS
-    if kind is Tags:
-        is_tags = isinstance(value, list | tuple) and all(isinstance(tag, str) for tag in value)
-        return [clean_text(tag) for tag in value] if is_tags else _KINDLESS
-    if isinstance(kind, Boolean):
-        return value if isinstance(value, bool) else _KINDLESS
-    if isinstance(kind, Integer):
-        is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
-        return value if is_integer else _KINDLESS
+def _text(value: Any) -> Any:
     return clean_text(value) if isinstance(value, str) else _KINDLESS
+
+
+def _boolean(value: Any) -> Any:
+    return value if isinstance(value, bool) else _KINDLESS
+
+
+def _integer(value: Any) -> Any:
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+    return value if is_integer else _KINDLESS
+
+
+def _object(value: Any) -> Any:
+    return clean_json(value) if isinstance(value, Mapping) else _KINDLESS
+
+
+def _tags(value: Any) -> Any:
+    is_tags = isinstance(value, list | tuple) and all(isinstance(tag, str) for tag in value)
+    return [clean_text(tag) for tag in value] if is_tags else _KINDLESS
+
+
+def _id(value: Any) -> Any:
+    return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
+
+
+def _time(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        return _KINDLESS
+    try:
+        return clean_time(value, "time") or _KINDLESS
+    except InvalidRecord:
+        return _KINDLESS
+
+
+def _shown_input(value: Any) -> Any:
+    # The texts of the two truth values stand for these, so the same words given as texts go to `extra`.
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _KINDLESS if value in ("true", "false") else _text(value)
+
+
+def _converter(table: Table, column: str) -> Converter:
+    if column in _CONVERTERS_BY_NAME:
+        return _CONVERTERS_BY_NAME[column]
+    kind = table.c[column].type
+    if kind is Json:
+        return _object
+    if kind is Tags:
+        return _tags
+    if isinstance(kind, Boolean):
+        return _boolean
+    return _integer if isinstance(kind, Integer) else _text
+
+
+def _converters(record_type: type, table: Table) -> dict[str, tuple[str, Converter]]:
+    """Field and converter for each key that has a column."""
+    names = column_names(record_type, table)
+    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in OURS}
+
+
+_CONVERTERS_BY_NAME: dict[str, Converter] = {
+    **dict.fromkeys(("parentId", "forId"), _id),
+    **dict.fromkeys(("createdAt", "start", "end"), _time),
+    "showInput": _shown_input,
+}
+_NO_COLUMN: tuple[str, Converter] = ("extra", _kindless)
+_STEP_CONVERTERS = _converters(Step, steps)
+_ELEMENT_CONVERTERS = _converters(Element, elements)
 
 
 def _dict(record: Any, table: Table, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ pasted character fails the whole message is worse than one replacement character
 """
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from typing import Any
 from datalayer.errors import InvalidRecord
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# What is already in the one form that is kept, as nearly all ids and times are, is not made anew.
+_KEPT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEPT_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
 
 
 def clean_text(text: str) -> str:
@@ -51,16 +55,19 @@ def clean_id(value: Any, what: str) -> str:
     Raises:
         InvalidRecord: it is no UUID.
     """
-    try:
-        return str(uuid.UUID(str(value)))
-    except ValueError:
-        raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not a UUID") from None
+    known = known_id(value)
+    if known is None:
+        raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not a UUID")
+    return known
 
 
 def known_id(value: Any) -> str | None:
     """The id in its one form, or None where no record can have such an id."""
+    text = str(value)
+    if _KEPT_ID.fullmatch(text):
+        return text
     try:
-        return str(uuid.UUID(str(value)))
+        return str(uuid.UUID(text))
     except ValueError:
         return None
 
@@ -75,6 +82,8 @@ def clean_time(value: Any, what: str) -> str | None:
         return None
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        if isinstance(value, str) and _KEPT_TIME.fullmatch(value):
+            return value
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not an ISO 8601 time") from None
@@ -82,7 +91,8 @@ def clean_time(value: Any, what: str) -> str | None:
 
 
 def _text_of(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    """The moment, which is in UTC."""
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 class _Clock:

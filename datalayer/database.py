@@ -42,6 +42,7 @@ class Database:
         self.engine = self.dialect.create_engine(url, **options)
         self._reading = self.engine.execution_options(**self.dialect.read_options)
         self._writing = self.engine.execution_options(writes=True)
+        self._writing_once = self.engine.execution_options(writes=True, **self.dialect.read_options)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -59,6 +60,13 @@ class Database:
         engine = self._writing.execution_options(migrates=True) if migrates else self._writing
         with self.translated():
             async with engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write_once(self) -> AsyncIterator[AsyncConnection]:
+        """For one statement alone, which is a transaction by itself: no round trip but its own, where that can be."""
+        with self.translated():
+            async with self._writing_once.begin() as connection:
                 yield connection
 
     async def ping(self) -> None:

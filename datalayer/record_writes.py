@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements, feedback, steps, threads, users
+from datalayer import elements, feedback, steps, thread_writes, threads, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import SYSTEM, Actor, demand_write, may_read
@@ -39,6 +39,11 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
     return await _apply(write, connection, dialect)
 
 
+async def in_one_statement(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> bool:
+    """Whether the write is stored; if not, `apply` finds out why, and says so."""
+    return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=_actor_of(write))
+
+
 async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
     """Whether the thread is there; raises Forbidden where it is and belongs to someone else."""
     exists, owner = await threads.owner(connection, thread_id)
@@ -68,9 +73,11 @@ async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect)
 
 @_apply.register
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    if await in_one_statement(connection, dialect, write):
+        return
     actor = _actor_of(write)
     await demand(connection, write.thread.id, actor)
-    await threads.upsert(connection, dialect, write.thread, write.moment)
+    await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
     # Whoever makes or gives away a thread must be its owner afterwards.
     await demand(connection, write.thread.id, actor)
 

@@ -46,6 +46,8 @@ def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
 
     A creation stays by itself, because only the database knows whether it is late.
     """
+    if len(writes) == 1:
+        return list(writes)
     fewest: list[StepWrite] = []
     last: dict[StepKey, int] = {}
     for one in writes:
@@ -80,8 +82,9 @@ async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[St
                     demand_write(actor, owner, "the thread")
                 elif not one.opens:
                     continue
-                moment = one.step.created_at or one.moment
-                await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
+                if one.opens:
+                    moment = one.step.created_at or one.moment
+                    await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
                 await steps.upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
             except Forbidden:
                 continue

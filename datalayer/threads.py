@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements as element_table
@@ -16,39 +16,12 @@ from datalayer.errors import InvalidRecord
 from datalayer.ownership import SYSTEM, Actor, readable_by
 from datalayer.records import Page, Thread
 from datalayer.removal import remove_threads
-from datalayer.rows import columns, given, record_of
+from datalayer.rows import columns, record_of
 from datalayer.schema import feedbacks, threads, users
 from datalayer.search import matches
 
 LARGEST_PAGE = 100
 _COLUMNS = columns(Thread, threads)
-
-
-async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, now: str) -> None:
-    """Make the thread, or change what is given of it; metadata is merged key by key, and a None removes its key.
-
-    Only a name or a user makes a thread: what a session writes back when it ends must not bring a deleted one back.
-    """
-    values = given(thread, threads)
-    changes: dict[str, Any] = {key: value for key, value in values.items() if key not in ("id", "createdAt")}
-    if thread.user_id is not None:
-        named = select(users.c.identifier).where(users.c.id == thread.user_id).scalar_subquery()
-        values["userIdentifier"] = changes["userIdentifier"] = func.coalesce(named, thread.user_identifier)
-    if thread.metadata is not None:
-        values["metadata"] = {key: value for key, value in thread.metadata.items() if value is not None}
-        changes["metadata"] = dialect.merge_json(threads.c.metadata, thread.metadata)
-    if thread.name is None and thread.user_id is None:
-        if changes:
-            await connection.execute(update(threads).where(threads.c.id == thread.id).values(**changes))
-        return
-    values.setdefault("createdAt", now)
-    values.setdefault("updatedAt", values["createdAt"])
-    statement = dialect.insert(threads).values(**values)
-    if changes:
-        statement = statement.on_conflict_do_update(index_elements=[threads.c.id], set_=changes)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=[threads.c.id])
-    await connection.execute(statement)
 
 
 async def touch(

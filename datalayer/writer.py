@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,7 +37,9 @@ MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
 _BYTES_OF_A_WRITE = 1_000
-_STEP_FIELDS = tuple(item.name for item in fields(Step))
+_OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
+_texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
+_objects_of = attrgetter(*_OBJECTS)
 
 Operation = Callable[[AsyncConnection], Awaitable[Any]]
 
@@ -100,10 +103,8 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        # Chainlit drops the task that awaits this; the failure is logged by the layer all the same.
-        done.add_done_callback(_retrieve)
         if self._closing:
-            done.set_exception(StorageUnavailable("the data layer is closed"))
+            _fail(done, StorageUnavailable("the data layer is closed"))
             return done
         write = _Write(thread_id, operation, done, _rough_size(operation))
         self._outside.append(write)
@@ -226,6 +227,10 @@ class Writer:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
+        if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
+            async with self._database.write_once() as connection:
+                if await record_writes.in_one_statement(connection, self._database.dialect, run[0].operation):
+                    return [None]
         results: list[Any] = []
         ended: set[str] = set()
         async with self._database.write() as connection:
@@ -256,8 +261,8 @@ class Writer:
 def _rough_size(operation: Operation | Recorded) -> int:
     """About how many bytes the write holds on to."""
     if isinstance(operation, StepWrite):
-        record: Any = operation.step
-        return _BYTES_OF_A_WRITE + sum(_size(getattr(record, name)) for name in _STEP_FIELDS)
+        texts = sum(map(len, filter(None, _texts_of(operation.step))))
+        return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
     if isinstance(operation, ThreadWrite):
         return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
     return _BYTES_OF_A_WRITE
@@ -277,11 +282,12 @@ def _settle(write: _Write, result: Any) -> None:
     if write.done.done():
         return
     if isinstance(result, Exception):
-        write.done.set_exception(result)
+        _fail(write.done, result)
     else:
         write.done.set_result(result)
 
 
-def _retrieve(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    done.set_exception(error)
+    # Chainlit drops the task that awaits this, and asyncio would complain; the layer has logged the failure itself.
+    done.exception()

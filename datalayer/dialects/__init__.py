@@ -15,7 +15,7 @@ class Dialect(Protocol):
 
     name: ClassVar[str]
     read_options: ClassVar[dict[str, Any]]
-    """Execution options of a connection that only reads."""
+    """Execution options of a connection that only reads, or writes with one statement."""
     row_position: ClassVar[str]
     """The name under which a row tells where it lies in its table; in the order of writing, mostly."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects.postgresql_steps import in_rounds, write_steps
+from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records import StepKey, StepWrite
@@ -33,6 +33,7 @@ class PostgreSQL:
     def __init__(self) -> None:
         self._url = ""
         self._connection: Any = None
+        self._steps = StepWriter()
 
     def create_engine(self, url: str, **options: Any) -> AsyncEngine:
         self._url = url
@@ -76,7 +77,7 @@ class PostgreSQL:
         for round_ in in_rounds(writes):
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
-            kept |= await write_steps(self._connection, round_)
+            kept |= await self._steps.write(self._connection, round_)
         return kept
 
     async def close(self) -> None:

@@ -2,10 +2,16 @@
 
 It goes to asyncpg itself, over a connection of its own, because a step is written with every message, and what
 SQLAlchemy's pool and compiler add to the statement is a third of what the statement takes.
+
+It is written once and told apart only by where its `input` comes from. Several writes come as an array for each column.
+One alone comes as plain values, which the planner puts where they are used: to unpack thirty arrays of one value
+doubles what the server does.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Boolean, Integer
@@ -16,38 +22,81 @@ from datalayer.schema import Identifier, Json, Tags, steps
 
 _FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
 _COLUMNS = tuple(_FIELD_OF)
+_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
 # Stored where nothing is given, because the official schema wants a value.
 _REQUIRED = {"name": "''", "type": "'undefined'", "streaming": "false", "disableFeedback": "false"}
+# What `excluded` holds of these may be made up for want of a value, so the input is asked what was given.
+_MADE_UP = (*_REQUIRED, "createdAt")
+# Beside the columns: the time that counts for the write, who writes, whether it is the system, whether it makes its
+# thread.
+_BESIDE = {"at": "text", "actor": "text", "system": "boolean", "opens": "boolean"}
 
 
-def _array_type(column: str) -> str:
+def _type(column: str) -> str:
     kind = steps.c[column].type
     if kind is Identifier:
-        return "uuid[]"
-    return {Boolean: "boolean[]", Integer: "integer[]"}.get(type(kind), "text[]")
+        return "uuid"
+    if kind is Json:
+        return "jsonb"
+    return {Boolean: "boolean", Integer: "integer"}.get(type(kind), "text")
+
+
+# Tags come as JSON, because a list of lists is no array where the lists differ in length.
+_PARAMETERS = {column: "jsonb" if steps.c[column].type is Tags else _type(column) for column in _COLUMNS} | _BESIDE
+_NUMBERS = {name: number for number, name in enumerate(_PARAMETERS, 1)}
+_ABSENT_FROM = len(_PARAMETERS) + 1
+
+_ABSENT = {column: number for number, column in enumerate(_MADE_UP, len(_PARAMETERS) + 1)}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the statement's input comes from, and what follows from it."""
+
+    input: str
+    given: Callable[[str], str]
+    """What was given for a column of the step that is in conflict, or NULL."""
+    earliest: str
+    latest: str
+    by_thread: str
+
+
+def _given_alone(column: str) -> str:
+    return f"${_NUMBERS[column]}::{_PARAMETERS[column]}"
+
+
+def _given_among_many(column: str) -> str:
+    # An array says of which steps nothing was given; to look each up in the input would take the square of the time.
+    return f'CASE WHEN excluded.id <> ALL (${_ABSENT[column]}::uuid[]) THEN excluded."{column}" END'
+
+
+_VALUES = ", ".join(f'${number}::{_PARAMETERS[name]} AS "{name}"' for name, number in _NUMBERS.items())
+_ARRAYS = ", ".join(f"${number}::{_PARAMETERS[name]}[]" for name, number in _NUMBERS.items())
+_ALONE = _Source(f"NOT MATERIALIZED (SELECT {_VALUES})", _given_alone, "i.at", "i.at", "")
+_MANY = _Source(
+    f"MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS i({_NAMES}, {', '.join(_BESIDE)}))",  # noqa: S608
+    _given_among_many,
+    "min(i.at)",
+    "max(i.at)",
+    'GROUP BY i."threadId"',
+)
 
 
 def _inserted(column: str) -> str:
-    kind, given = steps.c[column].type, f'i."{column}"'
+    given = f'i."{column}"'
     if column == "createdAt":
-        return 'COALESCE(i."createdAt", i.moment)'
+        return "i.at"
     if column in _REQUIRED:
         return f"COALESCE({given}, {_REQUIRED[column]})"
-    if kind is Json:
-        return f"{given}::jsonb"
-    if kind is Tags:
-        return f"CASE WHEN {given} IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text({given}::jsonb)) END"
+    if steps.c[column].type is Tags:
+        return f"CASE WHEN {given} IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text({given})) END"
     return given
 
 
-def _changed(column: str) -> str:
-    stored, new = f'steps."{column}"', f'excluded."{column}"'
-    if column == "updatedAt":
-        return f"COALESCE({new}, {stored})"
-    if column in _REQUIRED or column == "createdAt":
-        # `excluded` has what was made up for want of a value; what was given is asked of the input.
-        new = f'(SELECT i."{column}" FROM input i WHERE i.id = excluded.id)'  # noqa: S608
-    if column == "createdAt":
+def _changed(column: str, source: _Source) -> str:
+    stored = f'steps."{column}"'
+    new = source.given(column) if column in _MADE_UP else f'excluded."{column}"'
+    if column in ("updatedAt", "createdAt"):
         return f"COALESCE({new}, {stored})"
     if column == "extra":
         return _EXTRA
@@ -83,65 +132,140 @@ _EXTRA = f"""CASE WHEN steps.extra IS NULL AND excluded.extra IS NULL THEN NULL
         || COALESCE(excluded.extra, '{{}}') END"""  # noqa: S608
 
 
-_ARRAYS = [*(_array_type(column) for column in _COLUMNS), "text[]", "text[]", "boolean[]", "boolean[]"]
-_INPUT = ", ".join(f"${number}::{kind}" for number, kind in enumerate(_ARRAYS, 1))
-_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
-
-# Made of this file's own words and the names of our columns; every value is a parameter.
-STATEMENT = f"""
-WITH input AS (
-    SELECT * FROM unnest({_INPUT}) AS i({_NAMES}, moment, actor, system, opens)
-), touched AS (
-    INSERT INTO threads (id, "createdAt", "updatedAt", "userId", "userIdentifier")
-    SELECT i."threadId", min(i.at), max(i.at),
-        (SELECT u.id FROM users u WHERE u.identifier = min(i.actor)), min(i.actor)
-    FROM (SELECT "threadId", COALESCE("createdAt", moment) AS at, actor FROM input WHERE opens) i
-    GROUP BY i."threadId"
-    ON CONFLICT (id) DO UPDATE SET "updatedAt" = excluded."updatedAt"
-    WHERE (threads."updatedAt" IS NULL OR threads."updatedAt" < excluded."updatedAt")
-        AND EXISTS (
-            SELECT FROM input i WHERE i."threadId" = threads.id
-            AND (i.system OR i.actor IS NOT DISTINCT FROM threads."userIdentifier")
-        )
-    RETURNING id, "userIdentifier"
-), allowed AS (
-    SELECT id, "userIdentifier" FROM touched
-    UNION SELECT t.id, t."userIdentifier" FROM threads t JOIN input i ON i."threadId" = t.id
-)
-INSERT INTO steps ({_NAMES})
-SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
-FROM input i JOIN allowed a ON a.id = i."threadId" AND (i.system OR i.actor IS NOT DISTINCT FROM a."userIdentifier")
-ON CONFLICT (id) DO UPDATE SET {", ".join(f'"{c}" = {_changed(c)}' for c in _COLUMNS if c not in ("id", "threadId"))}
-WHERE steps."threadId" = excluded."threadId"
-RETURNING id
-"""  # noqa: S608
+def _may_write(owner: str) -> str:
+    return f'(i.system OR i.actor IS NOT DISTINCT FROM {owner}."userIdentifier")'
 
 
-async def write_steps(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
-    """Store the writes, each step at most once among them; gives the keys of those that were not refused.
+def _statement(source: _Source, *, touches: bool = True, opens: bool = True, plain: bool = False) -> str:
+    """Made of this file's own words and the names of our columns; every value is a parameter.
 
-    Raises:
-        asyncpg.PostgresError: none of them was stored.
+    Args:
+        touches: whether a step may be new, which is activity in its thread.
+        opens: whether a thread may have to be made.
+        plain: whether a step that has, or had, a key without a column is left alone.
     """
-    arrays: list[list[Any]] = [[_value(one, column) for one in writes] for column in _COLUMNS]
-    arrays += [[one.moment for one in writes], [one.actor for one in writes]]
-    arrays += [[one.system for one in writes], [one.opens for one in writes]]
-    kept = {str(row[0]) for row in await connection.fetch(STATEMENT, *arrays)}
+    left_alone = ("id", "threadId", "extra") if plain else ("id", "threadId")
+    changed = [column for column in _COLUMNS if column not in left_alone]
+    changes = ", ".join(f'"{column}" = {_changed(column, source)}' for column in changed)
+    parts = [
+        f"input AS {source.input}",
+        """found AS (
+    SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i)
+)""",
+    ]
+    if touches:
+        parts.append(_touched(source))
+    if opens:
+        parts.append(_opened(source))
+    allowed = (f'SELECT id, "userIdentifier" FROM {name}' for name in (("found", "opened") if opens else ("found",)))  # noqa: S608
+    parts.append(f"allowed AS ({' UNION ALL '.join(allowed)})")
+    parts.append(f"""written AS (
+    INSERT INTO steps ({_NAMES})
+    SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
+    FROM input i JOIN allowed a ON a.id = i."threadId" AND {_may_write("a")}
+    ON CONFLICT (id) DO UPDATE SET {changes}
+    WHERE steps."threadId" = excluded."threadId" {"AND steps.extra IS NULL" if plain else ""}
+    RETURNING id
+)""")  # noqa: S608
+    return f"WITH {', '.join(parts)}\nSELECT id FROM written"
+
+
+def _touched(source: _Source) -> str:
+    return f"""touched AS (
+    UPDATE threads SET "updatedAt" = activity.latest
+    FROM (
+        SELECT i."threadId", {source.latest} AS latest
+        FROM input i JOIN found f ON f.id = i."threadId" AND {_may_write("f")} WHERE i.opens {source.by_thread}
+    ) activity
+    WHERE threads.id = activity."threadId" AND (threads."updatedAt" IS NULL OR threads."updatedAt" < activity.latest)
+)"""  # noqa: S608
+
+
+def _opened(source: _Source) -> str:
+    actor = "min(i.actor)" if source.by_thread else "i.actor"
+    # A thread that another replica opened since the statement began is not among the `found`: it is met as a conflict.
+    return f"""opened AS (
+    INSERT INTO threads (id, "createdAt", "updatedAt", "userId", "userIdentifier")
+    SELECT i."threadId", {source.earliest}, {source.latest},
+        (SELECT u.id FROM users u WHERE u.identifier = {actor}), {actor}
+    FROM input i WHERE i.opens AND NOT EXISTS (SELECT FROM found f WHERE f.id = i."threadId") {source.by_thread}
+    ON CONFLICT (id) DO UPDATE SET "updatedAt" = GREATEST(threads."updatedAt", excluded."updatedAt")
+    WHERE EXISTS (SELECT FROM input i WHERE i."threadId" = threads.id AND {_may_write("threads")})
+    RETURNING id, "userIdentifier"
+)"""  # noqa: S608
+
+
+MANY = _statement(_MANY)
+ALONE = _statement(_ALONE)
+# Of one write alone it is known what it may need, and each part of a statement that is never needed costs its share.
+PLAIN_IN_KNOWN = _statement(_ALONE, opens=False, plain=True)
+PLAIN_LATER = _statement(_ALONE, touches=False, opens=False, plain=True)
+
+_MOST_KNOWN = 10_000
+_fields_of = attrgetter(*(_FIELD_OF[column] for column in _COLUMNS))
+_JSON_AT = tuple(at for at, column in enumerate(_COLUMNS) if _PARAMETERS[column] == "jsonb")
+_UPDATED_AT = _COLUMNS.index("updatedAt")
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_MADE_UP_AT = tuple(_COLUMNS.index(column) for column in _MADE_UP)
+
+
+class StepWriter:
+    """Writes steps over the connections that it is given, and remembers which threads are there."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    async def write(self, connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
+        """Store the writes, each step at most once among them; gives the keys of those that were not refused.
+
+        Raises:
+            asyncpg.PostgresError: none of them was stored.
+        """
+        kept = await (self._write_one(connection, writes[0]) if len(writes) == 1 else _write_many(connection, writes))
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update(thread_id for _, thread_id, _, _ in kept if thread_id is not None)
+        return kept
+
+    async def _write_one(self, connection: Any, one: StepWrite) -> set[StepKey]:
+        values = _values(one)
+        found: Sequence[Any] = ()
+        if one.step.extra is None:
+            if not one.opens:
+                found = await connection.fetch(PLAIN_LATER, *values)
+            elif one.step.thread_id in self._known:
+                found = await connection.fetch(PLAIN_IN_KNOWN, *values)
+        if not found:
+            # Not tried yet; or the step has keys without a column, its thread is not there any more, or it is refused.
+            self._known.discard(one.step.thread_id or "")
+            found = await connection.fetch(ALONE, *values)
+        return {one.key} if found else set()
+
+
+async def _write_many(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
+    rows = [_values(one) for one in writes]
+    # An array of nothing but NULL need not be sent, nor unpacked.
+    arrays = [None if not any(value is not None for value in column) else column for column in zip(*rows, strict=True)]
+    absent = [[row[0] for row in rows if row[at] is None] for at in _MADE_UP_AT]
+    kept = {str(row[0]) for row in await connection.fetch(MANY, *arrays, *absent)}
     return {one.key for one in writes if one.step.id in kept}
 
 
-def _value(one: StepWrite, column: str) -> Any:
-    if column == "updatedAt":
-        return None if one.created else one.moment
-    value = getattr(one.step, _FIELD_OF[column])
-    kind = steps.c[column].type
-    if value is not None and (kind is Json or kind is Tags):
-        return json.dumps(value, ensure_ascii=False)
-    return value
+def _values(one: StepWrite) -> list[Any]:
+    """In the order of the parameters."""
+    step = one.step
+    values = [*_fields_of(step), step.created_at or one.moment, one.actor, one.system, one.opens]
+    for at in _JSON_AT:
+        if values[at] is not None:
+            values[at] = _to_json(values[at])
+    values[_UPDATED_AT] = None if one.created else one.moment
+    return values
 
 
 def in_rounds(writes: Sequence[StepWrite]) -> list[list[StepWrite]]:
     """The writes in as few groups as hold each step once: a statement cannot change a row twice."""
+    if len(writes) == 1:
+        return [list(writes)]
     rounds: list[dict[str, StepWrite]] = []
     for one in writes:
         free = next((group for group in rounds if one.step.id not in group), None)

@@ -151,6 +151,67 @@ async def test_of_two_late_creations_at_once_the_first_fills_what_is_missing(lay
     assert (kept["output"], kept["language"]) == ("final", "python")
 
 
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_write_says_the_same_alone_and_among_others(layer: ChainlitLayer, others: int) -> None:
+    """On Postgres these are different statements, for a creation and a later state too."""
+    company, thread_id, empty = await thread(layer, None), await thread(layer, None), await thread(layer, None)
+    first, second = step(thread_id, createdAt="2026-01-01T00:00:00Z", streaming=True), step(thread_id)
+    of_first, of_second = ({"id": one["id"], "threadId": thread_id} for one in (first, second))
+
+    async def write(call: Any) -> Any:
+        calls = [call, *(layer.create_step(step(company)) for _ in range(others))]
+        return (await asyncio.gather(*calls, return_exceptions=True))[0]
+
+    # Created, then a later state that gives next to nothing; then one that gives what may be made up.
+    assert await write(layer.create_step(first)) is None
+    assert await write(layer.update_step({**of_first, "metadata": {"a": 1}, "tags": ["x", "y"], "mood": 1})) is None
+    assert await write(layer.update_step({**of_first, "tags": [], "icon": "globe"})) is None
+    kept = await read_back(layer, first)
+    expected = {**first, "createdAt": "2026-01-01T00:00:00.000000Z", "metadata": {"a": 1}, "tags": [], "mood": 1}
+    assert {key: kept[key] for key in (*expected, "icon")} == {**expected, "icon": "globe"}
+    assert await write(layer.update_step({**of_first, "name": "", "type": "tool", "streaming": False})) is None
+    kept = await read_back(layer, first)
+    assert (kept["name"], kept["type"], kept["streaming"], kept["output"]) == ("", "tool", False, "hello")
+    # A creation that comes late fills in what was not said, and what was made up.
+    assert await write(layer.update_step({**of_second, "output": "final"})) is None
+    assert await write(layer.create_step({**second, "output": "draft", "createdAt": "2026-01-02T00:00:00Z"})) is None
+    kept = await read_back(layer, second)
+    assert (kept["name"], kept["type"], kept["output"]) == ("alice", "user_message", "final")
+    assert kept["createdAt"] == "2026-01-02T00:00:00.000000Z"
+    # A later state makes no thread, a step stays in its own, and both are refused alone.
+    assert isinstance(await write(layer.update_step(step(new_id()))), datalayer.NotFound)
+    assert isinstance(await write(layer.create_step({**first, "threadId": empty})), datalayer.Forbidden)
+    assert await write(layer.create_step(step(new_id()))) is None
+
+
+async def test_a_thread_that_another_process_deleted_is_made_again_by_a_new_step(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    other = datalayer.create_data_layer(database_url)
+    written = step(new_id(), "before")
+    await layer.create_step(written)
+    await other.delete_thread(written["threadId"])
+    with pytest.raises(datalayer.NotFound):
+        await layer.update_step(written)
+    after = step(written["threadId"], "after")
+    await layer.create_step(after)
+    found = await layer.get_thread(written["threadId"])
+    assert [one["output"] for one in found["steps"]] == ["after"]
+    await other.close()
+
+
+async def test_two_processes_open_one_thread_at_once(layer: ChainlitLayer, database_url: str) -> None:
+    other = datalayer.create_data_layer(database_url)
+    await user_id(layer, "alice")
+    for _ in range(20):
+        thread_id = new_id()
+        with datalayer.acting_as("alice"):
+            newer, older = (step(thread_id, createdAt=f"2026-01-0{day}T00:00:00Z") for day in (2, 1))
+            await asyncio.gather(layer.create_step(newer), other.create_step(older))
+            assert len((await layer.get_thread(thread_id))["steps"]) == 2
+    await other.close()
+
+
 async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
     written = every_key(await thread(layer, None))
     await layer.create_step(written)

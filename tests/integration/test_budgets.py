@@ -48,8 +48,7 @@ LIMITS = {
     SEARCH: Limit(40.0, "24 to 35 alone, budget not met: no index serves it, each text is read"),
     SEARCH_CJK: Limit(40.0, "as for a rare word"),
 }
-TURN_STATEMENTS = 10
-"""The budget is 6; each update_thread still is a transaction of its own."""
+TURN_STATEMENTS = 6
 PAGES_MB = 4.0
 """The budget is +0 MB; the allocator takes memory by the megabyte."""
 

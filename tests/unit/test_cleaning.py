@@ -55,7 +55,17 @@ def test_text_order_is_time_order(moment: datetime, hours: int) -> None:
     assert len(earlier) == len("2026-01-01T00:00:00.000000Z")
 
 
-@pytest.mark.parametrize("nonsense", ["yesterday", "2026-13-01", "12", {"a": 1}])
+def test_what_is_in_its_kept_form_already_stays_as_it_is() -> None:
+    moment, plain = utc_now(), "0b9b6f0e-6f9f-4f3e-9d8e-0123456789ab"
+    assert clean_time(moment, "time") is moment
+    assert known_id(plain) is plain
+    assert clean_time("2026-01-01T23:59:59.000000+00:00", "time") == "2026-01-01T23:59:59.000000Z"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["yesterday", "2026-13-01", "12", {"a": 1}, "2026-02-30T00:00:00.000000Z", "2026-01-01T00:00:60.000000Z"],
+)
 def test_a_time_that_is_none_is_refused(nonsense: Any) -> None:
     with pytest.raises(InvalidRecord, match="createdAt"):
         clean_time(nonsense, "createdAt")
