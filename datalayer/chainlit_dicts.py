@@ -2,24 +2,26 @@
 
 A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
 knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
-application that adds keys of its own, loses nothing here.
+application that adds keys of its own, loses nothing here. What is in `extra` is what was said last of its key: a later
+write that has a value for the column takes the key out of it.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Table
 
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.records import Element, Feedback, Step, Thread
-from datalayer.rows import column_names
+from datalayer.rows import OURS, column_names
 from datalayer.schema import Json, Tags, elements, steps
 from datalayer.thread_reads import WholeThread
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
-_OURS = {"id", "threadId", "extra", "updatedAt"}
 _ELEMENT_NAMES = column_names(Element, elements)
 
 
@@ -37,7 +39,10 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
 
 
 def element_of(element_dict: Mapping[str, Any]) -> Element:
-    """The record of an ElementDict. Its `path` is left out: it is of this machine, and of this moment.
+    """The record of an ElementDict, without what is not for its sender to say.
+
+    That is its `path`, which is of this machine and of this moment, and its `objectKey`: whoever could name a file in
+    the store could read it. The store's key is given by whoever stores the bytes.
 
     Raises:
         InvalidRecord: `id` or `threadId` is no UUID.
@@ -46,7 +51,7 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     return Element(
         id=clean_id(element_dict.get("id"), "element id"),
         thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
-        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path")),
+        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path", "objectKey")),
     )
 
 
@@ -72,11 +77,14 @@ def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | 
 
     Where its bytes are stored, `url` is the link that `file_url` makes.
     """
+    link = None
     if found["objectKey"] and file_url is not None:
-        found["url"] = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
+        link = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
     _complete(found)
-    if found["type"] == "custom":
-        found["props"] = found["props"] or {}
+    if link is not None:
+        found["url"] = link
+    if found["type"] == "custom" and found["props"] is None:
+        found["props"] = {}
     return found
 
 
@@ -114,12 +122,10 @@ def whole_thread_dict_of(whole: WholeThread, file_url: Callable[[Element], str] 
 
 
 def _complete(found: dict[str, Any]) -> None:
-    """Put what was kept in `extra` in its place; what has a column comes from there."""
+    """Put what was kept in `extra` in its place: it was said later than what a column of that name has."""
     extra = found.pop("extra")
     if extra:
-        for key, value in extra.items():
-            if found.get(key) is None:
-                found[key] = value
+        found.update(extra)
 
 
 Converter = Callable[[Any], Any]
@@ -136,10 +142,10 @@ def _fields(
             continue
         field, convert = converters.get(key, _NO_COLUMN)
         stored = convert(value)
-        if stored is _KINDLESS:
-            extra[clean_text(str(key))] = clean_json(value)
-        else:
+        if stored is not _KINDLESS:
             fields[field] = stored
+        elif (other := clean_json(value)) is not None and (key, other) != ("createdAt", ""):
+            extra[clean_text(str(key))] = other
     if extra:
         fields["extra"] = extra
     return fields
@@ -172,10 +178,12 @@ def _tags(value: Any) -> Any:
 
 
 def _id(value: Any) -> Any:
-    return known_id(value) or _KINDLESS
+    return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
 
 
 def _time(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        return _KINDLESS
     try:
         return clean_time(value, "time") or _KINDLESS
     except InvalidRecord:
@@ -205,7 +213,7 @@ def _converter(table: Table, column: str) -> Converter:
 def _converters(record_type: type, table: Table) -> dict[str, tuple[str, Converter]]:
     """Field and converter for each key that has a column."""
     names = column_names(record_type, table)
-    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in _OURS}
+    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in OURS}
 
 
 _CONVERTERS_BY_NAME: dict[str, Converter] = {

@@ -39,6 +39,7 @@ from datalayer.errors import (
     InvalidRecord,
 )
 from datalayer.ownership import System, acting_user
+from datalayer.receipts import Receipts
 from datalayer.records import (
     Element,
     ElementDeletion,
@@ -77,7 +78,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, BaseDataLayer):
+class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

@@ -23,7 +23,12 @@ def dialect_of(url: str) -> Dialect:
 
         return SQLite()
     if scheme in ("postgresql", "postgres"):
-        from datalayer.dialects.postgresql import PostgreSQL  # noqa: PLC0415
+        try:
+            from datalayer.dialects.postgresql import PostgreSQL  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"Postgres needs the package {error.name}: install `threadkeeper[postgres]`"
+            ) from error
 
         return PostgreSQL()
     raise ConfigurationError("the database URL must begin with sqlite:/// or postgresql://")

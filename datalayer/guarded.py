@@ -211,13 +211,17 @@ class GuardedStore:
             element = await elements.get(connection, known)
         return element if element is not None and element.thread_id == thread.id else None
 
-    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> None:
+    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> list[str]:
+        """Gives the keys of the files that were left behind."""
+        left = []
         for key in keys:
             try:
                 await self.blobs.delete(key)
             except DataLayerError as error:
                 # The row is gone for good; the file is what is left to tell of.
                 logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})
+                left.append(key)
+        return left
 
 
 def _is_readable(thread: Thread, actor: Actor) -> bool:

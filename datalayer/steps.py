@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, TextClause, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements as element_table
@@ -13,14 +13,14 @@ from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Feedback, Step
-from datalayer.rows import column_names, columns, given
+from datalayer.rows import OURS, column_names, columns, given, newest_extra
 from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
 # What the store keeps for itself, or for Chainlit's own layer, is not shown.
 SHOWN = tuple(
-    name for name in column_names(Step, steps).values() if name not in ("updatedAt", "disableFeedback", "indent")
+    name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
 )
 
 
@@ -42,28 +42,43 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
     statement = dialect.insert(steps).values(**values)
     changes: dict[str, Any] = {}
     for key in given(step, steps):
-        if key in ("id", "threadId"):
+        if key in ("id", "threadId", "extra"):
             continue
-        stored, new = steps.c[key], statement.excluded[key]
-        if key == "extra":
-            new = dialect.merge_json(stored, step.extra or {})
+        new = statement.excluded[key]
         if created:
-            # What was made up for want of a value counts as missing.
-            known = func.nullif(stored, _REQUIRED[key]) if key in ("name", "type") else stored
-            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(known, new))
+            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
         changes[key] = new
     if step.created_at is not None:
         # A time that was made up for want of one gives way to the real one.
         changes["createdAt"] = step.created_at
+    changes["extra"] = _extra(dialect, step, created=created)
     if not created:
         changes["updatedAt"] = now
     statement = statement.on_conflict_do_update(
         index_elements=[steps.c.id],
-        set_=changes or {"threadId": statement.excluded.threadId},
+        set_=changes,
         where=steps.c.threadId == statement.excluded.threadId,
     )
     if not (await connection.execute(statement)).rowcount:
         raise Forbidden("a step of this id is in another thread")
+
+
+def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]:
+    """What `extra` becomes: a key is there only if what was said last of it has no column to go to."""
+    extra = step.extra or {}
+    merged = dialect.merge_json(steps.c.extra, newest_extra(step, steps))
+    if not extra:
+        merged = case((steps.c.extra.is_not(None), merged))
+    if not created:
+        return merged
+    there = {key: _known(key).is_not(None) for key in extra if key in steps.c and key not in OURS}
+    filled = dialect.fill_json(steps.c.extra, extra, there) if extra else steps.c.extra
+    return case((steps.c.updatedAt.is_(None), merged), else_=filled)
+
+
+def _known(key: str) -> ColumnElement[Any]:
+    """The stored value, or NULL where it was made up for want of one."""
+    return func.nullif(steps.c[key], _REQUIRED[key]) if key in ("name", "type") else steps.c[key]
 
 
 async def favorites(

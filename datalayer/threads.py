@@ -16,7 +16,6 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    delete,
     func,
     literal_column,
     not_,
@@ -28,15 +27,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements as element_table
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Page, Thread
+from datalayer.removal import remove_threads
 from datalayer.rows import columns
-from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads, users
+from datalayer.schema import Identifier, feedbacks, threads, users
 from datalayer.search import matches
 
 LARGEST_PAGE = 100
@@ -132,12 +131,7 @@ def cursor_of(thread: Thread) -> str:
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
     """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
-    keys = await element_table.object_keys(connection, elements.c.threadId == thread_id)
-    # Said for each table, because an adopted database has no foreign keys that would do it.
-    for table in (feedback_changes, feedbacks, elements, steps):
-        await connection.execute(delete(table).where(table.c.threadId == thread_id))
-    await connection.execute(delete(threads).where(threads.c.id == thread_id))
-    return keys
+    return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
 
 
 def _place(cursor: str) -> tuple[str, str]:

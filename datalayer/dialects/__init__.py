@@ -53,6 +53,14 @@ class Dialect(Protocol):
     def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
         """The stored object with the patch's keys set, and those removed whose value is None; not recursive."""
 
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        """The stored object with those keys of the patch added that it lacks and that are not known elsewhere.
+
+        Needed of an engine without `write_steps` alone.
+        """
+
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         """Whether the text holds the words, whatever their case; nothing in the words is a wildcard."""
 

@@ -86,6 +86,11 @@ class PostgreSQL:
         )
         return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
 
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        raise NotImplementedError
+
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return column.icontains(words, autoescape=True)
 

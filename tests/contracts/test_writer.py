@@ -55,7 +55,7 @@ async def test_close_stores_what_is_queued(database_url: str) -> None:
     calls = [asyncio.create_task(layer.create_step(step(thread_id, str(number)))) for number in range(300)]
     await asyncio.sleep(0)
     assert layer.queued_writes == 300
-    await layer.close()
+    await layer.close(60)
     await asyncio.gather(*calls)
     again = create_data_layer(database_url)
     assert len((await again.get_thread(thread_id))["steps"]) == 300
