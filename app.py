@@ -20,6 +20,7 @@ from datalayer import WriteFailure
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.accounts import ensure_admin
+from threadkeeper.blobs import open_blobs
 from threadkeeper.chat.llm import create_model
 from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
@@ -42,7 +43,8 @@ logger = logging.getLogger("threadkeeper")
 try:
     settings = load_settings()
     os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
-except SettingsError as error:
+    blobs = open_blobs(settings)
+except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
 configure_logging(
     settings.log_level, settings.log_json, [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
@@ -64,7 +66,7 @@ def plain(secret: SecretStr | None) -> str | None:
 
 layer = datalayer.create_data_layer(
     settings.resolved_database_url,
-    settings.resolved_blob_url,
+    blobs,
     file_url=file_url,
     on_write_failure=tell_of_write_failure,
     spool=settings.data_dir.absolute() / "spool.jsonl",

@@ -13,8 +13,10 @@ import pytest
 
 import datalayer
 from tests import chainlit_root, missing
+from tests.azurite import AzuriteMissing, AzuriteServer, azurite, install
 from tests.model_server import API_KEY, ModelServer
 from tests.postgres import Cluster, Databases, find_binaries
+from tests.s3_server import S3Server, s3_server
 from tests.server import SERVE, AppServer
 
 if TYPE_CHECKING:
@@ -111,6 +113,24 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     in_use = layer.database.in_use
     await layer.close()
     assert in_use == 0, f"{in_use} connections were not given back to the pool"
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """Azure Blob Storage. Where it cannot be had, the test is skipped; with CI set, the run ends as a failure."""
+    try:
+        install()
+    except AzuriteMissing as error:
+        missing.tell(f"AZURITE: the tests of Azure Blob Storage were skipped: {error}")
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """S3."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from datalayer import DataLayerError, open_blob_store
+from datalayer import DataLayerError
 from datalayer.accounts import Accounts
 from datalayer.database import Database
+from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings import Settings, SettingsError
 
@@ -61,10 +62,10 @@ async def _database(settings: Settings) -> str:
 
 
 async def _files(settings: Settings) -> str:
-    folder = Path(unquote(urlsplit(settings.resolved_blob_url).path))
-    if later := _made_later(folder):
+    url = urlsplit(settings.resolved_blob_url)
+    if url.scheme == "file" and (later := _made_later(Path(unquote(url.path)))):
         return later
-    store = open_blob_store(settings.resolved_blob_url)
+    store = open_blobs(settings)
     try:
         await store.ping()
     finally:
@@ -121,7 +122,7 @@ async def _model_server(settings: Settings) -> str:
 # Each with the variables it hangs on.
 _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] = {
     "database": (("DATABASE_URL", "DATA_DIR"), _database),
-    "files": (("BLOB_URL", "DATA_DIR"), _files),
+    "files": (("BLOB_URL", "DATA_DIR", "AZURE_STORAGE_ENDPOINT", "S3_ENDPOINT_URL"), _files),
     "cookie secret": (("CHAINLIT_AUTH_SECRET", "DATA_DIR"), _cookie_secret),
     "model server": (
         (

@@ -76,8 +76,28 @@ class Settings(BaseSettings):
         description="`sqlite:///path` or `postgresql://user:password@host/database`; without it, SQLite in `DATA_DIR`.",
     )
     blob_url: str = Field(
-        default="", description="Where attachments are kept: `file:///folder`; without it, a folder in `DATA_DIR`."
+        default="",
+        description="Where attachments are kept: `file:///folder`, `azure://account/container`, "
+        "`azure-blob://account/container` or `s3://bucket`; without it, a folder in `DATA_DIR`.",
     )
+    azure_storage_connection_string: SecretStr | None = Field(
+        default=None, description="Connection string of the storage account."
+    )
+    azure_storage_key: SecretStr | None = Field(default=None, description="Or its account key.")
+    azure_storage_sas: SecretStr | None = Field(
+        default=None, description="Or a SAS; without any of the three, a managed identity is looked for."
+    )
+    azure_storage_endpoint: str | None = Field(
+        default=None,
+        description="Address of the account, where it is not `https://ACCOUNT.dfs.core.windows.net` (or `.blob.`).",
+    )
+    s3_endpoint_url: str | None = Field(default=None, description="Address of a server that speaks S3's protocol.")
+    aws_region: str | None = Field(default=None, description="Region of the bucket.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="Access key of S3; without it, boto looks for credentials where it always does."
+    )
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="Its secret.")
+    aws_session_token: SecretStr | None = Field(default=None, description="Its session token, if it has one.")
 
     openai_api_key: SecretStr | None = Field(default=None, description="Key of the model server.")
     openai_base_url: str | None = Field(
@@ -185,13 +205,20 @@ class Settings(BaseSettings):
     @field_validator("blob_url")
     @classmethod
     def _blobs(cls, value: str) -> str:
-        if value and value.split(":", 1)[0] in ("azure", "s3", "https", "abfss", "az"):
-            raise ValueError("must begin with file:///, the stores of Azure and S3 are not supported yet")
-        if value and not (value.startswith("file:///") and value != "file:///"):
+        scheme, separator, place = value.partition("://")
+        if not value:
+            return value
+        if not separator or scheme not in ("file", "azure", "azure-blob", "s3"):
+            raise ValueError("must begin with file:///, azure://, azure-blob:// or s3://")
+        if scheme == "file" and not (place.startswith("/") and place != "/"):
             raise ValueError("must name a folder, as in file:///path/to/folder")
+        if scheme.startswith("azure") and not all(place.partition("/")[::2]):
+            raise ValueError(f"must name an account and a container, as in {scheme}://account/container")
+        if scheme == "s3" and not place:
+            raise ValueError("must name a bucket, as in s3://bucket")
         return value
 
-    @field_validator("openai_base_url", "azure_openai_endpoint")
+    @field_validator("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and split_url(value).scheme not in ("http", "https"):
@@ -264,9 +291,24 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every configured secret as plain text, for the log to leave out."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        for url in (self.database_url, self.openai_base_url, self.azure_openai_endpoint):
+        for url in (
+            *(self.database_url, self.blob_url, self.openai_base_url, self.azure_openai_endpoint),
+            *(self.azure_storage_endpoint, self.s3_endpoint_url),
+        ):
             secrets.extend(secrets_in_url(url or ""))
+        if self.azure_storage_connection_string:
+            secrets.extend(
+                _secrets_in(self.azure_storage_connection_string, ";", ("accountkey", "sharedaccesssignature"))
+            )
+        if self.azure_storage_sas:
+            secrets.extend(_secrets_in(self.azure_storage_sas, "&", ("sig", "?sig")))
         return tuple(dict.fromkeys(secret for secret in secrets if secret))
+
+
+def _secrets_in(text: SecretStr, separator: str, names: tuple[str, ...]) -> list[str]:
+    """What these names have as values in `name=value` pairs; each may be written into a log alone."""
+    pairs = (part.partition("=") for part in text.get_secret_value().split(separator))
+    return [value for name, _, value in pairs if name.strip().lower() in names]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,119 @@
-"""Where the bytes of elements are: one protocol, one implementation for each kind of store."""
+"""Where the bytes of elements are: one protocol, one implementation for each kind of store.
+
+A blob is there whole or not at all, under a key that its caller chose: to store it again is to replace it, so that a
+retry never makes a second one. Contents go by in chunks and are never whole in memory, unless the caller asks for that.
+"""
 
 import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
 
 from datalayer.errors import BlobError
 
-_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+Content: TypeAlias = bytes | Path | AsyncIterable[bytes]
+
+# A signed URL of Amazon's or Azure's lives for a week at most.
+LONGEST_SIGNED_SECONDS = 7 * 24 * 3600
+
+_PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+_KEY = re.compile(rf"{_PART}(?:/{_PART})*")
+_LONGEST_KEY = 512
+_LONGEST_PART = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What was stored: its size in bytes and its SHA-256 in hexadecimal, both taken while it went by."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBlob:
+    """What is in the store under this key: so many bytes."""
+
+    key: str
+    size: int
+
+
+class OpenBlob:
+    """The bytes from `start` to before `end` of a blob of `size` bytes, as an iterator of chunks that is used once.
+
+    Iterated to its end it closes itself; where it may not come to that, use `async with`. Iterating raises BlobError
+    where the store fails half-way.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        start: int,
+        end: int,
+        chunks: AsyncIterator[bytes] | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        """Without chunks there is nothing in the range; without `close` nothing stays open between two chunks."""
+        self.size, self.start, self.end = size, start, end
+        self._chunks = chunks
+        self._close = close
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        async with self:
+            if self._chunks is not None:
+                async for chunk in self._chunks:
+                    yield chunk
+
+    async def close(self) -> None:
+        """Let go of the connection or file; more than once does no harm."""
+        if self._close is not None:
+            self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
 
 class BlobStore(Protocol):
-    """Files under keys such as `<thread>/<element>`. A key's parts hold letters, digits, `.`, `_` and `-`."""
+    """Files under keys such as `<thread>/<element>`. A key's parts hold letters, digits, `_`, `-` and inner dots."""
 
-    async def put(self, key: str, content: bytes | Path, mime: str) -> None:
-        """Store the content, or the file at a path, whole or not at all; what was under the key is replaced.
+    async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
+        """Store the content, whole or not at all; what was under the key is replaced.
+
+        Args:
+            key: where; two uploads to one key at once leave one of the two contents.
+            content: bytes, a file's path, or chunks of any size.
+            mime: the content type that the store gives out with it; anything malformed becomes plain bytes.
+            name: the file name that the store gives out with it, for a reader who follows a signed URL.
 
         Raises:
-            BlobError: it could not be stored.
+            BlobError: it could not be stored; nothing of it is to be seen under the key.
         """
 
-    async def read(self, key: str) -> bytes:
-        """The content.
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        """The content, or the bytes from `start` to before `end`; what lies past the end of the blob is left out.
 
         Raises:
             BlobNotFound: there is none under this key.
             BlobError: it could not be read.
         """
+
+    async def read(self, key: str) -> bytes:
+        """The content, whole in memory.
+
+        Raises:
+            BlobNotFound: there is none under this key.
+            BlobError: it could not be read.
+        """
+        async with await self.open(key) as blob:
+            return b"".join([chunk async for chunk in blob])
 
     async def delete(self, key: str) -> None:
         """Remove the content; nothing happens where there is none.
@@ -34,11 +122,28 @@ class BlobStore(Protocol):
             BlobError: it could not be removed.
         """
 
+    def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
+        """Every blob, or those whose keys begin with the parts of `prefix`, in no order that can be relied on.
+
+        Raises:
+            BlobError: they could not be listed to the end.
+        """
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        """A link that lets whoever has it read this blob, for so many seconds (a week at most).
+
+        None where the store has no such links, or where its credentials cannot sign one. Whether there is a blob
+        under the key is not asked.
+
+        Raises:
+            BlobError: it could not be signed.
+        """
+
     async def ping(self) -> None:
         """Show that the store can be reached and written to.
 
         Raises:
-            BlobError: it cannot.
+            BlobError: it cannot; the message says what to look at.
         """
 
     async def close(self) -> None:
@@ -51,6 +156,45 @@ def checked_key(key: str) -> str:
     Raises:
         BlobError: it is not.
     """
-    if not _KEY.fullmatch(key):
-        raise BlobError("a blob key may hold letters, digits, '.', '_' and '-' only, in parts divided by '/'")
+    if not is_key(key):
+        raise BlobError(
+            "a blob key may hold letters, digits, '_', '-' and inner dots only, in parts divided by '/', "
+            f"with {_LONGEST_PART} characters in a part and {_LONGEST_KEY} in all at most"
+        )
     return key
+
+
+def is_key(name: str) -> bool:
+    """Whether this can be a key. Names that begin with a dot are the stores' own: uploads under way."""
+    if len(name) > _LONGEST_KEY or not _KEY.fullmatch(name):
+        return False
+    return all(len(part) <= _LONGEST_PART for part in name.split("/"))
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix without a `/` at its end.
+
+    Raises:
+        BlobError: no key can begin with it.
+    """
+    return checked_key(prefix.removesuffix("/")) if prefix else ""
+
+
+def checked_range(start: int, end: int | None) -> bool:
+    """Whether it is less than the whole blob, whatever that holds. Raises ValueError for a range that no blob has."""
+    if start < 0 or (end is not None and end < start):
+        raise ValueError(f"there is no range from {start} to {end}")
+    return start > 0 or end is not None
+
+
+def range_within(size: int, start: int, end: int | None) -> tuple[int, int]:
+    """The part of the range that a blob of this size has."""
+    end = size if end is None else min(end, size)
+    return min(start, end), end
+
+
+def checked_seconds(seconds: int) -> int:
+    """Raises ValueError for a life time that no signed URL can have."""
+    if not 1 <= seconds <= LONGEST_SIGNED_SECONDS:
+        raise ValueError(f"a signed URL lives for 1 to {LONGEST_SIGNED_SECONDS} seconds, not {seconds}")
+    return seconds

@@ -2,33 +2,83 @@
 
 import asyncio
 import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from io import FileIO
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
-from datalayer.blobs.base import checked_key
+from datalayer.blobs.base import (
+    BlobStore,
+    Content,
+    ListedBlob,
+    OpenBlob,
+    StoredBlob,
+    checked_key,
+    checked_prefix,
+    checked_range,
+    is_key,
+    range_within,
+)
+from datalayer.blobs.content import MEBIBYTE, MeasuredContent
 from datalayer.errors import BlobError, BlobNotFound
 
 T = TypeVar("T")
 
+_CHUNK_BYTES = MEBIBYTE
+_LISTED_AT_ONCE = 1000
+_ATTEMPTS = 20
 
-class LocalBlobs:
-    """Files under one folder, which is made at the first write."""
+
+class LocalBlobs(BlobStore):
+    """Files under one folder, which is made at the first write. It keeps no types and has no links of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def put(self, key: str, content: bytes | Path, mime: str) -> None:  # noqa: ARG002  a folder keeps no types
+    async def put(
+        self,
+        key: str,
+        content: Content,
+        mime: str,  # noqa: ARG002  a folder keeps no types
+        *,
+        name: str | None = None,  # noqa: ARG002  nor names
+    ) -> StoredBlob:
         target = self._path(key)
-        await _in_thread(lambda: _write(target, content))
+        async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
+            part = await _in_thread(partial(_begin, target))
+            try:
+                while chunk := await chunks.read():
+                    await _in_thread(partial(part.write, chunk))
+                await _in_thread(partial(self._finish, part, target))
+            except BaseException:
+                await _in_thread(partial(self._discard, part))
+                raise
+            return chunks.stored_as(key)
 
-    async def read(self, key: str) -> bytes:
-        return await _in_thread(lambda: _read(self._path(key)))
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        checked_range(start, end)
+        path = self._path(key)
+        file, size = await _in_thread(partial(_open, path))
+        start, end = range_within(size, start, end)
+        return OpenBlob(size, start, end, _chunks(file, start, end), file.close)
 
     async def delete(self, key: str) -> None:
-        await _in_thread(lambda: self._remove(self._path(key)))
+        path = self._path(key)
+        await _in_thread(partial(self._remove, path))
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
+        found = self._walk(self.folder / checked_prefix(prefix))
+        while some := await _in_thread(lambda: [*islice(found, _LISTED_AT_ONCE)]):
+            for blob in some:
+                yield blob
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:  # noqa: ARG002  a folder signs nothing
+        checked_key(key)
+        return None
 
     async def ping(self) -> None:
         await _in_thread(self._touch)
@@ -39,11 +89,46 @@ class LocalBlobs:
     def _path(self, key: str) -> Path:
         return self.folder / checked_key(key)
 
+    def _finish(self, part: BinaryIO, target: Path) -> None:
+        part.flush()
+        os.fsync(part.fileno())
+        part.close()
+        Path(part.name).replace(target)
+        # The names too must outlive a power cut, of the folders that were made as well.
+        for folder in target.parents:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if folder == self.folder:
+                break
+
+    def _discard(self, part: BinaryIO) -> None:
+        # What cannot be written cannot be flushed either.
+        with suppress(OSError):
+            part.close()
+        self._remove(Path(part.name))
+
     def _remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            path.unlink()
         # The folder of a thread goes with its last file.
-        if path.parent != self.folder and path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        for folder in path.parents:
+            if folder == self.folder:
+                break
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _walk(self, folder: Path) -> Iterator[ListedBlob]:
+        for directory, _, names in os.walk(folder, onerror=_unless_it_is_gone):
+            for name in names:
+                path = Path(directory, name)
+                key = path.relative_to(self.folder).as_posix()
+                # Deleted in the meantime is deleted.
+                with suppress(FileNotFoundError):
+                    if is_key(key):
+                        yield ListedBlob(key, path.stat().st_size)
 
     def _touch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -51,34 +136,36 @@ class LocalBlobs:
             return
 
 
-def _read(path: Path) -> bytes:
+def _begin(target: Path) -> BinaryIO:
+    for _ in range(_ATTEMPTS):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever deletes the last file of a folder takes the folder with it, perhaps just now.
+        with suppress(FileNotFoundError):
+            return tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False)  # type: ignore[return-value]
+    raise BlobError("the folder of files cannot be used now: it disappears as often as it is made")
+
+
+def _open(path: Path) -> tuple[FileIO, int]:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        file = path.open("rb", 0)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise BlobNotFound("the folder has no file under this key") from None
+    return file, os.fstat(file.fileno()).st_size
 
 
-def _write(target: Path, content: bytes | Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-    try:
-        with os.fdopen(descriptor, "wb") as part:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, part)
-            else:
-                part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+async def _chunks(file: FileIO, start: int, end: int) -> AsyncIterator[bytes]:
+    await _in_thread(partial(file.seek, start))
+    left = end - start
+    while left and (chunk := await _in_thread(partial(file.read, min(left, _CHUNK_BYTES)))):
+        left -= len(chunk)
+        yield chunk
+    if left:
+        raise BlobError("the file became shorter while it was read")
+
+
+def _unless_it_is_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -1,83 +1,429 @@
 """What every blob store does; each store has a subclass that says how to make one."""
 
 import asyncio
+import hashlib
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from email.message import Message
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import httpx
 import pytest
+from azure.storage.filedatalake import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 import datalayer
-from datalayer.blobs import BlobStore, LocalBlobs, open_blob_store
+from datalayer.blobs import BlobOptions, BlobStore, LocalBlobs, StoredBlob, open_blob_store
+from tests.azurite import AzuriteServer
+from tests.blob_places import (
+    PATIENCE_SECONDS,
+    AzureBlobPlace,
+    DataLakePlace,
+    FolderPlace,
+    NetworkPlace,
+    Place,
+    S3Place,
+    azure_blob_place,
+    data_lake_place,
+    s3_place,
+)
+from tests.certificate import self_signed
+from tests.data_lake_server import DataLakeServer
+from tests.s3_server import S3Server
+
+MEBIBYTE = 1024**2
+# More than two of the largest chunk that any store sends at once, and no whole number of them.
+LARGE = os.urandom(MEBIBYTE) * 17 + b"end"
+BOUNDED_SECONDS = 2 * PATIENCE_SECONDS + 5
+
+
+KEYS_THAT_LEAD_ELSEWHERE = [
+    *("", "/", "../x", "a/../x", "/etc/passwd", "a//b", "a/", ".", "a\\b", "a\x00b", "é", "a\n", "a?b", "a%2fb"),
+    *(".part-x", "a/.x", "a.", "a./b", "x" * 201, "x/" * 260 + "x"),
+]
+NAMES = [
+    *("文" * 296 + ".pdf", "🦆" * 300, "é" * 300, "a" * 300 + ".txt", "x.html"),
+    *('x"; filename="y.html', "a\r\nSet-Cookie: x=y", "../../etc/passwd", "%2e%2e", "", ".", "\ud800.txt"),
+]
+
+
+def stored(key: str, content: bytes) -> StoredBlob:
+    return StoredBlob(key, len(content), hashlib.sha256(content).hexdigest())
+
+
+async def pieces(content: bytes, size: int = 70_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+class BrokenSource(Exception):
+    """Where the content came from failed."""
+
+
+async def half_of(content: bytes) -> AsyncIterator[bytes]:
+    async for piece in pieces(content[: len(content) // 2]):
+        yield piece
+    raise BrokenSource
+
+
+def check_disposition(given: str, name: str) -> None:
+    """That the header is one of a download, and says as much of the name as a file system takes."""
+    header = Message()
+    header["Content-Disposition"] = given
+    assert header.get_content_disposition() == "attachment"
+    assert header.get_filename(), "a plain name for those who know no other"
+    encoded = re.search(r"filename\*=UTF-8''([!-~]+)$", given)
+    assert encoded is not None
+    decoded = unquote(encoded[1])
+    assert 0 < len(decoded.encode()) <= 255
+    assert not set(decoded) & set("/\\\r\n")
+    assert name[:60] in decoded or not name.isprintable() or not name.strip(".") or name.startswith("..")
+    assert decoded.endswith(".pdf") == name.endswith(".pdf")
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[BlobStore]:
+    store = open_blob_store(place.url, place.options)
+    yield store
+    await store.close()
 
 
 class BlobStoreContract:
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> BlobStore:
-        raise NotImplementedError
-
     async def test_content_comes_back(self, store: BlobStore, tmp_path: Path) -> None:
-        for number, content in enumerate([b"", b"x", b"\x00\xff" * 100_000]):
-            await store.put(f"thread/{number}", content, "application/octet-stream")
-            assert await store.read(f"thread/{number}") == content
-        (tmp_path / "source").write_bytes(b"from a path")
-        await store.put("thread/path", tmp_path / "source", "text/plain")
-        assert await store.read("thread/path") == b"from a path"
+        for number, content in enumerate([b"", b"x", b"\x00\xff" * 100_000, LARGE]):
+            key, source = f"thread/{number}", tmp_path / "source"
+            source.write_bytes(content)
+            for given in (content, source, pieces(content)):
+                assert await store.put(key, given, "application/octet-stream") == stored(key, content)
+                assert await store.read(key) == content
 
-    async def test_a_second_content_replaces_the_first(self, store: BlobStore) -> None:
-        await store.put("thread/a", b"first and longer", "text/plain")
-        await store.put("thread/a", b"second", "text/plain")
-        assert await store.read("thread/a") == b"second"
+    async def test_a_second_content_replaces_the_first(self, store: BlobStore, place: Place) -> None:
+        for content in (b"first and longer", b"second", LARGE, b"", LARGE[::-1]):
+            await store.put("thread/a", content, "text/plain")
+            assert await store.read("thread/a") == content
+            assert [(blob.key, blob.size) async for blob in store.list()] == [("thread/a", len(content))]
+        await store.delete("thread/a")
+        assert await place.remains() == []
 
     async def test_what_is_not_there(self, store: BlobStore) -> None:
-        with pytest.raises(datalayer.BlobNotFound):
-            await store.read("thread/nothing")
-        await store.delete("thread/nothing")
+        for key in ("thread/nothing", "nothing"):
+            with pytest.raises(datalayer.BlobNotFound):
+                await store.read(key)
+            with pytest.raises(datalayer.BlobNotFound):
+                await store.open(key, 3, 5)
+            await store.delete(key)
+        assert [blob async for blob in store.list()] == []
+        assert [blob async for blob in store.list("nothing")] == []
 
-    async def test_deleted_is_gone(self, store: BlobStore) -> None:
+    async def test_deleted_is_gone(self, store: BlobStore, place: Place) -> None:
         await store.put("thread/a", b"x", "text/plain")
-        await store.put("thread/b", b"y", "text/plain")
+        await store.put("thread/b", LARGE, "text/plain")
         await store.delete("thread/a")
         with pytest.raises(datalayer.BlobNotFound):
             await store.read("thread/a")
-        assert await store.read("thread/b") == b"y"
+        assert await store.read("thread/b") == LARGE
+        await store.delete("thread/b")
+        assert await place.remains() == [], "not so much as an empty folder"
 
-    async def test_many_at_once(self, store: BlobStore) -> None:
+    async def test_a_part_of_it(self, store: BlobStore) -> None:
+        await store.put("thread/a", LARGE, "text/plain")
+        size = len(LARGE)
+        for start, end in [
+            *((0, None), (0, 1), (5, 10), (size - 3, None), (0, size), (3, 3), (0, 0)),
+            *((4 * MEBIBYTE - 1, 8 * MEBIBYTE + 1), (size - 1, size + 1000), (1, 9 * MEBIBYTE)),
+        ]:
+            async with await store.open("thread/a", start, end) as blob:
+                content = b"".join([chunk async for chunk in blob])
+            assert content == LARGE[start:end]
+            assert (blob.size, blob.start, blob.end) == (size, start, min(size if end is None else end, size))
+        for start in (size, size + 1):
+            async with await store.open("thread/a", start, size + 5) as blob:
+                assert [chunk async for chunk in blob] == []
+            assert (blob.size, blob.start, blob.end) == (size, size, size)
+        with pytest.raises(ValueError, match="range"):
+            await store.open("thread/a", 5, 4)
+
+    async def test_a_part_of_nothing(self, store: BlobStore) -> None:
+        await store.put("thread/a", b"", "text/plain")
+        for start, end in [(0, None), (0, 0), (0, 10), (3, None)]:
+            async with await store.open("thread/a", start, end) as blob:
+                assert [chunk async for chunk in blob] == []
+            assert (blob.size, blob.start, blob.end) == (0, 0, 0)
+
+    async def test_opened_and_left_alone(self, store: BlobStore) -> None:
+        await store.put("thread/a", LARGE, "text/plain")
+        for _ in range(5):
+            async with await store.open("thread/a"):
+                pass
+            async with await store.open("thread/a") as blob:
+                async for _ in blob:
+                    break
+        assert await store.read("thread/a") == LARGE
+
+    async def test_many_at_once(self, store: BlobStore, place: Place) -> None:
         await asyncio.gather(*(store.put("thread/same", bytes([n]) * 10_000, "text/plain") for n in range(20)))
         content = await store.read("thread/same")
         assert content in [bytes([n]) * 10_000 for n in range(20)], "whole, of one of the writers"
+        await asyncio.gather(*(store.put(f"thread/{n}", bytes([n]) * 10_000, "text/plain") for n in range(20)))
+        assert [await store.read(f"thread/{n}") for n in range(20)] == [bytes([n]) * 10_000 for n in range(20)]
+        await asyncio.gather(*(store.delete(f"thread/{n}") for n in [*range(20), "same"]))
+        assert await place.remains() == []
 
-    async def test_it_answers(self, store: BlobStore) -> None:
-        await store.ping()
-
-    @pytest.mark.parametrize(
-        "key", ["", "/", "../x", "a/../x", "/etc/passwd", "a//b", "a/", ".", "a\\b", "a\x00b", "é"]
-    )
-    async def test_a_key_that_leads_elsewhere_is_refused(self, store: BlobStore, key: str) -> None:
-        with pytest.raises(datalayer.BlobError, match="key"):
-            await store.put(key, b"x", "text/plain")
-        with pytest.raises(datalayer.BlobError, match="key"):
-            await store.read(key)
-        with pytest.raises(datalayer.BlobError, match="key"):
-            await store.delete(key)
-
-
-class TestLocalBlobs(BlobStoreContract):
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> BlobStore:
-        return LocalBlobs(tmp_path / "files")
-
-    async def test_an_upload_that_fails_leaves_the_old_content_and_no_remains(self, tmp_path: Path) -> None:
-        store = LocalBlobs(tmp_path / "files")
-        await store.put("thread/a", b"old", "text/plain")
-        with pytest.raises(datalayer.BlobError):
-            await store.put("thread/a", tmp_path / "no such file", "text/plain")
-        assert await store.read("thread/a") == b"old"
-        assert [path.name for path in (tmp_path / "files" / "thread").iterdir()] == ["a"]
-
-    async def test_the_last_file_takes_the_folder_along(self, tmp_path: Path) -> None:
-        store = LocalBlobs(tmp_path / "files")
-        await store.put("thread/a", b"x", "text/plain")
+    async def test_two_large_uploads_of_one_key_at_once_do_not_mix(self, store: BlobStore, place: Place) -> None:
+        contents = [bytes([n]) * (9 * MEBIBYTE + n) for n in (1, 2)]
+        results = await asyncio.gather(*(store.put("thread/a", content, "text/plain") for content in contents))
+        assert results == [stored("thread/a", content) for content in contents]
+        assert await store.read("thread/a") in contents
         await store.delete("thread/a")
-        assert list((tmp_path / "files").iterdir()) == []
+        assert await place.remains() == []
+
+    async def test_storing_and_deleting_in_one_folder_at_once(self, store: BlobStore) -> None:
+        for _ in range(10):
+            await store.put("thread/old", b"old", "text/plain")
+            await asyncio.gather(store.put("thread/new", b"new", "text/plain"), store.delete("thread/old"))
+            assert await store.read("thread/new") == b"new"
+            await store.delete("thread/new")
+
+    async def test_the_list(self, store: BlobStore) -> None:
+        sizes = {f"{thread}/element-{n}": n for thread in ("one", "one-more", "two") for n in range(4)}
+        for key, size in sizes.items():
+            await store.put(key, b"x" * size, "text/plain")
+        assert {blob.key: blob.size async for blob in store.list()} == sizes
+        ones = {key: size for key, size in sizes.items() if key.startswith("one/")}
+        assert {blob.key: blob.size async for blob in store.list("one")} == ones
+        assert {blob.key: blob.size async for blob in store.list("one/")} == ones
+
+    async def test_it_answers(self, store: BlobStore, place: Place) -> None:
+        await store.ping()
+        await store.ping()
+        assert await place.remains() == []
+
+    async def test_closed_twice_and_used_again(self, store: BlobStore) -> None:
+        await store.put("thread/a", b"x", "text/plain")
+        await store.close()
+        await store.close()
+        assert await store.read("thread/a") == b"x"
+
+    async def test_a_key_that_leads_elsewhere_is_refused(self, store: BlobStore) -> None:
+        for key in KEYS_THAT_LEAD_ELSEWHERE:
+            with pytest.raises(datalayer.BlobError, match="key"):
+                await store.put(key, b"x", "text/plain")
+            with pytest.raises(datalayer.BlobError, match="key"):
+                await store.read(key)
+            with pytest.raises(datalayer.BlobError, match="key"):
+                await store.delete(key)
+            with pytest.raises(datalayer.BlobError, match="key"):
+                await store.signed_url(key, 60)
+            if key not in ("", "a/"):
+                with pytest.raises(datalayer.BlobError, match="key"):
+                    _ = [blob async for blob in store.list(key)]
+
+    async def test_an_upload_whose_source_fails_leaves_nothing(self, store: BlobStore, place: Place) -> None:
+        for content in (b"short" * 10, LARGE):
+            with pytest.raises(BrokenSource):
+                await store.put("thread/a", half_of(content), "text/plain")
+            with pytest.raises(datalayer.BlobNotFound):
+                await store.read("thread/a")
+        with pytest.raises(datalayer.BlobError, match="cannot be read"):
+            await store.put("thread/a", Path("/nowhere/at/all"), "text/plain")
+        assert await self.whole(place) == []
+        await store.put("thread/a", b"old", "text/plain")
+        with pytest.raises(BrokenSource):
+            await store.put("thread/a", half_of(LARGE), "text/plain")
+        assert await store.read("thread/a") == b"old"
+        await store.delete("thread/a")
+        assert await self.whole(place) == []
+
+    async def test_an_upload_that_is_cancelled_leaves_nothing(self, store: BlobStore, place: Place) -> None:
+        half, never = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield LARGE
+            half.set()
+            await never.wait()
+
+        upload = asyncio.create_task(store.put("thread/a", slow(), "text/plain"))
+        await half.wait()
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+        with pytest.raises(datalayer.BlobNotFound):
+            await store.read("thread/a")
+        assert await self.whole(place) == []
+
+    async def whole(self, place: Place) -> list[str]:
+        """What is left that must not be."""
+        return await place.remains()
+
+    async def test_memory_stays_flat(self, place: Place, tmp_path: Path) -> None:
+        file, digest = tmp_path / "large", hashlib.sha256()
+        with file.open("wb") as writing:
+            for _ in range(64):
+                piece = os.urandom(MEBIBYTE)
+                digest.update(piece)
+                writing.write(piece)
+        asked = {"url": place.url, "options": asdict(place.options), "file": str(file)}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.contracts.blob_memory"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate(json.dumps(asked).encode())
+        found = json.loads(output)
+        print(
+            f"{place.url.partition(':')[0]}: peak memory grew by {found['upload_kib']} KiB and {found['download_kib']}"
+        )
+        assert (found["stored"], found["read"], found["size"]) == (
+            digest.hexdigest(),
+            digest.hexdigest(),
+            64 * MEBIBYTE,
+        )
+        assert found["upload_kib"] < 24 * 1024
+        assert found["download_kib"] < 24 * 1024
+
+
+class NetworkContract(BlobStoreContract):
+    async def test_a_store_that_is_down_is_told_in_time(self, store: BlobStore, place: NetworkPlace) -> None:
+        await store.put("thread/old", b"old", "text/plain")
+        await place.network.go_down()
+        begun = time.monotonic()
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+            await store.put("thread/new", LARGE, "text/plain")
+        assert time.monotonic() - begun < BOUNDED_SECONDS
+        works = (store.read("thread/old"), store.delete("thread/old"), store.ping())
+        for error in await asyncio.gather(*works, return_exceptions=True):
+            assert type(error) is datalayer.BlobError
+            assert re.search("cannot be reached|no answer", str(error))
+        await place.network.come_up()
+        assert [blob.key async for blob in store.list()] == ["thread/old"]
+        await store.put("thread/new", LARGE, "text/plain")
+        assert {blob.key async for blob in store.list()} == {"thread/old", "thread/new"}
+
+    @pytest.mark.parametrize("content", [b"old", None], ids=["replacing", "new"])
+    async def test_half_an_upload(self, store: BlobStore, place: NetworkPlace, content: bytes | None) -> None:
+        if content is not None:
+            await store.put("thread/a", content, "text/plain")
+        place.network.cut_after(len(LARGE) // 2)
+        begun = time.monotonic()
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+            await store.put("thread/a", LARGE, "text/plain")
+        assert time.monotonic() - begun < BOUNDED_SECONDS
+        assert place.network.cuts > 0
+        await place.network.go_down()
+        await place.network.come_up()
+        if content is None:
+            with pytest.raises(datalayer.BlobNotFound):
+                await store.read("thread/a")
+            assert [blob async for blob in store.list()] == []
+        else:
+            assert await store.read("thread/a") == content
+        assert await store.put("thread/a", LARGE, "text/plain") == stored("thread/a", LARGE)
+        assert await store.read("thread/a") == LARGE
+        assert [blob.key async for blob in store.list()] == ["thread/a"], "one, however often it was tried"
+
+    async def test_a_store_that_falls_silent(self, store: BlobStore, place: NetworkPlace) -> None:
+        await store.put("thread/a", LARGE, "text/plain")
+        place.network.fall_silent()
+        begun = time.monotonic()
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+            await store.read("thread/a")
+        assert time.monotonic() - begun < BOUNDED_SECONDS
+
+    async def test_a_download_that_is_cut_is_no_short_file(self, store: BlobStore, place: NetworkPlace) -> None:
+        await store.put("thread/a", LARGE, "text/plain")
+        read = b""
+        with pytest.raises(datalayer.BlobError):
+            async with await store.open("thread/a") as blob:
+                async for chunk in blob:
+                    read += chunk
+                    await place.network.go_down()
+        assert len(read) < len(LARGE)
+
+    async def test_ping_says_what_is_wrong(self, place: NetworkPlace) -> None:
+        for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
+            store = open_blob_store(url, options)
+            words = r"there is no such (container|bucket)" if url == place.missing else r"credential|key"
+            with pytest.raises(datalayer.BlobError, match=words) as caught:
+                await store.ping()
+            await store.close()
+            assert not isinstance(caught.value, datalayer.BlobNotFound)
+            for secret in (options.azure_key, options.s3_secret_access_key):
+                # A key of one letter is in every sentence.
+                assert secret is None or len(secret) < 2 or secret not in str(caught.value)
+
+    @pytest.fixture
+    def links(self, place: NetworkPlace) -> None:
+        """What it takes for signed links to be served."""
+
+    async def test_a_signed_link_gives_the_file_and_no_more(self, store: BlobStore, links: None) -> None:
+        await store.put("thread/a", b"<b>hello</b>", "text/html", name="page.html")
+        await store.put("thread/b", b"another", "text/plain")
+        url = await store.signed_url("thread/a", 300)
+        assert url is not None
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(url)
+            assert (answer.status_code, answer.content) == (200, b"<b>hello</b>")
+            assert answer.headers["content-type"] == "text/html"
+            assert answer.headers["content-disposition"].startswith("attachment; ")
+            part = await client.get(url, headers={"Range": "bytes=3-7"})
+            assert (part.status_code, part.content) == (206, b"hello")
+            bare = await client.get(url.partition("?")[0])
+            assert bare.status_code in (401, 403, 404)
+            for change in self.tampered(url):
+                assert (await client.get(change)).status_code == 403, change
+            await store.delete("thread/a")
+            assert (await client.get(url)).status_code == 404
+
+    def tampered(self, url: str) -> Iterator[str]:
+        """Links that were changed after they had been signed."""
+        yield url.replace("thread/a", "thread/b")
+        yield re.sub("sig=..", "sig=AA", url)
+        yield re.sub("sp=r", "sp=rw", url)
+        yield re.sub("se=2", "se=3", url)
+
+    async def test_a_signed_link_expires(self, store: BlobStore, links: None) -> None:
+        await store.put("thread/a", b"hello", "text/plain")
+        url = await store.signed_url("thread/a", 2)
+        assert url is not None
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+            await asyncio.sleep(3)
+            assert (await client.get(url)).status_code == 403
+        for seconds in (0, -1, 8 * 24 * 3600):
+            with pytest.raises(ValueError, match="lives"):
+                await store.signed_url("thread/a", seconds)
+
+    async def test_any_name_makes_a_header(self, store: BlobStore, links: None) -> None:
+        url = await store.signed_url("thread/a", 60)
+        assert url is not None
+        async with httpx.AsyncClient() as client:
+            for name in NAMES:
+                await store.put("thread/a", b"hello", "image/png\r\nX-Evil: 1", name=name)
+                answer = await client.get(url)
+                assert answer.status_code == 200, name
+                assert answer.headers["content-type"] == "application/octet-stream"
+                assert not {"set-cookie", "x-evil"} & set(answer.headers)
+                check_disposition(answer.headers["content-disposition"], name)
+
+
+class TestFolder(BlobStoreContract):
+    @pytest.fixture
+    async def place(self, tmp_path: Path) -> FolderPlace:
+        folder = tmp_path / "files"
+        folder.mkdir()
+        return FolderPlace(f"file://{folder}", BlobOptions(), folder)
+
+    async def test_it_has_no_links(self, store: BlobStore) -> None:
+        await store.put("thread/a", b"x", "text/plain")
+        assert await store.signed_url("thread/a", 60) is None
 
     async def test_a_folder_that_cannot_be_used(self, tmp_path: Path) -> None:
         (tmp_path / "files").write_text("a file")
@@ -86,13 +432,226 @@ class TestLocalBlobs(BlobStoreContract):
             await store.ping()
         with pytest.raises(datalayer.BlobError, match="folder"):
             await store.put("thread/a", b"x", "text/plain")
+        (tmp_path / "files").unlink()
+        await store.put("thread/a", b"x", "text/plain")
+        assert [blob.key async for blob in store.list()] == ["thread/a"]
+
+    async def test_a_link_out_of_the_folder_is_not_listed(self, store: BlobStore, place: FolderPlace) -> None:
+        (place.folder / "elsewhere").symlink_to("/etc", target_is_directory=True)
+        assert [blob async for blob in store.list()] == []
 
     def test_a_url_names_it(self, tmp_path: Path) -> None:
         store = open_blob_store(f"file://{tmp_path}/a%20folder")
         assert isinstance(store, LocalBlobs)
         assert store.folder == tmp_path / "a folder"
 
-    @pytest.mark.parametrize("url", ["", "file://", "file:///", "relative", "ftp://host/x", "file://host/x"])
+
+class TestAzureBlob(NetworkContract):
+    @pytest.fixture
+    async def place(self, azurite_server: AzuriteServer) -> AsyncIterator[AzureBlobPlace]:
+        async with azure_blob_place(azurite_server) as place:
+            yield place
+
+    async def whole(self, place: Place) -> list[str]:
+        # Azure drops blocks that were never made a blob of after a week, and has no request for it.
+        assert isinstance(place, AzureBlobPlace)
+        return [blob.name async for blob in place.service.get_container_client(place.container).list_blobs()]
+
+    async def test_with_a_connection_string(self, place: AzureBlobPlace, azurite_server: AzuriteServer) -> None:
+        text = (
+            f"DefaultEndpointsProtocol=http;AccountName={azurite_server.account};AccountKey={azurite_server.key};"
+            f"BlobEndpoint={place.options.azure_endpoint};"
+        )
+        store = open_blob_store(place.url, BlobOptions(azure_connection_string=text))
+        await store.put("thread/a", b"x", "text/plain")
+        url = await store.signed_url("thread/a", 60)
+        assert url is not None
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).content == b"x"
+        await store.close()
+        other = open_blob_store("azure-blob://another/box", BlobOptions(azure_connection_string=text))
+        with pytest.raises(datalayer.BlobError, match="two different accounts"):
+            await other.ping()
+
+    async def test_of_two_contents_that_cannot_be_read_again_one_is_told(self, store: BlobStore) -> None:
+        contents = [bytes([n]) * (9 * MEBIBYTE) for n in (1, 2)]
+        results = await asyncio.gather(
+            *(store.put("thread/a", pieces(content, MEBIBYTE), "text/plain") for content in contents),
+            return_exceptions=True,
+        )
+        assert await store.read("thread/a") in contents
+        for result in results:
+            assert isinstance(result, StoredBlob) or "another upload" in str(result)
+
+
+class TestDataLake(NetworkContract):
+    @pytest.fixture
+    async def place(self) -> AsyncIterator[DataLakePlace]:
+        async with data_lake_place() as place:
+            yield place
+
+    async def test_a_rename_whose_answer_is_lost_has_happened(self, store: BlobStore, place: DataLakePlace) -> None:
+        server = place.server
+        server.lose_the_answer_to = "mode=legacy"
+        assert await store.put("thread/a", LARGE, "text/plain") == stored("thread/a", LARGE)
+        assert sum("mode=legacy" in request for request in server.requests) > 1, "it was asked again"
+        assert await store.read("thread/a") == LARGE
+
+    async def test_with_a_sas_that_is_not_given_away(self, place: DataLakePlace) -> None:
+        sas = generate_account_sas(
+            place.server.account,
+            place.server.key,
+            resource_types=ResourceTypes(file_system=True, object=True),
+            permission=AccountSasPermissions(read=True, write=True, delete=True, list=True, create=True),
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        for token in (sas, f"?{sas}"):
+            options = replace(place.options, azure_key=None, azure_sas=token)
+            store = open_blob_store(place.url, options)
+            await store.put("thread/a", LARGE, "text/plain")
+            assert await store.read("thread/a") == LARGE
+            assert [blob.key async for blob in store.list()] == ["thread/a"]
+            await store.ping()
+            assert await store.signed_url("thread/a", 60) is None
+            await store.delete("thread/a")
+            await store.close()
+        changed = open_blob_store(place.url, replace(options, azure_sas=sas.replace("sp=r", "sp=rx")))
+        with pytest.raises(datalayer.BlobError, match="credential was refused") as caught:
+            await changed.ping()
+        assert "sig" not in str(caught.value)
+        await changed.close()
+
+    async def test_with_a_managed_identity(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        certificate = self_signed(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        async with DataLakeServer(context) as server, DataLakeServer() as identity:
+            identity.token = server.token
+            server.containers["box"] = {}
+            # Of all that `DefaultAzureCredential` tries, what there is in production.
+            for name, value in {**identity.identity, "AZURE_TOKEN_CREDENTIALS": "prod"}.items():
+                monkeypatch.setenv(name, value)
+            store = open_blob_store(
+                "azure://keeper/box", BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
+            )
+            await store.ping()
+            await store.put("thread/a", b"hello", "image/png", name="duck.png")
+            urls = [await store.signed_url("thread/a", 60) for _ in range(2)]
+            assert sum("userdelegationkey" in request for request in server.requests) == 1
+            async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=str(certificate))) as client:
+                for url in urls:
+                    assert url is not None
+                    answer = await client.get(url)
+                    assert (answer.status_code, answer.content) == (200, b"hello")
+                    assert answer.headers["content-disposition"].startswith('inline; filename="duck.png"')
+                    for change in NetworkContract.tampered(self, url):
+                        assert (await client.get(change)).status_code == 403
+            await store.close()
+            monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+            stranger = open_blob_store(
+                "azure://keeper/box", BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
+            )
+            with pytest.raises(datalayer.BlobError, match=r"no credential|refused"):
+                await stranger.ping()
+            await stranger.close()
+
+
+class TestS3(NetworkContract):
+    @pytest.fixture
+    async def place(self, s3_service: S3Server) -> AsyncIterator[S3Place]:
+        async with s3_place(s3_service) as place:
+            yield place
+
+    @pytest.fixture
+    def links(self, place: NetworkPlace, s3_service: S3Server) -> None:
+        s3_service.check_signatures(checked=False)
+
+    def tampered(self, url: str) -> Iterator[str]:
+        # moto does not check the signatures of links, nor when they end; what a link says is looked at instead.
+        query = dict(part.split("=") for part in urlsplit(url).query.split("&"))
+        assert query["X-Amz-Expires"] == "300"
+        assert re.fullmatch("[0-9a-f]{64}", query["X-Amz-Signature"])
+        yield from ()
+
+    async def test_a_signed_link_expires(self, store: BlobStore, links: None) -> None:
+        url = await store.signed_url("thread/a", 2)
+        assert url is not None
+        # moto would serve it for ever.
+        assert "X-Amz-Expires=2&" in url
+        for seconds in (0, -1, 8 * 24 * 3600):
+            with pytest.raises(ValueError, match="lives"):
+                await store.signed_url("thread/a", seconds)
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("", "file://", "file:///", "relative", "ftp://host/x", "file://host/x", "s3://", "azure://", "azure://a"),
+            *("azure://a/", "azure://a/b/../c", "s3://bucket//x", "s3://key:secret@bucket", "s3://bucket/x?y=z"),
+            *("azure://a/b#c", "https://account.blob.core.windows.net/x", "s3://[", "azure-blob://a/b/.hidden"),
+        ],
+    )
     def test_a_url_that_names_nothing_is_refused(self, url: str) -> None:
-        with pytest.raises(datalayer.ConfigurationError):
+        with pytest.raises(datalayer.ConfigurationError) as caught:
             open_blob_store(url)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            BlobOptions(azure_key="a2V5", azure_sas="sig=x"),
+            BlobOptions(azure_connection_string="x", azure_key="a2V5"),
+            BlobOptions(azure_endpoint="account.dfs.core.windows.net"),
+            BlobOptions(azure_endpoint="https://host/?sig=x"),
+        ],
+    )
+    def test_options_that_contradict_each_other(self, options: BlobOptions) -> None:
+        for scheme in ("azure", "azure-blob"):
+            with pytest.raises(datalayer.ConfigurationError):
+                open_blob_store(f"{scheme}://account/container", options)
+
+    def test_no_secret_in_the_representation(self) -> None:
+        secrets = dict.fromkeys(
+            ("azure_connection_string", "azure_key", "azure_sas", "s3_secret_access_key", "s3_session_token"), "hunter2"
+        )
+        assert "hunter2" not in repr(BlobOptions(**secrets))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("url", "module", "extra"),
+        [
+            ("azure://a/b", "azure.storage.filedatalake", "azure"),
+            ("azure-blob://a/b", "azure.storage.blob", "azure"),
+            ("s3://a", "aioboto3", "s3"),
+        ],
+    )
+    def test_what_is_not_installed_is_named(self, url: str, module: str, extra: str) -> None:
+        """In a process of its own, in which the package cannot be found."""
+        program = f"""
+import sys
+import datalayer
+assert not {{"azure", "aioboto3", "botocore"}} & set(sys.modules), "imported without need"
+sys.modules[{module!r}] = None
+try:
+    datalayer.open_blob_store({url!r})
+except datalayer.ConfigurationError as error:
+    assert "pip install 'threadkeeper[{extra}]'" in str(error), error
+else:
+    raise SystemExit("opened")
+"""
+        subprocess.run([sys.executable, "-c", program], check=True)
+
+    @pytest.mark.parametrize(
+        ("url", "options"),
+        [
+            ("azure://account/box", BlobOptions(azure_connection_string="nonsense-hunter2")),
+            ("azure-blob://account/box", BlobOptions(azure_key="not base64 hunter2")),
+            ("s3://box", BlobOptions(s3_endpoint="nonsense", s3_region="x")),
+        ],
+    )
+    async def test_credentials_that_make_no_sense(self, url: str, options: BlobOptions) -> None:
+        store = open_blob_store(url, replace(options, patience_seconds=2))
+        with pytest.raises(datalayer.BlobError) as caught:
+            await store.ping()
+        assert "hunter2" not in str(caught.value)
+        await store.close()

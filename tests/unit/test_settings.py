@@ -82,15 +82,17 @@ def test_settings_do_not_change() -> None:
         ),
         (
             "BLOB_URL",
-            "s3://bucket",
-            "BLOB_URL must begin with file:///, the stores of Azure and S3 are not supported yet.",
+            "azure://account/",
+            "BLOB_URL must name an account and a container, as in azure://account/container.",
         ),
         (
             "BLOB_URL",
             "https://account.blob.core.windows.net/x?sig=hunter2",
-            "BLOB_URL must begin with file:///, the stores of Azure and S3 are not supported yet.",
+            "BLOB_URL must begin with file:///, azure://, azure-blob:// or s3://.",
         ),
-        ("BLOB_URL", "/var/files", "BLOB_URL must name a folder, as in file:///path/to/folder."),
+        ("BLOB_URL", "/var/files", "BLOB_URL must begin with file:///, azure://, azure-blob:// or s3://."),
+        ("BLOB_URL", "s3://", "BLOB_URL must name a bucket, as in s3://bucket."),
+        ("S3_ENDPOINT_URL", "localhost:9000", "S3_ENDPOINT_URL must begin with http:// or https://."),
         ("BLOB_URL", "file:///", "BLOB_URL must name a folder, as in file:///path/to/folder."),
         ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must begin with http:// or https://."),
         ("OPENAI_BASE_URL", "http://", "OPENAI_BASE_URL must name a host."),
@@ -191,8 +193,12 @@ def test_secret_values_hold_every_configured_secret(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OPENAI_API_KEY", "sk-one")
     monkeypatch.setenv("METRICS_TOKEN", "token-two")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:p%40ss@db/name")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "three")
+    monkeypatch.setenv("AZURE_STORAGE_SAS", "sv=2026&sig=four")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=x;AccountKey=five==;EndpointSuffix=y")
     secrets = load_settings().secret_values()
-    assert set(secrets) == {"sk-one", "token-two", "p%40ss", "p@ss"}
+    whole = {"sv=2026&sig=four", "AccountName=x;AccountKey=five==;EndpointSuffix=y"}
+    assert set(secrets) == {"sk-one", "token-two", "p%40ss", "p@ss", "three", "four", "five==", *whole}
 
 
 def test_every_setting_says_what_it_is() -> None:

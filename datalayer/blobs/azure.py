@@ -1,0 +1,184 @@
+"""What Azure's two kinds of store have in common: addresses, credentials, signing keys, and what their errors mean."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.identity.aio import DefaultAzureCredential
+
+from datalayer.blobs.base import LONGEST_SIGNED_SECONDS
+from datalayer.blobs.options import BlobOptions
+from datalayer.blobs.requests import request
+from datalayer.errors import BlobError, BlobNotFound, ConfigurationError
+
+Service = TypeVar("Service")
+
+_RETRIES = {"retry_total": 3, "initial_backoff": 0.5, "increment_base": 1.5, "random_jitter_range": 0.5}
+_CONNECT_SECONDS = 5
+# A clock of ours that runs ahead must not make a key that is valid later only.
+_CLOCK_SKEW = timedelta(minutes=5)
+_WORDS = {
+    "ContainerNotFound": "there is no such container",
+    "FilesystemNotFound": "there is no such container",
+    "AuthenticationFailed": "the credential was refused: is it the account's own, and has it not expired?",
+    "InvalidAuthenticationInfo": "the credential was refused",
+    "AuthorizationFailure": "the account's network rules, or its credential, do not let us in",
+    "AuthorizationPermissionMismatch": "the credential may not do this: it lacks a role such as Storage Blob Data "
+    "Contributor, or a permission of its SAS",
+    "AuthorizationResourceTypeMismatch": "the SAS does not cover files and containers",
+    "AuthorizationServiceMismatch": "the SAS does not cover this service",
+    "KeyBasedAuthenticationNotPermitted": "the account takes no keys: use a managed identity",
+    "AccountIsDisabled": "the account is disabled",
+    "EndpointUnsupportedAccountFeatures": "the account does not support this service: with a hierarchical namespace "
+    "use azure://, without one azure-blob://",
+    "HierarchicalNamespaceNotEnabled": "the account has no hierarchical namespace: use azure-blob://",
+    "ConditionNotMet": "the file was replaced while it was read",
+}
+_MISSING = {"BlobNotFound", "PathNotFound", "SourcePathNotFound", "ResourceNotFound"}
+
+
+class AzureAccount(Generic[Service]):
+    """One account: its client, made at the first use, and keys to sign links with."""
+
+    def __init__(
+        self,
+        account: str,
+        options: BlobOptions,
+        *,
+        service: type[Service],
+        kind: str,
+        client_options: dict[str, Any],
+    ) -> None:
+        """The kind is that of the endpoint: `dfs` or `blob`.
+
+        Raises:
+            ConfigurationError: more than one credential, or an endpoint that is no address.
+        """
+        self.account = account
+        self.patience = options.patience_seconds
+        self._options = options
+        self._service = service
+        self._kind = kind
+        self._client_options = client_options
+        self._client: Any = None
+        self._identity: DefaultAzureCredential | None = None
+        self._delegation_key: Any = None
+        self._delegation_key_until = datetime.min.replace(tzinfo=UTC)
+        self._one_at_a_time = asyncio.Lock()
+        given = [options.azure_connection_string, options.azure_key, options.azure_sas]
+        if sum(map(bool, given)) > 1:
+            raise ConfigurationError("give one of connection string, account key and SAS for Azure, not several")
+        endpoint = urlsplit(options.azure_endpoint or f"https://{account}.{kind}.core.windows.net")
+        if endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.query:
+            raise ConfigurationError("Azure's endpoint must be an address such as https://ACCOUNT.dfs.core.windows.net")
+        self._endpoint = endpoint.geturl()
+
+    @property
+    def client(self) -> Service:
+        """The account's client.
+
+        Raises:
+            BlobError: the connection string or the key makes no sense.
+        """
+        if self._client is None:
+            options = self._options
+            settings = {
+                **_RETRIES,
+                **self._client_options,
+                "connection_timeout": _CONNECT_SECONDS,
+                "read_timeout": self.patience,
+                **({"connection_verify": options.ca_file} if options.ca_file else {}),
+            }
+            made: Any = self._service
+            try:
+                if options.azure_connection_string:
+                    self._client = made.from_connection_string(options.azure_connection_string, **settings)
+                else:
+                    self._client = made(self._endpoint, credential=self._credential(), **settings)
+            except (ValueError, KeyError, TypeError):
+                # The SDK's words may quote a part of the secret.
+                raise BlobError("the credential of Azure's store is malformed") from None
+            if options.azure_connection_string and self._client.account_name != self.account:
+                raise BlobError("BLOB_URL and the connection string name two different accounts of Azure's")
+        client: Service = self._client
+        return client
+
+    def _credential(self) -> object:
+        options = self._options
+        if options.azure_key:
+            return {"account_name": self.account, "account_key": options.azure_key}
+        if options.azure_sas:
+            return options.azure_sas.removeprefix("?")
+        self._identity = DefaultAzureCredential()
+        return self._identity
+
+    async def signing_key(self, seconds: int) -> Any:
+        """The account's key or a user delegation key with which a link of so many seconds can be signed.
+
+        None where the credential is a SAS, which cannot sign and must not be given away.
+        """
+        key = getattr(getattr(self.client, "credential", None), "account_key", None)
+        if key or self._identity is None:
+            return key
+        async with self._one_at_a_time:
+            now = datetime.now(UTC)
+            if self._delegation_key_until < now + timedelta(seconds=seconds):
+                # A day saves a request for each link; no key may live longer than a week.
+                until = now + timedelta(seconds=min(seconds + 24 * 3600, LONGEST_SIGNED_SECONDS))
+                client: Any = self.client
+                async with self.request():
+                    self._delegation_key = await client.get_user_delegation_key(now - _CLOCK_SKEW, until)
+                self._delegation_key_until = until
+        return self._delegation_key
+
+    def expiry(self, seconds: int) -> dict[str, Any]:
+        """What a signed link says of its life time, and that it is for TLS alone where there is TLS."""
+        scheme = urlsplit(self._client.url).scheme
+        protocol = {"protocol": "https"} if scheme == "https" else {}
+        return {"expiry": datetime.now(UTC) + timedelta(seconds=seconds), **protocol}
+
+    def request(self) -> AbstractAsyncContextManager[None]:
+        """Around each request: it ends in time, and raises errors of ours."""
+        return request(self.patience, (AzureError, aiohttp.ClientError), _translate)
+
+    async def chunks(self, downloaded: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """What the SDK downloads, each piece within its time."""
+        while True:
+            async with self.request():
+                chunk = await anext(downloaded, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    async def close(self) -> None:
+        """Close the client and the identity, if they were made."""
+        client, identity, self._client, self._identity = self._client, self._identity, None, None
+        self._delegation_key_until = datetime.min.replace(tzinfo=UTC)
+        if client is not None:
+            await client.close()
+        if identity is not None:
+            await identity.close()
+
+
+def error_code(error: Exception) -> str:
+    """The service's own name for the error, such as `BlobNotFound`; empty where there is none."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _translate(error: Exception) -> BlobError:
+    code = error_code(error)
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    if code in _MISSING or (status == 404 and not code):
+        return BlobNotFound("Azure's store has no file under this key")
+    if isinstance(error, ClientAuthenticationError) and status is None:
+        return BlobError("no credential for Azure was found: no managed identity, and none in the environment")
+    if status is None:
+        return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
+    said = f"{status} {code}".strip()
+    return BlobError(f"Azure's store refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))

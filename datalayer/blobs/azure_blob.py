@@ -1,0 +1,160 @@
+"""Azure Blob Storage: accounts without a hierarchical namespace.
+
+What is larger than a chunk is staged in blocks, which nobody sees until one last request makes a blob of them. Their
+names are those of this upload alone: with the SDK's own, which are numbers, two uploads of one key at once would mix.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobBlock, BlobSasPermissions, ContentSettings, generate_blob_sas
+from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
+
+from datalayer.blobs.azure import AzureAccount, error_code
+from datalayer.blobs.base import (
+    BlobStore,
+    Content,
+    ListedBlob,
+    OpenBlob,
+    StoredBlob,
+    checked_key,
+    checked_prefix,
+    checked_range,
+    checked_seconds,
+    is_key,
+    range_within,
+)
+from datalayer.blobs.content import MEBIBYTE, MeasuredContent
+from datalayer.blobs.headers import content_disposition, content_type
+from datalayer.blobs.options import BlobOptions
+from datalayer.errors import BlobError, BlobNotFound
+
+_CHUNK_BYTES = 4 * MEBIBYTE
+_ATTEMPTS = 5
+
+
+class AzureBlobs(BlobStore):
+    """Blobs in one container, under a prefix or not."""
+
+    def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
+        self._account: AzureAccount[BlobServiceClient] = AzureAccount(
+            account,
+            options,
+            service=BlobServiceClient,
+            kind="blob",
+            client_options={"max_single_get_size": _CHUNK_BYTES, "max_chunk_get_size": _CHUNK_BYTES},
+        )
+        self._container_name = container
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._proved_writable = False
+
+    async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
+        blob = self._blob(self._prefix + checked_key(key))
+        settings = ContentSettings(
+            content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
+        )
+        # The first of two uploads that ends drops the blocks of the other one, which then starts again.
+        for _ in range(_ATTEMPTS):
+            async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
+                if await self._upload(blob, chunks, settings):
+                    return chunks.stored_as(key)
+            if not isinstance(content, bytes | Path):
+                break
+        raise BlobError("another upload to the same key came in between")
+
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        blob = self._blob(self._prefix + checked_key(key))
+        if not checked_range(start, end):
+            async with self._account.request():
+                download = await blob.download_blob(max_concurrency=1)
+            return OpenBlob(download.size, 0, download.size, self._account.chunks(download.chunks()))
+        async with self._account.request():
+            size = (await blob.get_blob_properties()).size
+        start, end = range_within(size, start, end)
+        if start == end:
+            return OpenBlob(size, start, end)
+        async with self._account.request():
+            download = await blob.download_blob(start, end - start, max_concurrency=1)
+        return OpenBlob(size, start, end, self._account.chunks(download.chunks()))
+
+    async def delete(self, key: str) -> None:
+        blob = self._blob(self._prefix + checked_key(key))
+        with suppress(BlobNotFound):
+            async with self._account.request():
+                await blob.delete_blob(delete_snapshots="include")
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
+        beginning = self._prefix + (f"{checked_prefix(prefix)}/" if prefix else "")
+        blobs = aiter(self._container.list_blobs(name_starts_with=beginning or None))
+        while True:
+            async with self._account.request():
+                found = await anext(blobs, None)
+            if found is None:
+                return
+            key = found.name.removeprefix(self._prefix)
+            if is_key(key):
+                yield ListedBlob(key, found.size)
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        name = self._prefix + checked_key(key)
+        signing_key = await self._account.signing_key(checked_seconds(seconds))
+        if signing_key is None:
+            return None
+        credential = "account_key" if isinstance(signing_key, str) else "user_delegation_key"
+        signature = generate_blob_sas(
+            self._account.account,
+            self._container_name,
+            name,
+            permission=BlobSasPermissions(read=True),
+            **{credential: signing_key},
+            **self._account.expiry(seconds),
+        )
+        return f"{self._blob(name).url}?{signature}"
+
+    async def ping(self) -> None:
+        if not self._proved_writable:
+            probe = self._blob(f"{self._prefix}.ping-{secrets.token_hex(8)}")
+            async with self._account.request():
+                await probe.upload_blob(b"", overwrite=True)
+                await probe.delete_blob()
+            self._proved_writable = True
+        async with self._account.request():
+            await anext(aiter(self._container.list_blobs(name_starts_with=self._prefix, results_per_page=1)), None)
+
+    async def close(self) -> None:
+        await self._account.close()
+
+    @property
+    def _container(self) -> ContainerClient:
+        return self._account.client.get_container_client(self._container_name)
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._container.get_blob_client(name)
+
+    async def _upload(self, blob: BlobClient, chunks: MeasuredContent, settings: ContentSettings) -> bool:
+        """Whether it was stored, and not undone by another upload."""
+        upload = secrets.token_hex(8)
+        chunk = await chunks.read()
+        if len(chunk) < _CHUNK_BYTES:
+            async with self._account.request():
+                await blob.upload_blob(BytesIO(chunk), length=len(chunk), overwrite=True, content_settings=settings)
+            return True
+        blocks: list[BlobBlock] = []
+        while chunk:
+            block = f"{upload}-{len(blocks):06}"
+            async with self._account.request():
+                await blob.stage_block(block, BytesIO(chunk), length=len(chunk))
+            blocks.append(BlobBlock(block))
+            chunk = await chunks.read()
+        async with self._account.request():
+            try:
+                await blob.commit_block_list(blocks, content_settings=settings)
+            except HttpResponseError as error:
+                if error_code(error) != "InvalidBlockList":
+                    raise
+                return False
+        return True

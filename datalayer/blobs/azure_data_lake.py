@@ -1,0 +1,200 @@
+"""Azure Data Lake Storage Gen2: accounts with a hierarchical namespace.
+
+A file there is to be seen from its creation, empty, and grows with each flush. So it is written beside its place under
+a hidden name and then renamed, which is atomic.
+"""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from io import BytesIO
+
+from azure.storage.filedatalake import ContentSettings, FileSasPermissions, generate_file_sas
+from azure.storage.filedatalake.aio import DataLakeFileClient, DataLakeServiceClient, FileSystemClient
+
+from datalayer.blobs.azure import AzureAccount
+from datalayer.blobs.base import (
+    BlobStore,
+    Content,
+    ListedBlob,
+    OpenBlob,
+    StoredBlob,
+    checked_key,
+    checked_prefix,
+    checked_range,
+    checked_seconds,
+    is_key,
+    range_within,
+)
+from datalayer.blobs.content import MEBIBYTE, MeasuredContent
+from datalayer.blobs.headers import content_disposition, content_type
+from datalayer.blobs.options import BlobOptions
+from datalayer.errors import BlobError, BlobNotFound
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 4 * MEBIBYTE
+
+
+class DataLakeBlobs(BlobStore):
+    """Files in one container, under a prefix or not."""
+
+    def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
+        self._account: AzureAccount[DataLakeServiceClient] = AzureAccount(
+            account,
+            options,
+            service=DataLakeServiceClient,
+            kind="dfs",
+            client_options={"max_single_get_size": _CHUNK_BYTES, "max_chunk_get_size": _CHUNK_BYTES},
+        )
+        self._container_name = container
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._proved_writable = False
+
+    async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
+        path = self._path(key)
+        folder, _, _ = path.rpartition("/")
+        upload = secrets.token_hex(8)
+        hidden = f"{folder}/.part-{upload}".removeprefix("/")
+        part = self._file(hidden)
+        settings = ContentSettings(
+            content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
+        )
+        async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
+            try:
+                async with self._account.request():
+                    await part.create_file(content_settings=settings, metadata={"upload": upload})
+                position = 0
+                while chunk := await chunks.read():
+                    async with self._account.request():
+                        await part.append_data(BytesIO(chunk), position, len(chunk))
+                    position = chunks.size
+                if position:
+                    async with self._account.request():
+                        await part.flush_data(position, content_settings=settings, close=True)
+                await self._rename(part, path, upload)
+            except BaseException:
+                await self._discard(hidden)
+                raise
+            return chunks.stored_as(key)
+
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        file = self._file(self._path(key))
+        if not checked_range(start, end):
+            async with self._account.request():
+                download = await file.download_file(max_concurrency=1)
+            size = int(download.size)
+            return OpenBlob(size, 0, size, self._account.chunks(download.chunks()))
+        async with self._account.request():
+            size = int((await file.get_file_properties()).size)
+        start, end = range_within(size, start, end)
+        if start == end:
+            return OpenBlob(size, start, end)
+        async with self._account.request():
+            download = await file.download_file(offset=start, length=end - start, max_concurrency=1)
+        return OpenBlob(size, start, end, self._account.chunks(download.chunks()))
+
+    async def delete(self, key: str) -> None:
+        path = self._path(key)
+        with suppress(BlobNotFound):
+            await self._remove(path)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
+        folder = f"{self._prefix}{checked_prefix(prefix)}".removesuffix("/") or None
+        paths = aiter(self._container.get_paths(path=folder, recursive=True))
+        while True:
+            try:
+                async with self._account.request():
+                    found = await anext(paths, None)
+            except BlobNotFound:
+                # A folder that is not there holds nothing.
+                return
+            if found is None:
+                return
+            key = found.name.removeprefix(self._prefix)
+            if not found.is_directory and is_key(key):
+                yield ListedBlob(key, int(found.content_length))
+
+    async def signed_url(self, key: str, seconds: int) -> str | None:
+        path = self._path(key)
+        folder, _, name = path.rpartition("/")
+        signing_key = await self._account.signing_key(checked_seconds(seconds))
+        if signing_key is None:
+            return None
+        signature = generate_file_sas(
+            self._account.account,
+            self._container_name,
+            folder,
+            name,
+            credential=signing_key,
+            permission=FileSasPermissions(read=True),
+            **self._account.expiry(seconds),
+        )
+        return f"{self._file(path).url}?{signature}"
+
+    async def ping(self) -> None:
+        if not self._proved_writable:
+            await self._prove_writable()
+            self._proved_writable = True
+        # The folder of the prefix may be yet to be made.
+        with suppress(BlobNotFound):
+            async with self._account.request():
+                await anext(
+                    aiter(
+                        self._container.get_paths(
+                            path=self._prefix.removesuffix("/") or None, recursive=False, max_results=1
+                        )
+                    ),
+                    None,
+                )
+
+    async def close(self) -> None:
+        await self._account.close()
+
+    @property
+    def _container(self) -> FileSystemClient:
+        return self._account.client.get_file_system_client(self._container_name)
+
+    def _path(self, key: str) -> str:
+        return self._prefix + checked_key(key)
+
+    def _file(self, path: str) -> DataLakeFileClient:
+        return self._container.get_file_client(path)
+
+    async def _rename(self, part: DataLakeFileClient, path: str, upload: str) -> None:
+        try:
+            async with self._account.request():
+                await part.rename_file(f"{self._container_name}/{path}")
+        except BlobNotFound:
+            # The SDK asks again where an answer was lost on its way; then the first time it was renamed.
+            async with self._account.request():
+                found = await self._file(path).get_file_properties()
+            if (found.metadata or {}).get("upload") != upload:
+                raise BlobError("Azure's store lost the upload before it was whole") from None
+
+    async def _discard(self, part: str) -> None:
+        try:
+            await self._remove(part)
+        except BlobNotFound:
+            return
+        except BlobError as error:
+            logger.warning("the remains of an upload that failed were left behind: %s", error)
+
+    async def _remove(self, path: str) -> None:
+        async with self._account.request():
+            await self._file(path).delete_file()
+        # The folder of a thread goes with its last file. One that is not empty is refused by the service itself, so
+        # that nothing which is being stored there at this moment can go with it.
+        folder, _, _ = path.removeprefix(self._prefix).rpartition("/")
+        with suppress(BlobError):
+            while folder:
+                async with self._account.request():
+                    await self._file(self._prefix + folder).delete_file(recursive=False)
+                folder, _, _ = folder.rpartition("/")
+
+    async def _prove_writable(self) -> None:
+        probe = self._file(f"{self._prefix}.ping-{secrets.token_hex(8)}")
+        async with self._account.request():
+            await probe.create_file()
+            await probe.delete_file()

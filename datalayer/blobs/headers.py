@@ -1,0 +1,49 @@
+"""What a store says of a file to whoever follows a signed URL: its type, its name, and whether a browser may show it.
+
+Both come from a user. Neither may end a header line, and what a browser would run is given out as a download.
+"""
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+BYTES = "application/octet-stream"
+
+_MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,99}/[a-z0-9][a-z0-9!#$&^_.+-]{0,99}(; ?charset=[a-z0-9_-]{1,40})?")
+_SHOWN_INLINE = (
+    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
+    *("audio/", "video/", "application/pdf"),
+)
+_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\ud800-\udfff]")
+_NOT_IN_A_QUOTED_STRING = re.compile(r"[^ !#$&'()+,.0-9A-Za-z_;=@\[\]^`{}~-]")
+# No common file system takes a longer name, and S3 takes 2 kB of headers.
+_LONGEST_NAME_BYTES = 255
+
+
+def content_type(mime: str) -> str:
+    """The type as it may stand in a header; plain bytes where it is malformed."""
+    mime = mime.strip().lower()
+    return mime if _MIME.fullmatch(mime) else BYTES
+
+
+def content_disposition(name: str | None, mime: str) -> str:
+    """The header `Content-Disposition`, in ASCII: shown for pictures, sound, film and PDF, else a download.
+
+    The name is given as RFC 6266 has it, plain for old browsers and in UTF-8, and cut to what a file system takes,
+    with its ending kept.
+    """
+    shown = content_type(mime).startswith(_SHOWN_INLINE)
+    whole = _file_name(name or "")
+    # é becomes e with an accent of its own, which is left out.
+    letters = (letter for letter in unicodedata.normalize("NFKD", whole) if not unicodedata.combining(letter))
+    plain = _NOT_IN_A_QUOTED_STRING.sub("_", "".join(letters))
+    return f"{'inline' if shown else 'attachment'}; filename=\"{plain}\"; filename*=UTF-8''{quote(whole, safe='')}"
+
+
+def _file_name(name: str) -> str:
+    name = _NOT_IN_A_NAME.sub("_", name).strip(". ") or "file"
+    stem, dot, ending = name.rpartition(".")
+    if not dot or len(ending.encode()) > 20:
+        stem, ending = name, ""
+    kept = stem.encode()[: _LONGEST_NAME_BYTES - len((dot + ending).encode()) if ending else _LONGEST_NAME_BYTES]
+    return kept.decode(errors="ignore") + (dot + ending if ending else "")

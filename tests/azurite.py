@@ -1,0 +1,95 @@
+"""Microsoft's own emulator of Azure Blob Storage, from npm, in a folder outside of the repository.
+
+`python -m tests.azurite` installs it.
+"""
+
+import base64
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kept_process import KeptProcess, free_port
+
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threadkeeper-tests"
+_INSTALL_SECONDS = 300
+_MAIN = Path("node_modules/azurite/dist/src/blob/main.js")
+
+
+class AzuriteMissing(Exception):
+    """There is no Node.js here, or npm could not install it."""
+
+
+@dataclass(frozen=True)
+class AzuriteServer:
+    """A running one: its account, the account's key, its address."""
+
+    account: str
+    key: str
+    port: int
+
+
+def install() -> Path:
+    """The script that starts it, installed with npm if it was not yet.
+
+    Raises:
+        AzuriteMissing: it cannot be had.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise AzuriteMissing("node and npm are not installed")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    # Which Azurite fits depends on Node.js, and npm picks it.
+    folder = _CACHE / f"azurite-node-{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "installed").exists():
+            command = [
+                npm,
+                "install",
+                "--prefix",
+                str(folder),
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+                "azurite@3",
+            ]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS, cwd=folder
+                )
+            except subprocess.TimeoutExpired:
+                raise AzuriteMissing(f"npm gave no answer within {_INSTALL_SECONDS} seconds") from None
+            if done.returncode or not (folder / _MAIN).exists():
+                raise AzuriteMissing(f"npm could not install it: {done.stderr.strip()[-500:]}")
+            (folder / "installed").touch()
+    return folder / _MAIN
+
+
+@contextmanager
+def azurite(directory: Path) -> Iterator[AzuriteServer]:
+    """A server that keeps everything in memory.
+
+    Raises:
+        AzuriteMissing: it cannot be had.
+    """
+    script = install()
+    server = AzuriteServer("keeper", base64.b64encode(secrets.token_bytes(64)).decode(), free_port())
+    command = [
+        *("node", str(script), "--blobHost", "127.0.0.1", "--blobPort", str(server.port)),
+        # The SDK is newer than what it says it knows.
+        *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"),
+    ]
+    accounts = {"AZURITE_ACCOUNTS": f"{server.account}:{server.key}"}
+    with KeptProcess(command, port=server.port, log=directory / "azurite.log", environment=accounts):
+        yield server
+
+
+if __name__ == "__main__":
+    print(install())

@@ -1,0 +1,52 @@
+"""How much memory an upload and a download take, in a process of their own: `python -m tests.contracts.blob_memory`.
+
+Reads from standard input, as JSON: the URL, the options, a file. Prints how many KiB the peak grew by while the file
+was stored and read back, and the SHA-256 of what was read.
+"""
+
+import asyncio
+import hashlib
+import json
+import resource
+import sys
+from pathlib import Path
+
+from datalayer.blobs import BlobOptions, open_blob_store
+
+# A few chunks of every store's, so that what is made once is there before the peak is taken.
+_WARM_UP_BYTES = 20 * 1024**2
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+async def measure(url: str, options: dict[str, object], file: Path) -> dict[str, object]:
+    """The growth, what the store says of the file, and what came back."""
+    store = open_blob_store(url, BlobOptions(**options))  # type: ignore[arg-type]
+    await store.put("thread/warm", b"x" * _WARM_UP_BYTES, "text/plain")
+    async with await store.open("thread/warm") as blob:
+        async for _ in blob:
+            pass
+    before = _peak_kib()
+    stored = await store.put("thread/large", file, "application/octet-stream")
+    after_upload = _peak_kib()
+    digest, size = hashlib.sha256(), 0
+    async with await store.open("thread/large") as blob:
+        async for chunk in blob:
+            digest.update(chunk)
+            size += len(chunk)
+    after_download = _peak_kib()
+    await store.close()
+    return {
+        "upload_kib": after_upload - before,
+        "download_kib": after_download - after_upload,
+        "stored": stored.sha256,
+        "read": digest.hexdigest(),
+        "size": size,
+    }
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    print(json.dumps(asyncio.run(measure(asked["url"], asked["options"], Path(asked["file"])))))

@@ -1,0 +1,93 @@
+"""A stretch of network between a client and a server, which can be cut."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+_PIECE = 64 * 1024
+
+
+class FaultyNetwork:
+    """Listens on a port of its own and passes everything on to another one, until it is told to fail."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._silent = asyncio.Event()
+        self._left: int | None = None
+        self.port = 0
+        self.cuts = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.go_down()
+
+    async def go_down(self) -> None:
+        """From now on connections are refused; those under way are cut."""
+        self._server.close()
+        self._cut()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def come_up(self) -> None:
+        """As it was before, on the same port."""
+        self._left = None
+        self._silent.clear()
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    def fall_silent(self) -> None:
+        """Connections stay, and nothing more comes through in either direction."""
+        self._silent.set()
+
+    def cut_after(self, sent_bytes: int) -> None:
+        """Once so many more bytes have gone to the server, cut every connection, and each later one at once."""
+        self._left = sent_bytes
+
+    def _cut(self) -> None:
+        for writer in self._connections:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._connections.add(writer)
+        onward: asyncio.StreamWriter | None = None
+        try:
+            back, onward = await asyncio.open_connection("127.0.0.1", self._target)
+            self._connections.add(onward)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, onward, counted=True))
+                group.create_task(self._pass_on(back, writer, counted=False))
+        except* (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for end in (writer, onward):
+                if end is not None:
+                    self._connections.discard(end)
+                    end.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
+        while piece := await reader.read(_PIECE):
+            while self._silent.is_set():
+                await asyncio.sleep(0.05)
+            if counted and self._left is not None:
+                self._left -= len(piece)
+                if self._left < 0:
+                    self.cuts += 1
+                    self._cut()
+                    return
+            writer.write(piece)
+            await writer.drain()
+        with suppress(OSError):
+            writer.write_eof()
