@@ -106,6 +106,8 @@ class DataLakeServer:
             check_shared_key(request, self.account, self.key)
         elif authorization == f"Bearer {self.token}" and self._tls:
             return
+        elif authorization.startswith("Bearer "):
+            raise Refused(401, "InvalidAuthenticationInfo")
         elif "sig" in request.query and not authorization:
             needed = "l" if request.query.get("resource") == "filesystem" else _PERMISSIONS[request.method]
             self._check_sas(dict(request.query), request.path, needed)

@@ -137,12 +137,15 @@ class LocalBlobs(BlobStore):
 
 
 def _begin(target: Path) -> BinaryIO:
-    for _ in range(_ATTEMPTS):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever deletes the last file of a folder takes the folder with it, perhaps just now.
-        with suppress(FileNotFoundError):
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             return tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False)  # type: ignore[return-value]
-    raise BlobError("the folder of files cannot be used now: it disappears as often as it is made")
+        except (FileNotFoundError, FileExistsError):
+            # Whoever deletes the last file of a folder takes the folder with it, perhaps at this very moment.
+            if not attempts_left:
+                raise
+    raise AssertionError
 
 
 def _open(path: Path) -> tuple[FileIO, int]:

@@ -25,6 +25,6 @@ class BlobOptions:
     s3_secret_access_key: str | None = field(default=None, repr=False)
     s3_session_token: str | None = field(default=None, repr=False)
     patience_seconds: float = 30.0
-    """How long one request of a chunk (8 MiB at most) may take, with all its retries."""
+    """How long one request of a chunk (5 MiB at most) may take, with all its retries."""
     ca_file: str | None = None
     """PEM file of the authorities that sign the endpoint's certificate, where the system does not know them."""

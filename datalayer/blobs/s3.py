@@ -39,8 +39,8 @@ from datalayer.errors import BlobError, BlobNotFound
 
 logger = logging.getLogger(__name__)
 
-# S3 takes no part smaller than 5 MiB but the last, and 10,000 of them: 80 GB.
-_PART_BYTES = 8 * MEBIBYTE
+# S3 takes no part smaller than 5 MiB but the last, and 10,000 of them: 50 GB.
+_PART_BYTES = 5 * MEBIBYTE
 _CHUNK_BYTES = MEBIBYTE
 _CONNECT_SECONDS = 5
 _WORDS = {

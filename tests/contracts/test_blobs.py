@@ -41,7 +41,7 @@ from tests.s3_server import S3Server
 
 MEBIBYTE = 1024**2
 # More than two of the largest chunk that any store sends at once, and no whole number of them.
-LARGE = os.urandom(MEBIBYTE) * 17 + b"end"
+LARGE = os.urandom(MEBIBYTE) * 11 + b"end"
 BOUNDED_SECONDS = 2 * PATIENCE_SECONDS + 5
 
 
@@ -286,8 +286,9 @@ class BlobStoreContract:
             digest.hexdigest(),
             64 * MEBIBYTE,
         )
-        assert found["upload_kib"] < 24 * 1024
-        assert found["download_kib"] < 24 * 1024
+        # Some copies of one chunk, and never the whole.
+        assert found["upload_kib"] < 40 * 1024
+        assert found["download_kib"] < 40 * 1024
 
 
 class NetworkContract(BlobStoreContract):
@@ -531,9 +532,8 @@ class TestDataLake(NetworkContract):
             # Of all that `DefaultAzureCredential` tries, what there is in production.
             for name, value in {**identity.identity, "AZURE_TOKEN_CREDENTIALS": "prod"}.items():
                 monkeypatch.setenv(name, value)
-            store = open_blob_store(
-                "azure://keeper/box", BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
-            )
+            options = BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
+            store = open_blob_store("azure://keeper/box", options)
             await store.ping()
             await store.put("thread/a", b"hello", "image/png", name="duck.png")
             urls = [await store.signed_url("thread/a", 60) for _ in range(2)]
@@ -547,13 +547,16 @@ class TestDataLake(NetworkContract):
                     for change in NetworkContract.tampered(self, url):
                         assert (await client.get(change)).status_code == 403
             await store.close()
-            monkeypatch.setenv("IDENTITY_HEADER", "wrong")
-            stranger = open_blob_store(
-                "azure://keeper/box", BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
-            )
-            with pytest.raises(datalayer.BlobError, match=r"no credential|refused"):
+            identity.token = "of another tenant"
+            stranger = open_blob_store("azure://keeper/box", options)
+            with pytest.raises(datalayer.BlobError, match="credential was refused"):
                 await stranger.ping()
             await stranger.close()
+            monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+            nobody = open_blob_store("azure://keeper/box", options)
+            with pytest.raises(datalayer.BlobError, match="no credential for Azure was found"):
+                await nobody.ping()
+            await nobody.close()
 
 
 class TestS3(NetworkContract):
