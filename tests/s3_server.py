@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import httpx
 
 from tests.kept_process import KeptProcess, free_port
@@ -41,6 +40,9 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
 
 
 def _make_keys(port: int) -> tuple[str, str]:
+    # Half a second, which the tests that need no S3 need not spend.
+    import boto3  # noqa: PLC0415
+
     client = boto3.client(
         "iam",
         endpoint_url=f"http://127.0.0.1:{port}",
