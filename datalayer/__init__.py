@@ -77,7 +77,7 @@ def create_data_layer(
 
     Args:
         database_url: `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`.
-        blobs: the store of files, or its URL (`file:///folder`); without one, elements with bytes are refused.
+        blobs: the store of files, or its URL (see `open_blob_store`); without one, elements with bytes are refused.
         file_url: makes the link under which a stored file is shown; without it a stored file has no link.
         on_write_failure: is awaited, where the write was called from, for each write that could not be stored.
         patience_seconds: how long a write is tried again while the database is away.

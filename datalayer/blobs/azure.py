@@ -1,6 +1,7 @@
 """What Azure's two kinds of store have in common: addresses, credentials, signing keys, and what their errors mean."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,8 @@ from datalayer.errors import BlobError, BlobNotFound, ConfigurationError
 
 Service = TypeVar("Service")
 
-_RETRIES = {"retry_total": 3, "initial_backoff": 0.5, "increment_base": 1.5, "random_jitter_range": 0.5}
+# After a second each, or so: the SDK's own pauses of 18, 24 and 42 seconds are for jobs that nobody waits for.
+_RETRIES = {"retry_total": 3, "initial_backoff": 0.1, "increment_base": 1, "random_jitter_range": 0.5}
 _CONNECT_SECONDS = 5
 # A clock of ours that runs ahead must not make a key that is valid later only.
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -57,13 +59,12 @@ class AzureAccount(Generic[Service]):
         """The kind is that of the endpoint: `dfs` or `blob`.
 
         Raises:
-            ConfigurationError: more than one credential, or an endpoint that is no address.
+            ConfigurationError: more than one credential, a key that is none, or an endpoint that is no address.
         """
         self.account = account
         self.patience = options.patience_seconds
         self._options = options
         self._service = service
-        self._kind = kind
         self._client_options = client_options
         self._client: Any = None
         self._identity: DefaultAzureCredential | None = None
@@ -73,6 +74,8 @@ class AzureAccount(Generic[Service]):
         given = [options.azure_connection_string, options.azure_key, options.azure_sas]
         if sum(map(bool, given)) > 1:
             raise ConfigurationError("give one of connection string, account key and SAS for Azure, not several")
+        if options.azure_key and not _is_base64(options.azure_key):
+            raise ConfigurationError("the account key for Azure is not one: it must be base64")
         endpoint = urlsplit(options.azure_endpoint or f"https://{account}.{kind}.core.windows.net")
         if endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.query:
             raise ConfigurationError("Azure's endpoint must be an address such as https://ACCOUNT.dfs.core.windows.net")
@@ -83,7 +86,7 @@ class AzureAccount(Generic[Service]):
         """The account's client.
 
         Raises:
-            BlobError: the connection string or the key makes no sense.
+            BlobError: the connection string makes no sense, or names another account.
         """
         if self._client is None:
             options = self._options
@@ -103,8 +106,8 @@ class AzureAccount(Generic[Service]):
             except (ValueError, KeyError, TypeError):
                 # The SDK's words may quote a part of the secret.
                 raise BlobError("the credential of Azure's store is malformed") from None
-            if options.azure_connection_string and self._client.account_name != self.account:
-                raise BlobError("BLOB_URL and the connection string name two different accounts of Azure's")
+        if self._options.azure_connection_string and self._client.account_name != self.account:
+            raise BlobError("the blob URL and the connection string name two different accounts of Azure's")
         client: Service = self._client
         return client
 
@@ -165,6 +168,13 @@ class AzureAccount(Generic[Service]):
             await identity.close()
 
 
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except ValueError:
+        return False
+
+
 def error_code(error: Exception) -> str:
     """The service's own name for the error, such as `BlobNotFound`; empty where there is none."""
     code = getattr(error, "error_code", None)
@@ -177,7 +187,7 @@ def _translate(error: Exception) -> BlobError:
     if code in _MISSING or (status == 404 and not code):
         return BlobNotFound("Azure's store has no file under this key")
     if isinstance(error, ClientAuthenticationError) and status is None:
-        return BlobError("no credential for Azure was found: no managed identity, and none in the environment")
+        return BlobError("no credential for Azure was found, or it makes no sense: see docs/files.md")
     if status is None:
         return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
     said = f"{status} {code}".strip()

@@ -487,8 +487,10 @@ class TestAzureBlob(NetworkContract):
             assert (await client.get(url)).content == b"x"
         await store.close()
         other = open_blob_store("azure-blob://another/box", BlobOptions(azure_connection_string=text))
-        with pytest.raises(datalayer.BlobError, match="two different accounts"):
-            await other.ping()
+        for _ in range(2):
+            with pytest.raises(datalayer.BlobError, match="two different accounts"):
+                await other.ping()
+        await other.close()
 
 
 class TestDataLake(NetworkContract):
@@ -611,6 +613,7 @@ class TestUrls:
         [
             BlobOptions(azure_key="a2V5", azure_sas="sig=x"),
             BlobOptions(azure_connection_string="x", azure_key="a2V5"),
+            BlobOptions(azure_key="not base64"),
             BlobOptions(azure_endpoint="account.dfs.core.windows.net"),
             BlobOptions(azure_endpoint="https://host/?sig=x"),
         ],
@@ -654,7 +657,7 @@ else:
         ("url", "options"),
         [
             ("azure://account/box", BlobOptions(azure_connection_string="nonsense-hunter2")),
-            ("azure-blob://account/box", BlobOptions(azure_key="not base64 hunter2")),
+            ("azure-blob://account/box", BlobOptions(azure_connection_string="AccountName=account;AccountKey=hunter2")),
             ("s3://box", BlobOptions(s3_endpoint="nonsense", s3_region="x")),
         ],
     )
