@@ -41,6 +41,8 @@ class NetworkPlace(Place):
     """The URL of a container that is not there."""
     refused: tuple[BlobOptions, ...]
     """Credentials that are not let in."""
+    last_request: bytes
+    """What the request that ends a large upload begins with, as a pattern."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ async def azure_blob_place(server: AzuriteServer) -> AsyncIterator[AzureBlobPlac
             network,
             f"azure-blob://{server.account}/nowhere",
             (replace(options, azure_key="bm90IHRoZSBrZXk="),),
+            rb"PUT \S+comp=blocklist",
             service,
             container,
         )
@@ -121,6 +124,7 @@ async def data_lake_place() -> AsyncIterator[DataLakePlace]:
             network,
             f"azure://{server.account}/nowhere",
             (replace(options, azure_key="bm90IHRoZSBrZXk="),),
+            rb"PUT \S+mode=legacy",
             server,
             "box",
         )
@@ -144,6 +148,15 @@ async def s3_place(server: S3Server) -> AsyncIterator[S3Place]:
         )
         refused = (replace(options, s3_secret_access_key="x"), replace(options, s3_access_key_id="AKIAUNKNOWN"))
         try:
-            yield S3Place(f"s3://{bucket}/some/prefix", options, network, "s3://nowhere", refused, server, bucket)
+            yield S3Place(
+                f"s3://{bucket}/some/prefix",
+                options,
+                network,
+                "s3://nowhere",
+                refused,
+                rb"POST \S+\?uploadId=",
+                server,
+                bucket,
+            )
         finally:
             server.check_signatures(checked=False)

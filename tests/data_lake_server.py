@@ -54,7 +54,6 @@ class DataLakeServer:
         self.containers: dict[str, dict[str, _File]] = {}
         self.token = secrets.token_urlsafe(16)
         self.requests: list[str] = []
-        self.lose_the_answer_to: str | None = None
         self._delegation_keys: dict[str, str] = {}
         self._tls = tls
         self.port = 0
@@ -94,10 +93,6 @@ class DataLakeServer:
         except Refused as refusal:
             answer = web.json_response({"error": {"code": refusal.code, "message": "refused"}}, status=refusal.status)
             answer.headers["x-ms-error-code"] = refusal.code
-        if self.lose_the_answer_to and self.lose_the_answer_to in self.requests[-1]:
-            self.lose_the_answer_to = None
-            assert request.transport is not None
-            request.transport.close()
         return answer
 
     def _let_in(self, request: web.Request) -> None:

@@ -1,6 +1,7 @@
 """A stretch of network between a client and a server, which can be cut."""
 
 import asyncio
+import re
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ class FaultyNetwork:
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent = asyncio.Event()
         self._left: int | None = None
+        self._lost: re.Pattern[bytes] | None = None
         self.port = 0
         self.cuts = 0
 
@@ -48,6 +50,10 @@ class FaultyNetwork:
         """Connections stay, and nothing more comes through in either direction."""
         self._silent.set()
 
+    def lose_the_answer_to(self, request: bytes) -> None:
+        """Pass the next request that matches this pattern on, and cut its connection when it is answered."""
+        self._lost = re.compile(request)
+
     def cut_after(self, sent_bytes: int) -> None:
         """Once so many more bytes have gone to the server, cut every connection, and each later one at once."""
         self._left = sent_bytes
@@ -65,9 +71,10 @@ class FaultyNetwork:
         try:
             back, onward = await asyncio.open_connection("127.0.0.1", self._target)
             self._connections.add(onward)
+            unanswered = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, onward, counted=True))
-                group.create_task(self._pass_on(back, writer, counted=False))
+                group.create_task(self._pass_on(reader, onward, unanswered, to_server=True))
+                group.create_task(self._pass_on(back, writer, unanswered, to_server=False))
         except* (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -77,11 +84,20 @@ class FaultyNetwork:
                     end.transport.abort()
             self._tasks.discard(task)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unanswered: asyncio.Event, *, to_server: bool
+    ) -> None:
         while piece := await reader.read(_PIECE):
             while self._silent.is_set():
                 await asyncio.sleep(0.05)
-            if counted and self._left is not None:
+            if to_server and self._lost and self._lost.search(piece):
+                self._lost = None
+                unanswered.set()
+            elif not to_server and unanswered.is_set():
+                self.cuts += 1
+                self._cut()
+                return
+            if to_server and self._left is not None:
                 self._left -= len(piece)
                 if self._left < 0:
                     self.cuts += 1

@@ -8,7 +8,7 @@ tasks and parts behind, and by default it keeps as many chunks waiting in memory
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from io import BytesIO
 from typing import Any
@@ -80,9 +80,10 @@ class S3Blobs(BlobStore):
                 async with self._request():
                     await client.put_object(**target, **headers, Body=BytesIO(chunk))
             else:
+                mark = secrets.token_hex(8)
                 async with self._request():
-                    upload = await client.create_multipart_upload(**target, **headers)
-                await self._upload_parts(client, {**target, "UploadId": upload["UploadId"]}, chunk, chunks)
+                    upload = await client.create_multipart_upload(**target, **headers, Metadata={"upload": mark})
+                await self._upload_parts(client, {**target, "UploadId": upload["UploadId"]}, mark, chunk, chunks)
             return chunks.stored_as(key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
@@ -177,7 +178,9 @@ class S3Blobs(BlobStore):
                     raise BlobError("the endpoint, region or profile of S3 makes no sense") from None
             return self._client
 
-    async def _upload_parts(self, client: Any, upload: dict[str, str], chunk: bytes, chunks: MeasuredContent) -> None:
+    async def _upload_parts(
+        self, client: Any, upload: dict[str, str], mark: str, chunk: bytes, chunks: MeasuredContent
+    ) -> None:
         parts: list[dict[str, object]] = []
         try:
             while chunk:
@@ -186,11 +189,21 @@ class S3Blobs(BlobStore):
                     part = await client.upload_part(**upload, PartNumber=number, Body=BytesIO(chunk))
                 parts.append({"PartNumber": number, "ETag": part["ETag"]})
                 chunk = await chunks.read()
-            async with self._request():
-                await client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+            await self._complete(client, upload, mark, parts)
         except BaseException:
             await self._abort(client, upload)
             raise
+
+    async def _complete(self, client: Any, upload: dict[str, str], mark: str, parts: Sequence[object]) -> None:
+        try:
+            async with self._request():
+                await client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        except BlobNotFound:
+            # boto asks again where an answer was lost on its way; then the first time it was completed.
+            async with self._request():
+                found = await client.head_object(Bucket=upload["Bucket"], Key=upload["Key"])
+            if found["Metadata"].get("upload") != mark:
+                raise BlobError("the bucket lost the upload before it was whole") from None
 
     async def _abort(self, client: Any, upload: dict[str, str]) -> None:
         try:
