@@ -22,6 +22,7 @@ from azure.storage.filedatalake import AccountSasPermissions, ResourceTypes, gen
 
 import datalayer
 from datalayer.blobs import BlobOptions, BlobStore, LocalBlobs, StoredBlob, open_blob_store
+from datalayer.blobs.s3 import S3Blobs
 from tests.azurite import AzuriteServer
 from tests.blob_places import (
     PATIENCE_SECONDS,
@@ -596,6 +597,18 @@ class TestS3(NetworkContract):
         for seconds in (0, -1, 8 * 24 * 3600):
             with pytest.raises(ValueError, match="lives"):
                 await store.signed_url("thread/a", seconds)
+
+    async def test_a_completion_that_finds_nothing_to_complete(self, store: BlobStore, place: S3Place) -> None:
+        """As other servers than moto answer the second time: moto says that all went well."""
+        assert isinstance(store, S3Blobs)
+        await store.put("thread/a", LARGE, "text/plain")
+        client = await store._connected()
+        target = {"Bucket": place.bucket, "Key": "some/prefix/thread/a"}
+        mark = (await client.head_object(**target))["Metadata"]["upload"]
+        gone, parts = {**target, "UploadId": "gone"}, [{"PartNumber": 1, "ETag": "x"}]
+        await store._complete(client, gone, mark, parts)
+        with pytest.raises(datalayer.BlobError, match="lost the upload"):
+            await store._complete(client, gone, "of another upload", parts)
 
 
 class TestUrls:
