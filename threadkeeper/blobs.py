@@ -2,8 +2,7 @@
 
 from pydantic import SecretStr
 
-from datalayer import BlobStore, open_blob_store
-from datalayer.blobs import BlobOptions
+from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.settings import Settings
 
 

@@ -11,7 +11,8 @@ Account(user, password_hash, password_changed_at=)
 AlreadyExists: DataLayerError
 BlobError: DataLayerError
 BlobNotFound: BlobError
-BlobStore: close, delete, ping, put, read
+BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
+BlobStore: close, delete, list, open, ping, put, read, signed_url
 ConfigurationError: DataLayerError
 DataLayerError: Exception
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
@@ -31,7 +32,7 @@ WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
 acting_user
 create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, **engine_options)
-open_blob_store(url)
+open_blob_store(url, options=)
 ChainlitLayer.add_account(identifier, password_hash, role=)
 ChainlitLayer.blobs
 ChainlitLayer.build_debug_url()
