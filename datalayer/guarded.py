@@ -130,6 +130,10 @@ class GuardedStore:
         """How many writes are waiting or under way."""
         return len(self._writer)
 
+    async def settled(self, thread_id: str) -> None:
+        """Wait until what is queued for this thread is stored or has failed, and for seconds at most."""
+        await self._writer.settled(thread_id)
+
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store what is queued, as far as the database takes it by the deadline, then let go of every connection."""
         spooled, lost = await self._writer.close(deadline_seconds, self._rescue)

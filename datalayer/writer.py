@@ -15,7 +15,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
-from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
@@ -187,8 +186,8 @@ class Writer:
         while self._waiting:
             size = min(len(self._waiting), MOST_IN_ONE_TRANSACTION)
             self._in_flight = [self._waiting.popleft() for _ in range(size)]
-            for kind, run in groupby(self._in_flight, key=lambda write: isinstance(write.operation, StepWrite)):
-                await self._store(list(run), self._write_steps if kind else self._transact)
+            for kind, run in _runs(self._in_flight):
+                await self._store(run, self._write_steps if kind else self._transact)
             self._bytes -= sum(write.size for write in self._in_flight)
             self._in_flight = []
             self._admit()
@@ -252,6 +251,30 @@ class Writer:
         writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
         refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]
+
+
+def _runs(writes: list[_Write]) -> list[tuple[bool, list[_Write]]]:
+    """Steps and other writes apart, in as few runs as keep the order within each thread; says which are steps.
+
+    When many begin at once, their questions and their threads come in turns, and in the order of calls alone each
+    would be a transaction by itself. A write of no thread keeps its place among all.
+    """
+    runs: list[tuple[bool, list[_Write]]] = []
+    earliest: dict[str, int] = {}
+    barrier = 0
+    for write in writes:
+        kind = isinstance(write.operation, StepWrite)
+        thread_id = write.thread_id
+        first = len(runs) - 1 if thread_id is None else max(barrier, earliest.get(thread_id, 0))
+        at = next((number for number in range(max(first, 0), len(runs)) if runs[number][0] == kind), len(runs))
+        if at == len(runs):
+            runs.append((kind, []))
+        runs[at][1].append(write)
+        if thread_id is None:
+            barrier = at
+        else:
+            earliest[thread_id] = at
+    return runs
 
 
 def _rough_size(operation: Operation | Recorded) -> int:
