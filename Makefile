@@ -22,6 +22,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.chat_load
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

