@@ -78,8 +78,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     # Users
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
-        async with self.database.read() as connection:
-            found = await users.get(connection, clean_text(identifier))
+        found = await self.database.query(lambda connection: users.get(connection, clean_text(identifier)))
         return _persisted(found) if found else None
 
     async def create_user(self, user: Any) -> PersistedUser:
@@ -198,8 +197,9 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         if known is None:
             return []
         await self._writer.settled()
-        async with self.database.read() as connection:
-            found = await steps.favorites(connection, self.database.dialect, known, actor=actor)
+        found = await self.database.query(
+            lambda connection: steps.favorites(connection, self.database.dialect, known, actor=actor)
+        )
         return [step_dict_of(step) for step in found]
 
     async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
@@ -246,8 +246,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         record = element_of(element.to_dict())
         try:
             # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
-            async with self.database.read() as connection:
-                await record_writes.demand_element(connection, record, actor)
+            await self.database.query(lambda connection: record_writes.demand_element(connection, record, actor))
             record = await self._store_bytes(element, record)
         except DataLayerError as error:
             await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)

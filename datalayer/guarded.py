@@ -198,8 +198,7 @@ class GuardedStore:
         thread = await self._thread(thread_id, actor, contents=False) if known else None
         if thread is None or known is None:
             return None
-        async with self.database.read() as connection:
-            element = await elements.get(connection, known)
+        element = await self.database.query(lambda connection: elements.get(connection, known))
         return element if element is not None and element.thread_id == thread.id else None
 
     async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import record_writes, step_writes
 from datalayer.database import Database
 from datalayer.deleted import DeletedThreads
-from datalayer.errors import StorageUnavailable
+from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ LONGEST_PAUSE_SECONDS = 2.0
 MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
+MOST_FAILED_ALONE = 3
 _BYTES_OF_A_WRITE = 1_000
 _OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
 _texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
@@ -49,6 +50,8 @@ class _Write:
     operation: Operation | Recorded
     done: asyncio.Future[Any] = field(repr=False)
     size: int
+    since: float
+    """When it was called, by the loop's clock: the patience is with the write, not with its batch."""
     give_up: asyncio.TimerHandle | None = None
     settled: bool = False
 
@@ -87,6 +90,8 @@ class Writer:
         self._admission_seconds = admission_seconds
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
+        self._away: StorageUnavailable | None = None
+        self._failed_alone = 0
 
     def __len__(self) -> int:
         """How many writes are not stored yet."""
@@ -105,7 +110,7 @@ class Writer:
         if self._closing:
             _fail(done, StorageUnavailable("the data layer is closed"))
             return done
-        write = _Write(thread_id, operation, done, _rough_size(operation))
+        write = _Write(thread_id, operation, done, _rough_size(operation), loop.time())
         self._outside.append(write)
         self._admit()
         if self._outside:
@@ -197,8 +202,16 @@ class Writer:
         try:
             results = await self._insist(run, attempt)
         except StorageUnavailable as error:
-            for write in run:
-                _settle(write, error)
+            if len(run) == 1 or not isinstance(error, TimedOut) or self._failed_alone >= MOST_FAILED_ALONE:
+                self._failed_alone += 1
+                for write in run:
+                    _settle(write, error)
+                return
+            # One that always takes too long must not take the others along: it is found by halving, in order. After a
+            # few that fail by themselves it is not the writes' fault.
+            middle = len(run) // 2
+            await self._store(run[:middle], attempt)
+            await self._store(run[middle:], attempt)
         except Exception as error:  # noqa: BLE001  a mistake in one operation must not end the worker
             if len(run) == 1:
                 _settle(run[0], error)
@@ -207,23 +220,34 @@ class Writer:
             for write in run:
                 await self._store([write], attempt)
         else:
+            self._failed_alone = 0
             for write, result in zip(run, results, strict=True):
                 _settle(write, result)
 
     async def _insist(self, run: list[_Write], attempt: Attempt) -> list[Any]:
         """Try again while the database is away."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._patience
+        give_up = max(write.since for write in run) + self._patience
+        if self._away is not None and loop.time() > give_up:
+            # They have waited for as long as those before them, who were just told of the failure.
+            raise self._away
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await attempt(run)
+                results = await attempt(run)
             except StorageUnavailable as error:
+                self._away = None if isinstance(error, TimedOut) else error
                 if loop.time() + pause > give_up:
                     raise
                 logger.warning("writes wait for the database: %s", error, extra={"waiting": len(self)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            except Exception:
+                self._away = None
+                raise
+            else:
+                self._away = None
+                return results
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
         if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
