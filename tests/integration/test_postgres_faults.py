@@ -5,7 +5,7 @@ write is lost, none is older than what was acknowledged, and every other write w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
@@ -14,34 +14,20 @@ from datalayer import StorageUnavailable, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.errors import TimedOut
-from tests import missing
 from tests.many_writers import ManyWriters
-from tests.postgres import Cluster, Databases, find_binaries
+from tests.postgres import Cluster
 from tests.records import new_id, step, thread, user_id
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    """A durable server that a test may stop; TEST_DATABASE_URL names one that it may not."""
-    binaries = find_binaries()
-    if binaries is None:
-        missing.tell("POSTGRES: no server's binaries found, so the faults of Postgres were not tried")
-    with Cluster(binaries, durable=True) as cluster:
-        yield cluster
-
-
 @pytest.fixture
-async def url(server: Cluster) -> str:
-    """A migrated database on that server."""
-    databases = Databases(server.url)
-    url = databases.create()
-    databases.close()
-    layer = create_data_layer(url)
+async def url(stoppable_url: str) -> str:
+    """A migrated database on a server that a test may stop."""
+    layer = create_data_layer(stoppable_url)
     await layer.migrate()
     await layer.close()
-    return url
+    return stoppable_url
 
 
 @pytest.fixture
@@ -61,13 +47,13 @@ async def witness(url: str) -> AsyncIterator[ChainlitLayer]:
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_restart_among_fifty_writers_loses_nothing(
-    server: Cluster, layer: ChainlitLayer, witness: ChainlitLayer, mode: str
+    stoppable_postgres: Cluster, layer: ChainlitLayer, witness: ChainlitLayer, mode: str
 ) -> None:
     writers = ManyWriters(layer)
     async with writers.writing():
         await writers.more_acknowledged(500)
         for _ in range(2):
-            await asyncio.to_thread(server.restart, mode)
+            await asyncio.to_thread(stoppable_postgres.restart, mode)
             await writers.more_acknowledged(500)
     counts = await writers.compared_with(witness)
     assert counts.broken == 0
@@ -198,13 +184,13 @@ async def test_with_the_pool_exhausted_reads_are_told_in_time_and_writes_go_on(
 
 
 async def test_a_server_that_stays_away_is_told_and_seen_and_welcome_back(
-    server: Cluster, url: str, witness: ChainlitLayer
+    stoppable_postgres: Cluster, url: str, witness: ChainlitLayer
 ) -> None:
     layer = create_data_layer(url, patience_seconds=1)
     writers = ManyWriters(layer)
     async with writers.writing():
         await writers.more_acknowledged(200)
-        await asyncio.to_thread(server.halt)
+        await asyncio.to_thread(stoppable_postgres.halt)
         try:
             async with asyncio.timeout(60):
                 while writers.failed < 200:
@@ -212,7 +198,7 @@ async def test_a_server_that_stays_away_is_told_and_seen_and_welcome_back(
             with pytest.raises(StorageUnavailable):
                 await layer.ping()
         finally:
-            await asyncio.to_thread(server.resume)
+            await asyncio.to_thread(stoppable_postgres.resume)
         await writers.more_acknowledged(200)
     counts = await writers.compared_with(witness)
     assert counts.broken == 0
