@@ -76,7 +76,8 @@ class Writer:
         Args:
             patience_seconds: how long a write is tried again while the database is away.
             most_queued: how many writes the queue takes; further ones stand outside.
-            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
+            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more. As many may stand
+                outside; past that a write fails at once.
             admission_seconds: how long a write stands outside before it fails.
         """
         self._database = database
@@ -85,7 +86,7 @@ class Writer:
         self._waiting: deque[_Write] = deque()
         self._outside: deque[_Write] = deque()
         self._in_flight: list[_Write] = []
-        self._bytes = 0
+        self._bytes = self._outside_bytes = 0
         self._most_queued, self._most_bytes = most_queued, most_queued_bytes
         self._admission_seconds = admission_seconds
         self._worker: asyncio.Task[None] | None = None
@@ -111,7 +112,12 @@ class Writer:
             _fail(done, StorageUnavailable("the data layer is closed"))
             return done
         write = _Write(thread_id, operation, done, _rough_size(operation), loop.time())
+        if self._outside and self._outside_bytes + write.size > self._most_bytes:
+            # They hold memory out there too. Nobody awaits Chainlit's calls, so nobody would wait to make the next one.
+            _settle(write, StorageUnavailable("too many writes wait for the database"))
+            return done
         self._outside.append(write)
+        self._outside_bytes += write.size
         self._admit()
         if self._outside:
             # All stand there equally long, so they also leave in order.
@@ -131,11 +137,13 @@ class Writer:
             write = self._outside.popleft()
             if write.give_up is not None:
                 write.give_up.cancel()
+            self._outside_bytes -= size
             self._bytes += size
             self._waiting.append(write)
 
     def _turn_away(self, write: _Write) -> None:
         self._outside.remove(write)
+        self._outside_bytes -= write.size
         _settle(write, StorageUnavailable("too many writes wait for the database"))
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
