@@ -203,6 +203,7 @@ async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
     await database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
 async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
     most = 8 * 1024**2
@@ -231,6 +232,7 @@ async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_url: str, tmp_path: Path) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
     writes = [step_write(thread_id, str(number)) for number in range(800)]
@@ -254,6 +256,7 @@ async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_
     await witness.close()
 
 
+@pytest.mark.slow
 async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothing(
     database_url: str, tmp_path: Path
 ) -> None:
