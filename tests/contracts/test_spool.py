@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -256,29 +256,39 @@ async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_
     await witness.close()
 
 
-@pytest.mark.slow
 async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothing(
-    database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
-    writes = [step_write(thread_id, str(number)) for number in range(800)]
+    writes = [step_write(thread_id, str(number)) for number in range(500)]
     Spool(spool).append(writes)
-    witness = create_data_layer(database_url)
     await limit_lock_waits(database_url)
     layer = create_data_layer(database_url, spool=spool, patience_seconds=0.3)
-    replay = asyncio.create_task(layer.migrate())
-    await until_stored(witness, thread_id, 1)
-    async with standing_still(database_url):
+    # Another thread takes the lock right when the first part is stored and struck out.
+    elsewhere, lock, keep = asyncio.new_event_loop(), contextlib.AsyncExitStack(), Spool.keep
+    runner = threading.Thread(target=elsewhere.run_forever)
+    runner.start()
+
+    def keep_and_lock(self: Spool, lines: Sequence[str]) -> None:
+        monkeypatch.undo()
+        keep(self, lines)
+        asyncio.run_coroutine_threadsafe(lock.enter_async_context(standing_still(database_url)), elsewhere).result(30)
+
+    try:
+        monkeypatch.setattr(Spool, "keep", keep_and_lock)
         with pytest.raises(datalayer.StorageUnavailable):
-            await replay
-    left = len(Spool(spool).lines())
-    assert 0 < left < len(writes)
-    await layer.migrate()
-    stored = (await witness.get_thread(thread_id))["steps"]
+            await layer.migrate()
+        assert len(Spool(spool).lines()) == 300
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(lock.aclose(), elsewhere))
+        await layer.migrate()
+    finally:
+        elsewhere.call_soon_threadsafe(elsewhere.stop)
+        await asyncio.to_thread(runner.join, 30)
+    stored = (await layer.get_thread(thread_id))["steps"]
     assert [one["output"] for one in stored] == [str(number) for number in range(len(writes))]
     assert not spool.exists()
     await layer.close()
-    await witness.close()
+    elsewhere.close()
 
 
 async def test_a_read_meets_no_connection_that_the_server_has_killed(database_url: str, engine: str) -> None:
