@@ -26,6 +26,7 @@ from datalayer.database import Database
 from datalayer.deleted import DeletedThreads
 from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite
+from datalayer.removal import Removal
 
 logger = logging.getLogger(__name__)
 
@@ -267,9 +268,12 @@ class Writer:
         async with self._database.write() as connection:
             for write in run:
                 dropped = write.thread_id in ended or self._drops(write)
-                results.append(None if dropped else await self._apply(connection, write.operation))
+                result = None if dropped else await self._apply(connection, write.operation)
+                results.append(result)
                 if isinstance(write.operation, ThreadDeletion):
                     ended.add(write.operation.thread_id)
+                elif isinstance(result, Removal):
+                    ended.update(result.thread_ids)
         # Not before the deletion is committed: until then what stands before it must not be dropped.
         for thread_id in ended:
             self._deleted.add(thread_id)

@@ -2,12 +2,27 @@
 
 import errno
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, event, func, literal, text
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Table,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    cast,
+    event,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import ExceptionContext
@@ -15,6 +30,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import (
@@ -27,6 +43,7 @@ from datalayer.errors import (
     TimedOut,
 )
 from datalayer.records import StepKey, StepWrite
+from datalayer.schema import FAVORITE_ON_POSTGRESQL
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
@@ -45,14 +62,16 @@ class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
+    is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
 
     def __init__(self) -> None:
         self._url = ""
         self._connection: Any = None
         self._steps = StepWriter()
+        self._reads: ReadConnections
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
-        self._url = url
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
+        self._url = _plain_url(url)
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
         connect = {
@@ -64,6 +83,14 @@ class PostgreSQL:
             engine = create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
+        if not for_writes:
+            self._reads = ReadConnections(
+                self._connect_to_read,
+                engine.dialect,
+                # To SQLAlchemy a pool of size 0 has no bound.
+                most=(settings | options)["pool_size"] or sys.maxsize,
+                timeout_seconds=(settings | options)["pool_timeout"],
+            )
         event.listen(engine.sync_engine, "checkout", _on_checkout)
         event.listen(engine.sync_engine, "handle_error", _on_error)
         return engine
@@ -79,11 +106,18 @@ class PostgreSQL:
         )
         return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
 
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        raise NotImplementedError
+
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return column.icontains(words, autoescape=True)
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        return step_metadata.op("@>", is_comparison=True)(text("""'{"favorite": true}'::jsonb"""))
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        # As an array: of IN the planner may make a join that reads the whole table.
+        return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -103,14 +137,33 @@ class PostgreSQL:
                 raise
         return kept
 
+    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        return await self._reads.fetch(statement, values)
+
+    @property
+    def reading(self) -> int:
+        return self._reads.in_use
+
     async def close(self) -> None:
+        await self._reads.close()
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close(timeout=5)
         self._connection = None
 
-    async def _connect(self) -> Any:
+    async def _connect_to_read(self) -> Any:
+        # Each of these statements has its index; a plan that was made while a table was small must not read it whole
+        # when it has grown, nor read a small one whole for each of many rows.
+        connection = await self._connect(enable_seqscan="off")
+        try:
+            await set_up(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _connect(self, **settings: str) -> Any:
         # One statement, planned once: a plan for each call's values costs more than the statement itself.
-        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
         return await _connect(
             self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
         )
@@ -182,3 +235,10 @@ def _driver_url(url: str) -> str:
     parts = urlsplit(url)
     query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
     return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(query), ""))
+
+
+def _plain_url(url: str) -> str:
+    """The URL as asyncpg itself reads it: without a driver's name, and with libpq's word for encryption."""
+    parts = urlsplit(url)
+    query = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(parts.query)]
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
