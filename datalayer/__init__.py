@@ -1,13 +1,11 @@
 """A data layer for Chainlit that loses nothing: threads, steps, elements, votes and users in SQLite or Postgres.
 
-    import chainlit as cl
-    import datalayer
+import chainlit as cl
+import datalayer
 
-    @cl.data_layer
-    def data_layer():
-        return datalayer.create_data_layer("sqlite:///chat.db", "file:///srv/chat-files")
-
-`await layer.migrate()` makes the schema or brings it up; do it in `@cl.on_app_startup`.
+layer = datalayer.create_data_layer("sqlite:///chat.db", "file:///srv/chat-files")
+cl.data_layer(lambda: layer)
+cl.on_app_startup(layer.migrate)
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,6 +28,7 @@ from datalayer.errors import (
 )
 from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
+from datalayer.receipts import Receipt
 from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ __all__ = [
     "InvalidRecord",
     "NotFound",
     "Page",
+    "Receipt",
     "SchemaError",
     "Step",
     "StorageUnavailable",
@@ -83,7 +83,8 @@ def create_data_layer(
         patience_seconds: how long a write is tried again while the database is away.
         spool: a file for the writes that `close` could not store in time; `migrate` stores them at the next
             start. One process at a time may use it; without it they are lost, and that is logged.
-        engine_options: go to SQLAlchemy's `create_async_engine`, such as `pool_size`.
+        engine_options: go to SQLAlchemy's `create_async_engine`. On Postgres `pool_size` (10) and `pool_timeout`
+            (10 seconds) bound the connections of the fast reads as well, which are a pool of their own.
 
     Raises:
         ConfigurationError: a URL or an option makes no sense.

@@ -2,32 +2,27 @@
 
 A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
 knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
-application that adds keys of its own, loses nothing here.
+application that adds keys of its own, loses nothing here. What is in `extra` is what was said last of its key: a later
+write that has a value for the column takes the key out of it.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Table
 
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.records import Element, Feedback, Step, Thread
-from datalayer.rows import column_names
+from datalayer.rows import OURS, column_names
 from datalayer.schema import Json, Tags, elements, steps
+from datalayer.thread_reads import WholeThread
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
-_OURS = {"id", "threadId", "extra", "updatedAt"}
-_STEP_KEYS = (
-    *("id", "name", "type", "threadId", "parentId", "command", "modes", "streaming", "waitForAnswer", "isError"),
-    *("metadata", "tags", "input", "output", "createdAt", "start", "end", "generation", "showInput"),
-    *("defaultOpen", "autoCollapse", "language"),
-)
-_ELEMENT_KEYS = (
-    *("id", "threadId", "type", "chainlitKey", "url", "objectKey", "name", "display", "size", "language", "page"),
-    *("props", "autoPlay", "playerConfig", "forId", "mime"),
-)
+_ELEMENT_NAMES = column_names(Element, elements)
 
 
 def step_of(step_dict: Mapping[str, Any]) -> Step:
@@ -44,7 +39,10 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
 
 
 def element_of(element_dict: Mapping[str, Any]) -> Element:
-    """The record of an ElementDict. Its `path` is left out: it is of this machine, and of this moment.
+    """The record of an ElementDict, without what is not for its sender to say.
+
+    That is its `path`, which is of this machine and of this moment, and its `objectKey`: whoever could name a file in
+    the store could read it. The store's key is given by whoever stores the bytes.
 
     Raises:
         InvalidRecord: `id` or `threadId` is no UUID.
@@ -53,36 +51,54 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     return Element(
         id=clean_id(element_dict.get("id"), "element id"),
         thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
-        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path")),
+        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path", "objectKey")),
     )
 
 
-def step_dict_of(step: Step) -> dict[str, Any]:
-    """The StepDict of a record, with every key that Chainlit's page looks for."""
-    found = _dict(step, steps, _STEP_KEYS)
-    found |= {key: found[key] or empty for key, empty in (("metadata", {}), ("input", ""), ("output", ""))}
-    if step.show_input in ("true", "false"):
-        found["showInput"] = step.show_input == "true"
-    found["feedback"] = feedback_dict_of(step.feedback) if step.feedback else None
+def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]:
+    """The StepDict of a step that was read, by column name: the same dictionary, made complete."""
+    # Before what was kept in `extra`: there the words "true" and "false" are words.
+    shown = found["showInput"]
+    if shown == "true" or shown == "false":  # noqa: PLR1714  the quicker way to ask
+        found["showInput"] = shown == "true"
+    _complete(found)
+    if found["metadata"] is None:
+        found["metadata"] = {}
+    if found["input"] is None:
+        found["input"] = ""
+    if found["output"] is None:
+        found["output"] = ""
+    found["feedback"] = None if vote is None else feedback_dict_of(vote)
     return found
 
 
-def element_dict_of(element: Element, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
-    """The ElementDict of a record; where its bytes are stored, `url` is the link that `file_url` makes."""
-    found = _dict(element, elements, _ELEMENT_KEYS)
-    if element.object_key and file_url is not None:
-        found["url"] = file_url(element)
-    if element.type == "custom":
-        found["props"] = found["props"] or {}
+def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ElementDict of an element that was read, by column name: the same dictionary, made complete.
+
+    Where its bytes are stored, `url` is the link that `file_url` makes.
+    """
+    link = None
+    if found["objectKey"] and file_url is not None:
+        link = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
+    _complete(found)
+    if link is not None:
+        found["url"] = link
+    if found["type"] == "custom" and found["props"] is None:
+        found["props"] = {}
     return found
+
+
+def columns_of(element: Element) -> dict[str, Any]:
+    """The element by column name, as it would be read."""
+    return {column: getattr(element, field) for field, column in _ELEMENT_NAMES.items()}
 
 
 def feedback_dict_of(feedback: Feedback) -> dict[str, Any]:
     return {"forId": feedback.for_id, "id": feedback.id, "value": feedback.value, "comment": feedback.comment}
 
 
-def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
-    """The ThreadDict of a record, with its steps and elements."""
+def thread_dict_of(thread: Thread) -> dict[str, Any]:
+    """The ThreadDict of a record, without steps and elements."""
     return {
         "id": thread.id,
         "createdAt": thread.created_at or "",
@@ -91,9 +107,25 @@ def thread_dict_of(thread: Thread, file_url: Callable[[Element], str] | None) ->
         "userIdentifier": thread.user_identifier,
         "tags": thread.tags,
         "metadata": thread.metadata or {},
-        "steps": [step_dict_of(step) for step in thread.steps],
-        "elements": [element_dict_of(element, file_url) for element in thread.elements],
+        "steps": [],
+        "elements": [],
     }
+
+
+def whole_thread_dict_of(whole: WholeThread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
+    """The ThreadDict of a thread with its steps and elements."""
+    vote_on = whole.votes.get
+    return thread_dict_of(whole.thread) | {
+        "steps": [step_dict_of(step, vote_on(step["id"])) for step in whole.steps],
+        "elements": [element_dict_of(element, file_url) for element in whole.elements],
+    }
+
+
+def _complete(found: dict[str, Any]) -> None:
+    """Put what was kept in `extra` in its place: it was said later than what a column of that name has."""
+    extra = found.pop("extra")
+    if extra:
+        found.update(extra)
 
 
 Converter = Callable[[Any], Any]
@@ -110,10 +142,10 @@ def _fields(
             continue
         field, convert = converters.get(key, _NO_COLUMN)
         stored = convert(value)
-        if stored is _KINDLESS:
-            extra[clean_text(str(key))] = clean_json(value)
-        else:
+        if stored is not _KINDLESS:
             fields[field] = stored
+        elif (other := clean_json(value)) is not None and (key, other) != ("createdAt", ""):
+            extra[clean_text(str(key))] = other
     if extra:
         fields["extra"] = extra
     return fields
@@ -146,10 +178,12 @@ def _tags(value: Any) -> Any:
 
 
 def _id(value: Any) -> Any:
-    return known_id(value) or _KINDLESS
+    return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
 
 
 def _time(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        return _KINDLESS
     try:
         return clean_time(value, "time") or _KINDLESS
     except InvalidRecord:
@@ -179,7 +213,7 @@ def _converter(table: Table, column: str) -> Converter:
 def _converters(record_type: type, table: Table) -> dict[str, tuple[str, Converter]]:
     """Field and converter for each key that has a column."""
     names = column_names(record_type, table)
-    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in _OURS}
+    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in OURS}
 
 
 _CONVERTERS_BY_NAME: dict[str, Converter] = {
@@ -190,13 +224,3 @@ _CONVERTERS_BY_NAME: dict[str, Converter] = {
 _NO_COLUMN: tuple[str, Converter] = ("extra", _kindless)
 _STEP_CONVERTERS = _converters(Step, steps)
 _ELEMENT_CONVERTERS = _converters(Element, elements)
-
-
-def _dict(record: Any, table: Table, keys: tuple[str, ...]) -> dict[str, Any]:
-    columns = {
-        column: getattr(record, field)
-        for field, column in column_names(type(record), table).items()
-        if column not in ("extra", "updatedAt", "disableFeedback", "indent")
-    }
-    kept = {column: value for column, value in columns.items() if value is not None}
-    return dict.fromkeys(keys) | (record.extra or {}) | kept

@@ -21,7 +21,15 @@ from chainlit.user import PersistedUser
 
 from datalayer import record_writes, steps, threads, users
 from datalayer.accounts import Accounts, new_user
-from datalayer.chainlit_dicts import element_dict_of, element_of, step_dict_of, step_of, thread_dict_of
+from datalayer.chainlit_dicts import (
+    columns_of,
+    element_dict_of,
+    element_of,
+    step_dict_of,
+    step_of,
+    thread_dict_of,
+    whole_thread_dict_of,
+)
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
 from datalayer.errors import (
     BlobError,
@@ -31,6 +39,7 @@ from datalayer.errors import (
     InvalidRecord,
 )
 from datalayer.ownership import System, acting_user
+from datalayer.receipts import Receipts
 from datalayer.records import (
     Element,
     ElementDeletion,
@@ -69,7 +78,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, BaseDataLayer):
+class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
@@ -78,8 +87,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     # Users
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
-        async with self.database.read() as connection:
-            found = await users.get(connection, clean_text(identifier))
+        found = await self.database.query(lambda connection: users.get(connection, clean_text(identifier)))
         return _persisted(found) if found else None
 
     async def create_user(self, user: Any) -> PersistedUser:
@@ -93,13 +101,13 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     async def get_thread_author(self, thread_id: str) -> str:
         """The owner's identifier, or "" where there is no such thread for the acting user."""
         actor = acting_user.get()
-        thread = await self._thread(thread_id, actor, contents=False)
+        thread = await self._thread(thread_id, actor)
         return (thread.user_identifier or "") if thread else ""
 
     async def get_thread(self, thread_id: str) -> Any:
         """The ThreadDict with steps and elements, or None where there is none for the acting user."""
-        thread = await self._thread(thread_id, acting_user.get())
-        return thread_dict_of(thread, self._file_url) if thread else None
+        whole = await self._whole_thread(thread_id, acting_user.get())
+        return whole_thread_dict_of(whole, self._file_url) if whole else None
 
     async def list_threads(self, pagination: Any, filters: Any) -> PaginatedResponse[Any]:
         """A page of the user's threads, last activity first, without steps.
@@ -112,17 +120,15 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         if user_id is None:
             raise InvalidRecord("threads are listed for one user: the filter names none")
         await self._writer.settled()
-        async with self.database.read() as connection:
-            page = await threads.page(
-                connection,
-                self.database.dialect,
-                user_id,
-                actor=actor,
-                first=pagination.first,
-                after=pagination.cursor,
-                vote=None if filters.feedback is None else int(filters.feedback),
-                words=filters.search,
-            )
+        page = await threads.page(
+            self.database,
+            user_id,
+            actor=actor,
+            first=pagination.first,
+            after=pagination.cursor,
+            vote=None if filters.feedback is None else int(filters.feedback),
+            words=filters.search,
+        )
         found = page.threads
         return PaginatedResponse(
             pageInfo=PageInfo(
@@ -130,7 +136,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
                 startCursor=threads.cursor_of(found[0]) if found else None,
                 endCursor=threads.cursor_of(found[-1]) if found else None,
             ),
-            data=[thread_dict_of(thread, self._file_url) for thread in found],
+            data=[thread_dict_of(thread) for thread in found],
         )
 
     async def update_thread(
@@ -198,9 +204,8 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         if known is None:
             return []
         await self._writer.settled()
-        async with self.database.read() as connection:
-            found = await steps.favorites(connection, self.database.dialect, known, actor=actor)
-        return [step_dict_of(step) for step in found]
+        found = await steps.favorites(self.database, known, actor=actor)
+        return [step_dict_of(step, vote) for step, vote in found]
 
     async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
         """Mark the step or take the mark away, and touch nothing else of it."""
@@ -246,8 +251,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
         record = element_of(element.to_dict())
         try:
             # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
-            async with self.database.read() as connection:
-                await record_writes.demand_element(connection, record, actor)
+            await self.database.query(lambda connection: record_writes.demand_element(connection, record, actor))
             record = await self._store_bytes(element, record)
         except DataLayerError as error:
             await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)
@@ -257,7 +261,7 @@ class ChainlitLayer(Accounts, BaseDataLayer):
     async def get_element(self, thread_id: str, element_id: str) -> Any:
         """The ElementDict, or None where there is none for the acting user."""
         element = await self._element(thread_id, element_id, acting_user.get())
-        return element_dict_of(element, self._file_url) if element else None
+        return element_dict_of(columns_of(element), self._file_url) if element else None
 
     async def read_element(self, thread_id: str, element_id: str) -> tuple[Element, bytes] | None:
         """An element and its bytes, or None where there is none for the acting user.

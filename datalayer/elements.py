@@ -1,12 +1,12 @@
 """Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.records import Element
-from datalayer.rows import columns, given, record_of
+from datalayer.rows import columns, given, newest_extra, record_of
 from datalayer.schema import elements
 
 _COLUMNS = columns(Element, elements)
@@ -21,20 +21,12 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element
     values = {"name": "", "createdAt": now} | given(element, elements)
     statement = dialect.insert(elements).values(**values)
     changes = {key: statement.excluded[key] for key in given(element, elements) if key not in ("id", "createdAt")}
-    if element.extra is not None:
-        changes["extra"] = dialect.merge_json(elements.c.extra, element.extra)
+    merged = dialect.merge_json(elements.c.extra, newest_extra(element, elements))
+    changes["extra"] = merged if element.extra else case((elements.c.extra.is_not(None), merged))
     same = elements.c.threadId.is_not_distinct_from(statement.excluded.threadId)
-    statement = statement.on_conflict_do_update(
-        index_elements=[elements.c.id], set_=changes or {"threadId": statement.excluded.threadId}, where=same
-    )
+    statement = statement.on_conflict_do_update(index_elements=[elements.c.id], set_=changes, where=same)
     if not (await connection.execute(statement)).rowcount:
         raise Forbidden("an element of this id is in another thread")
-
-
-async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Element]:
-    """The thread's elements in the order in which they came."""
-    statement = select(*_COLUMNS).where(elements.c.threadId == thread_id).order_by(elements.c.createdAt, elements.c.id)
-    return [record_of(Element, elements, row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def get(connection: AsyncConnection, element_id: str) -> Element | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datalayer import elements, migrations, threads
+from datalayer import elements, migrations, thread_reads, threads
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
@@ -19,6 +19,7 @@ from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, St
 from datalayer.ownership import Actor, may_read
 from datalayer.records import Element, Recorded, Removed, Thread, ids_of
 from datalayer.spool import Spool, from_line
+from datalayer.thread_reads import WholeThread
 from datalayer.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -186,30 +187,45 @@ class GuardedStore:
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
-    async def _thread(self, thread_id: str, actor: Actor, *, contents: bool = True) -> Thread | None:
+    async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
+        """The thread without what is in it, or None where there is none for the actor."""
         known = known_id(thread_id)
         if known is None:
             return None
         await self._writer.settled(known)
         async with self.database.read() as connection:
-            thread = await threads.get(connection, known, contents=contents)
-        if thread is None or not may_read(actor, thread.user_identifier, shared=thread.is_shared):
+            thread = await threads.get(connection, known)
+        return thread if thread is not None and _is_readable(thread, actor) else None
+
+    async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:
+        """The thread with what is in it, or None where there is none for the actor."""
+        known = known_id(thread_id)
+        if known is None:
             return None
-        return thread
+        await self._writer.settled(known)
+        whole = await thread_reads.get(self.database, known)
+        return whole if whole is not None and _is_readable(whole.thread, actor) else None
 
     async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
         known = known_id(element_id)
-        thread = await self._thread(thread_id, actor, contents=False) if known else None
+        thread = await self._thread(thread_id, actor) if known else None
         if thread is None or known is None:
             return None
-        async with self.database.read() as connection:
-            element = await elements.get(connection, known)
+        element = await self.database.query(lambda connection: elements.get(connection, known))
         return element if element is not None and element.thread_id == thread.id else None
 
-    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> None:
+    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> list[str]:
+        """Gives the keys of the files that were left behind."""
+        left = []
         for key in keys:
             try:
                 await self.blobs.delete(key)
             except DataLayerError as error:
                 # The row is gone for good; the file is what is left to tell of.
                 logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})
+                left.append(key)
+        return left
+
+
+def _is_readable(thread: Thread, actor: Actor) -> bool:
+    return may_read(actor, thread.user_identifier, shared=thread.is_shared)

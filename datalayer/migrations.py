@@ -5,7 +5,7 @@ The first step builds what `schema.py` says and adds to tables that are there al
 ours, or one of Chainlit's own layer) the columns and indexes that they lack. Nothing is ever dropped here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from sqlalchemy import Column, Connection, Table, func, insert, inspect, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -103,6 +103,12 @@ async def build_schema(connection: AsyncConnection) -> None:
     await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
 
 
+@migration
+async def index_reads(connection: AsyncConnection) -> None:
+    """For a database that was built before there were these indexes."""
+    await connection.run_sync(_add_indexes, {"favorite_steps", "votes_of_user"})
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:
@@ -115,11 +121,12 @@ def _add_tables_and_columns(connection: Connection) -> None:
                     _add_column(connection, table, column)
 
 
-def _add_indexes(connection: Connection) -> None:
+def _add_indexes(connection: Connection, only: Collection[str] | None = None) -> None:
     for table in metadata.sorted_tables:
-        indexes = {index["name"] for index in inspect(connection).get_indexes(table.name)}
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            if index.name not in indexes:
+        wanted = sorted((str(index.name), index) for index in table.indexes if only is None or index.name in only)
+        indexes = {index["name"] for index in inspect(connection).get_indexes(table.name)} if wanted else set()
+        for name, index in wanted:
+            if name not in indexes:
                 connection.execute(CreateIndex(index))
 
 

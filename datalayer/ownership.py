@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Final, TypeAlias
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, bindparam, true
 
 from datalayer.errors import Forbidden
 from datalayer.schema import threads
@@ -51,11 +51,22 @@ def may_read(actor: Actor, owner: str | None, *, shared: bool = False) -> bool:
     return may_write(actor, owner) or (shared and actor is not None)
 
 
-def readable_by(actor: Actor) -> ColumnElement[bool]:
-    """`may_read` without shared links, as a condition on `threads` for a query that reads many."""
-    if actor is SYSTEM:
+def readable_by(kind: Actor) -> ColumnElement[bool]:
+    """`may_read` without shared links, as a condition on `threads` for a query that reads many.
+
+    The statement serves every actor of this kind (`kind_of`): a user's identifier is its parameter `actor`, which has
+    no default, so that a statement that is kept and used again cannot be run in an earlier actor's name.
+    """
+    if kind is SYSTEM:
         return true()
-    return threads.c.userIdentifier.is_(None) if actor is None else threads.c.userIdentifier == actor
+    if kind is None:
+        return threads.c.userIdentifier.is_(None)
+    return threads.c.userIdentifier == bindparam("actor", required=True, type_=threads.c.userIdentifier.type)
+
+
+def kind_of(actor: Actor) -> Actor:
+    """The system, a visitor (None), or a user, whoever it is (the empty name)."""
+    return actor if actor is SYSTEM or actor is None else ""
 
 
 def demand_write(actor: Actor, owner: str | None, what: str) -> None:

@@ -166,7 +166,7 @@ def _actor_of(write: Any) -> Actor:
 async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
     """The step's thread, and the user in whose name the actor votes there."""
     thread_id = await steps.thread_of(connection, step_id)
-    thread = await threads.get(connection, thread_id, contents=False) if thread_id else None
+    thread = await threads.get(connection, thread_id) if thread_id else None
     if thread is None or not may_read(actor, thread.user_identifier):
         raise NotFound("there is no such step")
     return thread.id, thread.user_id

@@ -68,7 +68,6 @@ class Step:
     indent: int | None = None
     extra: dict[str, Any] | None = None
     updated_at: str | None = None
-    feedback: Feedback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +296,6 @@ class Thread:
     user_identifier: str | None = None
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
-    steps: tuple[Step, ...] = ()
-    elements: tuple[Element, ...] = ()
 
     @property
     def is_shared(self) -> bool:

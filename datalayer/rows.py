@@ -7,6 +7,8 @@ from sqlalchemy import Column, RowMapping, Table
 
 R = TypeVar("R")
 
+# Columns that no key of Chainlit's dictionaries is read into: a key of such a name is one of the application's own.
+OURS = frozenset({"id", "threadId", "extra", "updatedAt", "disableFeedback", "indent"})
 
 _NAMES: dict[tuple[type, str], dict[str, str]] = {}
 
@@ -25,6 +27,11 @@ def given(record: Any, table: Table) -> dict[str, Any]:
     """The columns that the record says something of."""
     names = column_names(type(record), table)
     return {column: value for field, column in names.items() if (value := getattr(record, field)) is not None}
+
+
+def newest_extra(record: Any, table: Table) -> dict[str, Any]:
+    """What a later state of a record merges into the stored `extra`: a key that has a column now goes out of it."""
+    return dict.fromkeys(key for key in given(record, table) if key not in OURS) | (record.extra or {})
 
 
 def record_of(record_type: type[R], table: Table, row: RowMapping, prefix: str = "") -> R:

@@ -9,6 +9,8 @@ from datalayer.database import Database
 from datalayer.errors import DataLayerError, Forbidden, NotFound
 from datalayer.ownership import SYSTEM, demand_write
 from datalayer.records import Step, StepKey, StepWrite
+from datalayer.rows import newest_extra
+from datalayer.schema import steps as step_table
 
 _FIELDS = tuple(item.name for item in fields(Step) if item.name not in ("extra", "feedback"))
 
@@ -31,8 +33,7 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
 
 
 async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
-    async with database.read() as connection:
-        exists, _ = await threads.owner(connection, one.step.thread_id or "")
+    exists, _ = await database.query(lambda connection: threads.owner(connection, one.step.thread_id or ""))
     if not exists:
         # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
         return NotFound("the thread is not there any more")
@@ -64,8 +65,9 @@ def _over(older: Step, newer: Step) -> Step:
     for name in _FIELDS:
         value = getattr(newer, name)
         values[name] = getattr(older, name) if value is None else value
-    extra = {**(older.extra or {}), **(newer.extra or {})}
-    return Step(**values, extra=extra or None)
+    # A key that was of no column's kind and is now, or the other way round, counts as it was said last.
+    merged = {**(older.extra or {}), **newest_extra(newer, step_table)}
+    return Step(**values, extra={key: value for key, value in merged.items() if value is not None} or None)
 
 
 async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[StepKey]:
@@ -79,8 +81,9 @@ async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[St
                     demand_write(actor, owner, "the thread")
                 elif not one.opens:
                     continue
-                moment = one.step.created_at or one.moment
-                await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
+                if one.opens:
+                    moment = one.step.created_at or one.moment
+                    await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
                 await steps.upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
             except Forbidden:
                 continue

@@ -1,23 +1,27 @@
 """Steps: messages, runs and tool calls. One upsert, in which a late create never undoes an update."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import elements as element_table
+from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
-from datalayer.ownership import SYSTEM, Actor, readable_by
+from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Feedback, Step
-from datalayer.rows import columns, given, record_of
-from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads
+from datalayer.rows import OURS, column_names, columns, given, newest_extra
+from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
-_COLUMNS = [*columns(Step, steps), *columns(Feedback, feedbacks, "feedback_")]
+# What the store keeps for itself, or for Chainlit's own layer, is not shown.
+SHOWN = tuple(
+    name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
+)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, now: str, created: bool) -> None:
@@ -38,53 +42,69 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
     statement = dialect.insert(steps).values(**values)
     changes: dict[str, Any] = {}
     for key in given(step, steps):
-        if key in ("id", "threadId"):
+        if key in ("id", "threadId", "extra"):
             continue
-        stored, new = steps.c[key], statement.excluded[key]
-        if key == "extra":
-            new = dialect.merge_json(stored, step.extra or {})
+        new = statement.excluded[key]
         if created:
-            # What was made up for want of a value counts as missing.
-            known = func.nullif(stored, _REQUIRED[key]) if key in ("name", "type") else stored
-            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(known, new))
+            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
         changes[key] = new
     if step.created_at is not None:
         # A time that was made up for want of one gives way to the real one.
         changes["createdAt"] = step.created_at
+    changes["extra"] = _extra(dialect, step, created=created)
     if not created:
         changes["updatedAt"] = now
     statement = statement.on_conflict_do_update(
         index_elements=[steps.c.id],
-        set_=changes or {"threadId": statement.excluded.threadId},
+        set_=changes,
         where=steps.c.threadId == statement.excluded.threadId,
     )
     if not (await connection.execute(statement)).rowcount:
         raise Forbidden("a step of this id is in another thread")
 
 
-async def of_thread(connection: AsyncConnection, thread_id: str, voter_id: str | None) -> list[Step]:
-    """The thread's steps in order, each with the vote of this user."""
-    statement = (
-        select(*_COLUMNS)
-        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, _cast_by(voter_id)), isouter=True)
-        .where(steps.c.threadId == thread_id)
-        .order_by(steps.c.createdAt, steps.c.id)
-    )
-    return [_step(row) for row in (await connection.execute(statement)).mappings()]
+def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]:
+    """What `extra` becomes: a key is there only if what was said last of it has no column to go to."""
+    extra = step.extra or {}
+    merged = dialect.merge_json(steps.c.extra, newest_extra(step, steps))
+    if not extra:
+        merged = case((steps.c.extra.is_not(None), merged))
+    if not created:
+        return merged
+    there = {key: _known(key).is_not(None) for key in extra if key in steps.c and key not in OURS}
+    filled = dialect.fill_json(steps.c.extra, extra, there) if extra else steps.c.extra
+    return case((steps.c.updatedAt.is_(None), merged), else_=filled)
+
+
+def _known(key: str) -> ColumnElement[Any]:
+    """The stored value, or NULL where it was made up for want of one."""
+    return func.nullif(steps.c[key], _REQUIRED[key]) if key in ("name", "type") else steps.c[key]
 
 
 async def favorites(
-    connection: AsyncConnection, dialect: Dialect, user_id: str, *, actor: Actor = SYSTEM
-) -> list[Step]:
-    """The steps that the user marked, newest first."""
-    statement = (
-        select(*_COLUMNS)
+    database: Database, user_id: str, *, actor: Actor = SYSTEM
+) -> list[tuple[dict[str, Any], Feedback | None]]:
+    """The steps that the user marked, newest first, by column name, each with the user's vote."""
+    rows = await database.fetch(
+        _favorites(database.dialect.is_favorite, kind_of(actor)), {"user_id": user_id, "actor": actor}
+    )
+    size = len(SHOWN)
+    return [
+        (dict(zip(SHOWN, row[:size], strict=True)), Feedback(*row[size:]) if row[size] is not None else None)
+        for row in rows
+    ]
+
+
+@lru_cache
+def _favorites(is_favorite: TextClause, actor: Actor) -> Select[Any]:
+    user_id = bindparam("user_id", type_=Identifier, required=True)
+    return (
+        select(*(steps.c[name] for name in SHOWN), *columns(Feedback, feedbacks, "feedback_"))
         .join(threads, threads.c.id == steps.c.threadId)
-        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, _cast_by(user_id)), isouter=True)
-        .where(threads.c.userId == user_id, readable_by(actor), dialect.is_favorite(steps.c.metadata))
+        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, feedbacks.c.userId == user_id), isouter=True)
+        .where(threads.c.userId == user_id, readable_by(actor), is_favorite)
         .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
     )
-    return [_step(row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def set_favorite(connection: AsyncConnection, dialect: Dialect, step_id: str, favorite: bool) -> None:
@@ -133,12 +153,3 @@ async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[
         await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
     return keys
-
-
-def _cast_by(user_id: str | None) -> ColumnElement[bool]:
-    return feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
-
-
-def _step(row: Any) -> Step:
-    vote = record_of(Feedback, feedbacks, row, "feedback_") if row["feedback_id"] is not None else None
-    return replace(record_of(Step, steps, row), feedback=vote)

@@ -3,23 +3,45 @@
 import base64
 import binascii
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements as element_table
-from datalayer import steps as step_table
+from datalayer.cleaning import clean_text, known_id
+from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
-from datalayer.ownership import SYSTEM, Actor, readable_by
+from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Page, Thread
-from datalayer.rows import columns, record_of
-from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads, users
+from datalayer.removal import remove_threads
+from datalayer.rows import columns
+from datalayer.schema import Identifier, feedbacks, threads, users
 from datalayer.search import matches
 
 LARGEST_PAGE = 100
+# How far down the list votes are looked for one thread after another.
+_WALKED: ColumnElement[int] = literal_column("1000", Integer)
+# In the order of the record's fields, so that a row is the arguments of a record.
 _COLUMNS = columns(Thread, threads)
 
 
@@ -56,22 +78,14 @@ async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str 
     return (True, found[0]) if found else (False, None)
 
 
-async def get(connection: AsyncConnection, thread_id: str, *, contents: bool = True) -> Thread | None:
-    """The thread, and unless its contents are left out, its steps (in order, with votes) and elements."""
-    row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).mappings().first()
-    if row is None:
-        return None
-    thread = _thread(row)
-    if not contents:
-        return thread
-    found_steps = await step_table.of_thread(connection, thread_id, thread.user_id)
-    found_elements = await element_table.of_thread(connection, thread_id)
-    return _thread(row, steps=tuple(found_steps), elements=tuple(found_elements))
+async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:
+    """The thread, without what is in it."""
+    row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).first()
+    return Thread(*row) if row else None
 
 
 async def page(
-    connection: AsyncConnection,
-    dialect: Dialect,
+    database: Database,
     user_id: str,
     *,
     actor: Actor = SYSTEM,
@@ -80,12 +94,12 @@ async def page(
     vote: int | None = None,
     words: str | None = None,
 ) -> Page:
-    """The user's threads, newest activity first, without their steps.
+    """The user's threads, newest activity first, without what is in them.
 
     Args:
         first: how many, at least 1; more than 100 are never given at once.
         after: a cursor from `cursor_of`; the page begins behind it, whether its thread is still there or not.
-        vote: only threads with a step that has this thumb (1 or 0).
+        vote: only threads in which the user gave this thumb (1 or 0).
         words: only threads whose name or texts hold these words.
 
     Raises:
@@ -94,19 +108,19 @@ async def page(
     if first < 1:
         raise InvalidRecord("a page has at least one thread")
     size = min(first, LARGEST_PAGE)
-    conditions: list[ColumnElement[bool]] = [threads.c.userId == user_id, readable_by(actor)]
-    if after is not None:
-        conditions.append(_behind(after))
-    if vote is not None:
-        conditions.append(exists().where(feedbacks.c.threadId == threads.c.id, feedbacks.c.value == vote))
-    if words:
-        conditions.append(matches(dialect, words))
+    moment, last = (None, None) if after is None else _place(after)
     # One more than asked for tells whether there is a next page.
-    statement = (
-        select(*_COLUMNS).where(*conditions).order_by(threads.c.updatedAt.desc(), threads.c.id.desc()).limit(size + 1)
-    )
-    rows = (await connection.execute(statement)).mappings().all()
-    return Page(tuple(_thread(row) for row in rows[:size]), has_next=len(rows) > size)
+    values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
+    shape = {"behind": after is not None, "voted": vote is not None}
+    dialect, kind = type(database.dialect), kind_of(actor)
+    if words:
+        # The words are in the statement, so it is not one to keep.
+        statement = _listed(dialect, kind, **shape, also=matches(database.dialect, words))
+        async with database.read() as connection:
+            rows: Sequence[Any] = (await connection.execute(statement, values)).all()
+    else:
+        rows = await database.fetch(_kept(dialect, kind, **shape), values)
+    return Page(tuple(Thread(*row) for row in rows[:size]), has_next=len(rows) > size)
 
 
 def cursor_of(thread: Thread) -> str:
@@ -117,24 +131,71 @@ def cursor_of(thread: Thread) -> str:
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
     """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
-    keys = await element_table.object_keys(connection, elements.c.threadId == thread_id)
-    # Said for each table, because an adopted database has no foreign keys that would do it.
-    for table in (feedback_changes, feedbacks, elements, steps):
-        await connection.execute(delete(table).where(table.c.threadId == thread_id))
-    await connection.execute(delete(threads).where(threads.c.id == thread_id))
-    return keys
+    return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
 
 
-def _behind(cursor: str) -> ColumnElement[bool]:
+def _place(cursor: str) -> tuple[str, str]:
     try:
-        updated_at, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        moment, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except (ValueError, binascii.Error, TypeError):
         raise InvalidRecord("the cursor is none that a page gave") from None
-    if not isinstance(updated_at, str) or not isinstance(thread_id, str):
+    known = known_id(thread_id)
+    if not isinstance(moment, str) or known is None:
         raise InvalidRecord("the cursor is none that a page gave")
-    same_moment = and_(threads.c.updatedAt == updated_at, threads.c.id < thread_id)
-    return or_(threads.c.updatedAt < updated_at, same_moment)
+    return clean_text(moment), known
 
 
-def _thread(row: RowMapping, **contents: Any) -> Thread:
-    return replace(record_of(Thread, threads, row), **contents)
+@cache
+def _kept(dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool) -> Executable:
+    return _listed(dialect, actor, behind=behind, voted=voted)
+
+
+def _listed(
+    dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, also: ColumnElement[bool] | None = None
+) -> Executable:
+    """A page of a user's threads as a statement; its parameters are the values that `page` gives."""
+    user_id = bindparam("user_id", type_=Identifier, required=True)
+    conditions = [threads.c.userId == user_id, readable_by(actor)]
+    if behind:
+        place = tuple_(
+            bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
+        )
+        conditions.append(tuple_(threads.c.updatedAt, threads.c.id) < place)
+    if also is not None:
+        conditions.append(also)
+    most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
+    every = select(*_COLUMNS).where(*conditions)
+    if not voted:
+        return _latest(every, threads, most)
+    return _voted(dialect, every, user_id, most)
+
+
+def _voted(
+    dialect: type[Dialect], every: Select[Any], user_id: BindParameter[Any], most: BindParameter[int]
+) -> Executable:
+    """Those with the user's thumb, whether they are many or few.
+
+    Many thumbs are soon met on the way down the list; few are looked up by themselves. Which it is shows on the way: if
+    the latest threads do not fill the page, all threads with the thumb are taken and sorted. So neither a rare thumb on
+    a long history nor thousands of them make it slow.
+    """
+    thumbs = [feedbacks.c.userId == user_id, feedbacks.c.value == bindparam("vote", type_=Integer, required=True)]
+    latest = _latest(every, threads, _WALKED).cte("latest")
+    # A value and no EXISTS, which Postgres may turn round and begin with the thumbs.
+    thumb = (
+        select(literal_column("1"))
+        .where(*thumbs, feedbacks.c.threadId == latest.c.id)
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    met = _latest(select(latest).where(thumb.is_not(None)), latest, most).cte("met")
+    enough = select(func.count()).select_from(met).scalar_subquery() >= most
+    with_thumb = dialect.among(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
+    # Looked up before it is put in order: Postgres is not to walk the whole list instead.
+    looked_up = every.where(not_(enough), with_thumb).cte("looked_up").prefix_with("MATERIALIZED", dialect="postgresql")
+    both = union_all(select(met).where(enough), select(looked_up)).subquery()
+    return _latest(select(both), both, most)
+
+
+def _latest(chosen: Select[Any], source: FromClause, most: ColumnElement[int]) -> Select[Any]:
+    return chosen.order_by(source.c.updatedAt.desc(), source.c.id.desc()).limit(most)

@@ -5,14 +5,16 @@ Wrong settings end a command with one sentence for each and exit code 2, what ca
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,10 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 import threadkeeper
-from datalayer import AlreadyExists, DataLayerError, NotFound
+from datalayer import AlreadyExists, DataLayerError, NotFound, Receipt, open_blob_store
 from datalayer.accounts import ROLES, Accounts
 from datalayer.adoption import adopt as adopt_database
 from datalayer.database import Database
+from datalayer.receipts import Receipts
 from threadkeeper.cookie_secret import cookie_secret, make_data_dir
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
@@ -238,6 +241,55 @@ def enable_user(name: Name) -> None:
     typer.echo(f"{name} may log in again.")
 
 
+@user_app.command("delete")
+def delete_user(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    receipt: Annotated[
+        Path | None, typer.Option(help="A new file for the receipt as well.", show_default=False)
+    ] = None,
+) -> None:
+    """Delete someone for good, with every thread, vote and file of theirs, and print a receipt."""
+    settings = _settings()
+    if not yes:
+        if not sys.stdin.isatty():
+            _end("Nobody is there to be asked: use --yes.", 1)
+        if not typer.confirm(f"Delete {name}, with every thread, vote and file of theirs, for good?"):
+            _end("Nothing was deleted.", 1)
+    # Before anything is gone: what cannot be written afterwards would be lost.
+    file = _new_file(receipt) if receipt else None
+
+    async def delete() -> Receipt:
+        blobs = open_blob_store(settings.resolved_blob_url)
+        store = Receipts(Database(settings.resolved_database_url), blobs, patience_seconds=0)
+        try:
+            return await store.delete_user(name)
+        finally:
+            await store.close()
+
+    try:
+        done = _run(delete())
+    except typer.Exit:
+        if receipt and file:
+            file.close()
+            receipt.unlink()
+        raise
+    text = json.dumps(asdict(done), indent=2, ensure_ascii=False)
+    typer.echo(text)
+    if file:
+        with file:
+            file.write(f"{text}\n")
+    if done.files_left:
+        _end(f"{len(done.files_left)} files could not be removed from the store; the receipt names them.", 1)
+
+
+def _new_file(path: Path) -> TextIO:
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    except OSError as error:
+        _end(f"The receipt cannot be written to {path}: {error.strerror}. Nothing was deleted.", 1)
+
+
 def _set_disabled(name: str, *, disabled: bool) -> None:
     _with_accounts(_settings(), lambda accounts: accounts.set_disabled(name, disabled))
 
@@ -266,8 +318,12 @@ def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]])
         finally:
             await accounts.close()
 
+    return _run(run())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
-        return asyncio.run(run())
+        return asyncio.run(work)
     except (NotFound, AlreadyExists) as error:
         _end(_sentence(error), 1)
     except DataLayerError as error:

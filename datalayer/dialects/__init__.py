@@ -1,9 +1,9 @@
 """All in which the two engines differ, as one small object for each; nothing else asks which engine it is."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import ColumnElement, Executable, Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
@@ -19,6 +19,9 @@ class Dialect(Protocol):
     row_position: ClassVar[str]
     """The name under which a row tells where it lies in its table; in the order of writing, mostly."""
 
+    is_favorite: ClassVar[TextClause]
+    """Whether a step's metadata marks it as a favourite, in the words of the index `favorite_steps`."""
+
     @property
     def write_steps(self) -> Callable[[Sequence[StepWrite]], Awaitable[set[StepKey]]] | None:
         """A way of the engine's own to store writes in order, with their threads; None where it has none.
@@ -26,8 +29,19 @@ class Dialect(Protocol):
         Gives the keys of those that were not refused.
         """
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
-        """An engine that has not connected yet.
+    @property
+    def fetch(self) -> Callable[[Executable, Mapping[str, Any]], Awaitable[Sequence[Any]]] | None:
+        """A way of the engine's own to run a statement that only reads, again and again; None where it has none.
+
+        Gives the rows as tuples, in one round trip.
+        """
+
+    @property
+    def reading(self) -> int:
+        """How many connections beside the engine's are reading now."""
+
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
+        """An engine that has not connected yet; the options of the one that reads hold for `fetch` as well.
 
         Raises:
             ConfigurationError: the URL or an option makes no sense for this engine.
@@ -39,11 +53,20 @@ class Dialect(Protocol):
     def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
         """The stored object with the patch's keys set, and those removed whose value is None; not recursive."""
 
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        """The stored object with those keys of the patch added that it lacks and that are not known elsewhere.
+
+        Needed of an engine without `write_steps` alone.
+        """
+
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         """Whether the text holds the words, whatever their case; nothing in the words is a wildcard."""
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Whether a step's metadata marks it as a favourite."""
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        """Whether the id is one of those, which are found first and then looked up one by one."""
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Boolean, Integer
 
 from datalayer.records import Step, StepKey, StepWrite
-from datalayer.rows import column_names
+from datalayer.rows import OURS, column_names
 from datalayer.schema import Identifier, Json, Tags, steps
 
 _FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
@@ -99,29 +99,53 @@ def _changed(column: str, source: _Source) -> str:
     if column in ("updatedAt", "createdAt"):
         return f"COALESCE({new}, {stored})"
     if column == "extra":
-        return f"CASE WHEN {new} IS NULL THEN {stored} ELSE COALESCE({stored}, '{{}}') || {new} END"
+        return _EXTRA
     if column in ("name", "type"):
-        stored = f"NULLIF({stored}, {_REQUIRED[column]})"
+        stored = _stored(column)
         return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored}, {_REQUIRED[column]})"
     return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored})"
 
 
+def _stored(column: str) -> str:
+    """What the row has, or NULL where it was made up for want of a value."""
+    stored = f'steps."{column}"'
+    return f"NULLIF({stored}, {_REQUIRED[column]})" if column in ("name", "type") else stored
+
+
+def _keys_of(value: Callable[[str], str]) -> str:
+    """The names of the columns of which the row has a value."""
+    named = (column for column in _COLUMNS if column not in OURS)
+    cases = (f"CASE WHEN {value(column)} IS NOT NULL THEN '{column}' END" for column in named)
+    return f"array_remove(ARRAY[{', '.join(cases)}], NULL)"
+
+
+def _given(column: str) -> str:
+    return f'i."{column}"'
+
+
 # A creation that comes after an update: it only fills what is missing.
 _LATE = 'excluded."updatedAt" IS NULL AND steps."updatedAt" IS NOT NULL'
+# A key is in `extra` only if what was said last of it has no column to go to. Nearly always there is nothing in it.
+_EXTRA = f"""CASE WHEN steps.extra IS NULL AND excluded.extra IS NULL THEN NULL
+    WHEN {_LATE} THEN (COALESCE(excluded.extra, '{{}}') - {_keys_of(_stored)}) || COALESCE(steps.extra, '{{}}')
+    ELSE (COALESCE(steps.extra, '{{}}') - (SELECT {_keys_of(_given)} FROM input i WHERE i.id = excluded.id))
+        || COALESCE(excluded.extra, '{{}}') END"""  # noqa: S608
 
 
 def _may_write(owner: str) -> str:
     return f'(i.system OR i.actor IS NOT DISTINCT FROM {owner}."userIdentifier")'
 
 
-def _statement(source: _Source, *, touches: bool = True, opens: bool = True) -> str:
+def _statement(source: _Source, *, touches: bool = True, opens: bool = True, plain: bool = False) -> str:
     """Made of this file's own words and the names of our columns; every value is a parameter.
 
     Args:
         touches: whether a step may be new, which is activity in its thread.
         opens: whether a thread may have to be made.
+        plain: whether a step that has, or had, a key without a column is left alone.
     """
-    changed = [column for column in _COLUMNS if column not in ("id", "threadId")]
+    left_alone = ("id", "threadId", "extra") if plain else ("id", "threadId")
+    changed = [column for column in _COLUMNS if column not in left_alone]
     changes = ", ".join(f'"{column}" = {_changed(column, source)}' for column in changed)
     parts = [
         f"input AS {source.input}",
@@ -140,7 +164,7 @@ def _statement(source: _Source, *, touches: bool = True, opens: bool = True) -> 
     SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
     FROM input i JOIN allowed a ON a.id = i."threadId" AND {_may_write("a")}
     ON CONFLICT (id) DO UPDATE SET {changes}
-    WHERE steps."threadId" = excluded."threadId"
+    WHERE steps."threadId" = excluded."threadId" {"AND steps.extra IS NULL" if plain else ""}
     RETURNING id
 )""")  # noqa: S608
     return f"WITH {', '.join(parts)}\nSELECT id FROM written"
@@ -174,8 +198,8 @@ def _opened(source: _Source) -> str:
 MANY = _statement(_MANY)
 ALONE = _statement(_ALONE)
 # Of one write alone it is known what it may need, and each part of a statement that is never needed costs its share.
-ALONE_IN_KNOWN = _statement(_ALONE, opens=False)
-ALONE_LATER = _statement(_ALONE, touches=False, opens=False)
+PLAIN_IN_KNOWN = _statement(_ALONE, opens=False, plain=True)
+PLAIN_LATER = _statement(_ALONE, touches=False, opens=False, plain=True)
 
 _MOST_KNOWN = 10_000
 _fields_of = attrgetter(*(_FIELD_OF[column] for column in _COLUMNS))
@@ -205,15 +229,15 @@ class StepWriter:
 
     async def _write_one(self, connection: Any, one: StepWrite) -> set[StepKey]:
         values = _values(one)
-        if not one.opens:
-            found = await connection.fetch(ALONE_LATER, *values)
-        elif one.step.thread_id in self._known:
-            found = await connection.fetch(ALONE_IN_KNOWN, *values)
-            if not found:
-                # Refused, or the thread was deleted by another process since.
-                self._known.discard(one.step.thread_id)
-                found = await connection.fetch(ALONE, *values)
-        else:
+        found: Sequence[Any] = ()
+        if one.step.extra is None:
+            if not one.opens:
+                found = await connection.fetch(PLAIN_LATER, *values)
+            elif one.step.thread_id in self._known:
+                found = await connection.fetch(PLAIN_IN_KNOWN, *values)
+        if not found:
+            # Not tried yet; or the step has keys without a column, its thread is not there any more, or it is refused.
+            self._known.discard(one.step.thread_id or "")
             found = await connection.fetch(ALONE, *values)
         return {one.key} if found else set()
 

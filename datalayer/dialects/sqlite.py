@@ -5,9 +5,10 @@ import json
 import sqlite3
 import time
 import unicodedata
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ColumnElement, Table, bindparam, event, func, type_coerce
+from sqlalchemy import JSON, ColumnElement, Select, Table, TextClause, bindparam, event, func, literal, type_coerce
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.schema import FAVORITE_ON_SQLITE
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
 # connection (2 s) would be left behind, and with it a task that never ends.
@@ -33,10 +35,13 @@ class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
+    is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
     # There is no round trip to save: one statement after another is what SQLite is good at.
     write_steps: ClassVar[None] = None
+    fetch: ClassVar[None] = None
+    reading: ClassVar[int] = 0
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
             raise ConfigurationError("SQLite needs a file (sqlite:///path/to/file.db): what is in memory is not kept")
         try:
@@ -53,11 +58,18 @@ class SQLite:
     def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
         return type_coerce(func.merge_json(stored, bindparam(None, json.dumps(patch))), JSON)
 
+    def fill_json(
+        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
+    ) -> ColumnElement[Any]:
+        pairs = [part for key, is_known in known.items() for part in (literal(key), is_known)]
+        return type_coerce(func.fill_json(stored, bindparam(None, json.dumps(patch)), *pairs), JSON)
+
     def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
         return func.contains_folded(column, _fold(words)) == 1
 
-    def is_favorite(self, step_metadata: ColumnElement[Any]) -> ColumnElement[bool]:
-        return func.json_extract(step_metadata, "$.favorite") == 1
+    @staticmethod
+    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+        return column.in_(ids)
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
@@ -86,6 +98,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     # The driver's own BEGIN comes only before the first write; `_on_begin` says when a transaction begins.
     connection.isolation_level = None
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
+    connection.create_function("fill_json", -1, _fill_json, deterministic=True)
     connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
@@ -120,6 +133,12 @@ def _on_begin(connection: Any) -> None:
 def _merge_json(stored: str | None, patch: str) -> str:
     merged = {**(json.loads(stored) if stored else {}), **json.loads(patch)}
     return json.dumps({key: value for key, value in merged.items() if value is not None}, ensure_ascii=False)
+
+
+def _fill_json(stored: str | None, patch: str, *known: Any) -> str:
+    keys = {key for key, is_known in zip(known[::2], known[1::2], strict=True) if is_known}
+    added = {key: value for key, value in json.loads(patch).items() if key not in keys}
+    return json.dumps({**added, **(json.loads(stored) if stored else {})}, ensure_ascii=False)
 
 
 def _contains_folded(text: str | None, folded_words: str) -> int:

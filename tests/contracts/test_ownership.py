@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import chainlit as cl
 import pytest
 
 import datalayer
@@ -51,6 +52,8 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "upsert_feedback": lambda a: a.layer.upsert_feedback(vote(a.step["id"], 0)),
     "delete_feedback": lambda a: a.layer.delete_feedback(a.vote),
     "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
+    "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
+    "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
 }
 
@@ -141,3 +144,17 @@ async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_it
         await alices.layer.update_thread(alices.thread, metadata={"is_shared": False})
     with datalayer.acting_as("bob"):
         assert await alices.layer.get_thread(alices.thread) is None
+
+
+async def test_nobody_reads_or_deletes_a_file_by_naming_its_key_in_an_element_of_their_own(alices: Belongings) -> None:
+    with datalayer.acting_as("alice"):
+        key = (await alices.layer.get_thread(alices.thread))["elements"][0]["objectKey"]
+    bob = await user_id(alices.layer, "bob")
+    with datalayer.acting_as("bob"):
+        own = await thread(alices.layer, bob)
+        # So Chainlit makes it of what a page sends to /project/element.
+        forged = cl.CustomElement(name="Card", props={}, thread_id=own, for_id=own, object_key=key)
+        await alices.layer.create_element(forged)
+        assert await alices.layer.read_element(own, forged.id) is None
+        await alices.layer.delete_element(forged.id, own)
+    assert await alices.layer.blobs.read(key) == b"secret"

@@ -1,116 +1,245 @@
-"""Whatever Chainlit's tasks do to the steps of a thread, in whatever batches: the store is as a dictionary would be."""
+"""Whatever is done to a thread, in whatever rounds of calls at once: the store is as a dictionary would be."""
 
 import asyncio
-from typing import Any
+import itertools
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
+import pytest
+from chainlit.element import ElementDict
+from chainlit.step import StepDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_json
-from tests.records import new_id, page, user_id
-from tests.unit.test_cleaning import ANY_JSON, ANY_TEXT
+from datalayer.cleaning import clean_json, clean_text
+from tests.contracts.values import ELEMENT_KINDS, OBJECTS, STEP_KINDS, as_doubles, coming_back, fields
+from tests.records import new_id, step, user_id, vote
+from tests.unit.test_cleaning import ANY_TEXT
 
-STEPS = 3
-FIELDS = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": ANY_TEXT.filter(bool),
-        "type": st.sampled_from(["tool", "run", "user_message", "assistant_message"]),
-        "output": ANY_TEXT,
-        "input": ANY_TEXT,
-        "language": ANY_TEXT,
-        "metadata": st.dictionaries(ANY_TEXT, ANY_JSON, max_size=3),
-        "generation": st.dictionaries(ANY_TEXT, ANY_JSON, max_size=3),
-        "tags": st.lists(ANY_TEXT, max_size=3),
-        "isError": st.booleans(),
-        "streaming": st.booleans(),
-        "showInput": st.booleans() | st.just("json"),
-        "defaultOpen": st.booleans(),
-    },
+STEPS, ELEMENTS = 3, 2
+STEP_FIELDS = fields(STEP_KINDS, without=frozenset({"createdAt"}))
+ELEMENT_FIELDS = fields(ELEMENT_KINDS, without=frozenset({"forId"}))
+NUMBERS = st.integers(0, STEPS - 1)
+CALLS = st.one_of(
+    st.tuples(st.sampled_from(["create_step", "update_step"]), NUMBERS, STEP_FIELDS),
+    st.tuples(st.just("delete_step"), NUMBERS),
+    st.tuples(st.just("vote"), NUMBERS, st.sampled_from([0, 1]), st.none() | ANY_TEXT),
+    st.tuples(st.just("unvote"), NUMBERS),
+    st.tuples(st.just("put_element"), st.integers(0, ELEMENTS - 1), st.none() | NUMBERS, ELEMENT_FIELDS),
+    st.tuples(st.just("delete_element"), st.integers(0, ELEMENTS - 1)),
+    st.tuples(
+        st.just("edit_thread"), st.none() | ANY_TEXT, st.none() | OBJECTS, st.none() | st.lists(ANY_TEXT, max_size=3)
+    ),
 )
-CALLS = st.tuples(st.sampled_from(["create", "update", "delete"]), st.integers(0, STEPS - 1), FIELDS)
-# Each inner list is called at once, as tasks; the lists one after another.
-BATCHES = st.lists(st.lists(CALLS, min_size=1, max_size=6), min_size=1, max_size=4)
+# The calls of a round are made at once, as tasks; the rounds come one after another.
+ROUNDS = st.lists(st.lists(CALLS, min_size=1, max_size=6), min_size=1, max_size=5)
+THOROUGH = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
+class Sent:
+    """An element as Chainlit hands it over, with any dictionary."""
+
+    content = path = None
+
+    def __init__(self, sent: dict[str, Any]) -> None:
+        self.to_dict = lambda: sent
+
+
+@dataclass
 class Model:
     """What a dictionary would keep."""
 
-    def __init__(self) -> None:
-        self.steps: dict[int, dict[str, Any]] = {}
-        self.updated: set[int] = set()
+    steps: dict[int, dict[str, Any]] = field(default_factory=dict)
+    updated: set[int] = field(default_factory=set)
+    # Each with the number of the ballot: a vote that was taken back and cast again is another.
+    votes: dict[int, tuple[int, int, str | None]] = field(default_factory=dict)
+    elements: dict[int, dict[str, Any]] = field(default_factory=dict)
+    name: str = "property"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tags: list[str] | None = None
+    ballots: Any = field(default_factory=lambda: itertools.count())
 
-    def apply(self, call: str, number: int, fields: dict[str, Any]) -> None:
-        if call == "delete":
-            self.steps.pop(number, None)
-            self.updated.discard(number)
-        elif call == "create" and number in self.updated:
-            self.steps[number] = {**fields, **self.steps[number]}
-        else:
-            # A step of which nothing is said is not one that is being written.
-            self.steps[number] = {"streaming": False, **self.steps.get(number, {}), **fields}
-            if call == "update":
-                self.updated.add(number)
+    def store_step(self, number: int, sent: dict[str, Any], *, created: bool) -> None:
+        new, there = coming_back(sent), self.steps.get(number, {})
+        if created and number in self.updated:
+            # It comes late and fills what is missing; an empty name is one.
+            given = {
+                key: value for key, value in there.items() if (key, value) not in (("name", ""), ("type", "undefined"))
+            }
+            self.steps[number] = {**there, **new, **given}
+            return
+        # A step of which nothing is said is not one that is being written.
+        self.steps[number] = {"streaming": False, **there, **new}
+        if not created:
+            self.updated.add(number)
+
+    def delete_step(self, number: int, step_id: str) -> None:
+        if self.steps.pop(number, None) is None:
+            return
+        self.votes.pop(number, None)
+        self.updated.discard(number)
+        self.elements = {one: kept for one, kept in self.elements.items() if kept.get("forId") != step_id}
+
+    def cast(self, number: int, value: int, comment: str | None) -> None:
+        if number in self.steps:
+            ballot = self.votes[number][0] if number in self.votes else next(self.ballots)
+            self.votes[number] = (ballot, value, None if comment is None else clean_text(comment))
+
+    def edit(self, name: str | None, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
+        self.name = self.name if name is None else clean_text(name)
+        merged = {**self.metadata, **clean_json(metadata or {})}
+        self.metadata = {key: as_doubles(value) for key, value in merged.items() if value is not None}
+        self.tags = self.tags if tags is None else [clean_text(tag) for tag in tags]
 
 
-def as_doubles(value: Any) -> Any:
-    """Numbers too large for a double to hold exactly, as doubles: JSONB keeps their decimal digits."""
-    if isinstance(value, dict):
-        return {key: as_doubles(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [as_doubles(item) for item in value]
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) <= 2**53:
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        return value
+class Trial:
+    """A thread, the calls into it, and the model beside."""
 
+    def __init__(self, layer: ChainlitLayer, owner: str) -> None:
+        self.layer, self.owner, self.thread_id, self.model = layer, owner, new_id(), Model()
+        self.steps = [new_id() for _ in range(STEPS)]
+        self.elements = [new_id() for _ in range(ELEMENTS)]
+        self.vote_ids: dict[int, str] = {}
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batches=BATCHES)
-async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, batches: list[Any]) -> None:
-    thread_id, ids, model = new_id(), [new_id() for _ in range(STEPS)], Model()
-    await layer.update_thread(thread_id, name="property")
-    for batch in batches:
-        calls = []
-        for call, number, fields in batch:
-            model.apply(call, number, fields)
-            step = {"id": ids[number], "threadId": thread_id, **fields}
-            calls.append(
-                {"create": layer.create_step, "update": layer.update_step}[call](step)
-                if call != "delete"
-                else layer.delete_step(ids[number])
-            )
-        await asyncio.gather(*(asyncio.create_task(call) for call in calls))
-        kept = {step["id"]: step for step in (await layer.get_thread(thread_id))["steps"]}
-        expected = {
-            ids[number]: {key: as_doubles(clean_json(value)) for key, value in fields.items()}
-            for number, fields in model.steps.items()
+    async def round(self, calls: list[Any]) -> None:
+        known, tasks, expected = dict(self.model.votes), [], []
+        for what, *arguments in self._in_an_order_of_their_own(calls):
+            call, outcome = self._call(what, arguments, known)
+            if call is not None:
+                tasks.append(asyncio.create_task(call))
+                expected.append((what, outcome))
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for (what, outcome), result in zip(expected, results, strict=True):
+            if isinstance(result, BaseException) or isinstance(outcome, type):
+                assert isinstance(outcome, type) and isinstance(result, outcome), (what, result)
+            elif what == "vote":
+                self.vote_ids[outcome] = result
+            elif what == "unvote":
+                assert result is outcome
+
+    def _in_an_order_of_their_own(self, calls: list[Any]) -> Any:
+        """An element's bytes are stored before its row is queued, so at most one call of a round concerns it."""
+        seen: set[Any] = set()
+        deletes = any(what == "delete_step" for what, *_ in calls)
+        for call in calls:
+            if call[0] in ("put_element", "delete_element"):
+                if deletes or call[1] in seen:
+                    continue
+                seen.add(call[1])
+            yield call
+
+    def _call(self, what: str, arguments: Any, known: dict[int, Any]) -> Any:
+        """The call, and what it gives; the model does it at once."""
+        layer, model, number = self.layer, self.model, arguments[0]
+        if what in ("create_step", "update_step"):
+            model.store_step(number, arguments[1], created=what == "create_step")
+            sent = {**arguments[1], "id": self.steps[number], "threadId": self.thread_id}
+            return getattr(layer, what)(sent), None
+        if what == "delete_step":
+            model.delete_step(number, self.steps[number])
+            return layer.delete_step(self.steps[number]), None
+        if what == "vote":
+            model.cast(number, *arguments[1:])
+            outcome = model.votes[number][0] if number in model.votes else datalayer.NotFound
+            return layer.upsert_feedback(vote(self.steps[number], *arguments[1:])), outcome
+        if what == "unvote":
+            if number not in known:
+                return None, None
+            ballot = known[number][0]
+            there = number in model.votes and model.votes[number][0] == ballot
+            if there:
+                del model.votes[number]
+            return layer.delete_feedback(self.vote_ids[ballot]), there
+        if what == "put_element":
+            return self._put_element(*arguments), None
+        if what == "delete_element":
+            model.elements.pop(number, None)
+            return layer.delete_element(self.elements[number], self.thread_id), None
+        model.edit(*arguments)
+        name, metadata, tags = arguments
+        return layer.update_thread(self.thread_id, name=name, metadata=metadata, tags=tags), None
+
+    def _put_element(self, number: int, of_step: int | None, sent: dict[str, Any]) -> Any:
+        sent = {**sent, "id": self.elements[number], "threadId": self.thread_id}
+        if of_step is not None:
+            sent["forId"] = self.steps[of_step]
+        said = {key: value for key, value in sent.items() if key not in ("id", "threadId")}
+        self.model.elements[number] = {**self.model.elements.get(number, {}), **coming_back(said)}
+        return self.layer.create_element(Sent(sent))
+
+    async def check(self) -> None:
+        found, model = await self.layer.get_thread(self.thread_id), self.model
+        assert (found["name"], as_doubles(found["metadata"]), found["tags"]) == (model.name, model.metadata, model.tags)
+        assert _as_far_as_said(found["steps"], self.steps, model.steps) == model.steps
+        votes = {
+            self.steps.index(one["id"]): (one["feedback"]["id"], one["feedback"]["value"], one["feedback"]["comment"])
+            for one in found["steps"]
+            if one["feedback"]
         }
-        assert {one: {key: as_doubles(kept[one][key]) for key in expected[one]} for one in kept} == expected
+        assert votes == {number: (self.vote_ids[cast[0]], *cast[1:]) for number, cast in model.votes.items()}
+        assert _as_far_as_said(found["elements"], self.elements, model.elements) == model.elements
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(FIELDS, min_size=1, max_size=30), data=st.data())
-async def test_pages_put_together_are_the_whole_list(
-    layer: ChainlitLayer, steps: list[Any], data: st.DataObject
-) -> None:
-    owner = await user_id(layer, "pages " + new_id())
-    moments = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T00:00:00Z"]
-    made = set()
-    for fields in steps:
-        thread_id = new_id()
-        moment = data.draw(st.sampled_from(moments))
-        await layer.create_step({"id": new_id(), "threadId": thread_id, "createdAt": moment, **fields})
-        await layer.update_thread(thread_id, user_id=owner)
-        made.add(thread_id)
-    seen: list[str] = []
-    after, more = None, True
-    while more:
-        found = await page(layer, owner, first=data.draw(st.integers(1, 7)), after=after)
-        seen += [one["id"] for one in found.data]
-        after, more = found.pageInfo.endCursor, found.pageInfo.hasNextPage
-    assert len(seen) == len(made)
-    assert set(seen) == made
+def _as_far_as_said(found: list[Any], ids: list[str], model: dict[int, dict[str, Any]]) -> Any:
+    """What was found under the keys that the model knows of; a record that it does not know, with all."""
+    kept = {ids.index(one["id"]): one for one in found}
+    return {at: {key: as_doubles(one[key]) for key in model.get(at, one)} for at, one in kept.items()}
+
+
+@THOROUGH
+@given(rounds=ROUNDS)
+async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, rounds: list[Any]) -> None:
+    trial = Trial(layer, await user_id(layer, "alice"))
+    with datalayer.acting_as("alice"):
+        await layer.update_thread(trial.thread_id, name="property", user_id=trial.owner)
+        for calls in rounds:
+            await trial.round(calls)
+            await trial.check()
+
+
+def test_every_key_of_chainlits_dictionaries_is_tried() -> None:
+    assert STEP_KINDS.keys() == get_type_hints(StepDict).keys() - {"id", "threadId", "feedback"}
+    assert ELEMENT_KINDS.keys() == get_type_hints(ElementDict).keys() - {"id", "threadId", "path", "objectKey"}
+
+
+@THOROUGH
+@given(sent=fields(STEP_KINDS))
+async def test_any_value_of_any_key_of_a_step_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+    written = {**sent, "id": new_id(), "threadId": new_id()}
+    await layer.create_step(written)
+    (kept,) = (await layer.get_thread(written["threadId"]))["steps"]
+    expected = {key: value for key, value in coming_back(sent).items() if (key, value) != ("createdAt", "")}
+    assert {key: as_doubles(kept[key]) for key in expected} == expected
+    assert kept["createdAt"] is not None, "a step always has a time"
+
+
+@THOROUGH
+@given(sent=fields(ELEMENT_KINDS))
+async def test_any_value_of_any_key_of_an_element_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+    written = {**sent, "id": new_id(), "threadId": new_id()}
+    await layer.create_element(Sent(written))
+    (kept,) = (await layer.get_thread(written["threadId"]))["elements"]
+    expected = coming_back(sent)
+    assert {key: as_doubles(kept[key]) for key in expected} == expected
+
+
+# Of the column's kind, and of another.
+TURNS: list[dict[str, Any]] = [{"output": "text"}, {"output": ["no", "text"]}, {}, {"output": ""}]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_was_said_last_of_a_key_wins_whatever_its_kind(layer: ChainlitLayer, together: bool) -> None:
+    for turns in itertools.permutations(TURNS, 3):
+        written = step(new_id(), **{"output": None, "mood": "unknown to all"})
+        await layer.create_step(written)
+        calls = [layer.update_step({**written, "output": None, **turn}) for turn in turns]
+        if together:
+            await asyncio.gather(*calls)
+        else:
+            for call in calls:
+                await call
+        (kept,) = (await layer.get_thread(written["threadId"]))["steps"]
+        assert kept["output"] == [turn["output"] for turn in turns if turn][-1]
+        assert kept["mood"] == "unknown to all"

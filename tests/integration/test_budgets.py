@@ -40,11 +40,11 @@ class Limit:
 LIMITS = {
     CREATE: Limit(3.8, "1.6 to 1.9 alone; a sync to disk may wait for another's"),
     BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
-    FIRST_PAGE: Limit(7.5, "5 to 6 alone, budget not met: the client builds each statement anew"),
-    FIFTH_PAGE: Limit(7.5, "4 to 7 alone, as for page 1"),
+    FIRST_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
+    FIFTH_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FLAT: Limit(2.0, "1.0 to 1.3 alone; one page of 20 beside one of 21 threads"),
-    GET: Limit(6.7, "2.8 to 2.9 alone, budget not met: the client's own work for 200 steps"),
-    VOTED: Limit(7.5, "3.4 to 6 alone, as for page 1"),
+    GET: Limit(2.0, "0.4 to 0.6 alone"),
+    VOTED: Limit(2.0, "1.4 to 1.9 alone"),
     SEARCH: Limit(40.0, "24 to 35 alone, budget not met: no index serves it, each text is read"),
     SEARCH_CJK: Limit(40.0, "as for a rare word"),
 }

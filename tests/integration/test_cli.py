@@ -329,6 +329,35 @@ def test_without_a_schema_one_is_told_how_to_make_it(cli: CommandLine) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_deleted_user_is_gone_and_the_receipt_says_what_was_removed(migrated: CommandLine) -> None:
+    migrated("user", "add", "ada", "--generate")
+    assert migrated("user", "delete", "ada").stderr == "Nobody is there to be asked: use --yes.\n"
+    assert "ada" in migrated("user", "list").stdout
+    done = migrated("user", "delete", "ada", "--yes", "--receipt", "receipt.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    receipt = json.loads(done.stdout)
+    assert (receipt["what"], receipt["owner"], receipt["deleted_by"]) == ("user", "ada", None)
+    assert (receipt["rows"]["users"], receipt["rows"]["credentials"]) == (1, 1)
+    file = migrated.directory / "receipt.json"
+    assert json.loads(file.read_text(encoding="utf-8")) == receipt
+    assert file.stat().st_mode & 0o077 == 0
+    assert "ada" not in migrated("user", "list").stdout
+
+
+def test_nothing_is_deleted_where_the_receipt_cannot_be_written(migrated: CommandLine) -> None:
+    migrated("user", "add", "ada", "--generate")
+    (migrated.directory / "there.json").write_text("an older receipt", encoding="utf-8")
+    for path in ("there.json", "no/such/folder.json"):
+        result = migrated("user", "delete", "ada", "--yes", "--receipt", path)
+        assert result.returncode == 1
+        assert result.stderr.endswith("Nothing was deleted.\n")
+    assert "ada" in migrated("user", "list").stdout
+    assert (migrated.directory / "there.json").read_text(encoding="utf-8") == "an older receipt"
+    unknown = migrated("user", "delete", "bob", "--yes", "--receipt", "new.json")
+    assert (unknown.returncode, unknown.stderr) == (1, "There is no user 'bob'.\n")
+    assert not (migrated.directory / "new.json").exists()
+
+
 def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: CommandLine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(

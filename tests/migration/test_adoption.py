@@ -149,7 +149,7 @@ async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
         if f"INSERT INTO {late} " in statement:
             raise OSError("the disk is gone")
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", fail)
+    event.listen(database.writing_engine.sync_engine, "before_cursor_execute", fail)
     with pytest.raises((datalayer.StorageUnavailable, OSError)):
         await adopt(database, apply=True)
     await database.close()

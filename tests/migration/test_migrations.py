@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect, select, text
 
 import datalayer
 from datalayer import create_data_layer
@@ -13,6 +13,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 from tests.records import listed, new_id, step, user_id, vote
+
+STEPS = ["build_schema", "index_reads"]
 
 
 def described(connection: Connection) -> dict[str, Any]:
@@ -38,8 +40,8 @@ def described(connection: Connection) -> dict[str, Any]:
 
 async def test_the_migrated_schema_is_the_schema_of_the_code(empty_database_url: str, tmp_path: Path) -> None:
     layer = create_data_layer(empty_database_url)
-    assert await layer.pending_migrations() == ["build_schema"]
-    assert await layer.migrate() == ["build_schema"]
+    assert await layer.pending_migrations() == STEPS
+    assert await layer.migrate() == STEPS
     async with layer.database.read() as connection:
         migrated = await connection.run_sync(described)
     async with layer.database.write() as connection:
@@ -55,10 +57,22 @@ async def test_migrating_again_changes_nothing(layer: ChainlitLayer) -> None:
     assert await layer.pending_migrations() == []
 
 
+async def test_a_database_of_an_earlier_version_gets_the_indexes_it_lacks(layer: ChainlitLayer) -> None:
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    async with layer.database.write() as connection:
+        for index in ("favorite_steps", "votes_of_user"):
+            await connection.execute(text(f"DROP INDEX {index}"))
+        await connection.execute(delete(migrations).where(migrations.c.name == "index_reads"))
+    assert await layer.migrate() == ["index_reads"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+
+
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
     replicas = [create_data_layer(empty_database_url) for _ in range(3)]
     applied = await asyncio.gather(*(replica.migrate() for replica in replicas))
-    assert sorted(applied) == [[], [], ["build_schema"]]
+    assert sorted(applied) == [[], [], STEPS]
     for replica in replicas:
         await replica.close()
 

@@ -1,0 +1,113 @@
+"""Deletions that give a receipt: what was removed, whose it was, when, and which files the store did not let go of.
+
+A receipt holds counts, ids and keys, and nothing of what anybody wrote.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import threads as thread_table
+from datalayer.cleaning import clean_id, clean_text, utc_now
+from datalayer.errors import NotFound
+from datalayer.guarded import GuardedStore
+from datalayer.ownership import Actor, System, acting_user, demand_write
+from datalayer.record_writes import demand
+from datalayer.removal import Removal, remove_threads, remove_user
+from datalayer.schema import threads
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A deletion that is done.
+
+    `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
+    whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
+    `files` are the keys removed from the blob store, and `files_left` those that it refused to remove.
+    """
+
+    what: Literal["thread", "user"]
+    id: str | None
+    owner: str | None
+    deleted_by: str | None
+    deleted_at: str
+    rows: dict[str, int]
+    files: tuple[str, ...] = ()
+    files_left: tuple[str, ...] = ()
+
+
+class Receipts(GuardedStore):
+    """Deletes threads and users for good. The rows go in one transaction, then the files."""
+
+    async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:
+        """Delete the thread with its steps, votes, elements and files.
+
+        Raises:
+            NotFound: there is no such thread.
+            Forbidden: it is someone else's.
+        """
+        actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
+        owner: list[str | None] = []
+
+        async def remove(connection: AsyncConnection) -> Removal:
+            owner.append((await thread_table.owner(connection, thread_id))[1])
+            await demand(connection, thread_id, actor)
+            return await remove_threads(connection, threads.c.id == thread_id)
+
+        removed = await self._remove(remove, "there is no such thread")
+        return await self._receipt("thread", thread_id, owner[0], actor, removed)
+
+    async def delete_user(self, identifier: str) -> Receipt:
+        """Delete the user with password, votes, threads and files. Only the user and the system may.
+
+        A page of theirs that is still open may write on: disable the user first, or delete once more.
+
+        Raises:
+            NotFound: there is no such user, and no thread of theirs.
+            Forbidden: someone else asks for it.
+        """
+        actor, identifier = acting_user.get(), clean_text(identifier)
+        demand_write(actor, identifier, "the account")
+        user_id: list[str | None] = []
+
+        async def remove(connection: AsyncConnection) -> Removal:
+            found, removed = await remove_user(connection, identifier)
+            user_id.append(found)
+            return removed
+
+        removed = await self._remove(remove, f"there is no user {identifier!r}")
+        return await self._receipt("user", next((one for one in user_id if one), None), identifier, actor, removed)
+
+    async def _remove(self, remove: Callable[[AsyncConnection], Awaitable[Removal]], unknown: str) -> Removal:
+        tried: list[Removal] = []
+
+        async def operation(connection: AsyncConnection) -> Removal:
+            removed = await remove(connection)
+            if not any(removed.rows.values()):
+                if not tried:
+                    raise NotFound(unknown)
+                # An earlier try had committed before its connection was lost.
+                return tried[-1]
+            tried.append(removed)
+            return removed
+
+        removed: Removal = await self._writer.submit(operation)
+        return removed
+
+    async def _receipt(
+        self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
+    ) -> Receipt:
+        moment = utc_now()
+        left = await self._delete_blobs(list(removed.object_keys), record_id if what == "thread" else None)
+        return Receipt(
+            what=what,
+            id=record_id,
+            owner=owner,
+            deleted_by=None if isinstance(actor, System) else actor,
+            deleted_at=moment,
+            rows=removed.rows,
+            files=tuple(key for key in removed.object_keys if key not in left),
+            files_left=tuple(left),
+        )

@@ -1,0 +1,60 @@
+"""The end of threads and of users: every row that hangs on them, counted table by table, and the files to remove.
+
+Said for each table, because an adopted database has no foreign keys that would do it, and because what a foreign key
+deletes is counted by nobody.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Table, and_, delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.elements import object_keys
+from datalayer.schema import credentials, elements, feedback_changes, feedbacks, metadata, steps, threads, users
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How many rows of which table are gone, the threads among them, and the object keys of files without a row."""
+
+    rows: dict[str, int]
+    thread_ids: tuple[str, ...] = ()
+    object_keys: tuple[str, ...] = ()
+
+
+async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
+    """Delete the threads that the condition holds for, with all that is in them."""
+    # Locked, so that what another replica adds meanwhile waits for the end and finds no thread to be added to.
+    found = (await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars().all()
+    ids = select(threads.c.id).where(chosen)
+    of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
+    in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
+    keys = await object_keys(connection, in_threads)
+    rows = {elements.name: await _delete(connection, elements, in_threads)}
+    for table in reversed(metadata.sorted_tables):
+        if "threadId" in table.c and table is not elements:
+            rows[table.name] = await _delete(connection, table, table.c.threadId.in_(ids))
+    rows[threads.name] = await _delete(connection, threads, chosen)
+    return Removal(rows, tuple(found), tuple(keys))
+
+
+async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str | None, Removal]:
+    """Delete the user, their votes wherever they were cast, and their threads with all that is in them.
+
+    Threads under the identifier go even where there is no such user any more: a page that was still open may have
+    begun one since. Gives the user's id, if there was a user.
+    """
+    user_id = (await connection.execute(select(users.c.id).where(users.c.identifier == identifier))).scalar()
+    theirs = threads.c.userIdentifier == identifier
+    if user_id is None:
+        return None, await remove_threads(connection, theirs)
+    removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
+    rows = dict(removed.rows)
+    for table in (feedback_changes, feedbacks, credentials):
+        rows[table.name] = rows.get(table.name, 0) + await _delete(connection, table, table.c.userId == user_id)
+    rows[users.name] = await _delete(connection, users, users.c.id == user_id)
+    return user_id, Removal(rows, removed.thread_ids, removed.object_keys)
+
+
+async def _delete(connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> int:
+    return int((await connection.execute(delete(table).where(condition))).rowcount)

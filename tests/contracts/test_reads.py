@@ -1,0 +1,379 @@
+"""Reads: one statement each, by an index, the same on both engines; and what a reading connection may suffer."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import Executable, insert, text
+
+import datalayer
+from benchmarks.wire import Wire
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.database import Database
+from datalayer.schema import feedbacks, steps, threads, users
+from tests.postgres import Databases
+from tests.records import listed, new_id, page, step, thread, user_id, vote
+
+OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'threadkeeper'"
+
+
+async def whole_list(layer: ChainlitLayer, owner: str, size: int, **filters: Any) -> list[str]:
+    found, after, more = [], None, True
+    while more:
+        one = await page(layer, owner, first=size, after=after, **filters)
+        found += [thread["id"] for thread in one.data]
+        after, more = one.pageInfo.endCursor, one.pageInfo.hasNextPage
+    return found
+
+
+# The statements
+
+
+@pytest.fixture
+def postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
+    url = postgres.create(migrated_postgres)
+    yield url
+    postgres.drop(url)
+
+
+async def test_each_read_is_one_statement_and_one_round_trip(postgres_url: str) -> None:
+    with Wire(postgres_url) as wire:
+        layer = datalayer.create_data_layer(wire.url)
+        with datalayer.acting_as("alice"):
+            owner = await user_id(layer, "alice")
+            for _ in range(3):
+                written = step(await thread(layer, owner), metadata={"favorite": True})
+                await layer.create_step(written)
+                await layer.upsert_feedback(vote(written["id"], 1))
+            after = (await page(layer, owner, first=1)).pageInfo.endCursor
+            reads: dict[str, Callable[[], Awaitable[Any]]] = {
+                "get_thread": lambda: layer.get_thread(written["threadId"]),
+                "first page": lambda: page(layer, owner),
+                "next page": lambda: page(layer, owner, after=after),
+                "voted": lambda: page(layer, owner, feedback=1),
+                "voted, next page": lambda: page(layer, owner, after=after, feedback=1),
+                "favourites": lambda: layer.get_favorite_steps(owner),
+            }
+            counted = {}
+            for name, read in reads.items():
+                assert await read()  # once, so that it is prepared
+                wire.reset()
+                await read()
+                counted[name] = (wire.statements, wire.round_trips)
+        await layer.close()
+    assert counted == dict.fromkeys(reads, (1, 1))
+
+
+class Plans:
+    """Notes what a layer asks, and lets the database say how it would find it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[Executable, Mapping[str, Any]]] = []
+        fetch = Database.fetch
+
+        async def noted(database: Database, statement: Executable, values: Mapping[str, Any]) -> Any:
+            self.asked.append((statement, values))
+            return await fetch(database, statement, values)
+
+        monkeypatch.setattr(Database, "fetch", noted)
+
+    async def of_last(self, database: Database, url: str) -> str:
+        statement, values = self.asked[-1]
+        compiled: Any = statement.compile(dialect=database.engine.dialect)  # type: ignore[attr-defined]
+        names, values = list(compiled.positiontup), compiled.construct_params(dict(values))
+        if url.startswith("sqlite"):
+            async with database.read() as connection:
+                told = await connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {compiled.string}", tuple(values[name] for name in names)
+                )
+                return "\n".join(str(row._mapping["detail"]) for row in told)
+        connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
+        try:
+            await connection.execute(f"PREPARE asked AS {compiled.string}")
+            given = ", ".join(f"'{values[name]}'" for name in names)
+            return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({given})"))
+        finally:
+            await connection.close()
+
+
+async def history(
+    layer: ChainlitLayer, voted: Mapping[int, int], count: int, *, favorites: int = 0
+) -> tuple[str, list[str]]:
+    """A user with so many threads of one step, the oldest first; the votes by the number of the thread."""
+    owner = await user_id(layer, "alice")
+    ids = [new_id() for _ in range(count)]
+    moments = [f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z" for n in range(count)]
+    said = [new_id() for _ in range(count)]
+    async with layer.database.write() as connection:
+        await connection.execute(
+            insert(threads),
+            [
+                {"id": one, "userId": owner, "userIdentifier": "alice", "createdAt": at, "updatedAt": at}
+                for one, at in zip(ids, moments, strict=True)
+            ],
+        )
+        await connection.execute(
+            insert(steps),
+            [
+                {
+                    **{"id": said[n], "threadId": ids[n], "name": "", "type": "run", "createdAt": moments[n]},
+                    "metadata": {"favorite": True} if n < favorites else {},
+                }
+                for n in range(count)
+            ],
+        )
+        if voted:
+            await connection.execute(
+                insert(feedbacks),
+                [
+                    {"id": new_id(), "forId": said[n], "threadId": ids[n], "userId": owner, "value": value}
+                    for n, value in voted.items()
+                ],
+            )
+    return owner, ids
+
+
+async def test_every_read_is_served_by_an_index(
+    layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, ids = await history(layer, dict.fromkeys(range(0, 2000, 4), 1), 2000, favorites=5)
+    async with layer.database.write() as connection:
+        await connection.execute(text("ANALYZE"))
+    plans, found = Plans(monkeypatch), {}
+    with datalayer.acting_as("alice"):
+        assert len((await layer.get_thread(ids[7]))["steps"]) == 1
+        found["get_thread"] = await plans.of_last(layer.database, database_url)
+        first = await page(layer, owner)
+        found["first page"] = await plans.of_last(layer.database, database_url)
+        await page(layer, owner, after=first.pageInfo.endCursor)
+        found["next page"] = await plans.of_last(layer.database, database_url)
+        assert len((await page(layer, owner, feedback=1)).data) == 20
+        found["voted"] = await plans.of_last(layer.database, database_url)
+        assert len(await layer.get_favorite_steps(owner)) == 5
+        found["favourites"] = await plans.of_last(layer.database, database_url)
+    wanted = {
+        "get_thread": ["steps_in_order", "threads"],
+        "first page": ["threads_by_activity"],
+        "next page": ["threads_by_activity"],
+        "voted": ["threads_by_activity", "votes_of_user"],
+        "favourites": ["favorite_steps"],
+    }
+    for read, indexes in wanted.items():
+        for index in indexes:
+            assert index in found[read], f"{read}:\n{found[read]}"
+        for scan in ("Seq Scan on steps", "Seq Scan on threads", "SCAN steps\n", "SCAN threads\n"):
+            assert scan not in found[read] + "\n", f"{read}:\n{found[read]}"
+    for read in ("first page", "next page"):
+        assert "Sort" not in found[read]
+        assert "TEMP B-TREE" not in found[read]
+    next_page = found["next page"]
+    assert "ROW(" in next_page.partition("Index Cond")[2] or "(userId=? AND " in next_page, next_page
+
+
+@pytest.mark.parametrize(
+    ("what", "voted"),
+    [
+        ("many", {n: n % 2 for n in range(1500)}),
+        ("few, long ago", {3: 1, 5: 1, 7: 0}),
+        ("many, long ago", dict.fromkeys(range(200), 1)),
+        ("now and then", dict.fromkeys(range(0, 1500, 70), 1)),
+    ],
+)
+async def test_votes_are_found_whether_they_are_many_or_few(
+    layer: ChainlitLayer, what: str, voted: dict[int, int]
+) -> None:
+    owner, ids = await history(layer, voted, 1500)
+    other = await user_id(layer, "bob")
+    async with layer.database.write() as connection:
+        # Somebody else's thumb is not the user's.
+        moment = {"forId": new_id(), "threadId": ids[1], "userId": other, "value": 1}
+        await connection.execute(insert(feedbacks).values(id=new_id(), **moment))
+    for value in (0, 1):
+        expected = [ids[n] for n in sorted(voted, reverse=True) if voted[n] == value]
+        assert await whole_list(layer, owner, 50, feedback=value) == expected
+        with datalayer.acting_as("bob"):
+            assert await listed(layer, owner, feedback=value) == []
+
+
+async def test_pages_of_threads_that_are_touched_meanwhile_are_the_whole_list(layer: ChainlitLayer) -> None:
+    """No thread comes twice; one that was touched before its page came is at the top of the list."""
+    owner = await user_id(layer, "alice")
+    made = [await thread(layer, owner, name=str(number)) for number in range(40)]
+    chance, touched = random.Random(7), set()
+    stop = asyncio.Event()
+
+    async def touch() -> None:
+        while not stop.is_set():
+            one = chance.choice(made)
+            touched.add(one)
+            await layer.create_step(step(one, createdAt=utc_now()))
+
+    touching = asyncio.create_task(touch())
+    try:
+        seen: list[str] = []
+        after, more = None, True
+        while more:
+            found = await page(layer, owner, first=3, after=after)
+            seen += [one["id"] for one in found.data]
+            after, more = found.pageInfo.endCursor, found.pageInfo.hasNextPage
+    finally:
+        stop.set()
+        await touching
+    assert len(seen) == len(set(seen))
+    assert set(made) - touched <= set(seen)
+    assert sorted(await whole_list(layer, owner, 3)) == sorted(made)
+    newest = (await whole_list(layer, owner, 40))[: len(touched)]
+    assert set(seen) | set(newest) == set(made)
+
+
+async def test_a_thread_is_read_with_what_was_written_just_before(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    for number in range(20):
+        writing = [asyncio.create_task(layer.create_step(step(thread_id))) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert len((await layer.get_thread(thread_id))["steps"]) == 5 * (number + 1)
+        await asyncio.gather(*writing)
+
+
+async def test_metadata_that_is_no_json_fails_nobodys_favourites(layer: ChainlitLayer, engine: str) -> None:
+    owner = await user_id(layer, "alice")
+    written = step(await thread(layer, owner), metadata={"favorite": True})
+    await layer.create_step(written)
+    if engine == "sqlite":
+        async with layer.database.write() as connection:
+            values = {"id": new_id(), "thread": written["threadId"]}
+            odd = (
+                """INSERT INTO steps (id, "threadId", name, type, metadata) VALUES (:id, :thread, '', 'run', '{odd')"""
+            )
+            await connection.execute(text(odd), values)
+    assert [one["id"] for one in await layer.get_favorite_steps(owner)] == [written["id"]]
+
+
+# The connections
+
+
+@pytest.fixture
+async def reader(postgres_url: str) -> AsyncIterator[ChainlitLayer]:
+    """A layer with two connections to read by, and little patience."""
+    layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=0.3)
+    yield layer
+    in_use = layer.database.in_use
+    await layer.close()
+    assert in_use == 0
+
+
+@pytest.fixture
+async def server(postgres_url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def test_connections_are_opened_when_needed_and_no_more_than_allowed(reader: ChainlitLayer, server: Any) -> None:
+    assert await server.fetchval(COUNT) == 0
+    for _ in range(5):
+        await reader.get_thread(new_id())
+    assert await server.fetchval(COUNT) == 1
+    await asyncio.gather(*(reader.get_thread(new_id()) for _ in range(50)))
+    assert await server.fetchval(COUNT) == 2
+    await reader.close()
+    for _ in range(100):
+        if not await server.fetchval(COUNT):
+            break
+        await asyncio.sleep(0.02)
+    assert await server.fetchval(COUNT) == 0
+
+
+async def test_a_read_outlives_the_connections_that_were_killed(reader: ChainlitLayer, server: Any) -> None:
+    thread_id = await thread(reader, None, name="still there")
+    for _ in range(10):
+        await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
+        # The driver has not heard of it yet when the next reads begin.
+        await server.execute(OTHERS)
+        found = await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
+        assert [one["name"] for one in found] == ["still there"] * 4
+
+
+async def test_a_read_that_is_killed_under_way_is_tried_once_more(reader: ChainlitLayer, server: Any) -> None:
+    slow = text("SELECT pg_sleep(0.5), 1")
+    reading = asyncio.create_task(reader.database.fetch(slow, {}))
+    await asyncio.sleep(0.2)
+    await server.execute(OTHERS)
+    assert (await reading)[0][1] == 1
+
+
+async def test_a_database_that_is_away_is_said_to_be(
+    reader: ChainlitLayer, postgres: Databases, postgres_url: str, server: Any
+) -> None:
+    await reader.get_thread(new_id())
+    name = await server.fetchval("SELECT current_database()")
+    other = await asyncpg.connect(postgres.server_url)
+    try:
+        await other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await server.execute(OTHERS)
+        with pytest.raises(datalayer.StorageUnavailable):
+            await reader.get_thread(new_id())
+        await other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert await reader.get_thread(new_id()) is None
+    finally:
+        await other.close()
+
+
+async def test_when_every_connection_is_in_use_a_read_fails_in_time(reader: ChainlitLayer) -> None:
+    slow = [asyncio.create_task(reader.database.fetch(text("SELECT pg_sleep(1.5)"), {})) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(1):
+        with pytest.raises(datalayer.StorageUnavailable, match="in use"):
+            await reader.get_thread(new_id())
+    await asyncio.gather(*slow)
+    assert await reader.get_thread(new_id()) is None
+
+
+async def test_a_read_that_is_given_up_leaves_no_connection_in_use(reader: ChainlitLayer) -> None:
+    for _ in range(4):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.database.fetch(text("SELECT pg_sleep(5)"), {})
+    assert reader.database.in_use == 0
+    assert await reader.get_thread(new_id()) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "works"),
+    [("sslmode=disable", True), ("ssl=prefer", True), ("sslmode=require", False), ("ssl=require", False)],
+)
+async def test_reads_keep_to_the_encryption_that_the_url_asks_for(
+    postgres_url: str, server: Any, query: str, works: bool
+) -> None:
+    if await server.fetchval("SHOW ssl") == "on":
+        works = True
+    url = postgres_url.replace("postgresql:", "postgresql+asyncpg:") if query.startswith("ssl=") else postgres_url
+    layer = datalayer.create_data_layer(f"{url}?{query}")
+    try:
+        if works:
+            assert await layer.get_thread(new_id()) is None
+        else:
+            with pytest.raises(datalayer.StorageUnavailable):
+                await layer.get_thread(new_id())
+    finally:
+        await layer.close()
+
+
+async def test_no_user_is_found_by_the_name_of_an_earlier_one(layer: ChainlitLayer) -> None:
+    """The statements are kept; who acts is not kept with them."""
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    owned = {"alice": await thread(layer, alice), "bob": await thread(layer, bob)}
+    async with layer.database.read() as connection:
+        assert len((await connection.execute(users.select())).all()) == 2
+    for actor in ("alice", "bob", None, "alice"):
+        with datalayer.acting_as(actor):
+            seen = await listed(layer, alice) + await listed(layer, bob)
+        assert seen == ([owned[actor]] if actor else [])
+    assert await listed(layer, alice) + await listed(layer, bob) == [owned["alice"], owned["bob"]]

@@ -1,0 +1,143 @@
+"""What a deletion's receipt says is what is gone, and nothing else is gone."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import elements, metadata
+from tests.contracts.test_elements import text_element
+from tests.records import new_id, step, thread, user_id, vote
+
+
+async def rows(layer: ChainlitLayer) -> dict[str, int]:
+    async with layer.database.read() as connection:
+        return {
+            table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            for table in metadata.sorted_tables
+        }
+
+
+async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
+    """A thread of a step, a vote that was changed, and a file; gives its id and the file's key."""
+    owner = await user_id(layer, identifier)
+    with datalayer.acting_as(identifier):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        await layer.create_step(written)
+        await layer.upsert_feedback(vote(written["id"], 0))
+        await layer.upsert_feedback(vote(written["id"], 1, "good"))
+        await layer.create_element(text_element(thread_id, written["id"], "a file"))
+        found = await layer.get_thread(thread_id)
+    return thread_id, found["elements"][0]["objectKey"]
+
+
+async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -> None:
+    await talk(layer, "bob")
+    before = await rows(layer)
+    thread_id, key = await talk(layer, "alice")
+    with datalayer.acting_as("alice"):
+        receipt = await layer.delete_thread_with_receipt(thread_id)
+    counts = {"threads": 1, "steps": 1, "elements": 1, "feedbacks": 1, "feedback_changes": 2}
+    assert {name: count for name, count in receipt.rows.items() if count} == counts
+    assert (receipt.what, receipt.id, receipt.owner, receipt.deleted_by) == ("thread", thread_id, "alice", "alice")
+    assert (receipt.files, receipt.files_left) == ((key,), ())
+    assert receipt.deleted_at.endswith("Z")
+    assert await rows(layer) == before | {"users": 2}
+    with pytest.raises(datalayer.BlobNotFound):
+        await layer.blobs.read(key)
+    with pytest.raises(datalayer.NotFound):
+        await layer.delete_thread_with_receipt(thread_id)
+
+
+async def test_a_receipt_of_a_user_counts_what_is_gone_and_others_keep_theirs(layer: ChainlitLayer) -> None:
+    bobs, bobs_key = await talk(layer, "bob")
+    before = await rows(layer)
+    await layer.add_account("alice", "no real hash")
+    talks = [await talk(layer, "alice") for _ in range(3)]
+    everything = await rows(layer)
+    receipt = await layer.delete_user("alice")
+    assert receipt.rows == {name: everything[name] - before[name] for name in receipt.rows}
+    assert (receipt.rows["users"], receipt.rows["credentials"], receipt.rows["threads"]) == (1, 1, 3)
+    assert await rows(layer) == before
+    assert set(receipt.files) == {key for _, key in talks}
+    assert (receipt.what, receipt.owner, receipt.deleted_by) == ("user", "alice", None)
+    assert await layer.blobs.read(bobs_key) == b"a file"
+    assert (await layer.get_thread(bobs))["steps"]
+    assert await layer.get_user("alice") is None
+    with pytest.raises(datalayer.NotFound):
+        await layer.delete_user("alice")
+
+
+async def test_a_vote_cast_elsewhere_goes_with_its_voter(layer: ChainlitLayer) -> None:
+    thread_id, _ = await talk(layer, "bob")
+    step_id = (await layer.get_thread(thread_id))["steps"][0]["id"]
+    voter = await user_id(layer, "alice")
+    async with layer.database.write() as connection:
+        values = {"id": new_id(), "forId": step_id, "threadId": thread_id, "value": 1, "userId": voter}
+        await connection.execute(insert(metadata.tables["feedbacks"]).values(**values))
+    receipt = await layer.delete_user("alice")
+    assert {name: count for name, count in receipt.rows.items() if count} == {"feedbacks": 1, "users": 1}
+    assert (await rows(layer))["feedbacks"] == 1
+
+
+async def test_what_a_page_began_after_the_end_of_its_user_can_be_deleted_too(layer: ChainlitLayer) -> None:
+    await talk(layer, "alice")
+    await layer.delete_user("alice")
+    with datalayer.acting_as("alice"):
+        await layer.create_step(step(new_id()))
+    receipt = await layer.delete_user("alice")
+    assert (receipt.id, receipt.rows["threads"], receipt.rows["steps"]) == (None, 1, 1)
+    assert {name for name, count in (await rows(layer)).items() if count} == {"threadkeeper_migrations"}
+
+
+async def test_nothing_comes_back_into_the_threads_of_a_user_who_is_gone(layer: ChainlitLayer) -> None:
+    thread_id, _ = await talk(layer, "alice")
+    await layer.delete_user("alice")
+    with datalayer.acting_as("alice"):
+        await layer.create_step(step(thread_id))
+    assert await layer.get_thread(thread_id) is None
+
+
+async def test_a_deletion_that_is_refused_deletes_nothing(layer: ChainlitLayer) -> None:
+    thread_id, key = await talk(layer, "alice")
+    before = await rows(layer)
+    with datalayer.acting_as("bob"):
+        for deletion in (layer.delete_user("alice"), layer.delete_thread_with_receipt(thread_id)):
+            with pytest.raises(datalayer.Forbidden):
+                await deletion
+    assert await rows(layer) == before
+    assert await layer.blobs.read(key) == b"a file"
+    await layer.create_step(step(thread_id))
+    assert len((await layer.get_thread(thread_id))["steps"]) == 2
+
+
+async def test_a_file_that_the_store_does_not_let_go_is_named(layer: ChainlitLayer) -> None:
+    thread_id, _ = await talk(layer, "alice")
+    async with layer.database.write() as connection:
+        # Such a key is no key of ours: the store refuses it.
+        await connection.execute(elements.update().values(objectKey="../outside"))
+    receipt = await layer.delete_thread_with_receipt(thread_id)
+    assert (receipt.files, receipt.files_left) == ((), ("../outside",))
+    assert (await rows(layer))["elements"] == 0
+
+
+async def test_an_element_without_a_thread_goes_with_the_step_that_it_is_of(layer: ChainlitLayer) -> None:
+    thread_id, _ = await talk(layer, "alice")
+    step_id = (await layer.get_thread(thread_id))["steps"][0]["id"]
+    loose: Any = text_element(thread_id, step_id, "loose")
+    loose.thread_id = None
+    await layer.create_element(loose)
+    receipt = await layer.delete_thread_with_receipt(thread_id)
+    assert receipt.rows["elements"] == len(receipt.files) == 2
+
+
+async def test_without_a_blob_store_the_files_are_said_to_be_left(database_url: str, layer: ChainlitLayer) -> None:
+    thread_id, key = await talk(layer, "alice")
+    other = create_data_layer(database_url)
+    receipt = await other.delete_thread_with_receipt(thread_id)
+    await other.close()
+    assert receipt.files_left == (key,)

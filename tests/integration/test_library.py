@@ -1,0 +1,117 @@
+"""The library in somebody else's Chainlit app: what its README shows, with nothing installed but what it asks for."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# Before anything else: what the distribution does not bring cannot be imported.
+REFUSE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+REFUSED = set({refused!r})
+
+class Refuse(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in REFUSED:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.partition(".")[0])
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+USE = """
+import asyncio, uuid
+from chainlit.config import config
+from chainlit.data import get_data_layer
+
+async def use():
+    await config.code.on_app_startup()
+    store, thread_id = get_data_layer(), str(uuid.uuid4())
+    step = {"id": str(uuid.uuid4()), "threadId": thread_id, "name": "ada", "type": "user_message", "output": "hello"}
+    await store.create_step(step)
+    await store.create_element(cl.Text(name="note", content="a file", thread_id=thread_id, for_id=step["id"]))
+    found = await store.get_thread(thread_id)
+    _, content = await store.read_element(thread_id, found["elements"][0]["id"])
+    await store.close()
+    print(found["steps"][0]["output"], content.decode())
+
+asyncio.run(use())
+try:
+    datalayer.create_data_layer("postgresql://user@127.0.0.1/name")
+except datalayer.ConfigurationError as error:
+    print(error)
+"""
+
+
+def brought(requirements: list[str]) -> set[str]:
+    """The distributions that these requirements bring, with theirs in turn."""
+    found: set[tuple[str, str]] = set()
+    waiting = [(Requirement(line), "") for line in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        for wanted in requirement.extras | {""}:
+            key = (str(canonicalize_name(requirement.name)), wanted)
+            if key not in found:
+                found.add(key)
+                try:
+                    waiting += [(Requirement(line), wanted) for line in requires(key[0]) or []]
+                except PackageNotFoundError:
+                    # Another platform's.
+                    continue
+    return {name for name, _ in found}
+
+
+def refused() -> list[str]:
+    """Every module that is installed here and that the library's own requirements do not bring."""
+    allowed = brought(PROJECT["dependencies"])
+    return sorted(
+        module
+        for module, distributions in packages_distributions().items()
+        if not allowed & {str(canonicalize_name(name)) for name in distributions} and module != "datalayer"
+    )
+
+
+@pytest.mark.slow
+def test_the_three_lines_of_its_readme_work_with_its_own_requirements_alone(tmp_path: Path) -> None:
+    blocked = refused()
+    assert {"asyncpg", "openai", "typer", "argon2", "rich", "threadkeeper"} <= set(blocked)
+    readme = (ROOT / "datalayer" / "README.md").read_text(encoding="utf-8")
+    match = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert match is not None
+    shown = match[1]
+    assert len([line for line in shown.splitlines() if line and not line.startswith("import ")]) == 3
+    program = REFUSE.format(refused=blocked) + shown.replace("/srv/chat-files", str(tmp_path / "files")) + USE
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**inherited, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "CHAINLIT_APP_ROOT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-2:] == [
+        "hello a file",
+        "Postgres needs the package asyncpg: install `threadkeeper[postgres]`",
+    ]
+
+
+def test_the_distribution_carries_the_mark_of_types() -> None:
+    assert (ROOT / "datalayer" / "py.typed").is_file()
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert whole["tool"]["setuptools"]["package-data"]["datalayer"] == ["py.typed"]

@@ -1,0 +1,111 @@
+"""The library's public names and what they take. Whoever changes a line here changes other people's apps."""
+
+import inspect
+from typing import Any
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+
+PUBLIC = """
+Account(user, password_hash, password_changed_at=)
+AlreadyExists: DataLayerError
+BlobError: DataLayerError
+BlobNotFound: BlobError
+BlobStore: close, delete, ping, put, read
+ConfigurationError: DataLayerError
+DataLayerError: Exception
+Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
+Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
+Forbidden: DataLayerError
+InvalidRecord: DataLayerError
+NotFound: DataLayerError
+Page(threads, has_next)
+Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=)
+SYSTEM
+SchemaError: DataLayerError
+Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=, feedback=)
+StorageUnavailable: DataLayerError
+Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=, steps=, elements=)
+User(id, identifier, metadata, created_at, role=, disabled_at=)
+WriteFailure(what, thread_id, record_id, error)
+acting_as(user)
+acting_user
+create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, **engine_options)
+open_blob_store(url)
+ChainlitLayer.add_account(identifier, password_hash, role=)
+ChainlitLayer.blobs
+ChainlitLayer.build_debug_url()
+ChainlitLayer.close(deadline_seconds=)
+ChainlitLayer.count_accounts()
+ChainlitLayer.create_element(element)
+ChainlitLayer.create_step(step_dict)
+ChainlitLayer.create_user(user)
+ChainlitLayer.cut_thread(thread_id, after_step_id, keep=)
+ChainlitLayer.delete_element(element_id, thread_id=)
+ChainlitLayer.delete_feedback(feedback_id)
+ChainlitLayer.delete_step(step_id)
+ChainlitLayer.delete_thread(thread_id)
+ChainlitLayer.delete_thread_with_receipt(thread_id)
+ChainlitLayer.delete_user(identifier)
+ChainlitLayer.get_account(identifier)
+ChainlitLayer.get_element(thread_id, element_id)
+ChainlitLayer.get_favorite_steps(user_id)
+ChainlitLayer.get_thread(thread_id)
+ChainlitLayer.get_thread_author(thread_id)
+ChainlitLayer.get_user(identifier)
+ChainlitLayer.list_threads(pagination, filters)
+ChainlitLayer.list_users()
+ChainlitLayer.migrate()
+ChainlitLayer.pending_migrations()
+ChainlitLayer.ping()
+ChainlitLayer.queued_writes
+ChainlitLayer.read_element(thread_id, element_id)
+ChainlitLayer.replace_thread_name(thread_id, expected, name)
+ChainlitLayer.set_disabled(identifier, disabled)
+ChainlitLayer.set_password(identifier, password_hash)
+ChainlitLayer.set_step_favorite(step_dict, favorite)
+ChainlitLayer.update_step(step_dict)
+ChainlitLayer.update_thread(thread_id, name=, user_id=, metadata=, tags=)
+ChainlitLayer.upsert_feedback(feedback)
+"""  # noqa: E501
+
+
+def parameters(callable_: Any) -> str:
+    """Names in order; `=` marks those that may be left out, `*` those that must be named."""
+    shown, named = [], False
+    for one in inspect.signature(callable_).parameters.values():
+        if one.name == "self":
+            continue
+        if one.kind is one.KEYWORD_ONLY and not named:
+            named = True
+            shown.append("*")
+        stars = "**" if one.kind is one.VAR_KEYWORD else "*" if one.kind is one.VAR_POSITIONAL else ""
+        shown.append(f"{stars}{one.name}{'' if one.default is one.empty else '='}")
+    return f"({', '.join(shown)})"
+
+
+def described(name: str) -> str:
+    found = getattr(datalayer, name)
+    if isinstance(found, type) and issubclass(found, Exception):
+        return f"{name}: {found.__bases__[0].__name__}"
+    if isinstance(found, type) and getattr(found, "_is_protocol", False):
+        return f"{name}: {', '.join(sorted(member for member in vars(found) if not member.startswith('_')))}"
+    return f"{name}{parameters(found)}" if callable(found) else name
+
+
+def public() -> list[str]:
+    methods = [
+        f"ChainlitLayer.{name}{parameters(method) if callable(method) else ''}"
+        for name in sorted(dir(ChainlitLayer))
+        if not name.startswith("_") and (method := inspect.getattr_static(ChainlitLayer, name))
+    ]
+    return [*map(described, sorted(datalayer.__all__)), *methods]
+
+
+def test_the_public_names_are_these() -> None:
+    assert public() == PUBLIC.strip().splitlines()
+
+
+def test_each_can_be_imported_by_its_name() -> None:
+    assert set(datalayer.__all__) <= set(dir(datalayer))
+    assert len(set(datalayer.__all__)) == len(datalayer.__all__)
