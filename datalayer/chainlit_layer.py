@@ -120,6 +120,8 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         if user_id is None:
             raise InvalidRecord("threads are listed for one user: the filter names none")
         await self._writer.settled()
+        if filters.search:
+            await self.indexer.caught_up()
         page = await threads.page(
             self.database,
             user_id,

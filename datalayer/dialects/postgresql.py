@@ -21,9 +21,10 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
@@ -43,7 +44,8 @@ from datalayer.errors import (
     TimedOut,
 )
 from datalayer.records import StepKey, StepWrite
-from datalayer.schema import FAVORITE_ON_POSTGRESQL
+from datalayer.schema import FAVORITE_ON_POSTGRESQL, search_texts
+from datalayer.search_tokens import Query
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
@@ -112,8 +114,18 @@ class PostgreSQL:
     ) -> ColumnElement[Any]:
         raise NotImplementedError
 
-    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
-        return column.icontains(words, autoescape=True)
+    @staticmethod
+    def wanted(owner_key: str, query: Query) -> str:
+        # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
+        tokens = [f"'{owner_key}{token}'" for token in query.whole]
+        return " & ".join(tokens + [f"'{owner_key}{token}':*" for token in query.beginnings])
+
+    @staticmethod
+    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+        # A subquery hides what is looked for from the planner, who may think it so frequent that the index does not
+        # pay, because it is in the texts of others.
+        hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
+        return search_texts.c.words.op("@@", is_comparison=True)(hidden)
 
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:

@@ -14,12 +14,18 @@ from datalayer.database import Database
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 from tests.records import listed, new_id, step, user_id, vote
 
-STEPS = ["build_schema", "index_reads"]
+TRIGGERS = {
+    "postgresql": """SELECT relname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
+        WHERE NOT tgisinternal""",
+    "sqlite": "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'",
+}
+STEPS = ["build_schema", "index_reads", "search_index"]
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Tables, columns, keys and indexes, as the database itself tells of them."""
+    """Tables, columns, keys, indexes and triggers, as the database itself tells of them."""
     found = inspect(connection)
+    triggers = connection.execute(text(TRIGGERS[connection.dialect.name])).all()
     return {
         name: {
             "columns": {c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(name)},
@@ -33,6 +39,7 @@ def described(connection: Connection) -> dict[str, Any]:
                 for index in found.get_indexes(name)
                 if not index.get("duplicates_constraint")
             ),
+            "triggers": sorted(made for table, made in triggers if table == name),
         }
         for name in found.get_table_names()
     }
