@@ -74,10 +74,14 @@ class Indexer:
         return self._indexed >= aim
 
     async def finish(self) -> None:
-        """Index all there is, the backlog included, however long it takes."""
-        self._begin()
-        while self._task is not None and self._is_running():
-            await asyncio.wait([self._task])
+        """Index all there is, the backlog included, however long it takes, unless the database goes away meanwhile."""
+        # What is under way may have looked at the marks before the latest were there.
+        self._noted += 1
+        aim, failures = self._noted, self._failures
+        while (self._indexed < aim or self._is_running()) and self._failures == failures and not self._closing:
+            self._begin()
+            if self._task is not None:
+                await asyncio.wait([self._task])
 
     async def stop(self) -> None:
         """Finish the batch that is under way, if it takes no longer than a second, and take up no other."""

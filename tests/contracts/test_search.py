@@ -411,6 +411,9 @@ async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, en
     plan = {"postgres": "EXPLAIN (ANALYZE, FORMAT TEXT) ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
     async with layer.database.write() as connection:
         await connection.execute(text("ANALYZE"))
+        if engine == "postgres":
+            # As on the connections that read.
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
         compiled = statement.compile(layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True})
         lines = [str(row) for row in await connection.exec_driver_sql(plan + str(compiled))]
     if engine == "postgres":
