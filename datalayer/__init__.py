@@ -19,12 +19,14 @@ from datalayer.errors import (
     BlobError,
     BlobNotFound,
     ConfigurationError,
+    ConnectionLost,
     DataLayerError,
     Forbidden,
     InvalidRecord,
     NotFound,
     SchemaError,
     StorageUnavailable,
+    TimedOut,
 )
 from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
@@ -42,6 +44,7 @@ __all__ = [
     "BlobNotFound",
     "BlobStore",
     "ConfigurationError",
+    "ConnectionLost",
     "DataLayerError",
     "Element",
     "Feedback",
@@ -54,6 +57,7 @@ __all__ = [
     "Step",
     "StorageUnavailable",
     "Thread",
+    "TimedOut",
     "User",
     "WriteFailure",
     "acting_as",

@@ -432,7 +432,6 @@ class Test13ListsResumeAndSearchStayFlatAsHistoryGrows:
     async def test_resume(self, layer: ChainlitLayer) -> None:
         assert await compared(layer, lambda _owner, thread_id: layer.get_thread(thread_id)) < MOST_TIMES_SLOWER
 
-    @pytest.mark.xfail(strict=True, reason="the search reads every text of its user: it has no index yet")
     async def test_search(self, layer: ChainlitLayer) -> None:
         async def search(owner: str, _thread: str) -> Any:
             return await listed(layer, owner, search="pangolin")
