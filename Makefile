@@ -22,6 +22,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.chat_load
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -39,11 +40,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.lock
 	touch $@
 
-# The locks hold exact versions and no registry's address.
+# The locks hold exact versions and no registry's address. What is served runs on the versions that were tested: S3's
+# library holds some others back.
 lock: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra azure --extra s3 pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build artifacts *.egg-info

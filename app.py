@@ -37,6 +37,7 @@ from threadkeeper.web.files import file_url, files_router
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.health import health_router
 from threadkeeper.web.mount import mount
+from threadkeeper.web.sockets import send_directly
 
 logger = logging.getLogger("threadkeeper")
 
@@ -91,6 +92,7 @@ mount(
     chainlit_routes.router,
     gate=gate,
 )
+send_directly(chainlit.server.sio)
 browsers = chainlit.server.sio.eio
 # A message with a long text pasted into it; the model's window is what limits it, in words.
 browsers.max_http_buffer_size = 16_000_000

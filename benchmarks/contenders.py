@@ -141,6 +141,8 @@ async def fill(url: str, kind: str, threads: int) -> None:
     if kind == "ours":
         ours = datalayer.create_data_layer(url)
         await ours.migrate()
+        # What was there before is indexed in the background; what is measured is what comes after that.
+        await ours.indexer.finish()
         await ours.close()
     connection = await asyncpg.connect(url)
     try:

@@ -135,7 +135,7 @@ async def _search_and_write(size: Size, opened: Mapping[str, Contender], urls: M
     results[CREATE] = await in_turns({kind: creating(one) for kind, one in opened.items()}, rounds)
     results[BURST] = await bursts(opened)
     if OURS in opened:
-        # Ours has one way to write: what it indexes, it indexes always.
+        # Ours has one way to write: what it indexes, it indexes always. It is a second behind, as after any write.
         results[BURST_INDEXED] = {**indexed, OURS: results[BURST][OURS]}
 
 

@@ -19,12 +19,14 @@ from datalayer.errors import (
     BlobError,
     BlobNotFound,
     ConfigurationError,
+    ConnectionLost,
     DataLayerError,
     Forbidden,
     InvalidRecord,
     NotFound,
     SchemaError,
     StorageUnavailable,
+    TimedOut,
 )
 from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
@@ -43,6 +45,7 @@ __all__ = [
     "BlobOptions",
     "BlobStore",
     "ConfigurationError",
+    "ConnectionLost",
     "DataLayerError",
     "Element",
     "Feedback",
@@ -55,6 +58,7 @@ __all__ = [
     "Step",
     "StorageUnavailable",
     "Thread",
+    "TimedOut",
     "User",
     "WriteFailure",
     "acting_as",

@@ -20,8 +20,7 @@ class Accounts(GuardedStore):
 
     async def get_account(self, identifier: str) -> Account | None:
         """The user together with the hash of the password."""
-        async with self.database.read() as connection:
-            return await users.account(connection, clean_text(identifier))
+        return await self.database.query(lambda connection: users.account(connection, clean_text(identifier)))
 
     async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User:
         """Make a user who logs in with a password.
@@ -60,13 +59,11 @@ class Accounts(GuardedStore):
 
     async def list_users(self) -> list[User]:
         """Every user, by identifier."""
-        async with self.database.read() as connection:
-            return await users.list_all(connection)
+        return await self.database.query(users.list_all)
 
     async def count_accounts(self) -> int:
         """How many users have a password."""
-        async with self.database.read() as connection:
-            return await users.count_accounts(connection)
+        return await self.database.query(users.count_accounts)
 
 
 def new_user(identifier: str, metadata: dict[str, Any]) -> User:

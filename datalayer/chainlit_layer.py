@@ -87,8 +87,7 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
     # Users
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
-        async with self.database.read() as connection:
-            found = await users.get(connection, clean_text(identifier))
+        found = await self.database.query(lambda connection: users.get(connection, clean_text(identifier)))
         return _persisted(found) if found else None
 
     async def create_user(self, user: Any) -> PersistedUser:
@@ -121,6 +120,8 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         if user_id is None:
             raise InvalidRecord("threads are listed for one user: the filter names none")
         await self._writer.settled()
+        if filters.search:
+            await self.indexer.caught_up()
         page = await threads.page(
             self.database,
             user_id,
@@ -252,8 +253,7 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         record = element_of(element.to_dict())
         try:
             # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
-            async with self.database.read() as connection:
-                await record_writes.demand_element(connection, record, actor)
+            await self.database.query(lambda connection: record_writes.demand_element(connection, record, actor))
             record = await self._store_bytes(element, record)
         except DataLayerError as error:
             await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)

@@ -1,14 +1,16 @@
 """The engine behind two doors, `read()` and `write()`, and the one place where a driver's errors become ours."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
-from datalayer.errors import ConfigurationError
+from datalayer.errors import ConfigurationError, ConnectionLost
+
+T = TypeVar("T")
 
 
 def dialect_of(url: str) -> Dialect:
@@ -40,9 +42,13 @@ class Database:
     def __init__(self, url: str, **options: Any) -> None:
         self.dialect = dialect_of(url)
         self.engine = self.dialect.create_engine(url, **options)
+        # A pool of their own, so that reads which hold every connection do not hold up the writes: one for the writer,
+        # and one more for a migration or a command beside it.
+        one = {} if "poolclass" in options else {"pool_size": 1, "max_overflow": 1}
+        self.writing_engine = self.dialect.create_engine(url, for_writes=True, **options | one)
         self._reading = self.engine.execution_options(**self.dialect.read_options)
-        self._writing = self.engine.execution_options(writes=True)
-        self._writing_once = self.engine.execution_options(writes=True, **self.dialect.read_options)
+        self._writing = self.writing_engine.execution_options(writes=True)
+        self._writing_once = self.writing_engine.execution_options(writes=True, **self.dialect.read_options)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -50,6 +56,16 @@ class Database:
         with self.translated():
             async with self._reading.connect() as connection:
                 yield connection
+
+    async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What the work, which only reads, finds; done once more where its connection turns out to be dead."""
+        try:
+            async with self.read() as connection:
+                return await work(connection)
+        except ConnectionLost:
+            # The others in the pool are as old as the one that was lost, and are not used again.
+            async with self.read() as connection:
+                return await work(connection)
 
     @asynccontextmanager
     async def write(self, *, migrates: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -86,8 +102,9 @@ class Database:
 
     @property
     def in_use(self) -> int:
-        """How many connections are in use now, but for the writer's own."""
-        return self.engine.pool.checkedout() + self.dialect.reading  # type: ignore[attr-defined, no-any-return]
+        """How many connections are in use now, but for the one on which steps are written."""
+        pools = (self.engine.pool, self.writing_engine.pool)
+        return sum(pool.checkedout() for pool in pools) + self.dialect.reading  # type: ignore[attr-defined]
 
     async def ping(self) -> None:
         """Ask the database for an answer.
@@ -95,11 +112,11 @@ class Database:
         Raises:
             StorageUnavailable: there is none.
         """
-        async with self.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        await self.query(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
         await self.dialect.close()
+        await self.writing_engine.dispose()
         await self.engine.dispose()
 
     @contextmanager

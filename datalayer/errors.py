@@ -4,6 +4,8 @@
     ├── ConfigurationError     a URL or option that can never work
     ├── SchemaError            the database's schema and this code do not fit; nothing was changed
     ├── StorageUnavailable     the database cannot be reached or cannot write now; trying again may help
+    │   ├── ConnectionLost     the connection ended, or could not be made; another may work at once
+    │   └── TimedOut           a statement took longer than it may, perhaps it alone
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
@@ -29,6 +31,14 @@ class SchemaError(DataLayerError):
 
 class StorageUnavailable(DataLayerError):
     """The database cannot be reached, is locked or full; the same call may work later."""
+
+
+class ConnectionLost(StorageUnavailable):
+    """The connection to the database ended or could not be made; the same call on another may work at once."""
+
+
+class TimedOut(StorageUnavailable):
+    """The database works, and a statement took longer than it may: because of others' locks, or by itself."""
 
 
 class InvalidRecord(DataLayerError):

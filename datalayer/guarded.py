@@ -16,6 +16,7 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, StorageUnavailable
+from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
 from datalayer.records import Element, Recorded, Removed, Thread, ids_of
 from datalayer.spool import Spool, from_line
@@ -57,6 +58,7 @@ class GuardedStore:
         self._on_write_failure = on_write_failure
         self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds)
+        self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
 
     # The schema and the connections
 
@@ -75,6 +77,7 @@ class GuardedStore:
                 await self._replay(self._spool)
             except OSError as error:
                 raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
+        self.indexer.note()
         return applied
 
     async def _replay(self, spool: Spool) -> None:
@@ -131,8 +134,13 @@ class GuardedStore:
         """How many writes are waiting or under way."""
         return len(self._writer)
 
+    async def settled(self, thread_id: str) -> None:
+        """Wait until what is queued for this thread is stored or has failed, and for seconds at most."""
+        await self._writer.settled(thread_id)
+
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store what is queued, as far as the database takes it by the deadline, then let go of every connection."""
+        await self.indexer.stop()
         spooled, lost = await self._writer.close(deadline_seconds, self._rescue)
         if spooled or lost:
             logger.error(
@@ -173,7 +181,9 @@ class GuardedStore:
     async def _apply(self, write: Recorded) -> Any:
         """Have the write stored; files that have no row any more because of it are deleted."""
         thread_id, _ = ids_of(write)
-        result = await self._writer.submit(write, thread_id)
+        stored = self._writer.submit(write, thread_id)
+        stored.add_done_callback(lambda _: self.indexer.note())
+        result = await stored
         if isinstance(result, Removed):
             await self._delete_blobs(result.object_keys, thread_id)
         return result
@@ -207,8 +217,7 @@ class GuardedStore:
         thread = await self._thread(thread_id, actor) if known else None
         if thread is None or known is None:
             return None
-        async with self.database.read() as connection:
-            element = await elements.get(connection, known)
+        element = await self.database.query(lambda connection: elements.get(connection, known))
         return element if element is not None and element.thread_id == thread.id else None
 
     async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> list[str]:

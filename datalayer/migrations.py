@@ -7,14 +7,24 @@ ours, or one of Chainlit's own layer) the columns and indexes that they lack. No
 
 from collections.abc import Awaitable, Callable, Collection
 
-from sqlalchemy import Column, Connection, Table, func, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, Table, Text, exists, func, insert, inspect, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from datalayer import search_triggers as _search_triggers  # noqa: F401  belong to a table, and are made with it
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
-from datalayer.schema import feedbacks, metadata, migrations, steps, threads
+from datalayer.schema import (
+    feedbacks,
+    metadata,
+    migrations,
+    search_backlog,
+    search_pending,
+    search_texts,
+    steps,
+    threads,
+)
 
 Migration = Callable[[AsyncConnection], Awaitable[None]]
 _STEPS: dict[str, Migration] = {}
@@ -109,11 +119,21 @@ async def index_reads(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_indexes, {"favorite_steps", "votes_of_user"})
 
 
+@migration
+async def search_index(connection: AsyncConnection) -> None:
+    for table in (search_texts, search_pending, search_backlog):
+        await connection.run_sync(table.create, checkfirst=True)
+    # What is there already is indexed little by little, once somebody opens the database.
+    for table in (steps, threads):
+        something = select(literal(table.name, Text)).where(exists().select_from(table))
+        await connection.execute(insert(search_backlog).from_select(["table"], something))
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:
         if not found.has_table(table.name):
-            connection.execute(CreateTable(table))
+            table.create(connection)
         else:
             there = {column["name"] for column in found.get_columns(table.name)}
             for column in table.columns:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -22,6 +23,9 @@ from sqlalchemy.types import TypeEngine
 
 Identifier: TypeEngine[str] = Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 Json: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+# Tokens of `search_tokens`, with blanks between.
+Words: TypeEngine[str] = Text().with_variant(postgresql.TSVECTOR(), "postgresql")
+_Number: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 Tags: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.ARRAY(Text()), "postgresql")
 
 metadata = MetaData()
@@ -185,6 +189,39 @@ feedback_changes = Table(
 )
 Index("feedback_changes_of_step", feedback_changes.c.forId, feedback_changes.c.changedAt)
 Index("feedback_changes_of_thread", feedback_changes.c.threadId)
+
+# What is found by a search: a row for the texts of each step, and (without a step) for the title of each thread. What
+# indexes the words, and what makes the marks, is in `search_triggers`.
+search_texts = Table(
+    "search_texts",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    Column("stepId", Identifier, ForeignKey("steps.id", ondelete="CASCADE")),
+    Column("words", Words, nullable=False),
+)
+TITLE = search_texts.c.stepId.is_(None)
+Index("search_texts_of_thread", search_texts.c.threadId)
+Index("one_search_text_per_step", search_texts.c.stepId, unique=True)
+Index("one_title_per_thread", search_texts.c.threadId, unique=True, postgresql_where=TITLE, sqlite_where=TITLE)
+
+# A mark for each change of a text that the index does not know of yet. A number is never given twice.
+search_pending = Table(
+    "search_pending",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("threadId", Identifier, nullable=False),
+    Column("stepId", Identifier),
+    sqlite_autoincrement=True,
+)
+
+# How far the indexing of what was there before the index has come; a row goes when its table is done.
+search_backlog = Table(
+    "search_backlog",
+    metadata,
+    Column("table", Text, primary_key=True),
+    Column("position", Identifier),
+)
 
 migrations = Table(
     "threadkeeper_migrations",

@@ -33,8 +33,7 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
 
 
 async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
-    async with database.read() as connection:
-        exists, _ = await threads.owner(connection, one.step.thread_id or "")
+    exists, _ = await database.query(lambda connection: threads.owner(connection, one.step.thread_id or ""))
     if not exists:
         # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
         return NotFound("the thread is not there any more")

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import search
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
@@ -36,13 +37,14 @@ from datalayer.records import Page, Thread
 from datalayer.removal import remove_threads
 from datalayer.rows import columns
 from datalayer.schema import Identifier, feedbacks, threads, users
-from datalayer.search import matches
 
 LARGEST_PAGE = 100
 # How far down the list votes are looked for one thread after another.
 _WALKED: ColumnElement[int] = literal_column("1000", Integer)
 # In the order of the record's fields, so that a row is the arguments of a record.
 _COLUMNS = columns(Thread, threads)
+
+Condition = Callable[[type[Dialect]], ColumnElement[bool]]
 
 
 async def touch(
@@ -100,7 +102,7 @@ async def page(
         first: how many, at least 1; more than 100 are never given at once.
         after: a cursor from `cursor_of`; the page begins behind it, whether its thread is still there or not.
         vote: only threads in which the user gave this thumb (1 or 0).
-        words: only threads whose name or texts hold these words.
+        words: only threads with a title or a text that holds all of these words; see `search_tokens`.
 
     Raises:
         InvalidRecord: `first` is less than 1, or the cursor is none of ours.
@@ -113,13 +115,16 @@ async def page(
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
     shape = {"behind": after is not None, "voted": vote is not None}
     dialect, kind = type(database.dialect), kind_of(actor)
-    if words:
-        # The words are in the statement, so it is not one to keep.
-        statement = _listed(dialect, kind, **shape, also=matches(database.dialect, words))
-        async with database.read() as connection:
-            rows: Sequence[Any] = (await connection.execute(statement, values)).all()
-    else:
-        rows = await database.fetch(_kept(dialect, kind, **shape), values)
+    conditions: list[Condition | None] = [None]
+    if words and not words.isspace():
+        values["wanted"] = search.wanted(dialect, user_id, words)
+        # Nothing to look for finds nothing.
+        conditions = [search.by_rare_words, search.by_frequent_words] if values["wanted"] else []
+    rows: Sequence[Any] = []
+    for condition in conditions:
+        rows = await database.fetch(_listed(dialect, kind, **shape, condition=condition), values)
+        if rows:
+            break
     return Page(tuple(Thread(*row) for row in rows[:size]), has_next=len(rows) > size)
 
 
@@ -146,12 +151,8 @@ def _place(cursor: str) -> tuple[str, str]:
 
 
 @cache
-def _kept(dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool) -> Executable:
-    return _listed(dialect, actor, behind=behind, voted=voted)
-
-
 def _listed(
-    dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, also: ColumnElement[bool] | None = None
+    dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, condition: Condition | None = None
 ) -> Executable:
     """A page of a user's threads as a statement; its parameters are the values that `page` gives."""
     user_id = bindparam("user_id", type_=Identifier, required=True)
@@ -161,8 +162,8 @@ def _listed(
             bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
         )
         conditions.append(tuple_(threads.c.updatedAt, threads.c.id) < place)
-    if also is not None:
-        conditions.append(also)
+    if condition is not None:
+        conditions.append(condition(dialect))
     most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
     every = select(*_COLUMNS).where(*conditions)
     if not voted:

@@ -15,7 +15,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
-from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
@@ -24,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import record_writes, step_writes
 from datalayer.database import Database
 from datalayer.deleted import DeletedThreads
-from datalayer.errors import StorageUnavailable
+from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite
 from datalayer.removal import Removal
 
@@ -36,6 +35,7 @@ LONGEST_PAUSE_SECONDS = 2.0
 MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
+MOST_FAILED_ALONE = 3
 _BYTES_OF_A_WRITE = 1_000
 _OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
 _texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
@@ -50,6 +50,8 @@ class _Write:
     operation: Operation | Recorded
     done: asyncio.Future[Any] = field(repr=False)
     size: int
+    since: float
+    """When it was called, by the loop's clock: the patience is with the write, not with its batch."""
     give_up: asyncio.TimerHandle | None = None
     settled: bool = False
 
@@ -74,7 +76,8 @@ class Writer:
         Args:
             patience_seconds: how long a write is tried again while the database is away.
             most_queued: how many writes the queue takes; further ones stand outside.
-            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
+            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more. As many may stand
+                outside; past that a write fails at once.
             admission_seconds: how long a write stands outside before it fails.
         """
         self._database = database
@@ -83,11 +86,13 @@ class Writer:
         self._waiting: deque[_Write] = deque()
         self._outside: deque[_Write] = deque()
         self._in_flight: list[_Write] = []
-        self._bytes = 0
+        self._bytes = self._outside_bytes = 0
         self._most_queued, self._most_bytes = most_queued, most_queued_bytes
         self._admission_seconds = admission_seconds
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
+        self._away: StorageUnavailable | None = None
+        self._failed_alone = 0
 
     def __len__(self) -> int:
         """How many writes are not stored yet."""
@@ -106,8 +111,13 @@ class Writer:
         if self._closing:
             _fail(done, StorageUnavailable("the data layer is closed"))
             return done
-        write = _Write(thread_id, operation, done, _rough_size(operation))
+        write = _Write(thread_id, operation, done, _rough_size(operation), loop.time())
+        if self._outside and self._outside_bytes + write.size > self._most_bytes:
+            # They hold memory out there too. Nobody awaits Chainlit's calls, so nobody would wait to make the next one.
+            _settle(write, StorageUnavailable("too many writes wait for the database"))
+            return done
         self._outside.append(write)
+        self._outside_bytes += write.size
         self._admit()
         if self._outside:
             # All stand there equally long, so they also leave in order.
@@ -127,11 +137,13 @@ class Writer:
             write = self._outside.popleft()
             if write.give_up is not None:
                 write.give_up.cancel()
+            self._outside_bytes -= size
             self._bytes += size
             self._waiting.append(write)
 
     def _turn_away(self, write: _Write) -> None:
         self._outside.remove(write)
+        self._outside_bytes -= write.size
         _settle(write, StorageUnavailable("too many writes wait for the database"))
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
@@ -188,8 +200,8 @@ class Writer:
         while self._waiting:
             size = min(len(self._waiting), MOST_IN_ONE_TRANSACTION)
             self._in_flight = [self._waiting.popleft() for _ in range(size)]
-            for kind, run in groupby(self._in_flight, key=lambda write: isinstance(write.operation, StepWrite)):
-                await self._store(list(run), self._write_steps if kind else self._transact)
+            for kind, run in _runs(self._in_flight):
+                await self._store(run, self._write_steps if kind else self._transact)
             self._bytes -= sum(write.size for write in self._in_flight)
             self._in_flight = []
             self._admit()
@@ -198,8 +210,16 @@ class Writer:
         try:
             results = await self._insist(run, attempt)
         except StorageUnavailable as error:
-            for write in run:
-                _settle(write, error)
+            if len(run) == 1 or not isinstance(error, TimedOut) or self._failed_alone >= MOST_FAILED_ALONE:
+                self._failed_alone += 1
+                for write in run:
+                    _settle(write, error)
+                return
+            # One that always takes too long must not take the others along: it is found by halving, in order. After a
+            # few that fail by themselves it is not the writes' fault.
+            middle = len(run) // 2
+            await self._store(run[:middle], attempt)
+            await self._store(run[middle:], attempt)
         except Exception as error:  # noqa: BLE001  a mistake in one operation must not end the worker
             if len(run) == 1:
                 _settle(run[0], error)
@@ -208,23 +228,34 @@ class Writer:
             for write in run:
                 await self._store([write], attempt)
         else:
+            self._failed_alone = 0
             for write, result in zip(run, results, strict=True):
                 _settle(write, result)
 
     async def _insist(self, run: list[_Write], attempt: Attempt) -> list[Any]:
         """Try again while the database is away."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._patience
+        give_up = max(write.since for write in run) + self._patience
+        if self._away is not None and loop.time() > give_up:
+            # They have waited for as long as those before them, who were just told of the failure.
+            raise self._away
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await attempt(run)
+                results = await attempt(run)
             except StorageUnavailable as error:
+                self._away = None if isinstance(error, TimedOut) else error
                 if loop.time() + pause > give_up:
                     raise
                 logger.warning("writes wait for the database: %s", error, extra={"waiting": len(self)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            except Exception:
+                self._away = None
+                raise
+            else:
+                self._away = None
+                return results
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
         if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
@@ -256,6 +287,30 @@ class Writer:
         writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
         refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]
+
+
+def _runs(writes: list[_Write]) -> list[tuple[bool, list[_Write]]]:
+    """Steps and other writes apart, in as few runs as keep the order within each thread; says which are steps.
+
+    When many begin at once, their questions and their threads come in turns, and in the order of calls alone each
+    would be a transaction by itself. A write of no thread keeps its place among all.
+    """
+    runs: list[tuple[bool, list[_Write]]] = []
+    earliest: dict[str, int] = {}
+    barrier = 0
+    for write in writes:
+        kind = isinstance(write.operation, StepWrite)
+        thread_id = write.thread_id
+        first = len(runs) - 1 if thread_id is None else max(barrier, earliest.get(thread_id, 0))
+        at = next((number for number in range(max(first, 0), len(runs)) if runs[number][0] == kind), len(runs))
+        if at == len(runs):
+            runs.append((kind, []))
+        runs[at][1].append(write)
+        if thread_id is None:
+            barrier = at
+        else:
+            earliest[thread_id] = at
+    return runs
 
 
 def _rough_size(operation: Operation | Recorded) -> int:

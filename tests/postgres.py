@@ -139,6 +139,18 @@ class Cluster:
         self._keeper.stdin.close()
         self._keeper.wait(timeout=60)
 
+    def restart(self, mode: str) -> None:
+        """Stop the server, `fast` or `immediate` (as in a crash), and start it again at the same port."""
+        self._run("pg_ctl", "restart", f"--pgdata={self.directory / 'data'}", f"--mode={mode}", f"--log={self._log}")
+
+    def halt(self) -> None:
+        """Stop the server until `resume`."""
+        self._run("pg_ctl", "stop", f"--pgdata={self.directory / 'data'}", "--mode=immediate")
+
+    def resume(self) -> None:
+        """Start the halted server at the same port."""
+        self._launch()
+
     def _identity(self) -> dict[str, Any]:
         """What makes a subprocess run as the server's user, in a directory that this user may enter."""
         identity: dict[str, Any] = {"cwd": self.directory}
@@ -178,18 +190,24 @@ class Cluster:
         )
 
     def _start(self) -> None:
-        log = self.directory / "log"
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._port = _free_port()
-            options = " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, "port": self._port}.items())
             try:
-                self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={log}", "-o", options)
+                self._launch()
             except PostgresBroken as error:
                 # Another process may have taken the port in between.
-                if attempt == _START_ATTEMPTS or "could not bind" not in log.read_text():
-                    raise PostgresBroken(f"{error}\n{log.read_text()}") from None
+                if attempt == _START_ATTEMPTS or "could not bind" not in self._log.read_text():
+                    raise PostgresBroken(f"{error}\n{self._log.read_text()}") from None
             else:
                 return
+
+    def _launch(self) -> None:
+        options = " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, "port": self._port}.items())
+        self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={self._log}", "-o", options)
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log"
 
     def _run(self, program: str, *arguments: str) -> None:
         # Into a file, for a pipe would stay open as long as the server that pg_ctl leaves behind.

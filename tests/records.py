@@ -1,6 +1,7 @@
 """Steps, threads and votes as Chainlit would hand them over, for tests that care about one thing of them."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from chainlit.types import Feedback, Pagination, ThreadFilter
@@ -47,3 +48,8 @@ async def listed(layer: ChainlitLayer, owner_id: str, **filters: Any) -> list[st
 
 def vote(step_id: str, value: Any, comment: str | None = None) -> Feedback:
     return Feedback(forId=step_id, value=value, comment=comment)
+
+
+def without_search(counts: Mapping[str, int]) -> dict[str, int]:
+    """Without the tables of the search, whose rows come when the indexer has the time."""
+    return {name: count for name, count in counts.items() if not name.startswith("search_")}

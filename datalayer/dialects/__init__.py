@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
 from datalayer.records import StepKey, StepWrite
+from datalayer.search_tokens import Query
 
 
 class Dialect(Protocol):
@@ -40,8 +41,8 @@ class Dialect(Protocol):
     def reading(self) -> int:
         """How many connections beside the engine's are reading now."""
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
-        """An engine that has not connected yet.
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
+        """An engine that has not connected yet; the options of the one that reads hold for `fetch` as well.
 
         Raises:
             ConfigurationError: the URL or an option makes no sense for this engine.
@@ -61,8 +62,13 @@ class Dialect(Protocol):
         Needed of an engine without `write_steps` alone.
         """
 
-    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
-        """Whether the text holds the words, whatever their case; nothing in the words is a wildcard."""
+    @staticmethod
+    def wanted(owner_key: str, query: Query) -> str:
+        """What is looked for among the texts of one user, in the words of this engine's index."""
+
+    @staticmethod
+    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+        """Whether a row of `search_texts` holds what `wanted` says, answered by the index of its words."""
 
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:

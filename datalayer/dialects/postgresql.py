@@ -1,5 +1,7 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
+import errno
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,10 +21,12 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -30,18 +34,30 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    DataLayerError,
+    InvalidRecord,
+    SchemaError,
+    StorageUnavailable,
+    TimedOut,
+)
 from datalayer.records import StepKey, StepWrite
-from datalayer.schema import FAVORITE_ON_POSTGRESQL
+from datalayer.schema import FAVORITE_ON_POSTGRESQL, search_texts
+from datalayer.search_tokens import Query
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
+_CONNECT_SECONDS = 10
 _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
-# Connection, who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what
-# may be otherwise a moment later, and is no fault of the record.
-_PASSING_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
-# The last is raised where a server that is shut down speaks before it was asked.
-_DRIVER_ERRORS = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
+# Cancelled, and a lock that was not to be had.
+_TOO_LONG = {"57014", "55P03"}
+# The connection itself, and a server that stops, crashes or starts.
+_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
+# Who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what may be
+# otherwise a moment later, and is no fault of the record.
+_PASSING_CLASSES = ("25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 
 class PostgreSQL:
@@ -56,23 +72,30 @@ class PostgreSQL:
         self._steps = StepWriter()
         self._reads: ReadConnections
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         self._url = _plain_url(url)
-        settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10}
+        # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
+        settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
-        connect = {"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "threadkeeper"}}
+        connect = {
+            "async_creator_fn": _connect,
+            "command_timeout": 60,
+            "server_settings": {"application_name": "threadkeeper"},
+        }
         try:
             engine = create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
-        self._reads = ReadConnections(
-            self._connect_to_read,
-            engine.dialect,
-            # To SQLAlchemy a pool of size 0 has no bound.
-            most=(settings | options)["pool_size"] or sys.maxsize,
-            timeout_seconds=(settings | options)["pool_timeout"],
-        )
+        if not for_writes:
+            self._reads = ReadConnections(
+                self._connect_to_read,
+                engine.dialect,
+                # To SQLAlchemy a pool of size 0 has no bound.
+                most=(settings | options)["pool_size"] or sys.maxsize,
+                timeout_seconds=(settings | options)["pool_timeout"],
+            )
         event.listen(engine.sync_engine, "checkout", _on_checkout)
+        event.listen(engine.sync_engine, "handle_error", _on_error)
         return engine
 
     def insert(self, table: Table) -> Any:
@@ -91,8 +114,18 @@ class PostgreSQL:
     ) -> ColumnElement[Any]:
         raise NotImplementedError
 
-    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
-        return column.icontains(words, autoescape=True)
+    @staticmethod
+    def wanted(owner_key: str, query: Query) -> str:
+        # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
+        tokens = [f"'{owner_key}{token}'" for token in query.whole]
+        return " & ".join(tokens + [f"'{owner_key}{token}':*" for token in query.beginnings])
+
+    @staticmethod
+    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+        # A subquery hides what is looked for from the planner, who may think it so frequent that the index does not
+        # pay, because it is in the texts of others.
+        hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
+        return search_texts.c.words.op("@@", is_comparison=True)(hidden)
 
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
@@ -107,7 +140,14 @@ class PostgreSQL:
         for round_ in in_rounds(writes):
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
-            kept |= await self._steps.write(self._connection, round_)
+            try:
+                kept |= await self._steps.write(self._connection, round_)
+            except Exception as error:
+                if not isinstance(error, asyncpg.PostgresError | TimeoutError) or _is_lost(error):
+                    # Nobody knows what state it is in. After a time-out the driver does: it cancels the statement.
+                    self._connection.terminate()
+                    self._connection = None
+                raise
         return kept
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -137,24 +177,41 @@ class PostgreSQL:
     async def _connect(self, **settings: str) -> Any:
         # One statement, planned once: a plan for each call's values costs more than the statement itself.
         planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
-        return await asyncpg.connect(
-            self._url, timeout=10, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
+        return await _connect(
+            self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
         )
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
             return StorageUnavailable("every connection to the database is in use")
         original = error.orig if isinstance(error, DBAPIError) else error
-        state = getattr(original, "sqlstate", None)
-        if state in _SCHEMA_CLASSES:
-            return SchemaError("the database lacks a table or column; bring it up with `migrate`")
-        if isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
-            return InvalidRecord(f"the database refuses the record ({of_postgresql(original)})")
-        if isinstance(error, DBAPIError) and not error.connection_invalidated and _is_argument(original):
-            return InvalidRecord("a value is of a type that the database does not take")
-        if isinstance(error, DBAPIError | OSError | TimeoutError | _DRIVER_ERRORS):
-            return StorageUnavailable(f"the database cannot be used now ({of_postgresql(original)})")
-        return None
+        if _is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+            return ConnectionLost(f"the database cannot be used now ({of_postgresql(original)})")
+        return _refusal(error, original)
+
+
+async def _connect(*address: Any, **options: Any) -> Any:
+    try:
+        return await asyncpg.connect(*address, timeout=_CONNECT_SECONDS, **options)
+    except TimeoutError:
+        # Told apart from a statement that took too long: here nobody is there at all.
+        raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
+
+
+def _refusal(error: BaseException, original: object) -> DataLayerError | None:
+    state = getattr(original, "sqlstate", None)
+    refusal: DataLayerError | None = None
+    if state in _SCHEMA_CLASSES:
+        refusal = SchemaError("the database lacks a table or column; bring it up with `migrate`")
+    elif isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
+        refusal = InvalidRecord(f"the database refuses the record ({of_postgresql(original)})")
+    elif isinstance(error, DBAPIError) and _is_argument(original):
+        refusal = InvalidRecord("a value is of a type that the database does not take")
+    elif state in _TOO_LONG or isinstance(original, TimeoutError):
+        refusal = TimedOut(f"the database cannot be used now ({of_postgresql(original)})")
+    elif isinstance(error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+        refusal = StorageUnavailable(f"the database cannot be used now ({of_postgresql(original)})")
+    return refusal
 
 
 def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
@@ -162,6 +219,24 @@ def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
     # the server each time (`pool_pre_ping`) would cost every read a round trip.
     if connection.driver_connection.is_closed():
         raise DisconnectionError("the server closed the connection")
+
+
+def _on_error(context: ExceptionContext) -> None:
+    # SQLAlchemy asks whether the driver's connection is closed. It may not be yet when the server has said goodbye.
+    if _is_lost(context.original_exception):
+        context.is_disconnect = True
+
+
+def _is_lost(error: object) -> bool:
+    """Whether the driver's error, or SQLAlchemy's wrapper of it, means the end of the connection."""
+    cause = getattr(error, "__cause__", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_LOST_CLASSES)
+    # A time-out is an OSError too; it may be the statement's fault. What the driver calls an internal error comes of
+    # a connection that ended in the middle of a conversation.
+    ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)
+    return isinstance(cause, ended) or "connection is closed" in str(cause)
 
 
 def _is_argument(original: object) -> bool:

@@ -4,11 +4,25 @@ import asyncio
 import json
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ColumnElement, Select, Table, TextClause, bindparam, event, func, literal, type_coerce
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Select,
+    Table,
+    TextClause,
+    bindparam,
+    column,
+    event,
+    func,
+    literal,
+    literal_column,
+    select,
+    table,
+    type_coerce,
+)
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -16,7 +30,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
-from datalayer.schema import FAVORITE_ON_SQLITE
+from datalayer.schema import FAVORITE_ON_SQLITE, search_texts
+from datalayer.search_tokens import Query
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
 # connection (2 s) would be left behind, and with it a task that never ends.
@@ -27,6 +42,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     _WAIT,
 )
+_SEARCH_WORDS = table("search_words", column("rowid"))
 _WAL_SECONDS = 10.0
 _WAL_PAUSE_SECONDS = 0.01
 
@@ -41,7 +57,7 @@ class SQLite:
     fetch: ClassVar[None] = None
     reading: ClassVar[int] = 0
 
-    def create_engine(self, url: str, **options: Any) -> AsyncEngine:
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
             raise ConfigurationError("SQLite needs a file (sqlite:///path/to/file.db): what is in memory is not kept")
         try:
@@ -64,8 +80,17 @@ class SQLite:
         pairs = [part for key, is_known in known.items() for part in (literal(key), is_known)]
         return type_coerce(func.fill_json(stored, bindparam(None, json.dumps(patch)), *pairs), JSON)
 
-    def contains(self, column: ColumnElement[Any], words: str) -> ColumnElement[bool]:
-        return func.contains_folded(column, _fold(words)) == 1
+    @staticmethod
+    def wanted(owner_key: str, query: Query) -> str:
+        # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
+        tokens = [f'"{owner_key}{token}"' for token in query.whole]
+        return " ".join(tokens + [f'"{owner_key}{token}" *' for token in query.beginnings])
+
+    @staticmethod
+    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+        found = select(_SEARCH_WORDS.c.rowid)
+        matches = literal_column("search_words").op("MATCH", is_comparison=True)(wanted)
+        return search_texts.c.id.in_(found.where(matches))
 
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
@@ -99,7 +124,6 @@ def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
     connection.create_function("fill_json", -1, _fill_json, deterministic=True)
-    connection.create_function("contains_folded", 2, _contains_folded, deterministic=True)
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
@@ -139,11 +163,3 @@ def _fill_json(stored: str | None, patch: str, *known: Any) -> str:
     keys = {key for key, is_known in zip(known[::2], known[1::2], strict=True) if is_known}
     added = {key: value for key, value in json.loads(patch).items() if key not in keys}
     return json.dumps({**added, **(json.loads(stored) if stored else {})}, ensure_ascii=False)
-
-
-def _contains_folded(text: str | None, folded_words: str) -> int:
-    return int(text is not None and folded_words in _fold(text))
-
-
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()

@@ -68,7 +68,8 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
 
 WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "list_users"),
-    *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "build_debug_url"),
+    *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "settled"),
+    "build_debug_url",
 }
 
 

@@ -94,7 +94,9 @@ class Plans:
                     f"EXPLAIN QUERY PLAN {compiled.string}", tuple(values[name] for name in names)
                 )
                 return "\n".join(str(row._mapping["detail"]) for row in told)
-        connection = await asyncpg.connect(url, server_settings={"plan_cache_mode": "force_generic_plan"})
+        connection = await asyncpg.connect(
+            url, server_settings={"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+        )
         try:
             await connection.execute(f"PREPARE asked AS {compiled.string}")
             given = ", ".join(f"'{values[name]}'" for name in names)

@@ -10,15 +10,16 @@ from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import elements, metadata
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, step, thread, user_id, vote
+from tests.records import new_id, step, thread, user_id, vote, without_search
 
 
 async def rows(layer: ChainlitLayer) -> dict[str, int]:
     async with layer.database.read() as connection:
-        return {
+        found = {
             table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
             for table in metadata.sorted_tables
         }
+    return without_search(found)
 
 
 async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
@@ -42,7 +43,7 @@ async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -
     with datalayer.acting_as("alice"):
         receipt = await layer.delete_thread_with_receipt(thread_id)
     counts = {"threads": 1, "steps": 1, "elements": 1, "feedbacks": 1, "feedback_changes": 2}
-    assert {name: count for name, count in receipt.rows.items() if count} == counts
+    assert {name: count for name, count in without_search(receipt.rows).items() if count} == counts
     assert (receipt.what, receipt.id, receipt.owner, receipt.deleted_by) == ("thread", thread_id, "alice", "alice")
     assert (receipt.files, receipt.files_left) == ((key,), ())
     assert receipt.deleted_at.endswith("Z")
@@ -60,7 +61,8 @@ async def test_a_receipt_of_a_user_counts_what_is_gone_and_others_keep_theirs(la
     talks = [await talk(layer, "alice") for _ in range(3)]
     everything = await rows(layer)
     receipt = await layer.delete_user("alice")
-    assert receipt.rows == {name: everything[name] - before[name] for name in receipt.rows}
+    counts = without_search(receipt.rows)
+    assert counts == {name: everything[name] - before[name] for name in counts}
     assert (receipt.rows["users"], receipt.rows["credentials"], receipt.rows["threads"]) == (1, 1, 3)
     assert await rows(layer) == before
     assert set(receipt.files) == {key for _, key in talks}
@@ -80,7 +82,10 @@ async def test_a_vote_cast_elsewhere_goes_with_its_voter(layer: ChainlitLayer) -
         values = {"id": new_id(), "forId": step_id, "threadId": thread_id, "value": 1, "userId": voter}
         await connection.execute(insert(metadata.tables["feedbacks"]).values(**values))
     receipt = await layer.delete_user("alice")
-    assert {name: count for name, count in receipt.rows.items() if count} == {"feedbacks": 1, "users": 1}
+    assert {name: count for name, count in without_search(receipt.rows).items() if count} == {
+        "feedbacks": 1,
+        "users": 1,
+    }
     assert (await rows(layer))["feedbacks"] == 1
 
 

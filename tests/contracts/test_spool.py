@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import stat
-from collections.abc import AsyncIterator
+import sys
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -11,16 +15,27 @@ from urllib.parse import urlsplit
 import chainlit as cl
 import pytest
 from chainlit.user import User
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import create_data_layer, feedback
+from datalayer.chainlit_dicts import step_of
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.database import Database
-from datalayer.records import Recorded
-from datalayer.spool import KINDS
+from datalayer.records import Recorded, StepWrite
+from datalayer.schema import steps
+from datalayer.spool import KINDS, Spool
 from datalayer.writer import Writer
 from tests.records import new_id, step, thread, vote
+from tests.server import ROOT
+
+_REPLAY = """
+import asyncio, pathlib, sys
+from datalayer import create_data_layer
+asyncio.run(create_data_layer(sys.argv[1], spool=pathlib.Path(sys.argv[2])).migrate())
+"""
 
 
 async def test_what_close_could_not_store_is_stored_by_the_next_start(
@@ -171,6 +186,111 @@ async def test_past_its_bound_the_queue_lets_writes_in_in_order_and_in_time(data
     await database.close()
 
 
+async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
+    database = Database(database_url)
+    writer = Writer(database, most_queued_bytes=50_000, admission_seconds=0.2)
+    thread_id = new_id()
+    async with standing_still(database_url):
+        calls = [writer.submit(step_write(thread_id, "x" * 10_000), thread_id) for _ in range(12)]
+        # Four are in the queue and four stand outside; the others are told at once.
+        assert [call.done() for call in calls] == [False] * 8 + [True] * 4
+        await asyncio.sleep(0.4)
+        assert [call.done() for call in calls] == [False] * 4 + [True] * 8
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None)] * 4 + [datalayer.StorageUnavailable] * 8
+    assert await writer.submit(step_write(thread_id, "x" * 100_000), thread_id) is None
+    assert await writer.close() == (0, 0)
+    await database.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
+async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
+    most = 8 * 1024**2
+    database = Database(url)
+    writer = Writer(database, most_queued_bytes=most, patience_seconds=60)
+    thread_id = new_id()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            writer.submit(step_write(thread_id, f"{number:010000d}"), thread_id)
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"200 MB offered, a bound of {most / 1e6:.0f} MB: {peak / 1e6:.0f} MB at most, {len(writer)} writes kept")
+    assert peak < 3 * most
+    assert len(writer) * 10_000 > most
+    rescued, lost = await writer.close(0.1)
+    assert (rescued, lost) == (0, lost)
+    assert lost * 10_000 > most
+    await database.close()
+    # aiosqlite's thread says goodbye to the loop after its connection failed; the loop must be there to hear it.
+    async with asyncio.timeout(5):
+        while any("connection_worker" in worker.name for worker in threading.enumerate()):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.slow
+async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_url: str, tmp_path: Path) -> None:
+    spool, thread_id = tmp_path / "spool.jsonl", new_id()
+    writes = [step_write(thread_id, str(number)) for number in range(800)]
+    Spool(spool).append(writes)
+    witness = create_data_layer(database_url)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _REPLAY, database_url, str(spool), env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    await until_stored(witness, thread_id, 1)
+    process.kill()
+    await process.wait()
+    kept = await witness.get_thread(thread_id)
+    print(f"killed with {len(kept['steps'])} of {len(writes)} stored, {len(Spool(spool).lines())} lines in the file")
+    again = create_data_layer(database_url, spool=spool)
+    await again.migrate()
+    stored = (await again.get_thread(thread_id))["steps"]
+    assert [one["output"] for one in stored] == [str(number) for number in range(len(writes))]
+    assert not spool.exists()
+    assert not Spool(spool).refused.exists()
+    await again.close()
+    await witness.close()
+
+
+async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, thread_id = tmp_path / "spool.jsonl", new_id()
+    writes = [step_write(thread_id, str(number)) for number in range(500)]
+    Spool(spool).append(writes)
+    await limit_lock_waits(database_url)
+    layer = create_data_layer(database_url, spool=spool, patience_seconds=0.3)
+    # Another thread takes the lock right when the first part is stored and struck out.
+    elsewhere, lock, keep = asyncio.new_event_loop(), contextlib.AsyncExitStack(), Spool.keep
+    runner = threading.Thread(target=elsewhere.run_forever)
+    runner.start()
+
+    def keep_and_lock(self: Spool, lines: Sequence[str]) -> None:
+        monkeypatch.undo()
+        keep(self, lines)
+        asyncio.run_coroutine_threadsafe(lock.enter_async_context(standing_still(database_url)), elsewhere).result(30)
+
+    try:
+        monkeypatch.setattr(Spool, "keep", keep_and_lock)
+        with pytest.raises(datalayer.StorageUnavailable):
+            await layer.migrate()
+        assert len(Spool(spool).lines()) == 300
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(lock.aclose(), elsewhere))
+        await layer.migrate()
+    finally:
+        elsewhere.call_soon_threadsafe(elsewhere.stop)
+        await asyncio.to_thread(runner.join, 30)
+    stored = (await layer.get_thread(thread_id))["steps"]
+    assert [one["output"] for one in stored] == [str(number) for number in range(len(writes))]
+    assert not spool.exists()
+    await layer.close()
+    elsewhere.close()
+
+
 async def test_a_read_meets_no_connection_that_the_server_has_killed(database_url: str, engine: str) -> None:
     if engine == "sqlite":
         pytest.skip("SQLite has no server")
@@ -193,12 +313,37 @@ async def test_a_read_meets_no_connection_that_the_server_has_killed(database_ur
     await other.close()
 
 
+def step_write(thread_id: str, output: str) -> StepWrite:
+    return StepWrite(step_of(step(thread_id, output)), utc_now(), created=True, opens=True, actor=None, system=True)
+
+
+async def until_stored(layer: ChainlitLayer, thread_id: str, count: int) -> None:
+    """Wait until the thread has this many steps, or more."""
+    found = select(func.count()).select_from(steps).where(steps.c.threadId == thread_id)
+    async with asyncio.timeout(60), layer.database.read() as connection:
+        while (await connection.execute(found)).scalar_one() < count:
+            await connection.rollback()
+            await asyncio.sleep(0.001)
+
+
+async def limit_lock_waits(database_url: str) -> None:
+    """From now on whoever connects waits for a lock for 0.2 seconds at most; on SQLite it is one second anyway."""
+    database = Database(database_url)
+    async with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            name = urlsplit(database_url).path[1:]
+            await connection.execute(text(f"ALTER DATABASE \"{name}\" SET lock_timeout = '200ms'"))
+    await database.close()
+
+
 @contextlib.asynccontextmanager
 async def standing_still(database_url: str) -> AsyncIterator[None]:
     """Within the block nothing can be written to the database."""
     database = Database(database_url)
-    async with database.write() as connection:
+    # One that migrates may wait longer for its turn.
+    async with database.write(migrates=True) as connection:
         if connection.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL lock_timeout = 0"))
             await connection.execute(text("LOCK TABLE users, threads, steps, elements, feedbacks IN EXCLUSIVE MODE"))
         yield
     await database.close()

@@ -101,33 +101,6 @@ async def test_a_list_without_a_user_is_refused(layer: ChainlitLayer) -> None:
         await layer.list_threads(Pagination(first=1), ThreadFilter())
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("needle", True),
-        ("NEEDLE in", True),
-        ("grüße", True),
-        ("天气", True),
-        ("100%", True),
-        ("100%%", False),
-        ("nee_le", False),
-        ("%", True),
-        ("the title", True),
-        ("tool input", True),
-        ("absent", False),
-        ("\x00", False),
-    ],
-)
-async def test_search_finds_words_in_titles_and_texts(layer: ChainlitLayer, words: str, found: bool) -> None:
-    owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
-    wanted = await thread(layer, owner, name="The Title")
-    await layer.create_step(step(wanted, "A Needle in the haystack, 100% sure. GRÜßE aus Köln. 今天天气很好。"))
-    await layer.create_step(step(wanted, output=None, input="Tool Input"))
-    await thread(layer, owner, name="another")
-    await layer.create_step(step(await thread(layer, other), "needle"))
-    assert await listed(layer, owner, search=words) == ([wanted] if found else [])
-
-
 @pytest.mark.parametrize("value", [0, 1])
 async def test_threads_are_filtered_by_thumb(layer: ChainlitLayer, value: int) -> None:
     owner = await user_id(layer, "alice")

@@ -109,6 +109,11 @@ async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> 
         assert (element["forId"], element["name"], element["type"]) == (answer["id"], "notes", "text")
         assert element["objectKey"]
     assert names == {"thread 0", "thread 1", "thread 2"}
+    await layer.indexer.finish()
+    for words in ("thread 1 ", "assistant_message 1 "):
+        assert [(await layer.get_thread(one))["name"] for one in await listed(layer, owner, search=words)] == [
+            "thread 1"
+        ]
     async with layer.database.read() as connection:
         folded = (await connection.execute(select(feedback_changes.c.value, feedback_changes.c.comment))).all()
         voters = set((await connection.execute(select(feedbacks.c.userId))).scalars())
@@ -149,7 +154,7 @@ async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
         if f"INSERT INTO {late} " in statement:
             raise OSError("the disk is gone")
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", fail)
+    event.listen(database.writing_engine.sync_engine, "before_cursor_execute", fail)
     with pytest.raises((datalayer.StorageUnavailable, OSError)):
         await adopt(database, apply=True)
     await database.close()

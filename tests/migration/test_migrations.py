@@ -8,18 +8,33 @@ import pytest
 from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect, select, text
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import create_data_layer, indexer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
-from datalayer.schema import feedbacks, metadata, migrations, steps, threads
-from tests.records import listed, new_id, step, user_id, vote
+from datalayer.schema import (
+    feedbacks,
+    metadata,
+    migrations,
+    search_backlog,
+    search_pending,
+    search_texts,
+    steps,
+    threads,
+)
+from tests.records import listed, new_id, step, thread, user_id, vote
 
-STEPS = ["build_schema", "index_reads"]
+TRIGGERS = {
+    "postgresql": """SELECT relname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
+        WHERE NOT tgisinternal""",
+    "sqlite": "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'",
+}
+STEPS = ["build_schema", "index_reads", "search_index"]
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Tables, columns, keys and indexes, as the database itself tells of them."""
+    """Tables, columns, keys, indexes and triggers, as the database itself tells of them."""
     found = inspect(connection)
+    triggers = connection.execute(text(TRIGGERS[connection.dialect.name])).all()
     return {
         name: {
             "columns": {c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(name)},
@@ -33,6 +48,7 @@ def described(connection: Connection) -> dict[str, Any]:
                 for index in found.get_indexes(name)
                 if not index.get("duplicates_constraint")
             ),
+            "triggers": sorted(made for table, made in triggers if table == name),
         }
         for name in found.get_table_names()
     }
@@ -173,7 +189,39 @@ async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_da
     await layer.create_step(written)
     await layer.upsert_feedback(vote(written["id"], 0))
     assert len((await layer.get_thread(thread_id))["steps"]) == 2
+    await layer.indexer.finish()
+    assert await listed(layer, owner, search="from before") == await listed(layer, owner, search="old") == [thread_id]
     await layer.close()
+
+
+async def test_a_history_that_an_older_version_wrote_becomes_searchable(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "BATCH", 7)
+    owner = await user_id(layer, "alice")
+    made = [await thread(layer, owner, name=f"name{number}") for number in range(20)]
+    nobodys = await thread(layer, None)
+    for number in range(40):
+        await layer.create_step(step([*made, nobodys][number % 21], f"text{number}"))
+    await layer.indexer.finish()
+    async with layer.database.write() as connection:
+        for table in (search_texts, search_pending, search_backlog):
+            await connection.run_sync(table.drop)
+        for name in ("step_made", "step_changed", "thread_made", "thread_changed", "thread_renamed", "thread_given"):
+            on = "threads" if "thread" in name else "steps"
+            on = f" ON {on}" if layer.database.dialect.name == "postgresql" else ""
+            await connection.execute(text(f"DROP TRIGGER IF EXISTS search_{name}{on}"))
+        await connection.execute(delete(migrations).where(migrations.c.name == "search_index"))
+    assert await layer.migrate() == ["search_index"]
+    # While the rest is being indexed: what is new is found at once.
+    await layer.create_step(step(made[0], "brandnew"))
+    assert await listed(layer, owner, search="brandnew") == [made[0]]
+    await layer.indexer.finish()
+    for number in range(20):
+        assert await listed(layer, owner, search=f"name{number} ") == [made[number]]
+        assert await listed(layer, owner, search=f"text{number} ") == [made[number]]
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(search_backlog.c.table))).all() == []
 
 
 async def test_what_stands_in_the_way_is_said_and_nothing_is_changed(stock_database: str) -> None:

@@ -26,14 +26,8 @@ ECHO = "You said: Grüße, 你好, 👋🏽 and bye"
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
-async def model(server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=5)
+async def model(model_server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
     yield connected
     await connected.close()
 
@@ -60,10 +54,10 @@ async def failure(model: Model, request: ModelRequest) -> tuple[str, ModelError]
     return "".join(texts), caught.value
 
 
-async def test_streams_the_answer_and_the_servers_bill(server: ModelServer, model: Model) -> None:
+async def test_streams_the_answer_and_the_servers_bill(model_server: ModelServer, model: Model) -> None:
     text, finish = await read(model, request_for("echo", temperature=0.3, max_tokens=50))
     assert text == ECHO
-    sent = server.requests[0]
+    sent = model_server.requests[0]
     prompt = count_tokens(sent.body["messages"])
     assert finish == Finish("stop", Usage(prompt, len(pieces(ECHO)), 0, 0), "echo")
     assert sent.headers["authorization"] == f"Bearer {API_KEY}"
@@ -127,12 +121,12 @@ async def test_a_refusal_has_a_kind(model: Model, name: str, kind: str) -> None:
         ("error:3:rate_limit_exceeded", "rate_limit"),
     ],
 )
-async def test_an_answer_that_breaks_off_keeps_what_came(server: ModelServer, name: str, kind: str) -> None:
-    model = create_model(base_url=server.base_url, timeout_seconds=0.3)
+async def test_an_answer_that_breaks_off_keeps_what_came(model_server: ModelServer, name: str, kind: str) -> None:
+    model = create_model(base_url=model_server.base_url, timeout_seconds=0.3)
     text, error = await failure(model, request_for(name))
     await model.close()
     assert (text, error.kind) == ("word-1 word-2 word-3 ", kind)
-    assert len(server.requests) == 1
+    assert len(model_server.requests) == 1
 
 
 async def test_what_is_not_json_ends_the_answer_in_words(model: Model) -> None:
@@ -141,15 +135,15 @@ async def test_what_is_not_json_ends_the_answer_in_words(model: Model) -> None:
     assert "this is not JSON" in error.detail
 
 
-async def test_a_silent_server_is_not_asked_again(server: ModelServer) -> None:
-    model = create_model(base_url=server.base_url, timeout_seconds=0.2, max_retries=2)
+async def test_a_silent_server_is_not_asked_again(model_server: ModelServer) -> None:
+    model = create_model(base_url=model_server.base_url, timeout_seconds=0.2, max_retries=2)
     _, error = await failure(model, request_for("hang"))
     await model.close()
     assert error.kind == "timeout"
-    assert len(server.requests) == 1
+    assert len(model_server.requests) == 1
 
 
-async def test_a_closed_port_is_unreachable(server: ModelServer) -> None:
+async def test_a_closed_port_is_unreachable(model_server: ModelServer) -> None:
     async with ModelServer() as gone:
         address = gone.base_url
     model = create_model(base_url=address, max_retries=0)
@@ -173,12 +167,12 @@ async def test_a_server_that_speaks_no_http_is_an_error_of_ours() -> None:
     assert error.kind == "unreachable"
 
 
-async def test_busy_and_failing_servers_are_asked_again(server: ModelServer, model: Model) -> None:
+async def test_busy_and_failing_servers_are_asked_again(model_server: ModelServer, model: Model) -> None:
     began = time.perf_counter()
     assert (await read(model, request_for("429:2:0.2")))[0] == ECHO
     assert time.perf_counter() - began >= 2 * 0.2
     assert (await read(model, request_for("500:1:0.01")))[0] == ECHO
-    assert [recorded.model for recorded in server.requests] == ["429:2:0.2"] * 3 + ["500:1:0.01"] * 2
+    assert [recorded.model for recorded in model_server.requests] == ["429:2:0.2"] * 3 + ["500:1:0.01"] * 2
 
 
 async def test_no_key_comes_out_with_an_error(model: Model) -> None:
@@ -190,69 +184,69 @@ async def test_no_key_comes_out_with_an_error(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", ["temperature", "stream_options"])
-async def test_a_refused_parameter_is_left_out_from_then_on(server: ModelServer, model: Model, name: str) -> None:
+async def test_a_refused_parameter_is_left_out_from_then_on(model_server: ModelServer, model: Model, name: str) -> None:
     request = request_for(f"refuse:{name}", temperature=0.2, max_tokens=50)
     for _ in range(2):
         assert (await read(model, request))[0] == ECHO
-    assert [name in recorded.body for recorded in server.requests] == [True, False, False]
-    assert all(recorded.body["max_tokens"] == 50 for recorded in server.requests)
+    assert [name in recorded.body for recorded in model_server.requests] == [True, False, False]
+    assert all(recorded.body["max_tokens"] == 50 for recorded in model_server.requests)
 
 
-async def test_a_refusal_of_one_value_says_nothing_of_others(server: ModelServer, model: Model) -> None:
+async def test_a_refusal_of_one_value_says_nothing_of_others(model_server: ModelServer, model: Model) -> None:
     for temperature in (0.2, 0.2, 0.9):
         await read(model, request_for("refuse:temperature", temperature=temperature))
-    assert [recorded.body.get("temperature") for recorded in server.requests] == [0.2, None, None, 0.9, None]
+    assert [recorded.body.get("temperature") for recorded in model_server.requests] == [0.2, None, None, 0.9, None]
 
 
-async def test_the_limit_of_the_answer_goes_by_either_name(server: ModelServer, model: Model) -> None:
+async def test_the_limit_of_the_answer_goes_by_either_name(model_server: ModelServer, model: Model) -> None:
     for _ in range(2):
         assert (await read(model, request_for("refuse:max_tokens", max_tokens=50)))[0] == ECHO
-    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in bodies(server)]
+    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in bodies(model_server)]
     assert limits == [(50, None), (None, 50), (None, 50)]
 
 
-def bodies(server: ModelServer) -> list[dict[str, Any]]:
-    return [recorded.body for recorded in server.requests]
+def bodies(model_server: ModelServer) -> list[dict[str, Any]]:
+    return [recorded.body for recorded in model_server.requests]
 
 
-async def test_the_connection_is_used_again(server: ModelServer, model: Model) -> None:
+async def test_the_connection_is_used_again(model_server: ModelServer, model: Model) -> None:
     for _ in range(3):
         await read(model, request_for("late"))
-    assert len({recorded.peer for recorded in server.requests}) == 1
+    assert len({recorded.peer for recorded in model_server.requests}) == 1
 
 
-async def test_leaving_the_stream_ends_the_request(server: ModelServer, model: Model) -> None:
+async def test_leaving_the_stream_ends_the_request(model_server: ModelServer, model: Model) -> None:
     events = model.stream(request_for("slow:1000:0.01"))
     assert await anext(events) == Delta("word-1 ")
     await events.aclose()
     async with asyncio.timeout(5):
-        await server.client_left()
-    assert server.requests[0].left_early
+        await model_server.client_left()
+    assert model_server.requests[0].left_early
 
 
-async def test_completes_without_streaming(server: ModelServer, model: Model) -> None:
+async def test_completes_without_streaming(model_server: ModelServer, model: Model) -> None:
     completion = await model.complete(request_for("echo", max_tokens=20))
     assert completion.text == ECHO
     assert completion.finish.usage is not None
-    assert "stream" not in server.requests[0].body
+    assert "stream" not in model_server.requests[0].body
     with pytest.raises(ModelError, match="not_found"):
         await model.complete(request_for("unknown"))
     with pytest.raises(ModelError, match="server: not a completion"):
         await model.complete(request_for("html"))
 
 
-async def test_azure_has_its_own_address_and_header(server: ModelServer) -> None:
-    model = create_model(azure_endpoint=server.root, azure_api_key="azure-key", azure_api_version="2030-01-01")
+async def test_azure_has_its_own_address_and_header(model_server: ModelServer) -> None:
+    model = create_model(azure_endpoint=model_server.root, azure_api_key="azure-key", azure_api_version="2030-01-01")
     assert (await read(model, request_for("echo", max_tokens=9)))[0] == ECHO
     await model.close()
-    sent = server.requests[0]
+    sent = model_server.requests[0]
     assert sent.path == "/openai/deployments/echo/chat/completions"
     assert sent.query == {"api-version": "2030-01-01"}
     assert sent.headers["api-key"] == "azure-key"
     assert sent.body["max_completion_tokens"] == 9
 
 
-async def test_only_pictures_need_parts(server: ModelServer, model: Model) -> None:
+async def test_only_pictures_need_parts(model_server: ModelServer, model: Model) -> None:
     messages: list[ChatMessage] = [
         user_message("read it", [file_part("a.txt", "text of a")]),
         {"role": "user", "content": "and again"},

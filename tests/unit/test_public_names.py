@@ -14,6 +14,7 @@ BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
 BlobStore: close, delete, list, open, ping, put, read, signed_url
 ConfigurationError: DataLayerError
+ConnectionLost: StorageUnavailable
 DataLayerError: Exception
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
@@ -24,9 +25,10 @@ Page(threads, has_next)
 Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=)
 SYSTEM
 SchemaError: DataLayerError
-Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=, feedback=)
+Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
 StorageUnavailable: DataLayerError
-Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=, steps=, elements=)
+Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=)
+TimedOut: StorageUnavailable
 User(id, identifier, metadata, created_at, role=, disabled_at=)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
@@ -65,6 +67,7 @@ ChainlitLayer.replace_thread_name(thread_id, expected, name)
 ChainlitLayer.set_disabled(identifier, disabled)
 ChainlitLayer.set_password(identifier, password_hash)
 ChainlitLayer.set_step_favorite(step_dict, favorite)
+ChainlitLayer.settled(thread_id)
 ChainlitLayer.update_step(step_dict)
 ChainlitLayer.update_thread(thread_id, name=, user_id=, metadata=, tags=)
 ChainlitLayer.upsert_feedback(feedback)

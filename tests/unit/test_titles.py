@@ -12,30 +12,24 @@ from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
-async def model(server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=server.base_url, timeout_seconds=5, max_retries=0)
+async def model(model_server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
     yield connected
     await connected.close()
 
 
-async def test_the_model_names_the_thread(server: ModelServer, model: Model) -> None:
+async def test_the_model_names_the_thread(model_server: ModelServer, model: Model) -> None:
     title = await make_title(model, "How do vaccines work?", "They train…", title_model='say:"How Vaccines Work."')
     assert title == "How Vaccines Work"
-    sent = server.requests[0].body
+    sent = model_server.requests[0].body
     assert "How do vaccines work?" in json.dumps(sent["messages"])
     assert "They train" in json.dumps(sent["messages"])
     assert sent["max_tokens"] > LONGEST_TITLE
 
 
-async def test_a_long_thread_is_not_sent_whole(server: ModelServer, model: Model) -> None:
+async def test_a_long_thread_is_not_sent_whole(model_server: ModelServer, model: Model) -> None:
     await make_title(model, "q" * 100_000, "a" * 100_000, title_model="say:Letters")
-    assert len(json.dumps(server.requests[0].body)) < 6000
+    assert len(json.dumps(model_server.requests[0].body)) < 6000
 
 
 @pytest.mark.parametrize("name", ["500", "401", "unknown", "empty", "say:...", "html"])

@@ -60,14 +60,8 @@ class Sink:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
-async def model(server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=server.base_url, timeout_seconds=5, max_retries=0)
+async def model(model_server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
     yield connected
     await connected.close()
 
@@ -192,7 +186,7 @@ async def test_an_answer_that_the_server_ended_says_so(model: Model, name: str, 
     assert (await stream_answer(model, asking(name), Sink())).status == status
 
 
-async def test_stop_shows_what_came_and_ends_the_request(server: ModelServer, model: Model) -> None:
+async def test_stop_shows_what_came_and_ends_the_request(model_server: ModelServer, model: Model) -> None:
     sink, outcome = Sink(), Outcome()
     answering = asyncio.create_task(
         stream_answer(model, asking("slow:2000:0.002"), sink, outcome=outcome, gather_seconds=3600)
@@ -208,7 +202,7 @@ async def test_stop_shows_what_came_and_ends_the_request(server: ModelServer, mo
     assert words(2000).startswith(outcome.text)
     assert outcome.status == "stopped"
     async with asyncio.timeout(5):
-        await server.client_left()
+        await model_server.client_left()
 
 
 async def test_stop_waits_for_the_keep_under_way_however_often_it_comes(model: Model) -> None:

@@ -52,13 +52,18 @@ class TokenCounter:
 async def counter_for(model: str) -> TokenCounter:
     """Loads the vocabulary the first time: half a second of work, in a thread."""
     name = model.lower()
-    encoding = await asyncio.to_thread(_encoding, "cl100k_base" if _OLDER_OPENAI.match(name) else "o200k_base")
-    return TokenCounter(encoding, 1.0 if _OPENAI.match(name) else _MARGIN)
+    vocabulary = "cl100k_base" if _OLDER_OPENAI.match(name) else "o200k_base"
+    if vocabulary not in _encodings:
+        _encodings[vocabulary] = await asyncio.to_thread(_load, vocabulary)
+    return TokenCounter(_encodings[vocabulary], 1.0 if _OPENAI.match(name) else _MARGIN)
 
 
 @lru_cache(maxsize=256)
 def context_window(model: str) -> int:
-    """The most tokens that question and answer may have together; DEFAULT_WINDOW for a model that nobody knows."""
+    """The most tokens that question and answer may have together; DEFAULT_WINDOW for a model that nobody knows.
+
+    The first call loads the table: a tenth of a second.
+    """
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
 
     try:
@@ -68,8 +73,10 @@ def context_window(model: str) -> int:
     return known.context_window or DEFAULT_WINDOW
 
 
-@lru_cache(maxsize=4)
-def _encoding(name: str) -> Encoding:
+_encodings: dict[str, Encoding] = {}
+
+
+def _load(name: str) -> Encoding:
     import bpe_openai  # type: ignore[import-untyped]  # noqa: PLC0415 - loads three vocabularies
 
     encoding: Encoding = bpe_openai.get_encoding(name)

@@ -4,6 +4,7 @@ answer is streamed, kept and finished; an edit or a second try cuts what followe
 
 import asyncio
 import contextlib
+import gc
 import logging
 import uuid
 from collections.abc import Coroutine, Mapping
@@ -62,8 +63,16 @@ class Conversations:
         self._stopping = False
 
     async def warm_up(self) -> None:
-        """Load what the first question would have to wait for."""
-        await counter_for(self._models[0])
+        """Load what the first question would have to wait for, and take all that is loaded out of garbage collection.
+
+        It is there for good: to look through it again and again holds up every answer for a fifth of a second.
+        """
+        gc.collect()
+        gc.freeze()
+        for model in self._models:
+            await counter_for(model)
+            await asyncio.to_thread(context_window, model)
+        gc.freeze()
 
     async def begin(self) -> None:
         """Offer the settings and the models of a new conversation."""
@@ -86,6 +95,7 @@ class Conversations:
         metadata = thread.get("metadata") or {}
         questions = [step for step in thread["steps"] if step["type"] == "user_message"]
         turns = self._turns.of(session)
+        turns.resumed = True
         turns.asked.update(step["id"] for step in questions)
         picked = chosen_model(questions[-1].get("modes") if questions else None, self._models)
         await offer_settings(metadata.get("chat_settings") or {}, self._default, language)
@@ -123,6 +133,8 @@ class Conversations:
                 "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
             )
             await self._say_error(say("something_failed", language, reference=reference), message.id, language)
+        # When a turn is over its thread is there, although the answer did not wait for that.
+        await self._layer.settled(session.thread_id)
 
     async def retry(self, question_id: object) -> None:
         """Ask the last question of this conversation again; the answer that failed is cut."""
@@ -172,13 +184,16 @@ class Conversations:
     async def _answer(self, message: cl.Message, language: str, *, again: bool) -> None:
         session = cl.context.session
         thread_id = session.thread_id
-        thread = await self._layer.get_thread(thread_id)
+        turns = self._turns.of(session)
+        begins = not turns.resumed and turns.asked == {message.id} and not again
+        # What only begins is not in the store yet, and the answer need not wait until it is.
+        thread = None if begins else await self._layer.get_thread(thread_id)
         if thread is None:
-            if len(self._turns.of(session).asked) > 1:
+            if len(turns.asked) > 1:
                 await say_error(say("thread_deleted", language))
                 return
             thread = {"steps": [], "elements": [], "name": message.content}
-        steps = await (self._cut_what_followed(thread, message) if again else self._before(thread, message))
+        steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
         question = await self._question(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self._default)
         model = await self._pick(message, language)
@@ -237,18 +252,12 @@ class Conversations:
             await remove_stop_notice()
         await reply.finish(outcome, stopping=self._stopping)
 
-    async def _before(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-        """What the thread holds beside a new question and its own run, whatever the clocks say of the order."""
-        run = cl.context.current_run
-        own = {message.id, run.id if run else None}
-        return [step for step in thread["steps"] if step["id"] not in own]
-
     async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
         """The steps before a question that is asked again; what came after it is cut."""
         steps: list[dict[str, Any]] = thread["steps"]
         position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
         if position is None:
-            return await self._before(thread, message)
+            return _before(thread, message)
         run = cl.context.current_run
         own = {run.id} if run else set()
         followed = [step for step in steps[position + 1 :] if step["id"] not in own]
@@ -347,6 +356,13 @@ def language_of_session() -> str:
     """The language that the browser of the current session asks for first."""
     session = cl.context.session
     return session.language if isinstance(session, WebsocketSession) else "en"
+
+
+def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
+    """What the thread holds beside a new question and its own run, whatever the clocks say of the order."""
+    run = cl.context.current_run
+    own = {message.id, run.id if run else None}
+    return [step for step in thread["steps"] if step["id"] not in own]
 
 
 async def _as_a_turn(handler: Any, message: cl.Message) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
+from chainlit.config import config
 from chainlit.emitter import BaseChainlitEmitter
 from chainlit.step import StepDict
 from chainlit.utils import utc_now
@@ -28,14 +29,28 @@ TRY_AGAIN = "try_again"
 _STOP_NOTICE = "Task manually stopped."
 
 
+class _Answer(cl.Message):
+    """A message that is made at once.
+
+    Chainlit's own sleeps for a millisecond when it is made, and with it everybody's answers: the sleep is not awaited.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.content = ""
+        self.author = config.ui.name
+        self.metadata = {"model": model}
+        self.actions, self.elements = [], []
+        self.created_at = utc_now()
+        super().__post_init__()
+
+
 class Reply:
     """The sink of `stream_answer` for one Chainlit message."""
 
     def __init__(self, layer: ChainlitLayer, model: str, language: str) -> None:
         self._layer = layer
         self._language = language
-        self.message = cl.Message(content="", metadata={"model": model})
-        self.message.created_at = utc_now()
+        self.message = _Answer(model)
         task = asyncio.current_task()
         assert task is not None
         self.task: asyncio.Task[Any] = task

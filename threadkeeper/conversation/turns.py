@@ -18,9 +18,13 @@ Task = asyncio.Task[Any]
 
 @dataclass(eq=False)
 class SessionTurns:
-    """What a session has asked so far, what is at work for it, and the button that stands under its last error."""
+    """What a session has asked so far, what is at work for it, and the button that stands under its last error.
+
+    Of a thread that was `resumed` the earlier questions count as asked.
+    """
 
     asked: set[str] = field(default_factory=set)
+    resumed: bool = False
     running: list[Task] = field(default_factory=list)
     second_try: cl.Action | None = None
 

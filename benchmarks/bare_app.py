@@ -1,0 +1,21 @@
+"""The least Chainlit app that streams: no data layer, nothing kept, each token sent as it comes."""
+
+import os
+
+import chainlit as cl
+from openai import AsyncOpenAI
+
+client = AsyncOpenAI()
+model = os.environ["OPENAI_MODELS"]
+
+
+@cl.on_message
+async def answer(message: cl.Message) -> None:
+    reply = cl.Message(content="")
+    stream = await client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": message.content}], stream=True
+    )
+    async for part in stream:
+        if part.choices and (token := part.choices[0].delta.content):
+            await reply.stream_token(token)
+    await reply.update()

@@ -1,0 +1,132 @@
+"""What the load on the chat has shown, as numbers and as a section of `docs/benchmarks.md`."""
+
+import os
+import platform
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.chat_users import Heard
+from benchmarks.token_server import ANSWER, TOKENS, TOKENS_A_SECOND
+
+KINDS = BARE, OURS, EMBEDDED = "bare", "postgres", "sqlite"
+TITLES = {
+    BARE: "Chainlit, nothing stored",
+    OURS: "Threadkeeper on Postgres, all stored",
+    EMBEDDED: "Threadkeeper on SQLite, all stored",
+}
+QUESTIONS = FIRST, LATER = "first", "later"
+MOST_SECONDS = 4.8
+MOST_CPU_MS = 35.0
+_TITLE = "## Chat under load"
+
+
+@dataclass
+class Load:
+    """What one server did under the same load, over all rounds, apart for first and later questions of a thread."""
+
+    cpu: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {question: {} for question in QUESTIONS})
+    """Seconds of CPU for an answer, of each process, one for each round."""
+    heard: dict[str, list[Heard]] = field(default_factory=lambda: {question: [] for question in QUESTIONS})
+    stored: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> int:
+        return sum(len(heard) for heard in self.heard.values())
+
+    @property
+    def incomplete(self) -> int:
+        """Answers that did not reach their user whole."""
+        return sum(one.text != ANSWER for heard in self.heard.values() for one in heard)
+
+    @property
+    def lost(self) -> int:
+        """Questions, whole answers and runs that are not in the database, or are there once too often."""
+        return sum(abs(self.asked - count) for count in self.stored.values())
+
+    def cpu_ms(self, question: str, process: str = "server") -> float:
+        """Median of the rounds, for an answer."""
+        return statistics.median(self.cpu[question].get(process, [0.0])) * 1000
+
+    def seconds(self, question: str, percent: int = 50) -> float:
+        """From a question's way out to its answer's last word, at the user."""
+        return _percentile([one.seconds for one in self.heard[question]], percent)
+
+    def first_seconds(self, question: str) -> float:
+        return _percentile([one.first_seconds for one in self.heard[question]], 50)
+
+
+def lines(
+    loads: Mapping[str, Load], *, users: int, rounds: int, begun: tuple[float, float, float] | None = None
+) -> list[str]:
+    """The section, with its title."""
+    limit = (TOKENS - 1) / TOKENS_A_SECOND
+    load = f"{begun[0]:.1f} before, {os.getloadavg()[0]:.1f} at the end, the benchmark included" if begun else "–"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("chainlit", "python-socketio", "uvicorn", "uvloop"))
+    rows = [
+        _TITLE,
+        "",
+        f"Written by `python -m benchmarks.chat_load`, {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, Python",
+        f"{platform.python_version()}, {packages};",
+        f"load average {load}.",
+        "",
+        f"{users} users ask in the same moment, and a scripted model streams {TOKENS} tokens to each,",
+        f"{TOKENS_A_SECOND} a second: {limit:.2f} s from its first word to its last. Each server is one process,",
+        "started as its users start it (`threadkeeper serve`; `chainlit run`), on Postgres with `fsync` on or on",
+        "SQLite. Users, model and Postgres are processes on the same cores, so the seconds depend on the machine and",
+        "on what else it does; the server's CPU time does so much less. Medians of the answers, and of the CPU of",
+        f"{rounds} rounds, in which the servers took turns. A first question makes a thread, which also gets a title;",
+        "a later one has its thread read. The bare app does neither, keeps nothing and has nobody logged in.",
+        "",
+        "| | question | server CPU, ms an answer | × bare | answer, s | p95, s | first words, s |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind, one in loads.items():
+        for question in QUESTIONS:
+            ratio = f"{one.cpu_ms(question) / loads[BARE].cpu_ms(question):.2f}" if BARE in loads else "–"
+            rows.append(
+                f"| {TITLES[kind]} | {question} | {one.cpu_ms(question):.1f} | {ratio} | {one.seconds(question):.2f} "
+                f"| {one.seconds(question, 95):.2f} | {one.first_seconds(question):.2f} |"
+            )
+    rows += ["", "What ran beside the server, in ms of CPU an answer, and what came of it:", ""]
+    rows += ["| | users | model | Postgres | asked | whole at the user | questions · answers · runs stored |"]
+    rows += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for kind, one in loads.items():
+        beside = (f"{one.cpu_ms(FIRST, process):.1f}" for process in ("users", "model", "postgres"))
+        stored = " · ".join(f"{count:,}" for count in one.stored.values()) or "–"
+        rows.append(
+            f"| {TITLES[kind]} | {' | '.join(beside)} | {one.asked:,} | {one.asked - one.incomplete:,} | {stored} |"
+        )
+    if OURS in loads:
+        rows += ["", *_budgets(loads[OURS])]
+    return rows
+
+
+def put(page: Path, section: Sequence[str]) -> None:
+    """Write the section at the end of the page, instead of the one that is there."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    parts = [part.strip("\n") for part in re.split(r"(?m)^(?=## )", text)]
+    others = [part for part in parts if part and not part.startswith(f"{_TITLE}\n")]
+    page.write_text("\n\n".join([*others, "\n".join(section)]) + "\n", encoding="utf-8")
+
+
+def _budgets(load: Load) -> list[str]:
+    seconds = max(load.seconds(question) for question in QUESTIONS)
+    cpu = max(load.cpu_ms(question) for question in QUESTIONS)
+    judged = [
+        ("an answer, s", f"≤ {MOST_SECONDS:g}", f"{seconds:.2f}", seconds <= MOST_SECONDS),
+        ("server CPU for an answer, ms", f"≤ {MOST_CPU_MS:g}", f"{cpu:.1f}", cpu <= MOST_CPU_MS),
+        ("lost or incomplete", "0", str(load.lost + load.incomplete), not load.lost + load.incomplete),
+    ]
+    rows = ["| on Postgres, the slower kind of question | budget | measured | |", "| --- | ---: | ---: | --- |"]
+    return rows + [
+        f"| {what} | {most} | {found} | {'met' if met else '**not met**'} |" for what, most, found, met in judged
+    ]
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]

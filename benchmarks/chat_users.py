@@ -1,0 +1,150 @@
+"""Many users of one chat server, in a process of their own: each asks when told to, and notes when what came.
+
+What Chainlit's page does is done over a bare websocket, because these users share the machine with the server. For
+each line on standard input every user asks once, and one line of JSON on standard output tells how it went.
+`python -m benchmarks.chat_users --url http://127.0.0.1:8000 --users 100`
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from benchmarks.token_server import ANSWER
+
+HEADER = "X-Benchmark-User"
+"""In which a user is named, as a trusted proxy would."""
+_QUIET_SECONDS = 0.5
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class Heard:
+    """What one user saw of one answer; seconds since the question went out."""
+
+    first_seconds: float = 0.0
+    seconds: float = 0.0
+    text: str = ""
+    messages: int = 0
+
+
+class ChatUser:
+    """One tab of one user."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, name: str) -> None:
+        self._http, self._url, self._name = http, url, name
+        self.last_message = 0.0
+        self._heard = Heard()
+        self._answer_id = ""
+        self._asked = 0.0
+        self._ended = asyncio.Event()
+
+    async def connect(self) -> None:
+        """Log in where the server knows of users, and open the socket."""
+        cookies = ""
+        async with self._http.post(f"{self._url}/auth/header", headers={HEADER: self._name}) as answer:
+            if answer.ok:
+                cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in answer.cookies.items())
+        # Compression is offered, as browsers do.
+        self._socket = await self._http.ws_connect(
+            f"{self._url}/ws/socket.io/?EIO=4&transport=websocket", headers={"Cookie": cookies}, compress=15
+        )
+        auth = {
+            "sessionId": str(uuid.uuid4()),
+            "userEnv": "{}",
+            "clientType": "webapp",
+            "chatProfile": "",
+            "threadId": "",
+        }
+        await self._socket.receive_str()
+        await self._socket.send_str("40" + json.dumps(auth))
+        accepted = await self._socket.receive_str()
+        if not accepted.startswith("40"):
+            raise RuntimeError(f"the server refuses {self._name}: {accepted}")
+        self._listening = asyncio.create_task(self._listen())
+        await self._emit("connection_successful")
+
+    async def ask(self) -> Heard:
+        """Ask, and return when the turn is over."""
+        self._heard, self._answer_id = Heard(), ""
+        self._ended.clear()
+        message = {
+            "id": str(uuid.uuid4()),
+            "threadId": "",
+            "name": self._name,
+            "type": "user_message",
+            "output": "Please count to two hundred, and leave nothing out.",
+            "createdAt": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        self._asked = time.perf_counter()
+        await self._emit("client_message", {"message": message, "fileReferences": []})
+        await asyncio.wait_for(self._ended.wait(), _PATIENCE_SECONDS)
+        return self._heard
+
+    async def close(self) -> None:
+        await self._socket.close()
+        await self._listening
+
+    async def _emit(self, event: str, *data: Any) -> None:
+        await self._socket.send_str("42" + json.dumps([event, *data]))
+
+    async def _listen(self) -> None:
+        async for frame in self._socket:
+            packet: str = frame.data
+            if packet == "2":
+                await self._socket.send_str("3")
+                continue
+            self.last_message = time.perf_counter()
+            self._heard.messages += 1
+            event, data = json.loads(packet[2:])
+            if event == "stream_token" and data["id"] == self._answer_id:
+                self._add(data["token"])
+            elif event == "stream_start":
+                self._answer_id = data["id"]
+                self._add(data["output"])
+            elif event == "task_end":
+                self._ended.set()
+
+    def _add(self, text: str) -> None:
+        heard, now = self._heard, self.last_message - self._asked
+        if text and not heard.text:
+            heard.first_seconds = now
+        heard.text += text
+        if len(heard.text) == len(ANSWER):
+            heard.seconds = now
+
+
+async def _run(url: str, count: int) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        users = [ChatUser(http, url, f"user-{number}") for number in range(1, count + 1)]
+        for user in users:
+            await user.connect()
+        await _quiet(users)
+        print("ready", flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            heard = await asyncio.gather(*(user.ask() for user in users))
+            print(json.dumps([asdict(one) for one in heard]), flush=True)
+        await asyncio.gather(*(user.close() for user in users))
+
+
+async def _quiet(users: list[ChatUser]) -> None:
+    """Until all that a start brings has come."""
+    while max(user.last_message for user in users) > time.perf_counter() - _QUIET_SECONDS:  # noqa: ASYNC110
+        await asyncio.sleep(_QUIET_SECONDS / 5)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Users who ask when a line comes in.")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--users", type=int, default=100)
+    options = parser.parse_args()
+    uvloop.run(_run(options.url, options.users))

@@ -1,0 +1,131 @@
+"""What a text is searched by: its words, folded, in a form that both engines index alike.
+
+A text is brought to NFKC and folded, so that neither width nor case matters, and cut into runs of letters, digits,
+marks and underscores. A run in a script that sets no blanks between words (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese, and Korean, whose words grow at their ends) becomes its overlapping pairs of characters and its last
+character alone; any other run is a word. What someone looks for is cut in the same way: every token must be in one
+text, the last word as a beginning, and a single character of such a script as the beginning of a pair.
+"""
+
+import base64
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+MOST_CHARACTERS = 200_000
+"""So many characters of a text are searched by; the rest is kept and shown, but not found."""
+MOST_BYTES = 400_000
+"""So many bytes of distinct tokens of one text, keys included, are indexed. Postgres takes no more than 1 MB."""
+KEY_LENGTH = 8
+LONGEST_WORD = 64
+"""Of a longer word the beginning counts."""
+MOST_WANTED = 64
+"""Of more tokens looked for at once the first count."""
+
+# Han, Hiragana, Katakana, Bopomofo, Hangul; Thai, Lao, Burmese, Khmer.
+_UNSPACED = (
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U000323af\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3"
+)
+_FIRST_UNSPACED = "\u0e01"
+_PARTS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_ASCII_RUN = re.compile("[0-9a-z_]+")
+# Seen by nobody: soft hyphens, joiners, marks of direction, variants of one glyph.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Tokens that must all be in one text: as they are, or as the beginning of one there."""
+
+    whole: tuple[str, ...]
+    beginnings: tuple[str, ...]
+
+
+def owner_key(user_id: str) -> str:
+    """What each token of this user's texts begins with: `KEY_LENGTH` characters, so that an index keeps them together.
+
+    Two users may share a key, which costs a little time and nothing else: who owns a thread is asked of the thread.
+    """
+    return (
+        base64.b32encode(hashlib.blake2s(user_id.encode(), digest_size=KEY_LENGTH * 5 // 8).digest()).decode().lower()
+    )
+
+
+def tokens(text: str) -> list[str]:
+    """The distinct tokens of a text, within the bounds above."""
+    found: dict[str, None] = {}
+    for unspaced, run, _ in _runs(_fold(text[:MOST_CHARACTERS])):
+        if unspaced:
+            found.update(dict.fromkeys(map("".join, pairwise(run))))
+            found[run[-1]] = None
+        else:
+            found[run[:LONGEST_WORD]] = None
+    return _within_bounds(list(found))
+
+
+def understood(words: str) -> Query | None:
+    """What is looked for, or None where there is nothing to look for, as in a query of signs alone."""
+    folded = _fold(words[:MOST_CHARACTERS])
+    whole: dict[str, None] = {}
+    beginnings: dict[str, None] = {}
+    for unspaced, run, end in _runs(folded):
+        if unspaced and len(run) > 1:
+            whole.update(dict.fromkeys(map("".join, pairwise(run))))
+        elif unspaced or end == len(folded):
+            beginnings[run[:LONGEST_WORD]] = None
+        else:
+            whole[run[:LONGEST_WORD]] = None
+    if not whole and not beginnings:
+        return None
+    return Query(tuple(whole)[:MOST_WANTED], tuple(beginnings)[:MOST_WANTED])
+
+
+def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # The capital İ leaves its dot behind, which nobody types.
+    return _INVISIBLE.sub("", folded).replace("i\u0307", "i")
+
+
+def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
+    """Each run, whether its script sets no blanks, and where it ends."""
+    if folded.isascii():
+        for found in _ASCII_RUN.finditer(folded):
+            yield False, found[0], found.end()
+        return
+    for found in _run().finditer(folded):
+        if max(found[0]) < _FIRST_UNSPACED:
+            yield False, found[0], found.end()
+            continue
+        for part in _PARTS.finditer(found[0]):
+            yield _is_unspaced(part[0][0]), part[0], found.start() + part.end()
+
+
+@cache
+def _run() -> re.Pattern[str]:
+    # To `re` a letter's mark is no part of the word, though in Hindi or Hebrew it is.
+    marks = "".join(chr(code) for code in range(0x300, 0x1E950) if unicodedata.category(chr(code)).startswith("M"))
+    # What follows a word is mostly ASCII, and to look it up among the marks is slow.
+    return re.compile(f"\\w+(?:(?![\\x00-\\x7f])[{marks}]+\\w*)*")
+
+
+@cache
+def _is_unspaced(character: str) -> bool:
+    return re.match(f"[{_UNSPACED}]", character) is not None
+
+
+def _within_bounds(found: list[str]) -> list[str]:
+    left = MOST_BYTES
+    if sum(map(len, found)) * 4 + len(found) * KEY_LENGTH < left:
+        return found
+    for at, token in enumerate(found):
+        left -= len(token.encode()) + KEY_LENGTH
+        if left < 0:
+            return found[:at]
+    return found

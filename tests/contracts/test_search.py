@@ -1,0 +1,441 @@
+"""The search: whole words and the beginning of the last, pairs of Chinese characters, in texts and titles of one's own.
+
+What was written is found at once; what is changed, deleted or given away is not found any more.
+"""
+
+import asyncio
+import logging
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, func, insert, literal, select, text
+
+import datalayer
+from datalayer import indexer as indexing
+from datalayer import search, search_index, threads
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import search_backlog, search_pending, search_texts, steps, users
+from datalayer.search_tokens import MOST_CHARACTERS, Query, owner_key, tokens, understood
+from tests.records import listed, new_id, page, step, thread, user_id, vote
+
+SAID = "A Needle in the haystack, 100% sure. GRÜßE aus Köln und İzmir. 今天天气很好。Ｗｉｄｅ ﾃｽﾄ. Python3教程. x\x00y"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("needle", True),
+        ("NEEDLE in", True),
+        ("haystack needle", True),
+        ("need", True),
+        ("need ", False),
+        ("need haystack", False),
+        ("eedle", False),
+        ("nee_le", False),
+        ("needl%", False),
+        ("grüße", True),
+        ("GRÜSSE ", True),
+        ("izmir", True),
+        ("İZMİR ", True),
+        ("天气", True),
+        ("天天气", True),
+        ("气", True),
+        ("好", True),
+        ("天很", False),
+        ("晴", False),
+        ("wide", True),
+        ("ＷＩＤＥ ", True),
+        ("テスト", True),
+        ("ﾃｽ", True),
+        ("python3教程 ", True),
+        ("教 needle", True),
+        ("100%", True),
+        ("100%%", True),
+        ("%", False),
+        ("'", False),
+        ("needle':* & absent | \\", False),
+        ("needle' | 'needle", True),
+        ('needle" OR "absent', False),
+        ("NOT needle", False),
+        ("words:needle", False),
+        ("the title", True),
+        ("title needle", False),  # one text must hold all
+        ("tool inp", True),
+        ("absent", False),
+        ("\x00", False),
+        ("🙂", False),
+        ("\ud800needle", True),
+        ("   ", True),  # nothing is looked for
+        ("needle " * 5000, True),
+    ],
+)
+async def test_search_finds_words_in_titles_and_texts(layer: ChainlitLayer, words: str, found: bool) -> None:
+    owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
+    wanted = await thread(layer, owner, name="The Title")
+    await layer.create_step(step(wanted, SAID))
+    await layer.create_step(step(wanted, output=None, input="Tool Input"))
+    if not words.isspace():
+        await thread(layer, owner, name="another")
+    await layer.create_step(step(await thread(layer, other), SAID))
+    assert await listed(layer, owner, search=words) == ([wanted] if found else [])
+
+
+async def test_what_was_just_written_is_found(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    for number in range(5):
+        made = await thread(layer, owner, name=f"title{number}")
+        await layer.create_step(step(made, f"text{number}"))
+        assert await listed(layer, owner, search=f"text{number}") == [made]
+        assert await listed(layer, owner, search=f"title{number}") == [made]
+
+
+async def test_a_change_replaces_what_is_found(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner, name="first title")
+    written = step(made, "first text", input="first input")
+    await layer.create_step(written)
+    assert await listed(layer, owner, search="first") == [made]
+    await layer.update_step({**written, "output": "second text", "input": ""})
+    await layer.replace_thread_name(made, "first title", "second title")
+    assert await listed(layer, owner, search="first") == []
+    assert await listed(layer, owner, search="second text") == [made]
+    assert await listed(layer, owner, search="second title") == [made]
+    await layer.update_step({**written, "output": "", "input": ""})
+    await layer.update_thread(made, name="")
+    assert await listed(layer, owner, search="second") == []
+    assert await rows(layer) == (0, 0)
+
+
+async def test_a_thread_that_gets_its_owner_later_is_found_by_that_owner(layer: ChainlitLayer) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    made = new_id()
+    await layer.create_step(step(made, "needle"))
+    assert await listed(layer, alice, search="needle") == []
+    await layer.update_thread(made, user_id=alice)
+    assert await listed(layer, alice, search="needle") == [made]
+    await layer.update_thread(made, user_id=bob, name="haystack")
+    assert await listed(layer, alice, search="needle") == await listed(layer, alice, search="haystack") == []
+    assert await listed(layer, bob, search="needle") == await listed(layer, bob, search="haystack") == [made]
+
+
+async def test_steps_and_owner_may_come_at_once(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    made = [new_id() for _ in range(20)]
+    for thread_id in made:
+        await asyncio.gather(
+            layer.create_step(step(thread_id, "needle")),
+            layer.update_thread(thread_id, user_id=owner, name="a name"),
+            layer.create_step(step(thread_id, "haystack")),
+            layer.indexer.finish(),
+        )
+    for words in ("needle", "haystack", "name"):
+        assert sorted(await listed(layer, owner, search=words)) == sorted(made)
+
+
+@pytest.mark.parametrize("at_most", [0, 2_000])
+async def test_the_texts_of_others_are_never_found(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
+) -> None:
+    """Even where two users have the same key in the index, by rare words and by frequent ones."""
+    frequent_above(at_most, monkeypatch)
+    for module in (search, search_index):
+        monkeypatch.setattr(module, "owner_key", lambda _user_id: "samesame")
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    theirs = {}
+    for name, owner in (("alice", alice), ("bob", bob)):
+        with datalayer.acting_as(name):
+            theirs[name] = await thread(layer, owner, name="needle")
+            await layer.create_step(step(theirs[name], "needle"))
+    assert await listed(layer, alice, search="needle") == [theirs["alice"]]
+    with datalayer.acting_as("bob"):
+        assert await listed(layer, bob, search="needle") == [theirs["bob"]]
+        assert await listed(layer, alice, search="needle") == []
+
+
+@pytest.mark.parametrize("at_most", [0, 3, 2_000])
+async def test_pages_of_a_search_are_the_list_narrowed(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
+) -> None:
+    """By rare words, for which the texts are looked up first, and by frequent ones, for which the threads are."""
+    frequent_above(at_most, monkeypatch)
+    owner = await user_id(layer, "alice")
+    wanted: list[str] = []
+    voted: list[str] = []
+    for number in range(12):
+        made = await thread(layer, owner)
+        for _ in range(2):
+            written = step(made, "needle" if number % 2 else "haystack")
+            await layer.create_step(written)
+        if number % 2:
+            wanted.insert(0, made)
+        if number % 3 == 0:
+            await layer.upsert_feedback(vote(written["id"], 1))
+            voted.append(made)
+    seen: list[str] = []
+    after = None
+    while True:
+        found = await page(layer, owner, first=2, after=after, search="needle")
+        seen += [one["id"] for one in found.data]
+        after = found.pageInfo.endCursor
+        if not found.pageInfo.hasNextPage:
+            break
+    assert seen == wanted
+    assert await listed(layer, owner, search="needle", feedback=1) == [one for one in wanted if one in voted]
+    assert await listed(layer, owner, search="needle", feedback=0) == []
+    assert await listed(layer, owner, search="absent") == []
+
+
+async def test_deletions_leave_nothing_to_find(layer: ChainlitLayer) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    made, other = await thread(layer, alice, name="needle"), await thread(layer, bob, name="needle")
+    written = [step(made, f"needle {number}") for number in range(4)]
+    for one in written:
+        await layer.create_step(one)
+    await layer.create_step(step(other, "needle"))
+    await layer.indexer.finish()
+    assert await rows(layer) == (7, 0)
+    await layer.delete_step(written[3]["id"])
+    await layer.cut_thread(made, written[0]["id"])
+    assert await rows(layer) == (4, 0)
+    assert await listed(layer, alice, search="3") == []
+    await layer.update_step({**written[0], "output": "marked once more"})
+    await layer.delete_thread(made)
+    assert await rows(layer) == (2, 0)
+    async with layer.database.write() as connection:
+        await connection.execute(delete(users).where(users.c.id == bob))
+    assert await rows(layer) == (0, 0)
+
+
+async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    await layer.create_step(step(made, "needle"))
+    await layer.indexer.stop()
+    assert (await rows(layer))[1] > 0
+    other = datalayer.create_data_layer(database_url)
+    assert await listed(other, owner, search="needle") == [made]
+    await other.close()
+
+
+async def test_texts_are_indexed_without_a_search_to_ask_for_it(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "PAUSE_SECONDS", 0.05)
+    await layer.create_step(step(await thread(layer, await user_id(layer, "alice")), "needle"))
+    give_up = time.monotonic() + 10
+    while await rows(layer) != (2, 0):
+        assert time.monotonic() < give_up
+        await asyncio.sleep(0.02)
+
+
+async def test_a_process_that_was_overtaken_does_not_bring_an_old_text_back(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    written = step(made, "old")
+    await layer.create_step(written)
+    async with layer.database.read() as connection:
+        found = await search_index.marked(connection, 10)
+    stale = [(one, one.words()) for one in found]
+    await layer.update_step({**written, "output": "new"})
+    assert await listed(layer, owner, search="new") == [made]
+    async with layer.database.write() as connection:
+        assert await search_index.store(connection, layer.database.dialect, stale) == 0
+    assert await listed(layer, owner, search="new") == [made]
+    assert await listed(layer, owner, search="old") == []
+
+
+async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    written = step(made, "old")
+    await layer.create_step(written)
+    async with layer.database.write() as connection:
+        await connection.execute(delete(search_pending))
+        await connection.execute(insert(search_backlog).values(table="steps"))
+    async with layer.database.read() as connection:
+        part = await search_index.backlog(connection, 10)
+    assert part is not None
+    await layer.update_step({**written, "output": "new"})
+    assert await layer.indexer.caught_up()
+    walk, found, after = part
+    stale = [(one, one.words()) for one in found]
+    for mine in (True, False):
+        async with layer.database.write() as connection:
+            stored = await search_index.store_backlog(connection, layer.database.dialect, walk, stale, after)
+            # The walk of `caught_up` may have come here first.
+            assert stored in (mine, False)
+    assert await listed(layer, owner, search="new") == [made]
+    assert await listed(layer, owner, search="old") == []
+
+
+async def test_several_processes_index_at_once(layer: ChainlitLayer, database_url: str) -> None:
+    others = [datalayer.create_data_layer(database_url) for _ in range(2)]
+    replicas = [layer, *others]
+    owner = await user_id(layer, "alice")
+    made = [await thread(layer, owner) for _ in range(4)]
+    written = [step(made[number % 4], f"state0 word{number}") for number in range(60)]
+
+    async def write(replica: ChainlitLayer, mine: list[dict[str, object]]) -> None:
+        for state in range(3):
+            for one in mine:
+                changed = {**one, "output": f"state{state} {str(one['output']).split()[1]}"}
+                await (replica.update_step(changed) if state else replica.create_step(changed))
+            await replica.indexer.finish()
+
+    await asyncio.gather(*(write(replica, written[number::3]) for number, replica in enumerate(replicas)))
+    for replica in replicas:
+        await replica.indexer.finish()
+    assert await rows(layer) == (64, 0)
+    for number in range(60):
+        assert await listed(layer, owner, search=f"word{number} state2 ") == [made[number % 4]]
+    assert await listed(layer, owner, search="state0") == await listed(layer, owner, search="state1") == []
+    for other in others:
+        await other.close()
+
+
+async def test_a_text_that_the_index_refuses_holds_up_no_other(
+    layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = {
+        "postgres": "ALTER TABLE search_texts ADD CHECK (words::text NOT LIKE '%poison%')",
+        "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON search_texts WHEN NEW.words LIKE '%poison%' "
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    }
+    async with layer.database.write() as connection:
+        await connection.execute(text(refusal[engine]))
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    for number in range(10):
+        await layer.create_step(step(made, "poison" if number == 4 else "needle"))
+    assert await listed(layer, owner, search="needle") == [made]
+    assert await listed(layer, owner, search="poison") == []
+    assert await rows(layer) == (10, 0)
+    assert any("cannot be indexed" in line.message for line in caplog.records if line.levelno == logging.ERROR)
+
+
+async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    await layer.create_step(step(made, "early"))
+    assert await listed(layer, owner, search="early") == [made]
+    await layer.create_step(step(made, "late"))
+
+    async def hang(_connection: object, _limit: int) -> list[search_index.Found]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr(search_index, "marked", hang)
+    begun = time.monotonic()
+    assert not await layer.indexer.caught_up(timeout_seconds=0.1)
+    assert await listed(layer, owner, search="early") == [made]
+    assert time.monotonic() - begun < 10
+
+
+async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    enormous = "beginning " + "".join(map(chr, range(0x20000, 0x32000))) + " x" * MOST_CHARACTERS + " end"
+    await layer.create_step(step(made, enormous))
+    await layer.indexer.finish()
+    assert await listed(layer, owner, search="beginning") == [made]
+    assert await listed(layer, owner, search="end") == []
+    assert (await layer.get_thread(made))["steps"][0]["output"] == enormous
+
+
+async def test_marks_that_say_the_same_are_taken_together(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    written = step(await thread(layer, owner), "growing")
+    await layer.create_step(written)
+    for number in range(5):
+        await layer.update_step({**written, "output": f"growing {number}"})
+        await layer.set_step_favorite(written, number % 2 == 0)
+    async with layer.database.read() as connection:
+        found = await search_index.marked(connection, 100)
+    assert [len(one.marks) for one in found if one.step_id] == [6]
+    assert found[-1].texts == ("growing 4",)
+
+
+WORDS = st.lists(
+    st.sampled_from(["needle", "need", "Nee", "天气", "天天气", "很", "grüße", "GRÜSSE", "x_1", "1", "%", "'", ":*"]),
+    min_size=1,
+    max_size=4,
+).map(" ".join)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(WORDS, min_size=1, max_size=4), queries=st.lists(WORDS | st.text(max_size=8), min_size=1, max_size=4)
+)
+async def test_what_is_found_is_what_holds_every_token(
+    layer: ChainlitLayer, texts: list[str], queries: list[str]
+) -> None:
+    owner = await user_id(layer, new_id())
+    made = {}
+    for said in texts:
+        made[await thread(layer, owner, name="-")] = said
+    for thread_id, said in made.items():
+        await layer.create_step(step(thread_id, said))
+    for words in queries:
+        query = understood(words)
+        wanted = [thread_id for thread_id, said in made.items() if query and holds(said, query)]
+        if words.strip():
+            assert sorted(await listed(layer, owner, search=words)) == sorted(wanted)
+
+
+def holds(said: str, query: Query) -> bool:
+    there = tokens(said)
+    return set(query.whole) <= set(there) and all(
+        any(token.startswith(one) for token in there) for one in query.beginnings
+    )
+
+
+async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, engine: str) -> None:
+    owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, owner), await thread(layer, other)
+    await layer.create_step(step(mine, "needle haystack"))
+    rows = [
+        {"id": new_id(), "name": "", "type": "tool", "threadId": theirs, "output": f"needle 天气 {n}"}
+        for n in range(3000)
+    ]
+    async with layer.database.write() as connection:
+        await connection.execute(insert(steps), rows)
+    await layer.indexer.finish()
+    query = understood("天气 nee")
+    assert query is not None
+    dialect = layer.database.dialect
+    statement = select(search_texts.c.threadId).where(dialect.holds(literal(dialect.wanted(owner_key(owner), query))))
+    plan = {"postgres": "EXPLAIN (ANALYZE, FORMAT TEXT) ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
+    async with layer.database.write() as connection:
+        await connection.execute(text("ANALYZE"))
+        if engine == "postgres":
+            # As on the connections that read.
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        compiled = statement.compile(layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True})
+        lines = [str(row) for row in await connection.exec_driver_sql(plan + str(compiled))]
+    if engine == "postgres":
+        # No row of the other user is touched, though all of them hold the words.
+        assert any("Bitmap Index Scan on search_texts_words" in line and "rows=0" in line for line in lines), lines
+    else:
+        assert any("VIRTUAL TABLE INDEX" in line for line in lines), lines
+
+
+def frequent_above(texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words in more texts than this count as frequent; the statements that are kept do not know of it."""
+    monkeypatch.setattr(search, "MOST_HITS", texts)
+    monkeypatch.setattr(threads, "_listed", threads._listed.__wrapped__)
+
+
+async def rows(layer: ChainlitLayer) -> tuple[int, int]:
+    """How many texts are indexed, and how many marks wait; that SQLite's index and its table agree."""
+    async with layer.database.write() as connection:
+        counts = [
+            (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            for table in (search_texts, search_pending)
+        ]
+        if layer.database.dialect.name == "sqlite":
+            await connection.execute(text("INSERT INTO search_words (search_words) VALUES ('integrity-check')"))
+    return counts[0], counts[1]

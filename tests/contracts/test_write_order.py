@@ -1,0 +1,53 @@
+"""What the queue may and may not put together when many threads are written at once."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from sqlalchemy import event
+
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.records import new_id, step
+
+
+async def test_conversations_that_begin_at_once_share_their_transactions(layer: ChainlitLayer) -> None:
+    commits: list[Any] = []
+    event.listen(layer.database.engine.sync_engine, "commit", commits.append)
+    threads = [new_id() for _ in range(40)]
+    calls: list[Coroutine[Any, Any, None]] = []
+    for thread_id in threads:
+        # As Chainlit calls it: the question, its thread, the run.
+        calls += [
+            layer.create_step(step(thread_id, "question")),
+            layer.update_thread(thread_id, name="question"),
+            layer.create_step(step(thread_id, "", type="run", name="on_message")),
+        ]
+    await asyncio.gather(*calls)
+    # All steps before a thread's change, all changes, all steps after: not one for each.
+    assert len(commits) <= 3
+    for thread_id in threads:
+        stored = await layer.get_thread(thread_id)
+        assert (stored["name"], len(stored["steps"])) == ("question", 2)
+
+
+async def test_the_order_within_a_thread_holds_whatever_other_threads_do(layer: ChainlitLayer) -> None:
+    threads = [new_id() for _ in range(20)]
+    calls: list[Coroutine[Any, Any, Any]] = []
+    for number, thread_id in enumerate(threads):
+        first, second, third = (step(thread_id, output) for output in ("first", "second", "third"))
+        calls += [
+            layer.create_step(first),
+            layer.update_thread(thread_id, name="early"),
+            layer.create_step(second),
+            layer.cut_thread(thread_id, first["id"]),
+            layer.create_step(third),
+            layer.update_thread(thread_id, name="late"),
+        ]
+        if number % 2:
+            # A deletion of a step does not say of which thread it is.
+            calls += [layer.delete_step(third["id"]), layer.update_step({**third, "output": "third, again"})]
+    await asyncio.gather(*calls)
+    for number, thread_id in enumerate(threads):
+        stored = await layer.get_thread(thread_id)
+        outputs = [one["output"] for one in stored["steps"]]
+        assert (stored["name"], outputs) == ("late", ["first", "third, again" if number % 2 else "third"])

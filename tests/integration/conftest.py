@@ -1,0 +1,27 @@
+"""A Postgres server that a test may stop."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import missing
+from tests.postgres import Cluster, Databases, find_binaries
+
+
+@pytest.fixture(scope="session")
+def stoppable_postgres() -> Iterator[Cluster]:
+    """A durable server of our own: the one that TEST_DATABASE_URL names may belong to others as well."""
+    binaries = find_binaries()
+    if binaries is None:
+        missing.tell("POSTGRES: no server's binaries found, so the faults of Postgres were not tried")
+    with Cluster(binaries, durable=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def stoppable_url(stoppable_postgres: Cluster) -> str:
+    """An empty database on that server."""
+    databases = Databases(stoppable_postgres.url)
+    url = databases.create()
+    databases.close()
+    return url

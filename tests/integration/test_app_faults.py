@@ -1,0 +1,141 @@
+"""The application is killed, or its database goes away, while many chats are under way."""
+
+import asyncio
+import functools
+import itertools
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+from tests.integration.test_restart import CUT, NAME, PASSWORD, SLOW, is_gone, standing_still, talk
+from tests.model_server import API_KEY, ModelServer
+from tests.postgres import Cluster
+from tests.server import AppServer
+from threadkeeper.chat.words import unmark_answer
+
+pytestmark = pytest.mark.slow
+
+CHATS = 20
+
+
+async def test_kill_nine_among_many_chats_loses_nothing_that_was_acknowledged(start_server: StartServer) -> None:
+    server = await start_server(OPENAI_MODELS=f"echo,{SLOW}")
+    clients = await clients_of(server, CHATS)
+    try:
+        await asyncio.gather(*(client.__aenter__() for client in clients))
+        models = itertools.cycle(["echo", "echo", SLOW])
+        talks = [asyncio.create_task(talk(client, model)) for client, model in zip(clients, models, strict=False)]
+        await asyncio.gather(*(client.until(client.answers) for client in clients))
+        await asyncio.gather(*(client.until(functools.partial(finished, client)) for client in clients[::3]))
+        await server.kill()
+        await asyncio.gather(*talks)
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+
+    await server.start()
+    acknowledged = lost = partial = 0
+    for number, client in enumerate(clients):
+        assert client.thread_id is not None
+        async with ChatClient(server.base_url, f"user-{number}", PASSWORD, thread_id=client.thread_id) as again:
+            shown = again.steps
+            for answer in finished(client):
+                acknowledged += 1
+                lost += shown.get(answer["id"], {}).get("output") != answer["output"]
+            order = [one for one in shown if one in client.steps]
+            assert order == [one for one in client.steps if one in shown], "the order is another"
+            for answer in again.answers():
+                assert not answer["streaming"]
+                if answer["id"] not in [one["id"] for one in finished(client)] and CUT in answer["output"]:
+                    partial += 1
+                    seen = client.steps.get(answer["id"], answer)["output"]
+                    kept = unmark_answer(answer["output"]).rstrip()
+                    assert kept.startswith(seen.rstrip()) or seen.startswith(kept)
+    print(f"{CHATS} chats: {acknowledged} answers acknowledged, lost {lost}; {partial} partial answers marked")
+    assert acknowledged >= CHATS // 3
+    assert lost == 0
+
+
+async def test_what_a_stop_could_not_store_is_stored_by_the_next_start(start_server: StartServer) -> None:
+    server = await start_server(OPENAI_MODELS="echo")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.ask("The first question")
+        async with standing_still(server):
+            await client.send("The last question")
+            await client.event("task_start")
+            assert await server.stop() == 0
+            await client.until(lambda: is_gone(client))
+    spool = spool_of(server)
+    assert spool.exists()
+    await server.start()
+    assert not spool.exists()
+    async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=client.thread_id) as again:
+        questions = [step["output"] for step in again.steps.values() if step["type"] == "user_message"]
+    assert questions == ["The first question", "The last question"]
+
+
+async def test_with_the_server_down_ready_is_red_and_the_end_leaves_a_spool_that_the_next_start_stores(
+    stoppable_postgres: Cluster, stoppable_url: str, model_server: ModelServer, tmp_path: Path
+) -> None:
+    environment = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MODELS": "echo"}
+    async with AppServer(tmp_path / "server", stoppable_url, environment) as server:
+        clients = await clients_of(server, 10)
+        await asyncio.gather(*(client.__aenter__() for client in clients))
+        await asyncio.gather(*(client.ask("The first question") for client in clients))
+        threads = [str(client.thread_id) for client in clients]
+
+        await asyncio.to_thread(stoppable_postgres.halt)
+        try:
+            await until_ready_says(server, 503)
+        finally:
+            await asyncio.to_thread(stoppable_postgres.resume)
+        await until_ready_says(server, 200)
+        await asyncio.gather(*(client.ask("The second question") for client in clients))
+
+        await asyncio.to_thread(stoppable_postgres.halt)
+        try:
+            for client in clients:
+                client.events.clear()
+                await client.send("The last question")
+            await asyncio.gather(*(client.event("task_start") for client in clients))
+            assert await server.stop() == 0
+        finally:
+            await asyncio.to_thread(stoppable_postgres.resume)
+            await asyncio.gather(*(client.close() for client in clients))
+            await asyncio.gather(*(client.close() for client in clients))
+        lines = spool_of(server).read_text().splitlines()
+        print(f"{len(lines)} writes in the spool file")
+        assert len(lines) >= len(clients)
+        await server.start()
+        assert not spool_of(server).exists()
+        async with server.layer() as layer:
+            for thread_id in threads:
+                thread: Any = await layer.get_thread(thread_id)
+                asked = [step["output"] for step in thread["steps"] if step["type"] == "user_message"]
+                assert asked == ["The first question", "The second question", "The last question"]
+
+
+async def clients_of(server: AppServer, count: int) -> list[ChatClient]:
+    """So many users, each with a page that is not open yet."""
+    for number in range(count):
+        await server.add_user(f"user-{number}", PASSWORD)
+    return [ChatClient(server.base_url, f"user-{number}", PASSWORD) for number in range(count)]
+
+
+def finished(client: ChatClient) -> list[dict[str, Any]]:
+    """The answers of which the page was told the final state, which is told when it is stored."""
+    return [one for one in client.answers() if (one.get("metadata") or {}).get("status") == "complete"]
+
+
+def spool_of(server: AppServer) -> Path:
+    return server.directory / "data" / "spool.jsonl"
+
+
+async def until_ready_says(server: AppServer, status: int) -> None:
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=server.base_url, trust_env=False, timeout=30) as page:
+        while (await page.get("/ready")).status_code != status:
+            await asyncio.sleep(0.1)

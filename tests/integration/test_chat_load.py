@@ -1,0 +1,26 @@
+"""The chat under load in short: all is stored, and it costs less than a bare Chainlit that stores nothing.
+
+The servers are compared by their CPU time in the same run; `python -m benchmarks.chat_load` tells the rest.
+"""
+
+import pytest
+
+from benchmarks import chat_load
+from benchmarks.chat_report import BARE, EMBEDDED, OURS, QUESTIONS
+from tests.postgres import Databases
+
+pytestmark = pytest.mark.slow
+
+USERS = 20
+MOST_TIMES_BARE = {OURS: 0.8, EMBEDDED: 1.0}
+
+
+async def test_many_answers_at_once_are_stored_whole_and_cost_less_than_bare_chainlit(postgres: Databases) -> None:
+    loads = await chat_load.measure(postgres, users=USERS, rounds=1)
+    asked = USERS * len(QUESTIONS)
+    assert {kind: (load.asked, load.incomplete) for kind, load in loads.items()} == dict.fromkeys(loads, (asked, 0))
+    for kind in (OURS, EMBEDDED):
+        assert loads[kind].stored == {"questions": asked, "answers": asked, "runs": asked}
+    cpu = {kind: sum(load.cpu_ms(question) for question in QUESTIONS) for kind, load in loads.items()}
+    times_bare = {kind: cpu[kind] / cpu[BARE] for kind in MOST_TIMES_BARE}
+    assert {kind: times for kind, times in times_bare.items() if times > MOST_TIMES_BARE[kind]} == {}, cpu

@@ -1,0 +1,231 @@
+"""Postgres goes away, comes back, kills connections, runs out of time, while fifty writers are at work.
+
+Each fault is real, on a durable server of the test's own. What is counted is the same each time: no acknowledged
+write is lost, none is older than what was acknowledged, and every other write was told as a typed error.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from datalayer import StorageUnavailable, create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database
+from datalayer.errors import TimedOut
+from tests.many_writers import ManyWriters
+from tests.postgres import Cluster
+from tests.records import new_id, step, thread, user_id
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def url(stoppable_url: str) -> str:
+    """A migrated database on a server that a test may stop."""
+    layer = create_data_layer(stoppable_url)
+    await layer.migrate()
+    await layer.close()
+    return stoppable_url
+
+
+@pytest.fixture
+async def layer(url: str) -> AsyncIterator[ChainlitLayer]:
+    layer = create_data_layer(url)
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
+async def witness(url: str) -> AsyncIterator[ChainlitLayer]:
+    """Reads what is stored over connections of its own, made afterwards."""
+    layer = create_data_layer(url)
+    yield layer
+    await layer.close()
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_restart_among_fifty_writers_loses_nothing(
+    stoppable_postgres: Cluster, layer: ChainlitLayer, witness: ChainlitLayer, mode: str
+) -> None:
+    writers = ManyWriters(layer)
+    async with writers.writing():
+        await writers.more_acknowledged(500)
+        for _ in range(2):
+            await asyncio.to_thread(stoppable_postgres.restart, mode)
+            await writers.more_acknowledged(500)
+    counts = await writers.compared_with(witness)
+    assert counts.broken == 0
+    assert counts.told.total() == 0, "the restart was shorter than the patience"
+
+
+async def test_killed_backends_among_fifty_writers_lose_nothing(
+    url: str, layer: ChainlitLayer, witness: ChainlitLayer
+) -> None:
+    writers, database, killed = ManyWriters(layer), Database(url), 0
+    async with writers.writing():
+        await writers.more_acknowledged(500)
+        for _ in range(15):
+            killed += await kill_backends(database)
+            await writers.more_acknowledged(50)
+    counts = await writers.compared_with(witness)
+    print(f"{killed} backends were killed")
+    assert killed >= 15
+    assert counts.broken == 0
+    assert counts.told.total() == 0
+    await database.close()
+
+
+async def test_a_read_whose_connection_is_killed_is_tried_on_another(url: str, layer: ChainlitLayer) -> None:
+    await user_id(layer, "ann")
+    database = Database(url)
+    async with database.write() as connection:
+        await connection.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        read = asyncio.create_task(layer.get_user("ann"))
+        await until_somebody_waits_for_a_lock(database)
+        assert await kill_backends(database, waiting=True) == 1
+    found = await read
+    assert found is not None
+    assert found.identifier == "ann"
+    await database.close()
+
+
+async def test_statement_timeouts_among_fifty_writers_lose_nothing(url: str, witness: ChainlitLayer) -> None:
+    database = Database(url)
+    await set_for_all(database, statement_timeout="300ms", lock_timeout="200ms")
+    layer = create_data_layer(url)
+    writers = ManyWriters(layer)
+    async with writers.writing():
+        await writers.more_acknowledged(200)
+        for table in ("steps", "threads", "feedbacks"):
+            async with database.write() as connection:
+                await connection.execute(text("SET LOCAL statement_timeout = 0"))
+                await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                await connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+                if table == "threads":
+                    with pytest.raises(StorageUnavailable):
+                        await layer.get_thread(new_id())
+                await asyncio.sleep(1)
+            await writers.more_acknowledged(200)
+    counts = await writers.compared_with(witness)
+    assert counts.broken == 0
+    assert counts.told.total() == 0, "each time-out was shorter than the patience"
+    await layer.close()
+    await database.close()
+
+
+async def test_a_lock_that_outlasts_the_patience_is_told(url: str, witness: ChainlitLayer) -> None:
+    database = Database(url)
+    await set_for_all(database, statement_timeout="300ms", lock_timeout="200ms")
+    layer = create_data_layer(url, patience_seconds=0.5)
+    writers = ManyWriters(layer)
+    async with writers.writing():
+        await writers.more_acknowledged(200)
+        async with database.write() as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            await connection.execute(text("SET LOCAL lock_timeout = 0"))
+            await connection.execute(text("LOCK TABLE steps IN ACCESS EXCLUSIVE MODE"))
+            async with asyncio.timeout(60):
+                while not writers.failed:
+                    await asyncio.sleep(0.01)
+        await writers.more_acknowledged(200)
+    counts = await writers.compared_with(witness)
+    assert counts.broken == 0
+    assert counts.reasons == {"TimedOut"}
+    await layer.close()
+    await database.close()
+
+
+async def test_a_write_that_always_takes_too_long_does_not_take_others_along(url: str, witness: ChainlitLayer) -> None:
+    database = Database(url)
+    await set_for_all(database, statement_timeout="300ms")
+    layer = create_data_layer(url, patience_seconds=0.5)
+    locked, threads = await thread(layer, None), [await thread(layer, None) for _ in range(20)]
+    async with database.write() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        await connection.execute(text("SELECT * FROM threads WHERE id = :id FOR UPDATE"), {"id": locked})
+        ids = [*threads[:10], locked, *threads[10:]]
+        results = await asyncio.gather(
+            *(asyncio.create_task(layer.update_thread(one, name="new")) for one in ids), return_exceptions=True
+        )
+        steps = await asyncio.gather(
+            *(asyncio.create_task(layer.create_step(step(one))) for one in ids), return_exceptions=True
+        )
+    assert [type(result) for result in results] == [type(None)] * 10 + [TimedOut] + [type(None)] * 10
+    assert [type(result) for result in steps] == [type(None)] * 10 + [TimedOut] + [type(None)] * 10
+    for one in threads:
+        stored = await witness.get_thread(one)
+        assert (stored["name"], len(stored["steps"])) == ("new", 1)
+    await layer.close()
+    await database.close()
+
+
+async def test_with_the_pool_exhausted_reads_are_told_in_time_and_writes_go_on(
+    url: str, witness: ChainlitLayer
+) -> None:
+    layer = create_data_layer(url, pool_size=1, max_overflow=0, pool_timeout=0.3)
+    await user_id(layer, "ann")
+    writers = ManyWriters(layer)
+    async with layer.database.read() as connection:
+        await connection.execute(text("SELECT 1"))
+        async with writers.writing():
+            await writers.more_acknowledged(500)
+            for _ in range(3):
+                with pytest.raises(StorageUnavailable, match="in use"):
+                    async with asyncio.timeout(30):
+                        await layer.get_user("ann")
+            await writers.more_acknowledged(500)
+    assert await layer.get_user("ann") is not None
+    counts = await writers.compared_with(witness)
+    assert counts.broken == 0
+    assert counts.told.total() == 0
+    await layer.close()
+
+
+async def test_a_server_that_stays_away_is_told_and_seen_and_welcome_back(
+    stoppable_postgres: Cluster, url: str, witness: ChainlitLayer
+) -> None:
+    layer = create_data_layer(url, patience_seconds=1)
+    writers = ManyWriters(layer)
+    async with writers.writing():
+        await writers.more_acknowledged(200)
+        await asyncio.to_thread(stoppable_postgres.halt)
+        try:
+            async with asyncio.timeout(60):
+                while writers.failed < 200:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(StorageUnavailable):
+                await layer.ping()
+        finally:
+            await asyncio.to_thread(stoppable_postgres.resume)
+        await writers.more_acknowledged(200)
+    counts = await writers.compared_with(witness)
+    assert counts.broken == 0
+    assert counts.reasons == {"ConnectionLost"}
+    await layer.close()
+
+
+async def kill_backends(database: Database, *, waiting: bool = False) -> int:
+    """Kill every other backend of this database, or those that wait for a lock; gives how many there were."""
+    statement = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with database.read() as connection:
+        return len((await connection.execute(text(statement + " AND wait_event_type = 'Lock'" * waiting))).all())
+
+
+async def until_somebody_waits_for_a_lock(database: Database) -> None:
+    statement = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    async with asyncio.timeout(30), database.read() as connection:
+        while not (await connection.execute(statement)).scalar_one():
+            await asyncio.sleep(0.01)
+
+
+async def set_for_all(database: Database, **settings: str) -> None:
+    """Settings of this database for every connection that is made from now on."""
+    async with database.read() as connection:
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        for setting, value in settings.items():
+            await connection.execute(text(f"ALTER DATABASE \"{name}\" SET {setting} = '{value}'"))

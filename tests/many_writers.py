@@ -1,0 +1,172 @@
+"""Many writers at once who remember what they were told, and a comparison of that with what is really stored.
+
+Each writer has a thread of its own and writes as Chainlit does: a step's creation and its later states are called
+one after another without waiting, among them votes and updates of the thread. Every state carries its number twice,
+in its text and in its metadata, so that an older state and half a state both show.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from datalayer import DataLayerError
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.records import new_id, step, vote
+
+LATER_STATES = 3
+_PADDING = " word" * 200
+
+
+@dataclass
+class Counts:
+    """What a run came to; printed by every test that asks for it."""
+
+    acknowledged: int
+    told: Counter[str]
+    lost: int = 0
+    older: int = 0
+    half: int = 0
+    disordered: int = 0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(self.told.items())) or "none"
+        return (
+            f"{self.acknowledged} writes acknowledged, told as failed: {told}; "
+            f"lost {self.lost}, older than acknowledged {self.older}, half {self.half}, out of order {self.disordered}"
+        )
+
+    @property
+    def reasons(self) -> set[str]:
+        """Why writes failed, but for those to a step or thread whose own creation had failed."""
+        return set(self.told) - {"NotFound"}
+
+    @property
+    def broken(self) -> int:
+        return self.lost + self.older + self.half + self.disordered
+
+
+@dataclass
+class _Told:
+    """What one writer was told of its own thread: the newest acknowledged number of each record."""
+
+    thread_id: str = field(default_factory=new_id)
+    called: list[str] = field(default_factory=list)
+    steps: dict[str, int] = field(default_factory=dict)
+    votes: dict[str, int] = field(default_factory=dict)
+    rounds: int = -1
+
+
+class ManyWriters:
+    """Writers on one layer, from `with` to the end of the block; then all they called for has been answered."""
+
+    def __init__(self, layer: ChainlitLayer, count: int = 50) -> None:
+        self._layer = layer
+        self._told = [_Told() for _ in range(count)]
+        self._failures: Counter[str] = Counter()
+        self._untyped: list[BaseException] = []
+        self._acknowledged = 0
+        self._enough = asyncio.Event()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many writes were acknowledged so far."""
+        return self._acknowledged
+
+    @property
+    def failed(self) -> int:
+        """How many writes failed so far."""
+        return self._failures.total()
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        writers = [asyncio.create_task(self._write(told)) for told in self._told]
+        try:
+            yield
+        finally:
+            self._enough.set()
+            await asyncio.gather(*writers)
+            self._enough.clear()
+        assert not self._untyped, f"failures without a type: {self._untyped[:3]}"
+
+    async def more_acknowledged(self, count: int, seconds: float = 60) -> None:
+        """Wait until this many more writes are acknowledged."""
+        goal = self._acknowledged + count
+        async with asyncio.timeout(seconds):
+            while self._acknowledged < goal:
+                await asyncio.sleep(0.01)
+
+    async def _write(self, told: _Told) -> None:
+        for number in itertools.count(told.rounds + 1):
+            one = step(told.thread_id)
+            told.called.append(one["id"])
+            calls: list[Coroutine[Any, Any, None]] = [
+                self._call(self._layer.create_step(_state(one, 0)), told.steps, one["id"], 0)
+            ]
+            calls += [
+                self._call(self._layer.update_step(_state(one, state)), told.steps, one["id"], state)
+                for state in range(1, LATER_STATES + 1)
+            ]
+            if number % 3 == 0:
+                cast = vote(one["id"], number % 2, str(number))
+                calls.append(self._call(self._layer.upsert_feedback(cast), told.votes, one["id"], number))
+                calls.append(self._update_thread(told, number))
+            await asyncio.gather(*(asyncio.create_task(call) for call in calls))
+            if self._enough.is_set():
+                return
+
+    async def _update_thread(self, told: _Told, number: int) -> None:
+        newest = {told.thread_id: told.rounds}
+        update = self._layer.update_thread(told.thread_id, name=f"round {number}", metadata={"round": number})
+        await self._call(update, newest, told.thread_id, number)
+        told.rounds = max(told.rounds, newest[told.thread_id])
+
+    async def _call(self, call: Coroutine[Any, Any, Any], newest: dict[str, int], record_id: str, number: int) -> None:
+        try:
+            await call
+        except DataLayerError as error:
+            self._failures[type(error).__name__] += 1
+        except BaseException as error:
+            self._untyped.append(error)
+        else:
+            self._acknowledged += 1
+            newest[record_id] = max(newest.get(record_id, -1), number)
+
+    async def compared_with(self, layer: ChainlitLayer) -> Counts:
+        """Read all that was acknowledged, through a layer that has no part in it."""
+        counts = Counts(self._acknowledged, self._failures)
+        for told in self._told:
+            stored = await layer.get_thread(told.thread_id)
+            if stored is None:
+                counts.lost += len(told.steps) + len(told.votes) + (told.rounds >= 0)
+                continue
+            _compare_steps(told, stored["steps"], counts)
+            if told.rounds >= 0:
+                kept = (stored["metadata"] or {}).get("round", -1)
+                counts.lost += kept < 0
+                counts.older += 0 <= kept < told.rounds
+                counts.half += stored["name"] != f"round {kept}"
+        print(counts)
+        return counts
+
+
+def _compare_steps(told: _Told, found: list[dict[str, Any]], counts: Counts) -> None:
+    stored = {one["id"]: one for one in found}
+    counts.disordered += [one["id"] for one in found] != [one for one in told.called if one in stored]
+    for step_id, newest in told.steps.items():
+        if step_id not in stored:
+            counts.lost += 1
+            continue
+        state = int(stored[step_id]["output"].split()[0])
+        counts.older += state < newest
+    for one in found:
+        counts.half += int(one["output"].split()[0]) != one["metadata"]["state"] or not one["output"].endswith(_PADDING)
+    for step_id in told.votes:
+        counts.lost += (stored.get(step_id) or {}).get("feedback") is None
+
+
+def _state(one: dict[str, Any], number: int) -> dict[str, Any]:
+    return {**one, "output": f"{number}{_PADDING}", "metadata": {"state": number}}

@@ -1,0 +1,111 @@
+"""Events over real sockets: those for one browser go directly, all others as python-socketio has it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import socketio  # type: ignore[import-untyped]
+import uvicorn
+
+from threadkeeper.web.sockets import DirectManager, send_directly
+
+
+class Tab:
+    """A browser's end of a socket, and all that it was told."""
+
+    def __init__(self) -> None:
+        self.client = socketio.AsyncClient(reconnection=False)
+        self.client.on("*", self._on_event)
+        self.heard: list[tuple[Any, ...]] = []
+        self._changed = asyncio.Event()
+
+    async def _on_event(self, *event: Any) -> str:
+        self.heard.append(event)
+        self._changed.set()
+        return "understood"
+
+    async def until(self, event: tuple[Any, ...]) -> None:
+        async with asyncio.timeout(10):
+            while event not in self.heard:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def serving(server: socketio.AsyncServer, count: int) -> AsyncIterator[list[Tab]]:
+    """So many tabs on the server, in the order of `server.test_ids`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    app = socketio.ASGIApp(server)
+    running = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
+    task = asyncio.create_task(running.serve(sockets=[listener]))
+    tabs = [Tab() for _ in range(count)]
+    try:
+        for tab in tabs:
+            await tab.client.connect(f"http://127.0.0.1:{listener.getsockname()[1]}", transports=["websocket"])
+        yield tabs
+    finally:
+        for tab in tabs:
+            await tab.client.disconnect()
+            await tab.client.shutdown()
+        running.should_exit = True
+        await task
+
+
+@pytest.fixture
+def server() -> socketio.AsyncServer:
+    made = socketio.AsyncServer(async_mode="asgi")
+    send_directly(made)
+    assert isinstance(made.manager, DirectManager)
+    return made
+
+
+async def test_an_event_reaches_the_one_it_is_for_and_nobody_else(server: socketio.AsyncServer) -> None:
+    async with serving(server, 2) as (first, second):
+        sid = first.client.get_sid()
+        await server.emit("token", {"text": "Grüße, 你好"}, to=sid)
+        await server.emit("picture", {"bytes": b"\x00\xff"}, to=sid)
+        await server.emit("two", ("a", 2), to=sid)
+        await server.emit("nothing", to=sid)
+        await first.until(("nothing",))
+        assert first.heard == [
+            ("token", {"text": "Grüße, 你好"}),
+            ("picture", {"bytes": b"\x00\xff"}),
+            ("two", "a", 2),
+            ("nothing",),
+        ]
+        assert second.heard == []
+
+
+async def test_rooms_of_several_and_questions_go_the_librarys_way(server: socketio.AsyncServer) -> None:
+    async with serving(server, 2) as tabs:
+        for tab in tabs:
+            await server.enter_room(tab.client.get_sid(), "all")
+        await server.emit("news", 1, to="all")
+        await server.emit("others", 2, to="all", skip_sid=tabs[0].client.get_sid())
+        await server.emit("everyone", 3)
+        for tab in tabs:
+            await tab.until(("everyone", 3))
+        assert ("others", 2) not in tabs[0].heard
+        assert ("others", 2) in tabs[1].heard
+        assert await server.call("question", 4, to=tabs[0].client.get_sid(), timeout=10) == "understood"
+
+
+async def test_who_has_gone_away_misses_the_event_and_nobody_fails(server: socketio.AsyncServer) -> None:
+    async with serving(server, 1) as (tab,):
+        sid = tab.client.get_sid()
+        connection = server.manager.eio_sid_from_sid(sid, "/")
+        # Closed, and its end not yet told to the manager.
+        server.eio.sockets[connection].closed = True
+        await server.emit("late", 1, to=sid)
+    await server.emit("later", 2, to=sid)
+    assert tab.heard == []
+
+
+async def test_a_server_that_somebody_is_connected_to_keeps_its_manager(server: socketio.AsyncServer) -> None:
+    before = server.manager
+    async with serving(server, 1):
+        send_directly(server)
+        assert server.manager is before
