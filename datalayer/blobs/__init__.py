@@ -4,12 +4,21 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from datalayer.blobs.base import BlobStore, ListedBlob, OpenBlob, StoredBlob, is_key
+from datalayer.blobs.base import BlobStore, ListedBlob, OpenBlob, StoredBlob, UnfinishedUpload, is_key
 from datalayer.blobs.local import LocalBlobs
 from datalayer.blobs.options import BlobOptions
 from datalayer.errors import ConfigurationError
 
-__all__ = ["BlobOptions", "BlobStore", "ListedBlob", "LocalBlobs", "OpenBlob", "StoredBlob", "open_blob_store"]
+__all__ = [
+    "BlobOptions",
+    "BlobStore",
+    "ListedBlob",
+    "LocalBlobs",
+    "OpenBlob",
+    "StoredBlob",
+    "UnfinishedUpload",
+    "open_blob_store",
+]
 
 _FORMS = (
     "the blob URL must be file:///absolute/folder, azure://account/container, azure-blob://account/container "

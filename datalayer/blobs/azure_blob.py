@@ -97,7 +97,7 @@ class AzureBlobs(BlobStore):
                 return
             key = found.name.removeprefix(self._prefix)
             if is_key(key):
-                yield ListedBlob(key, found.size)
+                yield ListedBlob(key, found.size, found.last_modified)
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         name = self._prefix + checked_key(key)

@@ -8,9 +8,10 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
 
-from azure.storage.filedatalake import ContentSettings, FileSasPermissions, generate_file_sas
+from azure.storage.filedatalake import ContentSettings, FileSasPermissions, PathProperties, generate_file_sas
 from azure.storage.filedatalake.aio import DataLakeFileClient, DataLakeServiceClient, FileSystemClient
 
 from datalayer.blobs.azure import AzureAccount
@@ -20,6 +21,7 @@ from datalayer.blobs.base import (
     ListedBlob,
     OpenBlob,
     StoredBlob,
+    UnfinishedUpload,
     checked_key,
     checked_prefix,
     checked_range,
@@ -35,6 +37,7 @@ from datalayer.errors import BlobError, BlobNotFound
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 4 * MEBIBYTE
+_PART = ".part-"
 
 
 class DataLakeBlobs(BlobStore):
@@ -56,7 +59,7 @@ class DataLakeBlobs(BlobStore):
         path = self._path(key)
         folder, _, _ = path.rpartition("/")
         upload = secrets.token_hex(8)
-        hidden = f"{folder}/.part-{upload}".removeprefix("/")
+        hidden = f"{folder}/{_PART}{upload}".removeprefix("/")
         part = self._file(hidden)
         settings = ContentSettings(
             content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
@@ -101,20 +104,20 @@ class DataLakeBlobs(BlobStore):
             await self._remove(path)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
-        folder = f"{self._prefix}{checked_prefix(prefix)}".removesuffix("/") or None
-        paths = aiter(self._container.get_paths(path=folder, recursive=True))
-        while True:
-            try:
-                async with self._account.request():
-                    found = await anext(paths, None)
-            except BlobNotFound:
-                # A folder that is not there holds nothing.
-                return
-            if found is None:
-                return
+        async for found in self._files(checked_prefix(prefix)):
             key = found.name.removeprefix(self._prefix)
-            if not found.is_directory and is_key(key):
-                yield ListedBlob(key, int(found.content_length))
+            if is_key(key):
+                yield ListedBlob(key, int(found.content_length), _moment(found.last_modified))
+
+    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        async for found in self._files(""):
+            name = found.name.removeprefix(self._prefix)
+            if name.rpartition("/")[2].startswith(_PART):
+                yield UnfinishedUpload(name, _moment(found.last_modified))
+
+    async def discard(self, upload: UnfinishedUpload) -> None:
+        with suppress(BlobNotFound):
+            await self._remove(self._prefix + upload.name)
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         path = self._path(key)
@@ -162,6 +165,21 @@ class DataLakeBlobs(BlobStore):
     def _file(self, path: str) -> DataLakeFileClient:
         return self._container.get_file_client(path)
 
+    async def _files(self, prefix: str) -> AsyncIterator[PathProperties]:
+        folder = f"{self._prefix}{prefix}".removesuffix("/") or None
+        paths = aiter(self._container.get_paths(path=folder, recursive=True))
+        while True:
+            try:
+                async with self._account.request():
+                    found = await anext(paths, None)
+            except BlobNotFound:
+                # A folder that is not there holds nothing.
+                return
+            if found is None:
+                return
+            if not found.is_directory:
+                yield found
+
     async def _rename(self, part: DataLakeFileClient, path: str, upload: str) -> None:
         try:
             async with self._account.request():
@@ -198,3 +216,8 @@ class DataLakeBlobs(BlobStore):
         async with self._account.request():
             await probe.create_file()
             await probe.delete_file()
+
+
+def _moment(modified: datetime) -> datetime:
+    """The SDK's own, which is in UTC and does not say so."""
+    return modified if modified.tzinfo else modified.replace(tzinfo=UTC)

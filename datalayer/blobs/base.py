@@ -7,6 +7,7 @@ retry never makes a second one. Contents go by in chunks and are never whole in 
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
@@ -35,10 +36,19 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class ListedBlob:
-    """What is in the store under this key: so many bytes."""
+    """What is in the store under this key: so many bytes, stored at this time (with its zone)."""
 
     key: str
     size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """An upload that is under way, or that broke off: the store's own name of it, and when it was last seen to grow."""
+
+    name: str
+    modified: datetime
 
 
 class OpenBlob:
@@ -127,6 +137,22 @@ class BlobStore(Protocol):
 
         Raises:
             BlobError: they could not be listed to the end.
+        """
+
+    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        """Uploads under way and what broken ones left behind, where the store can tell; nothing where it cannot.
+
+        Raises:
+            BlobError: they could not be listed to the end.
+        """
+        for upload in ():
+            yield upload
+
+    async def discard(self, upload: UnfinishedUpload) -> None:
+        """Drop one of the `unfinished`; nothing happens where it has ended meanwhile.
+
+        Raises:
+            BlobError: it could not be dropped.
         """
 
     async def signed_url(self, key: str, seconds: int) -> str | None:

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
 from itertools import islice
@@ -17,6 +18,7 @@ from datalayer.blobs.base import (
     ListedBlob,
     OpenBlob,
     StoredBlob,
+    UnfinishedUpload,
     checked_key,
     checked_prefix,
     checked_range,
@@ -29,6 +31,7 @@ from datalayer.errors import BlobError, BlobNotFound
 T = TypeVar("T")
 
 _CHUNK_BYTES = MEBIBYTE
+_PART = ".part-"
 _LISTED_AT_ONCE = 1000
 _ATTEMPTS = 20
 
@@ -75,6 +78,15 @@ class LocalBlobs(BlobStore):
         while some := await _in_thread(lambda: [*islice(found, _LISTED_AT_ONCE)]):
             for blob in some:
                 yield blob
+
+    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        found = self._walk_parts()
+        while some := await _in_thread(lambda: [*islice(found, _LISTED_AT_ONCE)]):
+            for upload in some:
+                yield upload
+
+    async def discard(self, upload: UnfinishedUpload) -> None:
+        await _in_thread(partial(self._remove, self.folder / upload.name))
 
     async def signed_url(self, key: str, seconds: int) -> str | None:  # noqa: ARG002  a folder signs nothing
         checked_key(key)
@@ -128,7 +140,17 @@ class LocalBlobs(BlobStore):
                 # Deleted in the meantime is deleted.
                 with suppress(FileNotFoundError):
                     if is_key(key):
-                        yield ListedBlob(key, path.stat().st_size)
+                        found = path.stat()
+                        yield ListedBlob(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def _walk_parts(self) -> Iterator[UnfinishedUpload]:
+        for directory, _, names in os.walk(self.folder, onerror=_unless_it_is_gone):
+            for name in names:
+                path = Path(directory, name)
+                with suppress(FileNotFoundError):
+                    if name.startswith(_PART):
+                        modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                        yield UnfinishedUpload(path.relative_to(self.folder).as_posix(), modified)
 
     def _touch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +162,7 @@ def _begin(target: Path) -> BinaryIO:
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            return tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False)  # type: ignore[return-value]
+            return tempfile.NamedTemporaryFile(dir=target.parent, prefix=_PART, delete=False)  # type: ignore[return-value]
         except (FileNotFoundError, FileExistsError):
             # Whoever deletes the last file of a folder takes the folder with it, perhaps at this very moment.
             if not attempts_left:

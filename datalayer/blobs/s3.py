@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from io import BytesIO
 from typing import Any
 
@@ -24,6 +24,7 @@ from datalayer.blobs.base import (
     ListedBlob,
     OpenBlob,
     StoredBlob,
+    UnfinishedUpload,
     checked_key,
     checked_prefix,
     checked_range,
@@ -120,7 +121,27 @@ class S3Blobs(BlobStore):
             for found in page.get("Contents", ()):
                 key = found["Key"].removeprefix(self._prefix)
                 if is_key(key):
-                    yield ListedBlob(key, found["Size"])
+                    yield ListedBlob(key, found["Size"], found["LastModified"])
+
+    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        client = await self._connected()
+        pages = aiter(client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix))
+        while True:
+            async with self._request():
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for found in page.get("Uploads", ()):
+                name = found["Key"].removeprefix(self._prefix)
+                if is_key(name):
+                    yield UnfinishedUpload(f"{name}?{found['UploadId']}", found["Initiated"])
+
+    async def discard(self, upload: UnfinishedUpload) -> None:
+        key, _, upload_id = upload.name.partition("?")
+        client = await self._connected()
+        with suppress(BlobNotFound):
+            async with self._request():
+                await client.abort_multipart_upload(**self._target(key), UploadId=upload_id)
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         target = self._target(key)
