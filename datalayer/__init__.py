@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datalayer.blobs import BlobOptions, BlobStore, open_blob_store
+from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
 from datalayer.database import Database
 from datalayer.errors import (
     AlreadyExists,
@@ -52,6 +52,7 @@ __all__ = [
     "Forbidden",
     "InvalidRecord",
     "NotFound",
+    "OpenBlob",
     "Page",
     "Receipt",
     "SchemaError",

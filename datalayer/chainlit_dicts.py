@@ -80,6 +80,8 @@ def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | 
     link = None
     if found["objectKey"] and file_url is not None:
         link = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
+    # No keys of Chainlit's; an application's own keys of these names are in `extra`.
+    del found["byteSize"], found["sha256"]
     _complete(found)
     if link is not None:
         found["url"] = link

@@ -21,6 +21,7 @@ from chainlit.user import PersistedUser
 
 from datalayer import record_writes, steps, threads, users
 from datalayer.accounts import Accounts, new_user
+from datalayer.blobs import OpenBlob
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -265,8 +266,10 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         element = await self._element(thread_id, element_id, acting_user.get())
         return element_dict_of(columns_of(element), self._file_url) if element else None
 
-    async def read_element(self, thread_id: str, element_id: str) -> tuple[Element, bytes] | None:
-        """An element and its bytes, or None where there is none for the acting user.
+    async def open_element(
+        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
+    ) -> tuple[Element, OpenBlob] | None:
+        """An element and its bytes from `start` to before `end`, or None where there are none for the acting user.
 
         Raises:
             BlobError: the bytes are there but cannot be read now.
@@ -275,10 +278,24 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         if element is None or element.object_key is None:
             return None
         try:
-            return element, await self.blobs.read(element.object_key)
+            return element, await self.blobs.open(element.object_key, start, end)
         except BlobNotFound:
-            logger.error("the file of an element is missing", extra={"thread_id": thread_id, "element_id": element_id})
+            ids = {"thread_id": thread_id, "record_id": element_id, "object_key": element.object_key}
+            logger.error("the file of an element is missing", extra=ids)
             return None
+
+    async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
+        """A link to the element's bytes in the store itself, which works for so many seconds for whoever has it.
+
+        None where there are no bytes for the acting user, and where the store has no such links.
+
+        Raises:
+            BlobError: it cannot be made now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        return await self.blobs.signed_url(element.object_key, seconds)
 
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
@@ -307,10 +324,10 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         key = f"{record.thread_id or 'nowhere'}/{record.id}"
         body = content.encode("utf-8", "replace") if isinstance(content, str) else content
         try:
-            await self.blobs.put(key, body, record.mime or "application/octet-stream")
+            stored = await self.blobs.put(key, body, record.mime or "application/octet-stream", name=record.name)
         except ConfigurationError as error:
             raise BlobError(str(error)) from None
-        return replace(record, object_key=key)
+        return replace(record, object_key=key, byte_size=stored.size, sha256=stored.sha256)
 
 
 def _acting() -> tuple[str | None, bool]:

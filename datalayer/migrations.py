@@ -16,6 +16,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
 from datalayer.schema import (
+    blob_deletions,
     feedbacks,
     metadata,
     migrations,
@@ -127,6 +128,19 @@ async def search_index(connection: AsyncConnection) -> None:
     for table in (steps, threads):
         something = select(literal(table.name, Text)).where(exists().select_from(table))
         await connection.execute(insert(search_backlog).from_select(["table"], something))
+
+
+@migration
+async def describe_files(connection: AsyncConnection) -> None:
+    """Files have a size and a checksum in their rows, and are found by their key."""
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes, {"elements_of_file"})
+
+
+@migration
+async def queue_blob_deletions(connection: AsyncConnection) -> None:
+    await connection.run_sync(blob_deletions.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {"blob_deletions_of_file"})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

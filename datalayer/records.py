@@ -266,6 +266,9 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Element:
+    """A file, picture or the like. `size` is how large it is shown, `byte_size` and `sha256` (hexadecimal) tell of what
+    is stored under `object_key`."""
+
     id: str
     thread_id: str | None = None
     type: str | None = None
@@ -274,6 +277,8 @@ class Element:
     name: str | None = None
     display: str | None = None
     object_key: str | None = None
+    byte_size: int | None = None
+    sha256: str | None = None
     size: str | None = None
     page: int | None = None
     language: str | None = None

@@ -10,7 +10,17 @@ from sqlalchemy import ColumnElement, Table, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.elements import object_keys
-from datalayer.schema import credentials, elements, feedback_changes, feedbacks, metadata, steps, threads, users
+from datalayer.schema import (
+    blob_deletions,
+    credentials,
+    elements,
+    feedback_changes,
+    feedbacks,
+    metadata,
+    steps,
+    threads,
+    users,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     keys = await object_keys(connection, in_threads)
     rows = {elements.name: await _delete(connection, elements, in_threads)}
     for table in reversed(metadata.sorted_tables):
-        if "threadId" in table.c and table is not elements:
+        if "threadId" in table.c and table not in (elements, blob_deletions):
             rows[table.name] = await _delete(connection, table, table.c.threadId.in_(ids))
     rows[threads.name] = await _delete(connection, threads, chosen)
     return Removal(rows, tuple(found), tuple(keys))

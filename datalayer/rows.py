@@ -8,7 +8,7 @@ from sqlalchemy import Column, RowMapping, Table
 R = TypeVar("R")
 
 # Columns that no key of Chainlit's dictionaries is read into: a key of such a name is one of the application's own.
-OURS = frozenset({"id", "threadId", "extra", "updatedAt", "disableFeedback", "indent"})
+OURS = frozenset({"id", "threadId", "extra", "updatedAt", "disableFeedback", "indent", "byteSize", "sha256"})
 
 _NAMES: dict[tuple[type, str], dict[str, str]] = {}
 

@@ -127,6 +127,8 @@ elements = Table(
     Column("name", Text, nullable=False),
     Column("display", Text),
     Column("objectKey", Text),
+    Column("byteSize", BigInteger),
+    Column("sha256", Text),
     Column("size", Text),
     Column("page", Integer),
     Column("language", Text),
@@ -140,6 +142,21 @@ elements = Table(
 )
 Index("elements_of_thread", elements.c.threadId, elements.c.createdAt)
 Index("elements_of_step", elements.c.forId)
+Index("elements_of_file", elements.c.objectKey)
+
+# Files to delete from the blob store, each from its time on, unless an element has the file by then: those of rows that
+# are deleted, and those that are on their way into the store and have no row yet. No foreign keys: it outlives both.
+blob_deletions = Table(
+    "blob_deletions",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("objectKey", Text, nullable=False),
+    Column("threadId", Identifier),
+    Column("queuedAt", Text, nullable=False),
+    Column("dueAt", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("blob_deletions_of_file", blob_deletions.c.objectKey)
 
 feedbacks = Table(
     "feedbacks",

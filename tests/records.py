@@ -7,6 +7,7 @@ from typing import Any
 from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
+from datalayer import Element
 from datalayer.chainlit_layer import ChainlitLayer
 
 
@@ -48,6 +49,12 @@ async def listed(layer: ChainlitLayer, owner_id: str, **filters: Any) -> list[st
 
 def vote(step_id: str, value: Any, comment: str | None = None) -> Feedback:
     return Feedback(forId=step_id, value=value, comment=comment)
+
+
+async def opened(layer: ChainlitLayer, thread_id: str, element_id: str) -> tuple[Element, bytes] | None:
+    """An element and its bytes, whole."""
+    found = await layer.open_element(thread_id, element_id)
+    return (found[0], b"".join([chunk async for chunk in found[1]])) if found else None
 
 
 def without_search(counts: Mapping[str, int]) -> dict[str, int]:

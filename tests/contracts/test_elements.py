@@ -10,7 +10,7 @@ from chainlit.element import ElementDict
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, step, thread, user_id
+from tests.records import new_id, opened, step, thread, user_id
 
 
 def text_element(thread_id: str, for_id: str, content: str | bytes) -> cl.Text:
@@ -45,7 +45,7 @@ async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: 
         key: value for key, value in sent.items() if key != "objectKey"
     }
     assert await layer.get_element(thread_id, sent["id"]) == kept
-    found = await layer.read_element(thread_id, sent["id"])
+    found = await opened(layer, thread_id, sent["id"])
     assert found is not None
     assert found[1] == content
 
@@ -66,7 +66,7 @@ async def test_a_newer_content_replaces_the_older(layer: ChainlitLayer) -> None:
     await layer.create_element(element)
     element.content = "second"
     await layer.create_element(element)
-    found = await layer.read_element(thread_id, element.id)
+    found = await opened(layer, thread_id, element.id)
     assert found is not None
     assert found[1] == b"second"
 
@@ -76,7 +76,7 @@ async def test_a_file_is_read_from_its_path(layer: ChainlitLayer, tmp_path: Path
     thread_id = await thread(layer, None)
     element = cl.File(thread_id=thread_id, for_id=new_id(), name="f", path=str(tmp_path / "upload"))
     await layer.create_element(element)
-    found = await layer.read_element(thread_id, element.id)
+    found = await opened(layer, thread_id, element.id)
     assert found is not None
     assert found[1] == b"from the disk" * 1000
 
@@ -125,7 +125,7 @@ async def test_an_element_of_another_thread_is_not_found(layer: ChainlitLayer) -
     element = text_element(other, new_id(), "x")
     await layer.create_element(element)
     assert await layer.get_element(mine, element.id) is None
-    assert await layer.read_element(mine, element.id) is None
+    assert await opened(layer, mine, element.id) is None
     assert await layer.get_element(other, "no uuid") is None
 
 
@@ -155,8 +155,8 @@ async def test_a_file_read_by_its_owner_alone(layer: ChainlitLayer) -> None:
         await layer.create_element(element)
     for actor in ("bob", None):
         with datalayer.acting_as(actor):
-            assert await layer.read_element(thread_id, element.id) is None
+            assert await opened(layer, thread_id, element.id) is None
     with datalayer.acting_as("alice"):
         await layer.update_thread(thread_id, metadata={"is_shared": True})
     with datalayer.acting_as("bob"):
-        assert await layer.read_element(thread_id, element.id) is not None
+        assert await opened(layer, thread_id, element.id) is not None

@@ -9,7 +9,7 @@ import pytest
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.contracts.test_elements import text_element
-from tests.records import listed, step, thread, user_id, vote
+from tests.records import listed, opened, step, thread, user_id, vote
 
 
 class Belongings:
@@ -57,11 +57,23 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
 }
 
+
+async def signed(alices: Belongings) -> str | None:
+    """A link, as from a store that signs them."""
+
+    async def sign(key: str, seconds: int) -> str:
+        return f"https://store.example/{key}?seconds={seconds}"
+
+    alices.layer.blobs.signed_url = sign  # type: ignore[method-assign]
+    return await alices.layer.element_link(alices.thread, alices.element.id, 60)
+
+
 READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_thread": lambda a: a.layer.get_thread(a.thread),
     "get_thread_author": lambda a: a.layer.get_thread_author(a.thread),
     "get_element": lambda a: a.layer.get_element(a.thread, a.element.id),
-    "read_element": lambda a: a.layer.read_element(a.thread, a.element.id),
+    "open_element": lambda a: opened(a.layer, a.thread, a.element.id),
+    "element_link": signed,
     "list_threads": lambda a: listed(a.layer, a.user),
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
 }
@@ -156,6 +168,6 @@ async def test_nobody_reads_or_deletes_a_file_by_naming_its_key_in_an_element_of
         # So Chainlit makes it of what a page sends to /project/element.
         forged = cl.CustomElement(name="Card", props={}, thread_id=own, for_id=own, object_key=key)
         await alices.layer.create_element(forged)
-        assert await alices.layer.read_element(own, forged.id) is None
+        assert await opened(alices.layer, own, forged.id) is None
         await alices.layer.delete_element(forged.id, own)
     assert await alices.layer.blobs.read(key) == b"secret"

@@ -31,7 +31,7 @@ from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 from tests.chat_client import ChatClient
 from tests.conftest import StartServer
 from tests.migration import stock
-from tests.records import listed, new_id, page, step, thread, user_id, vote, without_search
+from tests.records import listed, new_id, opened, page, step, thread, user_id, vote, without_search
 from tests.server import ROOT
 from threadkeeper.web.files import file_url, files_router
 
@@ -245,7 +245,7 @@ async def test_08_every_read_is_checked_for_ownership(layer: ChainlitLayer) -> N
         lambda: layer.get_thread(alices.thread_id),
         lambda: layer.get_thread_author(alices.thread_id),
         lambda: layer.get_element(alices.thread_id, element_id),
-        lambda: layer.read_element(alices.thread_id, element_id),
+        lambda: opened(layer, alices.thread_id, element_id),
         lambda: listed(layer, owner),
         lambda: listed(layer, owner, search="secret"),
         lambda: listed(layer, owner, feedback=1),
@@ -351,7 +351,7 @@ async def test_11_the_server_fetches_no_url_that_a_user_sent(start_server: Start
     async with server.layer() as layer:
         image: Any = cl.Image(thread_id=found["id"], for_id=new_id(), name="x", url=f"{url}/image.png")
         await layer.create_element(image)
-        assert await layer.read_element(found["id"], image.id) is None
+        assert await opened(layer, found["id"], image.id) is None
     await server.stop()
     async with httpx.AsyncClient(trust_env=False) as client_of_our_own:
         assert (await client_of_our_own.get(f"{url}/proof")).text == "fetched"

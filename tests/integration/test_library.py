@@ -42,7 +42,8 @@ async def use():
     await store.create_step(step)
     await store.create_element(cl.Text(name="note", content="a file", thread_id=thread_id, for_id=step["id"]))
     found = await store.get_thread(thread_id)
-    _, content = await store.read_element(thread_id, found["elements"][0]["id"])
+    _, opened = await store.open_element(thread_id, found["elements"][0]["id"])
+    content = b"".join([chunk async for chunk in opened])
     await store.close()
     print(found["steps"][0]["output"], content.decode())
 

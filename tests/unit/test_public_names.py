@@ -16,11 +16,12 @@ BlobStore: close, delete, list, open, ping, put, read, signed_url
 ConfigurationError: DataLayerError
 ConnectionLost: StorageUnavailable
 DataLayerError: Exception
-Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
+Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, byte_size=, sha256=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
 Forbidden: DataLayerError
 InvalidRecord: DataLayerError
 NotFound: DataLayerError
+OpenBlob(size, start, end, chunks=, close=)
 Page(threads, has_next)
 Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=)
 SYSTEM
@@ -50,6 +51,7 @@ ChainlitLayer.delete_step(step_id)
 ChainlitLayer.delete_thread(thread_id)
 ChainlitLayer.delete_thread_with_receipt(thread_id)
 ChainlitLayer.delete_user(identifier)
+ChainlitLayer.element_link(thread_id, element_id, seconds)
 ChainlitLayer.get_account(identifier)
 ChainlitLayer.get_element(thread_id, element_id)
 ChainlitLayer.get_favorite_steps(user_id)
@@ -59,10 +61,10 @@ ChainlitLayer.get_user(identifier)
 ChainlitLayer.list_threads(pagination, filters)
 ChainlitLayer.list_users()
 ChainlitLayer.migrate()
+ChainlitLayer.open_element(thread_id, element_id, start=, end=)
 ChainlitLayer.pending_migrations()
 ChainlitLayer.ping()
 ChainlitLayer.queued_writes
-ChainlitLayer.read_element(thread_id, element_id)
 ChainlitLayer.replace_thread_name(thread_id, expected, name)
 ChainlitLayer.set_disabled(identifier, disabled)
 ChainlitLayer.set_password(identifier, password_hash)

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, thread, user_id
+from tests.records import new_id, opened, thread, user_id
 from threadkeeper.web.files import file_url, files_router
 
 
@@ -29,7 +29,7 @@ async def store(layer: ChainlitLayer, name: str, mime: str | None, content: byte
         thread_id = await thread(layer, owner)
         element = cl.File(thread_id=thread_id, for_id=new_id(), name=name, content=content, mime=mime)
         await layer.create_element(element)
-        found = await layer.read_element(thread_id, element.id)
+        found = await opened(layer, thread_id, element.id)
     assert found is not None
     return file_url(found[0])
 

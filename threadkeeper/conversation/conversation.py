@@ -291,8 +291,11 @@ class Conversations:
             await cl.Message(content="\n\n".join(notices), metadata={"status": NOTICE_STATUS}).send()
 
     async def _read_stored(self, element: Mapping[str, Any]) -> Attachment | None:
-        found = await self._layer.read_element(element["threadId"], element["id"])
-        return await self._reader.read(element["name"], element.get("mime"), found[1]) if found else None
+        found = await self._layer.open_element(element["threadId"], element["id"])
+        if found is None:
+            return None
+        content = b"".join([chunk async for chunk in found[1]])
+        return await self._reader.read(element["name"], element.get("mime"), content)
 
     async def _pick(self, message: cl.Message, language: str) -> str:
         model = chosen_model(message.modes, self._models)

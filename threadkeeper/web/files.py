@@ -10,8 +10,9 @@ from typing import Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Response
+from fastapi.responses import StreamingResponse
 
-from datalayer import Element
+from datalayer import Element, OpenBlob
 
 _SHOWN_INLINE = (
     *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
@@ -21,7 +22,7 @@ _NOT_IN_A_LINK = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 class ElementReader(Protocol):
-    async def read_element(self, thread_id: str, element_id: str) -> tuple[Element, bytes] | None: ...
+    async def open_element(self, thread_id: str, element_id: str) -> tuple[Element, OpenBlob] | None: ...
 
 
 def file_url(element: Element) -> str:
@@ -36,11 +37,11 @@ def files_router(layer: Callable[[], ElementReader]) -> APIRouter:
 
     @router.get("/files/{thread_id}/{element_id}/{name:path}", include_in_schema=False)
     async def read_file(thread_id: str, element_id: str, name: str) -> Response:  # noqa: ARG001  for the reader only
-        found = await layer().read_element(thread_id, element_id)
+        found = await layer().open_element(thread_id, element_id)
         if found is None:
             raise HTTPException(404, "There is no such file.")
         element, content = found
-        return Response(content, media_type=_media_type(element), headers=_headers(element))
+        return StreamingResponse(content, media_type=_media_type(element), headers=_headers(element))
 
     return router
 
