@@ -1,6 +1,8 @@
 """Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
 
-from sqlalchemy import ColumnElement, case, delete, select
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -8,6 +10,9 @@ from datalayer.errors import Forbidden
 from datalayer.records import Element
 from datalayer.rows import columns, given, newest_extra, record_of
 from datalayer.schema import elements
+
+# The key in `extra` of an element whose file was found to be missing: the time of that.
+MISSING_SINCE = "fileMissingSince"
 
 _COLUMNS = columns(Element, elements)
 
@@ -32,6 +37,38 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element
 async def get(connection: AsyncConnection, element_id: str) -> Element | None:
     row = (await connection.execute(select(*_COLUMNS).where(elements.c.id == element_id))).mappings().first()
     return record_of(Element, elements, row) if row else None
+
+
+async def with_files(connection: AsyncConnection, *, after: str | None, limit: int) -> list[Element]:
+    """The next elements that have a file, by id."""
+    statement = select(*_COLUMNS).where(elements.c.objectKey.is_not(None)).order_by(elements.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(elements.c.id > after)
+    rows = (await connection.execute(statement)).mappings()
+    return [record_of(Element, elements, row) for row in rows]
+
+
+async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Element]:
+    """The elements whose files have these keys."""
+    rows = (await connection.execute(select(*_COLUMNS).where(elements.c.objectKey.in_(keys)))).mappings()
+    return {str(row["objectKey"]): record_of(Element, elements, row) for row in rows}
+
+
+async def describe_file(connection: AsyncConnection, element: Element, byte_size: int, sha256: str) -> bool:
+    """Keep what was found out of the file of a row that says nothing of it; whether the row still said nothing."""
+    statement = (
+        update(elements)
+        .where(elements.c.id == element.id, elements.c.objectKey == element.object_key, elements.c.sha256.is_(None))
+        .values(byteSize=byte_size, sha256=sha256)
+    )
+    return bool((await connection.execute(statement)).rowcount)
+
+
+async def mark_file(connection: AsyncConnection, dialect: Dialect, element: Element, missing_since: str | None) -> None:
+    """Say in the row that its file is missing, and since when that is known; or (None) that it is not."""
+    merged = dialect.merge_json(elements.c.extra, {MISSING_SINCE: missing_since})
+    same = (elements.c.id == element.id, elements.c.objectKey == element.object_key)
+    await connection.execute(update(elements).where(*same).values(extra=merged))
 
 
 async def object_keys(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:

@@ -6,8 +6,8 @@ from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.settings import Settings
 
 
-def open_blobs(settings: Settings) -> BlobStore:
-    """The store; nothing is connected to yet.
+def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
+    """The store, or the one of another URL with the same credentials; nothing is connected to yet.
 
     Raises:
         ConfigurationError: the settings contradict each other, or what the store needs is not installed.
@@ -23,7 +23,7 @@ def open_blobs(settings: Settings) -> BlobStore:
         s3_secret_access_key=_plain(settings.aws_secret_access_key),
         s3_session_token=_plain(settings.aws_session_token),
     )
-    return open_blob_store(settings.resolved_blob_url, options)
+    return open_blob_store(url or settings.resolved_blob_url, options)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -21,6 +21,7 @@ from datalayer.blobs.base import (
     ListedBlob,
     OpenBlob,
     StoredBlob,
+    UnfinishedUpload,
     checked_key,
     checked_prefix,
     checked_range,
@@ -98,6 +99,15 @@ class AzureBlobs(BlobStore):
             key = found.name.removeprefix(self._prefix)
             if is_key(key):
                 yield ListedBlob(key, found.size, found.last_modified)
+
+    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        """Blocks that became no blob are dropped by the service itself, after a week."""
+        nothing: tuple[UnfinishedUpload, ...] = ()
+        for upload in nothing:
+            yield upload
+
+    async def discard(self, upload: UnfinishedUpload) -> None:
+        """There is none to discard."""
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         name = self._prefix + checked_key(key)

@@ -139,14 +139,12 @@ class BlobStore(Protocol):
             BlobError: they could not be listed to the end.
         """
 
-    async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
-        """Uploads under way and what broken ones left behind, where the store can tell; nothing where it cannot.
+    def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
+        """Uploads under way and what broken ones left behind; nothing where the store clears that away by itself.
 
         Raises:
             BlobError: they could not be listed to the end.
         """
-        for upload in ():
-            yield upload
 
     async def discard(self, upload: UnfinishedUpload) -> None:
         """Drop one of the `unfinished`; nothing happens where it has ended meanwhile.

@@ -1,0 +1,159 @@
+"""`threadkeeper user`: the people who may log in."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from datalayer import Receipt
+from datalayer.accounts import ROLES, Accounts
+from datalayer.database import Database
+from datalayer.receipts import Receipts
+from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end, with_accounts
+from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
+
+user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")
+
+Name = Annotated[str, typer.Argument(help="The name to log in with.", show_default=False)]
+FromStandardInput = Annotated[bool, typer.Option("--password-stdin", help="Take the password from standard input.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it.")]
+
+
+@user_app.command("add")
+def add_user(
+    name: Name,
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "user",
+    password_stdin: FromStandardInput = False,
+    generate: Generate = False,
+) -> None:
+    """Let someone log in with a password."""
+    if role not in ROLES:
+        end(f"The role must be one of {', '.join(ROLES)}.", 1)
+    settings, name = settings_or_end(), _checked(check_identifier, name)
+    password = _new_password(password_stdin, generate)
+
+    async def add(accounts: Accounts) -> None:
+        await accounts.add_account(name, await Passwords().hash(password), role)
+
+    with_accounts(settings, add)
+    typer.echo(f"Added {name} as {role}." + (f" Password: {password}" if generate else ""))
+
+
+@user_app.command("passwd")
+def change_password(name: Name, password_stdin: FromStandardInput = False, generate: Generate = False) -> None:
+    """Give someone a new password."""
+    settings, name = settings_or_end(), _checked(check_identifier, name)
+    password = _new_password(password_stdin, generate)
+
+    async def change(accounts: Accounts) -> None:
+        await accounts.set_password(name, await Passwords().hash(password))
+
+    with_accounts(settings, change)
+    typer.echo(f"Changed the password of {name}." + (f" Password: {password}" if generate else ""))
+
+
+@user_app.command("list")
+def list_users() -> None:
+    """List everyone who can log in, or could."""
+    users = with_accounts(settings_or_end(), Accounts.list_users)
+    header = ("Name", "Role", "Signs in by", "Since", "Disabled")
+    rows = [
+        (
+            user.identifier,
+            user.role,
+            str(user.metadata.get("provider") or "credentials"),
+            user.created_at or "",
+            user.disabled_at or "",
+        )
+        for user in users
+    ]
+    if not sys.stdout.isatty():
+        for row in (header, *rows):
+            typer.echo("\t".join(row))
+        return
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+@user_app.command("disable")
+def disable_user(name: Name) -> None:
+    """Shut someone out; what they wrote is kept."""
+    _set_disabled(name, disabled=True)
+    typer.echo(f"{name} may not log in any more.")
+
+
+@user_app.command("enable")
+def enable_user(name: Name) -> None:
+    """Let someone in again."""
+    _set_disabled(name, disabled=False)
+    typer.echo(f"{name} may log in again.")
+
+
+@user_app.command("delete")
+def delete_user(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    receipt: Annotated[
+        Path | None, typer.Option(help="A new file for the receipt as well.", show_default=False)
+    ] = None,
+) -> None:
+    """Delete someone for good, with every thread, vote and file of theirs, and print a receipt."""
+    settings = settings_or_end()
+    if not yes:
+        if not sys.stdin.isatty():
+            end("Nobody is there to be asked: use --yes.", 1)
+        if not typer.confirm(f"Delete {name}, with every thread, vote and file of theirs, for good?"):
+            end("Nothing was deleted.", 1)
+    # Before anything is gone: what cannot be written afterwards would be lost.
+    file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
+
+    async def delete() -> Receipt:
+        store = Receipts(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
+        try:
+            return await store.delete_user(name)
+        finally:
+            await store.close()
+
+    try:
+        done = run(delete())
+    except typer.Exit:
+        if receipt and file:
+            file.close()
+            receipt.unlink()
+        raise
+    text = json.dumps(asdict(done), indent=2, ensure_ascii=False)
+    typer.echo(text)
+    if file:
+        with file:
+            file.write(f"{text}\n")
+    if done.files_left:
+        end(f"{len(done.files_left)} files could not be removed from the store; the receipt names them.", 1)
+
+
+def _set_disabled(name: str, *, disabled: bool) -> None:
+    with_accounts(settings_or_end(), lambda accounts: accounts.set_disabled(name, disabled))
+
+
+def _checked(rule: Callable[[str], str], value: str) -> str:
+    try:
+        return rule(value)
+    except Refused as error:
+        end(str(error), 1)
+
+
+def _new_password(from_standard_input: bool, generate: bool) -> str:
+    if generate:
+        return generate_password()
+    if from_standard_input:
+        return _checked(check_password, sys.stdin.readline().rstrip("\r\n"))
+    if not sys.stdin.isatty():
+        end("Nobody is there to ask for a password: use --password-stdin or --generate.", 1)
+    return _checked(check_password, str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))
