@@ -1,0 +1,42 @@
+"""What the tests of more than one contract ask for: any of the stores, and a database of the other engine."""
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from datalayer.blobs import BlobOptions
+from tests.blob_places import FolderPlace, Place, azure_blob_place, data_lake_place, s3_place
+from tests.postgres import Databases
+
+
+@pytest.fixture(params=["folder", "azure-blob", "data-lake", "s3"])
+async def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """A place for blobs, on each kind of store."""
+    match request.param:
+        case "folder":
+            yield FolderPlace(f"file://{tmp_path / 'place'}", BlobOptions(), tmp_path / "place")
+        case "azure-blob":
+            async with azure_blob_place(request.getfixturevalue("azurite_server")) as place:
+                yield place
+        case "data-lake":
+            async with data_lake_place() as lake:
+                yield lake
+        case "s3":
+            async with s3_place(request.getfixturevalue("s3_service")) as bucket:
+                yield bucket
+
+
+@pytest.fixture
+def other_database_url(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[str]:
+    """A migrated database with nothing in it, on the engine that the test's other database is not on."""
+    if database_url.startswith("sqlite"):
+        databases: Databases = request.getfixturevalue("postgres")
+        url = databases.create(request.getfixturevalue("migrated_postgres"))
+        yield url
+        databases.drop(url)
+    else:
+        copy = tmp_path / "other.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), copy)
+        yield f"sqlite:///{copy}"
