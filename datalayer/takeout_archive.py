@@ -146,7 +146,7 @@ def _understood() -> Iterator[None]:
     """What cannot be read or understood becomes an error of ours."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidRecord(f"this is no takeout, or it is damaged: {error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InvalidRecord("this is no takeout, or it is damaged: its JSON makes no sense") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InvalidRecord(f"this is no takeout, or it is damaged: {error}") from None

@@ -233,11 +233,16 @@ class _Import:
                     if file is None:
                         missing += row["objectKey"] is not None
                         continue
-                    if file not in self._archive or file in self._used or not file.startswith(f"{folder}files/"):
+                    if not self._is_free(file, folder):
                         raise InvalidRecord(f"the element {row['id']} of the takeout has no file of its own")
                     self._used.add(file)
                     await self._store_file(row, file, stored)
         return missing
+
+    def _is_free(self, file: Any, folder: str) -> bool:
+        """Whether it is an entry of the thread's files, and no other element's."""
+        within = isinstance(file, str) and file.startswith(f"{folder}files/")
+        return within and file in self._archive and file not in self._used
 
     async def _store_file(self, row: dict[str, Any], file: str, stored: dict[str, dict[str, Any]]) -> None:
         if self._blobs is None:

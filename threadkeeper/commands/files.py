@@ -54,7 +54,13 @@ def verify(
             store = open_store(settings)
             closing.push_async_callback(store.close)
             bar = closing.enter_context(
-                Progress(TextColumn("{task.completed} files"), DownloadColumn(), console=shown, transient=True)
+                Progress(
+                    TextColumn("{task.completed} files"),
+                    DownloadColumn(),
+                    console=shown,
+                    transient=True,
+                    disable=not shown.is_terminal,
+                )
             )
             files = bar.add_task("files", total=None)
             return await FileCheck(
@@ -110,7 +116,14 @@ def move(
                 await target.ping()
             total = sum([blob.size async for blob in source.list()])
             bar = closing.enter_context(
-                Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=shown, transient=True)
+                Progress(
+                    BarColumn(),
+                    DownloadColumn(),
+                    TransferSpeedColumn(),
+                    console=shown,
+                    transient=True,
+                    disable=not shown.is_terminal,
+                )
             )
             files = bar.add_task("files", total=total)
             move = FileMove(

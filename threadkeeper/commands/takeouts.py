@@ -36,7 +36,13 @@ def export_takeout(
             store = open_store(settings)
             closing.push_async_callback(store.close)
             bar = closing.enter_context(
-                Progress(TextColumn("{task.description}"), DownloadColumn(), console=shown, transient=True)
+                Progress(
+                    TextColumn("{task.description}"),
+                    DownloadColumn(),
+                    console=shown,
+                    transient=True,
+                    disable=not shown.is_terminal,
+                )
             )
             task = bar.add_task("files", total=None)
             return await export_user(
@@ -81,7 +87,13 @@ def import_takeout(
             store = open_store(settings)
             closing.push_async_callback(store.close)
             bar = closing.enter_context(
-                Progress(TextColumn("{task.description}"), DownloadColumn(), console=shown, transient=True)
+                Progress(
+                    TextColumn("{task.description}"),
+                    DownloadColumn(),
+                    console=shown,
+                    transient=True,
+                    disable=not shown.is_terminal,
+                )
             )
             task = bar.add_task("checked", total=None)
             return await import_user(
