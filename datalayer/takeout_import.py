@@ -5,7 +5,7 @@ that it is there whole or not at all, and an import that broke off goes on with 
 becomes is said by whoever imports it, and never by the takeout; neither is a role.
 """
 
-import logging
+import secrets
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,11 +17,13 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import users
+from datalayer import blob_deletions, users
 from datalayer.blobs import BlobStore
-from datalayer.cleaning import clean_id, clean_text
+from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
-from datalayer.errors import AlreadyExists, DataLayerError, InvalidRecord
+from datalayer.disposal import Disposal
+from datalayer.errors import AlreadyExists, InvalidRecord
+from datalayer.files import ABANDONED_AFTER_SECONDS
 from datalayer.indexer import Indexer
 from datalayer.records import User
 from datalayer.schema import elements, steps, threads
@@ -29,8 +31,6 @@ from datalayer.schema import users as users_table
 from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, lines_name
 from datalayer.writer import Writer
-
-logger = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 _BYTES = "application/octet-stream"
@@ -80,7 +80,11 @@ async def import_user(
     writer = Writer(database)
     indexer = Indexer(database)
     try:
-        report = await _Import(database, writer, blobs, archive, progressed).run(as_user, skip_existing)
+        work = _Import(database, writer, blobs, archive, progressed)
+        try:
+            report = await work.run(as_user, skip_existing)
+        finally:
+            await work.end()
         await indexer.finish()
         return report
     finally:
@@ -99,6 +103,7 @@ class _Import:
         progressed: Callable[[ImportReport], None],
     ) -> None:
         self._database, self._writer, self._blobs = database, writer, blobs
+        self._disposal = Disposal(database, blobs)
         self._archive = archive
         self._progressed = progressed
         self._report = ImportReport()
@@ -124,6 +129,10 @@ class _Import:
             self._progressed(self._report)
         await self._votes_elsewhere()
         return self._report
+
+    async def end(self) -> None:
+        """Take up nothing more; what files are left is in the queue of deletions."""
+        await self._disposal.stop()
 
     async def _owner(self, told: dict[str, Any], identifier: str) -> User:
         self._report.user = identifier
@@ -159,7 +168,7 @@ class _Import:
 
             counts, left_out = await self._writer.submit(store)
         except BaseException:
-            await self._forget(stored)
+            await self._forget(thread_id, stored)
             raise
         self._report.counts.update(counts)
         self._report.counts["files"] += len(stored)
@@ -188,6 +197,7 @@ class _Import:
                     if kept:
                         await connection.execute(insert(table), kept)
                         counts[table.name] += len(kept)
+        await blob_deletions.forget(connection, [one["objectKey"] for one in stored.values()])
         return counts, left_out
 
     def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:
@@ -249,23 +259,28 @@ class _Import:
             raise InvalidRecord("the takeout has files, and there is no store for them")
         if row["id"] in stored:
             raise InvalidRecord(f"the element {row['id']} is in the takeout twice")
-        # Never the key that the takeout says.
-        key = f"{row['threadId'] or 'nowhere'}/{row['id']}"
+        # Never the key that the takeout says, and never one that a deletion may still be waiting for.
+        key = f"{row['threadId'] or 'nowhere'}/{row['id']}-{secrets.token_hex(4)}"
         stored[row["id"]] = {"objectKey": key}
+        due = utc_in(ABANDONED_AFTER_SECONDS)
+        await self._writer.submit(lambda connection: blob_deletions.announce(connection, key, row["threadId"], due))
         async with aclosing(self._archive.chunks(file)) as chunks:
             blob = await self._blobs.put(key, chunks, row["mime"] or _BYTES, name=row["name"])
         if blob.sha256 != self._archive.sha256(file):
             raise InvalidRecord(f"the takeout was changed while it was read: {file!r}")
         stored[row["id"]] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
 
-    async def _forget(self, stored: dict[str, dict[str, Any]]) -> None:
-        """Take back the files of a thread that did not come in."""
-        for one in stored.values():
-            try:
-                if self._blobs is not None:
-                    await self._blobs.delete(one["objectKey"])
-            except DataLayerError as error:
-                logger.error("a file was left behind: %s", error, extra={"object_key": one["objectKey"]})
+    async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
+        """Take back the files of a thread that did not come in; what cannot be now is deleted later, by whoever runs."""
+        keys = [one["objectKey"] for one in stored.values()]
+
+        async def abandon(connection: AsyncConnection) -> None:
+            for key in keys:
+                await blob_deletions.abandon(connection, key)
+
+        if keys:
+            await self._writer.submit(abandon)
+            await self._disposal.delete(keys, thread_id)
 
     async def _votes_elsewhere(self) -> None:
         """The user's own votes in threads of others, where those threads are here."""

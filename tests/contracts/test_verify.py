@@ -117,11 +117,12 @@ async def test_what_is_deleted_or_replaced_meanwhile_is_not_wrong(
     async def late(key: str, *ends: Any) -> Any:
         if key == gone and await layer.get_thread(thread_id):
             await layer.delete_thread(thread_id)
-        if key == replaced and (await row(layer, key))["byteSize"] == len(b"a file"):
-            found = await row(layer, key)
+        if key == replaced:
+            found = (await layer.get_thread(other_id))["elements"][0]
             newer = text_element(other_id, found["forId"], "a newer file")
             newer.id = found["id"]
             await layer.create_element(newer)
+            assert (await layer.get_thread(other_id))["elements"][0]["objectKey"] != replaced
         return await opened(key, *ends)
 
     monkeypatch.setattr(layer.blobs, "open", late)
