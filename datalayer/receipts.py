@@ -25,7 +25,7 @@ class Receipt:
 
     `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
     whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
-    `files` are the keys removed from the blob store, and `files_left` those that it did not let go of: they are
+    `threads` are the ids of the threads among them, in order, `files` are the keys removed from the blob store, and `files_left` those that it did not let go of: they are
     in the queue of deletions, and are tried again later.
     """
 
@@ -37,6 +37,7 @@ class Receipt:
     rows: dict[str, int]
     files: tuple[str, ...] = ()
     files_left: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
 
 
 class Receipts(GuardedStore):
@@ -111,4 +112,5 @@ class Receipts(GuardedStore):
             rows=removed.rows,
             files=tuple(disposed.deleted),
             files_left=tuple(disposed.left),
+            threads=tuple(sorted(removed.thread_ids)),
         )

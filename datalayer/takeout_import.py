@@ -271,7 +271,7 @@ class _Import:
         stored[row["id"]] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
 
     async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
-        """Take back the files of a thread that did not come in; what cannot be now is deleted later, by whoever runs."""
+        """Take back the files of a thread that did not come in; what cannot be now is deleted later."""
         keys = [one["objectKey"] for one in stored.values()]
 
         async def abandon(connection: AsyncConnection) -> None:

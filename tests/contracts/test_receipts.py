@@ -45,7 +45,7 @@ async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -
     counts = {"threads": 1, "steps": 1, "elements": 1, "feedbacks": 1, "feedback_changes": 2}
     assert {name: count for name, count in without_search(receipt.rows).items() if count} == counts
     assert (receipt.what, receipt.id, receipt.owner, receipt.deleted_by) == ("thread", thread_id, "alice", "alice")
-    assert (receipt.files, receipt.files_left) == ((key,), ())
+    assert (receipt.files, receipt.files_left, receipt.threads) == ((key,), (), (thread_id,))
     assert receipt.deleted_at.endswith("Z")
     assert await rows(layer) == before | {"users": 2}
     with pytest.raises(datalayer.BlobNotFound):
@@ -66,6 +66,7 @@ async def test_a_receipt_of_a_user_counts_what_is_gone_and_others_keep_theirs(la
     assert (receipt.rows["users"], receipt.rows["credentials"], receipt.rows["threads"]) == (1, 1, 3)
     assert await rows(layer) == before
     assert set(receipt.files) == {key for _, key in talks}
+    assert receipt.threads == tuple(sorted(thread_id for thread_id, _ in talks))
     assert (receipt.what, receipt.owner, receipt.deleted_by) == ("user", "alice", None)
     assert await layer.blobs.read(bobs_key) == b"a file"
     assert (await layer.get_thread(bobs))["steps"]

@@ -113,7 +113,7 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
         "For ada: 1 threads, 1 elements, 1 files.",
         "The user ada was made, without a password: `threadkeeper user passwd` gives one.",
     ]
-    kept_file = other.directory / ".data" / "files" / file.parent.name / file.name
+    (kept_file,) = (other.directory / ".data" / "files" / file.parent.name).iterdir()
     assert kept_file.read_bytes() == CONTENT
     refused = other("import", str(cli.directory / name))
     assert refused.returncode == 1

@@ -12,7 +12,7 @@ AlreadyExists: DataLayerError
 BlobError: DataLayerError
 BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
-BlobStore: close, delete, list, open, ping, put, read, signed_url
+BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
 ConfigurationError: DataLayerError
 ConnectionLost: StorageUnavailable
 DataLayerError: Exception
@@ -23,7 +23,7 @@ InvalidRecord: DataLayerError
 NotFound: DataLayerError
 OpenBlob(size, start, end, chunks=, close=)
 Page(threads, has_next)
-Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=)
+Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=)
 SYSTEM
 SchemaError: DataLayerError
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
