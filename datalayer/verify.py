@@ -61,6 +61,8 @@ class FileReport:
     found_again: int = 0
     without_checksum: int = 0
     checksums_added: int = 0
+    uploads_unknown: str = ""
+    """Why broken uploads could not be looked for."""
 
     @property
     def left(self) -> int:
@@ -114,12 +116,19 @@ class FileCheck:
                 await self._check_blobs(batch)
                 batch = []
         await self._check_blobs(batch)
+        try:
+            await self._check_uploads()
+        except BlobError as error:
+            # Where nothing else is wrong, a right that only this look needs must not make it so.
+            self._report.uploads_unknown = str(error)
+        return self._report
+
+    async def _check_uploads(self) -> None:
         async for upload in self._blobs.unfinished():
             if upload.modified < self._young:
                 if self._repairs:
                     await self._blobs.discard(upload)
                 self._tell(FileProblem("unfinished", upload.name, repaired=self._repairs))
-        return self._report
 
     async def _rows(self) -> AsyncIterator[Element]:
         after: str | None = None

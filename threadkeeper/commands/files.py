@@ -82,6 +82,8 @@ def verify(
         shown.print(f"{report.checksums_added} checksums were computed and kept.")
     elif report.without_checksum:
         shown.print(f"{report.without_checksum} files have no checksum in their row; --repair computes them.")
+    if report.uploads_unknown:
+        shown.print(Text(f"Uploads that broke off could not be looked for: {report.uploads_unknown}."), soft_wrap=True)
     if report.left:
         problems = (f"{count} × {_WORDS[kind]}" for kind, count in sorted((report.problems - report.repaired).items()))
         end(f"{', '.join(problems)}.", 1)
