@@ -43,9 +43,11 @@ async def announce(connection: AsyncConnection, object_key: str, thread_id: str 
 
 
 async def abandon(connection: AsyncConnection, object_key: str) -> None:
-    """An announced file is not to come: what there is of it is due now."""
+    """An announced file is not to come: what there is of it is due now, whether the announcement was stored or not."""
+    now = utc_now()
     statement = update(blob_deletions).where(blob_deletions.c.objectKey == object_key)
-    await connection.execute(statement.values(dueAt=utc_now()))
+    if not (await connection.execute(statement.values(dueAt=now))).rowcount:
+        await announce(connection, object_key, None, now)
 
 
 async def forget(connection: AsyncConnection, object_keys: Collection[str]) -> None:

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from datalayer import blob_deletions, record_writes
 from datalayer.blobs import OpenBlob
 from datalayer.cleaning import utc_in
 from datalayer.errors import BlobError, BlobNotFound, DataLayerError
 from datalayer.guarded import GuardedStore
 from datalayer.ownership import Actor, System, acting_user
-from datalayer.records import Element, ElementWrite
+from datalayer.records import Element, ElementWrite, FileAbandonment, FileAnnouncement
 from datalayer.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -86,28 +83,25 @@ class Files(GuardedStore):
         # A key of its own for each upload: until its row is committed, the older file is whole under the older row.
         key = f"{element.thread_id or 'nowhere'}/{element.id}-{secrets.token_hex(4)}"
 
-        async def announce(connection: AsyncConnection) -> bool:
-            # Before any byte is stored: nothing is sent that would be refused.
-            await record_writes.demand_element(connection, element, actor)
-            await blob_deletions.announce(connection, key, element.thread_id, utc_in(ABANDONED_AFTER_SECONDS))
-            return True
-
-        if not await self._writer.submit(announce, element.thread_id):
-            return None
+        # Before any byte is stored: nothing is sent that would be refused, and nothing is forgotten in a crash.
+        system = isinstance(actor, System)
+        due_at = utc_in(ABANDONED_AFTER_SECONDS)
+        announcement = FileAnnouncement(
+            key, element.id, element.thread_id, due_at, None if isinstance(actor, System) else actor, system
+        )
+        announced = self._writer.submit(announcement, element.thread_id)
         mime = element.mime or "application/octet-stream"
         upload = Upload(key, body, mime, element.name, element.thread_id, element.id)
         try:
-            stored = await self._uploads.put(self._blobs, upload)
-        except BaseException:
-            self._abandon(key)
+            stored = await self._uploads.put(self._blobs, upload, announced)
+        except BaseException as error:
+            # Where the announcement was refused, nothing was sent.
+            if not announced.done() or announced.exception() is not error:
+                self._abandon(key)
             raise
-        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256)
+        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256) if stored else None
 
     def _abandon(self, object_key: str) -> None:
         """There will be no row: have what was sent deleted, as soon as the database says so."""
-
-        async def abandon(connection: AsyncConnection) -> None:
-            await blob_deletions.abandon(connection, object_key)
-
         # Of no thread, so that the end of its own does not drop it.
-        self._writer.submit(abandon).add_done_callback(lambda _: self.disposal.note())
+        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.disposal.note())

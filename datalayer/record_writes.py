@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements, feedback, steps, thread_writes, threads, users
+from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import SYSTEM, Actor, demand_write, may_read
@@ -15,6 +15,8 @@ from datalayer.records import (
     ElementDeletion,
     ElementWrite,
     FavoriteMark,
+    FileAbandonment,
+    FileAnnouncement,
     OtherWrite,
     Removed,
     StepDeletion,
@@ -159,6 +161,18 @@ async def _delete_element(write: ElementDeletion, connection: AsyncConnection, _
     if found.thread_id is not None:
         await demand(connection, found.thread_id, _actor_of(write))
     return Removed(1, tuple(await elements.delete_element(connection, write.element_id)))
+
+
+@_apply.register
+async def _announce(write: FileAnnouncement, connection: AsyncConnection, _dialect: Dialect) -> bool:
+    await demand_element(connection, Element(write.element_id, write.thread_id), _actor_of(write))
+    await blob_deletions.announce(connection, write.object_key, write.thread_id, write.due_at)
+    return True
+
+
+@_apply.register
+async def _abandon(write: FileAbandonment, connection: AsyncConnection, _dialect: Dialect) -> None:
+    await blob_deletions.abandon(connection, write.object_key)
 
 
 def _actor_of(write: Any) -> Actor:

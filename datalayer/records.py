@@ -209,6 +209,26 @@ class ElementDeletion:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAnnouncement:
+    """A file that is about to be stored for an element, which must be the actor's to store."""
+
+    object_key: str
+    element_id: str
+    thread_id: str | None
+    due_at: str
+    """When it is to be deleted if there is no row by then."""
+    actor: str | None
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileAbandonment:
+    """A file whose element is not to come: whatever was stored of it is to be deleted."""
+
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """What a deletion took away: how many steps or elements, and the keys of files that have no row any more."""
 
@@ -227,6 +247,8 @@ OtherWrite = (
     | VoteRemoval
     | ElementWrite
     | ElementDeletion
+    | FileAnnouncement
+    | FileAbandonment
     | UserWrite
 )
 """A write that is data and no step's: applied one by one, in a transaction with its neighbours."""
@@ -257,8 +279,10 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
             ids = None, write.vote_id
         case ElementWrite(element=element):
             ids = element.thread_id, element.id
-        case ElementDeletion():
+        case ElementDeletion() | FileAnnouncement():
             ids = write.thread_id, write.element_id
+        case FileAbandonment():
+            ids = None, None
         case UserWrite(user=user):
             ids = None, user.id
     return ids

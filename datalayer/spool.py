@@ -19,6 +19,8 @@ from datalayer.records import (
     ElementWrite,
     FavoriteMark,
     Feedback,
+    FileAbandonment,
+    FileAnnouncement,
     Recorded,
     Step,
     StepDeletion,
@@ -46,6 +48,8 @@ KINDS: dict[str, type[Any]] = {
     "unvote": VoteRemoval,
     "element": ElementWrite,
     "element deletion": ElementDeletion,
+    "file announcement": FileAnnouncement,
+    "file abandonment": FileAbandonment,
     "user": UserWrite,
 }
 _CONTENTS: dict[str, type[Any]] = {"step": Step, "thread": Thread, "vote": Feedback, "element": Element, "user": User}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datalayer.blobs import BlobStore, StoredBlob
 from datalayer.errors import BlobError
@@ -21,6 +22,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 # Each holds a few chunks of up to 5 MiB.
 MOST_AT_ONCE = 16
+_ANNOUNCEMENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Uploads:
         self._patience = patience_seconds
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
         self._elements: dict[str, _Turns] = {}
-        self._running: set[asyncio.Task[StoredBlob]] = set()
-        self._pausing: set[asyncio.Task[StoredBlob]] = set()
+        self._running: set[asyncio.Task[StoredBlob | None]] = set()
+        self._pausing: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
 
     @contextmanager
@@ -92,15 +94,21 @@ class Uploads:
             turns.called += 1
             turns.written = turns.called
 
-    async def put(self, blobs: BlobStore, upload: Upload) -> StoredBlob:
+    async def put(self, blobs: BlobStore, upload: Upload, announced: asyncio.Future[Any]) -> StoredBlob | None:
         """Store the bytes, however often it takes within the patience.
+
+        Args:
+            announced: gives something once the database knows of the upload, and nothing where its thread was deleted.
+                It is waited for, but not for long: a database that is away does not keep bytes from being stored.
+
+        Returns:
+            What was stored; None where nothing was, because the thread was deleted.
 
         Raises:
             BlobError: the store failed for too long, the file cannot be read any more, or the layer is closed.
+            DataLayerError: the announcement was refused.
         """
-        if self._closing.is_set():
-            raise BlobError("the data layer is closed")
-        task = asyncio.create_task(self._insist(blobs, upload))
+        task = asyncio.create_task(self._announced_and_sent(blobs, upload, announced))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -122,6 +130,18 @@ class Uploads:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1)
+
+    async def _announced_and_sent(
+        self, blobs: BlobStore, upload: Upload, announced: asyncio.Future[Any]
+    ) -> StoredBlob | None:
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait((announced, closing), timeout=_ANNOUNCEMENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
+        if announced.done() and not announced.result():
+            return None
+        return await self._insist(blobs, upload)
 
     async def _insist(self, blobs: BlobStore, upload: Upload) -> StoredBlob:
         loop, pause, give_up = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS, None

@@ -93,7 +93,8 @@ async def test_a_file_that_the_store_has_lost_is_not_found(
     layer: ChainlitLayer, http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = await store(layer, "x", "text/plain", b"x")
-    await layer.blobs.delete("/".join(link.split("/")[2:4]))
+    async for blob in layer.blobs.list():
+        await layer.blobs.delete(blob.key)
     with datalayer.acting_as("alice"):
         assert (await http.get(link)).status_code == 404
     assert "the file of an element is missing" in caplog.text
