@@ -133,24 +133,20 @@ class LocalBlobs(BlobStore):
                 folder.rmdir()
 
     def _walk(self, folder: Path) -> Iterator[ListedBlob]:
-        for directory, _, names in os.walk(folder, onerror=_unless_it_is_gone):
-            for name in names:
-                path = Path(directory, name)
-                key = path.relative_to(self.folder).as_posix()
-                # Deleted in the meantime is deleted.
-                with suppress(FileNotFoundError):
-                    if is_key(key):
-                        found = path.stat()
-                        yield ListedBlob(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        for path in _files(folder):
+            key = path.relative_to(self.folder).as_posix()
+            # Deleted in the meantime is deleted.
+            with suppress(FileNotFoundError):
+                if is_key(key):
+                    found = path.stat()
+                    yield ListedBlob(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def _walk_parts(self) -> Iterator[UnfinishedUpload]:
-        for directory, _, names in os.walk(self.folder, onerror=_unless_it_is_gone):
-            for name in names:
-                path = Path(directory, name)
-                with suppress(FileNotFoundError):
-                    if name.startswith(_PART):
-                        modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                        yield UnfinishedUpload(path.relative_to(self.folder).as_posix(), modified)
+        for path in _files(self.folder):
+            with suppress(FileNotFoundError):
+                if path.name.startswith(_PART):
+                    modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    yield UnfinishedUpload(path.relative_to(self.folder).as_posix(), modified)
 
     def _touch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -188,9 +184,14 @@ async def _chunks(file: FileIO, start: int, end: int) -> AsyncIterator[bytes]:
         raise BlobError("the file became shorter while it was read")
 
 
-def _unless_it_is_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _files(folder: Path) -> Iterator[Path]:
+    """One after another; `os.walk` keeps the names of all threads in memory."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif not entry.is_dir():
+                yield Path(entry.path)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
