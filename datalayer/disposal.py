@@ -95,12 +95,10 @@ class Disposal:
         self._task.add_done_callback(lambda _: self._plan())
 
     def _plan(self) -> None:
-        if self._noted:
-            self._later(0)
-        elif self._failures:
-            self._later(min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS))
+        if self._failures:
+            self._later(min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS))
         else:
-            self._later(LOOK_EVERY_SECONDS)
+            self._later(FIRST_PAUSE_SECONDS if self._noted else LOOK_EVERY_SECONDS)
 
     async def _run(self) -> None:
         self._noted = False
