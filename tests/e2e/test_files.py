@@ -18,7 +18,7 @@ from tests.blob_places import AzureBlobPlace, azure_blob_place
 from tests.browser import NARROW, WIDE, Visitor, visit
 from tests.conftest import StartServer
 from tests.e2e.files import pdf, picture
-from tests.records import new_id, step
+from tests.records import listed, new_id, step
 from tests.server import AppServer
 from threadkeeper.chat.words import say
 
@@ -117,7 +117,7 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
                 await expect(page.get_by_role("cell", name="Amazon")).to_be_visible()
                 await expect(page.get_by_text("data.zip")).to_be_visible()
                 await visitor.screenshot("elements")
-                await page.locator("#river").scroll_into_view_if_needed()
+                await page.locator(".js-plotly-plot").scroll_into_view_if_needed()
                 await visitor.screenshot("elements-end")
                 assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
@@ -126,6 +126,7 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
 class Kept:
     server: AppServer
     place: AzureBlobPlace
+    owner: str
 
     @property
     def store(self) -> str:
@@ -143,8 +144,7 @@ async def test_a_picture_is_shown_after_the_life_of_its_link(
             AZURE_STORAGE_ENDPOINT=str(place.options.azure_endpoint),
             FILES_REDIRECT_SECONDS=str(LIFE_SECONDS),
         )
-        kept = Kept(server, place)
-        await server.add_user(NAME, PASSWORD)
+        kept = Kept(server, place, await server.add_user(NAME, PASSWORD))
         async with visit(browser, server.base_url, "link", store=kept.store) as visitor:
             await visitor.arrive()
             await visitor.log_in(NAME, PASSWORD)
@@ -191,8 +191,10 @@ async def lose_the_store_while_attaching(visitor: Visitor, kept: Kept) -> None:
     finally:
         await kept.place.network.come_up()
     await visitor.answered()
-    thread_id = await visitor.thread_id()
-    await visitor.open(f"/thread/{thread_id}")
+    # On a narrow screen the side bar is shut, and without it the page does not put the thread into its address.
+    async with kept.server.layer() as layer:
+        newest = (await listed(layer, kept.owner))[0]
+    await visitor.open(f"/thread/{newest}")
     await expect(visitor.questions).to_contain_text("Is the store there?")
     await expect(visitor.answers).to_contain_text("You said:")
     await visitor.screenshot("kept")
