@@ -86,7 +86,8 @@ def create_data_layer(
         blobs: the store of files, or its URL (see `open_blob_store`); without one, elements with bytes are refused.
         file_url: makes the link under which a stored file is shown; without it a stored file has no link.
         on_write_failure: is awaited, where the write was called from, for each write that could not be stored.
-        patience_seconds: how long a write is tried again while the database is away.
+        patience_seconds: how long a write is tried again while the database is away, and an upload while the store
+            of files is.
         spool: a file for the writes that `close` could not store in time; `migrate` stores them at the next
             start. One process at a time may use it; without it they are lost, and that is logged.
         engine_options: go to SQLAlchemy's `create_async_engine`. On Postgres `pool_size` (10) and `pool_timeout`

@@ -8,20 +8,18 @@ tells `on_write_failure`, and raises a typed error.
 import logging
 import uuid
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import replace
 from functools import wraps
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from chainlit.config import FILES_DIRECTORY
 from chainlit.context import context_var
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
 from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
 
-from datalayer import record_writes, steps, threads, users
+from datalayer import steps, threads, users
 from datalayer.accounts import Accounts, new_user
-from datalayer.blobs import OpenBlob
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -32,19 +30,13 @@ from datalayer.chainlit_dicts import (
     whole_thread_dict_of,
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
-from datalayer.errors import (
-    BlobError,
-    BlobNotFound,
-    ConfigurationError,
-    DataLayerError,
-    InvalidRecord,
-)
+from datalayer.contents import content_of
+from datalayer.errors import InvalidRecord
+from datalayer.files import Files
 from datalayer.ownership import System, acting_user
 from datalayer.receipts import Receipts
 from datalayer.records import (
-    Element,
     ElementDeletion,
-    ElementWrite,
     FavoriteMark,
     Feedback,
     Removed,
@@ -79,7 +71,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
+class ChainlitLayer(Accounts, Files, Receipts, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
@@ -250,52 +242,15 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
     @_once_the_thread_begins
     async def create_element(self, element: Any) -> None:
         """Store a Chainlit element: its bytes first, then its row. A URL is stored, never fetched."""
-        actor, now = acting_user.get(), utc_now()
+        now = utc_now()
         record = element_of(element.to_dict())
-        try:
-            # Before any byte is stored: a file of someone else's must not be replaced first and refused later.
-            await self.database.query(lambda connection: record_writes.demand_element(connection, record, actor))
-            record = await self._store_bytes(element, record)
-        except DataLayerError as error:
-            await self._tell("file", error, thread_id=record.thread_id, record_id=record.id)
-            raise
-        await self._write("element", ElementWrite(record, now, *_acting()))
+        own = getattr(getattr(context_var.get(None), "session", None), "files_dir", None)
+        await self._store_element(record, now, lambda: content_of(element, FILES_DIRECTORY, own))
 
     async def get_element(self, thread_id: str, element_id: str) -> Any:
         """The ElementDict, or None where there is none for the acting user."""
         element = await self._element(thread_id, element_id, acting_user.get())
         return element_dict_of(columns_of(element), self._file_url) if element else None
-
-    async def open_element(
-        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
-    ) -> tuple[Element, OpenBlob] | None:
-        """An element and its bytes from `start` to before `end`, or None where there are none for the acting user.
-
-        Raises:
-            BlobError: the bytes are there but cannot be read now.
-        """
-        element = await self._element(thread_id, element_id, acting_user.get())
-        if element is None or element.object_key is None:
-            return None
-        try:
-            return element, await self.blobs.open(element.object_key, start, end)
-        except BlobNotFound:
-            ids = {"thread_id": thread_id, "record_id": element_id, "object_key": element.object_key}
-            logger.error("the file of an element is missing", extra=ids)
-            return None
-
-    async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
-        """A link to the element's bytes in the store itself, which works for so many seconds for whoever has it.
-
-        None where there are no bytes for the acting user, and where the store has no such links.
-
-        Raises:
-            BlobError: it cannot be made now.
-        """
-        element = await self._element(thread_id, element_id, acting_user.get())
-        if element is None or element.object_key is None:
-            return None
-        return await self.blobs.signed_url(element.object_key, seconds)
 
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
@@ -304,6 +259,7 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
         if known is not None:
             write = ElementDeletion(known, known_id(thread_id), *_acting())
             await self._write("deletion of an element", write)
+            self._uploads.supersede(known)
 
     # What the methods above share
 
@@ -315,19 +271,6 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
             await self._tell("step", error, thread_id=None, record_id=None)
             raise
         await self._write("step", StepWrite(record, now, created, created, *_acting()))
-
-    async def _store_bytes(self, element: Any, record: Element) -> Element:
-        # The properties of a custom element are in its row; the content Chainlit makes of them would be a copy.
-        content = None if record.type == "custom" else (element.content or (element.path and Path(element.path)))
-        if content is None or record.url:
-            return record
-        key = f"{record.thread_id or 'nowhere'}/{record.id}"
-        body = content.encode("utf-8", "replace") if isinstance(content, str) else content
-        try:
-            stored = await self.blobs.put(key, body, record.mime or "application/octet-stream", name=record.name)
-        except ConfigurationError as error:
-            raise BlobError(str(error)) from None
-        return replace(record, object_key=key, byte_size=stored.size, sha256=stored.sha256)
 
 
 def _acting() -> tuple[str | None, bool]:

@@ -8,7 +8,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -112,3 +112,8 @@ class _Clock:
 
 
 utc_now = _Clock()
+
+
+def utc_in(seconds: float) -> str:
+    """The moment that many seconds from now."""
+    return _text_of(datetime.now(UTC) + timedelta(seconds=seconds))

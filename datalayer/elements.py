@@ -1,8 +1,9 @@
 """Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
 
-from sqlalchemy import ColumnElement, case, delete, select
+from sqlalchemy import and_, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import blob_deletions
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.records import Element
@@ -34,14 +35,16 @@ async def get(connection: AsyncConnection, element_id: str) -> Element | None:
     return record_of(Element, elements, row) if row else None
 
 
-async def object_keys(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:
-    """The object keys of the elements that the condition holds for."""
-    statement = select(elements.c.objectKey).where(condition, elements.c.objectKey.is_not(None))
-    return list((await connection.execute(statement)).scalars())
+async def replace_file(connection: AsyncConnection, element: Element) -> list[str]:
+    """The element is to have another file: queue the one it has, if any; gives that one's object key."""
+    older = and_(elements.c.id == element.id, elements.c.objectKey != element.object_key)
+    replaced = await blob_deletions.queue_files(connection, older)
+    await blob_deletions.forget(connection, [str(element.object_key)])
+    return replaced
 
 
 async def delete_element(connection: AsyncConnection, element_id: str) -> list[str]:
-    """Delete the row; gives its object key, if it has one."""
-    keys = await object_keys(connection, elements.c.id == element_id)
+    """Delete the row and queue its file, if it has one; gives its object key."""
+    keys = await blob_deletions.queue_files(connection, elements.c.id == element_id)
     await connection.execute(delete(elements).where(elements.c.id == element_id))
     return keys

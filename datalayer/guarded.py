@@ -6,7 +6,8 @@ is the order of application; a failure is logged with its ids, told to `on_write
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from datalayer import elements, migrations, thread_reads, threads
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
+from datalayer.disposal import Disposal
 from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, StorageUnavailable
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
 from datalayer.records import Element, Recorded, Removed, Thread, ids_of
 from datalayer.spool import Spool, from_line
 from datalayer.thread_reads import WholeThread
+from datalayer.uploads import Uploads
 from datalayer.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -58,12 +61,16 @@ class GuardedStore:
         self._on_write_failure = on_write_failure
         self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds)
+        self._uploads = Uploads(patience_seconds=patience_seconds)
+        self.disposal = Disposal(database, blobs)
         self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
 
     # The schema and the connections
 
     async def migrate(self) -> list[str]:
         """Make the schema, or bring it up, and store what an earlier process left in the spool file.
+
+        Files that an earlier process left behind are deleted from then on, in the background.
 
         Gives the names of the steps applied.
 
@@ -78,6 +85,7 @@ class GuardedStore:
             except OSError as error:
                 raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
         self.indexer.note()
+        self.disposal.note()
         return applied
 
     async def _replay(self, spool: Spool) -> None:
@@ -139,9 +147,12 @@ class GuardedStore:
         await self._writer.settled(thread_id)
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
-        """Store what is queued, as far as the database takes it by the deadline, then let go of every connection."""
+        """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
+        ends = time.monotonic() + deadline_seconds
         await self.indexer.stop()
-        spooled, lost = await self._writer.close(deadline_seconds, self._rescue)
+        await self.disposal.stop()
+        await self._uploads.close(deadline_seconds / 2)
+        spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
         if spooled or lost:
             logger.error(
                 "%d writes could not be stored before the end: %d are in the spool file, %d are lost",
@@ -184,8 +195,8 @@ class GuardedStore:
         stored = self._writer.submit(write, thread_id)
         stored.add_done_callback(lambda _: self.indexer.note())
         result = await stored
-        if isinstance(result, Removed):
-            await self._delete_blobs(result.object_keys, thread_id)
+        if isinstance(result, Removed) and result.object_keys:
+            await self.disposal.delete(result.object_keys, thread_id)
         return result
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
@@ -219,18 +230,6 @@ class GuardedStore:
             return None
         element = await self.database.query(lambda connection: elements.get(connection, known))
         return element if element is not None and element.thread_id == thread.id else None
-
-    async def _delete_blobs(self, keys: Sequence[str], thread_id: str | None) -> list[str]:
-        """Gives the keys of the files that were left behind."""
-        left = []
-        for key in keys:
-            try:
-                await self.blobs.delete(key)
-            except DataLayerError as error:
-                # The row is gone for good; the file is what is left to tell of.
-                logger.error("a file was left behind: %s", error, extra={"thread_id": thread_id, "object_key": key})
-                left.append(key)
-        return left
 
 
 def _is_readable(thread: Thread, actor: Actor) -> bool:

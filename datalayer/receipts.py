@@ -25,7 +25,8 @@ class Receipt:
 
     `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
     whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
-    `files` are the keys removed from the blob store, and `files_left` those that it refused to remove.
+    `files` are the keys removed from the blob store, and `files_left` those that it did not let go of: they are
+    in the queue of deletions, and are tried again later.
     """
 
     what: Literal["thread", "user"]
@@ -100,7 +101,7 @@ class Receipts(GuardedStore):
         self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
     ) -> Receipt:
         moment = utc_now()
-        left = await self._delete_blobs(list(removed.object_keys), record_id if what == "thread" else None)
+        disposed = await self.disposal.delete(removed.object_keys, record_id if what == "thread" else None)
         return Receipt(
             what=what,
             id=record_id,
@@ -108,6 +109,6 @@ class Receipts(GuardedStore):
             deleted_by=None if isinstance(actor, System) else actor,
             deleted_at=moment,
             rows=removed.rows,
-            files=tuple(key for key in removed.object_keys if key not in left),
-            files_left=tuple(left),
+            files=tuple(disposed.deleted),
+            files_left=tuple(disposed.left),
         )

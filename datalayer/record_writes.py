@@ -140,13 +140,15 @@ async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: D
 
 
 @_apply.register
-async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> Removed:
     thread_id = write.element.thread_id
     if thread_id is not None:
         await demand(connection, thread_id, _actor_of(write))
         # The thread is made where it is not there yet.
         await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
+    replaced = await elements.replace_file(connection, write.element) if write.element.object_key else []
     await elements.upsert(connection, dialect, write.element, now=write.moment)
+    return Removed(0, tuple(replaced))
 
 
 @_apply.register

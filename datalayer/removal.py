@@ -1,7 +1,7 @@
 """The end of threads and of users: every row that hangs on them, counted table by table, and the files to remove.
 
 Said for each table, because an adopted database has no foreign keys that would do it, and because what a foreign key
-deletes is counted by nobody.
+deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Table, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.elements import object_keys
+from datalayer.blob_deletions import queue_files
 from datalayer.schema import (
     blob_deletions,
     credentials,
@@ -39,7 +39,7 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     ids = select(threads.c.id).where(chosen)
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
-    keys = await object_keys(connection, in_threads)
+    keys = await queue_files(connection, in_threads)
     rows = {elements.name: await _delete(connection, elements, in_threads)}
     for table in reversed(metadata.sorted_tables):
         if "threadId" in table.c and table not in (elements, blob_deletions):

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import elements as element_table
+from datalayer.blob_deletions import queue_files
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
@@ -148,7 +148,7 @@ async def cut_after(
 
 
 async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
-    keys = await element_table.object_keys(connection, elements.c.forId.in_(step_ids))
+    keys = await queue_files(connection, elements.c.forId.in_(step_ids))
     for table in (feedback_changes, feedbacks, elements):
         await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))

@@ -161,7 +161,7 @@ async def test_a_file_that_cannot_be_stored_is_told_and_leaves_no_row(database_u
     async def tell(failure: Any) -> None:
         told.append(failure)
 
-    layer = create_data_layer(database_url, f"file://{tmp_path}/store", on_write_failure=tell)
+    layer = create_data_layer(database_url, f"file://{tmp_path}/store", on_write_failure=tell, patience_seconds=0.5)
     thread_id = await thread(layer, None)
     with pytest.raises(datalayer.BlobError):
         await layer.create_element(text_element(thread_id, new_id(), "x"))

@@ -82,18 +82,18 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
             # What is there is enough to answer with, or has to be known first.
             element, nothing = await opened(0, 0)
             await nothing.close()
-            headers = _headers(element, nothing)
+            headers = _headers(element)
             if _is_known(asked, headers):
                 return NotModifiedResponse(Headers(headers))
             if is_head:
                 return Response(headers=headers | {"Content-Length": str(nothing.size)})
             start = max(nothing.size + start, 0) if start < 0 else start
         element, blob = await opened(start, end)
-        headers = _headers(element, blob)
+        headers = _headers(element)
         if span is not None and not _is_still(asked, headers):
             await blob.close()
             span, (element, blob) = None, await opened()
-            headers = _headers(element, blob)
+            headers = _headers(element)
         if span is None:
             return _Streamed(element, blob, 200, headers)
         if blob.start == blob.end:
@@ -161,7 +161,7 @@ def _media_type(element: Element) -> str:
     return "text/plain; charset=utf-8" if mime.startswith("text/") else BYTES
 
 
-def _headers(element: Element, blob: OpenBlob) -> dict[str, str]:
+def _headers(element: Element) -> dict[str, str]:
     mime = _media_type(element)
     headers = {
         "Content-Type": mime,
@@ -177,7 +177,6 @@ def _headers(element: Element, blob: OpenBlob) -> dict[str, str]:
     if mime != "application/pdf":
         # A browser's own PDF viewer does not open in a sandbox. It runs nothing as our origin.
         headers["Content-Security-Policy"] = _POLICY
-    # Where a content is just being replaced, the row may still tell of the one before.
-    if element.sha256 and element.byte_size == blob.size:
+    if element.sha256:
         headers["ETag"] = f'"{element.sha256}"'
     return headers

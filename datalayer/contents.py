@@ -1,0 +1,54 @@
+"""Which bytes an element brings along, and which files of this machine may be read for them.
+
+A path comes from the application's own code, or from Chainlit for what was uploaded in a session. No user may name one:
+a path into the folders of uploads is followed into the acting session's own folder alone, and custom elements, which
+Chainlit makes of what a page sends, are not read from a path at all.
+"""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from datalayer.errors import Forbidden, InvalidRecord
+
+
+def content_of(element: Any, uploads: Path, own: Path | None) -> bytes | Path | None:
+    """The bytes of a `chainlit` element, or the file that has them; None where it brings none.
+
+    Blocks for as long as the file system takes to look at a path.
+
+    Args:
+        uploads: the folder in which all sessions have theirs.
+        own: the folder of the acting session, if there is one.
+
+    Raises:
+        Forbidden: the path leads into another session's uploads.
+        InvalidRecord: the path leads to no file, or the content is neither bytes nor text.
+    """
+    # The properties of a custom element are in its row; the content that Chainlit makes of them would be a copy. What
+    # has a URL is kept there.
+    if element.type == "custom" or element.url:
+        return None
+    if element.content or not element.path:
+        return _bytes_of(element.content)
+    path = Path(element.path)
+    try:
+        path = path.resolve(strict=True)
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        raise InvalidRecord("the file of an element is not there") from None
+    if not is_file:
+        raise InvalidRecord("an element's path leads to no file")
+    if path.is_relative_to(uploads.resolve()) and not (own and path.is_relative_to(own.resolve())):
+        raise Forbidden("the path of an element leads into the uploads of another session")
+    return path
+
+
+def _bytes_of(content: Any) -> bytes | None:
+    if isinstance(content, str):
+        return content.encode("utf-8", "replace")
+    if isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content)
+    if content is None:
+        return None
+    raise InvalidRecord("the content of an element is neither bytes nor text")

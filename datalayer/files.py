@@ -1,0 +1,113 @@
+"""The files of elements: stored before their rows, and read by those who may read the thread."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import blob_deletions, record_writes
+from datalayer.blobs import OpenBlob
+from datalayer.cleaning import utc_in
+from datalayer.errors import BlobError, BlobNotFound, DataLayerError
+from datalayer.guarded import GuardedStore
+from datalayer.ownership import Actor, System, acting_user
+from datalayer.records import Element, ElementWrite
+from datalayer.uploads import Upload
+
+logger = logging.getLogger(__name__)
+
+# What a killed process has sent of a file without a row is deleted after that time: nobody can be sending it, and no
+# spool file can be holding its row, any more.
+ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
+
+
+class Files(GuardedStore):
+    """Stores and opens files."""
+
+    async def open_element(
+        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
+    ) -> tuple[Element, OpenBlob] | None:
+        """An element and its bytes from `start` to before `end`, or None where there are none for the acting user.
+
+        Raises:
+            BlobError: the bytes are there but cannot be read now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        try:
+            return element, await self.blobs.open(element.object_key, start, end)
+        except BlobNotFound:
+            ids = {"thread_id": thread_id, "record_id": element_id, "object_key": element.object_key}
+            logger.error("the file of an element is missing", extra=ids)
+            return None
+
+    async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
+        """A link to the element's bytes in the store itself, which works for so many seconds for whoever has it.
+
+        None where there are no bytes for the acting user, and where the store has no such links.
+
+        Raises:
+            BlobError: it cannot be made now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        return await self.blobs.signed_url(element.object_key, seconds)
+
+    async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
+        """Store the element: its bytes, if it brings any, and then its row. A failure is told and raised."""
+        actor = acting_user.get()
+        with self._uploads.turn(element.id) as turn:
+            try:
+                body = content()
+                stored = element if body is None else await self._store_file(element, body, actor)
+            except DataLayerError as error:
+                await self._tell("file", error, thread_id=element.thread_id, record_id=element.id)
+                raise
+            written = None
+            try:
+                if stored is not None and (body is None or turn.take()):
+                    system = isinstance(actor, System)
+                    row = ElementWrite(stored, moment, None if isinstance(actor, System) else actor, system)
+                    written = await self._write("element", row)
+            finally:
+                # Refused, too late, or its thread is deleted. If the row is there all the same, it keeps its file.
+                if written is None and stored is not None and stored.object_key is not None:
+                    self._abandon(stored.object_key)
+
+    async def _store_file(self, element: Element, body: bytes | Path, actor: Actor) -> Element | None:
+        """The element with its file, which is stored; None where its thread was deleted."""
+        if self._blobs is None:
+            raise BlobError("files cannot be kept: the data layer was made without a blob store")
+        # A key of its own for each upload: until its row is committed, the older file is whole under the older row.
+        key = f"{element.thread_id or 'nowhere'}/{element.id}-{secrets.token_hex(4)}"
+
+        async def announce(connection: AsyncConnection) -> bool:
+            # Before any byte is stored: nothing is sent that would be refused.
+            await record_writes.demand_element(connection, element, actor)
+            await blob_deletions.announce(connection, key, element.thread_id, utc_in(ABANDONED_AFTER_SECONDS))
+            return True
+
+        if not await self._writer.submit(announce, element.thread_id):
+            return None
+        mime = element.mime or "application/octet-stream"
+        upload = Upload(key, body, mime, element.name, element.thread_id, element.id)
+        try:
+            stored = await self._uploads.put(self._blobs, upload)
+        except BaseException:
+            self._abandon(key)
+            raise
+        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256)
+
+    def _abandon(self, object_key: str) -> None:
+        """There will be no row: have what was sent deleted, as soon as the database says so."""
+
+        async def abandon(connection: AsyncConnection) -> None:
+            await blob_deletions.abandon(connection, object_key)
+
+        # Of no thread, so that the end of its own does not drop it.
+        self._writer.submit(abandon).add_done_callback(lambda _: self.disposal.note())

@@ -1,0 +1,159 @@
+"""Bytes on their way into the blob store: tried again while it is away, a bounded number at once, ended by `close`.
+
+An upload never runs twice at a time and every try goes to the same key, so that a retry makes no second file. Of two
+uploads of one element the one that was called last wins, whichever comes through first.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalayer.blobs import BlobStore, StoredBlob
+from datalayer.errors import BlobError
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+# Each holds a few chunks of up to 5 MiB.
+MOST_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What goes where. `mime` and `name` are what the store says of it to whoever follows a link of its own."""
+
+    key: str
+    content: bytes | Path
+    mime: str
+    name: str | None
+    thread_id: str | None
+    element_id: str
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The uploads of one element: how many were called, the last one whose row was written, how many are under way."""
+
+    called: int = 0
+    written: int = 0
+    running: int = 0
+
+
+class Turn:
+    """One upload's place among those of its element."""
+
+    def __init__(self, turns: _Turns) -> None:
+        turns.called += 1
+        self._turns, self._number = turns, turns.called
+
+    def take(self) -> bool:
+        """Whether the row may be written: no later upload has written its own. Ask right before it is queued."""
+        if self._turns.written > self._number:
+            return False
+        self._turns.written = self._number
+        return True
+
+
+class Uploads:
+    """The uploads to one blob store, from one event loop."""
+
+    def __init__(self, *, patience_seconds: float) -> None:
+        """
+        Args:
+            patience_seconds: how long an upload is tried again, from its first failure on.
+        """
+        self._patience = patience_seconds
+        self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
+        self._elements: dict[str, _Turns] = {}
+        self._running: set[asyncio.Task[StoredBlob]] = set()
+        self._pausing: set[asyncio.Task[StoredBlob]] = set()
+        self._closing = asyncio.Event()
+
+    @contextmanager
+    def turn(self, element_id: str) -> Iterator[Turn]:
+        """A place in the order of the calls, for as long as the upload takes."""
+        turns = self._elements.setdefault(element_id, _Turns())
+        turns.running += 1
+        try:
+            yield Turn(turns)
+        finally:
+            turns.running -= 1
+            if not turns.running:
+                del self._elements[element_id]
+
+    def supersede(self, element_id: str) -> None:
+        """What is under way for this element comes too late: the element was deleted."""
+        if turns := self._elements.get(element_id):
+            turns.called += 1
+            turns.written = turns.called
+
+    async def put(self, blobs: BlobStore, upload: Upload) -> StoredBlob:
+        """Store the bytes, however often it takes within the patience.
+
+        Raises:
+            BlobError: the store failed for too long, the file cannot be read any more, or the layer is closed.
+        """
+        if self._closing.is_set():
+            raise BlobError("the data layer is closed")
+        task = asyncio.create_task(self._insist(blobs, upload))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._closing.is_set() and not _is_cancelled_itself():
+                raise BlobError("the file was not stored before the end") from None
+            raise
+
+    async def close(self, deadline_seconds: float) -> None:
+        """Let what is being sent come to its end, within the time, and end what waits for the store to come back."""
+        self._closing.set()
+        for task in self._pausing:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=deadline_seconds)
+        left = list(self._running)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1)
+
+    async def _insist(self, blobs: BlobStore, upload: Upload) -> StoredBlob:
+        loop, pause, give_up = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS, None
+        while True:
+            try:
+                async with self._at_once:
+                    return await blobs.put(upload.key, upload.content, upload.mime, name=upload.name)
+            except BlobError as error:
+                # From the first failure on: to send a large file may take longer than the patience.
+                give_up = give_up or loop.time() + self._patience
+                if self._closing.is_set() or loop.time() + pause > give_up or not await _is_there(upload.content):
+                    raise
+                ids = {"thread_id": upload.thread_id, "record_id": upload.element_id}
+                logger.warning("a file waits for the store of files: %s", error, extra=ids)
+            await self._pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._pausing.add(task)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing.discard(task)
+
+
+async def _is_there(content: bytes | Path) -> bool:
+    # An upload's folder goes with its session.
+    return isinstance(content, bytes) or await asyncio.to_thread(os.access, content, os.R_OK)
+
+
+def _is_cancelled_itself() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,365 @@
+"""Uploads that fail, meet or come too late, and files that a crash left: nothing half remains, and nothing wrong."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import chainlit as cl
+import pytest
+from chainlit.config import FILES_DIRECTORY
+from chainlit.context import context_var
+from sqlalchemy import update
+
+import datalayer
+from datalayer.blobs import LocalBlobs, StoredBlob
+from datalayer.blobs.base import Content
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import blob_deletions, elements
+from tests.contracts.test_elements import only, text_element
+from tests.contracts.test_files import queued
+from tests.records import new_id, opened, step, thread
+
+LONG_AGO = "2020-01-01T00:00:00.000000Z"
+
+
+class HeldBlobs(LocalBlobs):
+    """A folder that takes or deletes nothing until it is told to, and fails as often as it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.held: dict[bytes, asyncio.Event] = {}
+        self.failures = 0
+        self.asked = asyncio.Event()
+
+    async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
+        self.asked.set()
+        if isinstance(content, bytes) and content in self.held:
+            await self.held[content].wait()
+        if self.failures:
+            self.failures -= 1
+            raise datalayer.BlobError("the store is away")
+        return await super().put(key, content, mime, name=name)
+
+    async def delete(self, key: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise datalayer.BlobError("the store is away")
+        await super().delete(key)
+
+    def files(self) -> list[Path]:
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> HeldBlobs:
+    return HeldBlobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def told() -> list[datalayer.WriteFailure]:
+    return []
+
+
+@pytest.fixture
+async def chat(database_url: str, blobs: HeldBlobs, told: list[datalayer.WriteFailure]) -> AsyncIterator[ChainlitLayer]:
+    async def tell(failure: datalayer.WriteFailure) -> None:
+        told.append(failure)
+
+    layer = datalayer.create_data_layer(database_url, blobs, on_write_failure=tell, patience_seconds=2)
+    yield layer
+    await layer.close()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            found = condition()
+            if await found if asyncio.iscoroutine(found) else found:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def nothing_queued(layer: ChainlitLayer) -> bool:
+    return await queued(layer) == []
+
+
+async def test_a_failed_try_is_followed_by_another(chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]) -> None:
+    blobs.failures = 2
+    thread_id = await thread(chat, None)
+    element = text_element(thread_id, new_id(), "content")
+    await chat.create_element(element)
+    assert await opened(chat, thread_id, element.id) is not None
+    assert (len(blobs.files()), told) == (1, [])
+
+
+async def test_a_store_that_stays_away_is_told_of_and_nothing_half_remains(
+    chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    thread_id = await thread(chat, None)
+    blobs.failures = 10**6
+    written, element = step(thread_id), text_element(thread_id, new_id(), "content")
+    upload = asyncio.create_task(chat.create_element(element))
+    await chat.create_step(written)
+    with pytest.raises(datalayer.BlobError, match="away"):
+        await upload
+    assert [(one.what, one.thread_id, one.record_id) for one in told] == [("file", thread_id, element.id)]
+    (line,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert (line.__dict__["thread_id"], line.__dict__["record_id"]) == (thread_id, element.id)
+    found = await chat.get_thread(thread_id)
+    assert ([one["id"] for one in found["steps"]], found["elements"]) == ([written["id"]], [])
+    blobs.failures = 0
+    await until(lambda: nothing_queued(chat))
+    assert blobs.files() == []
+
+
+async def test_of_two_uploads_of_one_element_the_newest_wins_and_no_other_file_stays(
+    chat: ChainlitLayer, blobs: HeldBlobs
+) -> None:
+    thread_id = await thread(chat, None)
+    for slow in (b"first", b"second"):
+        element = text_element(thread_id, new_id(), b"first")
+        newer = text_element(thread_id, element.for_id or "", b"second")
+        newer.id = element.id
+        blobs.held = {slow: asyncio.Event()}
+        uploads = [asyncio.create_task(chat.create_element(one)) for one in (element, newer)]
+        await asyncio.wait(uploads, return_when=asyncio.FIRST_COMPLETED)
+        blobs.held[slow].set()
+        await asyncio.gather(*uploads)
+        found = await opened(chat, thread_id, element.id)
+        assert found is not None
+        assert (found[1], found[0].byte_size) == (b"second", 6)
+        await until(lambda: nothing_queued(chat))
+        assert [path.read_bytes() for path in blobs.files()] == [b"second"]
+        await chat.delete_element(element.id, thread_id)
+    assert blobs.files() == []
+
+
+@pytest.mark.parametrize("end", ["element", "thread", "session"])
+async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs: HeldBlobs, end: str) -> None:
+    thread_id = await thread(chat, None)
+    element = text_element(thread_id, new_id(), b"late")
+    blobs.held = {b"late": asyncio.Event()}
+    upload = asyncio.create_task(chat.create_element(element))
+    await blobs.asked.wait()
+    if end == "element":
+        await chat.delete_element(element.id, thread_id)
+    elif end == "thread":
+        await chat.delete_thread(thread_id)
+    else:
+        upload.cancel()
+    blobs.held[b"late"].set()
+    await asyncio.wait([upload])
+    await until(lambda: nothing_queued(chat))
+    assert blobs.files() == []
+    assert await chat.get_element(thread_id, element.id) is None
+
+
+async def test_an_older_file_stays_where_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
+    thread_id = await thread(chat, None)
+    element = text_element(thread_id, new_id(), "older")
+    await chat.create_element(element)
+    element.content = "newer"
+    blobs.failures = 10**6
+    with pytest.raises(datalayer.BlobError):
+        await chat.create_element(element)
+    blobs.failures = 0
+    found = await opened(chat, thread_id, element.id)
+    assert found is not None
+    assert (found[1], found[0].byte_size) == (b"older", 5)
+
+
+async def test_the_end_does_not_wait_for_a_store_that_is_away(
+    chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]
+) -> None:
+    thread_id = await thread(chat, None)
+    blobs.failures = 10**6
+    upload = asyncio.create_task(chat.create_element(text_element(thread_id, new_id(), "content")))
+    await blobs.asked.wait()
+    async with asyncio.timeout(5):
+        await chat.close()
+    with pytest.raises(datalayer.BlobError, match="before the end"):
+        await upload
+    assert [one.what for one in told] == ["file"]
+
+
+async def test_the_end_waits_for_what_is_being_sent(chat: ChainlitLayer, blobs: HeldBlobs, database_url: str) -> None:
+    thread_id = await thread(chat, None)
+    element = text_element(thread_id, new_id(), b"late")
+    blobs.held = {b"late": asyncio.Event()}
+    upload = asyncio.create_task(chat.create_element(element))
+    await blobs.asked.wait()
+    asyncio.get_running_loop().call_later(0.2, blobs.held[b"late"].set)
+    await chat.close()
+    await upload
+    later = datalayer.create_data_layer(database_url, blobs)
+    assert await opened(later, thread_id, element.id) is not None
+    await later.close()
+
+
+# What a crash leaves
+
+CRASH = """
+import asyncio, os, signal, sys, datalayer
+from tests.contracts.test_elements import text_element
+from tests.records import new_id, thread
+
+async def crash(database_url, blobs, thread_id, at):
+    layer = datalayer.create_data_layer(database_url, blobs)
+    put = layer.blobs.put
+
+    async def killed(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def killed_after(*content, **of):
+        await put(*content, **of)
+        await killed()
+
+    await layer.update_thread(thread_id, name="a thread")
+    if at == "row":
+        layer.blobs.put = killed_after
+    else:
+        layer.blobs.delete = killed
+    await layer.create_element(text_element(thread_id, new_id(), "left behind"))
+    await layer.delete_thread(thread_id)
+
+asyncio.run(crash(*sys.argv[1:]))
+"""
+
+
+def crash(database_url: str, blobs: HeldBlobs, thread_id: str, at: str) -> None:
+    command = [sys.executable, "-c", CRASH, database_url, f"file://{blobs.folder}", thread_id, at]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+async def test_a_crash_between_the_rows_and_their_files_is_finished_at_the_next_start(
+    chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
+) -> None:
+    thread_id = new_id()
+    await asyncio.to_thread(crash, database_url, blobs, thread_id, "deletion")
+    assert await chat.get_thread(thread_id) is None
+    assert (len(blobs.files()), len(await queued(chat))) == (1, 1)
+    blobs.failures = 1
+    await chat.migrate()
+    await until(lambda: nothing_queued(chat))
+    assert (blobs.files(), blobs.failures) == ([], 0)
+
+
+async def test_a_crash_between_a_file_and_its_row_is_finished_when_nobody_can_be_sending_it(
+    chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
+) -> None:
+    thread_id = new_id()
+    await asyncio.to_thread(crash, database_url, blobs, thread_id, "row")
+    assert (await chat.get_thread(thread_id))["elements"] == []
+    await chat.migrate()
+    await asyncio.sleep(0.3)
+    assert (len(blobs.files()), len(await queued(chat))) == (1, 1)
+    async with chat.database.write() as connection:
+        await connection.execute(update(blob_deletions).values(dueAt=LONG_AGO))
+    chat.disposal.note()
+    await until(lambda: nothing_queued(chat))
+    assert blobs.files() == []
+
+
+async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
+    thread_id = await thread(chat, None)
+    first, second = (text_element(thread_id, new_id(), content) for content in ("one", "two"))
+    for element in (first, second):
+        await chat.create_element(element)
+    keys = [one["objectKey"] for one in (await chat.get_thread(thread_id))["elements"]]
+    blobs.failures = 1
+    await chat.delete_element(first.id, thread_id)
+    assert await queued(chat) == keys[:1]
+    # As an import of a takeout may do it.
+    async with chat.database.write() as connection:
+        await connection.execute(update(elements).where(elements.c.id == second.id).values(objectKey=keys[0]))
+    chat.disposal.note()
+    await until(lambda: nothing_queued(chat))
+    found = await opened(chat, thread_id, second.id)
+    assert found is not None
+    assert found[1] == b"one"
+
+
+# What may be read from this machine
+
+
+@pytest.fixture
+def session_folder() -> Any:
+    """The folder of a session of Chainlit's, which is the acting one."""
+    folder = FILES_DIRECTORY / new_id()
+    folder.mkdir(parents=True)
+    session = SimpleNamespace(files_dir=folder)
+    token = context_var.set(SimpleNamespace(session=session))  # type: ignore[arg-type]
+    yield folder
+    context_var.reset(token)
+
+
+async def test_a_path_is_read_in_the_sessions_own_folder_and_where_the_application_says(
+    chat: ChainlitLayer, session_folder: Path, tmp_path: Path
+) -> None:
+    thread_id = await thread(chat, None)
+    for path in (session_folder / "upload", tmp_path / "made by the application"):
+        path.write_bytes(b"mine")
+        element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", path=str(path))
+        await chat.create_element(element)
+        found = await opened(chat, thread_id, element.id)
+        assert found is not None
+        assert found[1] == b"mine"
+
+
+@pytest.mark.parametrize("way", ["plain", "dots", "link", "without a session"])
+async def test_a_path_into_the_uploads_of_another_session_is_refused(
+    chat: ChainlitLayer, session_folder: Path, blobs: HeldBlobs, told: list[Any], way: str
+) -> None:
+    thread_id = await thread(chat, None)
+    other = FILES_DIRECTORY / new_id()
+    other.mkdir()
+    secret = other / "secret"
+    secret.write_bytes(b"another's")
+    link = session_folder / "link"
+    link.symlink_to(secret)
+    path = {"dots": session_folder / ".." / other.name / "secret", "link": link}.get(way, secret)
+    element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", path=str(path))
+    token = context_var.set(None) if way == "without a session" else None  # type: ignore[arg-type]
+    with pytest.raises(datalayer.Forbidden):
+        await chat.create_element(element)
+    if token is not None:
+        context_var.reset(token)
+    assert (blobs.files(), await queued(chat), [one.what for one in told]) == ([], [], ["file"])
+    assert (await chat.get_thread(thread_id))["elements"] == []
+
+
+async def test_what_is_no_file_is_not_read(chat: ChainlitLayer, tmp_path: Path) -> None:
+    thread_id = await thread(chat, None)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
+        element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", path=str(path))
+        with pytest.raises(datalayer.InvalidRecord):
+            await chat.create_element(element)
+    assert (await chat.get_thread(thread_id))["elements"] == []
+
+
+async def test_a_custom_element_is_never_read_from_a_path(
+    chat: ChainlitLayer, blobs: HeldBlobs, tmp_path: Path
+) -> None:
+    thread_id = await thread(chat, None)
+    (tmp_path / "secret").write_bytes(b"the server's own")
+    element = cl.CustomElement(thread_id=thread_id, for_id=new_id(), name="Card", props={"a": 1})
+    element.path = str(tmp_path / "secret")
+    element.content = None
+    await chat.create_element(element)
+    assert ((await only(chat, thread_id))["objectKey"], blobs.files()) == (None, [])
+
+
+async def test_the_path_that_a_dictionary_names_is_not_kept(chat: ChainlitLayer, tmp_path: Path) -> None:
+    thread_id = await thread(chat, None)
+    (tmp_path / "mine").write_bytes(b"mine")
+    element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", path=str(tmp_path / "mine"))
+    await chat.create_element(element)
+    assert str(tmp_path) not in str(await only(chat, thread_id))
