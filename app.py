@@ -6,14 +6,14 @@ Start it with `threadkeeper serve`; `chainlit run app.py` works too. The setting
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import chainlit as cl
 import chainlit.data
 import chainlit.server
-from chainlit.config import HeaderLink, config
+from chainlit.config import APP_ROOT, HeaderLink, config
 from chainlit.context import context_var
-from pydantic import SecretStr
 
 import datalayer
 from datalayer import WriteFailure
@@ -30,13 +30,14 @@ from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
-from threadkeeper.settings import SettingsError, load_settings
+from threadkeeper.settings import SettingsError, load_settings, plain
 from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url, files_router
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.health import health_router
 from threadkeeper.web.mount import mount
+from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
 
 logger = logging.getLogger("threadkeeper")
@@ -54,15 +55,12 @@ for doubt in misspelt_names():
     logger.warning("%s", doubt)
 
 
-async def tell_of_write_failure(_failure: WriteFailure) -> None:
+async def tell_of_write_failure(failure: WriteFailure) -> None:
     """Tell the user whose write was not stored, where there is a page to tell it on."""
     metrics.write_failures.inc()
     if context_var.get(None) is not None:
-        await cl.context.emitter.send_toast(say("not_saved", language_of_session()), "error")
-
-
-def plain(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
+        lost = "file_not_saved" if failure.what == "file" else "not_saved"
+        await cl.context.emitter.send_toast(say(lost, language_of_session()), "error")
 
 
 layer = datalayer.create_data_layer(
@@ -88,9 +86,13 @@ register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
     health_router(lambda: layer, metrics_token=plain(settings.metrics_token)),
-    files_router(lambda: layer),
+    files_router(lambda: layer, redirect_seconds=settings.files_redirect_seconds),
     chainlit_routes.router,
     gate=gate,
+    headers=SecurityHeaders(
+        file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
+        custom_elements=any(Path(APP_ROOT, "public", "elements").glob("*.jsx")),
+    ),
 )
 send_directly(chainlit.server.sio)
 browsers = chainlit.server.sio.eio
@@ -100,7 +102,7 @@ metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
 uploads = config.features.spontaneous_file_upload
 if uploads is not None:
-    uploads.accept = accepted_uploads(vision=settings.openai_vision)
+    uploads.accept = accepted_uploads(settings.attachment_kinds, vision=settings.openai_vision)
     uploads.max_files = settings.attachment_max_files
     uploads.max_size_mb = settings.attachment_max_megabytes
 if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):

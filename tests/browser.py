@@ -61,6 +61,7 @@ class Watch:
     """What one person's browser did that it should not have done."""
 
     host: str
+    store: str | None = None
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _expected: list[re.Pattern[str]] = field(default_factory=list)
@@ -93,7 +94,7 @@ class Watch:
 
     def _judge(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc not in (self.host, self.store):
             self.foreign.append(url)
 
     def _on_console(self, message: ConsoleMessage) -> None:
@@ -240,8 +241,12 @@ async def visit(
     dark: bool = False,
     locale: str = "en-US",
     cookies: Iterable[Any] = (),
+    store: str | None = None,
 ) -> AsyncIterator[Visitor]:
-    """A person with a browser profile of their own. `name` begins the names of the screenshots."""
+    """A person with a browser profile of their own. `name` begins the names of the screenshots.
+
+    Files may come from `store` (host and port) too.
+    """
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -250,7 +255,7 @@ async def visit(
     )
     context.set_default_timeout(_PATIENCE_MILLISECONDS)
     await context.add_cookies(list(cookies))
-    watch = Watch(urlsplit(base_url).netloc)
+    watch = Watch(urlsplit(base_url).netloc, store)
     watch.over(context)
     page = await context.new_page()
     visitor = Visitor(page, watch, base_url, name)

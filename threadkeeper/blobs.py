@@ -1,9 +1,7 @@
 """The store of files that the settings name."""
 
-from pydantic import SecretStr
-
 from datalayer import BlobOptions, BlobStore, open_blob_store
-from threadkeeper.settings import Settings
+from threadkeeper.settings import Settings, plain
 
 
 def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
@@ -13,18 +11,14 @@ def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
         ConfigurationError: the settings contradict each other, or what the store needs is not installed.
     """
     options = BlobOptions(
-        azure_connection_string=_plain(settings.azure_storage_connection_string),
-        azure_key=_plain(settings.azure_storage_key),
-        azure_sas=_plain(settings.azure_storage_sas),
+        azure_connection_string=plain(settings.azure_storage_connection_string),
+        azure_key=plain(settings.azure_storage_key),
+        azure_sas=plain(settings.azure_storage_sas),
         azure_endpoint=settings.azure_storage_endpoint,
         s3_endpoint=settings.s3_endpoint_url,
         s3_region=settings.aws_region,
         s3_access_key_id=settings.aws_access_key_id,
-        s3_secret_access_key=_plain(settings.aws_secret_access_key),
-        s3_session_token=_plain(settings.aws_session_token),
+        s3_secret_access_key=plain(settings.aws_secret_access_key),
+        s3_session_token=plain(settings.aws_session_token),
     )
     return open_blob_store(url or settings.resolved_blob_url, options)
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from threadkeeper.chat.upload_types import AttachmentKind
 from threadkeeper.urls import MASK, mask_url, secrets_in_url, split_url
 
 Origin = Literal["environment", ".env file", "default"]
@@ -99,6 +100,14 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr | None = Field(default=None, description="Its secret.")
     aws_session_token: SecretStr | None = Field(default=None, description="Its session token, if it has one.")
 
+    files_redirect_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="When it is set, browsers load files from the store itself, by links that live so long; "
+        "without it, through this server.",
+    )
+
     openai_api_key: SecretStr | None = Field(default=None, description="Key of the model server.")
     openai_base_url: str | None = Field(
         default=None,
@@ -139,8 +148,15 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Longest answer in tokens; without it, the model's own limit."
     )
 
+    attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
+        default=("picture", "pdf", "text"),
+        description="Kinds of files that may be attached, of `picture`, `pdf` and `text`, with commas between.",
+    )
     attachment_max_files: Count = Field(default=10, description="Most files in one message.")
     attachment_max_megabytes: Count = Field(default=20, description="Largest file, in megabytes.")
+    attachment_max_total_megabytes: Count = Field(
+        default=50, description="Most that all files of one message may have together, in megabytes."
+    )
     attachment_max_characters: Count = Field(
         default=100_000, description="Most characters of text taken from one file."
     )
@@ -227,14 +243,14 @@ class Settings(BaseSettings):
             raise ValueError("must name a host")
         return value
 
-    @field_validator("openai_models", mode="before")
+    @field_validator("openai_models", "attachment_kinds", mode="before")
     @classmethod
-    def _models(cls, value: object) -> object:
+    def _names(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
         if not names:
-            raise ValueError("must name at least one model")
+            raise ValueError("must name at least one")
         return names
 
     @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
@@ -320,6 +336,11 @@ class SettingReport:
     origin: Origin
     problem: str | None
     description: str
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    """The secret as whoever needs it takes it."""
+    return secret.get_secret_value() if secret else None
 
 
 def load_settings() -> Settings:

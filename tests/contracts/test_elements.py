@@ -1,11 +1,12 @@
 """Elements: the row and the bytes, of every kind that Chainlit has."""
 
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import chainlit as cl
 import pytest
 from chainlit.element import ElementDict
+from pydantic.dataclasses import dataclass
 
 import datalayer
 from datalayer import create_data_layer
@@ -22,18 +23,39 @@ async def only(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
     return dict(element)
 
 
-@pytest.mark.parametrize(
-    ("kind", "fields"),
-    [
-        (cl.Image, {"size": "large", "display": "side", "mime": "image/png"}),
-        (cl.Text, {"language": "python", "display": "page", "mime": "text/plain"}),
-        (cl.Pdf, {"page": 7}),
-        (cl.Audio, {"auto_play": True, "mime": "audio/mpeg"}),
-        (cl.Video, {"player_config": {"youtube": {"start": 3}}, "mime": "video/mp4", "size": "small"}),
-        (cl.File, {"mime": "application/zip"}),
-        (cl.TaskList, {}),
-    ],
-)
+# What these two of Chainlit's add to `Element` is JSON made of a figure or a table, by libraries not needed here.
+@dataclass
+class Plotly(cl.element.Element):
+    type: ClassVar[cl.element.ElementType] = "plotly"
+    size: cl.element.ElementSize = "medium"
+
+
+@dataclass
+class Dataframe(cl.element.Element):
+    type: ClassVar[cl.element.ElementType] = "dataframe"
+    size: cl.element.ElementSize = "large"
+
+
+KINDS: list[tuple[Any, dict[str, Any]]] = [
+    (cl.Image, {"size": "large", "display": "side", "mime": "image/png"}),
+    (cl.Text, {"language": "python", "display": "page", "mime": "text/plain"}),
+    (cl.Text, {"display": "side", "mime": "text/plain"}),
+    (cl.Pdf, {"page": 7, "display": "side"}),
+    (cl.Audio, {"auto_play": True, "mime": "audio/mpeg"}),
+    (cl.Audio, {"auto_play": False, "mime": "audio/wav"}),
+    (cl.Video, {"player_config": {"youtube": {"playerVars": {"start": 3}}}, "mime": "video/mp4", "size": "small"}),
+    (cl.File, {"mime": "application/zip"}),
+    (Plotly, {"size": "large", "mime": "application/json"}),
+    (Dataframe, {"display": "side"}),
+    (cl.TaskList, {"mime": "application/json"}),
+]
+
+
+def test_these_are_all_the_kinds_that_chainlit_has() -> None:
+    assert {kind.type for kind, _ in KINDS} | {"custom"} == set(get_args(cl.element.ElementType))
+
+
+@pytest.mark.parametrize(("kind", "fields"), KINDS)
 async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: Any, fields: dict[str, Any]) -> None:
     thread_id, content = await thread(layer, None), "content 🧵 \x00".encode()
     element = kind(thread_id=thread_id, for_id=new_id(), name="名 前/..\\ 1.bin", content=content, **fields)
@@ -51,10 +73,13 @@ async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: 
 
 
 async def test_a_custom_element_keeps_its_properties_and_takes_new_ones(layer: ChainlitLayer) -> None:
-    thread_id = await thread(layer, None)
-    element = cl.CustomElement(thread_id=thread_id, for_id=new_id(), name="Card", props={"a": [1, {"b": None}]})
+    thread_id, props = await thread(layer, None), {"a": [1, {"b": None}], "名": "🧵", "on": True, "ratio": 0.1}
+    element = cl.CustomElement(thread_id=thread_id, for_id=new_id(), name="Card", props=props, display="side")
+    sent = element.to_dict()
     await layer.create_element(element)
-    assert (await only(layer, thread_id))["props"] == {"a": [1, {"b": None}]}
+    kept = await only(layer, thread_id)
+    assert {key: kept[key] for key in sent} == sent
+    assert kept["props"] == props
     element.props = {"c": "🧵"}
     await layer.create_element(element)
     assert (await only(layer, thread_id))["props"] == {"c": "🧵"}

@@ -144,16 +144,28 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
 
 
 async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartServer) -> None:
-    server = await chat_server(start_server, OPENAI_CONTEXT_TOKENS="200", ATTACHMENT_MAX_FILES="1")
+    server = await chat_server(
+        start_server,
+        OPENAI_CONTEXT_TOKENS="200",
+        ATTACHMENT_MAX_FILES="2",
+        ATTACHMENT_MAX_MEGABYTES="1",
+        ATTACHMENT_MAX_TOTAL_MEGABYTES="1",
+        ATTACHMENT_KINDS="pdf,text",
+    )
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         await client.ask("word " * 500)
         assert "tokens" in client.answer
-        refused = await client.http.post(
-            "/project/file",
-            params={"session_id": client.session_id},
-            files={"file": ("tool.exe", b"MZ\x00", "application/x-msdownload")},
-        )
-        assert refused.status_code == httpx.codes.BAD_REQUEST
+        for name, content, mime in (
+            ("tool.exe", b"MZ\x00", "application/x-msdownload"),
+            ("picture.png", b"\x89PNG\r\n\x1a\n", "image/png"),
+            ("large.txt", b"x" * 1_100_000, "text/plain"),
+        ):
+            refused = await client.http.post(
+                "/project/file",
+                params={"session_id": client.session_id},
+                files={"file": (name, content, mime)},
+            )
+            assert refused.status_code == httpx.codes.BAD_REQUEST
         empty = await client.http.post(
             "/project/file", params={"session_id": client.session_id}, files={"file": ("e.txt", b"", "text/plain")}
         )
@@ -163,11 +175,18 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         await client.send("read it", files=[broken])
         await client.until(lambda: ended(client, seen))
         assert "scan.pdf" in client.answer
-        files = [await client.upload(f"{n}.txt", b"x", "text/plain") for n in range(2)]
+        files = [await client.upload(f"{n}.txt", b"x" * 600_000, "text/plain") for n in range(3)]
+        # What the page itself would not send.
+        for sent, words in ((files, "At most 2 files"), (files[:2], "at most 1 MB can go with one message")):
+            seen = len(client.events)
+            await client.send("read them", files=sent)
+            await client.until(lambda seen=seen: ended(client, seen))  # type: ignore[misc]
+            assert words in client.answer
+        disguised = await client.upload("notes.txt", b"\x89PNG\r\n\x1a\n", "text/plain")
         seen = len(client.events)
-        await client.send("read them", files=files)
+        await client.send("look at it", files=[disguised])
         await client.until(lambda: ended(client, seen))
-        assert "At most 1 files" in client.answer
+        assert "Pictures cannot be attached here" in client.answer
 
 
 async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(start_server: StartServer) -> None:

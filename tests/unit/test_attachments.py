@@ -15,9 +15,10 @@ from fpdf.enums import AccessPermission, EncryptionMethod
 from PIL import Image
 
 from threadkeeper.chat.attachments import AttachmentReader, AttachmentRefused, Picture, TextAttachment
-from threadkeeper.chat.upload_types import TEXT_EXTENSIONS, accepted_uploads
+from threadkeeper.chat.upload_types import ALL_KINDS, TEXT_EXTENSIONS, accepted_uploads
 
 GERMAN = "Grüße aus Köln: Füße, Äpfel, weiß\n"
+MEBIBYTE = 1024 * 1024
 CHINESE = "你好，世界。今天天气很好，我们去公园散步吧。\n"
 
 
@@ -260,3 +261,34 @@ def test_the_accepted_types_are_real_ones() -> None:
         assert all(extension.startswith(".") and extension == extension.lower() for extension in extensions)
     assert len(set(TEXT_EXTENSIONS)) == len(TEXT_EXTENSIONS)
     assert "image/png" not in accepted_uploads(vision=False)
+    assert "image/png" not in accepted_uploads(("pdf", "text"))
+    assert list(accepted_uploads(["pdf"])) == ["application/pdf"]
+
+
+async def test_kinds_that_are_not_taken_are_refused() -> None:
+    for name, data, kind in (("a.png", picture("PNG"), "picture"), ("a.pdf", pdf("x"), "pdf"), ("a.txt", b"x", "text")):
+        others = [other for other in ALL_KINDS if other != kind]
+        assert await refusal(name, data, kinds=others) == f"attachment_no_{kind}"
+        assert await read(name, data, kinds=(kind,))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "refused"),
+    [
+        ([], None),
+        ([2 * MEBIBYTE, 2 * MEBIBYTE, MEBIBYTE], None),
+        ([1] * 4, "attachment_too_many"),
+        ([2 * MEBIBYTE + 1], "attachment_too_large"),
+        ([2 * MEBIBYTE, 2 * MEBIBYTE, MEBIBYTE + 1], "attachment_total_too_large"),
+    ],
+)
+def test_one_message_has_so_many_files_of_such_a_size(sizes: list[int], refused: str | None) -> None:
+    reader = AttachmentReader(max_files=3, max_megabytes=2, max_total_megabytes=5)
+    given = [(f"{number}.txt", size) for number, size in enumerate(sizes)]
+    if refused is None:
+        reader.admit(given)
+        return
+    with pytest.raises(AttachmentRefused) as caught:
+        reader.admit(given)
+    assert caught.value.notice.key == refused
+    assert any(digit in caught.value.notice.say("zh") for digit in "235")

@@ -1,6 +1,10 @@
-"""The route of stored files: who gets them, and that nothing uploaded runs as a page of ours."""
+"""The route of stored files: who gets them, in which pieces, and that nothing uploaded runs as a page of ours."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import chainlit as cl
 import httpx
@@ -8,30 +12,80 @@ import pytest
 from fastapi import FastAPI
 
 import datalayer
+from datalayer import BlobError, OpenBlob
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, opened, thread, user_id
+from tests.azurite import AzuriteServer
+from tests.blob_places import azure_blob_place
+from tests.records import new_id, opened, thread
+from tests.web.conftest import Serve
+from threadkeeper.accounts import Authenticator
+from threadkeeper.passwords import Passwords
+from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url, files_router
+from threadkeeper.web.mount import mount
+
+PASSWORD = "the analytical engine"
+CONTENT = bytes(range(256)) * 20
+ETAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+
+LogIn = Callable[[str], Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-async def http(layer: ChainlitLayer) -> AsyncIterator[httpx.AsyncClient]:
-    app = FastAPI()
-    app.include_router(files_router(lambda: layer))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+def mounted(
+    layer: ChainlitLayer, passwords: Passwords, chainlit_app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> FastAPI:
+    monkeypatch.setattr("chainlit.data._data_layer", layer)
+    monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
+    register_logins(lambda: layer, authenticator=Authenticator(layer, passwords))
+    mount(chainlit_app, files_router(lambda: layer), gate=Gate(lambda: layer))
+    return chainlit_app
+
+
+@pytest.fixture
+async def visitor(mounted: FastAPI, serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who is not logged in."""
+    async with serve() as client:
         yield client
+
+
+@pytest.fixture
+async def log_in(layer: ChainlitLayer, passwords: Passwords, visitor: httpx.AsyncClient) -> AsyncIterator[LogIn]:
+    """Makes an account and gives its browser."""
+    async with AsyncExitStack() as clients:
+
+        async def enter(name: str) -> httpx.AsyncClient:
+            await layer.add_account(name, await passwords.hash(PASSWORD))
+            client = httpx.AsyncClient(base_url=visitor.base_url, trust_env=False, timeout=30)
+            await clients.enter_async_context(client)
+            (await client.post("/login", data={"username": name, "password": PASSWORD})).raise_for_status()
+            return client
+
+        yield enter
+
+
+@pytest.fixture
+async def alice(log_in: LogIn) -> httpx.AsyncClient:
+    return await log_in("alice")
 
 
 async def store(layer: ChainlitLayer, name: str, mime: str | None, content: bytes) -> str:
     """Alice's file; gives its link."""
-    owner = await user_id(layer, "alice")
     with datalayer.acting_as("alice"):
-        thread_id = await thread(layer, owner)
-        element = cl.File(thread_id=thread_id, for_id=new_id(), name=name, content=content, mime=mime)
+        account = await layer.get_user("alice")
+        assert account is not None
+        thread_id = await thread(layer, account.id)
+        element = cl.File(thread_id=thread_id, for_id=new_id(), name=name, content=content or b"x", mime=mime)
+        if not content:
+            element.content = b""
         await layer.create_element(element)
         found = await opened(layer, thread_id, element.id)
     assert found is not None
     return file_url(found[0])
+
+
+def thread_of(link: str) -> str:
+    return link.split("/")[2]
 
 
 @pytest.mark.parametrize(
@@ -40,61 +94,269 @@ async def store(layer: ChainlitLayer, name: str, mime: str | None, content: byte
         ("image/png", "image/png", "inline"),
         ("application/pdf", "application/pdf", "inline"),
         ("audio/mpeg", "audio/mpeg", "inline"),
-        ("text/plain", "text/plain; charset=utf-8", "inline"),
-        ("text/html", "text/plain; charset=utf-8", "inline"),
-        ("TEXT/HTML; charset=x", "text/plain; charset=utf-8", "inline"),
-        ("image/svg+xml", "application/octet-stream", "attachment"),
+        ("text/plain", "text/plain; charset=utf-8", "attachment"),
+        ("text/html", "text/plain; charset=utf-8", "attachment"),
+        ("TEXT/HTML; charset=x", "text/plain; charset=utf-8", "attachment"),
+        ("text/javascript", "text/plain; charset=utf-8", "attachment"),
+        ("text/xml", "text/plain; charset=utf-8", "attachment"),
+        ("image/svg+xml", "image/svg+xml", "attachment"),
+        ("application/json", "application/json", "attachment"),
+        ("application/xml", "application/octet-stream", "attachment"),
         ("application/xhtml+xml", "application/octet-stream", "attachment"),
         ("application/javascript", "application/octet-stream", "attachment"),
         ("nonsense\r\nX: y", "application/octet-stream", "attachment"),
+        ("image/png\r\nX: y", "application/octet-stream", "attachment"),
         (None, "application/octet-stream", "attachment"),
     ],
 )
 async def test_nothing_that_was_uploaded_runs_as_a_page(
-    layer: ChainlitLayer, http: httpx.AsyncClient, mime: str | None, served_as: str, disposition: str
+    layer: ChainlitLayer, alice: httpx.AsyncClient, mime: str | None, served_as: str, disposition: str
 ) -> None:
     link = await store(layer, "x", mime, b"<script>alert(1)</script>")
-    with datalayer.acting_as("alice"):
-        answer = await http.get(link)
+    answer = await alice.get(link)
     assert answer.content == b"<script>alert(1)</script>"
     assert answer.headers["content-type"] == served_as
-    assert answer.headers["content-disposition"].startswith(disposition)
+    assert answer.headers["content-disposition"].startswith(f"{disposition};")
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "sandbox" in answer.headers["content-security-policy"]
-    assert "public" not in answer.headers["cache-control"]
+    if served_as != "application/pdf":
+        assert answer.headers["content-security-policy"] == ("default-src 'none'; style-src 'unsafe-inline'; sandbox")
+    assert answer.headers["cache-control"] == "private, no-cache"
 
 
-@pytest.mark.parametrize("name", ["报告 2026.pdf", "a/b\\c", 'quote"; x="y', "line\nbreak", "..", "🧵" * 100, "?#%"])
+@pytest.mark.parametrize("name", ["报告 2026.pdf", "a/b\\c", 'quote"; x="y', "line\nbreak", "..", "🧵" * 300, "?#%"])
 async def test_a_name_of_any_kind_makes_a_link_that_works(
-    layer: ChainlitLayer, http: httpx.AsyncClient, name: str
+    layer: ChainlitLayer, alice: httpx.AsyncClient, name: str
 ) -> None:
     link = await store(layer, name, "text/plain", b"content")
-    with datalayer.acting_as("alice"):
-        answer = await http.get(link)
+    answer = await alice.get(link)
     assert (answer.status_code, answer.content) == (200, b"content")
 
 
-async def test_it_works_for_its_owner_alone(layer: ChainlitLayer, http: httpx.AsyncClient) -> None:
+async def test_it_works_for_its_owner_alone(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
+) -> None:
     link = await store(layer, "x", "text/plain", b"private")
-    await user_id(layer, "bob")
-    for actor in ("bob", None):
-        with datalayer.acting_as(actor):
-            answer = await http.get(link)
-        unknown = await http.get(f"/files/{new_id()}/{new_id()}/x")
-        assert (answer.status_code, answer.text) == (404, unknown.text)
+    bob = await log_in("bob")
+    for client in (bob, visitor):
+        unknown = await client.get(f"/files/{new_id()}/{new_id()}/x")
+        for method in ("GET", "HEAD"):
+            for headers in ({}, {"Range": "bytes=0-1"}, {"If-None-Match": "*"}):
+                answer = await client.request(method, link, headers=headers)
+                assert answer.status_code == 404
+                assert "etag" not in answer.headers
+        assert (await client.get(link)).text == unknown.text
+    assert (await alice.get(link)).text == "private"
+
+
+async def test_a_shared_thread_has_its_files_with_it_until_it_is_shared_no_more(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
+) -> None:
+    link = await store(layer, "x", "image/png", CONTENT)
+    bob = await log_in("bob")
+    await layer.update_thread(thread_of(link), metadata={"is_shared": True})
+    first = await bob.get(link)
+    assert (first.status_code, first.content) == (200, CONTENT)
+    assert (await visitor.get(link)).status_code == 404, "shared threads are for those who log in"
+    assert (await alice.get(link)).status_code == 200
+    await layer.update_thread(thread_of(link), metadata={"is_shared": False})
+    assert (await bob.get(link, headers={"If-None-Match": first.headers["etag"]})).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/files/no/uuid/x", "/files/../../etc/passwd", "/files/%2e%2e/%2e%2e/x"])
-async def test_a_link_that_was_made_up_leads_nowhere(http: httpx.AsyncClient, path: str) -> None:
-    assert (await http.get(path)).status_code == 404
+async def test_a_link_that_was_made_up_leads_nowhere(alice: httpx.AsyncClient, path: str) -> None:
+    answer = await alice.get(path)
+    assert answer.status_code == 404 or b"<!doctype html>" in answer.content
 
 
 async def test_a_file_that_the_store_has_lost_is_not_found(
-    layer: ChainlitLayer, http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    layer: ChainlitLayer, alice: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = await store(layer, "x", "text/plain", b"x")
-    async for blob in layer.blobs.list():
-        await layer.blobs.delete(blob.key)
-    with datalayer.acting_as("alice"):
-        assert (await http.get(link)).status_code == 404
+    for key in [blob.key async for blob in layer.blobs.list()]:
+        await layer.blobs.delete(key)
+    assert (await alice.get(link)).status_code == 404
     assert "the file of an element is missing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("bytes=0-0", 0, 0),
+        ("bytes=10-19", 10, 19),
+        ("bytes=5000-", 5000, 5119),
+        ("bytes=5119-9999", 5119, 5119),
+        ("bytes=-1", 5119, 5119),
+        ("bytes=-9999", 0, 5119),
+        ("BYTES = 0-4", 0, 4),
+    ],
+)
+async def test_one_range_is_given_alone(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str, first: int, last: int
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", CONTENT)
+    answer = await alice.get(link, headers={"Range": asked})
+    assert answer.status_code == 206
+    assert answer.content == CONTENT[first : last + 1]
+    assert answer.headers["content-range"] == f"bytes {first}-{last}/5120"
+    assert answer.headers["content-length"] == str(last + 1 - first)
+    assert answer.headers["etag"] == ETAG
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-2", "bytes=0-1,4-5", "bytes=a-b", "bytes=-", "bytes=-0", "lines=1-2", "bytes=١-٢", ""]
+)
+async def test_a_range_that_makes_no_sense_is_given_the_whole_file(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", CONTENT)
+    answer = await alice.get(link, headers={b"Range": asked.encode()})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert (answer.headers["accept-ranges"], answer.headers["content-length"]) == ("bytes", "5120")
+
+
+@pytest.mark.parametrize(("content", "asked"), [(CONTENT, "bytes=5120-"), (b"", "bytes=0-"), (b"", "bytes=-1")])
+async def test_a_range_past_the_end_is_refused_with_the_size(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, content: bytes, asked: str
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", content)
+    answer = await alice.get(link, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (416, b"")
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+
+
+async def test_an_empty_file_is_given(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+    answer = await alice.get(await store(layer, "x.txt", "text/plain", b""))
+    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
+
+
+async def test_a_range_of_something_newer_is_given_the_whole_file(
+    layer: ChainlitLayer, alice: httpx.AsyncClient
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", CONTENT)
+    for known, status in ((ETAG, 206), ('"older"', 200), (f"W/{ETAG}", 200), ("Sat, 21 Nov 2026 10:00:00 GMT", 200)):
+        answer = await alice.get(link, headers={"Range": "bytes=1-2", "If-Range": known})
+        assert answer.status_code == status
+        assert answer.content == (CONTENT[1:3] if status == 206 else CONTENT)
+
+
+async def test_what_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+    link = await store(layer, "x.png", "image/png", CONTENT)
+    for known in (ETAG, f"W/{ETAG}", f'"older", {ETAG}'):
+        answer = await alice.get(link, headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", ETAG)
+    answer = await alice.get(link, headers={"If-None-Match": '"older"'})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+async def test_its_headers_alone_can_be_asked_for(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+    link = await store(layer, "x.txt", "text/plain", CONTENT)
+    whole, head = await alice.get(link), await alice.head(link)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "etag", "accept-ranges", "content-disposition"):
+        assert head.headers[name] == whole.headers[name]
+    assert whole.content == CONTENT, "it is not compressed on its way"
+    assert whole.headers["content-length"] == "5120"
+
+
+async def endless(seen: list[str]) -> AsyncIterator[bytes]:
+    try:
+        while True:
+            await asyncio.sleep(0)
+            yield bytes(64 * 1024)
+    finally:
+        seen.append("ended")
+
+
+async def test_the_blob_is_closed_when_the_reader_goes_away(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", CONTENT)
+    seen: list[str] = []
+
+    async def open_endless(_key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        return OpenBlob(10**12, 0, 10**12, endless(seen), lambda: seen.append("closed"))
+
+    monkeypatch.setattr(layer.blobs, "open", open_endless)
+    async with alice.stream("GET", link) as answer:
+        assert len(await anext(answer.aiter_raw())) > 0
+        assert seen == []
+    async with asyncio.timeout(10):
+        while not {"closed", "ended"} <= set(seen):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_store_that_fails_half_way_cuts_the_answer_off(
+    layer: ChainlitLayer,
+    alice: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    link = await store(layer, "film.mp4", "video/mp4", CONTENT)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield CONTENT[:100]
+        raise BlobError("the cable was pulled")
+
+    async def open_half(_key: str, start: int = 0, end: int | None = None) -> OpenBlob:
+        return OpenBlob(len(CONTENT), 0, len(CONTENT), half())
+
+    monkeypatch.setattr(layer.blobs, "open", open_half)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await alice.get(link)
+    assert "a file was cut off on its way to its reader: the cable was pulled" in caplog.text
+    assert thread_of(link) in [getattr(record, "thread_id", None) for record in caplog.records]
+
+
+async def test_a_store_that_is_away_is_told(
+    layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await store(layer, "x.png", "image/png", CONTENT)
+
+    async def away(*_arguments: object) -> OpenBlob:
+        raise BlobError("nobody is there")
+
+    monkeypatch.setattr(layer.blobs, "open", away)
+    answer = await alice.get(link)
+    assert answer.status_code == 503
+    assert "nobody" not in answer.text
+
+
+SHOWN = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+
+
+async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted(
+    database_url: str, azurite_server: AzuriteServer, mounted: FastAPI, alice: httpx.AsyncClient, log_in: LogIn
+) -> None:
+    bob = await log_in("bob")
+    async with azure_blob_place(azurite_server) as place:
+        layer = datalayer.create_data_layer(database_url, datalayer.open_blob_store(place.url, place.options))
+        mount(mounted, files_router(lambda: layer, redirect_seconds=2), gate=Gate(lambda: layer))
+        link = await store(layer, "点.html", "text/html", CONTENT)
+        sent_on = await alice.get(link, headers=SHOWN)
+        assert (sent_on.status_code, sent_on.headers["cache-control"]) == (307, "no-store")
+        assert sent_on.headers["referrer-policy"] == "no-referrer"
+        async with httpx.AsyncClient(trust_env=False) as nobody:
+            there = sent_on.headers["location"]
+            answer = await nobody.get(there)
+            assert (answer.status_code, answer.content) == (200, CONTENT)
+            assert answer.headers["content-disposition"].startswith("attachment;")
+            assert urlsplit(there).port == place.network.port
+            async with asyncio.timeout(20):
+                while (await nobody.get(there)).status_code != 403:
+                    await asyncio.sleep(0.5)
+        again = await alice.get(link, headers=SHOWN, follow_redirects=True)
+        assert again.content == CONTENT, "our own link goes on working"
+        for fetched in ({"Sec-Fetch-Mode": "cors"}, {}):
+            assert (await alice.get(link, headers=fetched)).status_code == 200, "a script could not read it there"
+        assert (await alice.head(link, headers=SHOWN)).status_code == 200
+        assert (await bob.get(link, headers=SHOWN)).status_code == 404
+        await layer.close()
+
+
+async def test_a_folder_has_no_links_to_send_a_browser_to(
+    layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient
+) -> None:
+    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(lambda: layer))
+    link = await store(layer, "x.png", "image/png", CONTENT)
+    answer = await alice.get(link, headers=SHOWN)
+    assert (answer.status_code, answer.content) == (200, CONTENT)

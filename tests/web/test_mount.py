@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import datalayer
 from tests.web.conftest import Serve, no_gate
 from threadkeeper.web.mount import mount
-from threadkeeper.web.security import page_policy
+from threadkeeper.web.security import SecurityHeaders, page_policy
 
 
 def router_of(path: str, answer: str) -> APIRouter:
@@ -145,3 +145,35 @@ async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
 def test_a_host_that_is_none_does_not_get_into_the_policy() -> None:
     assert "ws://chat.example.org:8000 wss://chat.example.org:8000" in page_policy(b"", "chat.example.org:8000")
     assert "evil" not in page_policy(b"", "evil.example; script-src *")
+
+
+def sources(policy: str, directive: str) -> list[str]:
+    return next(part.split()[1:] for part in policy.split("; ") if part.split()[0] == directive)
+
+
+async def test_a_page_may_load_files_from_the_store_whose_links_it_is_sent_to(
+    serve: Serve, chainlit_app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str | Exception] = [datalayer.BlobError("away"), "https://box.example.org:1234/a/b?sig=secret"]
+
+    async def file_link() -> str:
+        answer = asked.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    mount(chainlit_app, gate=no_gate, headers=SecurityHeaders(file_link=file_link))
+    async with serve() as client:
+        first, second, third = [(await client.get("/")).headers["content-security-policy"] for _ in range(3)]
+    assert "box.example.org" not in first
+    assert "not known yet where the store's links lead to: away" in caplog.text
+    assert second == third
+    for directive in ("img-src", "media-src", "frame-src"):
+        assert sources(second, directive)[-1] == "https://box.example.org:1234"
+    for directive in ("script-src", "connect-src", "default-src"):
+        assert "https://box.example.org:1234" not in sources(second, directive)
+
+
+def test_scripts_are_compiled_only_where_the_operator_has_custom_elements() -> None:
+    assert "'unsafe-eval'" in sources(page_policy(b"", "h", custom_elements=True), "script-src")
+    assert "unsafe-eval" not in page_policy(b"", "h")

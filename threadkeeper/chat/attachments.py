@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from threadkeeper.chat.pdf import PdfReader
-from threadkeeper.chat.upload_types import TEXT_EXTENSIONS, TEXT_TYPES
+from threadkeeper.chat.upload_types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
 from threadkeeper.chat.words import say
 
 _PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -28,6 +29,7 @@ _PDF = re.compile(rb"(?s).{0,1024}?%PDF-")
 _NOT_IN_TEXT = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _CHINESE_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
+_MEBIBYTE = 1024 * 1024
 _SAMPLE_BYTES = 64 * 1024
 _INLINE_BYTES = 256 * 1024
 
@@ -74,36 +76,68 @@ Attachment = Picture | TextAttachment
 
 
 class AttachmentReader:
-    """Reads uploads within limits: `max_megabytes` a file, `max_characters` of its text, `max_pdf_pages` of a PDF."""
+    """Reads uploads within limits: `max_files` a message, `max_total_megabytes` of them all, `max_megabytes` a file,
+    `max_characters` of its text, `max_pdf_pages` of a PDF; and of these `kinds` alone."""
 
     def __init__(
         self,
         *,
+        kinds: Collection[AttachmentKind] = ALL_KINDS,
+        max_files: int = 10,
+        max_total_megabytes: float = 50,
         max_megabytes: float = 20,
         max_characters: int = 100_000,
         max_pdf_pages: int = 200,
         pdf_seconds: float = 30.0,
     ) -> None:
+        self._kinds = kinds
+        self._max_files = max_files
+        self._max_total_megabytes = max_total_megabytes
         self._max_megabytes = max_megabytes
         self._max_characters = max_characters
         self._pdf = PdfReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
+
+    def admit(self, sizes: Sequence[tuple[str, int]]) -> None:
+        """Look at the names of one message's files and at their sizes in bytes, before any of them is read.
+
+        The page keeps to the limits by itself; whoever speaks to the server without it does not.
+
+        Raises:
+            AttachmentRefused: there are too many of them, or they are too large, one of them or together.
+        """
+        if len(sizes) > self._max_files:
+            raise AttachmentRefused("attachment_too_many", limit=self._max_files)
+        for name, size in sizes:
+            self._admit_size(name, size)
+        if sum(size for _, size in sizes) > self._max_total_megabytes * _MEBIBYTE:
+            raise AttachmentRefused("attachment_total_too_large", megabytes=f"{self._max_total_megabytes:g}")
 
     async def read(self, name: str, mime: str | None, data: bytes) -> Attachment:
         """Raises AttachmentRefused."""
         if not data:
             raise AttachmentRefused("attachment_empty", name=name)
-        if len(data) > self._max_megabytes * 1024 * 1024:
-            raise AttachmentRefused("attachment_too_large", name=name, megabytes=f"{self._max_megabytes:g}")
+        self._admit_size(name, len(data))
         for magic, picture_type in _PICTURES:
             if magic.match(data):
+                self._admit_kind(name, "picture")
                 return Picture(name, picture_type, data)
         if _PDF.match(data[:1100]):
+            self._admit_kind(name, "pdf")
             return await self._read_pdf(name, data)
         if not _meant_as_text(name, mime):
             raise AttachmentRefused("attachment_unsupported", name=name)
+        self._admit_kind(name, "text")
         if len(data) > _INLINE_BYTES:
             return await asyncio.to_thread(self._read_text, name, data)
         return self._read_text(name, data)
+
+    def _admit_size(self, name: str, size: int) -> None:
+        if size > self._max_megabytes * _MEBIBYTE:
+            raise AttachmentRefused("attachment_too_large", name=name, megabytes=f"{self._max_megabytes:g}")
+
+    def _admit_kind(self, name: str, kind: AttachmentKind) -> None:
+        if kind not in self._kinds:
+            raise AttachmentRefused(f"attachment_no_{kind}", name=name)
 
     def _read_text(self, name: str, data: bytes) -> TextAttachment:
         decoded = _decoded(data)

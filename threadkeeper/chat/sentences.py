@@ -93,6 +93,23 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "“{name}” is too large: at most {megabytes} MB a file. Please attach a smaller one.",
         "“{name}”太大：每个文件最多 {megabytes} MB。请换一个小一些的文件。",
     ),
+    "attachment_total_too_large": (
+        "These files are too large together: at most {megabytes} MB can go with one message. "
+        "Please send some of them with the next one.",
+        "这些文件加起来太大：一条消息最多带 {megabytes} MB。请把其中一部分随下一条消息发送。",
+    ),
+    "attachment_no_picture": (
+        "Pictures cannot be attached here, so “{name}” was not sent. Please describe it in words.",
+        "这里不能附上图片，所以没有发送“{name}”。请用文字描述它。",
+    ),
+    "attachment_no_pdf": (
+        "PDF files cannot be attached here, so “{name}” was not sent. Please copy the text that matters.",
+        "这里不能附上 PDF 文件，所以没有发送“{name}”。请复制需要的文字。",
+    ),
+    "attachment_no_text": (
+        "Text files cannot be attached here, so “{name}” was not sent. Please copy what matters into your message.",
+        "这里不能附上文本文件，所以没有发送“{name}”。请把需要的内容复制到消息里。",
+    ),
     "attachment_too_many": (
         "At most {limit} files can go with one message. Please send the others with the next one.",
         "一条消息最多带 {limit} 个文件。其余的请随下一条消息发送。",
@@ -187,6 +204,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "This could not be saved, so it may be missing when you come back. Please copy what you need; "
         "whoever runs this chat has been told.",
         "这些内容没有保存成功，您再回来时可能看不到。请复制需要的内容；本站的管理员已经得到通知。",
+    ),
+    "file_not_saved": (
+        "A file could not be saved, so it will be missing when you come back. Your message is kept; "
+        "please attach the file again in a while.",
+        "有一个文件没有保存成功，您再回来时会看不到它。您的消息已经保存；请过一会儿再附上这个文件。",
     ),
     "account_disabled": (
         "This account has been disabled. Please turn to whoever runs this chat.",

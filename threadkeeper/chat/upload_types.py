@@ -7,6 +7,12 @@ allowed, but only with the extension of a text file; `attachments` then looks at
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Literal, get_args
+
+AttachmentKind = Literal["picture", "pdf", "text"]
+ALL_KINDS: tuple[AttachmentKind, ...] = get_args(AttachmentKind)
+
 _EXTENSIONS = """
     .txt .text .md .markdown .rst .adoc .org .log .tex .bib .srt .vtt .eml .ics .vcf .diff .patch
     .csv .tsv .json .jsonl .ndjson .json5 .geojson .ipynb .xml .xsd .xsl .yaml .yml .toml .ini
@@ -44,7 +50,7 @@ _MISTAKEN: dict[str, tuple[str, ...]] = {
 }
 
 
-def accepted_uploads(*, vision: bool = True) -> dict[str, list[str]]:
+def accepted_uploads(kinds: Collection[AttachmentKind] = ALL_KINDS, *, vision: bool = True) -> dict[str, list[str]]:
     """Type to extensions (none: any), as Chainlit's `features.spontaneous_file_upload.accept` takes it."""
     pictures = {
         "image/png": [".png"],
@@ -54,4 +60,9 @@ def accepted_uploads(*, vision: bool = True) -> dict[str, list[str]]:
     }
     texts = {mime: list(TEXT_EXTENSIONS) for mime in TEXT_TYPES}
     mistaken = {mime: list(extensions) for mime, extensions in _MISTAKEN.items()}
-    return {"text/*": [], "application/pdf": [".pdf"], **(pictures if vision else {}), **texts, **mistaken}
+    return {
+        **({"text/*": []} if "text" in kinds else {}),
+        **({"application/pdf": [".pdf"]} if "pdf" in kinds else {}),
+        **(pictures if "picture" in kinds and vision else {}),
+        **({**texts, **mistaken} if "text" in kinds else {}),
+    }

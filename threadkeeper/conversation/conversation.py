@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class Conversations:
             settings.system_prompt or DEFAULT_SYSTEM_PROMPT, settings.temperature, settings.max_tokens
         )
         self._reader = AttachmentReader(
+            kinds=settings.attachment_kinds,
+            max_files=settings.attachment_max_files,
+            max_total_megabytes=settings.attachment_max_total_megabytes,
             max_megabytes=settings.attachment_max_megabytes,
             max_characters=settings.attachment_max_characters,
             max_pdf_pages=settings.attachment_max_pdf_pages,
@@ -269,10 +272,8 @@ class Conversations:
 
     async def _question(self, thread: dict[str, Any], message: cl.Message) -> Question:
         attachments: list[Attachment] = []
-        limit = self._settings.attachment_max_files
-        if len(message.elements) > limit:
-            raise AttachmentRefused("attachment_too_many", limit=limit)
         if message.elements:
+            self._reader.admit(await asyncio.to_thread(_names_and_sizes, message.elements))
             for element in message.elements:
                 content = await asyncio.to_thread(Path(element.path).read_bytes) if element.path else b""
                 attachments.append(await self._reader.read(element.name, element.mime, content))
@@ -359,6 +360,10 @@ def language_of_session() -> str:
     """The language that the browser of the current session asks for first."""
     session = cl.context.session
     return session.language if isinstance(session, WebsocketSession) else "en"
+
+
+def _names_and_sizes(elements: Sequence[Any]) -> list[tuple[str, int]]:
+    return [(element.name, Path(element.path).stat().st_size if element.path else 0) for element in elements]
 
 
 def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:

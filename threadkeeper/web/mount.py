@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import BlobError, BlobNotFound, DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
-from threadkeeper.web.security import security_headers
+from threadkeeper.web.security import SecurityHeaders
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +34,14 @@ _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
 )
 
 
-def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware) -> None:
+def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: AsgiMiddleware | None = None) -> None:
     """Put the routers before Chainlit's routes, and the gate before everything.
 
     Args:
         app: `chainlit.server.app`.
         routers: the first that knows a path answers it.
         gate: middleware that decides who is acting.
+        headers: middleware that sets what browsers are told never to do.
     """
     routes = app.router.routes
     ours: list[Any] = getattr(app.state, "threadkeeper_routes", [])
@@ -56,7 +57,7 @@ def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware) -> None:
     routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
 
     first_time = not hasattr(app.state, "threadkeeper_middleware")
-    app.state.threadkeeper_middleware = {"gate": gate, "headers": security_headers}
+    app.state.threadkeeper_middleware = {"gate": gate, "headers": headers or SecurityHeaders()}
     if first_time:
         app.add_middleware(_Replaceable, fastapi=app, name="gate")
         # Innermost, below Chainlit's compression.

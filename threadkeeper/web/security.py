@@ -6,17 +6,23 @@ hash: a script that somehow got into an answer or into a name does not run. Mark
 
 import base64
 import hashlib
+import logging
 import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from datalayer import BlobError
+
+logger = logging.getLogger(__name__)
 
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
 _PAGE_POLICY = {
     "default-src": "'self'",
-    # Custom elements (public/elements/*.jsx) would need 'unsafe-eval' too: Chainlit compiles them in the browser.
     "script-src": "'self'",
     # Components, formulas and highlighted code set styles on single elements.
     "style-src": "'self' 'unsafe-inline'",
@@ -36,47 +42,91 @@ _UPLOAD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _MARKUP = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
 
 
-async def security_headers(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+class SecurityHeaders:
     """ASGI middleware, to be put where bodies are not compressed yet. Headers that a response has are left alone."""
-    if scope["type"] != "http":
-        await app(scope, receive, send)
-        return
-    page_start: Message | None = None
-    page = bytearray()
 
-    async def send_with_headers(message: Message) -> None:
-        nonlocal page_start
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers.setdefault("X-Content-Type-Options", "nosniff")
-            headers.setdefault("Referrer-Policy", "same-origin")
-            mime = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if mime in _MARKUP and _UPLOADED in scope["path"]:
-                headers.setdefault("Content-Security-Policy", _UPLOAD_POLICY)
-            elif mime == "text/html" and "content-security-policy" not in headers:
-                page_start = message
-                return
-        elif page_start is not None:
-            page.extend(message.get("body", b""))
-            if message.get("more_body"):
-                return
-            policy = page_policy(bytes(page), Headers(scope=scope).get("host", ""))
-            MutableHeaders(scope=page_start).update({"Content-Security-Policy": policy, "X-Frame-Options": "DENY"})
-            await send(page_start)
-            page_start, message = None, {**message, "body": bytes(page)}
-        await send(message)
+    def __init__(
+        self,
+        *,
+        file_link: Callable[[], Awaitable[str | None]] | None = None,
+        custom_elements: bool = False,
+    ) -> None:
+        """What the page needs beyond what this server itself serves.
 
-    await app(scope, receive, send_with_headers)
+        Args:
+            file_link: gives any signed link into the store that browsers load files from, if they do: there need be
+                nothing under it.
+            custom_elements: whether `public/elements/` has scripts, which Chainlit compiles in the browser.
+        """
+        self._file_link = file_link
+        self._custom_elements = custom_elements
+        self._files_from: str | None = None
+
+    async def __call__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        page_start: Message | None = None
+        page = bytearray()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal page_start
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Referrer-Policy", "same-origin")
+                mime = headers.get("content-type", "").partition(";")[0].strip().lower()
+                if mime in _MARKUP and _UPLOADED in scope["path"]:
+                    headers.setdefault("Content-Security-Policy", _UPLOAD_POLICY)
+                elif mime == "text/html" and "content-security-policy" not in headers:
+                    page_start = message
+                    return
+            elif page_start is not None:
+                page.extend(message.get("body", b""))
+                if message.get("more_body"):
+                    return
+                policy = page_policy(
+                    bytes(page),
+                    Headers(scope=scope).get("host", ""),
+                    files_from=await self._files_origin(),
+                    custom_elements=self._custom_elements,
+                )
+                MutableHeaders(scope=page_start).update({"Content-Security-Policy": policy, "X-Frame-Options": "DENY"})
+                await send(page_start)
+                page_start, message = None, {**message, "body": bytes(page)}
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    async def _files_origin(self) -> str:
+        """Scheme, host and port of the links into the store; empty where there are none."""
+        if self._files_from is None and self._file_link is not None:
+            try:
+                link = await self._file_link()
+            except BlobError as error:
+                # The next page asks again.
+                logger.warning("it is not known yet where the store's links lead to: %s", error)
+                return ""
+            parts = urlsplit(link or "")
+            self._files_from = f"{parts.scheme}://{parts.netloc}" if link else ""
+        return self._files_from or ""
 
 
-def page_policy(page: bytes, host: str) -> str:
+def page_policy(page: bytes, host: str, *, files_from: str = "", custom_elements: bool = False) -> str:
     """The Content-Security-Policy of a page of ours.
 
     Args:
         page: the HTML, for the scripts that are written into it.
         host: what the browser calls this server; some browsers do not count its websockets to 'self'.
+        files_from: the origin of a store from which pictures, sound, film and PDF are loaded too.
+        custom_elements: whether the page compiles scripts of the operator's.
     """
     policy = dict(_PAGE_POLICY)
+    if files_from:
+        for directive in ("img-src", "media-src", "frame-src"):
+            policy[directive] += f" {files_from}"
+    if custom_elements:
+        policy["script-src"] += " 'unsafe-eval'"
     for script in _INLINE_SCRIPT.findall(page):
         policy["script-src"] += f" 'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
     if _HOST.fullmatch(host):

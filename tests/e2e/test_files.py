@@ -1,0 +1,205 @@
+"""What was sent with a message is there when its thread is opened later, whatever it is and wherever it is kept."""
+
+import asyncio
+import io
+import json
+import wave
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import chainlit as cl
+import pydantic.dataclasses
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.azurite import AzuriteServer
+from tests.blob_places import AzureBlobPlace, azure_blob_place
+from tests.browser import NARROW, WIDE, Visitor, visit
+from tests.conftest import StartServer
+from tests.e2e.files import pdf, picture
+from tests.records import listed, new_id, step
+from tests.server import AppServer
+from threadkeeper.chat.words import say
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True),
+]
+
+NAME, PASSWORD = "ann", "a long password"
+LIFE_SECONDS = 3
+CARD = """import { Card, CardContent } from "@/components/ui/card"
+export default function River() {
+  return <Card><CardContent id="river">{props.name}: {props.length} km</CardContent></Card>
+}
+"""
+
+
+@pydantic.dataclasses.dataclass
+class Plotly(cl.element.Element):
+    """As `cl.Plotly`, from JSON and without the library."""
+
+    type: ClassVar[cl.element.ElementType] = "plotly"
+    size: cl.element.ElementSize = "medium"
+
+
+@pydantic.dataclasses.dataclass
+class Dataframe(cl.element.Element):
+    """As `cl.Dataframe`, likewise."""
+
+    type: ClassVar[cl.element.ElementType] = "dataframe"
+
+
+def sound() -> bytes:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(16000))
+    return content.getvalue()
+
+
+def elements(thread_id: str, for_id: str) -> list[cl.element.Element]:
+    common: dict[str, Any] = {"thread_id": thread_id, "for_id": for_id}
+    figure = {"data": [{"type": "bar", "x": ["Nile", "Amazon"], "y": [6650, 6400]}], "layout": {"autosize": True}}
+    table = {"columns": ["river", "km"], "index": [0, 1], "data": [["Nile", 6650], ["Amazon", 6400]]}
+    return [
+        cl.Image(name="map.png", content=picture("map.png")["buffer"], mime="image/png", **common),
+        cl.Image(name="map.svg", content=SVG, mime="image/svg+xml", **common),
+        cl.Pdf(name="report.pdf", content=pdf("report.pdf", "The Nile")["buffer"], page=1, **common),
+        cl.Audio(name="sound.wav", content=sound(), mime="audio/wav", **common),
+        cl.Text(name="source", content="print('Nile')", language="python", mime="text/plain", **common),
+        cl.File(name="data.zip", content=b"PK\x05\x06" + bytes(18), mime="application/zip", **common),
+        Plotly(name="chart", content=json.dumps(figure), mime="application/json", **common),
+        Dataframe(name="table", content=json.dumps(table), **common),
+        cl.CustomElement(name="River", props={"name": "Nile", "length": 6650}, **common),
+    ]
+
+
+SVG = b"""<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">
+<script>alert(1)</script><rect width="64" height="48" fill="#0c7a64"/></svg>"""
+
+
+async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_server: StartServer) -> None:
+    server = await start_server(OPENAI_MODELS="echo")
+    owner = await server.add_user(NAME, PASSWORD)
+    folder = server.directory / "root" / "public" / "elements"
+    folder.mkdir()
+    (folder / "River.jsx").write_text(CARD)
+    await server.restart()
+    thread_id = new_id()
+    async with server.layer() as layer:
+        await layer.update_thread(thread_id, name="Rivers", user_id=owner)
+        await layer.create_step(step(thread_id, "Show me the rivers"))
+        answer = step(thread_id, "Here they are, with the source of it.", type="assistant_message", name="Assistant")
+        await layer.create_step(answer)
+        for element in elements(thread_id, answer["id"]):
+            await layer.create_element(element)
+
+    for dark in (False, True):
+        for size in (WIDE, NARROW):
+            name = f"files-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
+            async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
+                await visitor.arrive()
+                await visitor.log_in(NAME, PASSWORD)
+                await visitor.connected()
+                await visitor.open(f"/thread/{thread_id}")
+                page = visitor.page
+                for picture_name in ("map.png", "map.svg"):
+                    await expect(page.locator(f"img[alt='{picture_name}']")).to_have_js_property("naturalWidth", 64)
+                await expect(page.locator("audio")).to_have_js_property("duration", 1)
+                await expect(page.locator(".js-plotly-plot .bars .point")).to_have_count(2)
+                await expect(page.locator("#river")).to_have_text("Nile: 6650 km")
+                await expect(page.get_by_text("print('Nile')")).to_be_visible()
+                await expect(page.get_by_role("cell", name="Amazon")).to_be_visible()
+                await expect(page.get_by_text("data.zip")).to_be_visible()
+                await visitor.screenshot("elements")
+                await page.locator(".js-plotly-plot").scroll_into_view_if_needed()
+                await visitor.screenshot("elements-end")
+                assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+@dataclass
+class Kept:
+    server: AppServer
+    place: AzureBlobPlace
+    owner: str
+
+    @property
+    def store(self) -> str:
+        return urlsplit(str(self.place.options.azure_endpoint)).netloc
+
+
+async def test_a_picture_is_shown_after_the_life_of_its_link(
+    browser: Browser, start_server: StartServer, azurite_server: AzuriteServer
+) -> None:
+    async with azure_blob_place(azurite_server) as place:
+        server = await start_server(
+            OPENAI_MODELS="echo",
+            BLOB_URL=place.url,
+            AZURE_STORAGE_KEY=str(place.options.azure_key),
+            AZURE_STORAGE_ENDPOINT=str(place.options.azure_endpoint),
+            FILES_REDIRECT_SECONDS=str(LIFE_SECONDS),
+        )
+        kept = Kept(server, place, await server.add_user(NAME, PASSWORD))
+        async with visit(browser, server.base_url, "link", store=kept.store) as visitor:
+            await visitor.arrive()
+            await visitor.log_in(NAME, PASSWORD)
+            await visitor.connected()
+            await attach_and_come_back(visitor, kept)
+        for returns, dark, size in ((True, False, WIDE), (False, True, NARROW)):
+            name = f"store-{'returns' if returns else 'stays-away'}"
+            async with visit(browser, server.base_url, name, dark=dark, size=size, store=kept.store) as visitor:
+                await visitor.arrive()
+                await visitor.log_in(NAME, PASSWORD)
+                await visitor.connected()
+                await attach_while_the_store_is_away(visitor, kept, returns=returns)
+
+
+async def attach_and_come_back(visitor: Visitor, kept: Kept) -> None:
+    await visitor.attach(picture("map.png"), pdf("report.pdf", "The Nile"))
+    await visitor.ask("What is in these?")
+    await visitor.answered()
+    thread_id = await visitor.thread_id()
+    shown = visitor.page.locator("img[src*='map.png']")
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url) if request.resource_type == "image" else None)
+    for _ in range(2):
+        await visitor.open(f"/thread/{thread_id}")
+        await expect(shown).to_have_js_property("naturalWidth", 64)
+        (link,) = [url for url in asked if urlsplit(url).netloc == kept.store]
+        async with asyncio.timeout(20):
+            while (await visitor.page.request.get(link)).status != 403:
+                await asyncio.sleep(0.5)
+        asked.clear()
+    await visitor.screenshot("after-its-link")
+
+
+async def attach_while_the_store_is_away(visitor: Visitor, kept: Kept, *, returns: bool) -> None:
+    """The message is kept either way. A store that comes back has the file after all; else the user is told."""
+    await visitor.attach(picture("lost.png"))
+    await expect(visitor.page.locator("#attachments img")).to_be_visible()
+    await kept.place.network.go_down()
+    try:
+        answer = await visitor.ask("Is the store there?")
+        await expect(answer).to_contain_text("You said:")
+        if not returns:
+            await expect(visitor.toast.first).to_have_text(say("file_not_saved", "en"), timeout=150_000)
+            await visitor.screenshot("told")
+    finally:
+        await kept.place.network.come_up()
+    await visitor.answered()
+    # On a narrow screen the side bar is shut, and without it the page does not put the thread into its address.
+    async with kept.server.layer() as layer:
+        newest = (await listed(layer, kept.owner))[0]
+        async with asyncio.timeout(30):
+            while returns and not (await layer.get_thread(newest))["elements"]:
+                await asyncio.sleep(0.2)
+    await visitor.open(f"/thread/{newest}")
+    await expect(visitor.questions).to_contain_text("Is the store there?")
+    await expect(visitor.answers).to_contain_text("You said:")
+    await expect(visitor.page.locator("img[src*='lost.png']")).to_have_count(1 if returns else 0)
+    await visitor.screenshot("kept")
