@@ -89,7 +89,7 @@ def create_data_layer(
         patience_seconds: how long a write is tried again while the database is away, and an upload while the store
             of files is.
         spool: a file for the writes that `close` could not store in time; `migrate` stores them at the next
-            start. One process at a time may use it; without it they are lost, and that is logged.
+            start. Two processes must not start with it at the same time; without it they are lost, and that is logged.
         engine_options: go to SQLAlchemy's `create_async_engine`. On Postgres `pool_size` (10) and `pool_timeout`
             (10 seconds) bound the connections of the fast reads as well, which are a pool of their own.
 

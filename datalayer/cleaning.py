@@ -15,6 +15,10 @@ from typing import Any
 from datalayer.errors import InvalidRecord
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+DEEPEST = 200
+"""So deep a value may be nested. Python's own JSON gives up before a thousand levels, wherever it is called from."""
+# Of some 3,900 decimal digits; Python turns no number of more than 4,300 into text.
+_MOST_BITS = 13_000
 # What is already in the one form that is kept, as nearly all ids and times are, is not made anew.
 _KEPT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEPT_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
@@ -34,19 +38,34 @@ def clean_text(text: str) -> str:
     return text
 
 
-def clean_json(value: Any) -> Any:
-    """A copy that JSON and both engines can hold; what is no JSON (a date, bytes, an object) becomes its text."""
-    if value is None or isinstance(value, bool | int):
+def clean_json(value: Any, depth: int = 0) -> Any:
+    """A copy that JSON and both engines can hold; what is no JSON (a date, bytes, an object) becomes its text.
+
+    Raises:
+        InvalidRecord: it is nested deeper than `DEEPEST`, or a number of thousands of digits.
+    """
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return clean_text(value)
+    if isinstance(value, int | float):
+        return _clean_number(value)
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        if depth >= DEEPEST:
+            raise InvalidRecord(f"a value is nested deeper than {DEEPEST} levels")
+        if isinstance(value, Mapping):
+            pairs = ((key if isinstance(key, str) else str(key), item) for key, item in value.items())
+            return {clean_text(key): clean_json(item, depth + 1) for key, item in pairs}
+        return [clean_json(item, depth + 1) for item in value]
+    return clean_text(str(value))
+
+
+def _clean_number(value: int | float) -> int | float | None:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {clean_text(key if isinstance(key, str) else str(key)): clean_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [clean_json(item) for item in value]
-    return clean_text(str(value))
+    if value.bit_length() > _MOST_BITS:
+        raise InvalidRecord("a number has too many digits to be kept")
+    return value
 
 
 def clean_id(value: Any, what: str) -> str:

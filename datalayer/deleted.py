@@ -19,5 +19,12 @@ class DeletedThreads:
         if len(self._ids) > MOST_REMEMBERED:
             self._ids.popitem(last=False)
 
+    def discard(self, thread_id: str) -> None:
+        """It is there again: another process has opened it anew."""
+        self._ids.pop(thread_id, None)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def __contains__(self, thread_id: str | None) -> bool:
         return thread_id in self._ids

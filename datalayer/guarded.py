@@ -17,7 +17,7 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.disposal import Disposal
-from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, StorageUnavailable
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
 from datalayer.records import Element, Recorded, Removed, Thread, ids_of
@@ -89,7 +89,7 @@ class GuardedStore:
         return applied
 
     async def _replay(self, spool: Spool) -> None:
-        left, stored = spool.lines(), 0
+        left, stored = spool.take(), 0
         while left:
             now, left = left[:_REPLAYED_AT_ONCE], left[_REPLAYED_AT_ONCE:]
             results = await asyncio.gather(*(self._replay_line(line) for line in now), return_exceptions=True)
@@ -102,6 +102,7 @@ class GuardedStore:
                 else:
                     stored += 1
             spool.keep(left)
+            left = left or spool.take()
         if stored:
             logger.warning("%d writes of an earlier process were stored from its spool file", stored)
 
@@ -188,6 +189,12 @@ class GuardedStore:
             thread_id, record_id = ids_of(write)
             await self._tell(what, error, thread_id=thread_id, record_id=record_id)
             raise
+        except Exception as error:
+            # What nobody foresaw is told like any other failure.
+            thread_id, record_id = ids_of(write)
+            refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
+            await self._tell(what, refused, thread_id=thread_id, record_id=record_id)
+            raise refused from error
 
     async def _apply(self, write: Recorded) -> Any:
         """Have the write stored; files that have no row any more because of it are deleted."""

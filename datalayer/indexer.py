@@ -115,10 +115,11 @@ class Indexer:
     async def _run(self) -> None:
         try:
             await self._work()
-        except DataLayerError as error:
+        except Exception as error:  # noqa: BLE001  the marks stay, and the next round must come whatever this one met
             self._failures += 1
-            pause = min(PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
-            logger.warning("texts wait to be indexed for the search: %s", error)
+            pause = min(PAUSE_SECONDS * 2 ** min(self._failures, 6), LONGEST_PAUSE_SECONDS)
+            said = str(error) if isinstance(error, DataLayerError) else type(error).__name__
+            logger.warning("texts wait to be indexed for the search: %s", said)
             self._later(pause)
         else:
             self._failures = 0
@@ -187,12 +188,9 @@ class Indexer:
             return False
         walk, found, after = part
         words = await _cut(found)
-        try:
-            async with self._database.write() as connection:
-                mine = await search_index.store_backlog(connection, self._database.dialect, walk, words, after)
-        except InvalidRecord as error:
-            logger.info("a part of the search index is built once more: %s", error)
-            return True
+        # Refused where a step of it is deleted at this moment: the same part is walked once more, after a pause.
+        async with self._database.write() as connection:
+            mine = await search_index.store_backlog(connection, self._database.dialect, walk, words, after)
         self._walked += len(words) if mine else 0
         return True
 

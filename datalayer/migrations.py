@@ -121,6 +121,13 @@ async def index_reads(connection: AsyncConnection) -> None:
 
 
 @migration
+async def date_threads(connection: AsyncConnection) -> None:
+    """Threads of which nobody knows when anything happened are the oldest of the list: without a time none is."""
+    of_old = func.coalesce(threads.c.createdAt, "1970-01-01T00:00:00.000000Z")
+    await connection.execute(update(threads).where(threads.c.updatedAt.is_(None)).values(updatedAt=of_old))
+
+
+@migration
 async def search_index(connection: AsyncConnection) -> None:
     for table in (search_texts, search_pending, search_backlog):
         await connection.run_sync(table.create, checkfirst=True)

@@ -144,8 +144,9 @@ def _start(column: Any) -> Any:
 _TEXTS = (_start(steps.c.input), _start(steps.c.output))
 
 
-def _given(texts: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(text for text in texts if text)
+def _given(texts: Iterable[Any]) -> tuple[str, ...]:
+    # SQLite keeps bytes in a column of texts, if another program puts them there.
+    return tuple(text for text in texts if text and isinstance(text, str))
 
 
 def _rows(words: Iterable[tuple[Found, str | None]]) -> list[dict[str, Any]]:

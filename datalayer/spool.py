@@ -2,7 +2,10 @@
 
 It holds what people wrote, so only its owner may read it, and it is on the disk before `append` returns. A line
 leaves it when its write is stored, or when the database refuses it: then it goes to a file beside, for a person to
-look at. Applying a line twice does no harm, so a crash between the two costs nothing. One process at a time uses it.
+look at. Applying a line twice does no harm, so a crash between the two costs nothing.
+
+Whoever replays takes the file away under another name first, so that a process that is just ending may write into a
+new one. Two processes must not replay at the same time.
 """
 
 import json
@@ -60,6 +63,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.taken = path.with_name(f"{path.stem}.taken{path.suffix}")
         self.refused = path.with_name(f"{path.stem}.refused{path.suffix}")
 
     def append(self, writes: Iterable[Recorded]) -> None:
@@ -68,33 +72,40 @@ class Spool:
         Raises:
             OSError: the file cannot be written; some of them may be in it all the same.
         """
-        _append(self.path, [to_line(one) for one in writes])
+        lines = [to_line(one) for one in writes]
+        # A replay that took the file away meanwhile may not have seen them.
+        while not _append(self.path, lines):
+            pass
 
-    def lines(self) -> list[str]:
-        """What is kept, oldest first.
+    def take(self) -> list[str]:
+        """What is kept, oldest first, out of the reach of `append`; nothing where there is nothing.
 
         Raises:
             OSError: the file is there and cannot be read.
         """
-        if not self.path.exists():
-            return []
+        # What an earlier replay did not finish comes first.
+        if not self.taken.exists():
+            if not self.path.exists():
+                return []
+            self.path.replace(self.taken)
+            _sync_folder(self.path.parent)
         # A line that a crash cut short may end within a character; it is refused, not a reason to stop.
-        return [line for line in self.path.read_text("utf-8", errors="replace").split("\n") if line]
+        return [line for line in self.taken.read_text("utf-8", errors="replace").split("\n") if line]
 
     def refuse(self, line: str) -> None:
-        """Set a line aside. It is still in the file until `keep`."""
+        """Set a line aside. It is still among those taken until `keep`."""
         _append(self.refused, [line])
 
     def keep(self, lines: Sequence[str]) -> None:
-        """Keep these and no others."""
+        """Of those taken keep these and no others."""
         if not lines:
-            self.path.unlink(missing_ok=True)
+            self.taken.unlink(missing_ok=True)
             _sync_folder(self.path.parent)
             return
         new = self.path.with_name(f"{self.path.name}.new")
         new.unlink(missing_ok=True)
         _append(new, lines)
-        new.replace(self.path)
+        new.replace(self.taken)
         _sync_folder(self.path.parent)
 
 
@@ -132,7 +143,8 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _append(path: Path, lines: Sequence[str]) -> None:
+def _append(path: Path, lines: Sequence[str]) -> bool:
+    """Whether the lines are, on the disk, in the file that has this name afterwards."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -145,7 +157,12 @@ def _append(path: Path, lines: Sequence[str]) -> None:
         file.writelines(line.encode() + b"\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
+        written = os.fstat(file.fileno())
     _sync_folder(path.parent)
+    try:
+        return os.path.samestat(written, path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -48,13 +48,13 @@ def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
     if len(writes) == 1:
         return list(writes)
     fewest: list[StepWrite] = []
-    last: dict[StepKey, int] = {}
+    last: dict[str, int] = {}
     for one in writes:
-        at = last.get(one.key)
-        if at is not None and not one.created and not fewest[at].created:
+        at = last.get(one.step.id)
+        if at is not None and fewest[at].key == one.key and not one.created and not fewest[at].created:
             fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=fewest[at].moment)
         else:
-            last[one.key] = len(fewest)
+            last[one.step.id] = len(fewest)
             fewest.append(one)
     return fewest
 

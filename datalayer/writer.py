@@ -20,11 +20,11 @@ from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import record_writes, step_writes
+from datalayer import record_writes, step_writes, threads
 from datalayer.database import Database
 from datalayer.deleted import DeletedThreads
-from datalayer.errors import StorageUnavailable, TimedOut
-from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite
+from datalayer.errors import NotFound, StorageUnavailable, TimedOut
+from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite, ids_of
 from datalayer.removal import Removal
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class _Write:
     """When it was called, by the loop's clock: the patience is with the write, not with its batch."""
     give_up: asyncio.TimerHandle | None = None
     settled: bool = False
+    is_abandoned: bool = False
+    """Whether its caller went away, and somebody else waits for it now."""
 
 
 Attempt: TypeAlias = Callable[[list[_Write]], Awaitable[list[Any]]]
@@ -148,9 +150,14 @@ class Writer:
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
         """Wait until what is queued now (of this thread, or all) is stored or has failed, or the time is up."""
-        pending = [write.done for write in self._unstored() if thread_id in (None, write.thread_id)]
-        if pending:
-            await asyncio.wait(pending, timeout=timeout_seconds)
+        # A write that names no thread may be about something in this one.
+        pending = [
+            _end_of(write)
+            for write in self._unstored()
+            if thread_id is None or write.thread_id is None or write.thread_id == thread_id
+        ]
+        if pending and (await asyncio.wait(pending, timeout=timeout_seconds))[1]:
+            logger.warning("a read did not wait for the writes before it any longer", extra={"thread_id": thread_id})
 
     def _unstored(self) -> list[_Write]:
         """In the order in which they were written."""
@@ -195,6 +202,14 @@ class Writer:
             return False
         logger.info("a write came after its thread was deleted", extra={"thread_id": write.thread_id})
         return True
+
+    async def _look_again(self, run: list[_Write]) -> None:
+        """Forget of the deletion of threads that another process has opened anew: what is written there counts."""
+        for thread_id in {write.thread_id for write in run if write.thread_id in self._deleted}:
+            async with self._database.read() as connection:
+                exists, _ = await threads.owner(connection, cast(str, thread_id))
+            if exists:
+                self._deleted.discard(cast(str, thread_id))
 
     async def _work(self) -> None:
         while self._waiting:
@@ -258,6 +273,8 @@ class Writer:
                 return results
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
+        if self._deleted:
+            await self._look_again(run)
         if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
             async with self._database.write_once() as connection:
                 if await record_writes.in_one_statement(connection, self._database.dialect, run[0].operation):
@@ -267,7 +284,7 @@ class Writer:
         async with self._database.write() as connection:
             for write in run:
                 dropped = write.thread_id in ended or self._drops(write)
-                result = None if dropped else await self._apply(connection, write.operation)
+                result = _of_dropped(write) if dropped else await self._apply(connection, write.operation)
                 results.append(result)
                 if isinstance(write.operation, ThreadDeletion):
                     ended.add(write.operation.thread_id)
@@ -284,6 +301,8 @@ class Writer:
         return await cast(Operation, operation)(connection)
 
     async def _write_steps(self, run: list[_Write]) -> list[Any]:
+        if self._deleted:
+            await self._look_again(run)
         writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
         refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]
@@ -331,9 +350,25 @@ def _size(value: Any) -> int:
     return sum(_size(inner) + 50 for inner in value) if isinstance(value, list) else 0
 
 
+def _of_dropped(write: _Write) -> NotFound | None:
+    """What a write into a deleted thread comes to; a vote must give an id, and there is none."""
+    return NotFound("there is no such step") if isinstance(write.operation, VoteWrite) else None
+
+
+def _end_of(write: _Write) -> asyncio.Future[Any]:
+    """Done when the write is stored or has failed, also where its caller went away meanwhile."""
+    if write.done.cancelled():
+        write.done, write.is_abandoned = write.done.get_loop().create_future(), True
+    return write.done
+
+
 def _settle(write: _Write, result: Any) -> None:
     # Said apart from the future, which a caller that went away has cancelled while its write still waits.
     write.settled = True
+    if isinstance(result, Exception) and (write.is_abandoned or write.done.cancelled()):
+        thread_id, record_id = ids_of(write.operation) if isinstance(write.operation, Recorded) else (None, None)
+        ids = {"thread_id": thread_id, "record_id": record_id}
+        logger.error("a write whose caller went away was not stored: %s", result, extra=ids)
     if write.done.done():
         return
     if isinstance(result, Exception):

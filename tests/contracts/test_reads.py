@@ -164,7 +164,7 @@ async def test_every_read_is_served_by_an_index(
         "get_thread": ["steps_in_order", "threads"],
         "first page": ["threads_by_activity"],
         "next page": ["threads_by_activity"],
-        "voted": ["threads_by_activity", "votes_of_user"],
+        "voted": ["threads_by_activity"],
         "favourites": ["favorite_steps"],
     }
     for read, indexes in wanted.items():
@@ -172,6 +172,8 @@ async def test_every_read_is_served_by_an_index(
             assert index in found[read], f"{read}:\n{found[read]}"
         for scan in ("Seq Scan on steps", "Seq Scan on threads", "SCAN steps\n", "SCAN threads\n"):
             assert scan not in found[read] + "\n", f"{read}:\n{found[read]}"
+    # In a table as small as this one, either index is a good way to a user's votes.
+    assert "votes_of_user" in found["voted"] or "one_vote_per_user" in found["voted"], found["voted"]
     for read in ("first page", "next page"):
         assert "Sort" not in found[read]
         assert "TEMP B-TREE" not in found[read]

@@ -246,7 +246,7 @@ async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_
     process.kill()
     await process.wait()
     kept = await witness.get_thread(thread_id)
-    print(f"killed with {len(kept['steps'])} of {len(writes)} stored, {len(Spool(spool).lines())} lines in the file")
+    print(f"killed with {len(kept['steps'])} of {len(writes)} stored, {len(Spool(spool).take())} lines in the file")
     again = create_data_layer(database_url, spool=spool)
     await again.migrate()
     stored = (await again.get_thread(thread_id))["steps"]
@@ -279,7 +279,7 @@ async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothi
         monkeypatch.setattr(Spool, "keep", keep_and_lock)
         with pytest.raises(datalayer.StorageUnavailable):
             await layer.migrate()
-        assert len(Spool(spool).lines()) == 300
+        assert len(Spool(spool).take()) == 300
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(lock.aclose(), elsewhere))
         await layer.migrate()
     finally:

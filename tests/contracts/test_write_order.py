@@ -12,7 +12,7 @@ from tests.records import new_id, step
 
 async def test_conversations_that_begin_at_once_share_their_transactions(layer: ChainlitLayer) -> None:
     commits: list[Any] = []
-    event.listen(layer.database.engine.sync_engine, "commit", commits.append)
+    event.listen(layer.database.writing_engine.sync_engine, "commit", commits.append)
     threads = [new_id() for _ in range(40)]
     calls: list[Coroutine[Any, Any, None]] = []
     for thread_id in threads:

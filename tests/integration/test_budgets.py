@@ -38,15 +38,15 @@ class Limit:
 
 
 LIMITS = {
-    CREATE: Limit(3.8, "1.6 to 1.9 alone; a sync to disk may wait for another's"),
+    CREATE: Limit(2.5, "1.4 to 1.6 alone; a sync to disk may wait for another's"),
     BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
     FIRST_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FIFTH_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FLAT: Limit(2.0, "1.0 to 1.3 alone; one page of 20 beside one of 21 threads"),
     GET: Limit(2.0, "0.4 to 0.6 alone"),
     VOTED: Limit(2.0, "1.4 to 1.9 alone"),
-    SEARCH: Limit(40.0, "24 to 35 alone, budget not met: no index serves it, each text is read"),
-    SEARCH_CJK: Limit(40.0, "as for a rare word"),
+    SEARCH: Limit(2.0, "0.4 to 1.5 alone"),
+    SEARCH_CJK: Limit(2.0, "as for a rare word"),
 }
 TURN_STATEMENTS = 6
 PAGES_MB = 4.0

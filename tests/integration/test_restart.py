@@ -103,7 +103,8 @@ async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_man
         await asyncio.gather(*(client.__aenter__() for client in clients))
         models = itertools.cycle(["echo", "echo", "echo", SLOW])
         talks = [asyncio.create_task(talk(client, model)) for client, model in zip(clients, models, strict=False)]
-        await asyncio.gather(*(client.until(client.answers) for client in clients))
+        # An answer may begin before the page is told the id of its thread.
+        await asyncio.gather(*(client.until(functools.partial(has_begun, client)) for client in clients))
         assert await server.stop() == 0
         await asyncio.gather(*talks)
     finally:
@@ -183,6 +184,10 @@ async def talk(client: ChatClient, model: str) -> None:
         await client.until(functools.partial(task_ended_or_gone, client, seen))
         if not client.connected:
             return
+
+
+def has_begun(client: ChatClient) -> bool:
+    return bool(client.answers()) and client.thread_id is not None
 
 
 def is_gone(client: ChatClient) -> bool:

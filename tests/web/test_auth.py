@@ -223,6 +223,10 @@ async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused
         assert (await client.get("/user", headers=headers)).status_code == 503
         assert (await client.get("/favicon", headers=headers)).status_code == 200
         assert (await client.get("/", headers={})).status_code == 200
+        page = await client.get("/login", headers={**headers, "Accept": "text/html,*/*;q=0.8"})
+        assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/html")
+        file = await client.get("/files/a/b/c.png", headers={**headers, "Accept": "text/html"})
+        assert file.status_code == 503
         with pytest.raises(aiohttp.WSServerHandshakeError):
             async with aiohttp.ClientSession() as session:
                 await session.ws_connect(

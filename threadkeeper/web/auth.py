@@ -64,10 +64,13 @@ class Gate:
                 active = await self.is_active(login.identifier, login.issued_at)
             except DataLayerError as error:
                 logger.error("the account %s could not be looked up: %s", printable(login.identifier), error)
-                await _refuse(
-                    scope, receive, send, 503, "The storage cannot be reached at the moment. Please try again."
-                )
-                return
+                if not _is_page(scope):
+                    await _refuse(
+                        scope, receive, send, 503, "The storage cannot be reached at the moment. Please try again."
+                    )
+                    return
+                # The page itself is the same for everyone, and says in words what it cannot get.
+                active = False
             if not active:
                 if scope["type"] == "websocket" or "/ws/socket.io" in scope["path"]:
                     await _refuse(scope, receive, send, 401, "This account is not active.")
@@ -139,6 +142,12 @@ def _seconds(moment: str | None) -> float:
 
 def _is_for_everyone(path: str) -> bool:
     return path.startswith(_FOLDERS_FOR_EVERYONE) or path in _PATHS_FOR_EVERYONE
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for Chainlit's page, under whichever of its addresses, to show it in a tab."""
+    wanted = scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith("/files/")
+    return wanted and "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _login(scope: Scope) -> _Login | None:

@@ -1,0 +1,143 @@
+"""What comes from two sides at once, or from nobody who waits: nothing of it is lost, and nothing goes untold."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chainlit.types import Feedback
+from sqlalchemy import insert, text, update
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records import StepDeletion
+from datalayer.schema import steps, threads
+from datalayer.spool import Spool
+from tests.records import listed, new_id, page, step, thread, user_id
+
+
+async def test_a_thread_that_another_process_opens_anew_is_written_to(layer: ChainlitLayer, database_url: str) -> None:
+    thread_id = new_id()
+    await layer.create_step(step(thread_id, "before"))
+    await layer.delete_thread(thread_id)
+    await layer.create_step(step(thread_id, "too late"))
+    assert await layer.get_thread(thread_id) is None
+    other = create_data_layer(database_url)
+    await other.create_step(step(thread_id, "anew"))
+    await layer.create_step(step(thread_id, "here"))
+    await layer.update_thread(thread_id, name="again")
+    found = await other.get_thread(thread_id)
+    assert ([one["output"] for one in found["steps"]], found["name"]) == (["anew", "here"], "again")
+    await other.close()
+
+
+async def test_a_vote_in_a_deleted_thread_is_refused(layer: ChainlitLayer) -> None:
+    thread_id, written = new_id(), step(new_id())
+    written["threadId"] = thread_id
+    await layer.create_step(written)
+    await layer.delete_thread(thread_id)
+    with pytest.raises(datalayer.NotFound):
+        await layer.upsert_feedback(Feedback(forId=written["id"], value=1, threadId=thread_id))
+
+
+async def test_the_order_holds_between_two_who_write_one_step(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    written = step(thread_id, "created")
+    await layer.create_step(written)
+
+    async def say(actor: Any, output: str) -> None:
+        with datalayer.acting_as(actor):
+            await layer.update_step({**written, "output": output})
+
+    await asyncio.gather(say("alice", "1"), say(datalayer.SYSTEM, "2"), say("alice", "3"))
+    assert (await layer.get_thread(thread_id))["steps"][0]["output"] == "3"
+
+
+async def test_what_was_written_without_a_thread_is_read_too(layer: ChainlitLayer) -> None:
+    thread_id, written = new_id(), step(new_id())
+    written["threadId"] = thread_id
+    await layer.create_step(written)
+    deletion = asyncio.create_task(layer.delete_step(written["id"]))
+    await asyncio.sleep(0)
+    assert (await layer.get_thread(thread_id))["steps"] == []
+    await deletion
+
+
+async def test_what_a_caller_wrote_who_went_away_is_read_and_its_failure_is_told(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    kept = asyncio.create_task(layer.create_step(step(thread_id, "kept")))
+    await asyncio.sleep(0)
+    kept.cancel()
+    assert [one["output"] for one in (await layer.get_thread(thread_id))["steps"]] == ["kept"]
+    with datalayer.acting_as("bob"):
+        refused = asyncio.create_task(layer.create_step(step(thread_id, "refused")))
+        await asyncio.sleep(0)
+        refused.cancel()
+    await layer.settled(thread_id)
+    told = [record for record in caplog.records if "caller went away" in record.message]
+    assert [(record.levelno, vars(record)["thread_id"]) for record in told] == [(logging.ERROR, thread_id)]
+
+
+@pytest.mark.parametrize(("depth", "digits"), [(600, 1), (1, 5_000)], ids=["too deep", "too many digits"])
+async def test_what_cannot_be_kept_is_told(database_url: str, depth: int, digits: int) -> None:
+    told: list[datalayer.WriteFailure] = []
+
+    async def tell(failure: datalayer.WriteFailure) -> None:
+        told.append(failure)
+
+    layer = create_data_layer(database_url, on_write_failure=tell)
+    metadata: dict[str, Any] = {"number": 10**digits}
+    for _ in range(depth):
+        metadata = {"in": metadata}
+    with pytest.raises(datalayer.InvalidRecord):
+        await layer.create_step(step(new_id(), metadata=metadata))
+    assert len(told) == 1
+    await layer.close()
+
+
+async def test_threads_without_any_time_are_in_the_list(empty_database_url: str) -> None:
+    layer = create_data_layer(empty_database_url)
+    await layer.migrate()
+    owner = await user_id(layer, "alice")
+    made = [await thread(layer, owner) for _ in range(12)]
+    async with layer.database.write() as connection:
+        # As they were before there was such a time, in a database that gave them none.
+        undated = update(threads).where(threads.c.id.in_(made[:7]))
+        await connection.execute(undated.values(updatedAt=None, createdAt=None))
+        await connection.execute(text("DELETE FROM threadkeeper_migrations WHERE name = 'date_threads'"))
+    assert await layer.migrate() == ["date_threads"]
+    seen: list[str] = []
+    after = None
+    for _ in range(3):
+        found = await page(layer, owner, first=5, after=after)
+        seen += [one["id"] for one in found.data]
+        after = found.pageInfo.endCursor
+    assert sorted(seen) == sorted(made)
+    await layer.close()
+
+
+def test_what_is_spooled_while_a_replay_goes_on_is_not_lost(tmp_path: Path) -> None:
+    ending, starting = Spool(tmp_path / "spool.jsonl"), Spool(tmp_path / "spool.jsonl")
+    first, second = (StepDeletion(new_id(), None, True) for _ in range(2))
+    ending.append([first])
+    taken = starting.take()
+    ending.append([second])
+    assert first.step_id in taken[0]
+    starting.keep([])
+    assert second.step_id in starting.take()[0]
+
+
+async def test_what_is_no_text_does_not_stop_the_search(layer: ChainlitLayer, engine: str) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    if engine == "sqlite":
+        async with layer.database.write() as connection:
+            row = {"id": new_id(), "name": "", "type": "tool", "threadId": thread_id, "output": "x"}
+            await connection.execute(insert(steps).values(**row))
+            await connection.execute(text("UPDATE steps SET output = x'ff00' WHERE id = :id"), {"id": row["id"]})
+    await layer.create_step(step(thread_id, "a pangolin"))
+    assert await listed(layer, owner, search="pangolin") == [thread_id]
