@@ -150,7 +150,7 @@ def _statement(source: _Source, *, touches: bool = True, opens: bool = True, pla
     parts = [
         f"input AS {source.input}",
         """found AS (
-    SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i)
+    SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i) FOR KEY SHARE
 )""",
     ]
     if touches:
