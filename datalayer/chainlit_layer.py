@@ -38,7 +38,7 @@ from datalayer.errors import (
     DataLayerError,
     InvalidRecord,
 )
-from datalayer.ownership import System, acting_user
+from datalayer.ownership import acting_user, recorded
 from datalayer.receipts import Receipts
 from datalayer.records import (
     Element,
@@ -314,9 +314,8 @@ class ChainlitLayer(Accounts, Receipts, BaseDataLayer):
 
 
 def _acting() -> tuple[str | None, bool]:
-    """Who acts, as a write carries it: the identifier, and whether it is the system itself."""
-    actor = acting_user.get()
-    return (None, True) if isinstance(actor, System) else (actor, False)
+    """Who acts, as a write carries it."""
+    return recorded(acting_user.get())
 
 
 def _persisted(user: User) -> PersistedUser:
