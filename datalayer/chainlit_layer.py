@@ -33,7 +33,7 @@ from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_n
 from datalayer.contents import content_of
 from datalayer.errors import InvalidRecord
 from datalayer.files import Files
-from datalayer.ownership import System, acting_user
+from datalayer.ownership import acting_user, recorded
 from datalayer.receipts import Receipts
 from datalayer.records import (
     ElementDeletion,
@@ -274,9 +274,8 @@ class ChainlitLayer(Accounts, Files, Receipts, BaseDataLayer):
 
 
 def _acting() -> tuple[str | None, bool]:
-    """Who acts, as a write carries it: the identifier, and whether it is the system itself."""
-    actor = acting_user.get()
-    return (None, True) if isinstance(actor, System) else (actor, False)
+    """Who acts, as a write carries it."""
+    return recorded(acting_user.get())
 
 
 def _persisted(user: User) -> PersistedUser:

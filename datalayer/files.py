@@ -10,7 +10,7 @@ from datalayer.blobs import OpenBlob
 from datalayer.cleaning import utc_in
 from datalayer.errors import BlobError, BlobNotFound, DataLayerError
 from datalayer.guarded import GuardedStore
-from datalayer.ownership import Actor, System, acting_user
+from datalayer.ownership import Actor, acting_user, recorded
 from datalayer.records import Element, ElementWrite, FileAbandonment, FileAnnouncement
 from datalayer.uploads import Upload
 
@@ -68,9 +68,7 @@ class Files(GuardedStore):
             written = None
             try:
                 if stored is not None and (body is None or turn.take()):
-                    system = isinstance(actor, System)
-                    row = ElementWrite(stored, moment, None if isinstance(actor, System) else actor, system)
-                    written = await self._write("element", row)
+                    written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
             finally:
                 # Refused, too late, or its thread is deleted. If the row is there all the same, it keeps its file.
                 if written is None and stored is not None and stored.object_key is not None:
@@ -84,11 +82,8 @@ class Files(GuardedStore):
         key = f"{element.thread_id or 'nowhere'}/{element.id}-{secrets.token_hex(4)}"
 
         # Before any byte is stored: nothing is sent that would be refused, and nothing is forgotten in a crash.
-        system = isinstance(actor, System)
         due_at = utc_in(ABANDONED_AFTER_SECONDS)
-        announcement = FileAnnouncement(
-            key, element.id, element.thread_id, due_at, None if isinstance(actor, System) else actor, system
-        )
+        announcement = FileAnnouncement(key, element.id, element.thread_id, due_at, *recorded(actor))
         announced = self._writer.submit(announcement, element.thread_id)
         mime = element.mime or "application/octet-stream"
         upload = Upload(key, body, mime, element.name, element.thread_id, element.id)

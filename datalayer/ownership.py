@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy import ColumnElement, bindparam, true
 
@@ -39,6 +39,25 @@ def acting_as(user: Actor) -> Iterator[None]:
         yield
     finally:
         acting_user.reset(token)
+
+
+class HasActor(Protocol):
+    """What carries its actor as data: the identifier, and whether it is the system itself."""
+
+    @property
+    def actor(self) -> str | None: ...
+    @property
+    def system(self) -> bool: ...
+
+
+def recorded(actor: Actor) -> tuple[str | None, bool]:
+    """The actor as data: the identifier, and whether it is the system itself."""
+    return (None, True) if isinstance(actor, System) else (actor, False)
+
+
+def actor_of(write: HasActor) -> Actor:
+    """Who acts, of what carries it as data."""
+    return SYSTEM if write.system else write.actor
 
 
 def may_write(actor: Actor, owner: str | None) -> bool:

@@ -13,7 +13,7 @@ from datalayer import threads as thread_table
 from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.errors import NotFound
 from datalayer.guarded import GuardedStore
-from datalayer.ownership import Actor, System, acting_user, demand_write
+from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.record_writes import demand
 from datalayer.removal import Removal, remove_threads, remove_user
 from datalayer.schema import threads
@@ -107,7 +107,7 @@ class Receipts(GuardedStore):
             what=what,
             id=record_id,
             owner=owner,
-            deleted_by=None if isinstance(actor, System) else actor,
+            deleted_by=recorded(actor)[0],
             deleted_at=moment,
             rows=removed.rows,
             files=tuple(disposed.deleted),

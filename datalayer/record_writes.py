@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
-from datalayer.ownership import SYSTEM, Actor, demand_write, may_read
+from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
 from datalayer.records import (
     Element,
     ElementDeletion,
@@ -43,7 +43,7 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
 
 async def in_one_statement(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> bool:
     """Whether the write is stored; if not, `apply` finds out why, and says so."""
-    return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=_actor_of(write))
+    return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=actor_of(write))
 
 
 async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
@@ -77,7 +77,7 @@ async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect)
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
     if await in_one_statement(connection, dialect, write):
         return
-    actor = _actor_of(write)
+    actor = actor_of(write)
     await demand(connection, write.thread.id, actor)
     await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
     # Whoever makes or gives away a thread must be its owner afterwards.
@@ -86,19 +86,19 @@ async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dial
 
 @_apply.register
 async def _rename(write: ThreadRename, connection: AsyncConnection, _dialect: Dialect) -> bool:
-    await demand(connection, write.thread_id, _actor_of(write))
+    await demand(connection, write.thread_id, actor_of(write))
     return await threads.replace_name(connection, write.thread_id, write.expected, write.name)
 
 
 @_apply.register
 async def _delete_thread(write: ThreadDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
-    exists = await demand(connection, write.thread_id, _actor_of(write))
+    exists = await demand(connection, write.thread_id, actor_of(write))
     return Removed(exists, tuple(await threads.delete_thread(connection, write.thread_id)))
 
 
 @_apply.register
 async def _cut(write: ThreadCut, connection: AsyncConnection, _dialect: Dialect) -> Removed:
-    await demand(connection, write.thread_id, _actor_of(write))
+    await demand(connection, write.thread_id, actor_of(write))
     until = write.moment if write.late else None
     count, keys = await steps.cut_after(connection, write.thread_id, write.after_step_id, write.keep, until=until)
     return Removed(count, tuple(keys))
@@ -109,7 +109,7 @@ async def _delete_step(write: StepDeletion, connection: AsyncConnection, _dialec
     thread_id = await steps.thread_of(connection, write.step_id)
     if thread_id is None:
         return Removed(0)
-    await demand(connection, thread_id, _actor_of(write))
+    await demand(connection, thread_id, actor_of(write))
     return Removed(1, tuple(await steps.delete_step(connection, write.step_id)))
 
 
@@ -118,13 +118,13 @@ async def _mark(write: FavoriteMark, connection: AsyncConnection, dialect: Diale
     thread_id = await steps.thread_of(connection, write.step_id)
     if thread_id is None:
         raise NotFound("there is no such step")
-    await demand(connection, thread_id, _actor_of(write))
+    await demand(connection, thread_id, actor_of(write))
     await steps.set_favorite(connection, dialect, write.step_id, write.favorite)
 
 
 @_apply.register
 async def _vote(write: VoteWrite, connection: AsyncConnection, dialect: Dialect) -> str:
-    thread, voter = await _voter(connection, write.vote.for_id, _actor_of(write))
+    thread, voter = await _voter(connection, write.vote.for_id, actor_of(write))
     vote = replace(write.vote, thread_id=thread, user_id=voter)
     return await feedback.upsert(connection, dialect, vote, now=write.moment)
 
@@ -134,7 +134,7 @@ async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: D
     found = await feedback.get(connection, write.vote_id)
     if found is None:
         return False
-    _, voter = await _voter(connection, found.for_id, _actor_of(write))
+    _, voter = await _voter(connection, found.for_id, actor_of(write))
     if voter != found.user_id:
         raise Forbidden("the vote is someone else's")
     await feedback.delete_feedback(connection, dialect, found, now=write.moment)
@@ -145,7 +145,7 @@ async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: D
 async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> Removed:
     thread_id = write.element.thread_id
     if thread_id is not None:
-        await demand(connection, thread_id, _actor_of(write))
+        await demand(connection, thread_id, actor_of(write))
         # The thread is made where it is not there yet.
         await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
     replaced = await elements.replace_file(connection, write.element) if write.element.object_key else []
@@ -159,13 +159,13 @@ async def _delete_element(write: ElementDeletion, connection: AsyncConnection, _
     if found is None:
         return Removed(0)
     if found.thread_id is not None:
-        await demand(connection, found.thread_id, _actor_of(write))
+        await demand(connection, found.thread_id, actor_of(write))
     return Removed(1, tuple(await elements.delete_element(connection, write.element_id)))
 
 
 @_apply.register
 async def _announce(write: FileAnnouncement, connection: AsyncConnection, _dialect: Dialect) -> bool:
-    await demand_element(connection, Element(write.element_id, write.thread_id), _actor_of(write))
+    await demand_element(connection, Element(write.element_id, write.thread_id), actor_of(write))
     await blob_deletions.announce(connection, write.object_key, write.thread_id, write.due_at)
     return True
 
@@ -173,10 +173,6 @@ async def _announce(write: FileAnnouncement, connection: AsyncConnection, _diale
 @_apply.register
 async def _abandon(write: FileAbandonment, connection: AsyncConnection, _dialect: Dialect) -> None:
     await blob_deletions.abandon(connection, write.object_key)
-
-
-def _actor_of(write: Any) -> Actor:
-    return SYSTEM if write.system else write.actor
 
 
 async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:

@@ -7,12 +7,12 @@ from typing import Any
 from datalayer import steps, threads
 from datalayer.database import Database
 from datalayer.errors import DataLayerError, Forbidden, NotFound
-from datalayer.ownership import SYSTEM, demand_write
+from datalayer.ownership import actor_of, demand_write
 from datalayer.records import Step, StepKey, StepWrite
 from datalayer.rows import newest_extra
 from datalayer.schema import steps as step_table
 
-_FIELDS = tuple(item.name for item in fields(Step) if item.name not in ("extra", "feedback"))
+_FIELDS = tuple(item.name for item in fields(Step) if item.name != "extra")
 
 
 async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLayerError | None]:
@@ -74,11 +74,11 @@ async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[St
     kept: set[StepKey] = set()
     async with database.write() as connection:
         for one in writes:
-            thread_id, actor = one.step.thread_id or "", SYSTEM if one.system else one.actor
+            thread_id = one.step.thread_id or ""
             exists, owner = await threads.owner(connection, thread_id)
             try:
                 if exists:
-                    demand_write(actor, owner, "the thread")
+                    demand_write(actor_of(one), owner, "the thread")
                 elif not one.opens:
                     continue
                 if one.opens:

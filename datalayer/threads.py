@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -78,6 +78,12 @@ async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str 
     """Whether the thread is there, and the identifier of its owner."""
     found = (await connection.execute(select(threads.c.userIdentifier).where(threads.c.id == thread_id))).first()
     return (True, found[0]) if found else (False, None)
+
+
+async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
+    """Those of the threads that are there."""
+    found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))
+    return set(found.scalars())
 
 
 async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:

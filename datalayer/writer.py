@@ -205,11 +205,14 @@ class Writer:
 
     async def _look_again(self, run: list[_Write]) -> None:
         """Forget of the deletion of threads that another process has opened anew: what is written there counts."""
-        for thread_id in {write.thread_id for write in run if write.thread_id in self._deleted}:
+        remembered = {
+            write.thread_id for write in run if write.thread_id is not None and write.thread_id in self._deleted
+        }
+        if remembered:
             async with self._database.read() as connection:
-                exists, _ = await threads.owner(connection, cast(str, thread_id))
-            if exists:
-                self._deleted.discard(cast(str, thread_id))
+                again = await threads.there(connection, remembered)
+            for thread_id in again:
+                self._deleted.discard(thread_id)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -257,6 +260,8 @@ class Writer:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
+                if self._deleted:
+                    await self._look_again(run)
                 results = await attempt(run)
             except StorageUnavailable as error:
                 self._away = None if isinstance(error, TimedOut) else error
@@ -273,8 +278,6 @@ class Writer:
                 return results
 
     async def _transact(self, run: list[_Write]) -> list[Any]:
-        if self._deleted:
-            await self._look_again(run)
         if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
             async with self._database.write_once() as connection:
                 if await record_writes.in_one_statement(connection, self._database.dialect, run[0].operation):
@@ -301,8 +304,6 @@ class Writer:
         return await cast(Operation, operation)(connection)
 
     async def _write_steps(self, run: list[_Write]) -> list[Any]:
-        if self._deleted:
-            await self._look_again(run)
         writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
         refusals = dict(zip(writes, await step_writes.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]

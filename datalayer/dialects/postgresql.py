@@ -73,7 +73,7 @@ class PostgreSQL:
         self._reads: ReadConnections
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
-        self._url = _plain_url(url)
+        self._url = _url(url, "postgresql", "sslmode")
         # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
@@ -83,7 +83,9 @@ class PostgreSQL:
             "server_settings": {"application_name": "threadkeeper"},
         }
         try:
-            engine = create_async_engine(_driver_url(url), connect_args=connect, **(settings | options))
+            engine = create_async_engine(
+                _url(url, "postgresql+asyncpg", "ssl"), connect_args=connect, **(settings | options)
+            )
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
         if not for_writes:
@@ -243,15 +245,8 @@ def _is_argument(original: object) -> bool:
     return "DataError" in type(original).__name__ or "invalid input for query argument" in str(original)
 
 
-def _driver_url(url: str) -> str:
-    """The URL as SQLAlchemy's asyncpg dialect reads it: libpq's `sslmode` is called `ssl` there."""
+def _url(url: str, scheme: str, encryption: str) -> str:
+    """The URL with another driver's name, and with its word for encryption: `sslmode` is libpq's and asyncpg's own."""
     parts = urlsplit(url)
-    query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
-    return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(query), ""))
-
-
-def _plain_url(url: str) -> str:
-    """The URL as asyncpg itself reads it: without a driver's name, and with libpq's word for encryption."""
-    parts = urlsplit(url)
-    query = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(parts.query)]
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+    query = [(encryption if key in ("ssl", "sslmode") else key, value) for key, value in parse_qsl(parts.query)]
+    return urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
