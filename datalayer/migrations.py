@@ -26,6 +26,15 @@ from datalayer.schema import (
     steps,
     threads,
 )
+from datalayer.usage_schema import (
+    llm_call_payloads,
+    llm_calls,
+    prices,
+    projects,
+    providers,
+    usage_limits,
+    usage_reservations,
+)
 
 Migration = Callable[[AsyncConnection], Awaitable[None]]
 _STEPS: dict[str, Migration] = {}
@@ -148,6 +157,15 @@ async def describe_files(connection: AsyncConnection) -> None:
 async def queue_blob_deletions(connection: AsyncConnection) -> None:
     await connection.run_sync(blob_deletions.create, checkfirst=True)
     await connection.run_sync(_add_indexes, {"blob_deletions_of_file"})
+
+
+@migration
+async def account_for_calls(connection: AsyncConnection) -> None:
+    """Calls to models, their prices, their projects and their limits."""
+    tables = (projects, providers, llm_calls, llm_call_payloads, prices, usage_limits, usage_reservations)
+    for table in tables:
+        await connection.run_sync(table.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {str(index.name) for table in tables for index in table.indexes})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

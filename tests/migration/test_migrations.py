@@ -28,7 +28,15 @@ TRIGGERS = {
         WHERE NOT tgisinternal""",
     "sqlite": "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'",
 }
-STEPS = ["build_schema", "index_reads", "date_threads", "search_index", "describe_files", "queue_blob_deletions"]
+STEPS = [
+    "build_schema",
+    "index_reads",
+    "date_threads",
+    "search_index",
+    "describe_files",
+    "queue_blob_deletions",
+    "account_for_calls",
+]
 
 
 def described(connection: Connection) -> dict[str, Any]:
