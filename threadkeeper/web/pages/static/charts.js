@@ -1,0 +1,55 @@
+// Draws the figures that the server wrote into the page, in the colours and letters of the page.
+(() => {
+  const root = document.documentElement;
+
+  // A text that names a variable of the theme stands for its colour.
+  const coloured = (value, style) => {
+    if (Array.isArray(value)) return value.map((one) => coloured(one, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, coloured(one, style)]));
+    }
+    if (typeof value !== "string" || !value.startsWith("--")) return value;
+    const parts = style.getPropertyValue(value).trim().split(/\s+/);
+    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+  };
+
+  const axis = {
+    automargin: true,
+    // A finger that scrolls the page must not zoom a chart.
+    fixedrange: true,
+    gridcolor: "--border",
+    linecolor: "--border",
+    zerolinecolor: "--border",
+    rangemode: "tozero",
+  };
+  const base = {
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    height: 260,
+    margin: { t: 8, r: 8, b: 8, l: 8 },
+    bargap: 0.25,
+    hovermode: "x unified",
+    dragmode: false,
+    showlegend: true,
+    legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+  };
+
+  const draw = (place) => {
+    const style = getComputedStyle(root);
+    const { data, layout } = JSON.parse(place.dataset.figure);
+    const whole = {
+      ...base,
+      ...layout,
+      xaxis: { ...axis, showgrid: false, ...layout.xaxis },
+      yaxis: { ...axis, ...layout.yaxis },
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted-foreground" },
+      hoverlabel: { bgcolor: "--popover", bordercolor: "--border", font: { color: "--popover-foreground" } },
+    };
+    if (layout.yaxis2) whole.yaxis2 = { ...axis, ...layout.yaxis2 };
+    Plotly.react(place, coloured(data, style), coloured(whole, style), { displayModeBar: false, responsive: true });
+  };
+
+  const drawAll = () => document.querySelectorAll("[data-figure]").forEach(draw);
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+})();
