@@ -86,7 +86,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "succeeded": ("Succeeded", "成功"),
     "failed": ("Failed", "失败"),
     "first_token": ("Time to first token", "首个 Token 时间"),
-    "p50_p95": ("half within {p50}, 95 % within {p95}", "一半在 {p50} 内，95% 在 {p95} 内"),
+    "p50_p95": ("half within {p50}, 95% within {p95}", "一半在 {p50} 内，95% 在 {p95} 内"),
     "speed": ("Speed", "速度"),
     "tokens_per_second": ("tokens/s", "Token/秒"),
     "change_up": ("{part} more than in the period before", "比上一时间段多 {part}"),
@@ -94,6 +94,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "change_none": ("as in the period before", "与上一时间段相同"),
     "projections": ("If it goes on like this", "如果照此继续"),
     "projection": ("In {days} days", "{days} 天"),
+    "projected_tokens": ("{tokens} tokens", "{tokens} Token"),
     "projection_based": (
         "The totals since {since}, times the days: no trend, no weekdays.",
         "自 {since} 以来的合计按天数换算：不含趋势，不分工作日。",

@@ -6,7 +6,7 @@ another host, nothing is written into it as a script, and whatever fails is told
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -69,23 +69,23 @@ class Pages:
         self,
         request: Request,
         template: str,
+        values: Mapping[str, Any],
         *,
         person: Person | None,
         status: int = 200,
-        charts: bool = False,
-        **values: Any,
+        draws: bool = False,
     ) -> Response:
         """The page that the template makes of the values.
 
         Args:
-            charts: whether it draws any: the plotting library sets styles on single elements, which is allowed then.
+            draws: whether it has charts: the plotting library sets styles on single elements, which is allowed then.
         """
         say = speaker(request)
         html = self._environment.get_template(template).render(
-            values, say=say, person=person, assets=self.assets, charts=charts, path=request.url.path
+            values, say=say, person=person, assets=self.assets, draws=draws, path=request.url.path
         )
         headers = {
-            "Content-Security-Policy": _POLICY.format(styles=" 'unsafe-inline'" if charts else ""),
+            "Content-Security-Policy": _POLICY.format(styles=" 'unsafe-inline'" if draws else ""),
             "X-Frame-Options": "DENY",
             # For the reader alone, and not for whoever sits down at the browser next.
             "Cache-Control": "private, no-store",
@@ -126,10 +126,12 @@ class Pages:
         response = self.page(
             request,
             "failure.html",
+            {
+                "title": speaker(request)(f"failure_{known}"),
+                "reason": reason or speaker(request)(f"failure_{known}_reason"),
+            },
             person=None,
             status=status,
-            title=speaker(request)(f"failure_{known}"),
-            reason=reason or speaker(request)(f"failure_{known}_reason"),
         )
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = "5"

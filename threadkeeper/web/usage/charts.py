@@ -106,17 +106,21 @@ class Drawing:
         first = [bucket.totals.mean_first_token_seconds for bucket in self.buckets]
         speed = [bucket.totals.mean_tokens_per_second for bucket in self.buckets]
         say, unit = self.say, self.say("tokens_per_second")
+        named = f"{say('speed')} ({unit})"
         return self._chart(
             "chart_speed",
             [
-                self._line("first_token", first, "--chart-4", [formats.seconds(value) or "" for value in first]),
+                self._line(say("first_token"), first, "--chart-4", [formats.seconds(value) or "" for value in first]),
                 {
-                    **self._line("speed", speed, "--chart-5", [f"{formats.speed(value)} {unit}" for value in speed]),
+                    **self._line(named, speed, "--chart-5", [f"{formats.speed(value)} {unit}" for value in speed]),
                     "yaxis": "y2",
                 },
             ],
-            {"yaxis": {"ticksuffix": " s"}, "yaxis2": {"overlaying": "y", "side": "right", "showgrid": False}},
-            (say("first_token"), f"{say('speed')} ({unit})"),
+            {
+                "yaxis": {"ticksuffix": " s"},
+                "yaxis2": {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto", "nticks": 6},
+            },
+            (say("first_token"), named),
             lambda _, totals: (
                 formats.seconds(totals.mean_first_token_seconds) or "–",
                 formats.speed(totals.mean_tokens_per_second) or "–",
@@ -159,7 +163,7 @@ class Drawing:
 
     def _line(self, name: str, values: Sequence[float | None], colour: str, said: list[str]) -> dict[str, Any]:
         return {
-            **self._trace("scatter", self.say(name), values, said),
+            **self._trace("scatter", name, values, said),
             "mode": "lines+markers",
             "line": {"color": colour, "width": 2},
             "marker": {"size": 5},

@@ -59,7 +59,7 @@ class UsageQuery:
             since=clean_time(since, "since"),
             until=clean_time(until, "until"),
             statuses=tuple(int(status) for status in self.chosen.get("status", ())),
-            **values,  # type: ignore[arg-type]
+            **values,
         )
 
     def address(self, path: str, **changes: str | Sequence[str] | None) -> str:

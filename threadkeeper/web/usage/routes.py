@@ -43,7 +43,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
             values = await overview(layer(), query, say)
             frame = await _frame(layer(), query, person, say)
         return pages.page(
-            request, "usage/overview.html", person=person, charts=bool(values["charts"]), **frame, **values
+            request, "usage/overview.html", {**frame, **values}, person=person, draws=bool(values["charts"])
         )
 
     @screens.get("/usage/calls", include_in_schema=False)
@@ -62,15 +62,8 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
                 limit=ROWS_A_PAGE,
             )
             frame = await _frame(layer(), query, person, say)
-        return pages.page(
-            request,
-            "usage/calls.html",
-            person=person,
-            found=found,
-            ascending=ascending,
-            cursor=cursor,
-            **frame,
-        )
+        values = {"found": found, "ascending": ascending, "cursor": cursor}
+        return pages.page(request, "usage/calls.html", {**frame, **values}, person=person)
 
     @screens.get("/usage/calls/{call_id}", include_in_schema=False)
     async def read_call(request: Request, person: LoggedIn, call_id: str) -> Response:
@@ -79,17 +72,13 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
             found = await layer().get_call(call_id)
         if found is None:
             raise HTTPException(404)
-        values = one_call(*found, query.zone, speaker(request))
-        return pages.page(
-            request,
-            "usage/call.html",
-            person=person,
-            query=query,
-            formats=formats,
-            is_own=found[0].call.user_id == person.id,
-            everyone=sees_all_usage(person),
-            **values,
-        )
+        values = {
+            "query": query,
+            "formats": formats,
+            "is_own": found[0].call.user_id == person.id,
+            **one_call(*found, query.zone, speaker(request)),
+        }
+        return pages.page(request, "usage/call.html", values, person=person)
 
     async def export(
         request: Request,

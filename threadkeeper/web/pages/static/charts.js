@@ -22,6 +22,7 @@
     zerolinecolor: "--border",
     rangemode: "tozero",
   };
+  const spike = { spikecolor: "--muted-foreground", spikedash: "solid", spikethickness: 1 };
   const base = {
     paper_bgcolor: "transparent",
     plot_bgcolor: "transparent",
@@ -31,7 +32,7 @@
     hovermode: "x unified",
     dragmode: false,
     showlegend: true,
-    legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, yanchor: "top" },
   };
 
   const draw = (place) => {
@@ -40,7 +41,7 @@
     const whole = {
       ...base,
       ...layout,
-      xaxis: { ...axis, showgrid: false, ...layout.xaxis },
+      xaxis: { ...axis, ...spike, showgrid: false, ...layout.xaxis },
       yaxis: { ...axis, ...layout.yaxis },
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted-foreground" },
       hoverlabel: { bgcolor: "--popover", bordercolor: "--border", font: { color: "--popover-foreground" } },
