@@ -5,7 +5,7 @@ page in light and dark. Plotly reads a little HTML in texts: names are escaped.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -54,28 +54,32 @@ class Drawing:
 
     def _cost(self) -> Chart:
         say = self.say
-        parts = [(model, [bucket.totals.total_cost for bucket in own]) for model, own in self.by_model]
+        parts = [(model, [bucket.totals for bucket in own]) for model, own in self.by_model]
         rest = [
-            bucket.totals.total_cost - sum(costs)
-            for bucket, *costs in zip(self.buckets, *(costs for _, costs in parts), strict=True)
+            replace(
+                bucket.totals,
+                total_cost=bucket.totals.total_cost - sum(own.total_cost for own in told_apart),
+                unpriced=bucket.totals.unpriced - sum(own.unpriced for own in told_apart),
+            )
+            for bucket, *told_apart in zip(self.buckets, *(own for _, own in parts), strict=True)
         ]
-        if any(rest):
+        if any(totals.total_cost or totals.unpriced for totals in rest):
             parts.append((say("other_models"), rest))
         traces = [
             self._bars(
                 name,
-                [float(cost) for cost in costs],
+                [float(totals.total_cost) for totals in own],
                 _OTHERS if at >= len(self.by_model) else _COLOURS[at],
-                [formats.money(cost) or "" for cost in costs],
+                [formats.cost(totals, say) for totals in own],
             )
-            for at, (name, costs) in enumerate(parts)
+            for at, (name, own) in enumerate(parts)
         ]
         return self._chart(
             "chart_cost",
             traces,
             {"yaxis": {"tickprefix": "$"}},
             (say("total"), *(name for name, _ in parts)),
-            lambda at, totals: (self._known(totals), *(formats.money(costs[at]) or "" for _, costs in parts)),
+            lambda at, totals: (formats.cost(totals, say), *(formats.cost(own[at], say) for _, own in parts)),
         )
 
     def _tokens(self) -> Chart:
@@ -149,10 +153,6 @@ class Drawing:
         )
         figure = {"data": traces, "layout": {"barmode": "stack", "xaxis": axis, **layout}}
         return Chart(self.say(name), as_json(figure), (self.say("time"), *heads), rows)
-
-    def _known(self, totals: UsageTotals) -> str:
-        known = formats.money(totals.total_cost) or ""
-        return f"{known} {self.say('and_unknown', calls=totals.unpriced)}" if totals.unpriced else known
 
     def _counts(self, name: str, colour: str, number: Callable[[UsageTotals], int]) -> dict[str, Any]:
         numbers = [number(bucket.totals) for bucket in self.buckets]

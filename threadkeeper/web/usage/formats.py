@@ -4,6 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from datalayer.usage_records import UsageTotals
+from threadkeeper.web.pages.shell import Say
+
 _MINUTE = 60.0
 
 
@@ -18,6 +21,15 @@ def money(amount: Decimal | None) -> str | None:
     digits = max(2, 2 - amount.adjusted())
     text = f"{amount:.{digits}f}".rstrip("0")
     return f"${text.ljust(text.index('.') + 3, '0')}"
+
+
+def cost(totals: UsageTotals, say: Say) -> str:
+    """What some calls cost together: "unknown" where no price of theirs is known, and where some are not, that too."""
+    if not totals.unpriced:
+        return money(totals.total_cost) or ""
+    if not totals.total_cost:
+        return say("unknown")
+    return f"{money(totals.total_cost)} {say('and_unknown', calls=count(totals.unpriced))}"
 
 
 def count(number: int | None) -> str | None:

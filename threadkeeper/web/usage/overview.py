@@ -92,11 +92,9 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
     }
 
 
-def cost_of(totals: UsageTotals, say: Say) -> str:
-    """What the calls cost; "unknown" where no call has a price."""
-    if totals.unpriced and not totals.total_cost:
-        return say("unknown")
-    return formats.money(totals.total_cost) or ""
+def is_unpriced(totals: UsageTotals) -> bool:
+    """Whether no price is known of any of the calls."""
+    return bool(totals.unpriced) and not totals.total_cost
 
 
 def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
@@ -111,7 +109,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
     return [
         Tile(
             say("cost"),
-            cost_of(now, say),
+            say("unknown") if is_unpriced(now) else formats.money(now.total_cost) or "",
             say("some_unpriced", calls=formats.count(now.unpriced)) if now.unpriced else "",
             change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
         ),
@@ -168,12 +166,10 @@ def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> l
     if since is None or totals.calls < _FEWEST_CALLS or query.period.now - since < _SHORTEST:
         return []
     gone = (query.period.now - since) / _DAY
-    # Where no price is known there is nothing to project.
-    is_priced = bool(totals.total_cost) or not totals.unpriced
     return [
         Projection(
             days,
-            (formats.money(totals.total_cost * Decimal(days / gone)) or "") if is_priced else "",
+            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / gone)) or "",
             formats.short_count(round(totals.total_tokens * days / gone)),
         )
         for days in _PROJECTED_DAYS
@@ -200,7 +196,7 @@ def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTot
             group.value in query.chosen.get(query.by, ()),
             min(weight(group.totals) / whole, 1.0) if whole else 0.0,
             group.totals,
-            cost_of(group.totals, say),
+            formats.cost(group.totals, say),
         )
         for group in groups
     ]

@@ -28,7 +28,7 @@ _FINENESS: tuple[tuple[timedelta, Interval], ...] = (
     (timedelta(hours=6), "5 minutes"),
     (timedelta(days=3), "hour"),
     (timedelta(days=95), "day"),
-    (timedelta(days=740), "month"),
+    (timedelta(days=3700), "month"),
 )
 _EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
