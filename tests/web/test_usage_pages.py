@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -371,3 +372,20 @@ async def test_pages_are_in_the_language_of_the_browser(
     assert page.one("html").attributes["lang"] == "zh-CN"
     assert page.one("h1").text == "您的用量"
     assert tiles(page)["调用"] == "1"
+
+
+async def test_what_goes_on_like_this_is_reckoned_where_there_is_enough(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    owner, browser, now = people["user"].id, await browser_of("user"), datetime.now(UTC)
+    for hours in range(1, 21):
+        moment = now - timedelta(hours=6 * hours - 1)
+        fields = {"prompt_tokens": 80, "completion_tokens": 20, "total_cost": Decimal("0.05")}
+        await layer.record_call(call(moment.isoformat(), user_id=owner, **fields))
+        if hours == 19:
+            assert "If it goes on" not in (await page_at(browser, "/usage?period=30d")).one("main").text
+    page = await page_at(browser, "/usage?period=30d")
+    # A dollar in 119 hours.
+    assert page.all("dl", class_="tiles")[1].text.startswith("In 30 days $6.05 12.1k tokens In 90 days $18.15")
+    assert (now - timedelta(hours=119)).strftime("%Y-%m-%d %H:%M") in page.one("main").text
+    assert "If it goes on" not in (await page_at(browser, "/usage?period=today")).one("main").text

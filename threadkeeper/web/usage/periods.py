@@ -120,11 +120,10 @@ def _custom(start: datetime, end: datetime, now: datetime) -> Period:
     if start >= end:
         raise BadAddress("bad_order")
     length = end.replace(tzinfo=None) - start.replace(tzinfo=None)
-    before = (start.replace(tzinfo=None) - length).replace(tzinfo=start.tzinfo)
-    if before.date() < _EARLIEST:
-        raise BadAddress("bad_date", value=before.date().isoformat())
+    earliest = datetime.combine(_EARLIEST, time())
+    before = max(start.replace(tzinfo=None) - length, earliest).replace(tzinfo=start.tzinfo)
     come = min(max(now, start), end).replace(tzinfo=None) - start.replace(tzinfo=None)
-    until = (before + come) if start <= now < end else start
+    until = min(before + come, start) if start <= now < end else start
     return Period("custom", start, end, before, until, now)
 
 
