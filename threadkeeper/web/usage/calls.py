@@ -64,7 +64,7 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
         (
             say("section_call"),
             [
-                (say("kind"), say(f"kind_{call.kind}") if call.kind in ("chat", "title", "embedding") else call.kind),
+                (say("kind"), formats.named("kind", call.kind, say)),
                 (say("model"), call.model),
                 (say("answered_by"), call.answered_by if call.answered_by != call.model else None),
                 (say("provider"), call.provider),

@@ -5,6 +5,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from datalayer.usage_records import UsageTotals
+from threadkeeper.web.pages.sentences import SENTENCES
 from threadkeeper.web.pages.shell import Say
 
 _MINUTE = 60.0
@@ -80,3 +81,13 @@ def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | No
         return None
     local = datetime.fromisoformat(text).astimezone(zone)
     return local.strftime("%Y-%m-%d %H:%M:%S") if not exact else local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def named(dimension: str, value: str | None, say: Say, name: str | None = None) -> str:
+    """What a value of a dimension is called."""
+    if value is None:
+        return say("without")
+    if dimension in ("kind", "status"):
+        sentence = f"{dimension}_{value}"
+        return say(sentence) if sentence in SENTENCES else value
+    return name or value

@@ -191,7 +191,7 @@ def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTot
     whole = weight(all_of_them)
     return [
         GroupRow(
-            group_name(query.by, group.value, group.name, say),
+            formats.named(query.by, group.value, say, group.name),
             None if group.value is None else query.only("/usage", query.by, group.value),
             group.value in query.chosen.get(query.by, ()),
             min(weight(group.totals) / whole, 1.0) if whole else 0.0,
@@ -200,13 +200,6 @@ def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTot
         )
         for group in groups
     ]
-
-
-def group_name(dimension: str, value: str | None, name: str | None, say: Say) -> str:
-    """What a value of the dimension is called."""
-    if dimension == "status":
-        return say(f"status_{value}") if value in ("0", "2", "3", "4", "5") else str(value)
-    return name or value or say("without")
 
 
 def _of(model: str, buckets: Sequence[UsageBucket], split: Sequence[UsageBucket]) -> list[UsageBucket]:

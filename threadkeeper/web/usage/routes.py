@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -15,7 +16,7 @@ from threadkeeper.web.pages.roles import LoggedIn, reading_usage, sees_all_usage
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, speaker
 from threadkeeper.web.usage import exports, formats
 from threadkeeper.web.usage.calls import one_call
-from threadkeeper.web.usage.overview import group_name, overview
+from threadkeeper.web.usage.overview import overview
 from threadkeeper.web.usage.periods import PERIODS, intervals_for
 from threadkeeper.web.usage.query import DIMENSIONS, UsageQuery, read_query
 from threadkeeper.web.usage.reader import UsageReader
@@ -62,7 +63,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
                 limit=ROWS_A_PAGE,
             )
             frame = await _frame(layer(), query, person, say)
-        values = {"found": found, "ascending": ascending, "cursor": cursor}
+        values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
         return pages.page(request, "usage/calls.html", {**frame, **values}, person=person)
 
     @screens.get("/usage/calls/{call_id}", include_in_schema=False)
@@ -146,6 +147,7 @@ async def _frame(layer: UsageReader, query: UsageQuery, person: Person, say: Say
     return {
         "query": query,
         "formats": formats,
+        "named": partial(formats.named, say=say),
         "everyone": everyone,
         "periods": PERIODS,
         "intervals": intervals_for(query.period),
@@ -160,6 +162,6 @@ async def _frame(layer: UsageReader, query: UsageQuery, person: Person, say: Say
 
 async def _name(layer: UsageReader, query: UsageQuery, dimension: Dimension, value: str, say: Say) -> str:
     if dimension not in ("user", "project"):
-        return group_name(dimension, value, None, say)
+        return formats.named(dimension, value, say)
     groups = await layer.usage_by(query.calls, dimension, limit=len(query.chosen[dimension]))
     return next((group.name for group in groups if group.value == value and group.name), value)
