@@ -59,9 +59,10 @@ class Usage(GuardedStore):
         Raises:
             InvalidRecord: a time is none.
         """
-        chosen = matching(self.database.dialect, which, acting_user.get())
+        dialect = self.database.dialect
+        chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
-        return await self.database.query(lambda connection: usage_statistics.totals(connection, chosen))
+        return await self.database.query(lambda connection: usage_statistics.totals(connection, dialect, chosen))
 
     async def usage_series(
         self, which: CallFilter, interval: Interval, zone: str, split_by: Dimension | None = None

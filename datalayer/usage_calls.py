@@ -15,18 +15,18 @@ from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.rows import column_names, columns
 from datalayer.schema import Identifier, users
+from datalayer.usage_filters import TOKENS
 from datalayer.usage_records import CallPage, CallRow, LlmCall, LlmCallPayload
 from datalayer.usage_schema import Money, llm_call_payloads, llm_calls, projects
 
 LARGEST_PAGE = 200
 _EXPORTED_AT_ONCE = 500
 _NAMES = column_names(LlmCall, llm_calls)
-# Unknown comes after nothing at all.
-_UNKNOWN = literal(-1)
+# What is unknown comes below nothing at all.
 _ORDERS: dict[str, ColumnElement[Any]] = {
     "requested_at": llm_calls.c.requestedAt,
     "cost": func.coalesce(llm_calls.c.totalCost, literal(Decimal(-1), Money), type_=Money),
-    "tokens": func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0),
+    "tokens": TOKENS,
     "seconds": func.coalesce(llm_calls.c.seconds, literal(-1.0, Float), type_=Float),
 }
 ORDERS = tuple(_ORDERS)
