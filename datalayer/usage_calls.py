@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -94,7 +94,7 @@ async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterat
         page = statement.where(tuple_(moment, llm_calls.c.id) > place)
 
 
-def call_of(row: RowMapping) -> LlmCall:
+def call_of(row: Mapping[Any, Any]) -> LlmCall:
     """The call in a row of its table."""
     values = {field: row[column] for field, column in _NAMES.items()}
     return LlmCall(**values | {"tags": tuple(values["tags"] or ())})
