@@ -3,7 +3,7 @@
 Here alone it is decided whose calls those are: the system sees every one, a user their own, a visitor none.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,7 @@ from datalayer.usage_records import (
     UsageTotals,
 )
 from datalayer.usage_schema import llm_call_payloads
+from datalayer.usage_verify import UsageCheck, UsageProblem, UsageReport
 
 MOST_GROUPS = 1_000
 
@@ -171,3 +172,19 @@ class Usage(GuardedStore):
 
         count: int = await self._writer.submit(forget)
         return count
+
+    async def verify_usage(
+        self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None
+    ) -> UsageReport:
+        """Reckon every cost anew and compare what is shown of all calls with their rows. For the system alone.
+
+        Args:
+            repair: take ids out of calls whose user or thread is gone; costs are left as they are.
+            found: is told each problem at once.
+
+        Raises:
+            Forbidden: a user asks for it.
+        """
+        demand_system(acting_user.get(), "the check of all calls")
+        await self._writer.settled()
+        return await UsageCheck(self.database, found=found).run(repair=repair)
