@@ -1,91 +1,108 @@
-"""Periods of usage: where they begin and end on the reader's clock, and how finely they may be drawn."""
+"""Time is cut as a clock on a wall shows it, whatever that clock does."""
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from starlette.datastructures import QueryParams
+from hypothesis import given
+from hypothesis import strategies as st
 
-from threadkeeper.web.pages.shell import BadAddress
-from threadkeeper.web.usage.periods import INTERVALS, MOST_BUCKETS, interval_of, intervals_for, period_of
-from threadkeeper.web.usage.query import read_query
+from datalayer.cleaning import clean_time
+from datalayer.errors import InvalidRecord
+from datalayer.usage_periods import MOST_PERIODS, periods
+from datalayer.usage_records import Interval
 
-BERLIN = ZoneInfo("Europe/Berlin")
-# Half past midnight in Berlin, the day before in UTC.
-NOW = datetime(2026, 3, 16, 23, 30, tzinfo=UTC)
+LONGEST: dict[Interval, timedelta] = {
+    "5 minutes": timedelta(minutes=5),
+    "hour": timedelta(hours=1),
+    "day": timedelta(hours=25),
+    "week": timedelta(days=7, hours=1),
+    "month": timedelta(days=31, hours=1),
+    "year": timedelta(days=366),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "since", "until", "before_since", "before_until"),
-    [
-        ("today", "2026-03-17", "2026-03-18", "2026-03-16", "2026-03-16T00:30"),
-        ("7d", "2026-03-11", "2026-03-18", "2026-03-04", "2026-03-10T00:30"),
-        ("30d", "2026-02-16", "2026-03-18", "2026-01-17", "2026-02-15T00:30"),
-        ("month", "2026-03-01", "2026-04-01", "2026-02-01", "2026-02-17T00:30"),
-        ("last-month", "2026-02-01", "2026-03-01", "2026-01-01", "2026-01-29"),
-        ("year", "2026-01-01", "2027-01-01", "2025-01-01", "2025-03-17T00:30"),
-    ],
-)
-def test_a_period_and_the_one_before_as_far_as_it_has_come(
-    name: str, since: str, until: str, before_since: str, before_until: str
-) -> None:
-    period = period_of(name, BERLIN, now=NOW)
-    expected = [
-        datetime.fromisoformat(text).replace(tzinfo=BERLIN) for text in (since, until, before_since, before_until)
+def cut(since: str, until: str, interval: Interval, zone: str) -> list[str]:
+    """Where the pieces begin, on the wall."""
+    begins = [datetime.fromisoformat(begin) for begin, _ in periods(since, until, interval, zone)]
+    return [begin.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M") for begin in begins]
+
+
+def test_each_interval_begins_where_the_calendar_says() -> None:
+    def of(interval: Interval, until: str) -> list[str]:
+        return cut("2026-03-10T12:03:00Z", until, interval, "UTC")
+
+    assert of("5 minutes", "2026-03-10T12:11:00Z") == ["2026-03-10 12:03", "2026-03-10 12:05", "2026-03-10 12:10"]
+    assert of("hour", "2026-03-10T13:00:01Z") == ["2026-03-10 12:03", "2026-03-10 13:00"]
+    assert of("day", "2026-03-11T00:00:00Z") == ["2026-03-10 12:03"]
+    assert of("week", "2026-03-20T00:00:00Z") == ["2026-03-10 12:03", "2026-03-16 00:00"]
+    assert of("month", "2026-05-01T00:00:00Z") == ["2026-03-10 12:03", "2026-04-01 00:00"]
+    assert of("year", "2028-01-01T00:00:01Z") == [
+        "2026-03-10 12:03",
+        "2027-01-01 00:00",
+        "2028-01-01 00:00",
     ]
-    assert [period.since, period.until, period.before_since, period.before_until] == expected
-    assert period.is_running is (name != "last-month")
 
 
-def test_a_month_is_not_compared_beyond_the_end_of_a_shorter_one() -> None:
-    period = period_of("month", BERLIN, now=datetime(2026, 3, 31, 12, tzinfo=UTC))
-    assert period.before_until == period.since
+def test_nothing_is_cut_of_no_time() -> None:
+    assert periods("2026-03-10T12:00:00Z", "2026-03-10T12:00:00Z", "day", "UTC") == []
+    assert periods("2026-03-10T12:00:00Z", "2026-03-09T12:00:00Z", "day", "UTC") == []
 
 
-def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -> None:
-    days = period_of("custom", BERLIN, since="2026-03-29", until="2026-03-29", now=NOW)
-    # The clocks go forward on that day.
-    assert days.until.astimezone(UTC) - days.since.astimezone(UTC) == timedelta(hours=23)
-    assert days.last.date() == days.since.date()
-    window = period_of("custom", BERLIN, since="2026-03-10T12:00", until="2026-03-10T11:20:00Z", now=NOW)
-    assert window.until - window.since == timedelta(minutes=20)
-    assert (window.before_since, window.before_until) == (window.since - timedelta(minutes=20), window.since)
-    assert interval_of(window) == "5 minutes"
+def test_days_on_which_the_clocks_change_are_one_day_each() -> None:
+    hours = {
+        begin[:10]: datetime.fromisoformat(end) - datetime.fromisoformat(begin)
+        for begin, end in periods("2026-03-27T23:00:00Z", "2026-03-30T22:00:00Z", "day", "Europe/Berlin")
+    }
+    assert [length / timedelta(hours=1) for length in hours.values()] == [24, 23, 24]
+    autumn = periods("2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z", "hour", "Europe/Berlin")
+    assert len(autumn) == 25
 
 
-@pytest.mark.parametrize(
-    ("since", "until"),
-    [("", ""), ("2026-03-10", ""), ("2026-03-10", "2026-03-09"), ("1999-12-31", "2026-01-01"), ("x" * 10, "y" * 10)],
+def test_hours_of_zones_that_are_off_by_parts_of_one() -> None:
+    assert cut("2026-03-10T00:00:00Z", "2026-03-10T02:00:00Z", "hour", "Asia/Kathmandu") == [
+        "2026-03-10 05:45",
+        "2026-03-10 06:00",
+        "2026-03-10 07:00",
+    ]
+    # The clocks of Lord Howe change by half an hour.
+    assert cut("2026-04-04T13:00:00Z", "2026-04-04T17:00:00Z", "hour", "Australia/Lord_Howe")[-1].endswith(":00")
+
+
+def test_a_day_that_was_left_out_is_not_there() -> None:
+    days = cut("2011-12-29T10:00:00Z", "2012-01-01T10:00:00Z", "day", "Pacific/Apia")
+    assert days == ["2011-12-29 00:00", "2011-12-31 00:00", "2012-01-01 00:00"]
+
+
+@given(
+    st.datetimes(datetime(1975, 1, 1), datetime(2037, 1, 1)),
+    st.floats(0.01, 40),
+    st.sampled_from(list(LONGEST)),
+    st.sampled_from(sorted(available_timezones() - {"localtime"})),
 )
-def test_a_custom_period_has_two_days_in_order(since: str, until: str) -> None:
-    with pytest.raises(BadAddress):
-        period_of("custom", BERLIN, since=since, until=until, now=NOW)
+def test_the_pieces_touch_and_none_is_longer_than_it_may_be(
+    begin: datetime, pieces: float, interval: Interval, zone: str
+) -> None:
+    longest = LONGEST[interval]
+    since, until = clean_time(begin, "begin"), clean_time(begin + pieces * longest, "end")
+    assert since is not None
+    assert until is not None
+    found = periods(since, until, interval, zone)
+    assert (found[0][0], found[-1][1]) == (since, until)
+    assert all(end == start for (_, end), (start, _) in pairwise(found))
+    lengths = [datetime.fromisoformat(end) - datetime.fromisoformat(start) for start, end in found]
+    # Some zones have once moved by hours, or over the date line.
+    slack = timedelta(hours=25) if longest > timedelta(hours=1) else timedelta(0)
+    assert all(timedelta(0) < length <= longest + slack for length in lengths)
+    assert len(found) <= 3 * pieces + 4
 
 
-@pytest.mark.parametrize("days", [1, 2, 3, 7, 31, 95, 366, 740, 3000, 30_000])
-def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> None:
-    since = datetime(2026, 1, 1)
-    until = since + timedelta(days=days - 1)
-    period = period_of("custom", BERLIN, since=since.date().isoformat(), until=until.date().isoformat(), now=NOW)
-    offered = intervals_for(period)
-    assert interval_of(period) in offered
-    for interval in INTERVALS:
-        if interval in offered:
-            assert interval_of(period, interval) == interval
-        else:
-            with pytest.raises(BadAddress):
-                interval_of(period, interval)
-    assert ("5 minutes" in offered) is (days * 288 <= MOST_BUCKETS)
-
-
-def test_an_address_keeps_what_was_chosen_and_changes_what_is_said() -> None:
-    given = QueryParams("period=7d&model=a&model=b%26c&tag=x&order=calls&nonsense=1&by=")
-    query = read_query(given, {}, orders=("cost", "calls"), now=NOW)
-    assert query.chosen == {"model": ("a", "b&c"), "tag": ("x",)}
-    assert (query.by, query.order, query.zone.key) == ("model", "calls", "UTC")
-    assert (query.calls.models, query.calls.tags, query.calls.statuses) == (("a", "b&c"), ("x",), ())
-    assert query.calls.since == "2026-03-10T00:00:00.000000Z"
-    assert query.without("/usage", "model", "a") == "/usage?period=7d&order=calls&model=b%26c&tag=x"
-    assert query.only("/usage", "tag", "y") == "/usage?period=7d&order=calls&model=a&model=b%26c&tag=x&tag=y"
-    assert query.only("/usage", "tag", "x") == query.address("/usage")
-    assert query.address("/x", period=None, order=None, model=None, tag=None, cursor="é=") == "/x?cursor=%C3%A9%3D"
+def test_too_many_are_refused() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    end = begin + timedelta(minutes=5) * MOST_PERIODS
+    assert len(periods(begin.isoformat(), end.isoformat(), "5 minutes", "UTC")) == MOST_PERIODS
+    with pytest.raises(InvalidRecord, match="more than"):
+        periods(begin.isoformat(), (end + timedelta(seconds=1)).isoformat(), "5 minutes", "UTC")
+    with pytest.raises(InvalidRecord, match="calendar"):
+        periods("9990-01-01T00:00:00Z", "9999-12-31T00:00:00Z", "year", "Asia/Tokyo")
