@@ -1,4 +1,4 @@
-"""What reviewers work with: answers to look through, verdicts on them, a queue, an audit; frozen records, as in `records`.
+"""What reviewers work with: answers to look through, verdicts, a queue, an audit; frozen records, as in `records`.
 
 An answer is a message of the assistant in its thread. Reviewers and users are named by their identifiers, times are UTC
 texts as everywhere, money is US dollars as `Decimal`, durations are seconds.
