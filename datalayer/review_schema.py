@@ -5,7 +5,19 @@ Nothing here outlives its thread but the audit, which names a thread by its id a
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+)
 from sqlalchemy.types import TypeEngine
 
 from datalayer.schema import Identifier, Json, Tags, feedbacks, metadata, steps, threads
@@ -77,6 +89,7 @@ review_items = Table(
 IS_OPEN = review_items.c.doneAt.is_(None)
 Index(
     "open_review_items",
+    review_items.c.reason,
     review_items.c.createdAt,
     review_items.c.stepId,
     postgresql_where=IS_OPEN,
@@ -201,6 +214,7 @@ answers = Table(
     Column("isError", Boolean, nullable=False),
     Column("verdicts", Integer, nullable=False),
 )
+IS_REVIEWED = answers.c.verdicts > literal_column("0")
 _PLACE = (answers.c.createdAt, answers.c.stepId)
 Index("review_answers_in_order", *_PLACE)
 Index("review_answers_of_thread", answers.c.threadId)
@@ -212,11 +226,9 @@ for _name, _condition, _first in (
     ("thumb", answers.c.thumb.is_not(None), (answers.c.thumb,)),
     ("comment", answers.c.isCommented, ()),
     ("error", answers.c.isError, ()),
-    ("verdict", answers.c.verdicts > 0, ()),
+    ("verdict", IS_REVIEWED, ()),
 ):
-    Index(
-        f"review_answers_with_{_name}", *_first, *_PLACE, postgresql_where=_condition, sqlite_where=_condition
-    )
+    Index(f"review_answers_with_{_name}", *_first, *_PLACE, postgresql_where=_condition, sqlite_where=_condition)
 # What marks them hangs on these tables, and is made with this one; see `review_triggers`.
 for _table in (threads, steps, feedbacks, llm_calls, review_pending, step_versions):
     answers.add_is_dependent_on(_table)

@@ -10,6 +10,7 @@ from sqlalchemy import DDL, Table, event
 from datalayer.review_schema import answers, audit_entries
 
 _MARKS_POSTGRESQL = (
+    "CREATE INDEX threads_by_tag ON threads USING gin (tags)",
     """
 CREATE OR REPLACE FUNCTION mark_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -116,22 +117,17 @@ END $$
 )
 
 _REFUSED = "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+_OLD_ENOUGH = 'EXISTS (SELECT 1 FROM audit_retentions r WHERE OLD.at < r."olderThan")'
 _AUDIT_SQLITE = (
     f"CREATE TRIGGER audit_entries_kept BEFORE UPDATE ON audit_entries {_REFUSED}",
-    f"""
-CREATE TRIGGER audit_entries_whole BEFORE DELETE ON audit_entries
-WHEN NOT EXISTS (SELECT 1 FROM audit_retentions r WHERE OLD.at < r."olderThan") {_REFUSED}
-""",
+    f"CREATE TRIGGER audit_entries_whole BEFORE DELETE ON audit_entries WHEN NOT {_OLD_ENOUGH} {_REFUSED}",
     f"CREATE TRIGGER audit_retentions_kept BEFORE UPDATE ON audit_retentions {_REFUSED}",
     f"CREATE TRIGGER audit_retentions_whole BEFORE DELETE ON audit_retentions {_REFUSED}",
     # INSERT OR REPLACE takes the place of a row without a deletion that a trigger would see.
-    *(
-        f"""
-CREATE TRIGGER {table}_once BEFORE INSERT ON {table}
-WHEN EXISTS (SELECT 1 FROM {table} there WHERE there.id = NEW.id) {_REFUSED}
-"""
-        for table in ("audit_entries", "audit_retentions")
-    ),
+    "CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries "
+    f"WHEN EXISTS (SELECT 1 FROM audit_entries a WHERE a.id = NEW.id) {_REFUSED}",
+    "CREATE TRIGGER audit_retentions_once BEFORE INSERT ON audit_retentions "
+    f"WHEN EXISTS (SELECT 1 FROM audit_retentions r WHERE r.id = NEW.id) {_REFUSED}",
 )
 
 

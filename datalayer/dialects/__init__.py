@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, Executable, Select, Table, TextClause
+from sqlalchemy import ColumnElement, Executable, Select, Table, TableValuedAlias, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
@@ -73,6 +73,22 @@ class Dialect(Protocol):
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         """Whether the id is one of those, which are found first and then looked up one by one."""
+
+    @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        """What holds where one of these does, each of them from `wanted`."""
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        """Whether a column of `Tags` holds one of the others at least."""
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        """The text under the key of a stored object; NULL where what is stored is no object, or no JSON."""
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        """The tokens in a column of `Words`, one row for each, as `value`."""
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

@@ -13,11 +13,13 @@ from sqlalchemy import (
     Executable,
     Select,
     Table,
+    TableValuedAlias,
     Text,
     TextClause,
     any_,
     bindparam,
     cast,
+    column,
     event,
     func,
     literal,
@@ -133,6 +135,23 @@ class PostgreSQL:
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         # As an array: of IN the planner may make a join that reads the whole table.
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
+
+    @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        return " | ".join(f"({one})" for one in wanted)
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        return texts.op("&&", is_comparison=True)(cast(literal(list(others), ARRAY(Text)), ARRAY(Text)))
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        return stored.op("->>", return_type=Text())(literal(key, Text))
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        of_words = func.unnest(func.tsvector_to_array(words))
+        return of_words.table_valued(column("value", Text)).render_derived(name="word")
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -12,10 +12,14 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
+    TableValuedAlias,
+    Text,
     TextClause,
     bindparam,
+    case,
     column,
     event,
+    exists,
     func,
     literal,
     literal_column,
@@ -95,6 +99,26 @@ class SQLite:
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         return column.in_(ids)
+
+    @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        return " OR ".join(f"({one})" for one in wanted)
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        each = func.json_each(texts).table_valued(column("value", Text), name="each_text")
+        return exists(select(literal(1)).select_from(each).where(each.c.value.in_(others)))
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        json_text = type_coerce(stored, Text)
+        return case((func.json_valid(json_text) == 1, func.json_extract(json_text, f'$."{key}"', type_=Text)))
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        # Tokens are made of letters, marks, digits and underscores alone: nothing in them ends the quotes.
+        listed = literal('["') + func.replace(words, " ", '","') + literal('"]')
+        return func.json_each(listed).table_valued(column("value", Text), name="word")
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
