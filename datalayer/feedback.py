@@ -47,6 +47,13 @@ async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
     return record_of(Feedback, feedbacks, row) if row else None
 
 
+async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None) -> Feedback | None:
+    """The user's vote on the step, or that of an application without users."""
+    whose = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, whose))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
+
+
 async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:
     """Take the vote back; that it was there stays on record."""
     await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))

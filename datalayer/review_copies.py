@@ -1,7 +1,7 @@
-"""A thread taken over: a copy in the reviewer's own threads, that knows where it comes from. The original stays as it is.
+"""A thread taken over: a copy in the reviewer's own threads that knows where it comes from. The original stays.
 
-Steps and elements get new ids; a file is not copied, the copy's row names the same one. The store's files go when no row
-names them (`disposal`), so it does not matter which of the two goes first. Votes and favourites are not copied.
+Steps and elements get new ids; a file is not copied, the copy's row names the same one. The store's files go when no
+row names them (`disposal`), so it does not matter which of the two goes first. Votes and favourites are not copied.
 """
 
 import uuid
@@ -96,7 +96,7 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
         if one.original_id == thread_id and one.original_step_id and one.better_step_id
     }
     texts = select(steps.c.id, steps.c.output).where(steps.c.id.in_(list(linked.values())))
-    found = {step_id: text for step_id, text in await connection.execute(texts)}
+    found = dict((await connection.execute(texts)).tuples().all())
     return {original: found[better] for original, better in linked.items() if found.get(better)}
 
 

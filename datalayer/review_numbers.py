@@ -89,7 +89,10 @@ async def coverage(connection: AsyncConnection, condition: ColumnElement[bool], 
         labels[name][label] = count
     order = func.count().desc()
     rows = (await connection.execute(counts.where(condition).group_by(*grouped).order_by(order))).all()
-    return [Coverage(*row, labels=labels.get(row[0], {})) for row in rows]
+    return [
+        Coverage(name, answered, reviewed, disliked, dislikes_reviewed, labels.get(name, {}))
+        for name, answered, reviewed, disliked, dislikes_reviewed in rows
+    ]
 
 
 async def words_in_bad(

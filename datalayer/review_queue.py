@@ -74,7 +74,7 @@ async def enqueue(
 async def take_next(
     connection: AsyncConnection, reviewer_id: str, *, lock_seconds: float, other_than: Collection[str]
 ) -> ReviewItem | None:
-    """The item that the reviewer has open, or else the next that is theirs to take, locked for them; None at the end."""
+    """The item that the reviewer has open, or the next that is theirs to take, locked for them; None at the end."""
     now = utc_now()
     free = or_(review_items.c.lockedBy.is_(None), review_items.c.lockedUntil <= now)
     judged = select(verdicts.c.id).where(

@@ -102,10 +102,18 @@ async def _usage(connection: AsyncConnection, thread_id: str) -> tuple[StepUsage
         .order_by(func.min(call.requestedAt))
     )
     return tuple(
-        StepUsage(step_id, model, assistant, calls, *map(_whole, tokens), cost if priced == calls else None, *seconds)
-        for step_id, model, assistant, calls, *tokens, cost, priced, seconds in (
-            (*row[:8], row[8:]) for row in await connection.execute(statement)
+        StepUsage(
+            step_id=row[0],
+            model=row[1],
+            assistant=row[2],
+            calls=row[3],
+            prompt_tokens=_whole(row[4]),
+            completion_tokens=_whole(row[5]),
+            cost=row.cost if row.priced == row[3] else None,
+            seconds=row[8],
+            first_token_seconds=row[9],
         )
+        for row in await connection.execute(statement)
     )
 
 

@@ -116,6 +116,11 @@ END $$
     ),
 )
 
+
+def _is_there(table: str) -> str:
+    return f"EXISTS (SELECT 1 FROM {table} there WHERE there.id = NEW.id)"  # noqa: S608  of two names below
+
+
 _REFUSED = "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
 _OLD_ENOUGH = 'EXISTS (SELECT 1 FROM audit_retentions r WHERE OLD.at < r."olderThan")'
 _AUDIT_SQLITE = (
@@ -124,10 +129,9 @@ _AUDIT_SQLITE = (
     f"CREATE TRIGGER audit_retentions_kept BEFORE UPDATE ON audit_retentions {_REFUSED}",
     f"CREATE TRIGGER audit_retentions_whole BEFORE DELETE ON audit_retentions {_REFUSED}",
     # INSERT OR REPLACE takes the place of a row without a deletion that a trigger would see.
-    "CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries "
-    f"WHEN EXISTS (SELECT 1 FROM audit_entries a WHERE a.id = NEW.id) {_REFUSED}",
+    f"CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries WHEN {_is_there('audit_entries')} {_REFUSED}",
     "CREATE TRIGGER audit_retentions_once BEFORE INSERT ON audit_retentions "
-    f"WHEN EXISTS (SELECT 1 FROM audit_retentions r WHERE r.id = NEW.id) {_REFUSED}",
+    f"WHEN {_is_there('audit_retentions')} {_REFUSED}",
 )
 
 

@@ -12,7 +12,7 @@ from datalayer import review_answers
 from datalayer.cleaning import clean_id, clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
-from datalayer.review_records import Agreement, PairAgreement, Verdict, VerdictChange
+from datalayer.review_records import Agreement, PairAgreement, ReviewedAnswer, Verdict, VerdictChange
 from datalayer.review_schema import review_items, verdict_changes, verdicts
 from datalayer.schema import steps, users
 
@@ -112,6 +112,14 @@ async def history(connection: AsyncConnection, step_id: str) -> list[VerdictChan
         )
         for row in await connection.execute(statement)
     ]
+
+
+async def reviewed(connection: AsyncConnection, thread_id: str) -> list[ReviewedAnswer]:
+    """Which answers of the thread have a verdict, for its user."""
+    given = select(verdicts.c.stepId, func.max(verdicts.c.updatedAt), func.count())
+    grouped = given.where(verdicts.c.threadId == thread_id).group_by(verdicts.c.stepId)
+    found = [ReviewedAnswer(*row) for row in await connection.execute(grouped)]
+    return sorted(found, key=lambda one: one.reviewed_at)
 
 
 async def agreement(connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]]) -> Agreement:
