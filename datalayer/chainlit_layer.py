@@ -52,6 +52,7 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.reviews import Reviews
 from datalayer.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Files, Receipts, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Files, Receipts, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

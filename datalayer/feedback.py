@@ -1,10 +1,13 @@
 """Votes: one for each user and step, and a row for each time one was cast, changed or taken back."""
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 
-from sqlalchemy import delete, select
+from sqlalchemy import case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import review_answers
 from datalayer.dialects import Dialect
 from datalayer.records import Feedback
 from datalayer.rows import columns, given, record_of
@@ -17,8 +20,15 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedba
     """Cast or change the user's vote on the step; gives the id under which it is kept."""
     values = given(feedback, feedbacks) | {"updatedAt": now}
     statement = dialect.insert(feedbacks).values(**values)
-    # A vote is said whole: one without a comment takes an earlier comment back.
-    changes = {"value": feedback.value, "comment": feedback.comment, "updatedAt": now}
+    # A vote is said whole: one without a comment takes an earlier comment back. Reasons come after it, and are those of
+    # this thumb.
+    same = feedbacks.c.value == statement.excluded.value
+    changes = {
+        "value": feedback.value,
+        "comment": feedback.comment,
+        "updatedAt": now,
+        "reasons": case((same, feedbacks.c.reasons)),
+    }
     if feedback.user_id is None:
         statement = statement.on_conflict_do_update(
             index_elements=[feedbacks.c.forId], index_where=NAMELESS_VOTE, set_=changes
@@ -37,10 +47,35 @@ async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
     return record_of(Feedback, feedbacks, row) if row else None
 
 
+async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None) -> Feedback | None:
+    """The user's vote on the step, or that of an application without users."""
+    whose = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, whose))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
+
+
 async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:
     """Take the vote back; that it was there stays on record."""
     await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
+    if feedback.thread_id is not None:
+        await review_answers.mark(connection, [feedback.thread_id])
     await _note(connection, dialect, feedback, feedback.id, value=None, now=now)
+
+
+async def give_reasons(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    vote: Feedback,
+    *,
+    reasons: Sequence[str],
+    comment: str | None,
+    now: str,
+) -> None:
+    """Say why the vote is what it is; without a comment the one there stays."""
+    said = replace(vote, comment=vote.comment if comment is None else comment)
+    values = {"reasons": list(reasons), "comment": said.comment, "updatedAt": now}
+    await connection.execute(update(feedbacks).where(feedbacks.c.id == vote.id).values(**values))
+    await _note(connection, dialect, said, vote.id, value=vote.value, now=now, reasons=reasons)
 
 
 async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
@@ -51,7 +86,14 @@ async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tup
 
 
 async def _note(
-    connection: AsyncConnection, dialect: Dialect, feedback: Feedback, kept: str, *, value: int | None, now: str
+    connection: AsyncConnection,
+    dialect: Dialect,
+    feedback: Feedback,
+    kept: str,
+    *,
+    value: int | None,
+    now: str,
+    reasons: Sequence[str] | None = None,
 ) -> None:
     statement = dialect.insert(feedback_changes).values(
         # The same write applied again, because nobody knows whether it was stored, is not noted twice.
@@ -63,5 +105,6 @@ async def _note(
         value=value,
         comment=feedback.comment if value is not None else None,
         changedAt=now,
+        reasons=None if reasons is None else list(reasons),
     )
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[feedback_changes.c.id]))

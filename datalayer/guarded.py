@@ -21,6 +21,7 @@ from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, 
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
 from datalayer.records import Element, Recorded, Removed, Thread, ids_of
+from datalayer.review_follower import ReviewFollower
 from datalayer.spool import Spool, from_line
 from datalayer.thread_reads import WholeThread
 from datalayer.uploads import Uploads
@@ -64,6 +65,7 @@ class GuardedStore:
         self._uploads = Uploads(patience_seconds=patience_seconds)
         self.disposal = Disposal(database, blobs)
         self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
+        self.review_follower = ReviewFollower(database)
 
     # The schema and the connections
 
@@ -151,6 +153,7 @@ class GuardedStore:
         """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
         ends = time.monotonic() + deadline_seconds
         await self.indexer.stop()
+        await self.review_follower.stop()
         await self.disposal.stop()
         await self._uploads.close(deadline_seconds / 2)
         spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
@@ -200,11 +203,15 @@ class GuardedStore:
         """Have the write stored; files that have no row any more because of it are deleted."""
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
-        stored.add_done_callback(lambda _: self.indexer.note())
+        stored.add_done_callback(self._note)
         result = await stored
         if isinstance(result, Removed) and result.object_keys:
             await self.disposal.delete(result.object_keys, thread_id)
         return result
+
+    def _note(self, _: asyncio.Future[Any]) -> None:
+        self.indexer.note()
+        self.review_follower.note()
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})

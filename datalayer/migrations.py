@@ -11,10 +11,12 @@ from sqlalchemy import Column, Connection, Table, Text, exists, func, insert, in
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from datalayer import search_triggers as _search_triggers  # noqa: F401  belong to a table, and are made with it
+from datalayer import review_triggers as _review_triggers  # noqa: F401  belong to a table, and are made with it
+from datalayer import search_triggers as _search_triggers  # noqa: F401
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
+from datalayer.review_schema import REVIEW_TABLES, review_pending
 from datalayer.schema import (
     blob_deletions,
     feedbacks,
@@ -166,6 +168,16 @@ async def account_for_calls(connection: AsyncConnection) -> None:
     for table in tables:
         await connection.run_sync(table.create, checkfirst=True)
     await connection.run_sync(_add_indexes, {str(index.name) for table in tables for index in table.indexes})
+
+
+@migration
+async def review_threads(connection: AsyncConnection) -> None:
+    """Verdicts, the queue, the audit, and what answers are looked through by, which is made once it is asked for."""
+    await connection.run_sync(_add_tables_and_columns)
+    for table in REVIEW_TABLES:
+        await connection.run_sync(table.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {str(index.name) for table in REVIEW_TABLES for index in table.indexes})
+    await connection.execute(insert(review_pending).from_select(["threadId"], select(threads.c.id)))
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

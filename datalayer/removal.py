@@ -6,12 +6,23 @@ Said for each table, because an adopted database has no foreign keys that would 
 deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, or_, select, update
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.blob_deletions import queue_files
+from datalayer.review_schema import (
+    review_items,
+    review_pending,
+    review_views,
+    thread_marks,
+    thread_origins,
+    verdict_changes,
+    verdicts,
+)
 from datalayer.schema import (
     blob_deletions,
     credentials,
@@ -25,6 +36,15 @@ from datalayer.schema import (
 )
 from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
+# What goes with a user wherever it is, and what stays without saying whose it was.
+_OF_USER: tuple[Column[Any], ...] = (
+    *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId),
+    *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
+)
+_NAMING_USER: tuple[Column[Any], ...] = (
+    *(review_items.c.assignedTo, review_items.c.lockedBy, thread_marks.c.userId, thread_origins.c.reviewerId),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -36,9 +56,17 @@ class Removal:
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
-    """Delete the threads that the condition holds for, with all that is in them."""
-    # Locked, so that what another replica adds meanwhile waits for the end and finds no thread to be added to.
-    found = (await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars().all()
+    """Delete the threads that the condition holds for, with all that is in them, and what reviewers copied of them."""
+    found = await _locked(connection, chosen)
+    # Of a thread that is gone no copy may stay, nor a copy of the copy.
+    copies: list[str] = []
+    further = await _copies(connection, select(threads.c.id).where(chosen))
+    while further := [one for one in further if one not in found]:
+        found += await _locked(connection, threads.c.id.in_(further))
+        copies += further
+        further = await _copies(connection, further)
+    if copies:
+        chosen = or_(chosen, threads.c.id.in_(copies))
     ids = select(threads.c.id).where(chosen)
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
@@ -50,6 +78,16 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
             rows[table.name] = await _delete(connection, table, table.c.threadId.in_(ids))
     rows[threads.name] = await _delete(connection, threads, chosen)
     return Removal(rows, tuple(found), tuple(keys))
+
+
+async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
+    """The ids; locked, so that what another replica adds meanwhile waits for the end and finds no thread to add to."""
+    return list((await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars())
+
+
+async def _copies(connection: AsyncConnection, originals: Select[Any] | Sequence[str]) -> list[str]:
+    found = select(thread_origins.c.threadId).where(thread_origins.c.originalId.in_(originals))
+    return list((await connection.execute(found)).scalars())
 
 
 async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str | None, Removal]:
@@ -72,8 +110,15 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     rows[usage_reservations.name] = await _delete(
         connection, usage_reservations, usage_reservations.c.userId == user_id
     )
-    for table in (feedback_changes, feedbacks, credentials):
-        rows[table.name] = rows.get(table.name, 0) + await _delete(connection, table, table.c.userId == user_id)
+    for column in (feedbacks.c.userId, verdicts.c.reviewerId):
+        # What they said of answers of others does not count any more.
+        said_in = select(column.table.c.threadId).where(column == user_id).distinct()
+        await connection.execute(insert(review_pending).from_select(["threadId"], said_in))
+    for column in _OF_USER:
+        name = column.table.name
+        rows[name] = rows.get(name, 0) + await _delete(connection, column.table, column == user_id)
+    for column in _NAMING_USER:
+        await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
     rows[users.name] = await _delete(connection, users, users.c.id == user_id)
     return user_id, Removal(rows, removed.thread_ids, removed.object_keys)
 

@@ -168,6 +168,7 @@ feedbacks = Table(
     Column("comment", Text),
     Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE")),
     Column("updatedAt", Text),
+    Column("reasons", Tags),
 )
 Index("feedbacks_of_thread", feedbacks.c.threadId)
 # Answers both "is there such a vote in this thread" and "in which threads are there such votes".
@@ -203,6 +204,7 @@ feedback_changes = Table(
     Column("value", Integer),
     Column("comment", Text),
     Column("changedAt", Text, nullable=False),
+    Column("reasons", Tags),
 )
 Index("feedback_changes_of_step", feedback_changes.c.forId, feedback_changes.c.changedAt)
 Index("feedback_changes_of_thread", feedback_changes.c.threadId)

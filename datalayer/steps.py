@@ -4,21 +4,38 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    TextClause,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.blob_deletions import queue_files
+from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Feedback, Step
+from datalayer.review_schema import answers, review_pending, step_versions
 from datalayer.rows import OURS, column_names, columns, given, newest_extra
 from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
 from datalayer.usage_schema import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
+_SAID = ("user_message", "assistant_message")
 # What the store keeps for itself, or for Chainlit's own layer, is not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
@@ -149,11 +166,30 @@ async def cut_after(
 
 
 async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
+    await _keep_versions(connection, step_ids)
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
     # Found by their threads, of which there is an index.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
     await connection.execute(update(llm_calls).where(of_threads, llm_calls.c.stepId.in_(step_ids)).values(stepId=None))
     for table in (feedback_changes, feedbacks, elements):
         await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
+    await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
     return keys
+
+
+async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -> None:
+    """What was said is kept for reviewers: it goes when a question before it is edited, and with it the reason why."""
+    said = (
+        select(
+            *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
+            *(steps.c.createdAt, literal(utc_now())),
+        )
+        .where(steps.c.id.in_(step_ids), steps.c.type.in_(_SAID), steps.c.output != "")
+        .order_by(steps.c.createdAt, steps.c.id)
+    )
+    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt"]
+    await connection.execute(insert(step_versions).from_select(names, said))
+    # The run of an answer that goes may have another, for which its thumb counts from now on.
+    marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()
+    await connection.execute(insert(review_pending).from_select(["threadId"], marked))

@@ -111,6 +111,7 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
     yield layer
     await layer.indexer.stop()
+    await layer.review_follower.stop()
     await layer.disposal.stop()
     in_use = layer.database.in_use
     await layer.close()

@@ -18,8 +18,10 @@ from sqlalchemy import (
     TextClause,
     and_,
     bindparam,
+    case,
     column,
     event,
+    exists,
     func,
     literal,
     literal_column,
@@ -122,6 +124,26 @@ class SQLite:
         )
         # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
         return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
+
+    @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        return " OR ".join(f"({one})" for one in wanted)
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        each = func.json_each(texts).table_valued(column("value", Text), name="each_text")
+        return exists(select(literal(1)).select_from(each).where(each.c.value.in_(others)))
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        json_text = type_coerce(stored, Text)
+        return case((func.json_valid(json_text) == 1, func.json_extract(json_text, f'$."{key}"', type_=Text)))
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        # Tokens are made of letters, marks, digits and underscores alone: nothing in them ends the quotes.
+        listed = literal('["') + func.replace(words, " ", '","') + literal('"]')
+        return func.json_each(listed).table_valued(column("value", Text), name="word")
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""

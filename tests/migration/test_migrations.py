@@ -36,6 +36,7 @@ STEPS = [
     "describe_files",
     "queue_blob_deletions",
     "account_for_calls",
+    "review_threads",
 ]
 
 

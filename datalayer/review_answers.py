@@ -1,0 +1,158 @@
+"""A narrow row for each answer, made of all that says something of it, so that any filter finds answers by an index.
+
+What users, models and reviewers say of an answer is in four tables, and no index goes over four. A write only leaves a
+mark (`review_triggers`); here the marks are taken in batches and the rows of their threads made anew, by one statement
+for many threads. One process at a time does this, so that an older state never comes over a newer one.
+
+A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.review_schema import answers, review_pending, verdicts
+from datalayer.schema import feedbacks, migrations, steps, threads
+from datalayer.usage_schema import llm_calls
+
+BATCH = 500
+"""So many marks are taken in one transaction."""
+ANSWER = "assistant_message"
+
+
+async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
+    """Something was said of an answer in these threads."""
+    if thread_ids:
+        await connection.execute(insert(review_pending), [{"threadId": one} for one in thread_ids])
+
+
+async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
+    """Make the rows of the threads with the oldest marks anew; whether there may be more marks."""
+    # The ledger's row is there always, and is locked by nothing else.
+    turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
+    await connection.execute(turn)
+    oldest = select(review_pending.c.id).order_by(review_pending.c.id).limit(BATCH)
+    taken = delete(review_pending).where(review_pending.c.id.in_(oldest)).returning(review_pending.c.threadId)
+    marked = (await connection.execute(taken)).scalars().all()
+    await renew(connection, dialect, sorted(set(marked)))
+    return len(marked) == BATCH
+
+
+async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]) -> None:
+    """Make the rows of all answers in these threads anew."""
+    if not thread_ids:
+        return
+    # Held, so that none is deleted before its rows are there; what is gone already is left out.
+    held = select(threads.c.id).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id)
+    there = (await connection.execute(held.with_for_update(read=True, key_share=True))).scalars().all()
+    if not there:
+        return
+    still = select(steps.c.id).where(steps.c.id == answers.c.stepId, steps.c.type == ANSWER).exists()
+    await connection.execute(delete(answers).where(answers.c.threadId.in_(there), ~still))
+    made = dialect.insert(answers).from_select(answers.c.keys(), _made_of(dialect, there))
+    renewed = {name: made.excluded[name] for name in answers.c.keys() if name != "stepId"}  # noqa: SIM118
+    await connection.execute(made.on_conflict_do_update(index_elements=[answers.c.stepId], set_=renewed))
+
+
+def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
+    """The columns of `review_answers`, in order."""
+    place = func.row_number().over(
+        partition_by=steps.c.parentId, order_by=[steps.c.createdAt.desc(), steps.c.id.desc()]
+    )
+    step = (
+        select(
+            *(steps.c.id, steps.c.threadId, steps.c.createdAt, steps.c.isError),
+            case((place == 1, steps.c.parentId)).label("runId"),
+            dialect.text_in(steps.c.metadata, "model").label("model"),
+        )
+        .where(steps.c.threadId.in_(thread_ids), steps.c.type == ANSWER)
+        .subquery("step")
+    )
+    votes, calls = _votes(thread_ids), _calls(thread_ids)
+    own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")
+    own_calls, run_calls = calls.alias("own_calls"), calls.alias("run_calls")
+    judged = (
+        select(verdicts.c.stepId, func.count().label("count"))
+        .where(verdicts.c.threadId.in_(thread_ids))
+        .group_by(verdicts.c.stepId)
+        .subquery("judged")
+    )
+
+    def called(name: str) -> ColumnElement[Any]:
+        return case((own_calls.c.stepId.is_not(None), own_calls.c[name]), else_=run_calls.c[name])
+
+    thumb = case(
+        (or_(own_votes.c.thumb == 0, run_votes.c.thumb == 0), 0),
+        else_=func.coalesce(own_votes.c.thumb, run_votes.c.thumb),
+    )
+    return (
+        select(
+            step.c.id,
+            step.c.threadId,
+            threads.c.userId,
+            func.coalesce(step.c.createdAt, threads.c.createdAt, ""),
+            step.c.runId,
+            thumb,
+            (func.coalesce(own_votes.c.comments, 0) + func.coalesce(run_votes.c.comments, 0)) > 0,
+            func.coalesce(called("assistant"), dialect.text_in(threads.c.metadata, "chat_profile")),
+            func.coalesce(called("model"), step.c.model),
+            called("tokens"),
+            called("cost"),
+            called("seconds"),
+            func.coalesce(step.c.isError, False),
+            func.coalesce(judged.c.count, 0),
+        )
+        .select_from(step)
+        .join(threads, threads.c.id == step.c.threadId)
+        .outerjoin(own_votes, own_votes.c.forId == step.c.id)
+        .outerjoin(run_votes, run_votes.c.forId == step.c.runId)
+        .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
+        .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
+        .outerjoin(judged, judged.c.stepId == step.c.id)
+        # SQLite takes ON CONFLICT after a join for a condition of the join, unless there is a WHERE.
+        .where(step.c.id.is_not(None))
+    )
+
+
+def _votes(thread_ids: Sequence[str]) -> Subquery:
+    commented = case((and_(feedbacks.c.comment.is_not(None), feedbacks.c.comment != ""), 1))
+    return (
+        select(feedbacks.c.forId, func.min(feedbacks.c.value).label("thumb"), func.count(commented).label("comments"))
+        .where(feedbacks.c.threadId.in_(thread_ids))
+        .group_by(feedbacks.c.forId)
+        .subquery("votes")
+    )
+
+
+def _calls(thread_ids: Sequence[str]) -> Subquery:
+    tokens = func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0)
+    # Of one that nobody knows the price of, nobody knows what all came to.
+    cost = case((func.count() == func.count(llm_calls.c.totalCost), func.sum(llm_calls.c.totalCost)))
+    return (
+        select(
+            llm_calls.c.stepId,
+            func.max(llm_calls.c.assistant, type_=Text).label("assistant"),
+            func.max(llm_calls.c.model, type_=Text).label("model"),
+            func.sum(tokens).label("tokens"),
+            cost.label("cost"),
+            func.sum(llm_calls.c.seconds).label("seconds"),
+        )
+        .where(llm_calls.c.threadId.in_(thread_ids), llm_calls.c.stepId.is_not(None))
+        .group_by(llm_calls.c.stepId)
+        .subquery("calls")
+    )

@@ -1,0 +1,248 @@
+"""What is judged, as data for others: conversations, pairs of a chosen and a rejected answer, examples to train on.
+
+A stream of plain dictionaries, one thread after another, that needs no more memory for many than for few. Each thread
+that is given out leaves its row in the audit before it is. With a key, each user is named by a pseudonym that is the
+same in every export under that key and tells nobody who they are; what they wrote is as they wrote it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import review_access, review_audit, review_copies, review_thread, thread_reads
+from datalayer.database import Database
+from datalayer.ownership import Actor
+from datalayer.review_answers import ANSWER
+from datalayer.review_filters import chosen
+from datalayer.review_records import AnswerFilter, Verdict, Vote
+from datalayer.review_schema import answers
+from datalayer.schema import threads
+from datalayer.thread_reads import WholeThread
+
+_AT_ONCE = 20
+_ROLES = {"user_message": "user", ANSWER: "assistant", "system_message": "system"}
+
+Name = Callable[[str | None], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A thread with what is said of it, and which of its answers are wanted."""
+
+    whole: WholeThread
+    surroundings: Mapping[str, Any]
+    better: Mapping[str, str]
+    """What the better runs of its copies answer."""
+    wanted: frozenset[str]
+    name: Name
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The steps in which something is said."""
+        return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
+
+    def verdicts_on(self, step_id: str) -> list[Verdict]:
+        """Oldest first."""
+        return [one for one in self.surroundings["verdicts"] if one.step_id == step_id]
+
+    def better_than(self, step_id: str) -> tuple[str, str] | None:
+        """Where the better answer comes from, and the answer: the latest that a verdict gives, or else a better run."""
+        given = [one for one in self.verdicts_on(step_id) if one.better_answer]
+        if given:
+            latest = max(given, key=lambda one: one.updated_at or "")
+            return "verdict", str(latest.better_answer)
+        return ("run", self.better[step_id]) if step_id in self.better else None
+
+
+Form = Callable[[Talk], Iterator[dict[str, Any]]]
+
+
+async def export(
+    database: Database,
+    which: AnswerFilter,
+    form: Form,
+    *,
+    actor: Actor,
+    pseudonym_key: bytes | None,
+    purpose: str | None,
+) -> AsyncIterator[dict[str, Any]]:
+    """What the form makes of each thread that has an answer the filter lets through."""
+    name = pseudonyms(pseudonym_key)
+    after: str | None = None
+    while True:
+        async with database.write() as connection:
+            reviewer = await review_access.demand(connection, actor)
+            page = await _page(connection, database, which, after)
+            subjects = [(thread_id, owner_id) for thread_id, owner_id, _ in page if owner_id != reviewer.id]
+            await review_audit.note(
+                connection, "export", reviewer.identifier, subjects, purpose=purpose, details={"form": form.__name__}
+            )
+        for thread_id, _, wanted in page:
+            whole = await thread_reads.get(database, thread_id)
+            if whole is None:
+                continue
+            async with database.read() as connection:
+                about = await review_thread.surroundings(connection, thread_id)
+                better = await review_copies.better_runs(connection, thread_id)
+            for one in form(Talk(whole, about, better, wanted, name)):
+                yield one
+        if len(page) < _AT_ONCE:
+            return
+        after = page[-1][0]
+
+
+def pseudonyms(key: bytes | None) -> Name:
+    """What users are called: by their identifiers without a key, else by a name made of the two."""
+
+    def name(identifier: str | None) -> str | None:
+        if identifier is None or key is None:
+            return identifier
+        return "user-" + hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:20]
+
+    return name
+
+
+def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
+    """The whole thread, with the votes and verdicts on each message."""
+    thread, run_of = talk.whole.thread, _runs(talk.messages)
+    usage = {one.step_id: one for one in talk.surroundings["usage"]}
+    messages = []
+    for step in talk.messages:
+        message: dict[str, Any] = {
+            "id": step["id"],
+            "role": _ROLES[step["type"]],
+            "content": step["output"],
+            "created_at": step["createdAt"],
+        }
+        if step["type"] == ANSWER:
+            called = usage.get(step["id"]) or usage.get(run_of.get(step["id"], ""))
+            message |= {
+                "model": (called.model if called else None) or (step["metadata"] or {}).get("model"),
+                "assistant": called.assistant if called else None,
+                "is_error": bool(step["isError"]),
+                "votes": [
+                    _vote(vote, talk.name)
+                    for vote in talk.surroundings["votes"]
+                    if vote.step_id in (step["id"], run_of.get(step["id"]))
+                ],
+                "verdicts": [_verdict(one, talk.name) for one in talk.verdicts_on(step["id"])],
+            }
+        messages.append(message)
+    yield {
+        "id": thread.id,
+        "user": talk.name(thread.user_identifier),
+        "name": thread.name,
+        "created_at": thread.created_at,
+        "tags": thread.tags or [],
+        "assistant": (thread.metadata or {}).get("chat_profile"),
+        "messages": messages,
+    }
+
+
+def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
+    """For each wanted answer that there is a better one for: what was asked, the better one and the rejected one.
+
+    An answer that its user had made anew, without another question, is rejected for the one that is there now.
+    """
+    messages = talk.messages
+    for at, step in enumerate(messages):
+        better = talk.better_than(step["id"]) if step["id"] in talk.wanted else None
+        if better is not None and better[1] != step["output"]:
+            yield _pair(talk, messages[:at], step["id"], better, step["output"])
+    edited = [one for one in talk.surroundings["versions"] if one.change == "edited"]
+    for removed in talk.surroundings["versions"]:
+        if removed.change != "removed" or removed.type != ANSWER:
+            continue
+        asked = [at for at, step in enumerate(messages) if (step["createdAt"] or "") < (removed.created_at or "")]
+        if not asked or messages[asked[-1]]["type"] != "user_message":
+            continue
+        question = messages[asked[-1]]
+        reworded = any(one.step_id == question["id"] and one.replaced_at > (removed.created_at or "") for one in edited)
+        now = next(iter(messages[asked[-1] + 1 :]), None)
+        if not reworded and now is not None and now["type"] == ANSWER and now["id"] in talk.wanted:
+            yield _pair(talk, messages[: asked[-1] + 1], now["id"], ("retry", now["output"]), removed.output)
+
+
+def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
+    """The thread up to its last wanted answer, in the form of a fine-tuning chat; better answers stand for the given.
+
+    Answers that are not wanted are there for the context, with a weight of 0.
+    """
+    messages = talk.messages
+    last = max((at for at, step in enumerate(messages) if step["id"] in talk.wanted), default=None)
+    if last is None:
+        return
+    said: list[dict[str, Any]] = []
+    for step in messages[: last + 1]:
+        message: dict[str, Any] = {"role": _ROLES[step["type"]], "content": step["output"]}
+        if step["type"] == ANSWER:
+            better = talk.better_than(step["id"])
+            message["content"] = better[1] if better else step["output"]
+            message["weight"] = int(step["id"] in talk.wanted)
+        said.append(message)
+    yield {"messages": said}
+
+
+async def _page(
+    connection: AsyncConnection, database: Database, which: AnswerFilter, after: str | None
+) -> list[tuple[str, str | None, frozenset[str]]]:
+    """The next threads, each with its owner's id and the answers in it that the filter lets through."""
+    condition = (await chosen(connection, database.dialect, which)).condition
+    some = select(answers.c.threadId).where(condition).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
+    if after is not None:
+        some = some.where(answers.c.threadId > after)
+    ids = (await connection.execute(some)).scalars().all()
+    wanted = select(answers.c.threadId, answers.c.stepId).where(condition, answers.c.threadId.in_(ids))
+    found: dict[str, set[str]] = {thread_id: set() for thread_id in ids}
+    for thread_id, step_id in await connection.execute(wanted):
+        found[thread_id].add(step_id)
+    owners = (await connection.execute(select(threads.c.id, threads.c.userId).where(threads.c.id.in_(ids)))).tuples()
+    owner_of = dict(owners.all())
+    return [(thread_id, owner_of.get(thread_id), frozenset(steps)) for thread_id, steps in found.items()]
+
+
+def _pair(
+    talk: Talk, before: Sequence[Mapping[str, Any]], step_id: str, better: tuple[str, str], rejected: str
+) -> dict[str, Any]:
+    return {
+        "thread_id": talk.whole.thread.id,
+        "step_id": step_id,
+        "user": talk.name(talk.whole.thread.user_identifier),
+        "source": better[0],
+        "prompt": [{"role": _ROLES[step["type"]], "content": step["output"]} for step in before],
+        "chosen": better[1],
+        "rejected": rejected,
+        "verdicts": [_verdict(one, talk.name) for one in talk.verdicts_on(step_id)],
+    }
+
+
+def _vote(vote: Vote, name: Name) -> dict[str, Any]:
+    return {
+        "user": name(vote.user),
+        "value": vote.value,
+        "comment": vote.comment,
+        "reasons": [*vote.reasons],
+        "updated_at": vote.updated_at,
+    }
+
+
+def _verdict(one: Verdict, name: Name) -> dict[str, Any]:
+    return {
+        "reviewer": name(one.reviewer),
+        "label": one.label,
+        "reasons": [*one.reasons],
+        "note": one.note,
+        "better_answer": one.better_answer,
+        "updated_at": one.updated_at,
+    }
+
+
+def _runs(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The run that an answer is the last one in, by the answer: a vote or a call of the run is of that one."""
+    last = {step["parentId"]: step["id"] for step in messages if step["type"] == ANSWER and step["parentId"]}
+    return {step_id: run_id for run_id, step_id in last.items()}

@@ -1,0 +1,159 @@
+"""Which answers somebody looks for, as a condition on `review_answers`, and where a page of them goes on.
+
+What is looked for by words is looked up first: the index keeps the texts of each user apart, so it is asked for one
+user after another, for many in one statement.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Text, and_, false, literal, not_, or_, select, true, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord
+from datalayer.review_records import AnswerFilter
+from datalayer.review_schema import IS_REVIEWED, answers, review_items, thread_marks, verdicts
+from datalayer.schema import Identifier, feedbacks, search_texts, threads, users
+from datalayer.search_tokens import owner_key, understood
+
+MOST_THREADS = 2_000
+"""Words that are in more threads than this find some of them."""
+_USERS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A condition on `review_answers`; `is_partial` where the words are in more threads than it knows of."""
+
+    condition: ColumnElement[bool]
+    is_partial: bool = False
+
+
+async def chosen(connection: AsyncConnection, dialect: Dialect, which: AnswerFilter) -> Chosen:
+    """The answers that the filter lets through.
+
+    Raises:
+        InvalidRecord: a time of it is none.
+    """
+    conditions = [*_of_row(which), *_of_others(dialect, which)]
+    user_ids: list[str] | None = None
+    if which.users:
+        user_ids = await _user_ids(connection, which.users)
+        conditions.append(answers.c.userId == user_ids[0] if len(user_ids) == 1 else answers.c.userId.in_(user_ids))
+    if which.assigned_to is not None:
+        assignee = select(users.c.id).where(users.c.identifier == clean_text(which.assigned_to)).scalar_subquery()
+        theirs = review_items.c.assignedTo == assignee, review_items.c.doneAt.is_(None)
+        conditions.append(answers.c.stepId.in_(select(review_items.c.stepId).where(*theirs)))
+    is_partial = False
+    if which.words and not which.words.isspace():
+        found = await _threads_with(connection, dialect, which.words, user_ids)
+        is_partial = len(found) > MOST_THREADS
+        conditions.append(answers.c.threadId.in_(found[:MOST_THREADS]) if found else false())
+    return Chosen(and_(true(), *conditions), is_partial)
+
+
+def cursor_of(created_at: str, step_id: str) -> str:
+    """Where a page ended."""
+    return base64.urlsafe_b64encode(json.dumps([created_at, step_id]).encode()).decode()
+
+
+def behind(cursor: str) -> ColumnElement[bool]:
+    """What comes after the place where a page ended.
+
+    Raises:
+        InvalidRecord: the cursor is none that a page gave.
+    """
+    try:
+        moment, step_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, binascii.Error, TypeError):
+        raise InvalidRecord("the cursor is none that a page gave") from None
+    known = known_id(step_id)
+    if not isinstance(moment, str) or known is None:
+        raise InvalidRecord("the cursor is none that a page gave")
+    place = tuple_(literal(clean_text(moment), Text), literal(known, Identifier))
+    return tuple_(answers.c.createdAt, answers.c.stepId) < place
+
+
+def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
+    """What the row of an answer says itself."""
+    conditions: list[ColumnElement[bool]] = []
+    if which.thumb is not None:
+        values = {"up": answers.c.thumb == 1, "down": answers.c.thumb == 0, "none": answers.c.thumb.is_(None)}
+        conditions.append(values[which.thumb])
+    for wanted, holds in (
+        (which.has_comment, answers.c.isCommented),
+        (which.is_error, answers.c.isError),
+        (which.is_reviewed, IS_REVIEWED),
+    ):
+        if wanted is not None:
+            conditions.append(holds if wanted else not_(holds))
+    for column, texts in ((answers.c.assistant, which.assistants), (answers.c.model, which.models)):
+        if texts:
+            cleaned = [clean_text(text) for text in texts]
+            conditions.append(column == cleaned[0] if len(cleaned) == 1 else column.in_(cleaned))
+    since, until = clean_time(which.since, "begin"), clean_time(which.until, "end")
+    if since is not None:
+        conditions.append(answers.c.createdAt >= since)
+    if until is not None:
+        conditions.append(answers.c.createdAt < until)
+    if which.min_cost is not None:
+        conditions.append(answers.c.cost >= which.min_cost)
+    if which.max_cost is not None:
+        conditions.append(answers.c.cost <= which.max_cost)
+    return conditions
+
+
+def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool]]:
+    """What other tables say of an answer."""
+    conditions: list[ColumnElement[bool]] = []
+    if which.reasons:
+        given = (
+            select(feedbacks.c.id)
+            .where(
+                feedbacks.c.threadId == answers.c.threadId,
+                or_(feedbacks.c.forId == answers.c.stepId, feedbacks.c.forId == answers.c.runId),
+                dialect.overlaps(feedbacks.c.reasons, [clean_text(one) for one in which.reasons]),
+            )
+            .exists()
+        )
+        # Who gives a reason gives a thumb, and thumbs have an index.
+        conditions += [answers.c.thumb.is_not(None), given]
+    if which.tags:
+        tagged = dialect.overlaps(threads.c.tags, [clean_text(tag) for tag in which.tags])
+        conditions.append(answers.c.threadId.in_(select(threads.c.id).where(tagged)))
+    if which.labels:
+        labelled = verdicts.c.label.in_([clean_text(label) for label in which.labels])
+        conditions += [IS_REVIEWED, answers.c.stepId.in_(select(verdicts.c.stepId).where(labelled))]
+    if which.is_flagged is not None:
+        flagged = answers.c.threadId.in_(select(thread_marks.c.threadId).where(thread_marks.c.kind == "flag"))
+        conditions.append(flagged if which.is_flagged else not_(flagged))
+    return conditions
+
+
+async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> list[str]:
+    wanted = [clean_text(one) for one in identifiers]
+    return list((await connection.execute(select(users.c.id).where(users.c.identifier.in_(wanted)))).scalars())
+
+
+async def _threads_with(
+    connection: AsyncConnection, dialect: Dialect, words: str, user_ids: Sequence[str] | None
+) -> list[str]:
+    query = understood(clean_text(words))
+    if query is None:
+        return []
+    if user_ids is None:
+        user_ids = list((await connection.execute(select(users.c.id))).scalars())
+    found: dict[str, None] = {}
+    for at in range(0, len(user_ids), _USERS_AT_ONCE):
+        some = user_ids[at : at + _USERS_AT_ONCE]
+        wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
+        hits = select(search_texts.c.threadId).where(dialect.holds(literal(wanted, Text))).distinct()
+        found.update(dict.fromkeys((await connection.execute(hits.limit(MOST_THREADS + 1))).scalars()))
+        if len(found) > MOST_THREADS:
+            break
+    return list(found)

@@ -1,0 +1,176 @@
+"""Pages of answers, newest first, and how many there are: each in a time that does not depend on the history's length.
+
+The narrow rows of `review_answers` decide which answers are on a page; what else is shown is looked up for those alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Text, and_, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord
+from datalayer.review_access import REVIEWERS
+from datalayer.review_filters import behind, chosen, cursor_of
+from datalayer.review_records import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
+from datalayer.review_schema import answers, review_items, thread_marks, verdicts
+from datalayer.schema import feedbacks, steps, threads, users
+
+EXCERPT = 300
+LARGEST_PAGE = 100
+_THUMBS: dict[int | None, Thumb] = {1: "up", 0: "down", None: "none"}
+_SOME = 1_000
+
+
+async def page(
+    connection: AsyncConnection, dialect: Dialect, which: AnswerFilter, *, cursor: str | None, limit: int
+) -> AnswerPage:
+    """The answers behind the cursor.
+
+    Raises:
+        InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
+    """
+    if limit < 1:
+        raise InvalidRecord("a page has at least one answer")
+    size = min(limit, LARGEST_PAGE)
+    found = await chosen(connection, dialect, which)
+    conditions = [found.condition] if cursor is None else [found.condition, behind(cursor)]
+    # One more than asked for tells whether there is a next page.
+    places = (
+        select(answers)
+        .where(*conditions)
+        .order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
+        .limit(size + 1)
+        .cte("place")
+    )
+    rows = (await connection.execute(_shown(places))).mappings().all()
+    last = rows[size - 1] if len(rows) > size else None
+    rows = rows[:size]
+    votes = await _votes(connection, rows)
+    return AnswerPage(
+        tuple(_row(row, votes) for row in rows),
+        cursor_of(last["createdAt"], last["stepId"]) if last is not None else None,
+        found.is_partial,
+    )
+
+
+async def count(connection: AsyncConnection, dialect: Dialect, which: AnswerFilter, *, most: int) -> AnswerCount:
+    """How many answers there are; no more than `most` are counted.
+
+    Raises:
+        InvalidRecord: a time of the filter is none.
+    """
+    found = await chosen(connection, dialect, which)
+    some = select(literal_column("1")).select_from(answers).where(found.condition).limit(most + 1).subquery()
+    number: int = (await connection.execute(select(func.count()).select_from(some))).scalar_one()
+    return AnswerCount(min(number, most), number > most or found.is_partial)
+
+
+async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
+    """What there is to choose from, of tags and reasons what is in a thousand of those who have any."""
+    found: dict[str, list[str]] = {}
+    for name, column in (
+        ("assistants", answers.c.assistant),
+        ("models", answers.c.model),
+        ("labels", verdicts.c.label),
+    ):
+        found[name] = list((await connection.execute(_distinct(column))).scalars())
+    for name, column in (("tags", threads.c.tags), ("reasons", feedbacks.c.reasons)):
+        some = select(column).where(column.is_not(None)).limit(_SOME)
+        lists = (await connection.execute(some)).scalars().all()
+        found[name] = sorted({text for texts in lists for text in texts})
+    reviewing = select(users.c.identifier).where(users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None))
+    found["reviewers"] = list((await connection.execute(reviewing.order_by(users.c.identifier))).scalars())
+    return found
+
+
+def _distinct(column: ColumnElement[Any]) -> Any:
+    """The values in a column, from one to the next by its index, and not over all rows."""
+    values = select(func.min(column).label("value")).cte("value", recursive=True)
+    after = select(func.min(column)).where(column > values.c.value).scalar_subquery()
+    values = values.union_all(select(after).where(values.c.value.is_not(None)))
+    return select(values.c.value).where(values.c.value.is_not(None)).order_by(values.c.value)
+
+
+def _shown(places: Any) -> Any:
+    answer, asked = steps.alias("answer"), steps.alias("asked")
+    question = (
+        select(func.substr(asked.c.output, 1, EXCERPT))
+        .where(
+            asked.c.threadId == places.c.threadId,
+            asked.c.createdAt <= places.c.createdAt,
+            asked.c.type == literal_column("'user_message'", Text),
+        )
+        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
+        .limit(literal_column("1", Integer))
+        .scalar_subquery()
+    )
+    flagged = (
+        select(literal_column("1"))
+        .where(thread_marks.c.threadId == places.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
+        .exists()
+    )
+    assignee = users.alias("assignee")
+    return (
+        select(
+            places,
+            threads.c.name,
+            threads.c.userIdentifier,
+            threads.c.tags,
+            question.label("question"),
+            func.substr(answer.c.output, 1, EXCERPT).label("answer"),
+            assignee.c.identifier.label("assignee"),
+            flagged.label("flagged"),
+        )
+        .select_from(places)
+        .join(threads, threads.c.id == places.c.threadId)
+        # One whose step is gone at this moment is not shown.
+        .join(answer, answer.c.id == places.c.stepId)
+        .outerjoin(review_items, and_(review_items.c.stepId == places.c.stepId, review_items.c.doneAt.is_(None)))
+        .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
+        .order_by(places.c.createdAt.desc(), places.c.stepId.desc())
+    )
+
+
+async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """What users said to the thumbs on these answers and their runs, the latest first, by what it is said of."""
+    voted = [row for row in rows if row["thumb"] is not None]
+    said: dict[str, list[Any]] = defaultdict(list)
+    if voted:
+        ids = [one for row in voted for one in (row["stepId"], row["runId"]) if one is not None]
+        statement = (
+            select(feedbacks.c.forId, feedbacks.c.comment, feedbacks.c.reasons)
+            .where(feedbacks.c.threadId.in_({row["threadId"] for row in voted}), feedbacks.c.forId.in_(ids))
+            .order_by(feedbacks.c.updatedAt.desc())
+        )
+        for row in await connection.execute(statement):
+            said[row.forId].append(row)
+    return said
+
+
+def _row(row: Any, votes: dict[str, list[Any]]) -> AnswerRow:
+    said = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
+    return AnswerRow(
+        step_id=row["stepId"],
+        thread_id=row["threadId"],
+        created_at=row["createdAt"],
+        thread_name=row["name"],
+        user=row["userIdentifier"],
+        tags=tuple(row["tags"] or ()),
+        question=row["question"],
+        answer=row["answer"],
+        thumb=_THUMBS[row["thumb"]],
+        comment=next((vote.comment for vote in said if vote.comment), None),
+        reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),
+        assistant=row["assistant"],
+        model=row["model"],
+        tokens=None if row["tokens"] is None else int(row["tokens"]),
+        cost=row["cost"],
+        seconds=row["seconds"],
+        is_error=bool(row["isError"]),
+        verdicts=row["verdicts"],
+        assigned_to=row["assignee"],
+        is_flagged=bool(row["flagged"]),
+    )

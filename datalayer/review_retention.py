@@ -1,0 +1,102 @@
+"""What is kept no longer: threads, files, payloads of calls and the audit, each from a time on that the operator sets.
+
+Threads that are pinned or flagged are exempt with all that is in them, and so are those of which a reviewer has a copy
+that is pinned, flagged or in use: a copy goes with its original. A plan counts and changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, and_, delete, func, not_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import review_audit
+from datalayer.blob_deletions import queue_files
+from datalayer.review_records import RetentionClass, RetentionPlan
+from datalayer.review_schema import thread_marks, thread_origins
+from datalayer.schema import elements, threads
+from datalayer.usage_schema import llm_call_payloads, llm_calls
+
+AT_ONCE = 50
+CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
+"""In the order in which they are applied."""
+
+
+async def plan(connection: AsyncConnection, kind: RetentionClass, before: str) -> RetentionPlan:
+    """What of the class would go."""
+    if kind == "audit":
+        return RetentionPlan(kind, before, *await review_audit.count_older(connection, before))
+    if kind == "payloads":
+        every = select(func.count()).select_from(llm_call_payloads)
+        old = llm_call_payloads.c.createdAt < before
+        taken = (await connection.execute(every.where(payloads_before(before)))).scalar_one()
+        return RetentionPlan(kind, before, taken, (await connection.execute(every.where(old))).scalar_one() - taken)
+    size = func.coalesce(func.sum(elements.c.byteSize), 0)
+    if kind == "files":
+        rows = select(func.count(), size).select_from(elements)
+        old = and_(elements.c.objectKey.is_not(None), elements.c.createdAt < before)
+        taken, size_taken = (await connection.execute(rows.where(files_before(before)))).one()
+        every_old = (await connection.execute(rows.where(old))).one()[0]
+        return RetentionPlan(kind, before, taken, every_old - taken, int(size_taken))
+    count = select(func.count()).select_from(threads)
+    taken = (await connection.execute(count.where(threads_before(before)))).scalar_one()
+    every_old = (await connection.execute(count.where(threads.c.updatedAt < before))).scalar_one()
+    of_files = select(size).where(elements.c.threadId.in_(select(threads.c.id).where(threads_before(before))))
+    return RetentionPlan(kind, before, taken, every_old - taken, int((await connection.execute(of_files)).scalar_one()))
+
+
+async def next_threads(connection: AsyncConnection, before: str) -> Sequence[str]:
+    """Some of those that go, the oldest first."""
+    oldest = select(threads.c.id).where(threads_before(before)).order_by(threads.c.updatedAt, threads.c.id)
+    return (await connection.execute(oldest.limit(AT_ONCE))).scalars().all()
+
+
+async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, list[str]]:
+    """Delete the rows of some of the files that go, and queue the files; how many, and their keys."""
+    some = (
+        select(elements.c.id).where(files_before(before)).order_by(elements.c.createdAt, elements.c.id).limit(AT_ONCE)
+    )
+    ids = (await connection.execute(some)).scalars().all()
+    keys = await queue_files(connection, elements.c.id.in_(ids))
+    removed = await connection.execute(delete(elements).where(elements.c.id.in_(ids)))
+    return int(removed.rowcount), keys
+
+
+async def remove_payloads(connection: AsyncConnection, before: str) -> int:
+    """Delete what was said in calls; gives in how many."""
+    return int((await connection.execute(delete(llm_call_payloads).where(payloads_before(before)))).rowcount)
+
+
+def threads_before(before: str) -> ColumnElement[bool]:
+    """Threads in which nothing happened since then, and which are not exempt."""
+    copy = threads.alias("copy")
+    copied = (
+        select(thread_origins.c.threadId)
+        .join(copy, copy.c.id == thread_origins.c.threadId)
+        .where(
+            thread_origins.c.originalId == threads.c.id,
+            or_(copy.c.updatedAt >= before, _is_marked(thread_origins.c.threadId)),
+        )
+        .correlate(threads)
+    )
+    return and_(threads.c.updatedAt < before, not_(_is_marked(threads.c.id)), not_(copied.exists()))
+
+
+def files_before(before: str) -> ColumnElement[bool]:
+    """Elements with a file that were stored before then, in threads that are not exempt."""
+    old = elements.c.objectKey.is_not(None), elements.c.createdAt < before
+    return and_(*old, not_(_is_marked(elements.c.threadId)))
+
+
+def payloads_before(before: str) -> ColumnElement[bool]:
+    """What was said in calls and stored before then, but for those of threads that are exempt."""
+    marked = (
+        select(llm_calls.c.id)
+        .join(thread_marks, thread_marks.c.threadId == llm_calls.c.threadId)
+        .where(llm_calls.c.id == llm_call_payloads.c.callId)
+    )
+    return and_(llm_call_payloads.c.createdAt < before, not_(marked.exists()))
+
+
+def _is_marked(thread_id: ColumnElement[str]) -> ColumnElement[bool]:
+    marked = select(thread_marks.c.threadId).where(thread_marks.c.threadId == thread_id)
+    return marked.correlate_except(thread_marks).exists()

@@ -1,0 +1,439 @@
+"""What reviewers take up: the queue, saved views, pins and flags, copies of threads; and what is kept no longer."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer import (
+    review_access,
+    review_audit,
+    review_copies,
+    review_queue,
+    review_retention,
+    review_thread,
+    threads,
+)
+from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord, NotFound
+from datalayer.guarded import GuardedStore
+from datalayer.ownership import acting_user, may_write
+from datalayer.removal import Removal, remove_threads
+from datalayer.review_records import (
+    ItemReason,
+    MarkKind,
+    RetentionClass,
+    RetentionPlan,
+    RetentionReceipt,
+    ReviewerProgress,
+    ReviewItem,
+    Sampled,
+    SavedView,
+    ThreadMark,
+    ThreadOrigin,
+)
+from datalayer.review_schema import review_views, thread_marks
+from datalayer.schema import elements, users
+from datalayer.schema import threads as thread_table
+from datalayer.users import get as get_user
+
+T = TypeVar("T")
+
+LONGEST_LOCK_SECONDS = 24 * 3600.0
+MOST_ITEMS = 1_000
+LONGEST_NAME = 200
+LONGEST_QUERY = 8_000
+
+
+class ReviewWork(GuardedStore):
+    """What reviewers do. Methods raise Forbidden where the acting user is no reviewer, unless they say so."""
+
+    # The queue
+
+    async def fill_queue(
+        self, *, percent: float, since: str | None = None, until: str | None = None, wanted: int = 1
+    ) -> Sampled:
+        """Put in all answers with a thumb down that nobody has judged, and a sample of the others; what is there stays.
+
+        Args:
+            percent: of the others, from 0 to 100. The same answers each time; a larger sample holds a smaller one.
+            since: of answers from this time on, and to before `until`.
+            wanted: by how many reviewers each is to be judged.
+
+        Raises:
+            InvalidRecord: a number is out of bounds, or a time is none.
+        """
+        begin, end = clean_time(since, "begin"), clean_time(until, "end")
+        await self._settled_answers()
+        sampled: Sampled = await self._do(
+            lambda connection, _: review_queue.fill(
+                connection, self._dialect, percent=percent, since=begin, until=end, wanted=wanted
+            )
+        )
+        return sampled
+
+    async def enqueue_answers(
+        self, step_ids: Collection[str], *, reviewer: str | None = None, wanted: int = 1, reason: ItemReason = "chosen"
+    ) -> int:
+        """Put answers in the queue, or assign those that are there to a reviewer (or to nobody); gives how many.
+
+        Raises:
+            InvalidRecord: there is no such reviewer, or `wanted` is out of bounds.
+        """
+        ids = [clean_id(step_id, "step id") for step_id in step_ids]
+        await self._settled_answers()
+
+        async def enqueue(connection: AsyncConnection, _: review_access.Reviewer) -> int:
+            assignee = None if reviewer is None else await review_access.reviewer_id(connection, clean_text(reviewer))
+            return await review_queue.enqueue(
+                connection, self._dialect, ids, reviewer_id=assignee, wanted=wanted, reason=reason
+            )
+
+        return int(await self._do(enqueue))
+
+    async def take_next(self, *, lock_seconds: float = 1800, other_than: Collection[str] = ()) -> ReviewItem | None:
+        """The item that the acting reviewer has open, or the next, locked for them; None where there is none left.
+
+        First what is assigned to them, then what is for anybody: never one's own thread, nor what one has judged.
+
+        Args:
+            lock_seconds: how long nobody else is given it.
+            other_than: the ids of answers not to give.
+
+        Raises:
+            InvalidRecord: the lock is too long.
+        """
+        seconds, others = _bounded(lock_seconds), [clean_id(one, "step id") for one in other_than]
+        item: ReviewItem | None = await self._do(
+            lambda connection, reviewer: review_queue.take_next(
+                connection, reviewer.named[0], lock_seconds=seconds, other_than=others
+            )
+        )
+        return item
+
+    async def keep_lock(self, step_id: str, *, lock_seconds: float = 1800) -> bool:
+        """Hold on to an item for longer; False where it is not the acting reviewer's any more.
+
+        Raises:
+            InvalidRecord: the lock is too long.
+        """
+        known, seconds = clean_id(step_id, "step id"), _bounded(lock_seconds)
+        return bool(
+            await self._do(
+                lambda connection, reviewer: review_queue.keep(connection, known, reviewer.named[0], seconds)
+            )
+        )
+
+    async def release_item(self, step_id: str) -> bool:
+        """Let go of an item that the acting reviewer holds (the system: that anybody does); whether it was held."""
+        known = clean_id(step_id, "step id")
+        return bool(await self._do(lambda connection, reviewer: review_queue.release(connection, known, reviewer.id)))
+
+    async def list_queue(self, *, is_done: bool = False, limit: int = 100) -> list[ReviewItem]:
+        """Items in the order in which they were put in, or those done last."""
+        most = max(1, min(limit, MOST_ITEMS))
+        return await self._as_reviewer(lambda connection: review_queue.listed(connection, is_done=is_done, limit=most))
+
+    async def review_progress(self, *, since: str | None = None) -> list[ReviewerProgress]:
+        """For each reviewer what is done and what is to do, of verdicts since then; and what is for anybody."""
+        begin = clean_time(since, "begin")
+        return await self._as_reviewer(lambda connection: review_queue.progress(connection, begin))
+
+    # Saved views, pins and flags
+
+    async def list_views(self) -> list[SavedView]:
+        """The acting reviewer's views, and those that others share, by name."""
+        actor = acting_user.get()
+
+        async def find(connection: AsyncConnection) -> list[SavedView]:
+            reviewer = await review_access.demand(connection, actor)
+            view = review_views.c
+            statement = (
+                select(view.id, view.name, view.query, users.c.identifier, view.isShared, view.createdAt)
+                .join(users, users.c.id == view.ownerId)
+                .where(or_(view.isShared, view.ownerId == reviewer.id))
+                .order_by(view.name, view.id)
+            )
+            return [SavedView(*row) for row in await connection.execute(statement)]
+
+        return await self.database.query(find)
+
+    async def put_view(self, name: str, query: str, *, is_shared: bool = False) -> SavedView:
+        """Save a view under a name, over the acting reviewer's own of that name.
+
+        Raises:
+            InvalidRecord: the name is empty, or one of the two is too long.
+        """
+        named, said = clean_text(name).strip(), clean_text(query)
+        if not named or len(named) > LONGEST_NAME or len(said) > LONGEST_QUERY:
+            raise InvalidRecord(f"a view has a name of at most {LONGEST_NAME} characters")
+
+        async def put(connection: AsyncConnection, reviewer: review_access.Reviewer) -> SavedView:
+            owner_id, owner = reviewer.named
+            values = {"id": str(uuid.uuid4()), "ownerId": owner_id, "name": named, "createdAt": utc_now()}
+            changes = {"query": said, "isShared": is_shared}
+            statement = (
+                self._dialect.insert(review_views)
+                .values(**values, **changes)
+                .on_conflict_do_update(index_elements=[review_views.c.ownerId, review_views.c.name], set_=changes)
+                .returning(review_views.c.id, review_views.c.createdAt)
+            )
+            view_id, made = (await connection.execute(statement)).one()
+            return SavedView(view_id, named, said, owner, is_shared, made)
+
+        kept: SavedView = await self._do(put)
+        return kept
+
+    async def remove_view(self, view_id: str) -> bool:
+        """Remove one of the acting reviewer's own views; whether there was one."""
+        known = clean_id(view_id, "view id")
+
+        async def remove(connection: AsyncConnection, reviewer: review_access.Reviewer) -> bool:
+            own = review_views.c.id == known, review_views.c.ownerId == reviewer.named[0]
+            return bool((await connection.execute(delete(review_views).where(*own))).rowcount)
+
+        return bool(await self._do(remove))
+
+    async def mark_thread(self, thread_id: str, kind: MarkKind, *, note: str | None = None) -> ThreadMark:
+        """Pin or flag a thread, which exempts it from retention. Its owner may pin it, too.
+
+        Raises:
+            NotFound: there is no such thread.
+            Forbidden: the acting user is neither a reviewer nor, for a pin, the owner.
+            InvalidRecord: it is neither a pin nor a flag.
+        """
+        known, said = clean_id(thread_id, "thread id"), clean_text(note) if note else None
+
+        async def mark(connection: AsyncConnection, user_id: str | None, identifier: str | None) -> ThreadMark:
+            values = {"note": said, "userId": user_id, "createdAt": utc_now()}
+            await connection.execute(
+                self._dialect.insert(thread_marks)
+                .values(threadId=known, kind=kind, **values)
+                .on_conflict_do_update(index_elements=[thread_marks.c.threadId, thread_marks.c.kind], set_=values)
+            )
+            return ThreadMark(known, kind, said, identifier, str(values["createdAt"]))
+
+        kept: ThreadMark = await self._mark(known, kind, mark)
+        return kept
+
+    async def unmark_thread(self, thread_id: str, kind: MarkKind) -> bool:
+        """Take a pin or a flag away; whether there was one. Raises as `mark_thread` does."""
+        known = clean_id(thread_id, "thread id")
+
+        async def unmark(connection: AsyncConnection, _user_id: str | None, _identifier: str | None) -> bool:
+            one = thread_marks.c.threadId == known, thread_marks.c.kind == kind
+            return bool((await connection.execute(delete(thread_marks).where(*one))).rowcount)
+
+        return bool(await self._mark(known, kind, unmark))
+
+    async def thread_marks_of(self, thread_id: str) -> tuple[ThreadMark, ...]:
+        """The pins and flags on a thread that the acting user owns or reviews; none for anybody else."""
+        thread = await self._thread(thread_id, acting_user.get())
+        if thread is None:
+            return ()
+        return await self.database.query(lambda connection: review_thread.marks(connection, thread.id))
+
+    # Taking over
+
+    async def take_over(
+        self, thread_id: str, *, step_id: str | None = None, purpose: str | None = None, purpose_required: bool = False
+    ) -> ThreadOrigin:
+        """Copy the thread into the acting reviewer's own, to go on with it there; the original is not touched.
+
+        Args:
+            step_id: the answer that is to be bettered.
+
+        Raises:
+            NotFound: there is no such thread, or no such answer in it.
+            InvalidRecord: a purpose is required and none is given, or it is too long.
+        """
+        known = clean_id(thread_id, "thread id")
+        answer = None if step_id is None else clean_id(step_id, "step id")
+        said = review_audit.clean_purpose(purpose, required=purpose_required)
+
+        async def copy(connection: AsyncConnection, reviewer: review_access.Reviewer) -> ThreadOrigin:
+            who = reviewer.named
+            _, owner_id = await review_audit.owner_of(connection, known)
+            origin = await review_copies.take_over(connection, known, answer, who)
+            if owner_id is None or owner_id != reviewer.id:
+                copied = {"copy": origin.thread_id}
+                await review_audit.note(
+                    connection, "take_over", who[1], [(known, owner_id)], purpose=said, details=copied
+                )
+            return origin
+
+        await self._writer.settled(known)
+        origin: ThreadOrigin = await self._do(copy)
+        return origin
+
+    async def link_better_run(self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None) -> None:
+        """Say which answer in one's copy is better, and (if `take_over` did not) than which in the original.
+
+        Raises:
+            NotFound: there is no such copy, or an answer is not where it should be.
+            Forbidden: the copy is another reviewer's.
+        """
+        known, better = clean_id(copy_id, "thread id"), clean_id(better_step_id, "step id")
+        original = None if original_step_id is None else clean_id(original_step_id, "step id")
+        await self._writer.settled(known)
+        await self._do(
+            lambda connection, reviewer: review_copies.link(connection, known, better, original, reviewer.named[0])
+        )
+
+    # Retention, for admins and the system
+
+    async def plan_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionPlan]:
+        """What would go of each class that was last touched before its time. Changes nothing.
+
+        Raises:
+            Forbidden: the acting user is no admin.
+            InvalidRecord: a time is none, or there is no such class.
+        """
+        actor, wanted = acting_user.get(), _times(before)
+
+        async def plan(connection: AsyncConnection) -> list[RetentionPlan]:
+            await review_access.demand(connection, actor, review_access.ADMINS)
+            return [await review_retention.plan(connection, kind, moment) for kind, moment in wanted.items()]
+
+        await self._writer.settled()
+        return await self.database.query(plan)
+
+    async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]:
+        """Delete what `plan_retention` counts, for good, and give a receipt for each class. Each leaves an audit row.
+
+        Raises:
+            Forbidden: the acting user is no admin.
+            InvalidRecord: a time is none, or there is no such class.
+        """
+        wanted = _times(before)
+        await self._writer.settled()
+        return [await self._retain(kind, moment) for kind, moment in wanted.items()]
+
+    # What the methods above share
+
+    @property
+    def _dialect(self) -> Dialect:
+        return self.database.dialect
+
+    async def _settled_answers(self) -> None:
+        await self._writer.settled()
+        await self.review_follower.caught_up()
+
+    async def _as_reviewer(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What the work finds for a reviewer."""
+        actor = acting_user.get()
+
+        async def read(connection: AsyncConnection) -> T:
+            await review_access.demand(connection, actor)
+            return await work(connection)
+
+        return await self.database.query(read)
+
+    async def _do(
+        self,
+        work: Callable[[AsyncConnection, review_access.Reviewer], Awaitable[Any]],
+        roles: tuple[str, ...] = review_access.REVIEWERS,
+    ) -> Any:
+        """What the work of a reviewer, which writes, gives; in its turn among the writes."""
+        actor = acting_user.get()
+
+        async def write(connection: AsyncConnection) -> Any:
+            return await work(connection, await review_access.demand(connection, actor, roles))
+
+        return await self._writer.submit(write)
+
+    async def _mark(
+        self,
+        thread_id: str,
+        kind: MarkKind,
+        work: Callable[[AsyncConnection, str | None, str | None], Awaitable[Any]],
+    ) -> Any:
+        if kind not in ("pin", "flag"):
+            raise InvalidRecord("a thread is marked with a pin or a flag")
+        actor = acting_user.get()
+
+        async def write(connection: AsyncConnection) -> Any:
+            there, owner = await threads.owner(connection, thread_id)
+            if there and kind == "pin" and isinstance(actor, str) and may_write(actor, owner):
+                user = await get_user(connection, actor)
+                return await work(connection, user.id if user else None, actor)
+            reviewer = await review_access.demand(connection, actor)
+            if not there:
+                raise NotFound("there is no such thread")
+            return await work(connection, reviewer.id, reviewer.identifier)
+
+        return await self._writer.submit(write)
+
+    async def _retain(self, kind: RetentionClass, before: str) -> RetentionReceipt:
+        rows: dict[str, int] = {}
+        gone: list[str] = []
+        keys: list[str] = []
+        actor = acting_user.get()
+
+        async def some(connection: AsyncConnection) -> Removal | None:
+            await review_access.demand(connection, actor, review_access.ADMINS)
+            return await _take_away(connection, kind, before)
+
+        while (removed := await self._writer.submit(some)) is not None:
+            for name, count in removed.rows.items():
+                rows[name] = rows.get(name, 0) + count
+            gone += removed.thread_ids
+            keys += removed.object_keys
+            if not removed.thread_ids and not removed.object_keys:
+                break
+        disposed = await self.disposal.delete(keys, None)
+
+        async def note(connection: AsyncConnection, reviewer: review_access.Reviewer) -> str | None:
+            forgotten = await review_audit.forget(connection, before, reviewer.identifier) if kind == "audit" else None
+            if forgotten is not None:
+                rows["audit_entries"] = forgotten
+            details = {"class": kind, "before": before, "rows": dict(rows)}
+            await review_audit.note(connection, "retention", reviewer.identifier, [(None, None)], details=details)
+            return reviewer.identifier
+
+        by: str | None = await self._do(note, review_access.ADMINS)
+        return RetentionReceipt(
+            kind=kind,
+            before=before,
+            applied_at=utc_now(),
+            applied_by=by,
+            rows=rows,
+            threads=tuple(sorted(gone)),
+            files=tuple(disposed.deleted),
+            files_left=tuple(disposed.left),
+        )
+
+
+async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
+    """Some of what goes; None where nothing is left of it."""
+    if kind == "threads":
+        ids = await review_retention.next_threads(connection, before)
+        return await remove_threads(connection, thread_table.c.id.in_(ids)) if ids else None
+    if kind == "files":
+        count, keys = await review_retention.remove_files(connection, before)
+        return Removal({elements.name: count}, (), tuple(keys)) if count else None
+    if kind == "payloads":
+        return Removal({"llm_call_payloads": await review_retention.remove_payloads(connection, before)}, ())
+    return None
+
+
+def _times(before: Mapping[RetentionClass, str]) -> dict[RetentionClass, str]:
+    if unknown := before.keys() - set(review_retention.CLASSES):
+        raise InvalidRecord(f"retention is of {', '.join(review_retention.CLASSES)}, not of {min(unknown)!r}")
+    times: dict[RetentionClass, str] = {}
+    for kind in review_retention.CLASSES:
+        if kind in before:
+            moment = clean_time(before[kind], "time of retention")
+            if moment is None:
+                raise InvalidRecord("retention is of what is older than a time")
+            times[kind] = moment
+    return times
+
+
+def _bounded(lock_seconds: float) -> float:
+    if not 0 < lock_seconds <= LONGEST_LOCK_SECONDS:
+        raise InvalidRecord("an item is locked for up to a day")
+    return lock_seconds
