@@ -35,6 +35,7 @@ from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
+from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
@@ -89,6 +90,15 @@ mount(
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),
+        review=ReviewPolicy(
+            labels=settings.review_labels,
+            reasons=settings.review_reasons,
+            asks_purpose=settings.review_ask_purpose,
+            sample_percent=settings.review_sample_percent,
+            lock_seconds=settings.review_lock_minutes * 60,
+            pseudonym_key=(plain(settings.review_pseudonym_key) or "").encode() or None,
+        ),
+        assistant_owners=settings.owners_of_assistants,
     ),
     gate=gate,
     headers=SecurityHeaders(

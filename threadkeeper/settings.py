@@ -51,6 +51,7 @@ def _filled(values: dict[str, Any]) -> dict[str, Any]:
 
 
 Count = Annotated[int, Field(ge=1)]
+Days = Annotated[int | None, Field(ge=1, le=36_500)]
 
 
 class Settings(BaseSettings):
@@ -162,6 +163,55 @@ class Settings(BaseSettings):
     )
     attachment_max_pdf_pages: Count = Field(default=200, description="Most pages read of one PDF.")
 
+    review_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("correct", "wrong", "unsafe", "unclear"),
+        description="What a reviewer's verdict may say, with commas between, in the order of the keys 1, 2, 3.",
+    )
+    review_reasons: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("incorrect", "incomplete", "off-topic", "unsafe", "slow"),
+        description="Reasons to choose from, for a verdict and after a thumb down, with commas between.",
+    )
+    review_ask_reasons: bool = Field(
+        default=True, description="Whether users are asked for a reason after a thumb down."
+    )
+    review_ask_purpose: bool = Field(
+        default=False,
+        description="Whether a reviewer must say why before another person's thread opens or is exported.",
+    )
+    review_tell_users: bool = Field(
+        default=False, description="Whether users see in the chat which of their answers were reviewed."
+    )
+    review_sample_percent: float = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Of the answers without a thumb down, so many percent are put in the queue.",
+    )
+    review_lock_minutes: float = Field(
+        default=30, gt=0, le=1440, description="Minutes for which an answer from the queue is one reviewer's alone."
+    )
+    review_pseudonym_key: SecretStr | None = Field(
+        default=None,
+        description="When it is set, exports call users by names made with it, the same as long as it stays.",
+    )
+    assistant_owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Who sees at `/me` the votes on which assistant, as `assistant=user`, with commas between.",
+    )
+    retention_threads_days: Days = Field(default=None, description="Threads untouched for so many days are deleted.")
+    retention_files_days: Days = Field(default=None, description="Files older than so many days are deleted.")
+    retention_payloads_days: Days = Field(
+        default=None, description="What was said in calls to models is deleted after so many days; the figures stay."
+    )
+    retention_audit_days: Days = Field(default=None, description="Rows of the audit go after so many days.")
+    retention_every_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=8760,
+        description="When it is set, the server deletes so often what is kept no longer; otherwise "
+        "`threadkeeper retention --apply` does.",
+    )
+
     auth_header: str | None = Field(
         default=None,
         description="Header in which a trusted proxy names the user; only where nobody can get past the proxy.",
@@ -243,7 +293,9 @@ class Settings(BaseSettings):
             raise ValueError("must name a host")
         return value
 
-    @field_validator("openai_models", "attachment_kinds", mode="before")
+    @field_validator(
+        "openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners", mode="before"
+    )
     @classmethod
     def _names(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -252,6 +304,20 @@ class Settings(BaseSettings):
         if not names:
             raise ValueError("must name at least one")
         return names
+
+    @field_validator("review_labels", "review_reasons")
+    @classmethod
+    def _short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > 20 or any(len(name) > 60 for name in value):
+            raise ValueError("must be at most 20 names of at most 60 characters")
+        return value
+
+    @field_validator("assistant_owners")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(all(part.strip() for part in pair.partition("=")[::2]) for pair in value):
+            raise ValueError("must name an assistant and a user each, as in travel=alice")
+        return value
 
     @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
     @classmethod
@@ -291,6 +357,26 @@ class Settings(BaseSettings):
     def demo(self) -> bool:
         """Whether the built-in demo model answers, because no model server is named."""
         return not (self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
+
+    @property
+    def owners_of_assistants(self) -> dict[str, tuple[str, ...]]:
+        """The identifiers of whose each assistant is, by its name."""
+        owners: dict[str, tuple[str, ...]] = {}
+        for pair in self.assistant_owners:
+            assistant, _, owner = (part.strip() for part in pair.partition("="))
+            owners[assistant] = (*owners.get(assistant, ()), owner)
+        return owners
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """For how many days what is kept, by class; a class that is not there is kept for good."""
+        days = {
+            "threads": self.retention_threads_days,
+            "files": self.retention_files_days,
+            "payloads": self.retention_payloads_days,
+            "audit": self.retention_audit_days,
+        }
+        return {name: number for name, number in days.items() if number is not None}
 
     @property
     def title_model(self) -> str:

@@ -17,6 +17,10 @@ from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.pages.roles import Admin, LoggedIn, Reviewer, reading_usage
 
 EVERYONE, DATA, PAGE = "everyone", "whoever is logged in", "whoever is logged in, a visitor is sent to log in"
+# A form without its token is refused with 403, after the role was asked for: whoever may not know of it gets a 404.
+FORM = "whoever is logged in, with the token of a form"
+REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the token of a form"
+ADMINS = "admins"
 WHO_MAY = {
     # Ours.
     "GET /health": EVERYONE,
@@ -31,6 +35,30 @@ WHO_MAY = {
     "GET /usage/calls/{call_id}": PAGE,
     "GET /usage/export.csv": DATA,
     "GET /usage/export.jsonl": DATA,
+    "GET /review": REVIEW,
+    "POST /review/views": REVIEW_FORM,
+    "POST /review/views/{view_id}/remove": REVIEW_FORM,
+    "GET /review/threads/{thread_id}": REVIEW,
+    "POST /review/threads/{thread_id}/open": REVIEW_FORM,
+    "POST /review/threads/{thread_id}/verdicts": REVIEW_FORM,
+    "POST /review/threads/{thread_id}/marks": REVIEW_FORM,
+    "POST /review/threads/{thread_id}/assign": REVIEW_FORM,
+    "POST /review/threads/{thread_id}/take-over": REVIEW_FORM,
+    "POST /review/threads/{thread_id}/better-run": REVIEW_FORM,
+    "GET /review/queue": REVIEW,
+    "POST /review/queue/fill": REVIEW_FORM,
+    "POST /review/queue/next": REVIEW_FORM,
+    "POST /review/queue/release": REVIEW_FORM,
+    "POST /review/queue/keep": REVIEW_FORM,
+    "GET /review/numbers": REVIEW,
+    "GET /review/export": REVIEW,
+    "POST /review/export": REVIEW_FORM,
+    "GET /review/audit": ADMINS,
+    "GET /me": PAGE,
+    "POST /me/shared/{thread_id}/stop": FORM,
+    "POST /me/takeout": FORM,
+    "POST /me/log-out": FORM,
+    "POST /me/delete": FORM,
     # Chainlit's.
     "MOUNT /ws/socket.io": EVERYONE,
     "GET /{full_path:path}": EVERYONE,
@@ -105,10 +133,16 @@ async def test_every_route_is_for_whom_the_table_says(whole_app: FastAPI, browse
             what = f"{method} {path} for {role}: {answer.status_code} {answer.text[:80]}"
             assert answer.status_code < 500, what
             assert demands_a_login(answer) is (role is None and who_may == DATA), what
-            if role is None and who_may == PAGE:
+            if role is None and who_may not in (EVERYONE, DATA):
                 assert (answer.status_code, answer.headers["location"]) == (303, "/login"), what
+            elif (who_may in (REVIEW, REVIEW_FORM) and role == "user") or (who_may == ADMINS and role != "admin"):
+                assert answer.status_code == 404, what
+            elif who_may in (FORM, REVIEW_FORM):
+                assert answer.status_code == 403, what
             else:
                 assert answer.status_code not in (303, 403), what
+                if "{" not in path and who_may in (REVIEW, ADMINS):
+                    assert answer.status_code == 200, what
 
 
 @pytest.fixture

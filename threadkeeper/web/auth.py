@@ -22,8 +22,8 @@ from chainlit.oauth_providers import get_configured_oauth_providers
 from chainlit.user import User
 from jwt import PyJWTError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalayer import SYSTEM, DataLayerError, acting_as
@@ -56,6 +56,16 @@ def person_at(connection: HTTPConnection) -> Person | None:
     if isinstance(found, DataLayerError):
         raise found
     return found
+
+
+def login_token(connection: HTTPConnection) -> str | None:
+    """The login as the browser keeps it, for what is bound to it; None without one."""
+    return get_token_from_cookies(connection.cookies) or None
+
+
+def end_login(request: Request, response: Response) -> None:
+    """Have the browser forget its login."""
+    chainlit_cookie.clear_auth_cookie(request, response)
 
 
 class Gate:

@@ -22,6 +22,8 @@ from starlette.types import Receive, Scope, Send
 
 from datalayer import BlobError, Element, OpenBlob
 from datalayer.blobs.headers import BYTES, content_disposition, content_type
+from threadkeeper.web.auth import person_at
+from threadkeeper.web.pages.roles import may_review
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ class ElementReader(Protocol):
 
     async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None: ...
 
+    async def open_element_for_review(
+        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
+    ) -> tuple[Element, OpenBlob] | None: ...
+
 
 def file_url(element: Element) -> str:
     """The link under which the element's file is served here. Its name in it is for people alone."""
@@ -65,6 +71,9 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
     async def read_file(request: Request, thread_id: str, element_id: str) -> Response:
         async def opened(start: int = 0, end: int | None = None) -> tuple[Element, OpenBlob]:
             found = await layer().open_element(thread_id, element_id, start, end)
+            if found is None and (person := person_at(request)) is not None and may_review(person):
+                # Only of a thread that they have opened, which its owner can see.
+                found = await layer().open_element_for_review(thread_id, element_id, start, end)
             if found is None:
                 raise HTTPException(404, "There is no such file.")
             return found

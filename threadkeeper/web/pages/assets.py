@@ -56,6 +56,7 @@ class Assets:
         self.style = Asset("pages", ".css", "text/css", colours.encode() + style)
         self.script = _script("pages")
         self.charts = _script("charts")
+        self.review = _script("review")
 
     @cached_property
     def plotly(self) -> Asset:
@@ -76,7 +77,7 @@ class Assets:
         # Not asynchronous: packing the largest takes a quarter of a second, once.
         @router.get(FOLDER + "/{name}", include_in_schema=False)
         def read_asset(request: Request, name: str) -> Response:
-            assets = (self.style, self.script, self.charts, self.plotly)
+            assets = (self.style, self.script, self.charts, self.review, self.plotly)
             asset = next((one for one in assets if one.name == name), None)
             if asset is None:
                 raise HTTPException(404, "There is no such file.")

@@ -16,6 +16,11 @@ from threadkeeper.web.auth import Person, person_at
 ADMIN, REVIEWER = "admin", "reviewer"
 
 
+def may_review(person: Person) -> bool:
+    """Whether the threads of others are this person's to open, each with a row in the audit."""
+    return person.role in (REVIEWER, ADMIN)
+
+
 def _logged_in(connection: HTTPConnection) -> Person:
     person = person_at(connection)
     if person is None:
@@ -25,15 +30,20 @@ def _logged_in(connection: HTTPConnection) -> Person:
 
 def _reviewer(person: "LoggedIn") -> Person:
     # Whoever may not know of a page gets the answer of one that is not there.
-    if person.role not in (REVIEWER, ADMIN):
+    if not may_review(person):
         raise HTTPException(404, "There is no such page.")
     return person
 
 
 def _admin(person: "LoggedIn") -> Person:
-    if person.role != ADMIN:
+    if not is_admin(person):
         raise HTTPException(404, "There is no such page.")
     return person
+
+
+def is_admin(person: Person) -> bool:
+    """Whether the audit and what is kept for how long are this person's to see."""
+    return person.role == ADMIN
 
 
 LoggedIn = Annotated[Person, Depends(_logged_in)]
@@ -43,7 +53,7 @@ Admin = Annotated[Person, Depends(_admin)]
 
 def sees_all_usage(person: Person) -> bool:
     """Whether the calls of everyone are this person's to see, and not only their own."""
-    return person.role == ADMIN
+    return is_admin(person)
 
 
 @contextmanager

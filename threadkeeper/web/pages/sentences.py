@@ -1,6 +1,9 @@
 """What our own pages say. English comes first, then Chinese."""
 
+from threadkeeper.web.pages.review_sentences import REVIEW_SENTENCES
+
 SENTENCES: dict[str, tuple[str, str]] = {
+    **REVIEW_SENTENCES,
     # The frame of every page.
     "language": ("en", "zh-CN"),
     "skip": ("To the content", "跳到内容"),

@@ -20,6 +20,9 @@ from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, Storag
 from threadkeeper.language import is_chinese
 from threadkeeper.web.auth import Person
 from threadkeeper.web.pages.assets import Assets
+from threadkeeper.web.pages.form_token import form_token
+from threadkeeper.web.pages.markdown import as_html
+from threadkeeper.web.pages.roles import may_review
 from threadkeeper.web.pages.sentences import SENTENCES
 
 logger = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._environment.filters["markdown"] = as_html
 
     def page(
         self,
@@ -74,15 +78,25 @@ class Pages:
         person: Person | None,
         status: int = 200,
         draws: bool = False,
+        judges: bool = False,
     ) -> Response:
         """The page that the template makes of the values.
 
         Args:
             draws: whether it has charts: the plotting library sets styles on single elements, which is allowed then.
+            judges: whether it has answers to go through by keyboard.
         """
         say = speaker(request)
         html = self._environment.get_template(template).render(
-            values, say=say, person=person, assets=self.assets, draws=draws, path=request.url.path
+            values,
+            say=say,
+            person=person,
+            assets=self.assets,
+            draws=draws,
+            judges=judges,
+            path=request.url.path,
+            form_token=form_token(request),
+            may_review=person is not None and may_review(person),
         )
         headers = {
             "Content-Security-Policy": _POLICY.format(styles=" 'unsafe-inline'" if draws else ""),
@@ -122,7 +136,7 @@ class Pages:
         return PageRoute
 
     def _failure(self, request: Request, status: int, reason: str | None = None) -> Response:
-        known = status if status in (400, 404, 503) else 500
+        known = status if status in (400, 403, 404, 413, 503) else 500
         response = self.page(
             request,
             "failure.html",

@@ -14,11 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from datalayer.usage_records import CallRow, LlmCall
+from threadkeeper.web.pages.downloads import cell
 
 ROWS_AT_ONCE = 200
 COLUMNS = (*(one.name for one in fields(LlmCall)), "user", "project")
-# What spreadsheets take for the beginning of a formula, with the separators that may lead to one.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 async def as_csv(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
@@ -67,16 +66,8 @@ def _csv_lines(records: list[Any]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
     for one in records:
-        writer.writerow(one if isinstance(one, list) else [_cell(one[name]) for name in COLUMNS])
+        writer.writerow(one if isinstance(one, list) else [cell(one[name]) for name in COLUMNS])
     return text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=False) if value else ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def _json_lines(records: list[Any]) -> bytes:

@@ -1,17 +1,16 @@
 """The pages at `/usage` and the files under it: everyone's own calls, and for an admin all of them."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.types import Send
+from fastapi.responses import JSONResponse
 
 from datalayer.cleaning import clean_text
 from datalayer.usage_records import CallRow, Dimension
 from threadkeeper.web.auth import Person
+from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.roles import LoggedIn, reading_usage, sees_all_usage
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, speaker
 from threadkeeper.web.usage import exports, formats
@@ -97,12 +96,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
         # What cannot be begun is told as what it is, and not as a file of nothing.
         first = await anext(body, b"")
         name = f"usage-{query.period.since.date()}-{query.period.last.date()}.{suffix}"
-        return _Export(
-            body,
-            first,
-            media_type=media_type,
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"},
-        )
+        return Download(body, first, media_type=media_type, headers=attachment(name))
 
     @router.get("/usage/export.csv", include_in_schema=False)
     async def export_csv(request: Request, person: LoggedIn) -> Response:
@@ -114,26 +108,6 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
 
     router.include_router(screens)
     return router
-
-
-class _Export(StreamingResponse):
-    """A stream whose beginning is there already, and whose source is closed whether the reader stays or not."""
-
-    def __init__(self, body: AsyncIterator[bytes], first: bytes, **options: Any) -> None:
-        super().__init__(body, **options)
-        self._first = first
-
-    async def stream_response(self, send: Send) -> None:
-        source: Any = self.body_iterator
-        async with aclosing(source):
-            self.body_iterator = _after(self._first, source)
-            await super().stream_response(send)
-
-
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
 
 
 def _query(request: Request, person: Person, orders: Sequence[str]) -> UsageQuery:

@@ -1,0 +1,1 @@
+"""The page at `/me`: what is kept of a person, who looked at it, and how they take it along or away."""

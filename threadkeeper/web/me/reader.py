@@ -1,0 +1,47 @@
+"""What the page of one's own data needs of the data layer."""
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+from datalayer import Account, Receipt
+from datalayer.blobs import BlobStore
+from datalayer.database import Database
+from datalayer.own_threads import SharedThread
+from datalayer.review_records import AuditPage, Satisfaction
+from datalayer.usage_records import Interval
+
+
+class OwnReader(Protocol):
+    """The acting user's account, threads and audit."""
+
+    database: Database
+
+    @property
+    def blobs(self) -> BlobStore: ...
+
+    async def get_account(self, identifier: str) -> Account | None: ...
+
+    async def set_password(self, identifier: str, password_hash: str) -> None: ...
+
+    async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage: ...
+
+    async def shared_threads(self) -> list[SharedThread]: ...
+
+    async def names_of_threads(self, thread_ids: Collection[str]) -> dict[str, str]: ...
+
+    async def update_thread(
+        self,
+        thread_id: str,
+        name: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+    ) -> None: ...
+
+    async def get_thread_author(self, thread_id: str) -> str: ...
+
+    async def delete_user(self, identifier: str) -> Receipt: ...
+
+    async def satisfaction(
+        self, since: str, until: str, interval: Interval, zone: str, *, split_by: str | None = None
+    ) -> list[Satisfaction]: ...

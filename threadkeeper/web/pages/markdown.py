@@ -1,0 +1,57 @@
+"""What people and models wrote, as HTML that cannot do anything: Markdown with its own markup, and no other.
+
+HTML in it is shown as the letters it is. A link may lead to the web or to a mail address, opens apart, and tells nobody
+where it was followed. Only pictures that this server itself serves are loaded; any other is a link to it.
+"""
+
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+from markupsafe import Markup, escape
+
+LONGEST = 200_000
+"""Characters; what is longer is shown as plain text."""
+_LINKS = ("http://", "https://", "mailto:", "/", "#")
+_OURS = "/files/"
+
+
+class _Renderer(RendererHTML):
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+        token = tokens[idx]
+        if not str(token.attrGet("href") or "").lower().startswith(_LINKS):
+            token.attrs.pop("href", None)
+        token.attrs |= {"rel": "noopener noreferrer nofollow", "target": "_blank"}
+        return self.renderToken(tokens, idx, options, env)
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+        token = tokens[idx]
+        source = str(token.attrGet("src") or "")
+        words = escapeHtml(self.renderInlineAsText(token.children, options, env))
+        if source.startswith(_OURS):
+            return f'<img src="{escapeHtml(source)}" alt="{words}" loading="lazy">'
+        if source.lower().startswith(("http://", "https://")):
+            relation = 'rel="noopener noreferrer nofollow" target="_blank"'
+            return f'<a href="{escapeHtml(source)}" {relation}>{words or escapeHtml(source)}</a>'
+        return words
+
+
+def _made() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
+    return markdown.enable(["table", "strikethrough"])
+
+
+_MARKDOWN = _made()
+
+
+def as_html(text: str | None) -> Markup:
+    """The text as HTML that is safe within a page of ours."""
+    if not text:
+        return Markup("")
+    if len(text) > LONGEST:
+        return Markup("<pre>") + escape(text) + Markup("</pre>")
+    return Markup(_MARKDOWN.render(text))  # noqa: S704  nothing of the text is markup there, see above

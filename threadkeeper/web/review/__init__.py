@@ -1,0 +1,1 @@
+"""Pages at `/review`, for reviewers: find the bad answers, judge them, act."""

@@ -1,0 +1,186 @@
+"""What was judged, as files: JSON lines, CSV or Parquet, streamed, however many threads there are.
+
+Lists and objects are JSON text in CSV and Parquet, whose columns are those of the first record. Parquet needs pyarrow,
+which is large, and is there where the extra `parquet` was installed.
+"""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from threadkeeper.web.pages.downloads import Download, attachment, cell
+from threadkeeper.web.pages.forms import Form
+from threadkeeper.web.pages.roles import Reviewer
+from threadkeeper.web.pages.shell import BadAddress, Pages
+from threadkeeper.web.review import purposes
+from threadkeeper.web.review.policy import ReviewPolicy
+from threadkeeper.web.review.query import read_review_query
+from threadkeeper.web.review.reader import ReviewReader
+from threadkeeper.web.usage import formats as number_formats
+from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
+
+KINDS = ("conversations", "pairs", "fine_tuning")
+ROWS_AT_ONCE = 100
+Records = AsyncIterator[dict[str, Any]]
+
+
+def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
+    """The page that asks what to export, and the files.
+
+    Args:
+        layer: gives the data layer.
+        pages: writes the pages.
+        policy: what the operator decides.
+    """
+    router = APIRouter(route_class=pages.route())
+
+    @router.get("/review/export", include_in_schema=False)
+    async def choose_export(request: Request, person: Reviewer) -> Response:
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        query = read_review_query(request.query_params, zone, me=person.identifier)
+        count = await layer().count_answers(query.which)
+        values = {
+            "query": query,
+            "count": f"{count.count:,}{'+' if count.is_more else ''}",
+            "kinds": KINDS,
+            "formats_known": tuple(writers()),
+            "policy": policy,
+            "longest_purpose": purposes.LONGEST,
+            "formats": number_formats,
+            "zone": zone.key,
+        }
+        return pages.page(request, "review/export.html", values, person=person)
+
+    @router.post("/review/export", include_in_schema=False)
+    async def export(request: Request, person: Reviewer, form: Form) -> Response:
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
+        purpose = form.one("purpose", longest=purposes.LONGEST).strip() or None
+        if policy.asks_purpose and purpose is None:
+            raise BadAddress("bad_purpose")
+        kind, written = form.one("kind", longest=40), writers().get(form.one("format", longest=40))
+        sources = {
+            "conversations": layer().export_conversations,
+            "pairs": layer().export_pairs,
+            "fine_tuning": layer().export_fine_tuning,
+        }
+        if kind not in sources or written is None:
+            raise BadAddress("bad_choice", value=f"{kind} {form.one('format')}"[:60])
+        write, media_type, suffix = written
+        body = write(sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose))
+        # What cannot be begun is told as what it is, and not as a file of nothing.
+        first = await anext(body, b"")
+        name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
+        return Download(body, first, media_type=media_type, headers=attachment(name))
+
+    return router
+
+
+Writer = Callable[[Records], AsyncIterator[bytes]]
+
+
+def writers() -> dict[str, tuple[Writer, str, str]]:
+    """How a file is written, its media type and its suffix, by the name of its format."""
+    known: dict[str, tuple[Writer, str, str]] = {
+        "jsonl": (as_json_lines, "application/jsonl; charset=utf-8", "jsonl"),
+        "csv": (as_csv, "text/csv; charset=utf-8", "csv"),
+    }
+    if find_spec("pyarrow") is not None:
+        known["parquet"] = (as_parquet, "application/vnd.apache.parquet", "parquet")
+    return known
+
+
+async def as_json_lines(records: Records) -> AsyncIterator[bytes]:
+    """One JSON object a line."""
+    source: Any = records
+    async with aclosing(source):
+        async for record in records:
+            yield json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
+
+
+async def as_csv(records: Records) -> AsyncIterator[bytes]:
+    """CSV with a line of column names, in UTF-8; nothing where there is no record."""
+    columns: list[str] = []
+    source: Any = records
+    async with aclosing(source):
+        async for record in records:
+            text = io.StringIO()
+            writer = csv.writer(text)
+            if not columns:
+                columns = list(record)
+                writer.writerow(columns)
+            writer.writerow([cell(record.get(name)) for name in columns])
+            yield text.getvalue().encode()
+
+
+async def as_parquet(records: Records) -> AsyncIterator[bytes]:
+    """Parquet with columns of text, some rows a group; only one group is in memory at a time."""
+    import pyarrow  # noqa: PLC0415  an extra, and slow to import
+    from pyarrow import parquet  # noqa: PLC0415
+
+    sink = _Sink()
+    rows: list[dict[str, Any]] = []
+    writer: Any = None
+    source: Any = records
+
+    def put() -> None:
+        nonlocal writer
+        names = list(rows[0]) if writer is None else writer.schema.names
+        if writer is None:
+            schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
+            writer = parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), schema, compression="zstd")
+        columns = {name: [_text(row.get(name)) for row in rows] for name in names}
+        writer.write_table(pyarrow.table(columns, schema=writer.schema))
+        rows.clear()
+
+    async with aclosing(source):
+        async for record in records:
+            rows.append(record)
+            if len(rows) >= ROWS_AT_ONCE:
+                put()
+                yield sink.taken()
+    if rows:
+        put()
+    if writer is None:
+        writer = parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), pyarrow.schema([("id", pyarrow.string())]))
+    writer.close()
+    yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what is written until it is taken; it knows where it is, as the format needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept = bytearray()
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        content = bytes(data)
+        self._kept += content
+        self._at += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self._at
+
+    def taken(self) -> bytes:
+        taken = bytes(self._kept)
+        self._kept.clear()
+        return taken
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,146 @@
+"""Which answers a reviewer looks for, as it stands in the address, and the addresses of what else could be chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import get_args
+from urllib.parse import parse_qsl, urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.datastructures import QueryParams
+
+from datalayer.cleaning import clean_text, clean_time
+from datalayer.review_records import AnswerFilter, Thumb
+from threadkeeper.web.pages.shell import BadAddress
+
+ONE_OF_TWO = ("comment", "error", "reviewed", "flagged")
+SEVERAL = ("reason", "assistant", "model", "user", "tag", "label")
+NAMES = ("words", "thumb", *ONE_OF_TWO, "assigned", *SEVERAL, "since", "until", "min_cost", "max_cost")
+ME = "me"
+_MOST_VALUES, _LONGEST = 20, 300
+_EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
+
+
+@dataclass(frozen=True)
+class ReviewQuery:
+    """What is asked for. `parameters` are those of the address that say it."""
+
+    which: AnswerFilter
+    zone: ZoneInfo
+    parameters: Mapping[str, tuple[str, ...]] = field(repr=False)
+
+    def one(self, name: str) -> str:
+        values = self.parameters.get(name)
+        return values[-1] if values else ""
+
+    @property
+    def text(self) -> str:
+        """The part of an address that says it."""
+        return self._text(self.parameters)
+
+    def address(self, path: str, **changes: str | Sequence[str] | None) -> str:
+        """The address of the path with all that was chosen, and these parameters otherwise; None leaves one out."""
+        parameters: dict[str, Sequence[str]] = {**self.parameters}
+        for name, value in changes.items():
+            parameters[name] = (value,) if isinstance(value, str) else value or ()
+        text = self._text(parameters)
+        return f"{path}?{text}" if text else path
+
+    def without(self, path: str, name: str, value: str) -> str:
+        """The address where this value is not chosen any more."""
+        return self.address(path, **{name: tuple(one for one in self.parameters[name] if one != value)})
+
+    @staticmethod
+    def _text(parameters: Mapping[str, Sequence[str]]) -> str:
+        names = (*NAMES, *(name for name in parameters if name not in NAMES))
+        return urlencode([(name, value) for name in names for value in parameters.get(name, ())])
+
+
+def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str) -> ReviewQuery:
+    """What the address, or the part of one that a saved view keeps, asks for.
+
+    Args:
+        zone: the reader's, in which its days are.
+        me: the identifier that "me" stands for.
+
+    Raises:
+        BadAddress: something in it makes no sense.
+    """
+    pairs = _pairs(parameters) if isinstance(parameters, str) else parameters.multi_items()
+    given: dict[str, tuple[str, ...]] = {}
+    for name in NAMES:
+        values = [clean_text(value).strip() for found, value in pairs if found == name]
+        given[name] = tuple(dict.fromkeys(value for value in values if value))
+        if len(given[name]) > _MOST_VALUES or any(len(value) > _LONGEST for value in given[name]):
+            raise BadAddress("bad_filter", most=_MOST_VALUES)
+
+    def one(name: str) -> str | None:
+        return given[name][-1] if given[name] else None
+
+    thumb = one("thumb")
+    found: Thumb | None = next((known for known in get_args(Thumb) if known == thumb), None)
+    if thumb is not None and found is None:
+        raise BadAddress("bad_choice", value=thumb[:60])
+    assigned = one("assigned")
+    which = AnswerFilter(
+        thumb=found,
+        has_comment=_either(one("comment")),
+        reasons=given["reason"],
+        assistants=given["assistant"],
+        models=given["model"],
+        users=given["user"],
+        tags=given["tag"],
+        since=_day(one("since"), zone, is_end=False),
+        until=_day(one("until"), zone, is_end=True),
+        min_cost=_money(one("min_cost")),
+        max_cost=_money(one("max_cost")),
+        is_error=_either(one("error")),
+        is_reviewed=_either(one("reviewed")),
+        labels=given["label"],
+        assigned_to=me if assigned == ME else assigned,
+        is_flagged=_either(one("flagged")),
+        words=one("words"),
+    )
+    return ReviewQuery(which, zone, {name: values for name, values in given.items() if values})
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, max_num_fields=200)
+    except ValueError:
+        raise BadAddress("bad_filter", most=_MOST_VALUES) from None
+
+
+def _either(value: str | None) -> bool | None:
+    if value is None:
+        return None
+    if value not in ("yes", "no"):
+        raise BadAddress("bad_choice", value=value[:60])
+    return value == "yes"
+
+
+def _day(value: str | None, zone: ZoneInfo, *, is_end: bool) -> str | None:
+    """The instant at which a day begins, or at which it is over."""
+    if value is None:
+        return None
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise BadAddress("bad_date", value=value[:60]) from None
+    if not _EARLIEST <= day <= _LATEST:
+        raise BadAddress("bad_date", value=value[:60])
+    midnight = datetime.combine(day + timedelta(days=is_end), time(), zone)
+    return clean_time(midnight, "day")
+
+
+def _money(value: str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise BadAddress("bad_amount", value=value[:60]) from None
+    if not (amount.is_finite() and 0 <= amount <= 1_000_000):
+        raise BadAddress("bad_amount", value=value[:60])
+    return amount

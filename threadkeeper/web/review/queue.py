@@ -1,0 +1,77 @@
+"""The queue: what is to be judged, by whom, and how far everyone has come. Nobody is given what another has open."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+
+from threadkeeper.web.pages.forms import Form
+from threadkeeper.web.pages.roles import Reviewer
+from threadkeeper.web.pages.shell import Pages
+from threadkeeper.web.review.addresses import item_address, to
+from threadkeeper.web.review.policy import ReviewPolicy
+from threadkeeper.web.review.reader import ReviewReader
+from threadkeeper.web.usage import formats
+from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
+
+ITEMS_SHOWN = 100
+MOST_WANTED = 20
+
+
+def queue_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
+    """The page of the queue, and what is posted from it.
+
+    Args:
+        layer: gives the data layer.
+        pages: writes the pages.
+        policy: what the operator decides.
+    """
+    router = APIRouter(route_class=pages.route())
+
+    @router.get("/review/queue", include_in_schema=False)
+    async def read_queue(request: Request, person: Reviewer) -> Response:
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        values = {
+            "open_items": await layer().list_queue(limit=ITEMS_SHOWN),
+            "done_items": await layer().list_queue(is_done=True, limit=20),
+            "progress": await layer().review_progress(),
+            "policy": policy,
+            "most_items": ITEMS_SHOWN,
+            "most_wanted": MOST_WANTED,
+            "outcome": request.query_params.get("outcome", ""),
+            "added": [value if value.isdigit() else "0" for value in request.query_params.getlist("added")[:2]],
+            "me": person.identifier,
+            "formats": formats,
+            "reader_zone": zone,
+            "zone": zone.key,
+        }
+        return pages.page(request, "review/queue.html", values, person=person)
+
+    @router.post("/review/queue/fill", include_in_schema=False)
+    async def fill_queue(person: Reviewer, form: Form) -> Response:  # noqa: ARG001  they are demanded
+        percent = form.number("percent", least=0, most=100)
+        wanted = int(form.number("wanted", least=1, most=MOST_WANTED))
+        sampled = await layer().fill_queue(percent=percent, wanted=wanted)
+        return to(f"/review/queue?outcome=filled&added={sampled.thumbs_down}&added={sampled.sample}")
+
+    @router.post("/review/queue/next", include_in_schema=False)
+    async def take_next(person: Reviewer, form: Form) -> Response:  # noqa: ARG001
+        return await next_of_queue(layer(), policy)
+
+    @router.post("/review/queue/release", include_in_schema=False)
+    async def release(person: Reviewer, form: Form) -> Response:  # noqa: ARG001
+        await layer().release_item(form.one("step_id", longest=100))
+        return to("/review/queue?outcome=released")
+
+    @router.post("/review/queue/keep", include_in_schema=False)
+    async def keep(person: Reviewer, form: Form) -> Response:  # noqa: ARG001
+        step_id, thread_id = form.one("step_id", longest=100), form.one("thread_id", longest=100)
+        await layer().keep_lock(step_id, lock_seconds=policy.lock_seconds)
+        return to(item_address(thread_id, step_id))
+
+    return router
+
+
+async def next_of_queue(layer: ReviewReader, policy: ReviewPolicy) -> Response:
+    """Leads to the answer that the acting reviewer has open, or to the next; where there is none, to the queue."""
+    item = await layer.take_next(lock_seconds=policy.lock_seconds)
+    return to("/review/queue?outcome=empty") if item is None else to(item_address(item.thread_id, item.step_id))

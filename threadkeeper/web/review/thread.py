@@ -1,0 +1,188 @@
+"""A thread as its user saw it, with all that is said of each answer beside it, laid out for the page.
+
+A thumb and a call of a model may be those of a run: they are shown at the last answer in it, as they count for it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from datalayer.review_records import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+
+ANSWER, QUESTION = "assistant_message", "user_message"
+_MESSAGES = (ANSWER, QUESTION, "system_message")
+# So much of what a tool was given or gave is shown.
+LONGEST_TOOL_TEXT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStep:
+    """What a tool was given, and what it gave."""
+
+    name: str
+    kind: str
+    given: str
+    gave: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """A message with what stands around it; a removed one is an answer to a question that was edited since."""
+
+    step: Mapping[str, Any]
+    tools: tuple[ToolStep, ...] = ()
+    elements: tuple[Mapping[str, Any], ...] = ()
+    votes: tuple[Vote, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    versions: tuple[StepVersion, ...] = ()
+    usage: StepUsage | None = None
+    better_runs: tuple[ThreadOrigin, ...] = ()
+    removed: StepVersion | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.step["id"])
+
+    @property
+    def is_answer(self) -> bool:
+        return bool(self.step["type"] == ANSWER)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the calls say it, or the step itself."""
+        said = (self.step.get("metadata") or {}).get("model")
+        return (self.usage.model if self.usage else None) or (said if isinstance(said, str) else None)
+
+    def verdict_of(self, reviewer: str) -> Verdict | None:
+        return next((one for one in self.verdicts if one.reviewer == reviewer), None)
+
+    @property
+    def agreement(self) -> float | None:
+        """The part of the pairs of verdicts on it that say the same; None where fewer than two judged."""
+        labels = [one.label for one in self.verdicts]
+        pairs = len(labels) * (len(labels) - 1)
+        return sum(labels.count(label) - 1 for label in labels) / pairs if pairs else None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownThread:
+    """The messages in order; `tools` and `elements` are those that belong to none of them."""
+
+    messages: tuple[ShownMessage, ...]
+    tools: tuple[ToolStep, ...] = ()
+    elements: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def answers(self) -> list[ShownMessage]:
+        return [one for one in self.messages if one.is_answer and one.removed is None]
+
+
+@dataclass
+class _Around:
+    """What is said of the messages, by the id of their step."""
+
+    votes: dict[str, list[Vote]] = field(default_factory=lambda: defaultdict(list))
+    verdicts: dict[str, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
+    versions: dict[str, list[StepVersion]] = field(default_factory=lambda: defaultdict(list))
+    usage: dict[str, StepUsage] = field(default_factory=dict)
+    elements: dict[str | None, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    better: dict[str, list[ThreadOrigin]] = field(default_factory=lambda: defaultdict(list))
+
+
+def shown_thread(found: ReviewThread) -> ShownThread:
+    """The thread as its page shows it."""
+    steps: list[dict[str, Any]] = found.thread["steps"]
+    answer_of_run = {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
+    around = _around(found, answer_of_run)
+    messages: list[ShownMessage] = []
+    tools: list[ToolStep] = []
+    for step in steps:
+        if step["type"] not in _MESSAGES:
+            if step["type"] != "run":
+                tools.append(_tool(step))
+            continue
+        if step["type"] != ANSWER and tools and messages:
+            # What a tool did after an answer belongs to no later question.
+            messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tuple(tools)))
+            tools = []
+        messages.append(_message(step, tuple(tools), around))
+        tools = []
+    there = {step["id"] for step in steps}
+    removed = [one for one in found.versions if one.change == "removed" and one.step_id not in there]
+    loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
+    return ShownThread(_with_removed(messages, removed), tuple(tools), tuple(loose))
+
+
+def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
+    around = _Around()
+    for vote in found.votes:
+        around.votes[answer_of_run.get(vote.step_id, vote.step_id)].append(vote)
+    for verdict in found.verdicts:
+        around.verdicts[verdict.step_id].append(verdict)
+    for version in found.versions:
+        if version.change == "edited":
+            around.versions[version.step_id].append(version)
+    for usage in found.usage:
+        # The calls that name the answer itself say more than those that name its run.
+        if usage.step_id in answer_of_run:
+            around.usage.setdefault(answer_of_run[usage.step_id], usage)
+        else:
+            around.usage[usage.step_id] = usage
+    for element in found.thread["elements"]:
+        around.elements[element.get("forId")].append(element)
+    for copy in found.copies:
+        if copy.better_step_id and copy.original_step_id:
+            around.better[copy.original_step_id].append(copy)
+    return around
+
+
+def _message(step: Mapping[str, Any], tools: tuple[ToolStep, ...], around: _Around) -> ShownMessage:
+    step_id = step["id"]
+    return ShownMessage(
+        step,
+        tools,
+        tuple(around.elements.get(step_id, ())),
+        tuple(around.votes.get(step_id, ())),
+        tuple(around.verdicts.get(step_id, ())),
+        tuple(around.versions.get(step_id, ())),
+        around.usage.get(step_id),
+        tuple(around.better.get(step_id, ())),
+    )
+
+
+def _with_removed(messages: list[ShownMessage], removed: Iterable[StepVersion]) -> tuple[ShownMessage, ...]:
+    """The messages, and those that are gone where they once stood."""
+    shown = list(messages)
+    for version in sorted(removed, key=lambda one: one.created_at or ""):
+        if version.type not in _MESSAGES:
+            continue
+        step = {
+            "id": version.step_id,
+            "type": version.type,
+            "name": version.name,
+            "output": version.output,
+            "createdAt": version.created_at,
+        }
+        later = (at for at, one in enumerate(shown) if (one.step.get("createdAt") or "") > (version.created_at or ""))
+        shown.insert(next(later, len(shown)), ShownMessage(step, removed=version))
+    return tuple(shown)
+
+
+def _tool(step: Mapping[str, Any]) -> ToolStep:
+    return ToolStep(
+        str(step.get("name") or ""),
+        str(step["type"]),
+        _text(step.get("input")),
+        _text(step.get("output")),
+        bool(step.get("isError")),
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return text[:LONGEST_TOOL_TEXT]
