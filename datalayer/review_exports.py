@@ -192,7 +192,7 @@ async def _page(
     connection: AsyncConnection, database: Database, which: AnswerFilter, after: str | None
 ) -> list[tuple[str, str | None, frozenset[str]]]:
     """The next threads, each with its owner's id and the answers in it that the filter lets through."""
-    condition = (await chosen(connection, database.dialect, which)).condition
+    condition = (await chosen(connection, database, which)).condition
     some = select(answers.c.threadId).where(condition).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
     if after is not None:
         some = some.where(answers.c.threadId > after)
