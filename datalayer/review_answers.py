@@ -41,6 +41,11 @@ async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
         await connection.execute(insert(review_pending), [{"threadId": one} for one in thread_ids])
 
 
+async def is_behind(connection: AsyncConnection) -> bool:
+    """Whether there are marks."""
+    return (await connection.execute(select(review_pending.c.id).limit(1))).first() is not None
+
+
 async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
     """Make the rows of the threads with the oldest marks anew; whether there may be more marks."""
     # The ledger's row is there always, and is locked by nothing else.
@@ -107,6 +112,7 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
             threads.c.userId,
             func.coalesce(step.c.createdAt, threads.c.createdAt, ""),
             step.c.runId,
+            threads.c.tags,
             thumb,
             (func.coalesce(own_votes.c.comments, 0) + func.coalesce(run_votes.c.comments, 0)) > 0,
             func.coalesce(called("assistant"), dialect.text_in(threads.c.metadata, "chat_profile")),

@@ -96,7 +96,7 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
         if one.original_id == thread_id and one.original_step_id and one.better_step_id
     }
     texts = select(steps.c.id, steps.c.output).where(steps.c.id.in_(list(linked.values())))
-    found = dict((await connection.execute(texts)).tuples().all())
+    found = {row.id: row.output for row in await connection.execute(texts)}
     return {original: found[better] for original, better in linked.items() if found.get(better)}
 
 

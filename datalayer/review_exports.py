@@ -192,7 +192,7 @@ async def _page(
     connection: AsyncConnection, database: Database, which: AnswerFilter, after: str | None
 ) -> list[tuple[str, str | None, frozenset[str]]]:
     """The next threads, each with its owner's id and the answers in it that the filter lets through."""
-    condition = (await chosen(connection, database.dialect, which)).condition
+    condition = (await chosen(connection, database, which)).condition
     some = select(answers.c.threadId).where(condition).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
     if after is not None:
         some = some.where(answers.c.threadId > after)
@@ -201,8 +201,8 @@ async def _page(
     found: dict[str, set[str]] = {thread_id: set() for thread_id in ids}
     for thread_id, step_id in await connection.execute(wanted):
         found[thread_id].add(step_id)
-    owners = (await connection.execute(select(threads.c.id, threads.c.userId).where(threads.c.id.in_(ids)))).tuples()
-    owner_of = dict(owners.all())
+    owners = await connection.execute(select(threads.c.id, threads.c.userId).where(threads.c.id.in_(ids)))
+    owner_of = {row.id: row.userId for row in owners}
     return [(thread_id, owner_of.get(thread_id), frozenset(steps)) for thread_id, steps in found.items()]
 
 

@@ -9,16 +9,34 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, false, literal, not_, or_, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    false,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import AnswerFilter
 from datalayer.review_schema import IS_REVIEWED, answers, review_items, thread_marks, verdicts
-from datalayer.schema import Identifier, feedbacks, search_texts, threads, users
+from datalayer.schema import Identifier, feedbacks, search_texts, users
+from datalayer.search import WANTED
 from datalayer.search_tokens import owner_key, understood
 
 MOST_THREADS = 2_000
@@ -34,13 +52,13 @@ class Chosen:
     is_partial: bool = False
 
 
-async def chosen(connection: AsyncConnection, dialect: Dialect, which: AnswerFilter) -> Chosen:
+async def chosen(connection: AsyncConnection, database: Database, which: AnswerFilter) -> Chosen:
     """The answers that the filter lets through.
 
     Raises:
         InvalidRecord: a time of it is none.
     """
-    conditions = [*_of_row(which), *_of_others(dialect, which)]
+    conditions = [*_of_row(which), *_of_others(database.dialect, which)]
     user_ids: list[str] | None = None
     if which.users:
         user_ids = await _user_ids(connection, which.users)
@@ -51,7 +69,7 @@ async def chosen(connection: AsyncConnection, dialect: Dialect, which: AnswerFil
         conditions.append(answers.c.stepId.in_(select(review_items.c.stepId).where(*theirs)))
     is_partial = False
     if which.words and not which.words.isspace():
-        found = await _threads_with(connection, dialect, which.words, user_ids)
+        found = await _threads_with(connection, database, which.words, user_ids)
         is_partial = len(found) > MOST_THREADS
         conditions.append(answers.c.threadId.in_(found[:MOST_THREADS]) if found else false())
     return Chosen(and_(true(), *conditions), is_partial)
@@ -124,8 +142,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
         # Who gives a reason gives a thumb, and thumbs have an index.
         conditions += [answers.c.thumb.is_not(None), given]
     if which.tags:
-        tagged = dialect.overlaps(threads.c.tags, [clean_text(tag) for tag in which.tags])
-        conditions.append(answers.c.threadId.in_(select(threads.c.id).where(tagged)))
+        conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
     if which.labels:
         labelled = verdicts.c.label.in_([clean_text(label) for label in which.labels])
         conditions += [IS_REVIEWED, answers.c.stepId.in_(select(verdicts.c.stepId).where(labelled))]
@@ -135,25 +152,33 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
     return conditions
 
 
+@cache
+def _hits(dialect: type[Dialect]) -> Select[Any]:
+    """As the search asks, so that it is answered in the same way: by the index, whatever is looked for."""
+    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED))
+    return texts.distinct().limit(literal_column(str(MOST_THREADS + 1), Integer))
+
+
 async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> list[str]:
     wanted = [clean_text(one) for one in identifiers]
     return list((await connection.execute(select(users.c.id).where(users.c.identifier.in_(wanted)))).scalars())
 
 
 async def _threads_with(
-    connection: AsyncConnection, dialect: Dialect, words: str, user_ids: Sequence[str] | None
+    connection: AsyncConnection, database: Database, words: str, user_ids: Sequence[str] | None
 ) -> list[str]:
     query = understood(clean_text(words))
     if query is None:
         return []
     if user_ids is None:
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
+    dialect = database.dialect
     found: dict[str, None] = {}
     for at in range(0, len(user_ids), _USERS_AT_ONCE):
         some = user_ids[at : at + _USERS_AT_ONCE]
         wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
-        hits = select(search_texts.c.threadId).where(dialect.holds(literal(wanted, Text))).distinct()
-        found.update(dict.fromkeys((await connection.execute(hits.limit(MOST_THREADS + 1))).scalars()))
+        rows = await database.fetch(_hits(type(dialect)), {"wanted": wanted})
+        found.update((row[0], None) for row in rows)
         if len(found) > MOST_THREADS:
             break
     return list(found)

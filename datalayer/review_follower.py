@@ -73,11 +73,11 @@ class ReviewFollower:
 
     async def _run(self) -> None:
         try:
-            while not self._closing:
+            # Mostly nothing was written, and then no read has to wait for a turn to write.
+            more = await self._database.query(review_answers.is_behind)
+            while more and not self._closing:
                 async with self._database.write() as connection:
                     more = await review_answers.take_marks(connection, self._database.dialect)
-                if not more:
-                    return
         except DataLayerError as error:
             # The marks stay, for the next time.
             logger.warning("answers wait to be gathered for the review: %s", error)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Text, and_, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.dialects import Dialect
+from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.review_access import REVIEWERS
 from datalayer.review_filters import behind, chosen, cursor_of
@@ -25,7 +25,7 @@ _SOME = 1_000
 
 
 async def page(
-    connection: AsyncConnection, dialect: Dialect, which: AnswerFilter, *, cursor: str | None, limit: int
+    connection: AsyncConnection, database: Database, which: AnswerFilter, *, cursor: str | None, limit: int
 ) -> AnswerPage:
     """The answers behind the cursor.
 
@@ -35,7 +35,7 @@ async def page(
     if limit < 1:
         raise InvalidRecord("a page has at least one answer")
     size = min(limit, LARGEST_PAGE)
-    found = await chosen(connection, dialect, which)
+    found = await chosen(connection, database, which)
     conditions = [found.condition] if cursor is None else [found.condition, behind(cursor)]
     # One more than asked for tells whether there is a next page.
     places = (
@@ -56,13 +56,13 @@ async def page(
     )
 
 
-async def count(connection: AsyncConnection, dialect: Dialect, which: AnswerFilter, *, most: int) -> AnswerCount:
+async def count(connection: AsyncConnection, database: Database, which: AnswerFilter, *, most: int) -> AnswerCount:
     """How many answers there are; no more than `most` are counted.
 
     Raises:
         InvalidRecord: a time of the filter is none.
     """
-    found = await chosen(connection, dialect, which)
+    found = await chosen(connection, database, which)
     some = select(literal_column("1")).select_from(answers).where(found.condition).limit(most + 1).subquery()
     number: int = (await connection.execute(select(func.count()).select_from(some))).scalar_one()
     return AnswerCount(min(number, most), number > most or found.is_partial)
@@ -77,7 +77,7 @@ async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
         ("labels", verdicts.c.label),
     ):
         found[name] = list((await connection.execute(_distinct(column))).scalars())
-    for name, column in (("tags", threads.c.tags), ("reasons", feedbacks.c.reasons)):
+    for name, column in (("tags", answers.c.tags), ("reasons", feedbacks.c.reasons)):
         some = select(column).where(column.is_not(None)).limit(_SOME)
         lists = (await connection.execute(some)).scalars().all()
         found[name] = sorted({text for texts in lists for text in texts})
@@ -118,7 +118,6 @@ def _shown(places: Any) -> Any:
             places,
             threads.c.name,
             threads.c.userIdentifier,
-            threads.c.tags,
             question.label("question"),
             func.substr(answer.c.output, 1, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),

@@ -204,6 +204,7 @@ answers = Table(
     Column("userId", Identifier),
     Column("createdAt", Text, nullable=False),
     Column("runId", Identifier),
+    Column("tags", Tags),
     Column("thumb", Integer),
     Column("isCommented", Boolean, nullable=False),
     Column("assistant", Text),

@@ -10,7 +10,7 @@ from sqlalchemy import DDL, Table, event
 from datalayer.review_schema import answers, audit_entries
 
 _MARKS_POSTGRESQL = (
-    "CREATE INDEX threads_by_tag ON threads USING gin (tags)",
+    "CREATE INDEX review_answers_of_tag ON review_answers USING gin (tags) WHERE tags IS NOT NULL",
     """
 CREATE OR REPLACE FUNCTION mark_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -19,7 +19,7 @@ BEGIN
 END $$
 """,
     """
-CREATE OR REPLACE FUNCTION mark_given_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION mark_thread_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO review_pending ("threadId") VALUES (NEW.id);
     RETURN NULL;
@@ -51,8 +51,9 @@ CREATE TRIGGER review_call_made AFTER INSERT OR UPDATE ON llm_calls FOR EACH ROW
 WHEN (NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL) EXECUTE FUNCTION mark_for_review()
 """,
     """
-CREATE TRIGGER review_thread_given AFTER UPDATE OF "userId" ON threads FOR EACH ROW
-WHEN (OLD."userId" IS DISTINCT FROM NEW."userId") EXECUTE FUNCTION mark_given_for_review()
+CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads FOR EACH ROW
+WHEN (OLD."userId" IS DISTINCT FROM NEW."userId" OR OLD.tags IS DISTINCT FROM NEW.tags)
+EXECUTE FUNCTION mark_thread_for_review()
 """,
     """
 CREATE TRIGGER review_question_edited AFTER UPDATE OF output ON steps FOR EACH ROW
@@ -80,7 +81,8 @@ CREATE TRIGGER review_call_changed AFTER UPDATE ON llm_calls
 WHEN NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL {_MARK_SQLITE}
 """,
     """
-CREATE TRIGGER review_thread_given AFTER UPDATE OF "userId" ON threads WHEN OLD."userId" IS NOT NEW."userId" BEGIN
+CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads
+WHEN OLD."userId" IS NOT NEW."userId" OR OLD.tags IS NOT NEW.tags BEGIN
     INSERT INTO review_pending ("threadId") VALUES (NEW.id);
 END
 """,

@@ -230,7 +230,7 @@ class ReviewWork(GuardedStore):
         return bool(await self._mark(known, kind, unmark))
 
     async def thread_marks_of(self, thread_id: str) -> tuple[ThreadMark, ...]:
-        """The pins and flags on a thread that the acting user owns or reviews; none for anybody else."""
+        """The pins and flags on a thread that the acting user may read; none of any other."""
         thread = await self._thread(thread_id, acting_user.get())
         if thread is None:
             return ()

@@ -71,7 +71,7 @@ class Reviews(ReviewWork):
             InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
         """
         return await self._looked_through(
-            which, lambda connection: review_inbox.page(connection, self._dialect, which, cursor=cursor, limit=limit)
+            which, lambda connection: review_inbox.page(connection, self.database, which, cursor=cursor, limit=limit)
         )
 
     async def count_answers(self, which: AnswerFilter, *, most: int = 10_000) -> AnswerCount:
@@ -81,7 +81,7 @@ class Reviews(ReviewWork):
             InvalidRecord: a time of the filter is none.
         """
         return await self._looked_through(
-            which, lambda connection: review_inbox.count(connection, self._dialect, which, most=most)
+            which, lambda connection: review_inbox.count(connection, self.database, which, most=most)
         )
 
     async def answer_facets(self) -> dict[str, list[str]]:
@@ -208,7 +208,7 @@ class Reviews(ReviewWork):
         """
 
         async def count(connection: AsyncConnection) -> list[Coverage]:
-            condition = (await chosen(connection, self._dialect, which)).condition
+            condition = (await chosen(connection, self.database, which)).condition
             return await review_numbers.coverage(connection, condition, by)
 
         return await self._looked_through(which, count)
@@ -238,7 +238,7 @@ class Reviews(ReviewWork):
         labels, most = [clean_text(label) for label in bad_labels], min(limit, MOST_WORDS)
 
         async def count(connection: AsyncConnection) -> list[WordCount]:
-            condition = (await chosen(connection, self._dialect, which)).condition
+            condition = (await chosen(connection, self.database, which)).condition
             return await review_numbers.words_in_bad(
                 connection, self._dialect, condition, bad_labels=labels, limit=most
             )

@@ -58,5 +58,6 @@ async def opened(layer: ChainlitLayer, thread_id: str, element_id: str) -> tuple
 
 
 def without_search(counts: Mapping[str, int]) -> dict[str, int]:
-    """Without the tables of the search, whose rows come when the indexer has the time."""
-    return {name: count for name, count in counts.items() if not name.startswith("search_")}
+    """Without what the search and the review are looked through by, whose rows come when there is time."""
+    later = ("search_", "review_pending", "review_answers")
+    return {name: count for name, count in counts.items() if not name.startswith(later)}

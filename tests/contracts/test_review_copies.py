@@ -1,0 +1,177 @@
+"""A thread that is taken over is a copy: the original stays, a file while either needs it, and nothing is left."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import AnswerFilter, Verdict
+from datalayer.schema import blob_deletions, elements, metadata, steps
+from tests.contracts.test_elements import text_element
+from tests.contracts.test_receipts import rows
+from tests.records import new_id, opened, step
+from tests.reviewing import Turn, account, call, reviewing, talk
+
+
+@pytest.fixture
+async def layer(layer: ChainlitLayer) -> ChainlitLayer:
+    await account(layer, "rita", "reviewer")
+    await account(layer, "rob", "reviewer")
+    return layer
+
+
+async def with_file(layer: ChainlitLayer) -> tuple[Turn, Any, str]:
+    turn = await talk(layer, thumb=0, tags=["geo"], metadata={"is_shared": True, "chat_profile": "Guide"})
+    with datalayer.acting_as("alice"):
+        element = text_element(turn.thread, turn.question, "a file")
+        await layer.create_element(element)
+        key = (await layer.get_thread(turn.thread))["elements"][0]["objectKey"]
+    return turn, element, key
+
+
+async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: ChainlitLayer) -> None:
+    turn, _, key = await with_file(layer)
+    with datalayer.acting_as("alice"):
+        before = await layer.get_thread(turn.thread)
+    with reviewing():
+        origin = await layer.take_over(turn.thread, step_id=turn.answer, purpose="to better it")
+        copy = await layer.get_thread(origin.thread_id)
+        await layer.create_step(step(origin.thread_id, "and now?"))
+    with datalayer.acting_as("alice"):
+        assert await layer.get_thread(turn.thread) == before
+        assert await layer.get_thread(origin.thread_id) is None
+        assert [(one.actor, one.action, one.purpose) for one in (await layer.who_looked()).entries] == [
+            ("rita", "take_over", "to better it")
+        ]
+    assert (copy["userIdentifier"], copy["name"], copy["tags"]) == ("rita", before["name"], ["geo"])
+    assert copy["metadata"] == {"chat_profile": "Guide"}
+    ids = {one["id"] for one in before["steps"]}
+    assert not ids & {one["id"] for one in copy["steps"]}
+    same = ("name", "type", "input", "output", "createdAt", "isError")
+    assert [[one[key] for key in same] for one in copy["steps"]] == [
+        [one[key] for key in same] for one in before["steps"]
+    ]
+    # The answer is in the copy's run, and the file at the copy's question.
+    assert copy["steps"][2]["parentId"] == copy["steps"][1]["id"]
+    assert copy["elements"][0]["forId"] == copy["steps"][0]["id"]
+    assert copy["elements"][0]["objectKey"] == key
+    assert all(one["feedback"] is None for one in copy["steps"])
+    with reviewing("rob"):
+        seen = await layer.open_thread_for_review(turn.thread)
+        copied = await layer.open_thread_for_review(origin.thread_id)
+    assert seen is not None
+    assert copied is not None
+    assert [(one.thread_id, one.reviewer) for one in seen.copies] == [(origin.thread_id, "rita")]
+    assert copied.origin is not None
+    assert (copied.origin.original_id, copied.origin.original_step_id) == (turn.thread, turn.answer)
+    with reviewing():
+        for thread_id, step_id in ((new_id(), None), (turn.thread, new_id())):
+            with pytest.raises(datalayer.NotFound):
+                await layer.take_over(thread_id, step_id=step_id)
+
+
+async def test_a_file_that_two_have_goes_with_the_second(layer: ChainlitLayer) -> None:
+    turn, element, key = await with_file(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread)
+    with datalayer.acting_as("alice"):
+        await layer.delete_element(element.id, turn.thread)
+    assert await layer.blobs.read(key) == b"a file"
+    with reviewing():
+        kept = (await layer.get_thread(origin.thread_id))["elements"][0]["id"]
+        found = await opened(layer, origin.thread_id, kept)
+        assert found is not None
+        assert found[1] == b"a file"
+        receipt = await layer.delete_thread_with_receipt(origin.thread_id)
+    assert receipt.files == (key,)
+    with pytest.raises(datalayer.BlobNotFound):
+        await layer.blobs.read(key)
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(func.count()).select_from(blob_deletions))).scalar_one() == 0
+
+
+async def test_a_copy_that_goes_leaves_the_original_its_file(layer: ChainlitLayer) -> None:
+    turn, _, key = await with_file(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread)
+        receipt = await layer.delete_thread_with_receipt(origin.thread_id)
+    assert receipt.rows["thread_origins"] == 1
+    assert (receipt.files, receipt.files_left) == ((), ())
+    assert await layer.blobs.read(key) == b"a file"
+    with datalayer.acting_as("alice"):
+        assert (await layer.get_thread(turn.thread))["elements"]
+
+
+async def test_the_end_of_a_thread_is_the_end_of_all_that_was_made_of_it(layer: ChainlitLayer) -> None:
+    async with layer.database.read() as connection:
+        tables = {table.name for table in metadata.sorted_tables if "threadId" in table.c}
+    empty = await rows(layer)
+    turn, _, key = await with_file(layer)
+    await call(layer, turn)
+    with reviewing():
+        origin = await layer.take_over(turn.thread, step_id=turn.answer)
+        again = await layer.take_over(origin.thread_id)
+        await layer.put_verdict(Verdict(turn.answer, "wrong", note="Lyon?"))
+        await layer.fill_queue(percent=100)
+        await layer.mark_thread(turn.thread, "flag", note="look")
+        await layer.open_thread_for_review(turn.thread)
+    with datalayer.acting_as("alice"):
+        receipt = await layer.delete_user("alice")
+    assert receipt.threads == tuple(sorted((turn.thread, origin.thread_id, again.thread_id)))
+    assert receipt.files == (key,)
+    assert {"verdicts": 1, "verdict_changes": 1, "thread_marks": 1, "thread_origins": 2}.items() <= receipt.rows.items()
+    assert receipt.rows["review_items"] >= 1
+    assert tables <= receipt.rows.keys() | {"blob_deletions", "llm_calls"}
+    left = await rows(layer)
+    # What a call cost stays, and that the thread was read; neither holds anything of it.
+    changed = {name for name, count in left.items() if count != empty[name]}
+    assert {"audit_entries"} <= changed <= {"audit_entries", "llm_calls"}
+    async with layer.database.read() as connection:
+        for table in (steps, elements):
+            assert (await connection.execute(select(func.count()).select_from(table))).scalar_one() == 0
+
+
+async def test_what_a_reviewer_said_goes_with_the_reviewer(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=0)
+        await layer.enqueue_answers([turn.answer], reviewer="rita")
+        await layer.take_next()
+        await layer.put_verdict(Verdict(turn.answer, "wrong"))
+        await layer.mark_thread(turn.thread, "flag")
+        await layer.put_view("mine", "")
+        await layer.open_thread_for_review(turn.thread)
+    receipt = await layer.delete_user("rita")
+    assert (receipt.rows["verdicts"], receipt.rows["verdict_changes"], receipt.rows["review_views"]) == (1, 1, 1)
+    with reviewing("rob"):
+        seen = await layer.open_thread_for_review(turn.thread)
+        assert seen is not None
+        assert seen.verdicts == ()
+        assert [(one.kind, one.by) for one in seen.marks] == [("flag", None)]
+        assert [row.step_id for row in (await layer.list_answers(AnswerFilter(is_reviewed=False))).rows] == [
+            turn.answer
+        ]
+        assert [item.assigned_to for item in await layer.list_queue(is_done=True)] == [None]
+    with datalayer.acting_as("alice"):
+        # Who looked stays said, whoever is gone.
+        assert [one.actor for one in (await layer.who_looked()).entries] == ["rob", "rita"]
+
+
+async def test_a_better_run_is_linked_by_who_made_it(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread, step_id=turn.answer)
+        better = step(origin.thread_id, "It is Paris.", type="assistant_message")
+        await layer.create_step(better)
+    with reviewing("rob"), pytest.raises(datalayer.Forbidden):
+        await layer.link_better_run(origin.thread_id, better["id"])
+    with reviewing():
+        for copy_id, step_id in ((turn.thread, better["id"]), (origin.thread_id, turn.answer)):
+            with pytest.raises(datalayer.NotFound):
+                await layer.link_better_run(copy_id, step_id)
+        await layer.link_better_run(origin.thread_id, better["id"])
+        seen = await layer.open_thread_for_review(turn.thread)
+    assert seen is not None
+    assert [(one.original_step_id, one.better_step_id) for one in seen.copies] == [(turn.answer, better["id"])]

@@ -1,0 +1,134 @@
+"""What was judged comes out as data, thread after thread, in names of one's choice, and every thread's user is told."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import AnswerFilter, Verdict
+from tests.records import step
+from tests.reviewing import account, call, reviewing, talk
+
+
+@pytest.fixture
+async def layer(layer: ChainlitLayer) -> ChainlitLayer:
+    await account(layer, "rita", "reviewer")
+    return layer
+
+
+async def whole(stream: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one async for one in stream]
+
+
+async def test_a_conversation_comes_out_with_what_is_said_of_it(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, thumb=0, comment="no", tags=["geo"])
+    await call(layer, turn, assistant="Sage")
+    with datalayer.acting_as("alice"):
+        await layer.give_reasons(turn.run, ["facts"])
+    await talk(layer, "bob")
+    with reviewing():
+        await layer.put_verdict(Verdict(turn.answer, "wrong", ("facts",), "Lyon?", "It is Paris."))
+        (found,) = await whole(layer.export_conversations(AnswerFilter(thumb="down"), purpose="training"))
+    assert (found["id"], found["user"], found["tags"]) == (turn.thread, "alice", ["geo"])
+    asked, given = found["messages"]
+    assert (asked["role"], asked["content"]) == ("user", "what is the capital of France")
+    assert (given["role"], given["model"], given["assistant"]) == ("assistant", "small", "Sage")
+    assert [(one["user"], one["value"], one["comment"], one["reasons"]) for one in given["votes"]] == [
+        ("alice", 0, "no", ["facts"])
+    ]
+    assert [(one["reviewer"], one["label"], one["better_answer"]) for one in given["verdicts"]] == [
+        ("rita", "wrong", "It is Paris.")
+    ]
+    with datalayer.acting_as("alice"):
+        assert [(one.actor, one.action, one.purpose) for one in (await layer.who_looked()).entries] == [
+            ("rita", "export", "training")
+        ]
+    with datalayer.acting_as("bob"):
+        assert (await layer.who_looked()).entries == ()
+
+
+async def test_pairs_are_of_verdicts_better_runs_and_second_tries(layer: ChainlitLayer) -> None:
+    judged, bettered, tried, edited = [await talk(layer, question=f"question {at}") for at in range(4)]
+    await talk(layer, question="nobody said anything")
+    with reviewing():
+        await layer.put_verdict(Verdict(judged.answer, "wrong", better_answer="It is Paris."))
+        origin = await layer.take_over(bettered.thread, step_id=bettered.answer)
+        better = step(origin.thread_id, "Paris, of course.", type="assistant_message")
+        await layer.create_step(better)
+        await layer.link_better_run(origin.thread_id, better["id"])
+    with datalayer.acting_as("alice"):
+        await layer.cut_thread(tried.thread, tried.question)
+        await layer.create_step(step(tried.thread, "Paris!", type="assistant_message"))
+        # Another question has another answer, of which nobody says that it is better.
+        asked = (await layer.get_thread(edited.thread))["steps"][0]
+        await layer.update_step({**asked, "output": "and of Italy"})
+        await layer.cut_thread(edited.thread, edited.question)
+        await layer.create_step(step(edited.thread, "Rome", type="assistant_message"))
+    with reviewing():
+        found = await whole(layer.export_pairs(AnswerFilter(users=("alice",))))
+    assert sorted((one["source"], one["chosen"], one["rejected"]) for one in found) == [
+        ("retry", "Paris!", "It is Lyon."),
+        ("run", "Paris, of course.", "It is Lyon."),
+        ("verdict", "It is Paris.", "It is Lyon."),
+    ]
+    (pair,) = [one for one in found if one["source"] == "verdict"]
+    assert pair["prompt"] == [{"role": "user", "content": "question 0"}]
+
+
+async def test_examples_to_train_on_hold_the_better_answers(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    later = await talk(layer, question="and of Italy", answer="Rome", thread_id=turn.thread,
+                       at="2026-03-02T10:00:00.000000Z", thumb=1)  # fmt: skip
+    await talk(layer, question="and of Spain", answer="Madrid", thread_id=turn.thread, at="2026-03-03T10:00:00.000000Z")
+    with reviewing():
+        await layer.put_verdict(Verdict(turn.answer, "wrong", better_answer="It is Paris."))
+        (found,) = await whole(layer.export_fine_tuning(AnswerFilter(thumb="up")))
+    assert found == {
+        "messages": [
+            {"role": "user", "content": "what is the capital of France"},
+            {"role": "assistant", "content": "It is Paris.", "weight": 0},
+            {"role": "user", "content": "and of Italy"},
+            {"role": "assistant", "content": "Rome", "weight": 1},
+        ]
+    }
+    assert later.thread == turn.thread
+
+
+async def test_a_pseudonym_is_the_same_under_the_same_key_and_tells_nobody(layer: ChainlitLayer) -> None:
+    for identifier in ("alice", "bob", "alice"):
+        await talk(layer, identifier, thumb=0)
+    with reviewing():
+        one = await whole(layer.export_conversations(AnswerFilter(), pseudonym_key=b"a key"))
+        same = await whole(layer.export_conversations(AnswerFilter(), pseudonym_key=b"a key"))
+        other = await whole(layer.export_conversations(AnswerFilter(), pseudonym_key=b"another"))
+        plain = await whole(layer.export_conversations(AnswerFilter()))
+    assert one == same
+    names = dict(zip([found["user"] for found in plain], [found["user"] for found in one], strict=True))
+    assert len(set(names.values())) == 2
+    assert "alice" not in str(one)
+    assert not set(names.values()) & {found["user"] for found in other}
+
+
+async def test_a_long_export_goes_by_in_pages(layer: ChainlitLayer) -> None:
+    turns = [await talk(layer) for _ in range(45)]
+    with reviewing():
+        stream = layer.export_conversations(AnswerFilter())
+        first = await anext(stream)
+        with datalayer.acting_as("alice"):
+            # The audit has its rows before anything is given out, and none of what is not.
+            assert len((await layer.who_looked(limit=200)).entries) == 20
+        found = [first, *(await whole(stream))]
+    assert {one["id"] for one in found} == {turn.thread for turn in turns}
+    assert len(found) == 45
+    with datalayer.acting_as("alice"):
+        assert len((await layer.who_looked(limit=200)).entries) == 45
+
+
+async def test_who_asked_is_who_exports(layer: ChainlitLayer) -> None:
+    await talk(layer)
+    with datalayer.acting_as("alice"):
+        stream = layer.export_pairs(AnswerFilter())
+    with reviewing(), pytest.raises(datalayer.Forbidden):
+        await anext(stream)

@@ -1,0 +1,219 @@
+"""The queue gives each answer to one reviewer at a time, in this process or another, and in the end to enough."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import AnswerFilter, ReviewItem, Sampled, Verdict
+from datalayer.review_schema import review_items
+from tests.records import step
+from tests.reviewing import account, reviewing, talk
+
+
+@pytest.fixture
+async def layer(layer: ChainlitLayer) -> ChainlitLayer:
+    for identifier in ("rita", "rob"):
+        await account(layer, identifier, "reviewer")
+    await account(layer, "ada", "admin")
+    return layer
+
+
+async def many(layer: ChainlitLayer, count: int) -> list[str]:
+    """Answers in one thread."""
+    turn = await talk(layer)
+    ids = [turn.answer]
+    with datalayer.acting_as("alice"):
+        for at in range(1, count):
+            given = step(turn.thread, str(at), type="assistant_message")
+            await layer.create_step(given)
+            ids.append(given["id"])
+    return ids
+
+
+async def test_all_thumbs_down_and_a_part_of_the_others_are_drawn(layer: ChainlitLayer) -> None:
+    down = [(await talk(layer, thumb=0)).answer for _ in range(3)]
+    judged = await talk(layer, thumb=0)
+    others = await many(layer, 200)
+    with reviewing():
+        await layer.put_verdict(Verdict(judged.answer, "wrong"))
+        assert await layer.fill_queue(percent=0) == Sampled(3, 0)
+        tenth = await layer.fill_queue(percent=10)
+        assert 5 <= tenth.sample <= 45
+        assert await layer.fill_queue(percent=10) == Sampled(0, 0)
+        drawn = {item.step_id for item in await layer.list_queue()} - set(down)
+        rest = await layer.fill_queue(percent=100)
+        queue = await layer.list_queue(limit=1000)
+        assert tenth.sample + rest.sample == len(others)
+        # The same are drawn wherever it is done, and a larger sample holds the smaller one.
+        assert drawn == {one for one in others if one[32:] < f"{round(65536 / 10):04x}"}
+        for percent in (-1, 101):
+            with pytest.raises(datalayer.InvalidRecord):
+                await layer.fill_queue(percent=percent)
+        assert await layer.fill_queue(percent=100, since="2100-01-01") == Sampled(0, 0)
+    assert {item.step_id for item in queue} == {*down, *others}
+    assert {item.step_id for item in queue if item.reason == "thumbs_down"} == set(down)
+
+
+async def test_what_users_disliked_comes_before_the_sample_and_what_is_assigned_before_both(
+    layer: ChainlitLayer,
+) -> None:
+    plain, down, mine = await talk(layer), await talk(layer, thumb=0), await talk(layer)
+    with reviewing():
+        await layer.fill_queue(percent=100)
+        assert await layer.enqueue_answers([mine.answer], reviewer="rita") == 1
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.enqueue_answers([mine.answer], reviewer="alice")
+        assert [row.step_id for row in (await layer.list_answers(AnswerFilter(assigned_to="rita"))).rows] == [
+            mine.answer
+        ]
+        taken = []
+        while item := await layer.take_next():
+            taken.append(item.step_id)
+            await layer.put_verdict(Verdict(item.step_id, "correct"))
+        assert taken == [mine.answer, down.answer, plain.answer]
+        assert len(await layer.list_queue(is_done=True)) == 3
+        progress = await layer.review_progress()
+    assert [(one.reviewer, one.done, one.open, one.locked, one.verdicts) for one in progress] == [("rita", 3, 0, 0, 3)]
+
+
+async def test_an_item_is_held_until_its_time_is_up_or_it_is_let_go(layer: ChainlitLayer) -> None:
+    await talk(layer, thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=0)
+        item = await layer.take_next()
+        assert item is not None
+        assert item.locked_by == "rita"
+        # Who asks again has the one that is open.
+        assert (await layer.take_next() or item).step_id == item.step_id
+        assert await layer.take_next(other_than=[item.step_id]) is None
+        assert [(one.reviewer, one.locked) for one in await layer.review_progress()] == [("rita", 1), (None, 0)]
+    with reviewing("rob"):
+        assert await layer.take_next() is None
+        assert not await layer.keep_lock(item.step_id)
+        assert not await layer.release_item(item.step_id)
+    with reviewing():
+        assert await layer.release_item(item.step_id)
+    with reviewing("rob"):
+        assert await layer.take_next(lock_seconds=3600) is not None
+        assert await layer.keep_lock(item.step_id, lock_seconds=0.01)
+        await asyncio.sleep(0.02)
+        assert not await layer.keep_lock(item.step_id)
+    with reviewing():
+        again = await layer.take_next()
+        assert again is not None
+        assert (again.step_id, again.locked_by) == (item.step_id, "rita")
+        for seconds in (0, 10**6):
+            with pytest.raises(datalayer.InvalidRecord):
+                await layer.take_next(lock_seconds=seconds)
+
+
+async def test_an_answer_is_judged_by_as_many_as_are_wanted_and_by_none_twice(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=0, wanted=2)
+        assert await layer.take_next() is not None
+        await layer.put_verdict(Verdict(turn.answer, "wrong"))
+        assert await layer.take_next() is None
+        assert [item.done_at for item in await layer.list_queue()] == [None]
+    with reviewing("rob"):
+        assert await layer.take_next() is not None
+        await layer.put_verdict(Verdict(turn.answer, "wrong"))
+    with reviewing("ada"):
+        assert await layer.take_next() is None
+        assert await layer.list_queue() == []
+    with reviewing("rob"):
+        await layer.remove_verdict(turn.answer)
+    with reviewing("ada"):
+        assert await layer.take_next() is not None
+
+
+async def test_nobody_is_given_their_own_answers(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, "rita", thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=0)
+        assert await layer.take_next() is None
+    with reviewing("rob"):
+        item = await layer.take_next()
+    assert item is not None
+    assert item.step_id == turn.answer
+
+
+async def test_no_item_is_given_to_two_at_once(layer: ChainlitLayer, database_url: str, tmp_path: Path) -> None:
+    """Reviewers on four processes, each taking and judging until nothing is left."""
+    ids = await many(layer, 60)
+    reviewers = [f"reviewer {at}" for at in range(8)]
+    for identifier in reviewers:
+        await account(layer, identifier, "reviewer")
+    replicas = [create_data_layer(database_url) for _ in range(4)]
+    with reviewing():
+        await layer.fill_queue(percent=100)
+    given: list[tuple[str, str]] = []
+
+    async def review(identifier: str, replica: ChainlitLayer) -> None:
+        with reviewing(identifier):
+            while item := await replica.take_next():
+                given.append((item.step_id, identifier))
+                await asyncio.sleep(0)
+                await replica.put_verdict(Verdict(item.step_id, "correct"))
+
+    try:
+        await asyncio.gather(*(review(one, replicas[at % 4]) for at, one in enumerate(reviewers)))
+    finally:
+        for replica in replicas:
+            await replica.close()
+    assert sorted(step_id for step_id, _ in given) == sorted(ids)
+    assert len({identifier for _, identifier in given}) > 1
+    with reviewing():
+        assert await layer.list_queue() == []
+        progress = await layer.review_progress()
+    assert sum(one.done for one in progress) == len(ids)
+
+
+async def test_what_is_held_by_one_at_the_same_instant_is_held_by_no_other(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    """All ask at once, and nobody lets go: no two have the same."""
+    await many(layer, 6)
+    other = create_data_layer(database_url)
+    names = [f"reviewer {at}" for at in range(10)]
+    for identifier in names:
+        await account(layer, identifier, "reviewer")
+    with reviewing():
+        await layer.fill_queue(percent=100)
+
+    async def take(identifier: str, replica: ChainlitLayer) -> ReviewItem | None:
+        with reviewing(identifier):
+            return await replica.take_next()
+
+    try:
+        for _ in range(3):
+            items = await asyncio.gather(*(take(one, (layer, other)[at % 2]) for at, one in enumerate(names)))
+            held = [item.step_id for item in items if item is not None]
+            assert len(held) == len(set(held)) == 6
+            async with layer.database.write() as connection:
+                await connection.execute(update(review_items).values(lockedBy=None, lockedUntil=None))
+    finally:
+        await other.close()
+
+
+async def test_views_are_ones_own_unless_they_are_shared(layer: ChainlitLayer) -> None:
+    with reviewing():
+        mine = await layer.put_view("bad ones", "thumb=down")
+        changed = await layer.put_view("bad ones", "thumb=down&assigned=me")
+        assert (changed.id, changed.query) == (mine.id, "thumb=down&assigned=me")
+        assert await layer.list_views() == [changed]
+    with reviewing("rob"):
+        assert await layer.list_views() == []
+        shared = await layer.put_view("a shared one", "words=x", is_shared=True)
+        assert not await layer.remove_view(mine.id)
+    with reviewing():
+        assert await layer.list_views() == [shared, changed]
+        assert await layer.remove_view(mine.id)
+        for name in ("", "x" * 300):
+            with pytest.raises(datalayer.InvalidRecord):
+                await layer.put_view(name, "")
