@@ -26,10 +26,12 @@ from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
 from threadkeeper.conversation.reply import TRY_AGAIN
+from threadkeeper.conversation.reviewing import REVIEWED, WHY, Reviewing, explain_review
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
+from threadkeeper.retention import retain_for_ever
 from threadkeeper.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url
@@ -80,6 +82,11 @@ model = create_model(
     max_retries=settings.openai_max_retries,
 )
 conversations = Conversations(layer, model, settings)
+reviewing = Reviewing(
+    layer,
+    settings.review_reasons if settings.review_ask_reasons else (),
+    tells_users=settings.review_tell_users,
+)
 gate = Gate(lambda: layer)
 
 register_logins(lambda: layer, auth_header=settings.auth_header)
@@ -99,6 +106,7 @@ mount(
             pseudonym_key=(plain(settings.review_pseudonym_key) or "").encode() or None,
         ),
         assistant_owners=settings.owners_of_assistants,
+        voted=reviewing.voted,
     ),
     gate=gate,
     headers=SecurityHeaders(
@@ -154,6 +162,8 @@ async def start() -> None:
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
+    if settings.retention_every_hours and (days := settings.retention_days):
+        conversations.run_beside(retain_for_ever(layer, days, every_hours=settings.retention_every_hours))
 
 
 @cl.on_app_shutdown
@@ -170,6 +180,7 @@ async def begin() -> None:
 @cl.on_chat_resume
 async def resume(thread: Any) -> None:
     await conversations.resume(thread)
+    await reviewing.tell(thread["id"], language_of_session())
 
 
 @cl.on_message
@@ -189,6 +200,16 @@ async def stopped() -> None:
 @cl.action_callback(TRY_AGAIN)
 async def try_again(action: cl.Action) -> None:
     await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.action_callback(WHY)
+async def say_why(action: cl.Action) -> None:
+    await reviewing.give(action)
+
+
+@cl.action_callback(REVIEWED)
+async def say_what_reviewed_means(_action: cl.Action) -> None:
+    await explain_review()
 
 
 @cl.on_settings_update

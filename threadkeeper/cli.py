@@ -20,6 +20,7 @@ import threadkeeper
 from datalayer.accounts import Accounts
 from datalayer.adoption import adopt as adopt_database
 from threadkeeper.commands.files import files_app
+from threadkeeper.commands.retention import retention
 from threadkeeper.commands.takeouts import export_app, import_takeout
 from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
 from threadkeeper.commands.users import user_app
@@ -36,6 +37,7 @@ app.add_typer(user_app, name="user")
 app.add_typer(files_app, name="files")
 app.add_typer(export_app, name="export")
 app.command("import")(import_takeout)
+app.command("retention")(retention)
 
 
 def main() -> None:

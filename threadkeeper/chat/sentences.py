@@ -63,6 +63,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Please shorten it or attach less.",
         "这条消息连同附件大约有 {tokens} 个词元，模型最多接受 {window} 个。请缩短消息或减少附件。",
     ),
+    # What is asked after a thumb down, and said of what was reviewed. The reasons are the usual ones; an operator's
+    # own are said as they are set.
+    "why_hint": ("Say why the answer is not good", "说明回答不好的原因"),
+    "why_thanks": ("Thank you. A reviewer can see the reason.", "谢谢，审阅者可以看到原因。"),
+    "why_gone": ("There is no thumb of yours on this answer any more.", "您对这个回答的评价已不存在。"),
+    "reason_incorrect": ("Not correct", "内容有误"),
+    "reason_incomplete": ("Incomplete", "不完整"),
+    "reason_off-topic": ("Not what I asked", "答非所问"),
+    "reason_unsafe": ("Unsafe", "不安全"),
+    "reason_slow": ("Too slow", "太慢"),
+    "reviewed": ("Reviewed", "已审阅"),
+    "reviewed_hint": ("This answer was reviewed on {day}.", "这个回答已于 {day} 审阅。"),
+    "reviewed_words": (
+        "A reviewer looked at this answer. Who looked at your threads is on the page “You”.",
+        "审阅者查看过这个回答。谁查看过您的对话，请见“您”页面。",
+    ),
     "try_again": ("Try again", "重试"),
     "try_again_hint": ("Ask the same question once more", "把同一个问题再问一次"),
     "nothing_to_retry": (

@@ -302,7 +302,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "me_votes": ("Votes on your assistants", "您的助手的评价"),
     "me_votes_words": (
-        "For the assistants that you own: how many thumbs, and nothing of what was said.",
-        "您所拥有的助手：只有评价数量，没有任何内容。",
+        "The last {days} days of the assistants that you own: how many thumbs, and nothing of what was said.",
+        "您所拥有的助手最近 {days} 天的评价：只有数量，没有任何内容。",
     ),
 }

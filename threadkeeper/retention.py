@@ -1,0 +1,51 @@
+"""What is kept no longer, by the days that are set for each class: for the command, and for a server that does it itself.
+
+What is pinned or flagged stays, whatever its age. Each class leaves a row in the audit, and a receipt.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, cast
+
+from datalayer import SYSTEM, DataLayerError, acting_as
+from datalayer.cleaning import clean_time
+from datalayer.review_records import RetentionClass, RetentionReceipt
+
+logger = logging.getLogger(__name__)
+
+
+class RetainingStore(Protocol):
+    """What is needed here of the data layer."""
+
+    async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]: ...
+
+
+def limits(days: Mapping[str, int], now: datetime | None = None) -> dict[RetentionClass, str]:
+    """The time before which each class goes, for those that have a number of days."""
+    moment = now or datetime.now(UTC)
+    return {
+        cast(RetentionClass, kind): clean_time(moment - timedelta(days=number), "time of retention") or ""
+        for kind, number in days.items()
+    }
+
+
+async def retain_for_ever(store: RetainingStore, days: Mapping[str, int], *, every_hours: float) -> None:
+    """Delete what is kept no longer, first when so much time has gone by and then each time it has.
+
+    A failure is logged, and tried again the next time. Several replicas may do this at once.
+    """
+    while True:
+        await asyncio.sleep(every_hours * 3600)
+        try:
+            with acting_as(SYSTEM):
+                receipts = await store.apply_retention(limits(days))
+        except DataLayerError as error:
+            logger.error("what is kept no longer could not be deleted: %s", error)
+            continue
+        for receipt in receipts:
+            gone = {name: count for name, count in receipt.rows.items() if count}
+            if gone or receipt.files:
+                logger.info("kept no longer: %s", asdict(receipt))
