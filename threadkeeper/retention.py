@@ -1,4 +1,4 @@
-"""What is kept no longer, by the days that are set for each class: for the command, and for a server that does it itself.
+"""What is kept no longer, by the days that are set for each class: for the command and for a server's schedule.
 
 What is pinned or flagged stays, whatever its age. Each class leaves a row in the audit, and a receipt.
 """

@@ -22,12 +22,14 @@ from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords
 from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.mount import mount
+from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.routers import all_routers
 
 SECRET = "a secret for the tests, long enough to sign with"
 
 THEME = Path(__file__).parents[2] / "public" / "theme.json"
 NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
+OWNERS = {"travel": ("uma",)}
 
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
@@ -106,17 +108,25 @@ def extra_routers() -> list[APIRouter]:
 
 
 @pytest.fixture
+def review_policy() -> ReviewPolicy:
+    """What the operator decides of the review."""
+    return ReviewPolicy()
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
     passwords: Passwords,
     chainlit_app: FastAPI,
     extra_routers: list[APIRouter],
+    review_policy: ReviewPolicy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(lambda: layer, authenticator=Authenticator(layer, passwords))
-    mount(chainlit_app, *all_routers(lambda: layer, theme=THEME), *extra_routers, gate=Gate(lambda: layer))
+    ours = all_routers(lambda: layer, theme=THEME, review=review_policy, assistant_owners=OWNERS)
+    mount(chainlit_app, *ours, *extra_routers, gate=Gate(lambda: layer, remember_seconds=0))
     return chainlit_app
 
 

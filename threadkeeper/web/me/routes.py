@@ -125,7 +125,8 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
 async def _account(layer: OwnReader, person: Person) -> Any:
     account = await layer.get_account(person.identifier)
     if account is None:
-        raise HTTPException(404)
+        # Deleted a moment ago, and remembered for a few seconds more by who lets people in.
+        raise HTTPException(401)
     return account
 
 

@@ -41,7 +41,7 @@ class _Renderer(RendererHTML):
 
 
 def _made() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "xhtmlOut": False}, renderer_cls=_Renderer)
     return markdown.enable(["table", "strikethrough"])
 
 

@@ -1,0 +1,132 @@
+"""The page of one's own data: who looked and why, what is shared, the takeout, the logins, and the end of it all."""
+
+import asyncio
+import io
+import json
+import zipfile
+
+import httpx
+import pytest
+
+from datalayer import User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from tests.calls import call
+from tests.records import step, thread, vote
+from tests.web.conftest import Browser
+from tests.web.pages import read_page, table
+from tests.web.safe_pages import page_at, posted
+from threadkeeper.web.review.policy import ReviewPolicy
+
+
+@pytest.fixture
+async def uma(browser_of: Browser) -> httpx.AsyncClient:
+    return await browser_of("user")
+
+
+@pytest.fixture
+async def thread_id(layer: ChainlitLayer, people: dict[str, User]) -> str:
+    return await thread(layer, people["user"].id, "My thread")
+
+
+class TestWithAPurpose:
+    @pytest.fixture
+    def review_policy(self) -> ReviewPolicy:
+        return ReviewPolicy(asks_purpose=True)
+
+    async def test_a_thread_opens_for_a_purpose_that_its_owner_reads(
+        self, layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+    ) -> None:
+        rita, address = await browser_of("reviewer"), f"/review/threads/{thread_id}"
+        asked = await page_at(rita, address)
+        assert "Why do you open this thread?" in asked.text
+        assert "My thread" not in asked.text
+        assert (await posted(rita, asked, f"{address}/take-over")).headers["location"] == address, "nor is it copied"
+        with acting_as("uma"):
+            assert not (await layer.who_looked()).entries, "it was not opened"
+        assert (await posted(rita, asked, f"{address}/open", purpose="  ")).status_code == 400
+        assert (await posted(rita, asked, f"{address}/open", purpose="x" * 501)).status_code == 400
+        opened = await posted(rita, asked, f"{address}/open", purpose="A complaint 投诉 <b>")
+        assert opened.headers["location"] == address
+        cookie = opened.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=strict" in cookie and f"Path={address}" in cookie
+        assert "My thread" in (await page_at(rita, address)).text
+        rows = table(await page_at(uma, "/me"), "looked")
+        assert [row[1:] for row in rows] == [["rita", "opened it", "My thread", "A complaint 投诉 <b>"]]
+        export = await page_at(rita, "/review/export")
+        assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
+
+    async def test_ones_own_thread_needs_none(
+        self, layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+    ) -> None:
+        own = await thread(layer, people["reviewer"].id, "Mine")
+        assert "Mine" in (await page_at(await browser_of("reviewer"), f"/review/threads/{own}")).text
+        with acting_as("rita"):
+            assert not (await layer.who_looked()).entries
+
+
+async def test_sharing_is_stopped(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    await layer.update_thread(thread_id, metadata={"is_shared": True, "shared_at": "2026-11-20T10:00:00Z"})
+    page = await page_at(uma, "/me")
+    assert "My thread" in page.one("ul", class_="shared").text
+    rita = await browser_of("reviewer")
+    stop = f"/me/shared/{thread_id}/stop"
+    assert (await posted(rita, await page_at(rita, "/me"), stop)).status_code == 404, "it is not theirs"
+    assert (await posted(uma, page, stop)).status_code == 303
+    assert "You share no thread." in (await page_at(uma, "/me")).text
+    with acting_as("rita"):
+        assert await layer.get_thread(thread_id) is None
+
+
+async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
+    await layer.create_step(step(thread_id, "What I said"))
+    answer = await posted(uma, await page_at(uma, "/me"), "/me/takeout")
+    assert answer.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    assert any(b"What I said" in archive.read(name) for name in archive.namelist())
+
+
+async def test_everyone_is_logged_out_everywhere(uma: httpx.AsyncClient, browser_of: Browser) -> None:
+    other = await browser_of("user")
+    assert (await other.get("/me")).status_code == 200
+    # A login's time is in whole seconds.
+    await asyncio.sleep(1.1)
+    left = await posted(uma, await page_at(uma, "/me"), "/me/log-out")
+    assert left.headers["location"] == "/login"
+    assert "access_token=" in left.headers["set-cookie"], "this browser forgets its login"
+    assert (await other.get("/me")).status_code == 303
+
+
+async def test_all_of_it_goes_with_a_receipt(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    page = await page_at(uma, "/me")
+    for typed in ("", "Uma", "rita", "ümä"):
+        refused = await posted(uma, page, "/me/delete", confirm=typed)
+        assert refused.status_code == 400
+        assert "Nothing was deleted" in refused.text
+    gone = await posted(uma, page, "/me/delete", confirm="uma")
+    assert gone.status_code == 200
+    receipt = json.loads(read_page(gone.text).one("pre").text)
+    assert (receipt["what"], receipt["owner"], receipt["threads"]) == ("user", "uma", [thread_id])
+    assert await layer.get_user("uma") is None
+    assert (await uma.get("/me")).status_code == 303
+
+
+async def test_owners_of_an_assistant_see_votes_and_no_words(
+    layer: ChainlitLayer, people: dict[str, User], uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    theirs = await thread(layer, people["admin"].id, "A secret thread")
+    answer = step(theirs, "A secret answer", type="assistant_message", name="Assistant")
+    await layer.create_step(answer)
+    made = call(utc_now(), thread_id=theirs, step_id=answer["id"], assistant="travel")
+    await layer.record_call(made)
+    with acting_as("ada"):
+        await layer.upsert_feedback(vote(answer["id"], 0, "A secret comment"))
+    page = await page_at(uma, "/me")
+    assert table(page, "votes") == [["travel", "1", "0", "1", "0%"]]
+    assert "secret" not in page.text
+    assert not (await page_at(await browser_of("reviewer"), "/me")).all("table", class_="votes")

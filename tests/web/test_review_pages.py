@@ -1,0 +1,261 @@
+"""The pages of the review: what they show and keep, whom they are closed to, and that nothing written runs on them."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pandas
+import pytest
+from pyarrow import parquet
+
+from datalayer import User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import Verdict
+from tests.calls import call
+from tests.records import new_id, step, thread, user_id, vote
+from tests.web.conftest import Browser
+from tests.web.pages import read_page
+from tests.web.safe_pages import page_at, posted, runs_nothing
+from tests.web.test_files import store, thread_of
+from threadkeeper.web.pages.markdown import as_html
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+MARKUP = (
+    f"**bold** {HOSTILE}\n\n[bad](javascript:alert(1)) [good](https://example.org) ![far](https://evil.example/x.png)"
+)
+
+
+@dataclass
+class Kept:
+    """A thread of uma's, whose texts are all hostile, with a thumb down on its answer."""
+
+    thread_id: str
+    question_id: str
+    answer_id: str
+
+
+@pytest.fixture
+async def kept(layer: ChainlitLayer, people: dict[str, User]) -> Kept:
+    owner = people["user"].id
+    thread_id = await thread(layer, owner, f"A thread {HOSTILE}", tags=[HOSTILE])
+    question = step(thread_id, f"How long? {HOSTILE}", name="uma", createdAt="2026-11-20T10:00:00Z")
+    tool = step(thread_id, HOSTILE, type="tool", name=HOSTILE, input=HOSTILE, createdAt="2026-11-20T10:00:01Z")
+    answer = step(thread_id, MARKUP, type="assistant_message", name=HOSTILE, createdAt="2026-11-20T10:00:02Z")
+    for one in (question, tool, answer):
+        await layer.create_step(one)
+    made = call("2026-11-20T10:00:01Z", thread_id=thread_id, step_id=answer["id"], user_id=owner, model=HOSTILE)
+    await layer.record_call(made)
+    with acting_as("uma"):
+        await layer.upsert_feedback(vote(answer["id"], 0, f"No! {HOSTILE}"))
+        await layer.give_reasons(answer["id"], ["incorrect"])
+    return Kept(thread_id, question["id"], answer["id"])
+
+
+@pytest.fixture
+async def rita(browser_of: Browser) -> AsyncIterator[httpx.AsyncClient]:
+    yield await browser_of("reviewer")
+
+
+async def test_a_thumb_down_is_found_judged_and_seen_by_its_owner(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    inbox = await page_at(rita, "/review?thumb=down&reviewed=no")
+    (row,) = inbox.one("ol", class_="answers").all("li")
+    assert HOSTILE in row.text
+    assert "Not correct" in row.text
+    address = row.one("a", class_="cover").attributes["href"]
+    assert kept.answer_id in address
+    page = await page_at(rita, address)
+    answer = page.one("article", id=f"answer-{kept.answer_id}")
+    assert "No! " + HOSTILE in answer.text
+    assert "Tool steps: 1" in answer.text
+    assert [link.text for link in answer.one("div", class_="prose").all("a")] == ["good", "far"]
+    before = await page_at(rita, f"/review/threads/{kept.thread_id}")
+    done = await posted(
+        rita,
+        before,
+        f"/review/threads/{kept.thread_id}/verdicts",
+        step_id=kept.answer_id,
+        label="wrong",
+        reason=["incorrect", "not one of ours"],
+        note=HOSTILE,
+        better_answer=MARKUP,
+    )
+    assert done.status_code == 303
+    page = await page_at(rita, done.headers["location"])
+    verdict = page.one("div", class_="verdict")
+    assert "Wrong" in verdict.text
+    assert HOSTILE in verdict.text
+    assert not (await page_at(rita, "/review?thumb=down&reviewed=no")).all("ol", class_="answers")
+    mine = await page_at(await browser_of("user"), "/me")
+    looked = mine.one("table", class_="looked").one("tbody").all("tr")
+    assert len(looked) == 3, "each opening has its row"
+    assert all("rita" in one.text and HOSTILE in one.text for one in looked)
+
+
+async def test_a_form_is_refused_without_the_token_of_its_own_login(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    address = f"/review/threads/{kept.thread_id}/verdicts"
+    said = {"step_id": kept.answer_id, "label": "wrong"}
+    ada = await page_at(await browser_of("admin"), f"/review/threads/{kept.thread_id}")
+    for token in (None, "", "0" * 64, ada.all("input", name="form_token")[0].attributes["value"], "ä"):
+        refused = await rita.post(address, data=said if token is None else {**said, "form_token": token})
+        assert refused.status_code == 403
+        assert "not valid any more" in refused.text
+    with acting_as("rita"):
+        assert await layer.verdict_history(kept.answer_id) == []
+
+
+async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.AsyncClient) -> None:
+    for query in (
+        *("thumb=sideways", "comment=perhaps", "since=yesterday", "until=0001-01-01", "min_cost=much", "max_cost=NaN"),
+        *("cursor=nonsense", "cursor=" + "x" * 3000, "words=" + "x" * 400, "&".join(f"tag={n}" for n in range(30))),
+    ):
+        answer = await rita.get(f"/review?{query}")
+        assert answer.status_code == 400, query
+        assert read_page(answer.text).one("h1").text == "This address makes no sense"
+    for address in ("/review/threads/nonsense", f"/review/threads/{new_id()}", "/review/audit"):
+        assert (await rita.get(address)).status_code == 404
+    assert (await rita.get("/review?words=" + "%00%22%27*%28")).status_code == 200
+    for query in ("period=never", "by=weather", "interval=fortnight"):
+        assert (await rita.get(f"/review/numbers?{query}")).status_code == 400
+    page = await page_at(rita, f"/review/threads/{kept.thread_id}")
+    verdicts = f"/review/threads/{kept.thread_id}/verdicts"
+    assert (await posted(rita, page, verdicts, step_id=kept.answer_id, label="splendid")).status_code == 400
+    assert (await posted(rita, page, verdicts, step_id=new_id(), label="wrong")).status_code == 404
+    assert (await posted(rita, page, verdicts, step_id="x", label="wrong")).status_code == 404
+    long = await posted(rita, page, verdicts, step_id=kept.answer_id, label="wrong", note="x" * 20_000)
+    assert long.status_code == 400
+    assert (await posted(rita, page, verdicts, note="x" * 1_200_000)).status_code == 413
+    many = "&".join(f"reason={n}" for n in range(1000))
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await rita.post(verdicts, content=many, headers=form)).status_code == 400
+    assert (await posted(rita, page, "/review/queue/fill", percent="all", wanted="1")).status_code == 400
+    assert (await posted(rita, page, "/review/queue/fill", percent="nan", wanted="1")).status_code == 400
+
+
+async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review?thumb=down")
+    saved = await posted(rita, page, "/review/views", name=HOSTILE, query="thumb=down&evil=1", shared="yes")
+    assert saved.headers["location"] == "/review?thumb=down"
+    page = await page_at(rita, "/review?thumb=down")
+    pill = next(one for one in page.all("a") if one.text == HOSTILE)
+    assert pill.attributes["aria-current"] == "true"
+    remove = next(form for form in page.all("form") if form.attributes.get("action", "").endswith("/remove"))
+    assert (await posted(rita, page, remove.attributes["action"])).status_code == 303
+    assert HOSTILE not in [one.text for one in (await page_at(rita, "/review")).all("a")]
+
+
+async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.AsyncClient, browser_of: Browser) -> None:
+    page = await page_at(rita, "/review/queue")
+    filled = await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
+    page = await page_at(rita, filled.headers["location"])
+    assert "1 answers with a thumb down" in page.one("p", class_="notice").text
+    taken = await posted(rita, page, "/review/queue/next")
+    assert kept.answer_id in taken.headers["location"]
+    thread_page = await page_at(rita, taken.headers["location"])
+    assert "yours until" in thread_page.one("div", class_="notice").text
+    ada = await browser_of("admin")
+    theirs = await page_at(ada, "/review/queue")
+    assert "rita, until" in theirs.one("table", class_="items").text
+    nothing = await posted(ada, theirs, "/review/queue/next")
+    assert nothing.headers["location"] == "/review/queue?outcome=empty"
+    assert (await posted(rita, page, "/review/queue/release", step_id=kept.answer_id)).status_code == 303
+    assert kept.answer_id in (await posted(ada, theirs, "/review/queue/next")).headers["location"]
+
+
+async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
+) -> None:
+    page = await page_at(rita, f"/review/threads/{kept.thread_id}")
+    address = f"/review/threads/{kept.thread_id}"
+    taken = await posted(rita, page, f"{address}/take-over", step_id=kept.answer_id)
+    copy_id = taken.headers["location"].removeprefix("/thread/")
+    better = step(copy_id, "2,850 km.", type="assistant_message", name="Assistant")
+    with acting_as("rita"):
+        await layer.create_step(better)
+    page = await page_at(rita, address)
+    assert "You have a copy" in page.text
+    linked = await posted(
+        rita,
+        page,
+        f"{address}/better-run",
+        copy_id=copy_id,
+        better_step_id=better["id"],
+        original_step_id=kept.answer_id,
+    )
+    page = await page_at(rita, linked.headers["location"])
+    assert "A better run by rita" in page.one("article", id=f"answer-{kept.answer_id}").text
+    assert "Taken over from" in (await page_at(rita, f"/review/threads/{copy_id}")).text
+
+
+async def exported(browser: httpx.AsyncClient, kind: str, format_: str) -> httpx.Response:
+    page = await page_at(browser, "/review/export?thumb=down")
+    answer = await posted(browser, page, "/review/export", query="thumb=down", kind=kind, format=format_)
+    assert answer.status_code == 200, answer.text[:300]
+    assert answer.headers["content-disposition"].startswith("attachment; ")
+    return answer
+
+
+async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient) -> None:
+    with acting_as("rita"):
+        await layer.put_verdict(Verdict(kept.answer_id, "wrong", better_answer="=2,850 km."))
+    lines = [json.loads(line) for line in (await exported(rita, "pairs", "jsonl")).text.splitlines()]
+    assert [(one["chosen"], one["rejected"], one["user"]) for one in lines] == [("=2,850 km.", MARKUP, "uma")]
+    rows = list(csv.DictReader(io.StringIO((await exported(rita, "pairs", "csv")).text)))
+    assert rows[0]["chosen"] == "'=2,850 km.", "a spreadsheet takes it for text"
+    assert json.loads(rows[0]["prompt"])[0]["role"] == "user"
+    table = parquet.read_table(io.BytesIO((await exported(rita, "pairs", "parquet")).content))
+    assert table.column("chosen").to_pylist() == ["=2,850 km."]
+    frame = pandas.read_parquet(io.BytesIO((await exported(rita, "conversations", "parquet")).content))
+    assert list(frame["id"]) == [kept.thread_id]
+    frame = pandas.read_json(io.StringIO((await exported(rita, "fine_tuning", "jsonl")).text), lines=True)
+    assert frame["messages"][0][-1] == {"role": "assistant", "content": "=2,850 km.", "weight": 1}
+    page = await page_at(rita, "/review/export?thumb=up")
+    nothing = await posted(rita, page, "/review/export", query="thumb=up", kind="pairs", format="parquet")
+    assert parquet.read_table(io.BytesIO(nothing.content)).num_rows == 0
+    with acting_as("uma"):
+        looked = await layer.who_looked()
+    assert {entry.action for entry in looked.entries} == {"export"}
+
+
+async def test_files_open_for_who_opened_the_thread_alone(
+    layer: ChainlitLayer, rita: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    await user_id(layer, "alice")
+    link = await store(layer, "river.png", "image/png", b"a picture")
+    assert (await rita.get(link)).status_code == 404
+    await page_at(rita, f"/review/threads/{thread_of(link)}")
+    assert (await rita.get(link)).content == b"a picture"
+    assert (await (await browser_of("admin")).get(link)).status_code == 404
+
+
+async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review/numbers?period=custom&from=2026-11-01&to=2026-11-30&by=model")
+    tiles = page.one("dl", class_="tiles").text
+    assert "0 up, 1 down" in tiles
+    assert "0 of 1 thumbs down reviewed" in tiles
+    assert HOSTILE in page.one("table", class_="coverage").text
+
+
+def test_markdown_runs_nothing() -> None:
+    for text in (
+        MARKUP,
+        "<https://example.org/<script>>",
+        "[a](<javascript:alert(1)>)",
+        "[a](java\nscript:alert(1))",
+        "[a](data:text/html;base64,PHNjcmlwdD4=)",
+        "![a](javascript:alert(1))",
+        '![a" onerror="alert(1)](https://x.example/"onerror="y)',
+        "```<script>\n</code></pre><script>alert(1)</script>\n```",
+        "[a]: javascript:alert(1)\n\n[a]",
+        "&lt;script&gt;",
+        "a" * 300_000 + HOSTILE,
+    ):
+        page = read_page(str(as_html(text)))
+        assert not page.all("script")
+        runs_nothing(page)
