@@ -1,0 +1,187 @@
+"""A bad answer's way in two real browsers: a thumb down in one; found, judged, taken over, bettered and exported in the
+other; and the user sees who looked. With pictures in light and dark, wide and narrow.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser import NARROW, WIDE, Visitor, visit
+from tests.conftest import StartServer
+from tests.server import AppServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+USER, REVIEWER, PASSWORD = "uma", "rita", "a long password"
+HOSTILE = "<img src=x onerror=alert(1)>"
+QUESTION, BETTER = f"How long is the Danube? {HOSTILE}", "The Danube is **2,850 km** long."
+COMMENT, PURPOSE, REASON = f"That is not a length. {HOSTILE}", "A user complained", "Not correct"
+
+
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+async def test_from_a_thumb_down_to_a_better_answer(
+    browser: Browser, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = await start_server(
+        OPENAI_MODELS="echo", REVIEW_ASK_PURPOSE="true", REVIEW_TELL_USERS="true", REVIEW_PSEUDONYM_KEY="a key"
+    )
+    await server.add_user(USER, PASSWORD)
+    await server.add_user(REVIEWER, PASSWORD, "reviewer")
+    async with (
+        visit(browser, server.base_url, "review-user") as user,
+        visit(browser, server.base_url, "review-reviewer") as reviewer,
+    ):
+        thread_id = await dislike(user)
+        await find(reviewer)
+        await judge(reviewer, thread_id)
+        copy_id = await better(reviewer)
+        await link(reviewer, thread_id, copy_id)
+        await take_the_pair_away(reviewer, tmp_path)
+        await see_who_looked(user, thread_id)
+    await look(browser, server, thread_id)
+
+
+async def log_in(visitor: Visitor, name: str) -> None:
+    await visitor.arrive("/")
+    await visitor.log_in(name, PASSWORD)
+    await visitor.connected()
+
+
+async def dislike(visitor: Visitor) -> str:
+    """Ask, give a thumb down with a comment, and choose a reason."""
+    await log_in(visitor, USER)
+    await expect(visitor.page.locator('#header a[href="/review"]')).to_have_count(0)
+    answer = await visitor.ask(QUESTION)
+    await visitor.answered()
+    await visitor.vote(answer, "negative", COMMENT)
+    reason = visitor.page.get_by_role("button", name=REASON)
+    await expect(reason).to_be_visible()
+    await visitor.screenshot("why")
+    await reason.click()
+    await expect(visitor.toast.filter(has_text="A reviewer can see the reason.")).to_be_visible()
+    await expect(reason).to_have_count(0)
+    return await visitor.thread_id()
+
+
+async def find(visitor: Visitor) -> None:
+    """Two clicks from the chat; the second opens the thread, once it is said why."""
+    await log_in(visitor, REVIEWER)
+    await visitor.screenshot("chat")
+    await visitor.page.locator('#header a[href="/review"]').click()
+    row = visitor.page.locator("ol.answers > li")
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text(COMMENT)
+    await expect(row).to_contain_text(REASON)
+    await visitor.screenshot("inbox")
+    await row.locator("a.cover").click()
+    await visitor.screenshot("purpose")
+    await visitor.page.get_by_label("Purpose").fill(PURPOSE)
+    await visitor.page.get_by_role("button", name="Open the thread").click()
+
+
+async def judge(visitor: Visitor, thread_id: str) -> None:
+    """By keyboard: the next answer, the second label, and a better answer."""
+    page = visitor.page
+    await expect(page.locator(".user_message")).to_contain_text(QUESTION)
+    assert thread_id in page.url
+    await page.keyboard.press("j")
+    await page.keyboard.press("2")
+    await expect(page.get_by_role("radio", name="Wrong")).to_be_checked()
+    await page.get_by_label("Not correct").check()
+    await page.get_by_label("A better answer").fill(BETTER)
+    await visitor.screenshot("judging")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".verdict")).to_contain_text("Wrong")
+    await expect(page.locator(".verdict strong")).to_have_text("2,850 km")
+    await visitor.screenshot("judged")
+
+
+async def better(visitor: Visitor) -> str:
+    """Take the thread over into a chat of one's own, and go on there."""
+    await visitor.page.get_by_role("button", name="Take over", exact=True).click()
+    await visitor.connected()
+    await expect(visitor.answers).to_have_count(1)
+    await visitor.ask("The length of the Danube in km, please")
+    await visitor.answered()
+    await expect(visitor.answers).to_have_count(2)
+    await visitor.screenshot("taken-over")
+    return await visitor.thread_id()
+
+
+async def link(visitor: Visitor, thread_id: str, copy_id: str) -> None:
+    assert copy_id != thread_id
+    await visitor.open(f"/review/threads/{thread_id}")
+    await visitor.screenshot("copy")
+    await visitor.page.get_by_role("button", name="Link as the better run").click()
+    await expect(visitor.page.get_by_role("link", name=f"A better run by {REVIEWER}")).to_be_visible()
+    # The original is as it was.
+    await expect(visitor.page.locator("article.assistant_message")).to_have_count(1)
+
+
+async def take_the_pair_away(visitor: Visitor, folder: Path) -> None:
+    page = visitor.page
+    await visitor.open("/review?thumb=down")
+    await page.get_by_role("link", name="Export these").click()
+    await page.get_by_label("Purpose").fill(PURPOSE)
+    await visitor.screenshot("export")
+    async with page.expect_download() as started:
+        await page.get_by_role("button", name="Download").click()
+    download = await started.value
+    path = folder / download.suggested_filename
+    await download.save_as(path)
+    (pair,) = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert (pair["chosen"], pair["source"], pair["prompt"][-1]["content"]) == (BETTER, "verdict", QUESTION)
+    assert pair["user"].startswith("user-"), "a pseudonym"
+    await visitor.open("/review/numbers")
+    await expect(page.locator(".chart.js-plotly-plot")).to_have_count(2)
+
+
+async def see_who_looked(visitor: Visitor, thread_id: str) -> None:
+    page = visitor.page
+    await visitor.open(f"/thread/{thread_id}")
+    await visitor.connected()
+    reviewed = page.get_by_role("button", name="Reviewed")
+    await expect(reviewed).to_be_visible()
+    await visitor.screenshot("reviewed")
+    await page.locator('#header a[href="/me"]').click()
+    rows = page.locator("table.looked tbody tr")
+    await expect(rows.first).to_contain_text(REVIEWER)
+    for words in ("opened it", "copied it", "exported it"):
+        await expect(rows.filter(has_text=words).first).to_contain_text(PURPOSE)
+    await visitor.screenshot("who-looked")
+
+
+async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
+    for dark in (False, True):
+        for size in (WIDE, NARROW):
+            name = f"review-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
+            async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
+                login = {"username": REVIEWER, "password": PASSWORD}
+                await visitor.page.request.post(f"{server.base_url}/login", form=login)
+                address = f"/review/threads/{thread_id}"
+                await visitor.open(address)
+                await fits(visitor, "purpose")
+                await visitor.page.get_by_label("Purpose").fill(PURPOSE)
+                await visitor.page.get_by_role("button", name="Open the thread").click()
+                await fits(visitor, "thread")
+                for path in ("", "/queue", "/numbers", "/export"):
+                    await visitor.open(f"/review{path}")
+                    await fits(visitor, path.removeprefix("/") or "inbox")
+                with visitor.watch.expecting("400"):
+                    await visitor.open("/review?thumb=sideways")
+                await fits(visitor, "bad-address")
+                await visitor.page.request.post(f"{server.base_url}/login", form={**login, "username": USER})
+                await visitor.open("/me")
+                await fits(visitor, "me")
+                with visitor.watch.expecting("404"):
+                    await visitor.open("/review")
+                await fits(visitor, "not-for-users")
+
+
+async def fits(visitor: Visitor, name: str) -> None:
+    """Nothing has to be scrolled sideways but tables."""
+    await visitor.page.wait_for_load_state("networkidle")
+    await visitor.screenshot(name)
+    assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
