@@ -52,6 +52,7 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Files, Receipts, BaseDataLayer):
+class ChainlitLayer(Accounts, Files, Receipts, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

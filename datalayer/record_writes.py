@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, users
+from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, usage_writes, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
@@ -29,6 +29,7 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.usage_records import LlmCallWrite
 
 
 async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
@@ -71,6 +72,11 @@ async def _apply(write: Any, _connection: AsyncConnection, _dialect: Dialect) ->
 @_apply.register
 async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect) -> User:
     return await users.upsert(connection, dialect, write.user)
+
+
+@_apply.register
+async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    await usage_writes.store(connection, dialect, [write])
 
 
 @_apply.register

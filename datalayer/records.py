@@ -7,6 +7,8 @@ A field that is None was not given: no write ever erases a stored value with a N
 from dataclasses import dataclass, field
 from typing import Any
 
+from datalayer.usage_records import LlmCallWrite
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -250,6 +252,7 @@ OtherWrite = (
     | FileAnnouncement
     | FileAbandonment
     | UserWrite
+    | LlmCallWrite
 )
 """A write that is data and no step's: applied one by one, in a transaction with its neighbours."""
 
@@ -261,8 +264,8 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
     """The ids of the thread, where it is known, and of the record that the write is about."""
     ids: tuple[str | None, str | None]
     match write:
-        case StepWrite(step=step):
-            ids = step.thread_id, step.id
+        case StepWrite(step=record) | ElementWrite(element=record) | LlmCallWrite(call=record):
+            ids = record.thread_id, record.id
         case ThreadWrite(thread=thread):
             ids = thread.id, thread.id
         case ThreadRename() | ThreadDeletion():
@@ -277,8 +280,6 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
             ids = vote.thread_id, vote.for_id
         case VoteRemoval():
             ids = None, write.vote_id
-        case ElementWrite(element=element):
-            ids = element.thread_id, element.id
         case ElementDeletion() | FileAnnouncement():
             ids = write.thread_id, write.element_id
         case FileAbandonment():

@@ -16,6 +16,11 @@ Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 Period = Literal["day", "month"]
 
 
+def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> float | None:
+    """The speed of a call: output tokens for each second of it. None where either is not known, or is nothing."""
+    return completion_tokens / seconds if completion_tokens and seconds else None
+
+
 @dataclass(frozen=True, slots=True)
 class LlmCall:
     """One call to a model, of whatever kind: an attempt that failed is one too.
@@ -63,6 +68,11 @@ class LlmCall:
     tags: tuple[str, ...] = ()
     library: str | None = None
     operating_system: str | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to no good end: the provider refused it, or something else broke it off."""
+        return self.error_kind is not None or (self.status_code is not None and self.status_code >= 400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, Executable, Select, Table, TextClause
+from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, TableValuedAlias, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
@@ -73,6 +73,20 @@ class Dialect(Protocol):
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         """Whether the id is one of those, which are found first and then looked up one by one."""
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        """What is in a column of `Tags`, one row for each, as `value`."""
+
+    @staticmethod
+    def in_periods(
+        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
+    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
+        """The chosen rows of the table, by the period in which their moment lies.
+
+        Gives what to select from, the number of the period from 0, and what else must hold. There may be rows without
+        anything of the table, for periods without any. The periods are in order, touch, and hold all chosen rows.
+        """
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

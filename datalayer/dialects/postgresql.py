@@ -11,16 +11,21 @@ import asyncpg
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    FromClause,
+    Integer,
     Select,
     Table,
+    TableValuedAlias,
     Text,
     TextClause,
     any_,
     bindparam,
     cast,
+    column,
     event,
     func,
     literal,
+    literal_column,
     select,
     text,
 )
@@ -133,6 +138,20 @@ class PostgreSQL:
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         # As an array: of IN the planner may make a join that reads the whole table.
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        return func.unnest(texts).table_valued(column("value", Text)).render_derived(name="each_tag")
+
+    @staticmethod
+    def in_periods(
+        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
+    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
+        # One pass over the rows, which many workers may share. Of a join with the periods the planner knows too little.
+        begins = cast(literal([begin for begin, _ in periods], ARRAY(Text)), ARRAY(Text))
+        # Byte by byte: what a language makes of digits takes time.
+        number = func.width_bucket(moment.collate("C"), begins, type_=Integer) - literal_column("1", Integer)
+        return table, number, chosen
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

@@ -4,15 +4,20 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    FromClause,
+    Integer,
     Select,
     Table,
+    TableValuedAlias,
+    Text,
     TextClause,
+    and_,
     bindparam,
     column,
     event,
@@ -21,6 +26,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -95,6 +101,22 @@ class SQLite:
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         return column.in_(ids)
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        return func.json_each(texts).table_valued(column("value", Text), name="each_tag")
+
+    @staticmethod
+    def in_periods(
+        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
+    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
+        # One period after another, each by the index: the outer side of a LEFT JOIN comes first for certain.
+        of_periods = func.json_each(bindparam(None, json.dumps(periods)))
+        period = of_periods.table_valued(column("key", Integer), column("value", Text), name="period")
+        within = and_(
+            moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
+        )
+        return period.outerjoin(table, and_(within, chosen)), period.c.key, true()
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
