@@ -22,14 +22,17 @@ from threadkeeper import metrics
 from threadkeeper.accounts import ensure_admin
 from threadkeeper.blobs import open_blobs
 from threadkeeper.chat.llm import create_model
+from threadkeeper.chat.metering import MeteredModel
 from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
+from threadkeeper.conversation.footer import USAGE
 from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
-from threadkeeper.logs import configure_logging
+from threadkeeper.logs import Redaction, configure_logging
 from threadkeeper.misspelt import misspelt_names
+from threadkeeper.payload_retention import forget_payloads
 from threadkeeper.settings import SettingsError, load_settings, plain
 from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
@@ -48,9 +51,8 @@ try:
     blobs = open_blobs(settings)
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
-configure_logging(
-    settings.log_level, settings.log_json, [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
-)
+secrets = [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
+configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelt_names():
     logger.warning("%s", doubt)
 
@@ -58,7 +60,8 @@ for doubt in misspelt_names():
 async def tell_of_write_failure(failure: WriteFailure) -> None:
     """Tell the user whose write was not stored, where there is a page to tell it on."""
     metrics.write_failures.inc()
-    if context_var.get(None) is not None:
+    # What the user said and was told is not lost with a row of the bill.
+    if failure.what != "call" and context_var.get(None) is not None:
         lost = "file_not_saved" if failure.what == "file" else "not_saved"
         await cl.context.emitter.send_toast(say(lost, language_of_session()), "error")
 
@@ -79,6 +82,15 @@ model = create_model(
     timeout_seconds=settings.openai_timeout_seconds,
     max_retries=settings.openai_max_retries,
 )
+if not model.demo:
+    # The demo calls no model, so there is nothing to account for.
+    model = MeteredModel(
+        model,
+        layer,
+        zone=settings.usage_time_zone,
+        keep_payloads=settings.usage_keep_payloads,
+        redact=Redaction(secrets),
+    )
 conversations = Conversations(layer, model, settings)
 gate = Gate(lambda: layer)
 
@@ -141,6 +153,7 @@ async def start() -> None:
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
+    conversations.run_beside(forget_payloads(layer, settings.usage_payload_days))
 
 
 @cl.on_app_shutdown
@@ -176,6 +189,11 @@ async def stopped() -> None:
 @cl.action_callback(TRY_AGAIN)
 async def try_again(action: cl.Action) -> None:
     await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.action_callback(USAGE)
+async def tell_usage(action: cl.Action) -> None:
+    await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
 
 
 @cl.on_settings_update

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import limits, prices, projects
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
-from datalayer.errors import Forbidden, InvalidRecord
+from datalayer.errors import InvalidRecord
 from datalayer.guarded import GuardedStore
-from datalayer.ownership import SYSTEM, acting_user
+from datalayer.ownership import acting_user, demand_system
 from datalayer.price_patterns import compile_pattern
 from datalayer.usage_records import (
     CallDemand,
@@ -55,14 +55,14 @@ class Billing(GuardedStore):
 
     async def add_prices(self, new: Sequence[Price]) -> list[Price]:
         """Add prices, all of them or none; raises as `add_price` does."""
-        _demand_system("prices")
+        demand_system(acting_user.get(), "the change of prices")
         cleaned = [clean_price(price) for price in new]
         await self._writer.submit(lambda connection: prices.add(connection, cleaned))
         return cleaned
 
     async def deactivate_price(self, price_id: str) -> None:
         """Let a price hold for no call any more, past ones included; raises NotFound where there is no such price."""
-        _demand_system("prices")
+        demand_system(acting_user.get(), "the change of prices")
         known = clean_id(price_id, "id of a price")
         await self._writer.submit(lambda connection: prices.deactivate(connection, known))
 
@@ -79,7 +79,7 @@ class Billing(GuardedStore):
             InvalidRecord: a slug is no slug, a name is empty, or a secret is no name of a variable.
             NotFound: there is no user of the owner's name.
         """
-        _demand_system("projects")
+        demand_system(acting_user.get(), "the change of projects")
         cleaned = _clean_project(project)
         stored: str = await self._writer.submit(
             lambda connection: projects.upsert(connection, self.database.dialect, cleaned)
@@ -113,14 +113,14 @@ class Billing(GuardedStore):
         Raises:
             InvalidRecord: it makes no sense.
         """
-        _demand_system("limits")
+        demand_system(acting_user.get(), "the change of limits")
         cleaned = _clean_limit(limit)
         stored: str = await self._writer.submit(lambda connection: limits.put(connection, cleaned))
         return replace(cleaned, id=stored)
 
     async def remove_limit(self, limit_id: str) -> None:
         """Raises NotFound where there is no such limit."""
-        _demand_system("limits")
+        demand_system(acting_user.get(), "the change of limits")
         known = clean_id(limit_id, "id of a limit")
         await self._writer.submit(lambda connection: limits.remove(connection, known))
 
@@ -226,8 +226,3 @@ def _clean_limit(limit: Limit) -> Limit:
         raise InvalidRecord("a limit in tokens is a whole number")
     subject = None if limit.subject_id is None else clean_id(limit.subject_id, "id of what a limit is for")
     return replace(limit, id=clean_id(limit.id, "id of a limit"), subject_id=subject, created_at=utc_now())
-
-
-def _demand_system(what: str) -> None:
-    if acting_user.get() is not SYSTEM:
-        raise Forbidden(f"{what} are for the operator to change")

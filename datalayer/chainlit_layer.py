@@ -20,6 +20,7 @@ from chainlit.user import PersistedUser
 
 from datalayer import steps, threads, users
 from datalayer.accounts import Accounts, new_user
+from datalayer.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -72,7 +73,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Files, Receipts, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, Receipts, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

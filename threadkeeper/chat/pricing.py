@@ -59,13 +59,13 @@ class Rates:
         """The price as it is kept with a call."""
         said: dict[str, Any] = {
             "source": self.source,
-            "input": f"{self.input:f}",
-            "cached": f"{self.cached:f}",
-            "output": f"{self.output:f}",
+            "input": _plain(self.input),
+            "cached": _plain(self.cached),
+            "output": _plain(self.output),
         }
         if self.image:
-            said |= {"image": f"{self.image:f}", "images": images}
-        return said | ({"request": f"{self.request:f}"} if self.request else {})
+            said |= {"image": _plain(self.image), "images": images}
+        return said | ({"request": _plain(self.request)} if self.request else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,10 @@ def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -
 def load_published() -> None:
     """Load the table, which takes a tenth of a second."""
     _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0)
+
+
+def _plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"
 
 
 @lru_cache(maxsize=1_000)
