@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import limits, prices, projects
+from datalayer import limits, prices, projects, repricing
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.guarded import GuardedStore
@@ -24,6 +24,7 @@ from datalayer.usage_records import (
     LimitStanding,
     Price,
     Project,
+    Repricing,
     Reservation,
 )
 
@@ -65,6 +66,37 @@ class Billing(GuardedStore):
         demand_system(acting_user.get(), "the change of prices")
         known = clean_id(price_id, "id of a price")
         await self._writer.submit(lambda connection: prices.deactivate(connection, known))
+
+    async def reprice(self, since: str, cost_of: repricing.CostOf, *, dry_run: bool = True) -> Repricing:
+        """Price the calls from that time on anew; only those that come to another cost are changed.
+
+        It goes forward in steps, each of which stands once it is stored: one that was broken off is done again.
+
+        Args:
+            since: the time of the first call that may change.
+            cost_of: what a call costs by what is known today; where it says None, the call keeps what it has.
+            dry_run: only say what would be changed.
+
+        Raises:
+            InvalidRecord: it is no time.
+        """
+        demand_system(acting_user.get(), "pricing anew")
+        begin = clean_time(since, "time")
+        if begin is None:
+            raise InvalidRecord("pricing anew needs a time to begin at")
+        done = Repricing()
+        async for calls in repricing.with_tokens(self.database, begin):
+            new = [(call, costs) for call in calls if (costs := repricing.changed(call, cost_of)) is not None]
+            if new and not dry_run:
+                stored = [(call.id, costs) for call, costs in new]
+                await self._writer.submit(lambda connection, stored=stored: repricing.store(connection, stored))  # type: ignore[misc]
+            done = Repricing(
+                done.calls + len(calls),
+                done.changed + len(new),
+                done.before + sum((call.total_cost or Decimal(0) for call, _ in new), Decimal(0)),
+                done.after + sum((costs.total for _, costs in new), Decimal(0)),
+            )
+        return done
 
     # Projects
 

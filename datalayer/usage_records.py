@@ -178,6 +178,11 @@ class CallPage:
     next_cursor: str | None
 
 
+def plain_amount(amount: Decimal) -> str:
+    """The amount in digits, without the noughts that a database adds behind the point."""
+    return f"{amount.normalize():f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars for a million tokens (and for an image) of the models that the regular expression matches whole,

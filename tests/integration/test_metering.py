@@ -4,19 +4,25 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select
 
+import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, Price
+from datalayer.cleaning import utc_now
+from datalayer.usage_records import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
+from datalayer.usage_schema import usage_reservations
 from tests.model_server import API_KEY, ModelServer, count_tokens, pieces
 from tests.records import new_id
 from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering import MeteredModel
 from threadkeeper.chat.tokens import counter_for, message_tokens
+from threadkeeper.chat.words import explain, say_nearly_used
 
 QUESTION: list[ChatMessage] = [
     {"role": "system", "content": "Be brief."},
@@ -254,3 +260,123 @@ async def test_a_deployment_of_azure_is_named(layer: ChainlitLayer, model_server
     assert row.total_cost is not None
     assert (row.price or {})["source"].startswith("genai-prices ")
     await model.close()
+
+
+# Limits
+
+
+async def limited(layer: ChainlitLayer, amount: int | str, unit: Any = "tokens") -> Purpose:
+    """A call of a user who may use so much a day."""
+    alice = await layer.add_account("alice", "hash")
+    await layer.put_limit(Limit(new_id(), "users", None, "day", unit, Decimal(amount)))
+    return Purpose(user_id=alice.id)
+
+
+async def reserved(layer: ChainlitLayer) -> int:
+    async with layer.database.read() as connection:
+        return len((await connection.execute(select(usage_reservations))).all())
+
+
+async def test_without_a_limit_a_call_asks_the_database_nothing(layer: ChainlitLayer, model: MeteredModel) -> None:
+    await ask(model, "echo")
+    await rows(layer, model)
+    statements: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    for engine in (layer.database.engine, layer.database.writing_engine):
+        event.listen(engine.sync_engine, "before_cursor_execute", count)
+    await ask(model, "echo")
+    assert [statement for statement in statements if statement.lstrip().upper().startswith("SELECT")] == []
+
+
+async def test_what_is_used_up_is_refused_before_anyone_is_asked(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 60)
+    await ask(model, "echo", purpose=purpose)
+    await rows(layer, model)
+    assert await reserved(layer) == 0
+    with pytest.raises(ModelError) as refused:
+        while True:
+            await ask(model, "echo", purpose=purpose)
+            await rows(layer, model)
+    assert refused.value.kind == "over_limit"
+    assert "60 tokens a day" in refused.value.detail
+    assert "today: 60 tokens" in explain(refused.value, "en", model="echo")
+    assert "今天" in explain(refused.value, "zh", model="echo")
+    assert len(await rows(layer, model)) == len(model_server.requests)
+    with pytest.raises(ModelError):
+        await model.complete(ModelRequest(QUESTION, "echo", purpose=Purpose("title", user_id=purpose.user_id)))
+    # Another user, and a call of nobody, are under no limit that is used up.
+    assert await ask(model, "echo")
+
+
+async def test_an_answer_is_bounded_to_what_is_left(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 100)
+    await ask(model, "echo", purpose=purpose)
+    question = message_tokens(QUESTION, await counter_for("echo"))
+    assert model_server.requests[-1].body["max_tokens"] == 100 - question
+
+
+async def test_many_at_once_come_to_no_more_than_the_limit(
+    layer: ChainlitLayer, database_url: str, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 500)
+    layers = [layer, datalayer.create_data_layer(database_url)]
+    models = [MeteredModel(create_model(base_url=model_server.base_url), one) for one in layers]
+    answers = await asyncio.gather(
+        *(ask(model, "slow:5:0.05", purpose=purpose, max_tokens=50) for model in models for _ in range(10)),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, ModelError)]
+    assert {error.kind for error in refused} == {"in_flight"}
+    found = await rows(layer, models[0])
+    await rows(layer, models[1])
+    assert 0 < len(answers) - len(refused) == len(model_server.requests) <= 500 // 50
+    assert all(row.completion_tokens == 5 for row in found)
+    assert await reserved(layer) == 0
+    for model in models:
+        await model.close()
+    await layers[1].close()
+
+
+async def test_a_user_is_warned_once_when_little_is_left(layer: ChainlitLayer, model: MeteredModel) -> None:
+    warnings: list[LimitStanding] = []
+
+    async def warn(standing: LimitStanding) -> None:
+        warnings.append(standing)
+
+    purpose = replace(await limited(layer, 1_000), on_warning=warn)
+    project, now = await layer.default_project(), utc_now()
+    record = LlmCall(new_id(), "chat", "m", now, user_id=purpose.user_id, project_id=project, prompt_tokens=799)
+    await layer.record_call(record)
+    await ask(model, "echo", purpose=purpose)
+    await rows(layer, model)
+    assert warnings == []
+    for _ in range(2):
+        await ask(model, "echo", purpose=purpose)
+        await rows(layer, model)
+    assert len(warnings) == 1
+    assert "% of what you may use of the models today: 1,000 tokens" in say_nearly_used(warnings[0], "en")
+
+
+async def test_under_a_limit_in_dollars_a_model_without_a_price_is_not_asked(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, "0.5", "dollars")
+    with pytest.raises(ModelError) as refused:
+        await ask(model, "echo", purpose=purpose)
+    assert (refused.value.kind, model_server.requests) == ("unpriced", [])
+
+
+async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer, model: MeteredModel) -> None:
+    purpose = await limited(layer, 1_000_000)
+    async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01", purpose=purpose))) as events:
+        await anext(events)
+        assert await reserved(layer) == 1
+    await rows(layer, model)
+    assert await reserved(layer) == 0

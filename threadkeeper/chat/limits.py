@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from datalayer.errors import DataLayerError
-from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation
+from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
 from threadkeeper.chat.pricing import Rates
 from threadkeeper.chat.remembered import Remembered
@@ -110,10 +110,10 @@ def _unchecked(error: Exception) -> ModelError:
 
 def _refusal(reached: LimitReached, demand: CallDemand) -> ModelError:
     standing, limit = reached.standing, reached.standing.limit
-    what = f"limit {limit.id}: {limit.amount:f} {limit.unit} a {limit.period}"
+    what = f"limit {limit.id}: {plain_amount(limit.amount)} {limit.unit} a {limit.period}"
     if reached.is_unpriced:
         return ModelError("unpriced", f"{what}, and the model has no price; `threadkeeper prices set` gives it one")
-    detail = f"{what}, {standing.used:f} used, {standing.in_flight:f} set aside for calls under way"
+    detail = f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} set aside for calls under way"
     need = Decimal(demand.prompt_tokens) if limit.unit == "tokens" else demand.prompt_cost or Decimal(0)
     waits = standing.in_flight > 0 and standing.used + need < limit.amount
     return ModelError("in_flight" if waits else "over_limit", detail, {"standing": standing})

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from datalayer.errors import InvalidRecord
 from datalayer.price_patterns import LONGEST_NAME, compile_pattern
-from datalayer.usage_records import LlmCall, Price
+from datalayer.usage_records import LlmCall, Price, plain_amount
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -59,13 +59,13 @@ class Rates:
         """The price as it is kept with a call."""
         said: dict[str, Any] = {
             "source": self.source,
-            "input": _plain(self.input),
-            "cached": _plain(self.cached),
-            "output": _plain(self.output),
+            "input": plain_amount(self.input),
+            "cached": plain_amount(self.cached),
+            "output": plain_amount(self.output),
         }
         if self.image:
-            said |= {"image": _plain(self.image), "images": images}
-        return said | ({"request": _plain(self.request)} if self.request else {})
+            said |= {"image": plain_amount(self.image), "images": images}
+        return said | ({"request": plain_amount(self.request)} if self.request else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +139,6 @@ def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -
 def load_published() -> None:
     """Load the table, which takes a tenth of a second."""
     _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0)
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
 
 
 @lru_cache(maxsize=1_000)
