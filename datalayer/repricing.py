@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -44,7 +44,9 @@ async def with_tokens(database: Database, since: str) -> AsyncIterator[Sequence[
             .limit(AT_ONCE)
         )
         if after is not None:
-            statement = statement.where(tuple_(_calls.requestedAt, _calls.id) > tuple_(*after))
+            moment, call_id = after
+            same_time = and_(_calls.requestedAt == moment, _calls.id > call_id)
+            statement = statement.where(or_(_calls.requestedAt > moment, same_time))
         found = await database.query(lambda connection, wanted=statement: connection.execute(wanted))  # type: ignore[misc]
         calls = [record_of(LlmCall, llm_calls, row) for row in found.mappings()]
         if not calls:

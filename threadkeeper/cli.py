@@ -20,6 +20,9 @@ import threadkeeper
 from datalayer.accounts import Accounts
 from datalayer.adoption import adopt as adopt_database
 from threadkeeper.commands.files import files_app
+from threadkeeper.commands.limits import limits_app
+from threadkeeper.commands.prices import prices_app, reprice
+from threadkeeper.commands.projects import projects_app
 from threadkeeper.commands.takeouts import export_app, import_takeout
 from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
 from threadkeeper.commands.users import user_app
@@ -35,7 +38,11 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(user_app, name="user")
 app.add_typer(files_app, name="files")
 app.add_typer(export_app, name="export")
+app.add_typer(prices_app, name="prices")
+app.add_typer(projects_app, name="projects")
+app.add_typer(limits_app, name="limits")
 app.command("import")(import_takeout)
+app.command()(reprice)
 
 
 def main() -> None:

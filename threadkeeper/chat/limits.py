@@ -113,7 +113,9 @@ def _refusal(reached: LimitReached, demand: CallDemand) -> ModelError:
     what = f"limit {limit.id}: {plain_amount(limit.amount)} {limit.unit} a {limit.period}"
     if reached.is_unpriced:
         return ModelError("unpriced", f"{what}, and the model has no price; `threadkeeper prices set` gives it one")
-    detail = f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} set aside for calls under way"
+    detail = (
+        f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} set aside for calls under way"
+    )
     need = Decimal(demand.prompt_tokens) if limit.unit == "tokens" else demand.prompt_cost or Decimal(0)
     waits = standing.in_flight > 0 and standing.used + need < limit.amount
     return ModelError("in_flight" if waits else "over_limit", detail, {"standing": standing})

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from datalayer import Receipt
 from datalayer.accounts import ROLES, Accounts
 from datalayer.database import Database
 from datalayer.receipts import Receipts
-from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end, with_accounts
+from threadkeeper.commands.terminal import end, new_file, open_store, run, settings_or_end, show_table, with_accounts
 from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 
 user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")
@@ -73,14 +71,7 @@ def list_users() -> None:
         )
         for user in users
     ]
-    if not sys.stdout.isatty():
-        for row in (header, *rows):
-            typer.echo("\t".join(row))
-        return
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console().print(table)
+    show_table(header, rows)
 
 
 @user_app.command("disable")
