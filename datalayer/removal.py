@@ -23,7 +23,7 @@ from datalayer.schema import (
     threads,
     users,
 )
-from datalayer.usage_schema import llm_call_payloads, llm_calls
+from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     rows = dict(removed.rows)
     of_calls = await _let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
     rows |= {name: rows.get(name, 0) + count for name, count in of_calls.items()}
+    rows[usage_limits.name] = await _delete(connection, usage_limits, usage_limits.c.subjectId == user_id)
+    rows[usage_reservations.name] = await _delete(
+        connection, usage_reservations, usage_reservations.c.userId == user_id
+    )
     for table in (feedback_changes, feedbacks, credentials):
         rows[table.name] = rows.get(table.name, 0) + await _delete(connection, table, table.c.userId == user_id)
     rows[users.name] = await _delete(connection, users, users.c.id == user_id)

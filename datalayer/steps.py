@@ -15,6 +15,7 @@ from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Feedback, Step
 from datalayer.rows import OURS, column_names, columns, given, newest_extra
 from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
+from datalayer.usage_schema import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
@@ -149,6 +150,9 @@ async def cut_after(
 
 async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
+    # Found by their threads, of which there is an index.
+    of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
+    await connection.execute(update(llm_calls).where(of_threads, llm_calls.c.stepId.in_(step_ids)).values(stepId=None))
     for table in (feedback_changes, feedbacks, elements):
         await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))

@@ -3,7 +3,7 @@
 Here alone it is decided whose calls those are: the system sees every one, a user their own, a visitor none.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,7 @@ from datalayer.usage_records import (
     UsageTotals,
 )
 from datalayer.usage_schema import llm_call_payloads
+from datalayer.usage_verify import UsageCheck, UsageProblem, UsageReport
 
 MOST_GROUPS = 1_000
 
@@ -59,9 +60,10 @@ class Usage(GuardedStore):
         Raises:
             InvalidRecord: a time is none.
         """
-        chosen = matching(self.database.dialect, which, acting_user.get())
+        dialect = self.database.dialect
+        chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
-        return await self.database.query(lambda connection: usage_statistics.totals(connection, chosen))
+        return await self.database.query(lambda connection: usage_statistics.totals(connection, dialect, chosen))
 
     async def usage_series(
         self, which: CallFilter, interval: Interval, zone: str, split_by: Dimension | None = None
@@ -170,3 +172,19 @@ class Usage(GuardedStore):
 
         count: int = await self._writer.submit(forget)
         return count
+
+    async def verify_usage(
+        self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None
+    ) -> UsageReport:
+        """Reckon every cost anew and compare what is shown of all calls with their rows. For the system alone.
+
+        Args:
+            repair: take ids out of calls whose user or thread is gone; costs are left as they are.
+            found: is told each problem at once.
+
+        Raises:
+            Forbidden: a user asks for it.
+        """
+        demand_system(acting_user.get(), "the check of all calls")
+        await self._writer.settled()
+        return await UsageCheck(self.database, found=found).run(repair=repair)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,18 +15,18 @@ from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.rows import column_names, columns
 from datalayer.schema import Identifier, users
+from datalayer.usage_filters import TOKENS
 from datalayer.usage_records import CallPage, CallRow, LlmCall, LlmCallPayload
 from datalayer.usage_schema import Money, llm_call_payloads, llm_calls, projects
 
 LARGEST_PAGE = 200
 _EXPORTED_AT_ONCE = 500
 _NAMES = column_names(LlmCall, llm_calls)
-# Unknown comes after nothing at all.
-_UNKNOWN = literal(-1)
+# What is unknown comes below nothing at all.
 _ORDERS: dict[str, ColumnElement[Any]] = {
     "requested_at": llm_calls.c.requestedAt,
     "cost": func.coalesce(llm_calls.c.totalCost, literal(Decimal(-1), Money), type_=Money),
-    "tokens": func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0),
+    "tokens": TOKENS,
     "seconds": func.coalesce(llm_calls.c.seconds, literal(-1.0, Float), type_=Float),
 }
 ORDERS = tuple(_ORDERS)
@@ -94,7 +94,7 @@ async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterat
         page = statement.where(tuple_(moment, llm_calls.c.id) > place)
 
 
-def call_of(row: RowMapping) -> LlmCall:
+def call_of(row: Mapping[Any, Any]) -> LlmCall:
     """The call in a row of its table."""
     values = {field: row[column] for field, column in _NAMES.items()}
     return LlmCall(**values | {"tags": tuple(values["tags"] or ())})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, literal, literal_column, or_, select
 
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.dialects import Dialect
@@ -10,14 +10,16 @@ from datalayer.ownership import Actor, calls_readable_by
 from datalayer.usage_records import CallFilter
 from datalayer.usage_schema import llm_calls
 
-STATUS_CLASS: ColumnElement[int] = func.coalesce(llm_calls.c.statusCode // literal(100), literal(0))
+# Constants of the statement: as parameters they would be others in each place, and a group is found by its very words.
+_NONE, _CLASS, _ERRORS = (literal_column(text, Integer) for text in ("0", "100", "400"))
+STATUS_CLASS: ColumnElement[int] = func.coalesce(llm_calls.c.statusCode // _CLASS, _NONE)
 HAS_FAILED: ColumnElement[bool] = or_(
-    llm_calls.c.errorKind.is_not(None), func.coalesce(llm_calls.c.statusCode, literal(0)) >= 400
+    llm_calls.c.errorKind.is_not(None), func.coalesce(llm_calls.c.statusCode, _NONE) >= _ERRORS
 )
-IS_UNPRICED: ColumnElement[bool] = and_(
-    llm_calls.c.totalCost.is_(None),
-    func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0) > 0,
+TOKENS: ColumnElement[int] = func.coalesce(llm_calls.c.promptTokens, _NONE) + func.coalesce(
+    llm_calls.c.completionTokens, _NONE
 )
+IS_UNPRICED: ColumnElement[bool] = and_(llm_calls.c.totalCost.is_(None), TOKENS > _NONE)
 
 
 def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement[bool]:

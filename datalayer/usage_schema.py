@@ -85,6 +85,7 @@ llm_calls = Table(
 )
 Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)
+Index("llm_calls_of_project", llm_calls.c.projectId, llm_calls.c.requestedAt)
 Index("llm_calls_of_thread", llm_calls.c.threadId)
 
 # What was said in a call. It goes with its thread and its user, and when its time is up.

@@ -1,11 +1,13 @@
-"""What calls come to: sums, means and percentiles, made by the database in two statements whatever is asked.
+"""What calls come to: sums, means and percentiles, made by the database whatever is asked.
 
-One adds up, the other ranks the times to the first token. A percentile is a time that was measured, to the
-millisecond: the smallest that so many hundredths of the calls did not exceed.
+A percentile is a time to the first token that was measured, to the millisecond: the least that so many hundredths of
+the calls did not exceed. An engine that has no aggregate for it is asked by a second statement, which counts the calls
+of each millisecond first, so that a few thousand times are ranked and not each call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -15,7 +17,6 @@ from sqlalchemy import (
     Label,
     Row,
     Select,
-    Subquery,
     Text,
     cast,
     func,
@@ -25,12 +26,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.dialects import Dialect
+from datalayer.dialects import Aggregate, Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.schema import users
 from datalayer.usage_filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS
 from datalayer.usage_records import Dimension, UsageBucket, UsageGroup, UsageTotals
 from datalayer.usage_schema import llm_calls, projects
+
+ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
+"""By what groups can be put in order: the most first, a name from A on."""
 
 _COLUMNS: dict[Dimension, Column[Any]] = {
     "model": llm_calls.c.model,
@@ -51,16 +55,13 @@ _SUMMED = (
 )
 _AVERAGED = ("seconds", "tokensPerSecond", "firstTokenSeconds")
 _PERCENTS = (50, 95)
-# By what groups can be put in order, the most first; a name from A on.
-ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
+_MILLISECONDS: ColumnElement[Any] = func.round(llm_calls.c.firstTokenSeconds * literal_column("1000"))
 
 
-async def totals(connection: AsyncConnection, chosen: ColumnElement[bool]) -> UsageTotals:
+async def totals(connection: AsyncConnection, dialect: Dialect, chosen: ColumnElement[bool]) -> UsageTotals:
     """Over all calls that the condition holds for."""
-    calls = select(*_measures()).where(chosen).subquery("calls")
-    row = (await connection.execute(_added_up(calls, ()))).one()
-    ranks = (await connection.execute(_ranked(calls, ()))).one()
-    return _totals(row, ranks)
+    found = await _found(connection, dialect, lambda aggregate: aggregate(llm_calls, chosen, []))
+    return found.get((), UsageTotals())
 
 
 async def series(
@@ -73,24 +74,33 @@ async def series(
     """For each period, in order, those of its calls; split by a dimension, one for each value that there is in any.
 
     Args:
-        periods: as `usage_periods.periods` gives them; all calls that are chosen lie in one.
+        periods: as `usage_periods.periods` gives them.
     """
     if not periods:
         return []
-    source, number, within = dialect.in_periods(llm_calls, llm_calls.c.requestedAt, chosen, periods)
-    keys = [number.label("period")]
-    if split_by is not None:
-        source, value = _valued(dialect, source, split_by)
-        keys.append(value)
-    names = [key.name for key in keys]
-    calls = select(*keys, *_measures()).select_from(source).where(within).subquery("calls")
-    found = await _grouped(connection, calls, names)
-    values: dict[str | None, None] = {None: None} if split_by is None else dict.fromkeys(key[1] for key in found)
+
+    def split(aggregate: Aggregate) -> Aggregate:
+        def by_value(source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            if split_by is None:
+                return aggregate(source, where, keys)
+            valued, value = _valued(dialect, source, split_by)
+            return aggregate(valued, where, [*keys, value])
+
+        return by_value
+
+    found = await _found(
+        connection,
+        dialect,
+        lambda aggregate: dialect.in_periods(llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)),
+    )
     nothing = UsageTotals()
+    if split_by is None:
+        return [UsageBucket(*period, None, found.get((at,), nothing)) for at, period in enumerate(periods)]
+    values = sorted({value for _, value in found}, key=lambda one: (one is None, one or ""))
     return [
-        UsageBucket(begin, end, value, found.get((at, value) if split_by else (at,), nothing))
-        for at, (begin, end) in enumerate(periods)
-        for value in sorted(values, key=lambda one: (one is None, one or ""))
+        UsageBucket(*period, value, found.get((at, value), nothing))
+        for at, period in enumerate(periods)
+        for value in values
     ]
 
 
@@ -108,11 +118,13 @@ async def by(
     Raises:
         InvalidRecord: there is no such dimension or order.
     """
+    if order not in ORDERS:
+        raise InvalidRecord(f"groups are in order of {', '.join(ORDERS)}")
     source, value = _valued(dialect, llm_calls, dimension)
-    calls = select(value, *_measures()).select_from(source).where(chosen).subquery("calls")
-    rows = (await connection.execute(_in_order(_added_up(calls, ["value"]), dimension, order).limit(limit))).all()
-    ranks = {row[0]: row[1:] for row in await connection.execute(_ranked(calls, ["value"]))}
-    return [UsageGroup(row.value, row.name, _totals(row, ranks.get(row.value, (None, None)))) for row in rows]
+    summed = _in_order(_added_up(dialect, source, chosen, [value]), dimension, order)
+    rows = (await connection.execute(summed.limit(limit))).all()
+    ranks = await _ranks(connection, dialect, _ranked(source, chosen, [value]))
+    return [UsageGroup(row.value, row.name, _totals(row, ranks.get((row.value,)))) for row in rows]
 
 
 def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[Any]:
@@ -123,23 +135,20 @@ def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[A
     if dimension in _NAMED:
         identity, name = _NAMED[dimension]
         named = one.outerjoin(identity.table, identity == one.c.value)
-    tokens = func.coalesce(one.c.promptTokens, 0) + func.coalesce(one.c.completionTokens, 0)
     by_what: dict[str, ColumnElement[Any]] = {
-        "cost": one.c.totalCost.desc().nulls_last(),
-        "calls": one.c.calls.desc(),
-        "tokens": tokens.desc(),
-        "failed": one.c.failed.desc(),
-        "seconds": one.c.mean_seconds.desc().nulls_last(),
-        "speed": one.c.mean_tokensPerSecond.desc().nulls_last(),
-        "first_token": one.c.mean_firstTokenSeconds.desc().nulls_last(),
-        "name": name.asc().nulls_last(),
+        "cost": one.c.totalCost,
+        "calls": one.c.calls,
+        "tokens": func.coalesce(one.c.promptTokens, 0) + func.coalesce(one.c.completionTokens, 0),
+        "failed": one.c.failed,
+        "seconds": one.c.mean_seconds,
+        "speed": one.c.mean_tokensPerSecond,
+        "first_token": one.c.mean_firstTokenSeconds,
     }
-    if order not in by_what:
-        raise InvalidRecord(f"groups are in order of {', '.join(ORDERS)}")
+    first = by_what[order].desc() if order in by_what else name.asc()
     return (
         select(one, name.label("name"))
         .select_from(named)
-        .order_by(by_what[order], one.c.calls.desc(), one.c.value.asc().nulls_last())
+        .order_by(first.nulls_last(), one.c.calls.desc(), one.c.value.asc().nulls_last())
     )
 
 
@@ -158,75 +167,73 @@ def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple
     return source, value.label("value")
 
 
-def _measures() -> list[ColumnElement[Any]]:
-    calls = llm_calls.c
-    return [
-        calls.id,
-        HAS_FAILED.label("hasFailed"),
-        IS_UNPRICED.label("isUnpriced"),
-        calls.isEstimated,
-        *(calls[name] for name in (*_SUMMED, *_AVERAGED)),
-    ]
-
-
-def _added_up(calls: Subquery, keys: Sequence[str]) -> Select[Any]:
-    of = calls.c
-    # Of an id: a period without calls has a row, and no call in it.
-    counts = [
-        func.count(of.id).label("calls"),
-        func.count(of.id).filter(of.hasFailed).label("failed"),
-        func.count(of.id).filter(of.isUnpriced).label("unpriced"),
-        func.count(of.id).filter(of.isEstimated).label("estimated"),
-    ]
+def _added_up(
+    dialect: Dialect, source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    # Of an id: where a period has no calls there may be a row, but no call in it.
+    calls = func.count(llm_calls.c.id)
     statement = select(
-        *(of[key] for key in keys),
-        *counts,
-        *(func.sum(of[name]).label(name) for name in _SUMMED),
-        *(func.avg(of[name]).label(f"mean_{name}") for name in _AVERAGED),
+        *keys,
+        calls.label("calls"),
+        calls.filter(HAS_FAILED).label("failed"),
+        calls.filter(IS_UNPRICED).label("unpriced"),
+        calls.filter(llm_calls.c.isEstimated).label("estimated"),
+        *(func.sum(llm_calls.c[name]).label(name) for name in _SUMMED),
+        *(func.avg(llm_calls.c[name]).label(f"mean_{name}") for name in _AVERAGED),
     )
-    return statement.group_by(*(of[key] for key in keys)).having(func.count(of.id) > 0) if keys else statement
+    if dialect.percentile is not None:
+        statement = statement.add_columns(
+            *(dialect.percentile(_MILLISECONDS, percent).label(f"p{percent}") for percent in _PERCENTS)
+        )
+    return statement.select_from(source).where(where).group_by(*keys)
 
 
-def _ranked(calls: Subquery, keys: Sequence[str]) -> Select[Any]:
-    """The percentiles of the time to the first token.
-
-    Counted by the millisecond first, so that what is put in order is a few thousand times and not each call.
-    """
-    milliseconds = func.round(calls.c.firstTokenSeconds * literal_column("1000"))
-    timed = (
-        select(*(calls.c[key] for key in keys), milliseconds.label("milliseconds"))
-        .where(calls.c.firstTokenSeconds.is_not(None))
-        .subquery("timed")
+def _ranked(source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    """The percentiles alone, for an engine that has no aggregate for them."""
+    times = (
+        select(*keys, _MILLISECONDS.label("milliseconds"), func.count().label("times"))
+        .select_from(source)
+        .where(where, llm_calls.c.firstTokenSeconds.is_not(None))
+        .group_by(*keys, _MILLISECONDS)
+        .subquery("times")
     )
-    grouped = (*(timed.c[key] for key in keys), timed.c.milliseconds)
-    times = select(*grouped, func.count().label("times")).group_by(*grouped).subquery("times")
-    same = [times.c[key] for key in keys]
-    ranks = select(
-        *same,
-        times.c.milliseconds,
-        func.sum(times.c.times).over(partition_by=same, order_by=times.c.milliseconds).label("up_to"),
-        func.sum(times.c.times).over(partition_by=same).label("in_all"),
-    ).subquery("ranks")
-    of = ranks.c
+    same = [times.c[at] for at in range(len(keys))]
+    so_far = func.sum(times.c.times).over(partition_by=same, order_by=times.c.milliseconds)
+    in_all = func.sum(times.c.times).over(partition_by=same)
+    of = select(*same, times.c.milliseconds, so_far.label("so_far"), in_all.label("in_all")).subquery("ranks").c
     found = [
-        func.min(of.milliseconds).filter(of.up_to * literal_column("100") >= of.in_all * literal_column(str(percent)))
+        func.min(of.milliseconds).filter(of.so_far * literal_column("100") >= of.in_all * literal_column(f"{percent}"))
         for percent in _PERCENTS
     ]
-    statement = select(*(of[key] for key in keys), *found)
-    return statement.group_by(*(of[key] for key in keys)) if keys else statement
+    named = [of[at] for at in range(len(keys))]
+    return select(*named, *(one.label(f"p{percent}") for one, percent in zip(found, _PERCENTS, strict=True))).group_by(
+        *named
+    )
 
 
-async def _grouped(
-    connection: AsyncConnection, calls: Subquery, keys: Sequence[str]
-) -> Mapping[tuple[Any, ...], UsageTotals]:
-    rows = (await connection.execute(_added_up(calls, keys))).all()
-    width = len(keys)
-    ranks = {tuple(row[:width]): row[width:] for row in await connection.execute(_ranked(calls, keys))}
-    return {key: _totals(row, ranks.get(key, (None, None))) for row in rows if (key := tuple(row[:width]))}
+async def _found(
+    connection: AsyncConnection, dialect: Dialect, build: Callable[[Aggregate], Select[Any]]
+) -> dict[tuple[Any, ...], UsageTotals]:
+    """By the values of the keys, what the calls come to; without those keys that no call has."""
+    rows = (await connection.execute(build(partial(_added_up, dialect)))).all()
+    ranks = await _ranks(connection, dialect, build(_ranked))
+    keys = {row: tuple(row)[: row._fields.index("calls")] for row in rows if row.calls}
+    return {key: _totals(row, ranks.get(key)) for row, key in keys.items()}
 
 
-def _totals(row: Row[Any], ranks: Sequence[Any]) -> UsageTotals:
-    p50, p95 = (None if one is None else float(one) / 1000 for one in ranks)
+async def _ranks(
+    connection: AsyncConnection, dialect: Dialect, statement: Select[Any]
+) -> Mapping[tuple[Any, ...], Sequence[Any]]:
+    if dialect.percentile is not None:
+        return {}
+    width = len(_PERCENTS)
+    return {tuple(row)[:-width]: tuple(row)[-width:] for row in await connection.execute(statement)}
+
+
+def _totals(row: Row[Any], ranks: Sequence[Any] | None) -> UsageTotals:
+    found = row._mapping
+    percentiles = ranks or [found.get(f"p{percent}") for percent in _PERCENTS]
+    p50, p95 = (None if one is None else float(one) / 1000 for one in percentiles)
     return UsageTotals(
         calls=row.calls,
         failed=row.failed,

@@ -26,6 +26,7 @@ from threadkeeper.commands.projects import projects_app
 from threadkeeper.commands.takeouts import export_app, import_takeout
 from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
 from threadkeeper.commands.users import user_app
+from threadkeeper.commands.verify import verify
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
@@ -43,6 +44,7 @@ app.add_typer(projects_app, name="projects")
 app.add_typer(limits_app, name="limits")
 app.command("import")(import_takeout)
 app.command()(reprice)
+app.command()(verify)
 
 
 def main() -> None:

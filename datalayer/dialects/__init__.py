@@ -10,6 +10,9 @@ from datalayer.errors import DataLayerError
 from datalayer.records import StepKey, StepWrite
 from datalayer.search_tokens import Query
 
+Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
+"""Aggregates what is in the FROM clause where the condition holds, grouped by some keys, which come first."""
+
 
 class Dialect(Protocol):
     """What the table modules need of an engine."""
@@ -78,14 +81,21 @@ class Dialect(Protocol):
     def each(texts: ColumnElement[Any]) -> TableValuedAlias:
         """What is in a column of `Tags`, one row for each, as `value`."""
 
+    @property
+    def percentile(self) -> Callable[[ColumnElement[Any], int], ColumnElement[Any]] | None:
+        """An aggregate of the engine's own: the least value that so many hundredths do not exceed; None without one."""
+
     @staticmethod
     def in_periods(
-        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
-    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
-        """The chosen rows of the table, by the period in which their moment lies.
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        """What `aggregate` makes of the chosen rows, for each period in which their moment may lie.
 
-        Gives what to select from, the number of the period from 0, and what else must hold. There may be rows without
-        anything of the table, for periods without any. The periods are in order, touch, and hold all chosen rows.
+        The number of the period, from 0, is the first column, `period`. A period without rows has a row or has none.
         """
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:

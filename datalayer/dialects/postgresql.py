@@ -11,13 +11,13 @@ import asyncpg
 from sqlalchemy import (
     ColumnElement,
     Executable,
-    FromClause,
     Integer,
     Select,
     Table,
     TableValuedAlias,
     Text,
     TextClause,
+    and_,
     any_,
     bindparam,
     cast,
@@ -28,6 +28,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -36,6 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects import Aggregate
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
@@ -144,14 +146,27 @@ class PostgreSQL:
         return func.unnest(texts).table_valued(column("value", Text)).render_derived(name="each_tag")
 
     @staticmethod
+    def percentile(value: ColumnElement[Any], percent: int) -> ColumnElement[Any]:
+        return func.percentile_disc(literal_column(f"{percent / 100}")).within_group(value)
+
+    @staticmethod
     def in_periods(
-        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
-    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
-        # One pass over the rows, which many workers may share. Of a join with the periods the planner knows too little.
-        begins = cast(literal([begin for begin, _ in periods], ARRAY(Text)), ARRAY(Text))
-        # Byte by byte: what a language makes of digits takes time.
-        number = func.width_bucket(moment.collate("C"), begins, type_=Integer) - literal_column("1", Integer)
-        return table, number, chosen
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        begins, ends = (cast(literal(list(edges), ARRAY(Text)), ARRAY(Text)) for edges in zip(*periods, strict=True))
+        of_periods = func.unnest(begins, ends).table_valued(
+            column("begin", Text), column("end", Text), with_ordinality="number"
+        )
+        period = of_periods.render_derived(name="period")
+        within = and_(moment >= period.c.begin, moment < period.c.end)
+        # One period after another, each by the index: what all have in common need not be put in order first.
+        found = aggregate(table, and_(chosen, within), []).lateral("found")
+        number = period.c.number - literal_column("1", Integer)
+        return select(number.label("period"), *found.c).select_from(period.join(found, true()))
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

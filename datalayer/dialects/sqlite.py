@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     ColumnElement,
-    FromClause,
     Integer,
     Select,
     Table,
@@ -34,6 +33,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects import Aggregate
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.schema import FAVORITE_ON_SQLITE, search_texts
@@ -62,6 +62,7 @@ class SQLite:
     write_steps: ClassVar[None] = None
     fetch: ClassVar[None] = None
     reading: ClassVar[int] = 0
+    percentile: ClassVar[None] = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -108,15 +109,19 @@ class SQLite:
 
     @staticmethod
     def in_periods(
-        table: Table, moment: ColumnElement[str], chosen: ColumnElement[bool], periods: Sequence[tuple[str, str]]
-    ) -> tuple[FromClause, ColumnElement[int], ColumnElement[bool]]:
-        # One period after another, each by the index: the outer side of a LEFT JOIN comes first for certain.
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
         of_periods = func.json_each(bindparam(None, json.dumps(periods)))
         period = of_periods.table_valued(column("key", Integer), column("value", Text), name="period")
         within = and_(
             moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
         )
-        return period.outerjoin(table, and_(within, chosen)), period.c.key, true()
+        # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
+        return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""

@@ -75,7 +75,7 @@ async def test_a_call_is_stored_once_and_the_newest_stands(layer: ChainlitLayer)
     newer = call(id=one.id, prompt_tokens=30, status_code=None, model="other")
     await asyncio.gather(*(layer.record_call(record) for record in (one, newer, one, newer)))
     found = await layer.usage_totals(EVERYTHING)
-    assert (found.calls, found.prompt_tokens, found.total_cost) == (1, 30, 0)
+    assert (found.calls, found.prompt_tokens, found.total_cost) == (1, 30, Decimal(0))
     assert [group.value for group in await layer.usage_by(EVERYTHING, "model")] == ["other"]
 
 

@@ -1,6 +1,7 @@
 """`threadkeeper prices`, `reprice`, `projects` and `limits`, as an operator runs them."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -145,3 +146,17 @@ async def test_projects_and_limits_are_set_listed_and_removed(
     assert run("limits", "remove", listed[0][0], **database).returncode == 1
     for wrong in (("1", "tokens", "day", "--user", "nobody"), ("1.5", "tokens", "day"), ("x", "dollars", "day")):
         assert run("limits", "set", *wrong, **database).returncode == 1
+
+
+async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
+    costs = {"input_cost": Decimal("0.5"), "output_cost": Decimal("0.25"), "total_cost": Decimal("0.75")}
+    price = {"source": "own", "input": "0.5", "cached": "0.5", "output": "2.5"}
+    record = call(prompt_tokens=1_000_000, completion_tokens=100_000, price=price, **costs)
+    await layer.record_call(record)
+    done = run("verify", **database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 calls, 1,100,000 tokens, $0.75 (0 without a price, 0 with tokens that were estimated)." in done.stdout
+    await layer.record_call(replace(record, price=price | {"output": "3"}))
+    done = run("verify", **database)
+    assert (done.returncode, done.stderr) == (1, "1 problem found.\n")
+    assert record.id in done.stdout
