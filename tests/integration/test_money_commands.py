@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,11 @@ async def test_projects_and_limits_are_set_listed_and_removed(
 
 
 async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
-    costs = {"input_cost": Decimal("0.5"), "output_cost": Decimal("0.25"), "total_cost": Decimal("0.75")}
+    costs: dict[str, Any] = {
+        "input_cost": Decimal("0.5"),
+        "output_cost": Decimal("0.25"),
+        "total_cost": Decimal("0.75"),
+    }
     price = {"source": "own", "input": "0.5", "cached": "0.5", "output": "2.5"}
     record = call(prompt_tokens=1_000_000, completion_tokens=100_000, price=price, **costs)
     await layer.record_call(record)
