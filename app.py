@@ -21,8 +21,6 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.accounts import ensure_admin
 from threadkeeper.blobs import open_blobs
-from threadkeeper.chat.llm import create_model
-from threadkeeper.chat.metering import MeteredModel
 from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
@@ -30,8 +28,9 @@ from threadkeeper.conversation.footer import USAGE
 from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
-from threadkeeper.logs import Redaction, configure_logging
+from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
+from threadkeeper.models import open_model
 from threadkeeper.payload_retention import forget_payloads
 from threadkeeper.settings import SettingsError, load_settings, plain
 from threadkeeper.web import chainlit_routes
@@ -73,25 +72,7 @@ layer = datalayer.create_data_layer(
     on_write_failure=tell_of_write_failure,
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
-model = create_model(
-    api_key=plain(settings.openai_api_key),
-    base_url=settings.openai_base_url,
-    azure_endpoint=settings.azure_openai_endpoint,
-    azure_api_key=plain(settings.azure_openai_api_key),
-    azure_api_version=settings.azure_openai_api_version,
-    timeout_seconds=settings.openai_timeout_seconds,
-    max_retries=settings.openai_max_retries,
-)
-if not model.demo:
-    # The demo calls no model, so there is nothing to account for.
-    model = MeteredModel(
-        model,
-        layer,
-        zone=settings.usage_time_zone,
-        keep_payloads=settings.usage_keep_payloads,
-        redact=Redaction(secrets),
-    )
-conversations = Conversations(layer, model, settings)
+conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 gate = Gate(lambda: layer)
 
 register_logins(lambda: layer, auth_header=settings.auth_header)
