@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +18,7 @@ from datalayer.errors import InvalidRecord
 from datalayer.guarded import GuardedStore
 from datalayer.ownership import acting_user, demand_system
 from datalayer.price_patterns import compile_pattern
+from datalayer.spending import Spending
 from datalayer.usage_records import (
     CallDemand,
     Limit,
@@ -39,6 +41,10 @@ _HIGHEST = Decimal(10**11)
 
 class Billing(GuardedStore):
     """Keeps what calls cost, belong to and may come to."""
+
+    @cached_property
+    def _spending(self) -> Spending:
+        return Spending()
 
     # Prices
 
@@ -171,8 +177,18 @@ class Billing(GuardedStore):
             seconds: after that time it counts no more, whether it was released or not.
         """
 
+        whose, now = (demand.user_id, demand.project_id), utc_now()
+        accounts = [
+            limits.account_of(limit, *whose, zone=zone, moment=now)
+            for limit in await self.list_limits()
+            if limits.concerns(limit, *whose)
+        ]
+        spent = await self._spending.so_far(self.database, accounts)
+
         async def set_aside(connection: AsyncConnection) -> Reservation | LimitReached:
-            return await limits.reserve(connection, demand, zone=zone, moment=utc_now(), expires_at=utc_in(seconds))
+            return await limits.reserve(
+                connection, demand, zone=zone, moment=utc_now(), expires_at=utc_in(seconds), spent=spent
+            )
 
         answer: Reservation | LimitReached = await self._writer.submit(set_aside)
         return answer

@@ -1,6 +1,6 @@
 """Limits: what may be used in a day or a month, and how much of it is used or promised to calls under way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,18 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.rows import columns, given, record_of
+from datalayer.spending import Account, Spent, used
 from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Period, Reservation
-from datalayer.usage_schema import llm_calls, usage_limits, usage_reservations
+from datalayer.usage_schema import usage_limits, usage_reservations
 
 LEAST_ANSWER = 16
 """Tokens. Where fewer are left, an answer is not worth its question."""
 
 _COLUMNS = columns(Limit, usage_limits)
-_calls, _promised = llm_calls.c, usage_reservations.c
-_USED = {
-    "tokens": func.sum(func.coalesce(_calls.promptTokens, 0) + func.coalesce(_calls.completionTokens, 0)),
-    "dollars": func.sum(_calls.totalCost),
-}
+_promised = usage_reservations.c
 _PROMISED = {"tokens": func.sum(_promised.tokens), "dollars": func.sum(_promised.cost)}
 
 
@@ -75,6 +72,21 @@ async def remove(connection: AsyncConnection, limit_id: str) -> None:
         raise NotFound("there is no such limit")
 
 
+def account_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Account:
+    """What counts for the limit, of this user or this project."""
+    begin, _ = current_period(limit.period, zone, moment)
+    if limit.scope == "project":
+        return Account("project", project_id, limit.unit, begin)
+    return Account("user", user_id, limit.unit, begin)
+
+
+def concerns(limit: Limit, user_id: str | None, project_id: str | None) -> bool:
+    """Whether a call of this user in this project is under the limit."""
+    if limit.scope == "project":
+        return limit.subject_id == project_id
+    return user_id is not None and limit.subject_id in (None, user_id)
+
+
 async def standings(
     connection: AsyncConnection,
     user_id: str | None,
@@ -82,45 +94,57 @@ async def standings(
     *,
     zone: str,
     moment: str,
+    spent: Mapping[Account, Spent] | None = None,
     reserving: str | None = None,
 ) -> list[LimitStanding]:
     """How far each limit of this user and this project is used up now.
 
-    For a call that is `reserving`, what it has reserved already does not count, and the limits stay locked until the
-    transaction ends, so that two who ask at once are answered one after the other.
+    What is `spent` up to a while ago is not added up again. For a call that is `reserving`, what it has reserved
+    already does not count, and the limits stay locked until the transaction ends, so that two who ask at once are
+    answered one after the other.
     """
     table = usage_limits.c
-    concerns: list[ColumnElement[bool]] = [and_(table.scope == "project", table.subjectId == project_id)]
+    concerned: list[ColumnElement[bool]] = [and_(table.scope == "project", table.subjectId == project_id)]
     if user_id is not None:
-        concerns += [table.scope == "users", and_(table.scope == "user", table.subjectId == user_id)]
-    statement = select(*_COLUMNS).where(or_(*concerns)).order_by(table.id)
+        concerned += [table.scope == "users", and_(table.scope == "user", table.subjectId == user_id)]
+    statement = select(*_COLUMNS).where(or_(*concerned)).order_by(table.id)
     if reserving is not None:
         statement = statement.with_for_update()
     rows = (await connection.execute(statement)).mappings().all()
     found = []
     for row in rows:
         limit = record_of(Limit, usage_limits, row)
-        begin, end = current_period(limit.period, zone, moment)
-        whose = (
-            (_calls.projectId == project_id, _promised.projectId == project_id)
-            if limit.scope == "project"
-            else (_calls.userId == user_id, _promised.userId == user_id)
-        )
-        used = select(_USED[limit.unit]).where(whose[0], _calls.requestedAt >= begin, _calls.requestedAt < end)
-        promised = select(_PROMISED[limit.unit]).where(whose[1], _promised.expiresAt > moment)
+        account = account_of(limit, user_id, project_id, zone=zone, moment=moment)
+        _, end = current_period(limit.period, zone, moment)
+        before = (spent or {}).get(account, Spent(account.begin, Decimal(0)))
+        total = before.amount + await used(connection, account, before.until, end)
+        column = _promised.projectId if account.whose == "project" else _promised.userId
+        promised = select(_PROMISED[limit.unit]).where(column == account.subject_id, _promised.expiresAt > moment)
         if reserving is not None:
             promised = promised.where(_promised.id != reserving)
-        sums: list[Any] = [(await connection.execute(one)).scalar() for one in (used, promised)]
-        found.append(LimitStanding(limit, Decimal(sums[0] or 0), Decimal(sums[1] or 0), end))
+        in_flight: Any = (await connection.execute(promised)).scalar()
+        found.append(LimitStanding(limit, total, Decimal(in_flight or 0), end))
     return found
 
 
 async def reserve(
-    connection: AsyncConnection, demand: CallDemand, *, zone: str, moment: str, expires_at: str
+    connection: AsyncConnection,
+    demand: CallDemand,
+    *,
+    zone: str,
+    moment: str,
+    expires_at: str,
+    spent: Mapping[Account, Spent] | None = None,
 ) -> Reservation | LimitReached:
     """Set aside what the call may come to at most: its question, and as long an answer as it wants and may have."""
     found = await standings(
-        connection, demand.user_id, demand.project_id, zone=zone, moment=moment, reserving=demand.call_id
+        connection,
+        demand.user_id,
+        demand.project_id,
+        zone=zone,
+        moment=moment,
+        spent=spent,
+        reserving=demand.call_id,
     )
     answer = demand.answer_tokens
     for standing in found:

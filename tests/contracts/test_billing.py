@@ -11,7 +11,8 @@ import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.limits import current_period
+from datalayer.limits import account_of, current_period, standings
+from datalayer.spending import Account, Spending, Spent, used
 from datalayer.usage_records import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
 from tests.calls import call
 from tests.records import new_id
@@ -235,6 +236,36 @@ async def test_two_replicas_never_promise_the_same_tokens_twice(layer: ChainlitL
         await other.close()
     promised = [answer.tokens for answer in answers if isinstance(answer, Reservation)]
     assert promised == [100] * 10
+
+
+async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: ChainlitLayer) -> None:
+    alice, begin = await user(layer), "2026-01-01T00:00:00.000000Z"
+    accounts = [Account("user", alice, "tokens", begin), Account("user", alice, "dollars", begin)]
+    spending = Spending()
+
+    async def use(moment: str) -> None:
+        await layer.record_call(call(moment, user_id=alice, prompt_tokens=100, total_cost=Decimal("0.5")))
+
+    await use("2025-12-31T23:59:59Z")
+    await use("2026-01-01T00:00:00Z")
+    await use(utc_now())
+    for _ in range(2):
+        found = await spending.so_far(layer.database, [*accounts, Account("user", alice, "tokens", utc_now())])
+        assert [found[account].amount for account in accounts] == [100, Decimal("0.5")]
+        assert len(found) == 2, "what began a moment ago has nothing to be remembered"
+        # Already added up, and for the next half an hour not again.
+        await use("2026-01-02T00:00:00Z")
+    async with layer.database.read() as connection:
+        assert await used(connection, accounts[0], found[accounts[0]].until, "2100") == 100
+        assert await used(connection, accounts[0], begin, "2100") == 400
+    limit_of_month = limit(1_000, period="month")
+    await layer.put_limit(limit_of_month)
+    moment = utc_now()
+    account = account_of(limit_of_month, alice, None, zone="UTC", moment=moment)
+    spent = {account: Spent(moment, Decimal(123))}
+    async with layer.database.read() as connection:
+        (standing,) = await standings(connection, alice, None, zone="UTC", moment=moment, spent=spent)
+    assert standing.used == 123
 
 
 async def test_a_limit_in_dollars_needs_a_price(layer: ChainlitLayer) -> None:

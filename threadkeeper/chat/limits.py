@@ -7,22 +7,23 @@ promise the same tokens twice. Where few are left, the answer is bounded to them
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
 from datalayer.errors import DataLayerError
+from datalayer.limits import concerns
 from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
 from threadkeeper.chat.pricing import Rates
 from threadkeeper.chat.remembered import Remembered
 from threadkeeper.chat.tokens import context_window
 
-logger = logging.getLogger(__name__)
-
 REMEMBERED_SECONDS = 5.0
+# A question does not wait for a database that is away for longer than that.
+_PATIENCE_SECONDS = 10.0
 # Longer than nearly every answer takes; what a process that is gone had set aside is free again after it.
 RESERVED_SECONDS = 600.0
 # An answer without a set maximum. What models can say at most is more for a few, and less for old ones.
@@ -56,12 +57,7 @@ class Allowances:
             limits = await self._limits.get()
         except (DataLayerError, TimeoutError) as error:
             raise _unchecked(error) from None
-        return any(
-            limit.subject_id == project_id
-            if limit.scope == "project"
-            else user_id is not None and limit.subject_id in (None, user_id)
-            for limit in limits
-        )
+        return any(concerns(limit, user_id, project_id) for limit in limits)
 
     async def admit(
         self, request: ModelRequest, call_id: str, project_id: str | None, prompt_tokens: int, rates: Rates | None
@@ -83,8 +79,9 @@ class Allowances:
             answer_token_cost=rates.output / _MILLION if rates else None,
         )
         try:
-            answer = await self._store.reserve(demand, zone=self._zone, seconds=RESERVED_SECONDS)
-        except DataLayerError as error:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                answer = await self._store.reserve(demand, zone=self._zone, seconds=RESERVED_SECONDS)
+        except (DataLayerError, TimeoutError) as error:
             raise _unchecked(error) from None
         if isinstance(answer, LimitReached):
             raise _refusal(answer, demand)

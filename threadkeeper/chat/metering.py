@@ -39,6 +39,8 @@ STOPPED = "stopped"
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
 _CLOSE_SECONDS = 0.5
+# What a server says beyond that is a mistake of its.
+_MOST_TOKENS = 10**9
 
 
 class CallStore(LimitStore, Protocol):
@@ -160,9 +162,10 @@ class MeteredModel:
                 question.request = await self._allowances.admit(
                     question.request, question.id, project_id, tokens, rates
                 )
-            except asyncio.CancelledError:
-                # It may be set aside all the same.
-                self._beside(self._release(question.id))
+            except (ModelError, asyncio.CancelledError) as error:
+                if not isinstance(error, ModelError) or error.kind == "limit_unchecked":
+                    # It may be set aside all the same.
+                    self._beside(self._release(question.id))
                 raise
             question.has_reserved = True
             # The time that the question took begins when it is asked.
@@ -276,7 +279,7 @@ class MeteredModel:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        usage, is_estimated = (finish.usage if finish else None), False
+        usage, is_estimated = (_believable(finish.usage) if finish and finish.usage else None), False
         if usage is None and _was_begun(row, question, answer):
             usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
         if usage is None:
@@ -310,6 +313,18 @@ def _was_begun(row: LlmCall, question: _Question, answer: str) -> bool:
         return True
     broke_off = question.stopped or (question.error is not None and question.error.kind in ("cut", "timeout"))
     return broke_off and row.status_code is not None
+
+
+def _believable(usage: Usage) -> Usage | None:
+    """What the server says, without numbers that are none; None where question or answer have no number."""
+    if not (_is_count(usage.prompt_tokens) and _is_count(usage.completion_tokens)):
+        return None
+    cached, reasoning = (count if _is_count(count) else None for count in (usage.cached_tokens, usage.reasoning_tokens))
+    return replace(usage, cached_tokens=cached, reasoning_tokens=reasoning)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
 
 
 def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:
