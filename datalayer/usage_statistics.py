@@ -93,12 +93,14 @@ async def series(
 
         return by_value
 
+    # A period without calls may have a row as well.
+    most = MOST_BUCKETS + len(periods) + 1
     found = await _found(
         connection,
         dialect,
         lambda aggregate: dialect.in_periods(
             llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)
-        ).limit(MOST_BUCKETS + 1),
+        ).limit(most),
     )
     nothing = UsageTotals()
     if split_by is None:

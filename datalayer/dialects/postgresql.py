@@ -83,7 +83,7 @@ class PostgreSQL:
         self._url = _url(url, "postgresql", "sslmode")
         # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # A command that never answers must not hold a connection for ever. To compile a statement, which the server does
+        # A command that never answers must not hold a connection for ever. To compile a statement, as the server does
         # with one that reads many rows, takes longer than any of ours runs.
         connect = {
             "async_creator_fn": _connect,
