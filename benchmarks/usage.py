@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import asyncpg
 
 import datalayer
 from benchmarks import usage_data, usage_report
+from benchmarks.chat_load import cpu_seconds
 from benchmarks.timing import Call, in_turns
 from benchmarks.usage_data import MIDDLE, SINCE, UNTIL, USER_ID, Floor
 from benchmarks.usage_report import (
@@ -41,6 +43,7 @@ from tests.postgres import Cluster, Databases, find_binaries
 
 CALLS = 1_000_000
 ROUNDS = 7
+CPU_ROUNDS = 3
 SETTINGS = {"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min"}
 MONTH, OWN_MONTH = CallFilter(SINCE, UNTIL), CallFilter(SINCE, UNTIL, user_ids=(USER_ID,))
 _INSERT = """INSERT INTO llm_calls (id, kind, model, attempt, "isStreaming", "isEstimated", "queryCharacters",
@@ -50,8 +53,14 @@ _INSERT = """INSERT INTO llm_calls (id, kind, model, attempt, "isStreaming", "is
 Ask = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 
 
-async def measure_postgresql(url: str, calls: int = CALLS, *, rounds: int = ROUNDS) -> Found:
-    """Fill an empty database with so many calls, and measure."""
+async def measure_postgresql(
+    url: str, calls: int = CALLS, *, rounds: int = ROUNDS, cpu: Callable[[], float] = lambda: 0.0
+) -> Found:
+    """Fill an empty database with so many calls, and measure.
+
+    Args:
+        cpu: the seconds of CPU that the server has used so far.
+    """
     layer = datalayer.create_data_layer(url)
     connection = await asyncpg.connect(url, command_timeout=600)
     try:
@@ -69,7 +78,7 @@ async def measure_postgresql(url: str, calls: int = CALLS, *, rounds: int = ROUN
             return rows
 
         found = Found(f"PostgreSQL {await connection.fetchval('SHOW server_version')}", calls)
-        await _measure(found, layer, ask, usage_data.POSTGRESQL, rounds)
+        await _measure(found, layer, ask, usage_data.POSTGRESQL, rounds, cpu)
         await _record(found, layer, connection.execute, rounds)
     finally:
         await connection.close()
@@ -94,14 +103,16 @@ async def measure_sqlite(path: Path, calls: int = CALLS, *, rounds: int = ROUNDS
 
             (row,) = await ask("SELECT sqlite_version()")
             found = Found(f"SQLite {row[0]}", calls)
-            await _measure(found, layer, ask, usage_data.SQLITE, rounds)
+            await _measure(found, layer, ask, usage_data.SQLITE, rounds, time.process_time)
             await _record(found, layer, connection.execute, rounds)
     finally:
         await layer.close()
     return found
 
 
-async def _measure(found: Found, layer: ChainlitLayer, ask: Ask, floor: Floor, rounds: int) -> None:
+async def _measure(
+    found: Found, layer: ChainlitLayer, ask: Ask, floor: Floor, rounds: int, cpu: Callable[[], float]
+) -> None:
     first_half = CallFilter(SINCE, MIDDLE)
 
     async def days(which: CallFilter) -> Any:
@@ -119,7 +130,7 @@ async def _measure(found: Found, layer: ChainlitLayer, ask: Ask, floor: Floor, r
 
     def sums(statement: str) -> Call:
         async def ask_for_sums() -> Any:
-            return sorted((int(row[0]), int(row[1])) for row in await ask(statement))
+            return sorted((int(row[0]), int(row[1] or 0)) for row in await ask(statement))
 
         return ask_for_sums
 
@@ -142,6 +153,13 @@ async def _measure(found: Found, layer: ChainlitLayer, ask: Ask, floor: Floor, r
     for operation, (bare, ours) in pairs.items():
         differs = _differs(await bare())
         found.results[operation] = await in_turns({FLOOR: bare, OURS: ours}, rounds, differs)
+
+    by_day = []
+    for _ in range(CPU_ROUNDS):
+        before = cpu()
+        await days(MONTH)
+        by_day.append(cpu() - before)
+    found.cpu_ms = min(by_day) * 1000
 
 
 def _differs(right: Any) -> Callable[[Any], str]:
@@ -187,7 +205,14 @@ def main() -> None:
         stack.callback(databases.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-usage-")))
         found = [
-            asyncio.run(measure_postgresql(databases.create(), options.calls, rounds=options.rounds)),
+            asyncio.run(
+                measure_postgresql(
+                    databases.create(),
+                    options.calls,
+                    rounds=options.rounds,
+                    cpu=lambda: cpu_seconds(cluster.process_id),
+                )
+            ),
             asyncio.run(measure_sqlite(folder / "calls.db", options.calls, rounds=options.rounds)),
         ]
     lines = usage_report.lines(found, begun=begun)

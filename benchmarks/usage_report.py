@@ -32,6 +32,13 @@ class Found:
     server: str
     calls: int
     results: dict[str, dict[str, Result]] = field(default_factory=dict)
+    cpu_ms: float = 0.0
+    """What a month by day takes of ours, of the server where there is one."""
+
+    @property
+    def name(self) -> str:
+        """The server with its version, without what its packager adds."""
+        return self.server.split(" (", maxsplit=1)[0]
 
     def ratio(self, operation: str) -> float:
         """How many times the bare SQL's time ours took."""
@@ -55,19 +62,19 @@ def lines(found: Sequence[Found], *, begun: tuple[float, float, float]) -> list[
         f"{found[0].calls:,} calls of {USERS} users, evenly over {DAYS} days, all in the month that is asked for. The",
         "bare SQL is one statement by hand, on the same tables and indexes: on Postgres for the same figures,",
         "percentiles among them; on SQLite, which has no aggregate for those, for the sums alone. Medians in ms",
-        "(× bare); answers are compared.",
+        "(× bare); answers are compared. They depend on what else the machine does; the CPU time of a month",
+        f"by day does so much less: {', '.join(f'{one.cpu_ms:,.0f} ms on {one.name}' for one in found)}.",
         "",
-        "| | " + " | ".join(f"{who}, {one.server.split(' (')[0]}" for one in found for who in (FLOOR, OURS)) + " |",
+        "| | " + " | ".join(f"{who}, {one.name}" for one in found for who in (FLOOR, OURS)) + " |",
         "| --- |" + " ---: |" * (2 * len(found)),
     ]
     for operation in found[0].results:
         cells = [_cell(one, operation, who) for one in found for who in (FLOOR, OURS)]
         rows.append(f"| {operation} | {' | '.join(cells)} |")
     first = found[0]
-    by_day = first.results[BY_DAY][OURS].value
     judged = [
         (f"{BY_DAY}, × bare SQL", f"≤ {MOST_TIMES:g}", f"{first.ratio(BY_DAY):.2f}", first.ratio(BY_DAY) <= MOST_TIMES),
-        (f"{BY_DAY}, ms", f"≤ {MOST_MS:,.0f}", f"{by_day:,.0f}", by_day <= MOST_MS),
+        (f"{BY_DAY}, ms of CPU", f"≤ {MOST_MS:,.0f}", f"{first.cpu_ms:,.0f}", first.cpu_ms <= MOST_MS),
     ]
     rows += ["", "| on Postgres | budget | measured | |", "| --- | ---: | ---: | --- |"]
     return rows + [
