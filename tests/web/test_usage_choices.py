@@ -80,7 +80,7 @@ def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> No
 
 def test_an_address_keeps_what_was_chosen_and_changes_what_is_said() -> None:
     given = QueryParams("period=7d&model=a&model=b%26c&tag=x&order=calls&nonsense=1&by=")
-    query = read_query(given, {}, orders=("cost", "calls"), now=NOW)
+    query = read_query(given, ZoneInfo("UTC"), orders=("cost", "calls"), now=NOW)
     assert query.chosen == {"model": ("a", "b&c"), "tag": ("x",)}
     assert (query.by, query.order, query.zone.key) == ("model", "calls", "UTC")
     assert (query.calls.models, query.calls.tags, query.calls.statuses) == (("a", "b&c"), ("x",), ())

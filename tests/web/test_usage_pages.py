@@ -205,13 +205,14 @@ async def test_a_call_is_shown_in_full(layer: ChainlitLayer, people: dict[str, U
         user_id=people["user"].id,
         answered_by="gpt-x-2026",
         input_cost=Decimal("0.000000012"),
-        price={"source": "own", "input": "2.5"},
+        price={"source": "own", "output": "10", "input": "2.5", "image": "0.01"},
         payload=([{"role": "user", "content": "x" * 30_000}], "the answer"),
     )
     browser = await browser_of("user")
     page = await page_at(browser, f"/usage/calls/{call_id}")
     text = page.one("main").text
-    for expected in ("Answered by gpt-x-2026", "For the input $0.000000012", "source: own, input: 2.5", "the answer"):
+    price = "Price from own A million tokens in $2.5, out $10 Beside tokens image: 0.01"
+    for expected in ("Answered by gpt-x-2026", "For the input $0.000000012", price, "the answer"):
         assert expected in text
     assert "Cut here" in text
     raw = json.loads(page.one("pre", class_="raw").text)

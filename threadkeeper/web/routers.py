@@ -24,6 +24,7 @@ def all_routers(
     metrics_token: str | None = None,
     redirect_seconds: int | None = None,
     theme: Path | None = None,
+    time_zone: str = "UTC",
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -32,12 +33,13 @@ def all_routers(
         metrics_token: `/metrics` wants it as bearer token.
         redirect_seconds: how long the store's own links live, where browsers are sent on to it.
         theme: Chainlit's `public/theme.json`, for pages of ours to look like the chat.
+        time_zone: where days begin for a reader whose browser names none.
     """
     pages = Pages(theme)
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        usage_router(layer, pages),
+        usage_router(layer, pages, time_zone=time_zone),
         chainlit_routes.router,
     ]
