@@ -64,16 +64,18 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
         StorageUnavailable: the database gives no answer now.
     """
     which, zone = query.calls, query.zone.key
-    now, before, groups, models, earliest = await asyncio.gather(
+    now, before, groups, earliest = await asyncio.gather(
         layer.usage_totals(which),
         layer.usage_totals(query.calls_before),
         layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS),
-        layer.usage_by(which, "model", order="cost", limit=MOST_MODELS),
         layer.list_calls(which, order="requested_at", descending=False, limit=1),
     )
     charts = []
     if now.calls:
-        told_apart = tuple(group.value for group in models if group.value is not None)
+        # Mostly the table has them already.
+        is_table = (query.by, query.order) == ("model", "cost")
+        models = groups if is_table else await layer.usage_by(which, "model", order="cost", limit=MOST_MODELS)
+        told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
             layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model"),
