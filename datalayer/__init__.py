@@ -32,6 +32,16 @@ from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.receipts import Receipt
 from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
+from datalayer.usage_records import (
+    CallFilter,
+    CallPage,
+    CallRow,
+    LlmCall,
+    LlmCallPayload,
+    UsageBucket,
+    UsageGroup,
+    UsageTotals,
+)
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -44,6 +54,9 @@ __all__ = [
     "BlobNotFound",
     "BlobOptions",
     "BlobStore",
+    "CallFilter",
+    "CallPage",
+    "CallRow",
     "ConfigurationError",
     "ConnectionLost",
     "DataLayerError",
@@ -51,6 +64,8 @@ __all__ = [
     "Feedback",
     "Forbidden",
     "InvalidRecord",
+    "LlmCall",
+    "LlmCallPayload",
     "NotFound",
     "OpenBlob",
     "Page",
@@ -60,6 +75,9 @@ __all__ = [
     "StorageUnavailable",
     "Thread",
     "TimedOut",
+    "UsageBucket",
+    "UsageGroup",
+    "UsageTotals",
     "User",
     "WriteFailure",
     "acting_as",

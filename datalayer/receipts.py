@@ -44,7 +44,7 @@ class Receipts(GuardedStore):
     """Deletes threads and users for good. The rows go in one transaction, then the files."""
 
     async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:
-        """Delete the thread with its steps, votes, elements and files.
+        """Delete the thread with its steps, votes, elements and files. What calls to models cost stays, without ids.
 
         Raises:
             NotFound: there is no such thread.
@@ -62,7 +62,8 @@ class Receipts(GuardedStore):
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
 
     async def delete_user(self, identifier: str) -> Receipt:
-        """Delete the user with password, votes, threads and files. Only the user and the system may.
+        """Delete the user with password, votes, threads and files. Only the user and the system may. What their calls to
+        models cost stays, without ids.
 
         A page of theirs that is still open may write on: disable the user first, or delete once more.
 

@@ -13,6 +13,9 @@ BlobError: DataLayerError
 BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
 BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
+CallFilter(since=, until=, project_ids=, providers=, models=, user_ids=, assistants=, kinds=, tags=, statuses=)
+CallPage(rows, next_cursor)
+CallRow(call, user=, project=)
 ConfigurationError: DataLayerError
 ConnectionLost: StorageUnavailable
 DataLayerError: Exception
@@ -20,6 +23,8 @@ Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
 Forbidden: DataLayerError
 InvalidRecord: DataLayerError
+LlmCall(id, kind, model, requested_at, responded_at=, project_id=, provider=, deployment=, user_id=, thread_id=, step_id=, assistant=, answered_by=, attempt=, is_streaming=, status_code=, error_kind=, error_message=, finish_reason=, prompt_tokens=, completion_tokens=, cached_tokens=, reasoning_tokens=, is_estimated=, query_characters=, response_characters=, seconds=, first_token_seconds=, tokens_per_second=, input_cost=, output_cost=, total_cost=, price=, tags=, library=, operating_system=)
+LlmCallPayload(call_id, messages, response)
 NotFound: DataLayerError
 OpenBlob(size, start, end, chunks=, close=)
 Page(threads, has_next)
@@ -30,6 +35,9 @@ Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedbac
 StorageUnavailable: DataLayerError
 Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=)
 TimedOut: StorageUnavailable
+UsageBucket(start, end, value, totals)
+UsageGroup(value, name, totals)
+UsageTotals(calls=, failed=, unpriced=, estimated=, prompt_tokens=, completion_tokens=, cached_tokens=, reasoning_tokens=, input_cost=, output_cost=, total_cost=, mean_seconds=, mean_tokens_per_second=, mean_first_token_seconds=, first_token_p50=, first_token_p95=)
 User(id, identifier, metadata, created_at, role=, disabled_at=)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
@@ -52,12 +60,16 @@ ChainlitLayer.delete_thread(thread_id)
 ChainlitLayer.delete_thread_with_receipt(thread_id)
 ChainlitLayer.delete_user(identifier)
 ChainlitLayer.element_link(thread_id, element_id, seconds)
+ChainlitLayer.export_calls(which)
+ChainlitLayer.forget_payloads(before)
 ChainlitLayer.get_account(identifier)
+ChainlitLayer.get_call(call_id)
 ChainlitLayer.get_element(thread_id, element_id)
 ChainlitLayer.get_favorite_steps(user_id)
 ChainlitLayer.get_thread(thread_id)
 ChainlitLayer.get_thread_author(thread_id)
 ChainlitLayer.get_user(identifier)
+ChainlitLayer.list_calls(which, *, order=, descending=, cursor=, limit=)
 ChainlitLayer.list_threads(pagination, filters)
 ChainlitLayer.list_users()
 ChainlitLayer.migrate()
@@ -65,6 +77,7 @@ ChainlitLayer.open_element(thread_id, element_id, start=, end=)
 ChainlitLayer.pending_migrations()
 ChainlitLayer.ping()
 ChainlitLayer.queued_writes
+ChainlitLayer.record_call(call, payload=)
 ChainlitLayer.replace_thread_name(thread_id, expected, name)
 ChainlitLayer.set_disabled(identifier, disabled)
 ChainlitLayer.set_password(identifier, password_hash)
@@ -73,6 +86,10 @@ ChainlitLayer.settled(thread_id)
 ChainlitLayer.update_step(step_dict)
 ChainlitLayer.update_thread(thread_id, name=, user_id=, metadata=, tags=)
 ChainlitLayer.upsert_feedback(feedback)
+ChainlitLayer.usage_by(which, dimension, *, order=, limit=)
+ChainlitLayer.usage_series(which, interval, zone, split_by=)
+ChainlitLayer.usage_totals(which)
+ChainlitLayer.verify_usage(*, repair=, found=)
 """  # noqa: E501
 
 
