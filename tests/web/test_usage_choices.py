@@ -51,6 +51,9 @@ def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -
     assert window.until - window.since == timedelta(minutes=20)
     assert (window.before_since, window.before_until) == (window.since - timedelta(minutes=20), window.since)
     assert interval_of(window) == "5 minutes"
+    assert days.said == ("2026-03-29",)
+    assert window.said == ("2026-03-10 12:00", "2026-03-10 12:20")
+    assert period_of("7d", BERLIN, now=NOW).said == ("2026-03-11", "2026-03-17")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,9 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     assert "Total unknown" in one
     assert "Tokens (estimated)" in one
 
+    failed = {"prompt_tokens": None, "completion_tokens": None, "total_cost": None, "status_code": 500}
+    await record(layer, "12:01", user_id=owner, **failed)
+    assert table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")[0][2:4] == ["–", "–"]
     await record(layer, user_id=owner, model="paid")
     page = await page_at(browser, f"/usage?{DAY}")
     assert tiles(page)["Cost"].startswith("$0.01 without 1 calls of unknown price")

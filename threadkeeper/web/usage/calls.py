@@ -127,7 +127,7 @@ def _costs(call: LlmCall, say: Say) -> list[tuple[str, str | None]]:
     return [
         (say("cost_in"), formats.money(call.input_cost)),
         (say("cost_out"), formats.money(call.output_cost)),
-        (say("total"), formats.money(call.total_cost) or say("unknown")),
+        (say("total"), formats.cost_of_call(call, say)),
         (say("price"), source),
         (say("rates"), ", ".join(rates)),
         (say("price_rest"), ", ".join(rest)),

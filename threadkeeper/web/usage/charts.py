@@ -18,6 +18,8 @@ from threadkeeper.web.usage import formats
 MOST_MODELS = 5
 """So many are told apart by colour; the rest is one more."""
 _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
+# With more, dots hide the line.
+_MOST_DOTS = 60
 _OTHERS = "--muted-foreground"
 _CLOCK: dict[Interval, str] = {
     "5 minutes": "%Y-%m-%d %H:%M",
@@ -164,7 +166,8 @@ class Drawing:
     def _line(self, name: str, values: Sequence[float | None], colour: str, said: list[str]) -> dict[str, Any]:
         return {
             **self._trace("scatter", name, values, said),
-            "mode": "lines+markers",
+            "mode": "lines+markers" if len(values) <= _MOST_DOTS else "lines",
+            "connectgaps": len(values) > _MOST_DOTS,
             "line": {"color": colour, "width": 2},
             "marker": {"size": 5},
         }

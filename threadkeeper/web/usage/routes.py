@@ -70,6 +70,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages, *, time_zone: s
             )
             frame = await _frame(layer(), query, person, say)
         values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
+        values["cost_of"] = partial(formats.cost_of_call, say=say)
         return pages.page(request, "usage/calls.html", {**frame, **values}, person=person)
 
     @screens.get("/usage/calls/{call_id}", include_in_schema=False)

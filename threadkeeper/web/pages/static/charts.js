@@ -32,14 +32,17 @@
     hovermode: "x unified",
     dragmode: false,
     showlegend: true,
-    legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, yanchor: "top" },
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
   };
 
   const draw = (place) => {
     const style = getComputedStyle(root);
     const { data, layout } = JSON.parse(place.dataset.figure);
+    // Where the legend is a list, it takes its room from nothing else.
+    const listed = place.clientWidth < 480 && data.length > 2 ? 18 * data.length : 0;
     const whole = {
       ...base,
+      height: base.height + listed,
       ...layout,
       xaxis: { ...axis, ...spike, showgrid: false, ...layout.xaxis },
       yaxis: { ...axis, ...layout.yaxis },
