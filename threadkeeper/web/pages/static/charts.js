@@ -2,15 +2,17 @@
 (() => {
   const root = document.documentElement;
 
-  // A text that names a variable of the theme stands for its colour.
+  // A colour is said as the name of a variable of the theme.
+  const colour = (name, style) => {
+    const parts = style.getPropertyValue(name).trim().split(/\s+/);
+    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+  };
   const coloured = (value, style) => {
     if (Array.isArray(value)) return value.map((one) => coloured(one, style));
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, coloured(one, style)]));
-    }
-    if (typeof value !== "string" || !value.startsWith("--")) return value;
-    const parts = style.getPropertyValue(value).trim().split(/\s+/);
-    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+    if (!value || typeof value !== "object") return value;
+    const said = ([name, one]) =>
+      name.endsWith("color") && one.startsWith("--") ? [name, colour(one, style)] : [name, coloured(one, style)];
+    return Object.fromEntries(Object.entries(value).map(said));
   };
 
   const axis = {
