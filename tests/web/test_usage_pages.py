@@ -148,8 +148,9 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     owner, browser = people["user"].id, await browser_of("user")
     call_id = await record(layer, user_id=owner, model="local", total_cost=None, is_estimated=True)
     page = await page_at(browser, f"/usage?{DAY}")
-    assert tiles(page)["Cost"].startswith("unknown without 1 calls")
-    assert "estimated in 1 calls" in tiles(page)["Tokens"]
+    assert tiles(page)["Cost"] == "unknown no price is known here"
+    assert "There is nothing to draw" in page.one("p", class_="undrawn quiet").text
+    assert "partly estimated (1)" in tiles(page)["Tokens"]
     assert table(page, "groups")[0][:3] == ["local", "unknown", "120 ≈"]
     assert "$0" not in page.one("main").text
     assert table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")[0][2:4] == ["unknown", "120 ≈"]
@@ -162,7 +163,7 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     assert table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")[0][2:4] == ["–", "–"]
     await record(layer, user_id=owner, model="paid")
     page = await page_at(browser, f"/usage?{DAY}")
-    assert tiles(page)["Cost"].startswith("$0.01 without 1 calls of unknown price")
+    assert tiles(page)["Cost"].startswith("$0.01 without calls of unknown price (1)")
     assert "$0.01 + unknown for 1" in page.all("table")[0].text
 
 

@@ -33,12 +33,13 @@ _CLOCK: dict[Interval, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`figure` is JSON; the rows have a text for each head."""
+    """`figure` is JSON, or nothing where a note says why nothing is drawn; the rows have a text for each head."""
 
     title: str
     figure: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,17 @@ class Drawing:
             )
             for at, (name, own) in enumerate(parts)
         ]
-        return self._chart(
+        drawn = self._chart(
             "chart_cost",
             traces,
             {"yaxis": {"tickprefix": "$"}},
             (say("total"), *(name for name, _ in parts)),
             lambda at, totals: (formats.cost(totals, say), *(formats.cost(own[at], say) for _, own in parts)),
         )
+        costs_nothing = not any(bucket.totals.total_cost for bucket in self.buckets)
+        if costs_nothing and any(bucket.totals.unpriced for bucket in self.buckets):
+            return replace(drawn, figure="", note=say("chart_unpriced"))
+        return drawn
 
     def _tokens(self) -> Chart:
         return self._chart(

@@ -94,6 +94,13 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
     }
 
 
+def _without(totals: UsageTotals, say: Say) -> str:
+    """What a cost is without."""
+    if is_unpriced(totals):
+        return say("all_unpriced")
+    return say("some_unpriced", calls=formats.count(totals.unpriced)) if totals.unpriced else ""
+
+
 def is_unpriced(totals: UsageTotals) -> bool:
     """Whether no price is known of any of the calls."""
     return bool(totals.unpriced) and not totals.total_cost
@@ -112,7 +119,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
         Tile(
             say("cost"),
             say("unknown") if is_unpriced(now) else formats.money(now.total_cost) or "",
-            say("some_unpriced", calls=formats.count(now.unpriced)) if now.unpriced else "",
+            _without(now, say),
             change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
         ),
         Tile(
