@@ -62,8 +62,9 @@ class Receipts(GuardedStore):
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
 
     async def delete_user(self, identifier: str) -> Receipt:
-        """Delete the user with password, votes, threads and files. Only the user and the system may. What their calls to
-        models cost stays, without ids.
+        """Delete the user with password, votes, threads and files. Only the user and the system may.
+
+        What their calls to models cost stays, without ids.
 
         A page of theirs that is still open may write on: disable the user first, or delete once more.
 
