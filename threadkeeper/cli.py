@@ -27,6 +27,7 @@ from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
 from threadkeeper.settings import SettingsError, inspect_settings
+from threadkeeper.urls import sqlite_file
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
@@ -111,7 +112,8 @@ def adopt(
 ) -> None:
     """Take over the database of one of Chainlit's own data layers; a dry run first."""
     settings = settings_or_end()
-    make_data_dir(settings)
+    if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
+        end(f"There is no database to adopt: {file} is not there.", 1)
     report = with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
     shown = console()
     table = Table("From", "To", "Found", "There before", "There after", "Left behind")
@@ -142,8 +144,6 @@ def check() -> None:
     for report in reports:
         table.add_row(report.variable, Text(report.shown), report.origin, Text(report.problem or "", "bold red"))
     shown.print(table)
-    for doubt in doubts:
-        shown.print(Text(doubt, "yellow"))
     wrong = [report.variable for report in reports if report.problem]
     # What libraries have to say here is said again, in words, in the table.
     logging.disable(logging.CRITICAL)
@@ -154,9 +154,11 @@ def check() -> None:
         if part.ok is False:
             wrong.append(part.part)
     shown.print(table)
+    for doubt in doubts:
+        shown.print(Text(doubt, "yellow"))
     if wrong:
         end(f"{len(wrong)} problem{'s' if len(wrong) > 1 else ''} found: {', '.join(wrong)}.", 1)
-    shown.print("Everything is as it should be.")
+    shown.print("Everything else is as it should be." if doubts else "Everything is as it should be.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

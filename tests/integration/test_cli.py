@@ -86,9 +86,20 @@ def test_adopting_is_a_dry_run_until_told_otherwise(migrated: CommandLine) -> No
 
 
 def test_a_database_that_is_not_chainlits_is_not_adopted(cli: CommandLine) -> None:
-    result = cli("adopt", "--apply")
+    database = cli.directory / "other.db"
+    database.touch()
+    result = cli("adopt", "--apply", DATABASE_URL=f"sqlite:///{database}")
     assert result.returncode == 1
     assert "none of Chainlit's layers made this database" in result.stderr
+
+
+def test_a_mistyped_path_is_said_and_no_file_is_made_there(cli: CommandLine) -> None:
+    result = cli("adopt", DATABASE_URL=f"sqlite:///{cli.directory}/chat.bd")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"There is no database to adopt: {cli.directory}/chat.bd is not there.\n",
+    )
+    assert list(cli.directory.iterdir()) == []
 
 
 # Settings
@@ -176,7 +187,10 @@ def test_check_tells_of_a_misspelt_name_and_finds_no_fault_in_it(cli: CommandLin
     (cli.directory / ".env").write_text("OPENAI_MODEL=hunter2\n", encoding="utf-8")
     result = cli("check")
     assert result.returncode == 0
-    assert "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?" in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?",
+        "Everything else is as it should be.",
+    ]
     assert "hunter2" not in result.stdout + result.stderr
 
 
