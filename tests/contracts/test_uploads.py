@@ -36,6 +36,8 @@ class HeldBlobs(LocalBlobs):
         self.held: dict[bytes, asyncio.Event] = {}
         self.failures = 0
         self.asked = asyncio.Event()
+        self.told = asyncio.Event()
+        self.told.set()
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
         self.asked.set()
@@ -44,7 +46,9 @@ class HeldBlobs(LocalBlobs):
         if self.failures:
             self.failures -= 1
             raise datalayer.BlobError("the store is away")
-        return await super().put(key, content, mime, name=name)
+        stored = await super().put(key, content, mime, name=name)
+        await self.told.wait()
+        return stored
 
     async def delete(self, key: str) -> None:
         if self.failures:
@@ -140,15 +144,22 @@ async def test_of_two_uploads_of_one_element_the_newest_wins_and_no_other_file_s
     assert blobs.files() == []
 
 
-@pytest.mark.parametrize("end", ["element", "thread", "session"])
+@pytest.mark.parametrize("end", ["element", "step", "cut", "thread", "session"])
 async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs: HeldBlobs, end: str) -> None:
     thread_id = await thread(chat, None)
-    element = text_element(thread_id, new_id(), b"late")
+    question, answer = step(thread_id, createdAt="2020-01-01T00:00:00Z"), step(thread_id)
+    for one in (question, answer):
+        await chat.create_step(one)
+    element = text_element(thread_id, answer["id"], b"late")
     blobs.held = {b"late": asyncio.Event()}
     upload = asyncio.create_task(chat.create_element(element))
     await blobs.asked.wait()
     if end == "element":
         await chat.delete_element(element.id, thread_id)
+    elif end == "step":
+        await chat.delete_step(answer["id"])
+    elif end == "cut":
+        assert await chat.cut_thread(thread_id, question["id"]) == 1
     elif end == "thread":
         await chat.delete_thread(thread_id)
     else:
@@ -158,6 +169,26 @@ async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs
     await until(lambda: nothing_queued(chat))
     assert blobs.files() == []
     assert await chat.get_element(thread_id, element.id) is None
+
+
+@pytest.mark.parametrize("end", ["element", "step"])
+async def test_a_row_that_is_written_behind_its_own_deletion_does_not_stay(
+    chat: ChainlitLayer, blobs: HeldBlobs, end: str
+) -> None:
+    thread_id = await thread(chat, None)
+    answer = step(thread_id)
+    await chat.create_step(answer)
+    element = text_element(thread_id, answer["id"], b"late")
+    blobs.told.clear()
+    upload = asyncio.create_task(chat.create_element(element))
+    await until(lambda: [path for path in blobs.files() if not path.name.startswith(".part-")])
+    deletion = chat.delete_element(element.id, thread_id) if end == "element" else chat.delete_step(answer["id"])
+    deleted = asyncio.create_task(deletion)
+    await asyncio.sleep(0)
+    blobs.told.set()
+    await asyncio.gather(upload, deleted)
+    await until(lambda: nothing_queued(chat))
+    assert (blobs.files(), await chat.get_element(thread_id, element.id)) == ([], None)
 
 
 async def test_an_older_file_stays_where_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
