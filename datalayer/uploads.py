@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datalayer.blobs import BlobStore, StoredBlob
-from datalayer.errors import BlobError
+from datalayer.errors import BlobError, BlobRefused
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,8 @@ class Uploads:
             try:
                 async with self._at_once:
                     return await blobs.put(upload.key, upload.content, upload.mime, name=upload.name)
+            except BlobRefused:
+                raise
             except BlobError as error:
                 # From the first failure on: to send a large file may take longer than the patience.
                 give_up = give_up or loop.time() + self._patience

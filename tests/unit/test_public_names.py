@@ -12,6 +12,7 @@ AlreadyExists: DataLayerError
 BlobError: DataLayerError
 BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
+BlobRefused: BlobError
 BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
 ConfigurationError: DataLayerError
 ConnectionLost: StorageUnavailable
