@@ -200,4 +200,6 @@ async def _in_thread(work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
     except OSError as error:
         error_type = BlobRefused if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else BlobError
-        raise error_type(f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})") from error
+        raise error_type(
+            f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})"
+        ) from error
