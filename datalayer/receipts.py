@@ -26,7 +26,8 @@ class Receipt:
     `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
     whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
     `threads` are the ids of the threads among them, in order, `files` are the keys removed from the blob store, and
-    `files_left` those that it did not let go of: they are in the queue of deletions, and are tried again later.
+    `files_left` those that it did not let go of: they are in the queue of deletions, and are tried again later, except
+    for keys that are none of this store's, as an adopted database may have them.
     """
 
     what: Literal["thread", "user"]

@@ -21,6 +21,7 @@ from datalayer.blobs import LocalBlobs, StoredBlob
 from datalayer.blobs.base import Content
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import blob_deletions, elements
+from datalayer.takeout import export_user
 from tests.contracts.test_elements import only, text_element
 from tests.contracts.test_files import queued
 from tests.records import new_id, opened, step, thread
@@ -315,6 +316,28 @@ async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLay
     found = await opened(chat, thread_id, second.id)
     assert found is not None
     assert found[1] == b"one"
+
+
+async def test_a_key_of_another_programs_is_a_missing_file_and_nothing_worse(
+    chat: ChainlitLayer, blobs: HeldBlobs, tmp_path: Path
+) -> None:
+    """As an adopted database has it."""
+    await chat.add_account("alice", "no real hash")
+    owner = await chat.get_user("alice")
+    assert owner is not None
+    thread_id = await thread(chat, owner.id)
+    element = text_element(thread_id, new_id(), "content")
+    await chat.create_element(element)
+    other = f"{owner.id}/{element.id}/my file.png"
+    async with chat.database.write() as connection:
+        await connection.execute(update(elements).values(objectKey=other))
+    with datalayer.acting_as("alice"):
+        assert await opened(chat, thread_id, element.id) is None
+    report = await export_user(chat.database, blobs, "alice", tmp_path / "takeout.zip")
+    assert (report.missing, report.counts["elements"]) == ([other], 1)
+    receipt = await chat.delete_thread_with_receipt(thread_id)
+    assert (receipt.files, receipt.files_left) == ((), (other,))
+    assert await queued(chat) == []
 
 
 # What may be read from this machine
