@@ -24,7 +24,7 @@ InvalidRecord: DataLayerError
 NotFound: DataLayerError
 OpenBlob(size, start, end, chunks=, close=)
 Page(threads, has_next)
-Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=)
+Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=, row_ids=)
 SYSTEM
 SchemaError: DataLayerError
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)

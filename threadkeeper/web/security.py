@@ -77,7 +77,7 @@ class SecurityHeaders:
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Referrer-Policy", "same-origin")
                 mime = headers.get("content-type", "").partition(";")[0].strip().lower()
-                # Browsers run many types as markup (`text/xsl`, whatever ends in `+xml`), and a user says which one it is.
+                # A user says of which type it is, and browsers run more of them than one would name: `text/x+xml`.
                 if _UPLOADED in scope["path"] and mime != _PDF:
                     headers.setdefault("Content-Security-Policy", _UPLOAD_POLICY)
                 elif mime == "text/html" and "content-security-policy" not in headers:
