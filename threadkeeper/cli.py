@@ -22,6 +22,7 @@ from datalayer.adoption import adopt as adopt_database
 from threadkeeper.commands.files import files_app
 from threadkeeper.commands.takeouts import export_app, import_takeout
 from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
+from threadkeeper.commands.threads import thread_app
 from threadkeeper.commands.users import user_app
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
@@ -34,6 +35,7 @@ FINISH_SECONDS = 2
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(user_app, name="user")
+app.add_typer(thread_app, name="thread")
 app.add_typer(files_app, name="files")
 app.add_typer(export_app, name="export")
 app.command("import")(import_takeout)
