@@ -1,11 +1,15 @@
 """A month of calls to models, made inside the database, and what a careful hand would ask of it in SQL."""
 
+from dataclasses import dataclass
 from typing import Final
 
 SINCE: Final = "2026-03-01T00:00:00.000000Z"
+MIDDLE: Final = "2026-03-16T00:00:00.000000Z"
 UNTIL: Final = "2026-03-31T00:00:00.000000Z"
 DAYS: Final = 30
 USERS: Final = 200
+USER_ID: Final = f"00000000-0000-4000-8000-{1_000_000_007:012x}"
+"""One of them."""
 # So many in a thousand fail, and so many have no price.
 _FAILED, _UNPRICED = 20, 10
 _BEGIN: Final = 1_772_323_200
@@ -68,19 +72,48 @@ def _statements(*, numbers: str, identity: str, moment: str, cost: str, json: st
     )
 
 
-_FIGURES = """count(*), count(*) FILTER (WHERE "errorKind" IS NOT NULL OR "statusCode" >= 400),
-    count(*) FILTER (WHERE "totalCost" IS NULL AND "promptTokens" + "completionTokens" > 0),
-    count(*) FILTER (WHERE "isEstimated"), sum("promptTokens"), sum("completionTokens"), sum("cachedTokens"),
-    sum("reasoningTokens"), sum("inputCost"), sum("outputCost"), sum("totalCost"), avg(seconds),
-    avg("tokensPerSecond"), avg("firstTokenSeconds")"""
+# The figures of a row of statistics, the first two of which are compared.
+_FIGURES = """count(*), sum("promptTokens"), sum("completionTokens"), sum("cachedTokens"), sum("reasoningTokens"),
+    sum("inputCost"), sum("outputCost"), sum("totalCost"), avg(seconds), avg("tokensPerSecond"),
+    avg("firstTokenSeconds"), count(*) FILTER (WHERE "isEstimated"),
+    count(*) FILTER (WHERE "errorKind" IS NOT NULL OR "statusCode" >= 400),
+    count(*) FILTER (WHERE "totalCost" IS NULL AND "promptTokens" + "completionTokens" > 0)"""
 _PERCENTILES = 'percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY "firstTokenSeconds")'
 _WITHIN = f"""FROM llm_calls WHERE "requestedAt" >= '{SINCE}' AND "requestedAt" < '{UNTIL}'"""
 _DAY = 'substr("requestedAt", 1, 10)'
+_PAGE = """SELECT c.*, u.identifier FROM llm_calls c LEFT JOIN users u ON u.id = c."userId"
+    WHERE "requestedAt" >= '{since}' AND "requestedAt" < '{until}' ORDER BY {order} LIMIT 51"""
 
-FLOOR: Final = {
-    "month by day": f"SELECT {_DAY}, {_FIGURES}, {_PERCENTILES} {_WITHIN} GROUP BY 1 ORDER BY 1",
-    "month by day, without percentiles": f"SELECT {_DAY}, {_FIGURES} {_WITHIN} GROUP BY 1 ORDER BY 1",
-    "totals": f"SELECT {_FIGURES}, {_PERCENTILES} {_WITHIN}",
-    "by model": f'SELECT model, {_FIGURES}, {_PERCENTILES} {_WITHIN} GROUP BY 1 ORDER BY sum("totalCost") DESC',
-}
-"""By operation, for Postgres: the same figures in one statement."""
+
+@dataclass(frozen=True)
+class Floor:
+    """Each question as one statement, as one would write it by hand."""
+
+    by_day: str
+    own_by_day: str
+    totals: str
+    by_model: str
+    by_user: str
+    page: str
+    page_from_the_middle: str
+    dearest: str
+
+
+def _floor(figures: str) -> Floor:
+    by = f"SELECT {figures}, {{}} AS of {_WITHIN} GROUP BY of"
+    newest = '"requestedAt" DESC, c.id DESC'
+    return Floor(
+        by_day=by.format(_DAY),
+        own_by_day=f"""SELECT {figures}, {_DAY} AS of {_WITHIN} AND "userId" = '{USER_ID}' GROUP BY of""",
+        totals=f"SELECT {figures} {_WITHIN}",
+        by_model=by.format("model"),
+        by_user=by.format('"userId"'),
+        page=_PAGE.format(since=SINCE, until=UNTIL, order=newest),
+        page_from_the_middle=_PAGE.format(since=SINCE, until=MIDDLE, order=newest),
+        dearest=_PAGE.format(since=SINCE, until=UNTIL, order='coalesce("totalCost", -1) DESC, c.id DESC'),
+    )
+
+
+POSTGRESQL: Final = _floor(f"{_FIGURES}, {_PERCENTILES}")
+SQLITE: Final = _floor(_FIGURES)
+"""Without percentiles, for which SQLite has no aggregate."""

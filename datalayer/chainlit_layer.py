@@ -20,6 +20,7 @@ from chainlit.user import PersistedUser
 
 from datalayer import steps, threads, users
 from datalayer.accounts import Accounts, new_user
+from datalayer.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -74,7 +75,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Files, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
@@ -262,7 +263,6 @@ class ChainlitLayer(Accounts, Files, OwnThreads, Receipts, Reviews, Usage, BaseD
         if known is not None:
             write = ElementDeletion(known, known_id(thread_id), *_acting())
             await self._write("deletion of an element", write)
-            self._uploads.supersede(known)
 
     # What the methods above share
 

@@ -35,6 +35,8 @@ from datalayer.usage_schema import llm_calls, projects
 
 ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
 """By what groups can be put in order: the most first, a name from A on."""
+MOST_BUCKETS = 20_000
+"""Of a series that is split: more are no answer to anybody, and take seconds to make."""
 
 _COLUMNS: dict[Dimension, Column[Any]] = {
     "model": llm_calls.c.model,
@@ -75,6 +77,9 @@ async def series(
 
     Args:
         periods: as `usage_periods.periods` gives them.
+
+    Raises:
+        InvalidRecord: there is no such dimension, or there would be more than `MOST_BUCKETS`.
     """
     if not periods:
         return []
@@ -88,15 +93,23 @@ async def series(
 
         return by_value
 
+    # A period without calls may have a row as well.
+    most = MOST_BUCKETS + len(periods) + 1
     found = await _found(
         connection,
         dialect,
-        lambda aggregate: dialect.in_periods(llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)),
+        lambda aggregate: dialect.in_periods(
+            llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)
+        ).limit(most),
     )
     nothing = UsageTotals()
     if split_by is None:
         return [UsageBucket(*period, None, found.get((at,), nothing)) for at, period in enumerate(periods)]
     values = sorted({value for _, value in found}, key=lambda one: (one is None, one or ""))
+    if len(found) > MOST_BUCKETS or len(values) * len(periods) > MOST_BUCKETS:
+        raise InvalidRecord(
+            f"that would be more than {MOST_BUCKETS:,} buckets: ask for longer intervals or fewer values"
+        )
     return [
         UsageBucket(*period, value, found.get((at, value), nothing))
         for at, period in enumerate(periods)

@@ -7,7 +7,7 @@ that is gone meanwhile is left out of the row, and then what was said in the cal
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Table, bindparam, case, select
+from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -19,6 +19,7 @@ from datalayer.usage_schema import llm_call_payloads, llm_calls, projects
 
 _NAMES = column_names(LlmCall, llm_calls)
 _SAID = {"messages", "response"}
+_KEPT: dict[str, tuple[Executable, Executable]] = {}
 
 
 async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[LlmCallWrite]) -> None:
@@ -26,17 +27,27 @@ async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[
 
     A call without a payload says nothing of what is kept of one.
     """
-    statement = dialect.insert(llm_calls).values(_looked_up())
-    others = {name: statement.excluded[name] for name in _NAMES.values() if name != "id"}
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=[llm_calls.c.id], set_=others),
-        [parameters(write.call) for write in writes],
-    )
+    store_call, store_payload = _statements(dialect)
+    await connection.execute(store_call, [_parameters(write.call) for write in writes])
     if payloads := [_payload(write.call, write.payload) for write in writes if write.payload is not None]:
-        await _store_payloads(connection, dialect, payloads)
+        await connection.execute(store_payload, payloads)
 
 
-def parameters(call: LlmCall) -> dict[str, Any]:
+def _statements(dialect: Dialect) -> tuple[Executable, Executable]:
+    """Kept, because to make them anew for each call took longer than to run them."""
+    if dialect.name not in _KEPT:
+        _KEPT[dialect.name] = _call_statement(dialect), _payload_statement(dialect)
+    return _KEPT[dialect.name]
+
+
+def _call_statement(dialect: Dialect) -> Executable:
+    statement = dialect.insert(llm_calls).values(_looked_up())
+    newer = {name: statement.excluded[name] for name in _NAMES.values() if name != "id"}
+    upsert: Executable = statement.on_conflict_do_update(index_elements=[llm_calls.c.id], set_=newer)
+    return upsert
+
+
+def _parameters(call: LlmCall) -> dict[str, Any]:
     """What the statement is given for a call."""
     values = {f"new_{column}": getattr(call, field) for field, column in _NAMES.items()}
     return values | {"new_tags": list(call.tags) or None}
@@ -73,15 +84,15 @@ def _payload(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
     }
 
 
-async def _store_payloads(connection: AsyncConnection, dialect: Dialect, payloads: list[dict[str, Any]]) -> None:
-    table = llm_call_payloads
+def _payload_statement(dialect: Dialect) -> Executable:
+    table, whose = llm_call_payloads, llm_calls.c
     new = [bindparam(f"new_{column.name}", type_=column.type) for column in table.c]
-    whose = llm_calls.c
     is_left = select(*new).where(
         whose.id == new[0],
-        (~bindparam("of_user", type_=Boolean)) | whose.userId.is_not(None),
-        (~bindparam("of_thread", type_=Boolean)) | whose.threadId.is_not(None),
+        or_(~bindparam("of_user", type_=Boolean), whose.userId.is_not(None)),
+        or_(~bindparam("of_thread", type_=Boolean), whose.threadId.is_not(None)),
     )
     statement = dialect.insert(table).from_select([column.name for column in table.c], is_left)
     newer = {name: statement.excluded[name] for name in _SAID}
-    await connection.execute(statement.on_conflict_do_update(index_elements=[table.c.callId], set_=newer), payloads)
+    upsert: Executable = statement.on_conflict_do_update(index_elements=[table.c.callId], set_=newer)
+    return upsert

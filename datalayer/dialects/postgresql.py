@@ -83,11 +83,12 @@ class PostgreSQL:
         self._url = _url(url, "postgresql", "sslmode")
         # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
+        # A command that never answers must not hold a connection for ever. To compile a statement, as the server does
+        # with one that reads many rows, takes longer than any of ours runs.
         connect = {
             "async_creator_fn": _connect,
             "command_timeout": 60,
-            "server_settings": {"application_name": "threadkeeper"},
+            "server_settings": {"application_name": "threadkeeper", "jit": "off"},
         }
         try:
             engine = create_async_engine(

@@ -36,6 +36,27 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
     return thread_id, found["elements"][0]["objectKey"]
 
 
+async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
+    """Of every row that has one of its own."""
+    named = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes")
+    async with layer.database.read() as connection:
+        return {name: set((await connection.execute(select(metadata.tables[name].c.id))).scalars()) for name in named}
+
+
+@pytest.mark.parametrize("what", ["thread", "user"])
+async def test_a_receipt_names_every_row_that_is_gone(layer: ChainlitLayer, what: str) -> None:
+    await talk(layer, "bob")
+    thread_id, _ = await talk(layer, "alice")
+    before = await ids(layer)
+    receipt = await (layer.delete_user("alice") if what == "user" else layer.delete_thread_with_receipt(thread_id))
+    after = await ids(layer)
+    assert {name: set(gone) for name, gone in receipt.row_ids.items()} == {
+        name: before[name] - after[name] for name in receipt.row_ids
+    }
+    assert all(after[name] == before[name] for name in before.keys() - receipt.row_ids.keys())
+    assert {name: len(gone) for name, gone in receipt.row_ids.items()}.items() <= receipt.rows.items()
+
+
 async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -> None:
     await talk(layer, "bob")
     before = await rows(layer)

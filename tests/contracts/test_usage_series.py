@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import datalayer
+from datalayer import usage_statistics
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter, Interval, LlmCall, UsageTotals
 from tests.calls import call
@@ -146,6 +148,18 @@ async def test_any_sequence_comes_to_what_a_dictionary_would_say(layer: Chainlit
     for doing in doings:
         await trial.do(doing)
     await trial.compare()
+
+
+async def test_a_series_of_too_many_buckets_is_refused(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    which = CallFilter("2026-03-10", "2026-03-11")
+    await asyncio.gather(*(layer.record_call(call(model=f"m{number % 3}")) for number in range(6)))
+    monkeypatch.setattr(usage_statistics, "MOST_BUCKETS", 72)
+    assert len(await layer.usage_series(which, "hour", "UTC", "model")) == 72
+    for most in (71, 2):
+        monkeypatch.setattr(usage_statistics, "MOST_BUCKETS", most)
+        with pytest.raises(datalayer.InvalidRecord, match="longer intervals"):
+            await layer.usage_series(which, "hour", "UTC", "model")
+    assert len(await layer.usage_series(which, "hour", "UTC")) == 24
 
 
 @pytest.mark.parametrize("interval", ["5 minutes", "hour", "day", "week", "month", "year"])

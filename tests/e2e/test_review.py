@@ -158,7 +158,7 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
         for size in (WIDE, NARROW):
             name = f"review-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
-                login = {"username": REVIEWER, "password": PASSWORD}
+                login: dict[str, str | float | bool] = {"username": REVIEWER, "password": PASSWORD}
                 await visitor.page.request.post(f"{server.base_url}/login", form=login)
                 address = f"/review/threads/{thread_id}"
                 await visitor.open(address)

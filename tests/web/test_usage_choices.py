@@ -51,6 +51,9 @@ def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -
     assert window.until - window.since == timedelta(minutes=20)
     assert (window.before_since, window.before_until) == (window.since - timedelta(minutes=20), window.since)
     assert interval_of(window) == "5 minutes"
+    assert days.said == ("2026-03-29",)
+    assert window.said == ("2026-03-10 12:00", "2026-03-10 12:20")
+    assert period_of("7d", BERLIN, now=NOW).said == ("2026-03-11", "2026-03-17")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> No
 
 def test_an_address_keeps_what_was_chosen_and_changes_what_is_said() -> None:
     given = QueryParams("period=7d&model=a&model=b%26c&tag=x&order=calls&nonsense=1&by=")
-    query = read_query(given, {}, orders=("cost", "calls"), now=NOW)
+    query = read_query(given, ZoneInfo("UTC"), orders=("cost", "calls"), now=NOW)
     assert query.chosen == {"model": ("a", "b&c"), "tag": ("x",)}
     assert (query.by, query.order, query.zone.key) == ("model", "calls", "UTC")
     assert (query.calls.models, query.calls.tags, query.calls.statuses) == (("a", "b&c"), ("x",), ())

@@ -148,8 +148,9 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     owner, browser = people["user"].id, await browser_of("user")
     call_id = await record(layer, user_id=owner, model="local", total_cost=None, is_estimated=True)
     page = await page_at(browser, f"/usage?{DAY}")
-    assert tiles(page)["Cost"].startswith("unknown without 1 calls")
-    assert "estimated in 1 calls" in tiles(page)["Tokens"]
+    assert tiles(page)["Cost"] == "unknown no price is known here"
+    assert "There is nothing to draw" in page.one("p", class_="undrawn quiet").text
+    assert "partly estimated (1)" in tiles(page)["Tokens"]
     assert table(page, "groups")[0][:3] == ["local", "unknown", "120 ≈"]
     assert "$0" not in page.one("main").text
     assert table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")[0][2:4] == ["unknown", "120 ≈"]
@@ -157,9 +158,12 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     assert "Total unknown" in one
     assert "Tokens (estimated)" in one
 
+    failed = {"prompt_tokens": None, "completion_tokens": None, "total_cost": None, "status_code": 500}
+    await record(layer, "12:01", user_id=owner, **failed)
+    assert table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")[0][2:4] == ["–", "–"]
     await record(layer, user_id=owner, model="paid")
     page = await page_at(browser, f"/usage?{DAY}")
-    assert tiles(page)["Cost"].startswith("$0.01 without 1 calls of unknown price")
+    assert tiles(page)["Cost"].startswith("$0.01 without calls of unknown price (1)")
     assert "$0.01 + unknown for 1" in page.all("table")[0].text
 
 
@@ -205,13 +209,14 @@ async def test_a_call_is_shown_in_full(layer: ChainlitLayer, people: dict[str, U
         user_id=people["user"].id,
         answered_by="gpt-x-2026",
         input_cost=Decimal("0.000000012"),
-        price={"source": "own", "input": "2.5"},
+        price={"source": "own", "output": "10", "input": "2.5", "image": "0.01"},
         payload=([{"role": "user", "content": "x" * 30_000}], "the answer"),
     )
     browser = await browser_of("user")
     page = await page_at(browser, f"/usage/calls/{call_id}")
     text = page.one("main").text
-    for expected in ("Answered by gpt-x-2026", "For the input $0.000000012", "source: own, input: 2.5", "the answer"):
+    price = "Price from own A million tokens in $2.5, out $10 Beside tokens image: 0.01"
+    for expected in ("Answered by gpt-x-2026", "For the input $0.000000012", price, "the answer"):
         assert expected in text
     assert "Cut here" in text
     raw = json.loads(page.one("pre", class_="raw").text)

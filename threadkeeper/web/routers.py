@@ -29,6 +29,7 @@ def all_routers(
     metrics_token: str | None = None,
     redirect_seconds: int | None = None,
     theme: Path | None = None,
+    time_zone: str = "UTC",
     review: ReviewPolicy | None = None,
     assistant_owners: Mapping[str, tuple[str, ...]] | None = None,
     voted: chainlit_routes.Voted | None = None,
@@ -40,16 +41,17 @@ def all_routers(
         metrics_token: `/metrics` wants it as bearer token.
         redirect_seconds: how long the store's own links live, where browsers are sent on to it.
         theme: Chainlit's `public/theme.json`, for pages of ours to look like the chat.
+        time_zone: where days begin for a reader whose browser names none.
         review: what the operator decides of the review.
         assistant_owners: whose each assistant is, by its name: they see its votes.
         voted: is told of a vote that is stored, and of the session it came from.
     """
-    pages = Pages(theme)
+    pages = Pages(theme, time_zone=time_zone)
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        usage_router(layer, pages),
+        usage_router(layer, pages, time_zone=time_zone),
         *review_routers(layer, pages, review or ReviewPolicy()),
         me_router(layer, pages, assistant_owners or {}),
         chainlit_routes.chainlit_router(voted),

@@ -56,7 +56,7 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         looked = await layer().who_looked(cursor=cursor, limit=ROWS_A_PAGE)
         names = await layer().names_of_threads({one.thread_id for one in looked.entries if one.thread_id})
         account = await _account(layer(), person)
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         owned = [name for name, people in owners.items() if person.identifier in people]
         values = {
             "account": account.user,

@@ -77,9 +77,9 @@ class Assets:
         # Not asynchronous: packing the largest takes a quarter of a second, once.
         @router.get(FOLDER + "/{name}", include_in_schema=False)
         def read_asset(request: Request, name: str) -> Response:
-            assets = (self.style, self.script, self.charts, self.review, self.plotly)
-            asset = next((one for one in assets if one.name == name), None)
-            if asset is None:
+            small = (self.style, self.script, self.charts, self.review)
+            asset = next((one for one in small if one.name == name), self.plotly)
+            if asset.name != name:
                 raise HTTPException(404, "There is no such file.")
             headers = {"Cache-Control": _KEPT, "Vary": "Accept-Encoding"}
             packs = "gzip" in request.headers.get("accept-encoding", "")

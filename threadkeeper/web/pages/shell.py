@@ -56,9 +56,11 @@ class Pages:
 
     Args:
         theme: Chainlit's `public/theme.json`.
+        time_zone: where days begin for a reader whose browser names none.
     """
 
-    def __init__(self, theme: Path | None = None) -> None:
+    def __init__(self, theme: Path | None = None, *, time_zone: str = "UTC") -> None:
+        self.time_zone = time_zone
         self.assets = Assets(theme)
         self._environment = Environment(
             loader=PackageLoader("threadkeeper.web.pages"),

@@ -35,7 +35,7 @@ def audit_router(layer: Callable[[], ReviewReader], pages: Pages) -> APIRouter:
             cursor=asked["cursor"] or None,
             limit=ROWS_A_PAGE,
         )
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         values = {"found": found, "asked": asked, "formats": formats, "reader_zone": zone, "zone": zone.key}
         return pages.page(request, "review/audit.html", {**values, "rows_a_page": ROWS_A_PAGE}, person=person)
 

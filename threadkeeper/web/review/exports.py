@@ -43,7 +43,7 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
 
     @router.get("/review/export", include_in_schema=False)
     async def choose_export(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         query = read_review_query(request.query_params, zone, me=person.identifier)
         count = await layer().count_answers(query.which)
         values = {
@@ -60,7 +60,7 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
 
     @router.post("/review/export", include_in_schema=False)
     async def export(request: Request, person: Reviewer, form: Form) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
         purpose = form.one("purpose", longest=purposes.LONGEST).strip() or None
         if policy.asks_purpose and purpose is None:

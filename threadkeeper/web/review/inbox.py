@@ -57,7 +57,7 @@ def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
 
     @router.get("/review", include_in_schema=False)
     async def read_inbox(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         query, say = read_review_query(request.query_params, zone, me=person.identifier), speaker(request)
         cursor = request.query_params.get("cursor") or None
         if cursor and len(cursor) > _LONGEST_CURSOR:
@@ -69,7 +69,7 @@ def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
 
     @router.post("/review/views", include_in_schema=False)
     async def save_view(request: Request, person: Reviewer, form: Form) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
         name = form.one("name", longest=200).strip()
         if not name:

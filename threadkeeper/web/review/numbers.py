@@ -41,7 +41,7 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
 
     @router.get("/review/numbers", include_in_schema=False)
     async def read_numbers(request: Request, person: Reviewer) -> Response:
-        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         asked = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("period", "from", "to", "interval")}
         period = period_of(asked["period"] or "30d", zone, since=asked["from"], until=asked["to"])
         interval = interval_of(period, asked["interval"])

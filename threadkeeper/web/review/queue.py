@@ -29,7 +29,7 @@ def queue_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
 
     @router.get("/review/queue", include_in_schema=False)
     async def read_queue(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         values = {
             "open_items": await layer().list_queue(limit=ITEMS_SHOWN),
             "done_items": await layer().list_queue(is_done=True, limit=20),

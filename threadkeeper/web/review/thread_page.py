@@ -40,7 +40,7 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         found = await layer().open_thread_for_review(known, purpose=purpose)
         if found is None:
             raise HTTPException(404)
-        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""))
+        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
         shown = shown_thread(found)
         mine = [one for one in found.copies if one.reviewer == person.identifier and one.thread_id != known]
         copies = [(one, await _answers_of(layer(), one.thread_id)) for one in mine if one.better_step_id is None]

@@ -13,6 +13,7 @@ from threadkeeper.web.usage.exports import record
 
 # So much of one message is shown; the raw JSON below has all of it.
 LONGEST_SHOWN = 20_000
+_RATES = ("input", "cached", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,17 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
 
 
 def _costs(call: LlmCall, say: Say) -> list[tuple[str, str | None]]:
-    price = ", ".join(f"{name}: {value}" for name, value in (call.price or {}).items() if value is not None)
+    price = {name: str(value) for name, value in (call.price or {}).items() if value is not None}
+    source = price.pop("source", None)
+    rates = [say(f"rate_{name}", amount=price.pop(name)) for name in _RATES if name in price]
+    rest = [f"{name}: {price[name]}" for name in sorted(price)]
     return [
         (say("cost_in"), formats.money(call.input_cost)),
         (say("cost_out"), formats.money(call.output_cost)),
-        (say("total"), formats.money(call.total_cost) or say("unknown")),
-        (say("price"), price or None),
+        (say("total"), formats.cost_of_call(call, say)),
+        (say("price"), source),
+        (say("rates"), ", ".join(rates)),
+        (say("price_rest"), ", ".join(rest)),
     ]
 
 

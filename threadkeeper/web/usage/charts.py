@@ -18,6 +18,8 @@ from threadkeeper.web.usage import formats
 MOST_MODELS = 5
 """So many are told apart by colour; the rest is one more."""
 _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
+# With more, dots hide the line.
+_MOST_DOTS = 60
 _OTHERS = "--muted-foreground"
 _CLOCK: dict[Interval, str] = {
     "5 minutes": "%Y-%m-%d %H:%M",
@@ -31,12 +33,13 @@ _CLOCK: dict[Interval, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`figure` is JSON; the rows have a text for each head."""
+    """`figure` is JSON, or nothing where a note says why nothing is drawn; the rows have a text for each head."""
 
     title: str
     figure: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,17 @@ class Drawing:
             )
             for at, (name, own) in enumerate(parts)
         ]
-        return self._chart(
+        drawn = self._chart(
             "chart_cost",
             traces,
             {"yaxis": {"tickprefix": "$"}},
             (say("total"), *(name for name, _ in parts)),
             lambda at, totals: (formats.cost(totals, say), *(formats.cost(own[at], say) for _, own in parts)),
         )
+        costs_nothing = not any(bucket.totals.total_cost for bucket in self.buckets)
+        if costs_nothing and any(bucket.totals.unpriced for bucket in self.buckets):
+            return replace(drawn, figure="", note=say("chart_unpriced"))
+        return drawn
 
     def _tokens(self) -> Chart:
         return self._chart(
@@ -164,7 +171,8 @@ class Drawing:
     def _line(self, name: str, values: Sequence[float | None], colour: str, said: list[str]) -> dict[str, Any]:
         return {
             **self._trace("scatter", name, values, said),
-            "mode": "lines+markers",
+            "mode": "lines+markers" if len(values) <= _MOST_DOTS else "lines",
+            "connectgaps": len(values) > _MOST_DOTS,
             "line": {"color": colour, "width": 2},
             "marker": {"size": 5},
         }

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import asdict, fields
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,8 @@ from datalayer.usage_records import CallRow, LlmCall
 from threadkeeper.web.pages.downloads import cell
 
 ROWS_AT_ONCE = 200
-COLUMNS = (*(one.name for one in fields(LlmCall)), "user", "project")
+_FIELDS = tuple(one.name for one in fields(LlmCall))
+COLUMNS = (*_FIELDS, "user", "project")
 
 
 async def as_csv(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
@@ -34,8 +35,9 @@ async def as_json_lines(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
 
 def record(row: CallRow) -> dict[str, Any]:
     """The call as JSON can hold it, with the names of its user and its project."""
-    values = asdict(row.call) | {"user": row.user, "project": row.project}
-    return {name: _plain(value) for name, value in values.items()}
+    # Not `asdict`, which copies every value deeply: most of an export's time went there.
+    values = {name: _plain(getattr(row.call, name)) for name in _FIELDS}
+    return values | {"user": row.user, "project": row.project}
 
 
 def _plain(value: Any) -> Any:

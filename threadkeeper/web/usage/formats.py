@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from datalayer.usage_records import UsageTotals
+from datalayer.usage_records import LlmCall, UsageTotals
 from threadkeeper.web.pages.sentences import SENTENCES
 from threadkeeper.web.pages.shell import Say
 
@@ -31,6 +31,13 @@ def cost(totals: UsageTotals, say: Say) -> str:
     if not totals.total_cost:
         return say("unknown")
     return f"{money(totals.total_cost)} {say('and_unknown', calls=count(totals.unpriced))}"
+
+
+def cost_of_call(call: LlmCall, say: Say) -> str:
+    """What one call cost; a dash where it used nothing that could cost."""
+    if call.total_cost is None:
+        return say("unknown") if call.prompt_tokens or call.completion_tokens else "–"
+    return money(call.total_cost) or ""
 
 
 def count(number: int | None) -> str | None:

@@ -64,16 +64,18 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
         StorageUnavailable: the database gives no answer now.
     """
     which, zone = query.calls, query.zone.key
-    now, before, groups, models, earliest = await asyncio.gather(
+    now, before, groups, earliest = await asyncio.gather(
         layer.usage_totals(which),
         layer.usage_totals(query.calls_before),
         layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS),
-        layer.usage_by(which, "model", order="cost", limit=MOST_MODELS),
         layer.list_calls(which, order="requested_at", descending=False, limit=1),
     )
     charts = []
     if now.calls:
-        told_apart = tuple(group.value for group in models if group.value is not None)
+        # Mostly the table has them already.
+        is_table = (query.by, query.order) == ("model", "cost")
+        models = groups if is_table else await layer.usage_by(which, "model", order="cost", limit=MOST_MODELS)
+        told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
             layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model"),
@@ -90,6 +92,13 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
         "rows": _rows(groups, query, now, say),
         "most_groups": MOST_GROUPS,
     }
+
+
+def _without(totals: UsageTotals, say: Say) -> str:
+    """What a cost is without."""
+    if is_unpriced(totals):
+        return say("all_unpriced")
+    return say("some_unpriced", calls=formats.count(totals.unpriced)) if totals.unpriced else ""
 
 
 def is_unpriced(totals: UsageTotals) -> bool:
@@ -110,7 +119,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
         Tile(
             say("cost"),
             say("unknown") if is_unpriced(now) else formats.money(now.total_cost) or "",
-            say("some_unpriced", calls=formats.count(now.unpriced)) if now.unpriced else "",
+            _without(now, say),
             change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
         ),
         Tile(

@@ -49,6 +49,15 @@ class Period:
         return self.since <= self.now < self.until
 
     @property
+    def said(self) -> tuple[str, ...]:
+        """Its first and its last day, once where they are one; begin and end to the minute where it is not of days."""
+        if self.since.time() == self.until.time() == time():
+            texts = [f"{end:%Y-%m-%d}" for end in (self.since, self.last)]
+        else:
+            texts = [f"{end:%Y-%m-%d %H:%M}" for end in (self.since, self.until)]
+        return tuple(dict.fromkeys(texts))
+
+    @property
     def last(self) -> datetime:
         """The last instant of it, by which people call its end."""
         return self.until - timedelta(microseconds=1)

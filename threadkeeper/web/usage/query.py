@@ -84,7 +84,7 @@ class UsageQuery:
 
 def read_query(
     parameters: QueryParams,
-    cookies: Mapping[str, str],
+    zone: ZoneInfo,
     *,
     dimensions: Sequence[Dimension] = DIMENSIONS,
     orders: Sequence[str],
@@ -93,6 +93,7 @@ def read_query(
     """What the address asks for.
 
     Args:
+        zone: the reader's.
         dimensions: those that this reader may tell calls apart by.
         orders: what a table may be sorted by; the first where nothing else is said.
 
@@ -104,7 +105,6 @@ def read_query(
     def one(name: str, default: str = "") -> str:
         return given[name][-1] if given[name] else default
 
-    zone = zone_of(cookies.get(ZONE_COOKIE, ""))
     period = period_of(one("period", "30d"), zone, since=one("from"), until=one("to"), now=now)
     by = next((dimension for dimension in dimensions if dimension == one("by", "model")), None)
     if by is None:
@@ -130,7 +130,7 @@ def read_query(
     )
 
 
-def zone_of(name: str, default: str = "UTC") -> ZoneInfo:
+def zone_of(name: str, default: str) -> ZoneInfo:
     """The reader's time zone, as the browser names it; the default where there is none of this name."""
     for known in (name, default):
         try:

@@ -17,7 +17,7 @@ from threadkeeper.web.usage import exports, formats
 from threadkeeper.web.usage.calls import one_call
 from threadkeeper.web.usage.overview import overview
 from threadkeeper.web.usage.periods import PERIODS, intervals_for
-from threadkeeper.web.usage.query import DIMENSIONS, UsageQuery, read_query
+from threadkeeper.web.usage.query import DIMENSIONS, ZONE_COOKIE, UsageQuery, read_query, zone_of
 from threadkeeper.web.usage.reader import UsageReader
 
 GROUP_ORDERS = ("cost", "calls", "failed", "tokens", "first_token", "speed", "name")
@@ -26,19 +26,25 @@ ROWS_A_PAGE = 50
 _LONGEST_CURSOR = 2_000
 
 
-def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
+def usage_router(layer: Callable[[], UsageReader], pages: Pages, *, time_zone: str = "UTC") -> APIRouter:
     """The pages of totals, of the list of calls and of one call, and the exports.
 
     Args:
         layer: gives the data layer.
         pages: writes the pages.
+        time_zone: where days begin for a reader whose browser names none.
     """
     router = APIRouter()
     screens = APIRouter(route_class=pages.route())
 
+    def read(request: Request, person: Person, orders: Sequence[str]) -> UsageQuery:
+        dimensions = [one for one in DIMENSIONS if one != "user" or sees_all_usage(person)]
+        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), time_zone)
+        return read_query(request.query_params, zone, dimensions=dimensions, orders=orders)
+
     @screens.get("/usage", include_in_schema=False)
     async def read_usage(request: Request, person: LoggedIn) -> Response:
-        query, say = _query(request, person, GROUP_ORDERS), speaker(request)
+        query, say = read(request, person, GROUP_ORDERS), speaker(request)
         with reading_usage(person):
             values = await overview(layer(), query, say)
             frame = await _frame(layer(), query, person, say)
@@ -48,7 +54,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
 
     @screens.get("/usage/calls", include_in_schema=False)
     async def read_calls(request: Request, person: LoggedIn) -> Response:
-        query, say = _query(request, person, CALL_ORDERS), speaker(request)
+        query, say = read(request, person, CALL_ORDERS), speaker(request)
         cursor = request.query_params.get("cursor") or None
         ascending = request.query_params.get("direction") == "up"
         if cursor and len(cursor) > _LONGEST_CURSOR:
@@ -63,11 +69,12 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
             )
             frame = await _frame(layer(), query, person, say)
         values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
+        values["cost_of"] = partial(formats.cost_of_call, say=say)
         return pages.page(request, "usage/calls.html", {**frame, **values}, person=person)
 
     @screens.get("/usage/calls/{call_id}", include_in_schema=False)
     async def read_call(request: Request, person: LoggedIn, call_id: str) -> Response:
-        query = _query(request, person, CALL_ORDERS)
+        query = read(request, person, CALL_ORDERS)
         with reading_usage(person):
             found = await layer().get_call(call_id)
         if found is None:
@@ -88,7 +95,7 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
         suffix: str,
     ) -> Response:
         try:
-            query = _query(request, person, (*CALL_ORDERS, *GROUP_ORDERS))
+            query = read(request, person, (*CALL_ORDERS, *GROUP_ORDERS))
         except BadAddress as error:
             return JSONResponse({"detail": speaker(request)(error.sentence, **error.values)}, 400)
         with reading_usage(person):
@@ -108,11 +115,6 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages) -> APIRouter:
 
     router.include_router(screens)
     return router
-
-
-def _query(request: Request, person: Person, orders: Sequence[str]) -> UsageQuery:
-    dimensions = [one for one in DIMENSIONS if one != "user" or sees_all_usage(person)]
-    return read_query(request.query_params, request.cookies, dimensions=dimensions, orders=orders)
 
 
 async def _frame(layer: UsageReader, query: UsageQuery, person: Person, say: Say) -> dict[str, Any]:

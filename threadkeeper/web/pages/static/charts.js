@@ -2,15 +2,17 @@
 (() => {
   const root = document.documentElement;
 
-  // A text that names a variable of the theme stands for its colour.
+  // A colour is said as the name of a variable of the theme.
+  const colour = (name, style) => {
+    const parts = style.getPropertyValue(name).trim().split(/\s+/);
+    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+  };
   const coloured = (value, style) => {
     if (Array.isArray(value)) return value.map((one) => coloured(one, style));
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, coloured(one, style)]));
-    }
-    if (typeof value !== "string" || !value.startsWith("--")) return value;
-    const parts = style.getPropertyValue(value).trim().split(/\s+/);
-    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+    if (!value || typeof value !== "object") return value;
+    const said = ([name, one]) =>
+      name.endsWith("color") && one.startsWith("--") ? [name, colour(one, style)] : [name, coloured(one, style)];
+    return Object.fromEntries(Object.entries(value).map(said));
   };
 
   const axis = {
@@ -32,14 +34,17 @@
     hovermode: "x unified",
     dragmode: false,
     showlegend: true,
-    legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, yanchor: "top" },
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
   };
 
   const draw = (place) => {
     const style = getComputedStyle(root);
     const { data, layout } = JSON.parse(place.dataset.figure);
+    // Where the legend is a list, it takes its room from nothing else.
+    const listed = place.clientWidth < 480 && data.length > 2 ? 18 * data.length : 0;
     const whole = {
       ...base,
+      height: base.height + listed,
       ...layout,
       xaxis: { ...axis, ...spike, showgrid: false, ...layout.xaxis },
       yaxis: { ...axis, ...layout.yaxis },
