@@ -34,7 +34,7 @@ CHANGES_OF: dict[str, list[Executable]] = {
     "postgres": [text("TRUNCATE audit_entries"), text("TRUNCATE audit_retentions")],
     "sqlite": [
         text("INSERT OR REPLACE INTO audit_entries (id, at, action) VALUES (1, '', 'read')"),
-        text('INSERT OR REPLACE INTO audit_retentions (id, "olderThan", at) VALUES (1, \'\', \'\')'),
+        text("INSERT OR REPLACE INTO audit_retentions (id, \"olderThan\", at) VALUES (1, '', '')"),
     ],
 }
 
