@@ -72,6 +72,8 @@ async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) ->
     with reviewing():
         row = (await layer.list_answers(AnswerFilter(thumb="down"))).rows[0]
         facets = await layer.answer_facets()
+        bare = (await layer.list_answers(AnswerFilter(thumb="down"), excerpts=False)).rows[0]
+    assert (bare.step_id, bare.thread_name, bare.question, bare.answer) == (row.step_id, None, None, None)
     assert (row.user, row.thread_name, row.tags) == ("bob", "what is the capital of France", ("geo", "eu"))
     assert (row.question, row.answer) == ("what is the capital of France", "It is Lyon.")
     assert (row.thumb, row.comment, row.model, row.assistant) == ("down", "no", "large", "Sage")
