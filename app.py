@@ -21,22 +21,23 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.accounts import ensure_admin
 from threadkeeper.blobs import open_blobs
-from threadkeeper.chat.llm import create_model
 from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
+from threadkeeper.conversation.footer import USAGE
 from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
+from threadkeeper.models import open_model
+from threadkeeper.payload_retention import forget_payloads
 from threadkeeper.settings import SettingsError, load_settings, plain
-from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
-from threadkeeper.web.files import file_url, files_router
+from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
-from threadkeeper.web.health import health_router
 from threadkeeper.web.mount import mount
+from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
 
@@ -48,9 +49,8 @@ try:
     blobs = open_blobs(settings)
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
-configure_logging(
-    settings.log_level, settings.log_json, [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
-)
+secrets = [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
+configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelt_names():
     logger.warning("%s", doubt)
 
@@ -58,7 +58,8 @@ for doubt in misspelt_names():
 async def tell_of_write_failure(failure: WriteFailure) -> None:
     """Tell the user whose write was not stored, where there is a page to tell it on."""
     metrics.write_failures.inc()
-    if context_var.get(None) is not None:
+    # What the user said and was told is not lost with a row of the bill.
+    if failure.what != "call" and context_var.get(None) is not None:
         lost = "file_not_saved" if failure.what == "file" else "not_saved"
         await cl.context.emitter.send_toast(say(lost, language_of_session()), "error")
 
@@ -70,24 +71,18 @@ layer = datalayer.create_data_layer(
     on_write_failure=tell_of_write_failure,
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
-model = create_model(
-    api_key=plain(settings.openai_api_key),
-    base_url=settings.openai_base_url,
-    azure_endpoint=settings.azure_openai_endpoint,
-    azure_api_key=plain(settings.azure_openai_api_key),
-    azure_api_version=settings.azure_openai_api_version,
-    timeout_seconds=settings.openai_timeout_seconds,
-    max_retries=settings.openai_max_retries,
-)
-conversations = Conversations(layer, model, settings)
+conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 gate = Gate(lambda: layer)
 
 register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
-    health_router(lambda: layer, metrics_token=plain(settings.metrics_token)),
-    files_router(lambda: layer, redirect_seconds=settings.files_redirect_seconds),
-    chainlit_routes.router,
+    *all_routers(
+        lambda: layer,
+        metrics_token=plain(settings.metrics_token),
+        redirect_seconds=settings.files_redirect_seconds,
+        theme=Path(APP_ROOT, "public", "theme.json"),
+    ),
     gate=gate,
     headers=SecurityHeaders(
         file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
@@ -111,7 +106,8 @@ if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
     config.ui.custom_meta_image_url = f"{address}/public/preview.png"
 if settings.demo:
     label = say("demo_header", config.ui.language)
-    config.ui.header_links = [HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")]
+    demo = HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")
+    config.ui.header_links = [demo, *(config.ui.header_links or [])]
 
 
 # `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
@@ -141,6 +137,7 @@ async def start() -> None:
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
+    conversations.run_beside(forget_payloads(layer, settings.usage_payload_days))
 
 
 @cl.on_app_shutdown
@@ -176,6 +173,11 @@ async def stopped() -> None:
 @cl.action_callback(TRY_AGAIN)
 async def try_again(action: cl.Action) -> None:
     await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.action_callback(USAGE)
+async def tell_usage(action: cl.Action) -> None:
+    await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
 
 
 @cl.on_settings_update

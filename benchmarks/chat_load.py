@@ -92,18 +92,19 @@ async def _put(
         assert users.stdin is not None
         for question in questions:
             pids = {"server": server.process_id, "users": users.pid, "model": model.pid, "postgres": postgres_pid}
-            before = {name: _cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
+            before = {name: cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
             users.stdin.write(b"\n")
             heard = [Heard(**one) for one in json.loads(await _line(users))]
             await asyncio.sleep(SETTLE_SECONDS)
             load.heard[question] += heard
             for name, seconds in before.items():
-                load.cpu[question].setdefault(name, []).append((_cpu_seconds(pids[name]) - seconds) / count)
+                load.cpu[question].setdefault(name, []).append((cpu_seconds(pids[name]) - seconds) / count)
         users.stdin.close()
         await users.wait()
 
 
-def _cpu_seconds(pid: int | None) -> float:
+def cpu_seconds(pid: int | None) -> float:
+    """What a process and its children have used so far, those that have ended among them."""
     process = psutil.Process(pid)
     times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
     own = times[0]

@@ -108,9 +108,14 @@ def lines(
 
 def put(page: Path, section: Sequence[str]) -> None:
     """Write the section at the end of the page, instead of the one that is there."""
+    put_section(page, _TITLE, section)
+
+
+def put_section(page: Path, title: str, section: Sequence[str]) -> None:
+    """Write a section of this title at the end of the page, instead of the one that is there."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     parts = [part.strip("\n") for part in re.split(r"(?m)^(?=## )", text)]
-    others = [part for part in parts if part and not part.startswith(f"{_TITLE}\n")]
+    others = [part for part in parts if part and not part.startswith(f"{title}\n")]
     page.write_text("\n\n".join([*others, "\n".join(section)]) + "\n", encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from chainlit.user import PersistedUser
 
 from datalayer import steps, threads, users
 from datalayer.accounts import Accounts, new_user
+from datalayer.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -53,6 +54,7 @@ from datalayer.records import (
     VoteWrite,
 )
 from datalayer.reviews import Reviews
+from datalayer.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Files, Receipts, Reviews, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, Receipts, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
@@ -260,7 +262,6 @@ class ChainlitLayer(Accounts, Files, Receipts, Reviews, BaseDataLayer):
         if known is not None:
             write = ElementDeletion(known, known_id(thread_id), *_acting())
             await self._write("deletion of an element", write)
-            self._uploads.supersede(known)
 
     # What the methods above share
 

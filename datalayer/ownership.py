@@ -11,10 +11,11 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, true
+from sqlalchemy import ColumnElement, bindparam, false, select, true
 
 from datalayer.errors import Forbidden
-from datalayer.schema import threads
+from datalayer.schema import threads, users
+from datalayer.usage_schema import llm_calls
 
 
 class System(Enum):
@@ -81,6 +82,25 @@ def readable_by(kind: Actor) -> ColumnElement[bool]:
     if kind is None:
         return threads.c.userIdentifier.is_(None)
     return threads.c.userIdentifier == bindparam("actor", required=True, type_=threads.c.userIdentifier.type)
+
+
+def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
+    """Whether the actor may see a row of `llm_calls`: the system every one, a user their own, a visitor none."""
+    if isinstance(actor, System):
+        return true()
+    if actor is None:
+        return false()
+    return llm_calls.c.userId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+
+
+def demand_system(actor: Actor, what: str) -> None:
+    """Let the system itself pass, and nobody else.
+
+    Raises:
+        Forbidden: it is a user, or a visitor.
+    """
+    if actor is not SYSTEM:
+        raise Forbidden(f"{what} is for the operator alone")
 
 
 def kind_of(actor: Actor) -> Actor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, users
+from datalayer import blob_deletions, elements, feedback, steps, thread_writes, threads, usage_writes, users
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
@@ -29,6 +29,7 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.usage_records import LlmCallWrite
 
 
 async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
@@ -74,6 +75,11 @@ async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect)
 
 
 @_apply.register
+async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    await usage_writes.store(connection, dialect, [write])
+
+
+@_apply.register
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
     if await in_one_statement(connection, dialect, write):
         return
@@ -100,8 +106,8 @@ async def _delete_thread(write: ThreadDeletion, connection: AsyncConnection, _di
 async def _cut(write: ThreadCut, connection: AsyncConnection, _dialect: Dialect) -> Removed:
     await demand(connection, write.thread_id, actor_of(write))
     until = write.moment if write.late else None
-    count, keys = await steps.cut_after(connection, write.thread_id, write.after_step_id, write.keep, until=until)
-    return Removed(count, tuple(keys))
+    ids, keys = await steps.cut_after(connection, write.thread_id, write.after_step_id, write.keep, until=until)
+    return Removed(len(ids), tuple(keys), tuple(ids))
 
 
 @_apply.register
@@ -110,7 +116,7 @@ async def _delete_step(write: StepDeletion, connection: AsyncConnection, _dialec
     if thread_id is None:
         return Removed(0)
     await demand(connection, thread_id, actor_of(write))
-    return Removed(1, tuple(await steps.delete_step(connection, write.step_id)))
+    return Removed(1, tuple(await steps.delete_step(connection, write.step_id)), (write.step_id,))
 
 
 @_apply.register

@@ -7,6 +7,8 @@ A field that is None was not given: no write ever erases a stored value with a N
 from dataclasses import dataclass, field
 from typing import Any
 
+from datalayer.usage_records import LlmCallWrite
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -230,10 +232,12 @@ class FileAbandonment:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took away: how many steps or elements, and the keys of files that have no row any more."""
+    """What a deletion took away: how many steps or elements, the keys of files that have no row any more, and which
+    steps, so that no file on its way to one of them is kept."""
 
     count: int
     object_keys: tuple[str, ...] = ()
+    step_ids: tuple[str, ...] = ()
 
 
 OtherWrite = (
@@ -250,6 +254,7 @@ OtherWrite = (
     | FileAnnouncement
     | FileAbandonment
     | UserWrite
+    | LlmCallWrite
 )
 """A write that is data and no step's: applied one by one, in a transaction with its neighbours."""
 
@@ -261,8 +266,8 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
     """The ids of the thread, where it is known, and of the record that the write is about."""
     ids: tuple[str | None, str | None]
     match write:
-        case StepWrite(step=step):
-            ids = step.thread_id, step.id
+        case StepWrite(step=record) | ElementWrite(element=record) | LlmCallWrite(call=record):
+            ids = record.thread_id, record.id
         case ThreadWrite(thread=thread):
             ids = thread.id, thread.id
         case ThreadRename() | ThreadDeletion():
@@ -277,8 +282,6 @@ def ids_of(write: Recorded) -> tuple[str | None, str | None]:
             ids = vote.thread_id, vote.for_id
         case VoteRemoval():
             ids = None, write.vote_id
-        case ElementWrite(element=element):
-            ids = element.thread_id, element.id
         case ElementDeletion() | FileAnnouncement():
             ids = write.thread_id, write.element_id
         case FileAbandonment():

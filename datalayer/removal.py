@@ -1,11 +1,13 @@
 """The end of threads and of users: every row that hangs on them, counted table by table, and the files to remove.
 
+Calls to models outlive both, because what they cost was spent; what tells of whom or of what they were goes.
+
 Said for each table, because an adopted database has no foreign keys that would do it, and because what a foreign key
 deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, insert, or_, select, update
@@ -22,6 +24,7 @@ from datalayer.review_schema import (
     verdicts,
 )
 from datalayer.schema import (
+    Identifier,
     blob_deletions,
     credentials,
     elements,
@@ -32,10 +35,12 @@ from datalayer.schema import (
     threads,
     users,
 )
+from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
 # What goes with a user wherever it is, and what stays without saying whose it was.
 _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId),
+    *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
@@ -45,11 +50,13 @@ _NAMING_USER: tuple[Column[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How many rows of which table are gone, the threads among them, and the object keys of files without a row."""
+    """How many rows of which table are gone, the threads among them, the object keys of files without a row, and by
+    table the ids of those that are not told by another id alone."""
 
     rows: dict[str, int]
     thread_ids: tuple[str, ...] = ()
     object_keys: tuple[str, ...] = ()
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
@@ -68,12 +75,14 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
     keys = await queue_files(connection, in_threads)
-    rows = {elements.name: await _delete(connection, elements, in_threads)}
+    gone = _Gone()
+    await gone.delete(connection, elements, in_threads)
+    await _let_go_of_calls(connection, gone, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
     for table in reversed(metadata.sorted_tables):
-        if "threadId" in table.c and table not in (elements, blob_deletions):
-            rows[table.name] = await _delete(connection, table, table.c.threadId.in_(ids))
-    rows[threads.name] = await _delete(connection, threads, chosen)
-    return Removal(rows, tuple(found), tuple(keys))
+        if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
+            await gone.delete(connection, table, table.c.threadId.in_(ids))
+    await gone.delete(connection, threads, chosen)
+    return Removal(gone.rows, tuple(found), tuple(keys), gone.row_ids)
 
 
 async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
@@ -92,24 +101,48 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     Threads under the identifier go even where there is no such user any more: a page that was still open may have
     begun one since. Gives the user's id, if there was a user.
     """
-    user_id = (await connection.execute(select(users.c.id).where(users.c.identifier == identifier))).scalar()
+    # Locked, so that a call of theirs that another replica stores meanwhile waits, and then finds no user.
+    found = select(users.c.id).where(users.c.identifier == identifier).with_for_update()
+    user_id = (await connection.execute(found)).scalar()
     theirs = threads.c.userIdentifier == identifier
     if user_id is None:
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
-    rows = dict(removed.rows)
+    gone = _Gone(dict(removed.rows), dict(removed.row_ids))
+    await _let_go_of_calls(connection, gone, llm_calls.c.userId == user_id, {"userId": None})
     for column in (feedbacks.c.userId, verdicts.c.reviewerId):
         # What they said of answers of others does not count any more.
         said_in = select(column.table.c.threadId).where(column == user_id).distinct()
         await connection.execute(insert(review_pending).from_select(["threadId"], said_in))
     for column in _OF_USER:
-        name = column.table.name
-        rows[name] = rows.get(name, 0) + await _delete(connection, column.table, column == user_id)
+        await gone.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:
         await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
-    rows[users.name] = await _delete(connection, users, users.c.id == user_id)
-    return user_id, Removal(rows, removed.thread_ids, removed.object_keys)
+    await gone.delete(connection, users, users.c.id == user_id)
+    return user_id, Removal(gone.rows, removed.thread_ids, removed.object_keys, gone.row_ids)
 
 
-async def _delete(connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> int:
-    return int((await connection.execute(delete(table).where(condition))).rowcount)
+@dataclass(slots=True)
+class _Gone:
+    rows: dict[str, int] = field(default_factory=dict)
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    async def delete(self, connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> None:
+        statement = delete(table).where(condition)
+        if "id" in table.c and table.c.id.type is Identifier:
+            ids = tuple((await connection.execute(statement.returning(table.c.id))).scalars())
+            self.row_ids[table.name] = (*self.row_ids.get(table.name, ()), *ids)
+            count = len(ids)
+        else:
+            count = int((await connection.execute(statement)).rowcount)
+        self.rows[table.name] = self.rows.get(table.name, 0) + count
+
+
+async def _let_go_of_calls(
+    connection: AsyncConnection, gone: _Gone, chosen: ColumnElement[bool], ids: dict[str, None]
+) -> None:
+    """Take the ids out of the calls, and delete what was said in them."""
+    said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
+    await gone.delete(connection, llm_call_payloads, said)
+    # A provider's message may quote what somebody wrote.
+    await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))

@@ -10,8 +10,9 @@ new one. Two processes must not replay at the same time.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.usage_records import LlmCall, LlmCallPayload, LlmCallWrite
 
 KINDS: dict[str, type[Any]] = {
     "step": StepWrite,
@@ -54,8 +56,26 @@ KINDS: dict[str, type[Any]] = {
     "file announcement": FileAnnouncement,
     "file abandonment": FileAbandonment,
     "user": UserWrite,
+    "call": LlmCallWrite,
 }
-_CONTENTS: dict[str, type[Any]] = {"step": Step, "thread": Thread, "vote": Feedback, "element": Element, "user": User}
+_COSTS = ("input_cost", "output_cost", "total_cost")
+
+
+def _call(**values: Any) -> LlmCall:
+    """JSON knows neither fractions that are exact nor tuples."""
+    exact = {name: Decimal(values[name]) for name in _COSTS if name in values}
+    return LlmCall(**values | exact | {"tags": tuple(values.get("tags", ()))})
+
+
+_CONTENTS: dict[str, Callable[..., Any]] = {
+    "step": Step,
+    "thread": Thread,
+    "vote": Feedback,
+    "element": Element,
+    "user": User,
+    "call": _call,
+    "payload": LlmCallPayload,
+}
 
 
 class Spool:
@@ -111,7 +131,7 @@ class Spool:
 
 def to_line(write: Recorded) -> str:
     kind = next(name for name, type_ in KINDS.items() if type(write) is type_)
-    return json.dumps({"kind": kind, **_given(asdict(write))})
+    return json.dumps({"kind": kind, **_given(asdict(write))}, default=_text_of)
 
 
 def from_line(line: str) -> Recorded:
@@ -124,12 +144,12 @@ def from_line(line: str) -> Recorded:
         values = json.loads(line)
         kind = values.pop("kind")
         for name, type_ in _CONTENTS.items():
-            if name in values:
+            if values.get(name) is not None:
                 values[name] = type_(**values[name])
         if kind == "cut":
             values |= {"keep": tuple(values["keep"]), "late": True}
         write: Recorded = KINDS[kind](**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InvalidRecord(f"a line of the spool file is not understood ({type(error).__name__})") from None
     return write
 
@@ -139,8 +159,14 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return values | {
         name: {key: value for key, value in values[name].items() if value is not None and value != ()}
         for name in _CONTENTS
-        if name in values
+        if values.get(name) is not None
     }
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} cannot be spooled")
 
 
 def _append(path: Path, lines: Sequence[str]) -> bool:

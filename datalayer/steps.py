@@ -31,6 +31,7 @@ from datalayer.records import Feedback, Step
 from datalayer.review_schema import answers, review_pending, step_versions
 from datalayer.rows import OURS, column_names, columns, given, newest_extra
 from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
+from datalayer.usage_schema import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
@@ -146,8 +147,8 @@ async def cut_after(
     keep: Collection[str] = (),
     *,
     until: str | None = None,
-) -> tuple[int, list[str]]:
-    """Delete the thread's steps that came after this one, but for those to keep; gives how many, and object keys.
+) -> tuple[Sequence[str], list[str]]:
+    """Delete the thread's steps that came after this one, but for those to keep; gives their ids, and object keys.
 
     Args:
         until: leaves alone what came after this time, too.
@@ -161,12 +162,15 @@ async def cut_after(
     keys: list[str] = []
     for at in range(0, len(found), _MOST_PARAMETERS):
         keys += await _delete(connection, found[at : at + _MOST_PARAMETERS])
-    return len(found), keys
+    return found, keys
 
 
 async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
+    # Found by their threads, of which there is an index.
+    of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
+    await connection.execute(update(llm_calls).where(of_threads, llm_calls.c.stepId.in_(step_ids)).values(stepId=None))
     for table in (feedback_changes, feedbacks, elements):
         await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
     await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,7 @@ from datalayer.takeout_format import (
     lines_name,
     readable,
 )
+from datalayer.usage_schema import llm_call_payloads, llm_calls
 
 _PAGE = 100
 # So that two takeouts of the same are the same; a zip knows no time before it.
@@ -137,6 +139,10 @@ class _Export:
         for table, moment in VOTES.items():
             not_in_theirs = table.c.threadId.not_in(select(threads.c.id).where(theirs))
             await self._lines("", table, moment, and_(table.c.userId == self._user_id, not_in_theirs))
+        their_calls = llm_calls.c.userId == self._user_id
+        await self._lines("", llm_calls, llm_calls.c.requestedAt, their_calls)
+        said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(their_calls))
+        await self._lines("", llm_call_payloads, llm_call_payloads.c.createdAt, said)
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -209,7 +215,8 @@ class _Export:
         self, table: Table, moment: ColumnElement[str], here: ColumnElement[bool]
     ) -> AsyncIterator[Mapping[str, Any]]:
         """Page after page, in order of time."""
-        statement = select(table, moment.label("its moment")).where(here).order_by(moment, table.c.id).limit(_PAGE)
+        key = next(iter(table.primary_key))
+        statement = select(table, moment.label("its moment")).where(here).order_by(moment, key).limit(_PAGE)
         page = statement
         while True:
             async with self._database.read() as connection:
@@ -218,8 +225,8 @@ class _Export:
                 yield {name: row[name] for name in table.c.keys()}  # noqa: SIM118  no dictionary
             if len(rows) < _PAGE:
                 return
-            then, last = rows[-1]["its moment"], rows[-1]["id"]
-            page = statement.where(or_(moment > then, and_(moment == then, table.c.id > last)))
+            then, last = rows[-1]["its moment"], rows[-1][key.name]
+            page = statement.where(or_(moment > then, and_(moment == then, key > last)))
 
     async def _object(self, name: str, value: Mapping[str, Any]) -> None:
         async def whole() -> AsyncIterator[bytes]:
@@ -249,4 +256,11 @@ async def _chunks(blob: OpenBlob) -> AsyncIterator[bytes]:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_exactly).encode()
+
+
+def _exactly(value: Any) -> str:
+    """Money: as a number of JSON it would be read as a fraction that is near."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise TypeError(f"a {type(value).__name__} has no place in a takeout")

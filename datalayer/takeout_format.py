@@ -8,15 +8,17 @@
         feedbacks.jsonl  feedback_changes.jsonl   the votes, and what each of them was before
         files/00001 picture.png           the files; `file` in a line of elements.jsonl names its entry
     feedbacks.jsonl  feedback_changes.jsonl       the user's votes in other people's threads
+    llm_calls.jsonl  llm_call_payloads.jsonl      the user's calls to models, and what was said in them
 
 Lines instead of one list, so that neither side ever has a whole thread in memory. Nothing in it depends on the engine
 or the store that it came from.
 """
 
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Table, func
+from sqlalchemy import BigInteger, Column, ColumnElement, Float, Table, func
 from sqlalchemy.types import TypeEngine
 
 from datalayer.cleaning import clean_id, clean_json
@@ -30,6 +32,7 @@ from datalayer.schema import (
     feedbacks,
     steps,
 )
+from datalayer.usage_schema import Money
 
 FORMAT = "threadkeeper-takeout"
 VERSION = 1
@@ -89,9 +92,18 @@ def _checked(table: Table, column: Column[Any], value: Any) -> Any:
         return None if column.nullable else False
     if column.type is Identifier:
         return clean_id(value, what)
+    if column.type is Money:
+        return _money(value, what)
     if not _fits(column.type, value):
         raise InvalidRecord(f"{what} is of another kind than that column")
     return clean_json(value)
+
+
+def _money(value: Any, what: str) -> Decimal:
+    try:
+        return Decimal(value if isinstance(value, str) else "")
+    except InvalidOperation:
+        raise InvalidRecord(f"{what} is of another kind than that column") from None
 
 
 def _fits(kind: TypeEngine[Any], value: Any) -> bool:
@@ -101,6 +113,8 @@ def _fits(kind: TypeEngine[Any], value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
     if isinstance(value, bool):
         return kind.python_type is bool
+    if isinstance(kind, Float):
+        return isinstance(value, int | float)
     if isinstance(value, int):
         most = 2**63 if isinstance(kind, BigInteger) else 2**31
         return kind.python_type is int and -most <= value < most

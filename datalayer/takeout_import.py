@@ -29,6 +29,7 @@ from datalayer.records import User
 from datalayer.schema import elements, steps, threads
 from datalayer.schema import users as users_table
 from datalayer.takeout_archive import TakeoutArchive
+from datalayer.takeout_calls import CallsImport
 from datalayer.takeout_format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, lines_name
 from datalayer.writer import Writer
 
@@ -47,6 +48,8 @@ class ImportReport:
     """Threads that are here already."""
     left_out_votes: int = 0
     """Votes, and what they were before, of people who are not here, or in threads that are not here."""
+    left_out_calls: int = 0
+    """Calls to models that are here already."""
     missing_files: int = 0
     """Elements whose file was missing when the takeout was made."""
     checked_bytes: int = 0
@@ -128,6 +131,10 @@ class _Import:
                 await self._thread(thread_id, folder)
             self._progressed(self._report)
         await self._votes_elsewhere()
+        calls = CallsImport(self._database, self._writer, self._archive)
+        await calls.run(self._told_id, self._user.id, set(folders))
+        self._report.counts.update(calls.counts)
+        self._report.left_out_calls = calls.left_out
         return self._report
 
     async def end(self) -> None:

@@ -16,6 +16,11 @@ Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 Period = Literal["day", "month"]
 
 
+def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> float | None:
+    """The speed of a call: output tokens for each second of it. None where either is not known, or is nothing."""
+    return completion_tokens / seconds if completion_tokens and seconds else None
+
+
 @dataclass(frozen=True, slots=True)
 class LlmCall:
     """One call to a model, of whatever kind: an attempt that failed is one too.
@@ -63,6 +68,11 @@ class LlmCall:
     tags: tuple[str, ...] = ()
     library: str | None = None
     operating_system: str | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to no good end: the provider refused it, or something else broke it off."""
+        return self.error_kind is not None or (self.status_code is not None and self.status_code >= 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,11 @@ class CallPage:
     next_cursor: str | None
 
 
+def plain_amount(amount: Decimal) -> str:
+    """The amount in digits, without the noughts that a database adds behind the point."""
+    return f"{amount.normalize():f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars for a million tokens (and for an image) of the models that the regular expression matches whole,
@@ -226,3 +241,67 @@ class Limit:
     unit: Literal["tokens", "dollars"]
     amount: Decimal
     created_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStanding:
+    """How far a limit is used up in the period that ends at `ends_at`: by calls that have ended, and by what those
+    under way may come to at most."""
+
+    limit: Limit
+    used: Decimal
+    in_flight: Decimal
+    ends_at: str
+
+    @property
+    def left(self) -> Decimal:
+        """What a further call may come to; never less than nothing."""
+        return max(self.limit.amount - self.used - self.in_flight, Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class CallDemand:
+    """What a call that is about to be made will need: so many tokens for its question and so many at most for its
+    answer, and, where somebody knows, what the question and each token of the answer cost. An answer that cannot have
+    all that it wants is content with `short_answer_tokens`."""
+
+    call_id: str
+    user_id: str | None
+    project_id: str | None
+    prompt_tokens: int
+    answer_tokens: int
+    short_answer_tokens: int
+    prompt_cost: Decimal | None = None
+    answer_token_cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a call under way may come to at most: tokens, and US dollars where somebody knows the price.
+
+    `standings` are those of the limits that the call is under, without the call itself.
+    """
+
+    id: str
+    tokens: int
+    cost: Decimal | None
+    standings: tuple[LimitStanding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """A call that may not be made, because of this limit; where it `is_unpriced`, because nobody knows its price."""
+
+    standing: LimitStanding
+    is_unpriced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repricing:
+    """What pricing calls anew changes, or has changed: how many calls were looked at, how many get another cost, and
+    what all of those that do came to before and come to now."""
+
+    calls: int = 0
+    changed: int = 0
+    before: Decimal = Decimal(0)
+    after: Decimal = Decimal(0)

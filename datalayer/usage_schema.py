@@ -25,6 +25,23 @@ class _WholePicodollars(TypeDecorator[Decimal]):
 # US dollars with twelve digits after the point: a token may cost a hundredth of a millionth of a dollar.
 Money: TypeEngine[Decimal] = Numeric(24, 12).with_variant(_WholePicodollars(), "sqlite")
 
+
+class _AsText(TypeDecorator[Decimal]):
+    """An exact number that is read and written, and never reckoned with by the engine."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, _dialect: Dialect) -> str | None:
+        return None if value is None else f"{value:f}"
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+# Of tokens there may be more than `Money` has room for on SQLite.
+Amount: TypeEngine[Decimal] = Numeric(24, 12).with_variant(_AsText(), "sqlite")
+
 # A row for each call to a model. What it is about may go, with the bill left: removal takes the ids out.
 llm_calls = Table(
     "llm_calls",
@@ -68,6 +85,7 @@ llm_calls = Table(
 )
 Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)
+Index("llm_calls_of_project", llm_calls.c.projectId, llm_calls.c.requestedAt)
 Index("llm_calls_of_thread", llm_calls.c.threadId)
 
 # What was said in a call. It goes with its thread and its user, and when its time is up.
@@ -132,7 +150,7 @@ usage_limits = Table(
     Column("subjectId", Identifier),
     Column("period", Text, nullable=False),
     Column("unit", Text, nullable=False),
-    Column("amount", Money, nullable=False),
+    Column("amount", Amount, nullable=False),
     Column("createdAt", Text, nullable=False),
 )
 

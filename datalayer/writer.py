@@ -15,17 +15,19 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import record_writes, step_writes, threads
+from datalayer import record_writes, step_writes, threads, usage_writes
 from datalayer.database import Database
 from datalayer.deleted import DeletedThreads
 from datalayer.errors import NotFound, StorageUnavailable, TimedOut
 from datalayer.records import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite, ids_of
 from datalayer.removal import Removal
+from datalayer.usage_records import LlmCallWrite
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +200,7 @@ class Writer:
 
     def _drops(self, write: _Write) -> bool:
         """Whether the write comes after the end of its thread; known when its turn has come, not before."""
-        if write.thread_id not in self._deleted or isinstance(write.operation, ThreadDeletion):
+        if write.thread_id not in self._deleted or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
             return False
         logger.info("a write came after its thread was deleted", extra={"thread_id": write.thread_id})
         return True
@@ -285,18 +287,28 @@ class Writer:
         results: list[Any] = []
         ended: set[str] = set()
         async with self._database.write() as connection:
-            for write in run:
-                dropped = write.thread_id in ended or self._drops(write)
-                result = _of_dropped(write) if dropped else await self._apply(connection, write.operation)
-                results.append(result)
-                if isinstance(write.operation, ThreadDeletion):
-                    ended.add(write.operation.thread_id)
-                elif isinstance(result, Removal):
-                    ended.update(result.thread_ids)
+            for are_calls, some in groupby(run, lambda write: isinstance(write.operation, LlmCallWrite)):
+                if are_calls:
+                    # A call outlives its thread, so that none is dropped.
+                    results += await self._store_calls(connection, list(some))
+                    continue
+                for write in some:
+                    dropped = write.thread_id in ended or self._drops(write)
+                    result = _of_dropped(write) if dropped else await self._apply(connection, write.operation)
+                    results.append(result)
+                    if isinstance(write.operation, ThreadDeletion):
+                        ended.add(write.operation.thread_id)
+                    elif isinstance(result, Removal):
+                        ended.update(result.thread_ids)
         # Not before the deletion is committed: until then what stands before it must not be dropped.
         for thread_id in ended:
             self._deleted.add(thread_id)
         return results
+
+    async def _store_calls(self, connection: AsyncConnection, run: list[_Write]) -> list[None]:
+        writes = [cast(LlmCallWrite, write.operation) for write in run]
+        await usage_writes.store(connection, self._database.dialect, writes)
+        return [None] * len(run)
 
     async def _apply(self, connection: AsyncConnection, operation: Operation | Recorded) -> Any:
         if isinstance(operation, OtherWrite):
@@ -340,6 +352,10 @@ def _rough_size(operation: Operation | Recorded) -> int:
         return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
     if isinstance(operation, ThreadWrite):
         return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
+    if isinstance(operation, LlmCallWrite):
+        said = operation.payload
+        kept = _size(said.messages) + _size(said.response) if said is not None else 0
+        return _BYTES_OF_A_WRITE + _size(operation.call.error_message) + kept
     return _BYTES_OF_A_WRITE
 
 

@@ -137,6 +137,15 @@ class ChatClient:
         begun = [data["thread_id"] for name, data in self.events if name == "first_interaction"]
         return begun[-1] if begun else self._resumed_id
 
+    def button(self, name: str) -> dict[str, Any] | None:
+        """The first button of this name that the page was given."""
+        given = (data for event, data in self.events if event == "action" and data["name"] == name)
+        return next(given, None)
+
+    def footers(self) -> list[str]:
+        """What stands under the answers, in the order in which it came."""
+        return [data["label"] for event, data in self.events if event == "action" and data["name"] == "usage"]
+
     async def event(self, name: str) -> Any:
         """The data of the first event of this name, as soon as there is one."""
         await self.until(lambda: any(event == name for event, _ in self.events))

@@ -25,8 +25,11 @@ empty, length, filtered  no text at all; finish_reason length; finish_reason con
 ====================== =========================================================================================
 
 Any other name is 404. Tokens are counted by `count_tokens`, in prompt and answer alike.
+What it would bill is in its ledger: an entry for each answer that it began, with the tokens that it reported, or that
+it sent without being able to report them.
 In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
-As a process: ``python -m tests.model_server --port 0`` prints its address; requests are read at ``/_requests``.
+As a process: ``python -m tests.model_server --port 0`` prints its address; requests are read at ``/_requests``,
+the ledger at ``/_ledger``.
 """
 
 from __future__ import annotations
@@ -122,11 +125,29 @@ class Reply:
 
 
 @dataclass
+class Billed:
+    """What an answer comes to: the tokens of its question, and of the text that went out of it so far. `reported`:
+    whether the client was told so."""
+
+    model: str
+    prompt_tokens: int
+    completion_tokens: int = 0
+    text: str = ""
+    reported: bool = False
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def sent(self, tokens: list[str]) -> None:
+        self.completion_tokens += len(tokens)
+        self.text += "".join(tokens)
+
+
+@dataclass
 class ModelServer:
-    """The server on a free loopback port (or `port`), recording every request in order."""
+    """The server on a free loopback port (or `port`), recording every request in order, and every answer's bill."""
 
     port: int = 0
     requests: list[Recorded] = field(default_factory=list)
+    ledger: list[Billed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._served: Counter[str] = Counter()
@@ -153,6 +174,7 @@ class ModelServer:
         application.router.add_get("/v1/models", self._models)
         application.router.add_get("/_requests", self._list_requests)
         application.router.add_delete("/_requests", self._forget_requests)
+        application.router.add_get("/_ledger", self._list_ledger)
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -168,6 +190,9 @@ class ModelServer:
     async def _list_requests(self, _request: web.Request) -> web.Response:
         return web.json_response([asdict(recorded) for recorded in self.requests])
 
+    async def _list_ledger(self, _request: web.Request) -> web.Response:
+        return web.json_response([asdict(billed) for billed in self.ledger])
+
     async def _forget_requests(self, _request: web.Request) -> web.Response:
         self.requests.clear()
         return web.json_response([])
@@ -182,6 +207,7 @@ class ModelServer:
         texts = [texts] if isinstance(texts, str) else texts
         size = int(recorded.body.get("dimensions") or 16)
         tokens = sum(len(pieces(text)) for text in texts)
+        self.ledger.append(Billed(recorded.model, tokens, reported=True))
         return web.json_response(
             {
                 "object": "list",
@@ -214,9 +240,14 @@ class ModelServer:
             if name == "html":
                 return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
             reply = self._reply(recorded)
+            messages = recorded.body["messages"]
+            billed = Billed(recorded.model, count_tokens(messages), messages=messages)
+            self.ledger.append(billed)
             if name == "json" or not recorded.body.get("stream"):
+                billed.sent(reply.tokens)
+                billed.reported = True
                 return web.json_response(_completion(recorded, reply))
-            return await self._stream(request, recorded, reply)
+            return await self._stream(request, recorded, reply, billed)
         except (asyncio.CancelledError, ConnectionError):
             recorded.left_early = True
             self._left.set()
@@ -271,10 +302,12 @@ class ModelServer:
                 reply.wire = name
         return reply
 
-    async def _stream(self, request: web.Request, recorded: Recorded, reply: Reply) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, recorded: Recorded, reply: Reply, billed: Billed
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        async for event in _events(recorded, reply):
+        async for event in _events(recorded, reply, billed):
             for part in _on_the_wire(event, reply.wire):
                 await response.write(part)
         if reply.wire == "late":
@@ -288,7 +321,8 @@ class ModelServer:
         return response
 
 
-async def _events(recorded: Recorded, reply: Reply) -> AsyncIterator[str]:
+async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIterator[str]:
+    """The stream; what comes behind a `yield` is done once that has gone out."""
     frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": recorded.model}
     include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
     first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
@@ -298,6 +332,7 @@ async def _events(recorded: Recorded, reply: Reply) -> AsyncIterator[str]:
             await asyncio.sleep(reply.seconds_between)
         choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
         yield json.dumps({**frame, "choices": [choice]}, ensure_ascii=False)
+        billed.sent([token])
     if reply.fault == "error":
         yield json.dumps({"error": {"message": "Something broke.", "type": reply.fault_code, "code": reply.fault_code}})
         return
@@ -308,6 +343,8 @@ async def _events(recorded: Recorded, reply: Reply) -> AsyncIterator[str]:
     yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
     if include_usage and reply.usage:
         yield json.dumps({**frame, "choices": [], "usage": _usage(recorded, reply)})
+        # Behind what nobody can read, nobody reads on.
+        billed.reported = reply.wire != "garbage"
     if reply.done:
         yield "[DONE]"
 

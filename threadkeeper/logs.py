@@ -1,7 +1,7 @@
 """Log lines for operators: one JSON object each, or plain text, on standard error, in UTC, and without secrets.
 
 Secrets are taken out of the finished line, so that none gets through in a traceback, an extra or an error's text.
-Libraries are kept to what an operator can use: at level DEBUG everything is let through.
+Libraries are kept to what an operator can use: at level DEBUG everything is let through but what Amazon's would write.
 """
 
 import json
@@ -35,6 +35,8 @@ _QUIET_LOGGERS = (
     "engineio",
     "watchfiles",
 )
+# At level DEBUG they write out signatures, signed links and session tokens, none of which is a setting to be left out.
+_NEVER_AT_DEBUG = ("botocore", "aiobotocore")
 _EMPTY_WORDS = (
     ("chainlit", "Translation file for "),
     ("chainlit", "Translated markdown file for "),
@@ -69,6 +71,8 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
     root.setLevel(level)
     for name in _QUIET_LOGGERS:
         logging.getLogger(name).setLevel(level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING")
+    for name in _NEVER_AT_DEBUG:
+        logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.INFO))
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -80,8 +84,8 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Standard error, told apart from handlers of other makers."""
 
 
-class _Redaction:
-    """What stands for the secrets of one configuration."""
+class Redaction:
+    """Takes the secrets of one configuration out of a text, and the marks of a login."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])}
@@ -92,9 +96,11 @@ class _Redaction:
             if form
         ]
         self._pattern = re.compile("|".join([*patterns, _LOGIN]))
+        # Nearly every text holds none of them, and to look for a few words is a hundred times faster.
+        self._signs = [*filter(None, forms), "access_token", "Bearer "]
 
-    def __call__(self, line: str) -> str:
-        return self._pattern.sub(MASK, line)
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(MASK, text) if any(sign in text for sign in self._signs) else text
 
 
 def _utc(record: logging.LogRecord) -> str:
@@ -109,7 +115,7 @@ class _Json(JsonFormatter):
             reserved_attrs=_NOT_EXTRAS,
             json_ensure_ascii=False,
         )
-        self._redact = _Redaction(secrets)
+        self._redact = Redaction(secrets)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         return _utc(record)
@@ -121,7 +127,7 @@ class _Json(JsonFormatter):
 class _Text(logging.Formatter):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-        self._redact = _Redaction(secrets)
+        self._redact = Redaction(secrets)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         return _utc(record)

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -148,6 +149,21 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Longest answer in tokens; without it, the model's own limit."
     )
 
+    usage_footer: bool = Field(
+        default=True, description="Whether model, tokens, cost and speed stand under each answer, for its reader."
+    )
+    usage_keep_payloads: bool = Field(
+        default=True,
+        description="Whether what was said in each call to a model is kept beside its tokens and cost, "
+        "without secrets and pictures.",
+    )
+    usage_payload_days: Count = Field(
+        default=30, description="Days after which what was said in a call is deleted; tokens and cost stay."
+    )
+    usage_time_zone: str = Field(
+        default="UTC", description="Time zone of the days and months that limits are for, as `Europe/Berlin`."
+    )
+
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
         default=("picture", "pdf", "text"),
         description="Kinds of files that may be attached, of `picture`, `pdf` and `text`, with commas between.",
@@ -280,6 +296,15 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters")
+        return value
+
+    @field_validator("usage_time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, LookupError):
+            raise ValueError("must be the name of a time zone, as in Europe/Berlin") from None
         return value
 
     @field_validator("log_level", mode="before")

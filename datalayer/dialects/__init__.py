@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import ColumnElement, Executable, Select, Table, TableValuedAlias, TextClause
+from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, TableValuedAlias, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
 from datalayer.records import StepKey, StepWrite
 from datalayer.search_tokens import Query
+
+Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
+"""Aggregates what is in the FROM clause where the condition holds, grouped by some keys, which come first."""
 
 
 class Dialect(Protocol):
@@ -89,6 +92,27 @@ class Dialect(Protocol):
     @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
         """The tokens in a column of `Words`, one row for each, as `value`."""
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        """What is in a column of `Tags`, one row for each, as `value`."""
+
+    @property
+    def percentile(self) -> Callable[[ColumnElement[Any], int], ColumnElement[Any]] | None:
+        """An aggregate of the engine's own: the least value that so many hundredths do not exceed; None without one."""
+
+    @staticmethod
+    def in_periods(
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        """What `aggregate` makes of the chosen rows, for each period in which their moment may lie.
+
+        The number of the period, from 0, is the first column, `period`. A period without rows has a row or has none.
+        """
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

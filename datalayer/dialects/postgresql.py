@@ -11,11 +11,13 @@ import asyncpg
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    Integer,
     Select,
     Table,
     TableValuedAlias,
     Text,
     TextClause,
+    and_,
     any_,
     bindparam,
     cast,
@@ -23,8 +25,10 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    literal_column,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -33,6 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects import Aggregate
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.dialects.reasons import of_postgresql
@@ -78,11 +83,12 @@ class PostgreSQL:
         self._url = _url(url, "postgresql", "sslmode")
         # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # A command that never answers must not hold a connection for ever; the server is asked to be in UTC.
+        # A command that never answers must not hold a connection for ever. To compile a statement, as the server does
+        # with one that reads many rows, takes longer than any of ours runs.
         connect = {
             "async_creator_fn": _connect,
             "command_timeout": 60,
-            "server_settings": {"application_name": "threadkeeper"},
+            "server_settings": {"application_name": "threadkeeper", "jit": "off"},
         }
         try:
             engine = create_async_engine(
@@ -152,6 +158,33 @@ class PostgreSQL:
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
         of_words = func.unnest(func.tsvector_to_array(words))
         return of_words.table_valued(column("value", Text)).render_derived(name="word")
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        return func.unnest(texts).table_valued(column("value", Text)).render_derived(name="each_tag")
+
+    @staticmethod
+    def percentile(value: ColumnElement[Any], percent: int) -> ColumnElement[Any]:
+        return func.percentile_disc(literal_column(f"{percent / 100}")).within_group(value)
+
+    @staticmethod
+    def in_periods(
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        begins, ends = (cast(literal(list(edges), ARRAY(Text)), ARRAY(Text)) for edges in zip(*periods, strict=True))
+        of_periods = func.unnest(begins, ends).table_valued(
+            column("begin", Text), column("end", Text), with_ordinality="number"
+        )
+        period = of_periods.render_derived(name="period")
+        within = and_(moment >= period.c.begin, moment < period.c.end)
+        # One period after another, each by the index: what all have in common need not be put in order first.
+        found = aggregate(table, and_(chosen, within), []).lateral("found")
+        number = period.c.number - literal_column("1", Integer)
+        return select(number.label("period"), *found.c).select_from(period.join(found, true()))
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    Integer,
     Select,
     Table,
     TableValuedAlias,
     Text,
     TextClause,
+    and_,
     bindparam,
     case,
     column,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -32,6 +35,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from datalayer.dialects import Aggregate
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.schema import FAVORITE_ON_SQLITE, search_texts
@@ -60,6 +64,7 @@ class SQLite:
     write_steps: ClassVar[None] = None
     fetch: ClassVar[None] = None
     reading: ClassVar[int] = 0
+    percentile: ClassVar[None] = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -119,6 +124,26 @@ class SQLite:
         # Tokens are made of letters, marks, digits and underscores alone: nothing in them ends the quotes.
         listed = literal('["') + func.replace(words, " ", '","') + literal('"]')
         return func.json_each(listed).table_valued(column("value", Text), name="word")
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        return func.json_each(texts).table_valued(column("value", Text), name="each_tag")
+
+    @staticmethod
+    def in_periods(
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        of_periods = func.json_each(bindparam(None, json.dumps(periods)))
+        period = of_periods.table_valued(column("key", Integer), column("value", Text), name="period")
+        within = and_(
+            moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
+        )
+        # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
+        return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""

@@ -8,6 +8,8 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.usage_records import CallFilter
+from tests.calls import call
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_review import NOBODYS as OF_REVIEWERS
 from tests.records import listed, opened, step, thread, user_id, vote
@@ -16,14 +18,17 @@ from tests.records import listed, opened, step, thread, user_id, vote
 class Belongings:
     """What alice has."""
 
-    def __init__(self, layer: ChainlitLayer, user: str, thread: str, step: dict[str, Any], element: Any, vote: str):
-        self.layer, self.user, self.thread, self.step, self.element, self.vote = (
+    def __init__(
+        self, layer: ChainlitLayer, user: str, thread: str, step: dict[str, Any], element: Any, vote: str, call: str
+    ):
+        self.layer, self.user, self.thread, self.step, self.element, self.vote, self.call = (
             layer,
             user,
             thread,
             step,
             element,
             vote,
+            call,
         )
 
 
@@ -38,7 +43,9 @@ async def alices(layer: ChainlitLayer) -> Belongings:
         element = text_element(thread_id, written["id"], "secret")
         await layer.create_element(element)
         kept = await layer.upsert_feedback(vote(written["id"], 1))
-    return Belongings(layer, owner, thread_id, written, element, kept)
+        made = call(user_id=owner, thread_id=thread_id)
+        await layer.record_call(made)
+    return Belongings(layer, owner, thread_id, written, element, kept, made.id)
 
 
 WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
@@ -69,6 +76,23 @@ async def signed(alices: Belongings) -> str | None:
     return await alices.layer.element_link(alices.thread, alices.element.id, 60)
 
 
+async def calls_listed(alices: Belongings) -> Any:
+    return (await alices.layer.list_calls(CallFilter())).rows
+
+
+async def calls_exported(alices: Belongings) -> Any:
+    return [row async for row in alices.layer.export_calls(CallFilter())]
+
+
+async def calls_counted(alices: Belongings) -> int:
+    return (await alices.layer.usage_totals(CallFilter(user_ids=(alices.user,)))).calls
+
+
+async def calls_in_series(alices: Belongings) -> int:
+    found = await alices.layer.usage_series(CallFilter("2026-03-10", "2026-03-11"), "hour", "UTC", "user")
+    return sum(bucket.totals.calls for bucket in found)
+
+
 READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_thread": lambda a: a.layer.get_thread(a.thread),
     "get_thread_author": lambda a: a.layer.get_thread_author(a.thread),
@@ -77,6 +101,12 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "element_link": signed,
     "list_threads": lambda a: listed(a.layer, a.user),
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
+    "get_call": lambda a: a.layer.get_call(a.call),
+    "list_calls": calls_listed,
+    "export_calls": calls_exported,
+    "usage_totals": calls_counted,
+    "usage_series": calls_in_series,
+    "usage_by": lambda a: a.layer.usage_by(CallFilter(user_ids=(a.user,)), "user"),
 }
 
 WITHOUT_OWNER = {
@@ -85,6 +115,8 @@ WITHOUT_OWNER = {
     "build_debug_url",
     # Of the acting user's own votes, and of threads that they may read: see `test_review`.
     *("give_reasons", "who_looked", "reviewed_answers", "thread_marks_of"),
+    # Of calls: the application itself records them, and the operator alone may look after all of them.
+    *("record_call", "forget_payloads", "verify_usage"),
 }
 
 

@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -28,6 +29,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.feedback import changes_of_step
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
+from datalayer.usage_records import CallFilter, LlmCallPayload
+from tests.calls import call
 from tests.chat_client import ChatClient
 from tests.conftest import StartServer
 from tests.migration import stock
@@ -259,9 +262,16 @@ async def test_08_every_read_is_checked_for_ownership(layer: ChainlitLayer) -> N
 async def test_09_a_deletion_leaves_nothing_and_gives_a_receipt(layer: ChainlitLayer, tmp_path: Path) -> None:
     await layer.add_account("alice", "no real hash")
     first, second = await talk(layer), await talk(layer)
+    owner = await user_id(layer, "alice")
+    for number, thread_id in enumerate((first.thread_id, second.thread_id)):
+        paid = call(user_id=owner, thread_id=thread_id, total_cost=Decimal(number))
+        await layer.record_call(paid, LlmCallPayload(paid.id, [], "what was said"))
     with datalayer.acting_as("alice"):
         of_thread = await layer.delete_thread_with_receipt(first.thread_id)
-    counts = {"threads": 1, "steps": 1, "elements": 1, "feedbacks": 1, "feedback_changes": 1}
+    counts = {
+        **{"threads": 1, "steps": 1, "elements": 1, "feedbacks": 1, "feedback_changes": 1},
+        "llm_call_payloads": 1,
+    }
     assert {name: count for name, count in without_search(of_thread.rows).items() if count} == counts
     assert of_thread.files == (first.element["objectKey"],)
     of_user = await layer.delete_user("alice")
@@ -276,8 +286,12 @@ async def test_09_a_deletion_leaves_nothing_and_gives_a_receipt(layer: ChainlitL
             table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
             for table in metadata.sorted_tables
         }
-    assert {name for name, count in left.items() if count} == {"users", "threadkeeper_migrations"}
+    assert {name for name, count in left.items() if count} == {"users", "threadkeeper_migrations", "llm_calls"}
     assert left["users"] == 1
+    # What was paid was paid; for whom and in what thread is gone.
+    bill = [row.call async for row in layer.export_calls(CallFilter())]
+    assert sum(one.total_cost or 0 for one in bill) == 1
+    assert all((one.user_id, one.thread_id, one.step_id) == (None, None, None) for one in bill)
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
 
 

@@ -130,7 +130,8 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
                 assert answer["output"].endswith("*The answer was cut off here.*")
                 assert len(answer["output"]) > len("*The answer was cut off here.*")
             assert str(client.thread_id) in server.log
-            action = next(data for name, data in client.events if name == "action")
+            action = client.button("try_again")
+            assert action is not None
             assert (action["label"], action["forId"]) == ("Try again", error["id"])
             seen = len(client.events)
             answered = await client.http.post(
@@ -418,7 +419,8 @@ async def test_only_the_last_question_is_tried_again(start_server: StartServer) 
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         await client.ask("boom", modes=use("500"))
-        action = next(data for name, data in client.events if name == "action")
+        action = client.button("try_again")
+        assert action is not None
         await client.ask("something else")
         assert any(name == "remove_action" for name, _ in client.events), "the button has gone from the page"
         before = await stored(client)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 
@@ -76,3 +78,27 @@ async def test_it_runs_as_a_process_and_tells_its_requests() -> None:
     finally:
         process.terminate()
         await process.communicate()
+
+
+async def test_the_ledger_has_what_was_reported_and_what_could_not_be(
+    client: openai.AsyncOpenAI, server: ModelServer
+) -> None:
+    for model, include_usage in (("slow:4:0", True), ("slow:4:0", False), ("cut:2", True)):
+        stream = await client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": "Hello"}],
+            stream=True,
+            stream_options={"include_usage": include_usage},
+        )
+        with contextlib.suppress(openai.APIConnectionError, httpx2.HTTPError):
+            assert [chunk async for chunk in stream]
+    with contextlib.suppress(openai.InternalServerError):
+        await client.chat.completions.create(model="500", messages=[{"role": "user", "content": "Hello"}])
+    await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "Hello"}])
+    ledger = await client.get(f"{server.root}/_ledger", cast_to=list[dict[str, object]])
+    assert [(one["model"], one["reported"], one["prompt_tokens"], one["completion_tokens"]) for one in ledger] == [
+        ("slow:4:0", True, 5, 4),
+        ("slow:4:0", False, 5, 4),
+        ("cut:2", False, 5, 2),
+        ("echo", True, 5, 3),
+    ]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.model_server import ModelServer
 from threadkeeper.chat.demo import DemoModel
-from threadkeeper.chat.llm import Model, create_model
+from threadkeeper.chat.llm import Model, Purpose, create_model
 from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
 
 
@@ -34,7 +34,7 @@ async def test_a_long_thread_is_not_sent_whole(model_server: ModelServer, model:
 
 @pytest.mark.parametrize("name", ["500", "401", "unknown", "empty", "say:...", "html"])
 async def test_without_a_title_the_log_says_why(model: Model, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    assert await make_title(model, "q", "a", title_model=name, thread_id="thread-7") is None
+    assert await make_title(model, "q", "a", title_model=name, purpose=Purpose("title", thread_id="thread-7")) is None
     assert "thread thread-7" in caplog.text
 
 

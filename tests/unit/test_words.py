@@ -10,7 +10,8 @@ import pytest
 import threadkeeper.chat
 from threadkeeper.chat.llm import ErrorKind, ModelError
 from threadkeeper.chat.sentences import SENTENCES
-from threadkeeper.chat.words import AnswerMark, explain, is_chinese, mark_answer, say, starters, unmark_answer
+from threadkeeper.chat.words import AnswerMark, explain, mark_answer, say, starters, unmark_answer
+from threadkeeper.language import is_chinese
 
 LANGUAGES = ["en-US", "zh-CN"]
 

@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
-from threadkeeper.chat.llm import Completion, Delta, Finish, ModelRequest
+from threadkeeper.chat.llm import Completion, Delta, Finish, ModelRequest, Source
 from threadkeeper.chat.messages import attached_names, typed_text
 from threadkeeper.chat.words import say
 
@@ -22,6 +22,7 @@ _WORDS = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffe
 
 class DemoModel:
     demo = True
+    source = Source("demo", "")
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         for word in _WORDS.findall(demo_answer(request)):

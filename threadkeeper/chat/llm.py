@@ -8,10 +8,13 @@ that it is one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from datalayer.cleaning import utc_now
+from datalayer.usage_records import LimitStanding, LlmCall
 from threadkeeper.chat.messages import ChatMessage
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -30,13 +33,18 @@ ErrorKind = Literal[
     "empty",  # an answer without a word
     "not_found",  # no such model
     "too_long",  # more tokens than the model's window
+    "over_limit",  # the user, or the project, may use no more for now; no server was asked
+    "in_flight",  # likewise, because of answers that are still being written
+    "limit_unchecked",  # nobody can say now what may still be used
+    "unpriced",  # there is a limit in dollars, and nobody knows what the model costs
 ]
 
 
 class ModelError(Exception):
     """Why there is no answer, or no more of it.
 
-    `detail` is for the log; `values` fill the sentence for the user (`too_long`: tokens, window).
+    `detail` is for the log; `values` fill the sentence for the user (`too_long`: tokens, window; `over_limit`: the
+    `LimitStanding` as `standing`).
     """
 
     def __init__(self, kind: ErrorKind, detail: str, values: Mapping[str, object] | None = None) -> None:
@@ -83,18 +91,69 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a call is for, and whose it is. It is kept with the call, and no server is told of it.
+
+    `on_call` is told of each row that is about to be kept, before the caller has the end of the answer; `on_warning`
+    once when little is left of what may be used.
+    """
+
+    kind: str = "chat"
+    user_id: str | None = None
+    thread_id: str | None = None
+    step_id: str | None = None
+    assistant: str | None = None
+    tags: tuple[str, ...] = ()
+    on_call: Callable[[LlmCall], None] | None = None
+    on_warning: Callable[[LimitStanding], Awaitable[None]] | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request that went out to the server. `error` and `seconds` (until then) are set where it failed as such;
+    one that was answered has a status and no error, whatever becomes of the answer."""
+
+    requested_at: str = field(default_factory=utc_now)
+    began: float = field(default_factory=time.perf_counter)
+    status_code: int | None = None
+    error: ModelError | None = None
+    seconds: float | None = None
+
+    def fail(self, error: ModelError) -> None:
+        self.error, self.seconds = error, time.perf_counter() - self.began
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to one model. `max_tokens` bounds the answer; None leaves it to the server."""
+    """One question to one model. `max_tokens` bounds the answer; None leaves it to the server.
+
+    `attempts` fills while the question is under way: one for each time that it was sent.
+    """
 
     messages: Sequence[ChatMessage]
     model: str
     temperature: float | None = None
     max_tokens: int | None = None
+    purpose: Purpose = Purpose()
+    attempts: list[Attempt] = field(default_factory=list, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who answers: the provider's name (for a server that is nobody's known, its host), the address, and what it is
+    reached with. At Azure the name of a model is the name of a deployment."""
+
+    provider: str
+    base_url: str
+    library: str | None = None
+    has_deployments: bool = False
 
 
 class Model(Protocol):
     demo: bool
     """True when no language model is behind it."""
+
+    source: Source
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         """Raises ModelError, before the first Delta or after any of them."""

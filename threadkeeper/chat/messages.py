@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 
 class TextPart(TypedDict):
@@ -92,6 +92,44 @@ def all_text(message: ChatMessage) -> str:
 def has_pictures(message: ChatMessage) -> bool:
     content = message["content"]
     return not isinstance(content, str) and any(part["type"] == "image_url" for part in content)
+
+
+def on_the_wire(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """A message without pictures goes out as a plain string, and two of one role in a row as one.
+
+    Text-only servers refuse lists of parts; the chat templates of some open models refuse two questions in a row, which
+    a thread has after a failed answer.
+    """
+    sent: list[ChatMessage] = []
+    for message in messages:
+        content = _content(message)
+        if not sent or sent[-1]["role"] != message["role"]:
+            sent.append({"role": message["role"], "content": content})
+        elif isinstance(content, str) and isinstance(sent[-1]["content"], str):
+            sent[-1]["content"] += f"\n\n{content}"
+        else:
+            sent[-1]["content"] = [*_as_parts(sent[-1]["content"]), *_as_parts(content)]
+    return sent
+
+
+def _content(message: ChatMessage) -> str | list[Part]:
+    if not has_pictures(message):
+        return _encodable(all_text(message))
+    parts: list[Part] = []
+    for part in message["content"]:
+        if isinstance(part, str) or part["type"] == "image_url":
+            parts.append(cast("Part", part))
+        elif part["text"]:
+            parts.append({"type": "text", "text": _encodable(part["text"])})
+    return parts
+
+
+def _as_parts(content: str | list[Part]) -> list[Part]:
+    return [text_part(content)] if isinstance(content, str) else content
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _quoted(value: str) -> str:

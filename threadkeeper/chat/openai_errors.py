@@ -32,11 +32,16 @@ _STATUS_KINDS: Mapping[int, ErrorKind] = {
 
 
 def status_error(error: openai.APIStatusError, secret: str) -> ModelError:
-    body = _error_object(error.body)
-    code, message = _code(body), _message(body) or error.message
-    request = f", request {error.request_id}" if error.request_id else ""
-    detail = f"HTTP {error.status_code} {code}{request}: {message}"
-    return ModelError(_kind(error.status_code, code, message), clean(detail, secret))
+    return _refusal(error.status_code, error.body, error.message, error.request_id, secret)
+
+
+def response_error(response: httpx2.Response, secret: str) -> ModelError:
+    """The same of a response that was read, before anybody made an exception of it."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    return _refusal(response.status_code, body, response.text, response.headers.get("x-request-id"), secret)
 
 
 def connection_error(error: BaseException, secret: str, *, answering: bool) -> ModelError:
@@ -83,6 +88,13 @@ def clean(text: str, secret: str) -> str:
     if secret:
         text = text.replace(secret, "***")
     return " ".join(_KEY_LIKE.sub("***", text).split())[:_LONGEST_DETAIL]
+
+
+def _refusal(status: int, body: object, otherwise: str, request_id: str | None, secret: str) -> ModelError:
+    said = _error_object(body)
+    code, message = _code(said), _message(said) or otherwise
+    request = f", request {request_id}" if request_id else ""
+    return ModelError(_kind(status, code, message), clean(f"HTTP {status} {code}{request}: {message}", secret))
 
 
 def _kind(status: int, code: str, message: str) -> ErrorKind:

@@ -5,6 +5,9 @@ around it, for what they cost: the request goes out through `client.post` (made 
 200 messages takes 30 ms of CPU, as plain JSON 1 ms), and the answer is read as bytes (with an object for each
 token reading costs five times as much). The aiohttp transport, which the package offers, halves what is left.
 
+The package sends some requests again by itself. What goes out is noted where it goes out, in the transport, so that
+each attempt can be accounted for.
+
 Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
 it, or with its other name, and that is remembered.
 """
@@ -13,17 +16,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextvars import ContextVar
 from typing import Any, cast
 
 import aiohttp
 import httpx2
 import openai
 
-from threadkeeper.chat.llm import Completion, Delta, Finish, ModelError, ModelRequest
-from threadkeeper.chat.messages import ChatMessage, Part, all_text, has_pictures, text_part
+from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, ModelError, ModelRequest, Source
+from threadkeeper.chat.messages import on_the_wire
 from threadkeeper.chat.openai_answers import StreamReading, read_completion
-from threadkeeper.chat.openai_errors import clean, connection_error, refused_parameter, status_error
+from threadkeeper.chat.openai_errors import (
+    clean,
+    connection_error,
+    refused_parameter,
+    response_error,
+    status_error,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +42,35 @@ _DRAIN_SECONDS = 0.1
 _OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options")
 
 
+# Where the attempts of the request under way are noted.
+_attempts: ContextVar[list[Attempt] | None] = ContextVar("attempts", default=None)
+
+
 class _HttpClient(openai.DefaultAioHttpClient):
+    def __init__(self, secret: str | None) -> None:
+        super().__init__()
+        self._secret = secret or ""
+
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        attempt, attempts = Attempt(), _attempts.get()
+        if attempts is not None:
+            attempts.append(attempt)
         try:
-            return await super().send(request, **options)
+            response = await self._answer(request, attempt, **options)
+        except (httpx2.RequestError, openai.APIConnectionError) as error:
+            attempt.fail(connection_error(error, self._secret, answering=False))
+            raise
+        if response.is_error:
+            attempt.fail(response_error(response, self._secret))
+        return response
+
+    async def _answer(self, request: httpx2.Request, attempt: Attempt, **options: Any) -> httpx2.Response:
+        try:
+            response = await super().send(request, **options)
+            attempt.status_code = response.status_code
+            if response.is_error:
+                # Why is in the body, and of an attempt that is followed by another nobody reads it later.
+                await response.aread()
         except httpx2.ReadTimeout as error:
             # The package retries every time-out of the transport, but none of its own errors. A server that stayed
             # silent for the whole time limit is not asked a second and a third time: the user has waited enough.
@@ -43,6 +78,7 @@ class _HttpClient(openai.DefaultAioHttpClient):
         except aiohttp.ClientError as error:
             # The transport translates most errors, not all: what is no HTTP at all comes through.
             raise httpx2.RemoteProtocolError(str(error), request=request) from error
+        return response
 
 
 def openai_client(base_url: str, api_key: str | None, timeout_seconds: float, max_retries: int) -> openai.AsyncOpenAI:
@@ -51,7 +87,7 @@ def openai_client(base_url: str, api_key: str | None, timeout_seconds: float, ma
         api_key=api_key or "no-key",  # a local server often wants none, the package always does
         max_retries=max_retries,
         timeout=_timeout(timeout_seconds),
-        http_client=_HttpClient(),
+        http_client=_HttpClient(api_key),
     )
 
 
@@ -64,7 +100,7 @@ def azure_client(
         api_version=api_version,
         max_retries=max_retries,
         timeout=_timeout(timeout_seconds),
-        http_client=_HttpClient(),
+        http_client=_HttpClient(api_key),
     )
 
 
@@ -81,7 +117,10 @@ class OpenAIModel:
         self._refused: set[tuple[str, str, object]] = set()
         # OpenAI's reasoning models know only the new name, most other servers only the old one.
         is_azure = isinstance(client, openai.AsyncAzureOpenAI)
-        openais_own = is_azure or client.base_url.host.endswith((".openai.com", ".azure.com"))
+        host = client.base_url.host
+        openais_own = is_azure or host.endswith((".openai.com", ".azure.com"))
+        provider = "azure" if is_azure or host.endswith(".azure.com") else "openai" if openais_own else host
+        self.source = Source(provider, str(client.base_url), f"openai {openai.__version__}", is_azure)
         names = ["max_completion_tokens", "max_tokens"]
         self._limit_names = names if openais_own else names[::-1]
 
@@ -130,6 +169,7 @@ class OpenAIModel:
         left_out = set(known)
         while True:
             body = self._body(request, left_out, stream=stream)
+            noting = _attempts.set(request.attempts)
             try:
                 response = await self._send(body, stream=stream)
             except openai.APIStatusError as error:
@@ -146,6 +186,8 @@ class OpenAIModel:
             else:
                 self._refused.update((request.model, name, _value(request, name)) for name in left_out - known)
                 return response
+            finally:
+                _attempts.reset(noting)
 
     async def _send(self, body: dict[str, Any], *, stream: bool) -> httpx2.Response:
         path = "/chat/completions"
@@ -157,7 +199,7 @@ class OpenAIModel:
         return cast("httpx2.Response", cast("object", answer))
 
     def _body(self, request: ModelRequest, left_out: set[str], *, stream: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": request.model, "messages": _on_the_wire(request.messages)}
+        body: dict[str, Any] = {"model": request.model, "messages": on_the_wire(request.messages)}
         if request.temperature is not None and "temperature" not in left_out:
             body["temperature"] = request.temperature
         if request.max_tokens is not None:
@@ -174,44 +216,6 @@ def _value(request: ModelRequest, name: str) -> object:
     if name == "stream_options":
         return None
     return request.temperature if name == "temperature" else request.max_tokens
-
-
-def _on_the_wire(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """A message without pictures goes out as a plain string, and two of one role in a row as one.
-
-    Text-only servers refuse lists of parts; the chat templates of some open models refuse two questions in a row, which
-    a thread has after a failed answer.
-    """
-    sent: list[dict[str, Any]] = []
-    for message in messages:
-        content = _content(message)
-        if not sent or sent[-1]["role"] != message["role"]:
-            sent.append({"role": message["role"], "content": content})
-        elif isinstance(content, str) and isinstance(sent[-1]["content"], str):
-            sent[-1]["content"] += f"\n\n{content}"
-        else:
-            sent[-1]["content"] = [*_as_parts(sent[-1]["content"]), *_as_parts(content)]
-    return sent
-
-
-def _content(message: ChatMessage) -> str | list[Part]:
-    if not has_pictures(message):
-        return _encodable(all_text(message))
-    parts: list[Part] = []
-    for part in message["content"]:
-        if isinstance(part, str) or part["type"] == "image_url":
-            parts.append(cast("Part", part))
-        elif part["text"]:
-            parts.append({"type": "text", "text": _encodable(part["text"])})
-    return parts
-
-
-def _as_parts(content: str | list[Part]) -> list[Part]:
-    return [text_part(content)] if isinstance(content, str) else content
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -63,6 +63,58 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Please shorten it or attach less.",
         "这条消息连同附件大约有 {tokens} 个词元，模型最多接受 {window} 个。请缩短消息或减少附件。",
     ),
+    # What may be used.
+    "error_over_limit": (
+        "You have used up what you may use of the models for now. Your message is kept.",
+        "您目前可以使用的模型额度已经用完。您的消息已经保存。",
+    ),
+    "error_over_limit_user": (
+        "You have used up what you may use of the models {period}: {amount}. "
+        "You can go on {again}; your message is kept. Whoever runs this chat can raise the limit.",
+        "您{period}可以使用的模型额度（{amount}）已经用完。{again}可以继续；您的消息已经保存。本站的管理员可以提高额度。",
+    ),
+    "error_over_limit_project": (
+        "This chat has used up what it may use of the models {period}: {amount}. "
+        "It goes on {again}; your message is kept. Whoever runs this chat can raise the limit.",
+        "本站{period}可以使用的模型额度（{amount}）已经用完。{again}可以继续；您的消息已经保存。本站的管理员可以提高额度。",
+    ),
+    "error_in_flight": (
+        "What may still be used of the models is set aside for answers that are being written. "
+        "Please wait until they are done, then try again.",
+        "剩余的模型额度已经留给正在生成的回答。请等它们完成后再试。",
+    ),
+    "error_limit_unchecked": (
+        "It cannot be checked now how much you may still use. Your message is kept; please try again in a moment.",
+        "现在无法确认您还有多少额度。您的消息已经保存；请稍后再试。",
+    ),
+    "error_unpriced": (
+        "There is a limit in dollars here, and nobody knows what the model “{model}” costs, so it cannot be used. "
+        "Please choose another one, or tell whoever runs this chat.",
+        "本站设有金额上限，而模型“{model}”的价格未知，所以不能使用。请选择其他模型，或者告诉本站的管理员。",
+    ),
+    "limit_nearly_user": (
+        "You have used {percent} % of what you may use of the models {period}: {amount}.",
+        "您{period}的模型额度（{amount}）已经用了 {percent}%。",
+    ),
+    "limit_nearly_project": (
+        "This chat has used {percent} % of what it may use of the models {period}: {amount}.",
+        "本站{period}的模型额度（{amount}）已经用了 {percent}%。",
+    ),
+    "limit_today": ("today", "今天"),
+    "limit_this_month": ("this month", "本月"),
+    "limit_tomorrow": ("tomorrow", "明天"),
+    "limit_next_month": ("next month", "下个月"),
+    "limit_tokens": ("{tokens} tokens", "{tokens} 个词元"),
+    "dollars": ("${dollars}", "{dollars} 美元"),
+    # What stands under an answer: model, tokens, cost, speed.
+    "footer_tokens": ("{tokens} tokens", "{tokens} 个词元"),
+    "footer_tokens_estimated": ("about {tokens} tokens", "约 {tokens} 个词元"),
+    "footer_speed": ("{speed} tokens/s", "每秒 {speed} 个词元"),
+    "footer_details": (
+        "{question} tokens went to the model, {answer} came back.",
+        "发给模型 {question} 个词元，收到 {answer} 个。",
+    ),
+    "footer_first_word": ("The first word came after {seconds} s.", "{seconds} 秒后收到第一个字。"),
     "try_again": ("Try again", "重试"),
     "try_again_hint": ("Ask the same question once more", "把同一个问题再问一次"),
     "nothing_to_retry": (

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 
-from threadkeeper.chat.llm import Model, ModelError, ModelRequest
+from threadkeeper.chat.llm import Model, ModelError, ModelRequest, Purpose
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ async def make_title(
     answer: str,
     *,
     title_model: str,
-    thread_id: str | None = None,
+    purpose: Purpose | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> str | None:
     """At most LONGEST_TITLE characters on one line, or None. The demo model has no words of its own: the question
@@ -43,12 +43,15 @@ async def make_title(
     """
     if model.demo:
         return title_of(question)
+    purpose = purpose or Purpose("title")
     conversation = f"Question:\n{question[:_READ_CHARACTERS]}\n\nAnswer:\n{answer[:_READ_CHARACTERS]}"
     request = ModelRequest(
         [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": conversation}],
         model=title_model,
         max_tokens=_MAX_TOKENS,
+        purpose=purpose,
     )
+    thread_id = purpose.thread_id
     try:
         async with asyncio.timeout(timeout_seconds):
             completion = await model.complete(request)

@@ -11,8 +11,11 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Protocol
+
+from threadkeeper.chat.messages import ChatMessage
 
 DEFAULT_WINDOW = 8_192
 # What a picture of any size costs at most by OpenAI's rule for GPT-4o: 85 tokens and 170 for each of up to 8 tiles.
@@ -56,6 +59,20 @@ async def counter_for(model: str) -> TokenCounter:
     if vocabulary not in _encodings:
         _encodings[vocabulary] = await asyncio.to_thread(_load, vocabulary)
     return TokenCounter(_encodings[vocabulary], 1.0 if _OPENAI.match(name) else _MARGIN)
+
+
+def message_tokens(messages: Iterable[ChatMessage], counter: TokenCounter) -> int:
+    """What a request with these messages has, by our count."""
+    total = REQUEST_TOKENS
+    for message in messages:
+        content = message["content"]
+        total += MESSAGE_TOKENS
+        if isinstance(content, str):
+            total += counter.count(content)
+            continue
+        for part in content:
+            total += PICTURE_TOKENS if part["type"] == "image_url" else counter.count(part["text"])
+    return total
 
 
 @lru_cache(maxsize=256)

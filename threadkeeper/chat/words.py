@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
+from datalayer.usage_records import LimitStanding
 from threadkeeper.chat.llm import ModelError
 from threadkeeper.chat.sentences import SENTENCES
+from threadkeeper.language import is_chinese
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered"]
 _MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
@@ -18,11 +21,6 @@ class Starter:
     message: str
 
 
-def is_chinese(language: str | None) -> bool:
-    """Takes a tag ("zh-CN") or a list of them as browsers send it ("zh-CN,zh;q=0.9,en;q=0.8"): the first one counts."""
-    return (language or "").lstrip().lower().startswith("zh")
-
-
 def say(key: str, language: str | None, **values: object) -> str:
     """Raises KeyError for a sentence that is not there or a value that is missing."""
     return SENTENCES[key][is_chinese(language)].format_map(values)
@@ -32,7 +30,39 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
     """The sentence for a user to whom `model` gave no answer, or no more of it."""
     if error.kind == "too_long" and "tokens" in error.values:
         return say("error_too_long_counted", language, **error.values)
+    standing = error.values.get("standing")
+    if error.kind == "over_limit" and isinstance(standing, LimitStanding):
+        return _of_limit("error_over_limit", standing, language)
     return say(f"error_{error.kind}", language, model=model)
+
+
+def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
+    """The warning to a user that little is left of a limit."""
+    percent = int(standing.used / standing.limit.amount * 100) if standing.limit.amount else 100
+    return _of_limit("limit_nearly", standing, language, percent=min(percent, 100))
+
+
+def say_dollars(amount: Decimal, language: str | None) -> str:
+    """An amount with cents; one of less than ten cents with two digits that say something, one of nothing with none."""
+    digits = 2 if amount >= Decimal("0.1") or not amount else 1 - amount.adjusted()
+    return say("dollars", language, dollars=f"{amount:,.{digits}f}")
+
+
+def _of_limit(sentence: str, standing: LimitStanding, language: str | None, **values: object) -> str:
+    limit, day = standing.limit, standing.limit.period == "day"
+    amount = (
+        say("limit_tokens", language, tokens=f"{limit.amount:,.0f}")
+        if limit.unit == "tokens"
+        else say_dollars(limit.amount, language)
+    )
+    return say(
+        f"{sentence}_{'project' if limit.scope == 'project' else 'user'}",
+        language,
+        amount=amount,
+        period=say("limit_today" if day else "limit_this_month", language),
+        again=say("limit_tomorrow" if day else "limit_next_month", language),
+        **values,
+    )
 
 
 def starters(language: str | None) -> list[Starter]:

@@ -116,6 +116,8 @@ def import_takeout(
         shown.print(f"{report.skipped_threads} threads are here already and were left alone.")
     if report.left_out_votes:
         shown.print(f"{report.left_out_votes} votes of people, or in threads, that are not here were left out.")
+    if report.left_out_calls:
+        shown.print(f"{report.left_out_calls} calls to models are here already and were left alone.")
     if report.missing_files:
         shown.print(f"{report.missing_files} files were missing when the takeout was made.")
     if report.made_user:

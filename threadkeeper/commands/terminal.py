@@ -6,12 +6,14 @@ Wrong settings end a command with one sentence for each and exit code 2, what ca
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
 from datalayer.accounts import Accounts
@@ -83,6 +85,18 @@ def new_file(path: Path, what: str, otherwise: str) -> TextIO:
 def console() -> Console:
     """Where tables are shown. Where nobody looks, nothing is cut to fit a screen."""
     return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table for a person, lines with tabs for a program."""
+    if not sys.stdout.isatty():
+        for row in (header, *rows):
+            typer.echo("\t".join(row))
+        return
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
 
 
 def end(words: str, code: int) -> NoReturn:

@@ -8,6 +8,7 @@ import gc
 import logging
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from threadkeeper.chat.attachment_cache import AttachmentCache
 from threadkeeper.chat.attachments import Attachment, AttachmentReader, AttachmentRefused, Picture
 from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
 from threadkeeper.chat.llm import Model, ModelError, ModelRequest
+from threadkeeper.chat.pricing import load_published
 from threadkeeper.chat.titles import make_title
 from threadkeeper.chat.tokens import context_window, counter_for
 from threadkeeper.chat.turn import Outcome, stream_answer
 from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
+from threadkeeper.conversation.footer import show_footers
+from threadkeeper.conversation.purpose import purpose_of_answer, purpose_of_session
 from threadkeeper.conversation.reply import Reply, mark_unfinished, remove_stop_notice, say_error, try_again
 from threadkeeper.conversation.turns import SessionTurns, Turns
 from threadkeeper.settings import Settings
@@ -72,9 +76,10 @@ class Conversations:
         """
         gc.collect()
         gc.freeze()
-        for model in self._models:
+        for model in {*self._models, self._settings.title_model}:
             await counter_for(model)
             await asyncio.to_thread(context_window, model)
+        await asyncio.to_thread(load_published)
         gc.freeze()
 
     async def begin(self) -> None:
@@ -110,6 +115,8 @@ class Conversations:
                 session.current_task = reply.task
                 turns.running.append(reply.task)
                 await reply.watch(cl.context.emitter)
+        if self._settings.usage_footer:
+            await show_footers(thread["steps"], language)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
         """Say in a thread that is about to be shown which answers were cut off, and how far one under way has come."""
@@ -233,7 +240,8 @@ class Conversations:
             self.run_beside(self._title(thread_id, first, outcome.text))
 
     async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
-        reply, outcome = Reply(self._layer, request.model, language), Outcome()
+        reply, outcome = Reply(self._layer, request.model, language, footer=self._settings.usage_footer), Outcome()
+        request = replace(request, purpose=purpose_of_answer(reply, thread_id, language))
         self._answering[reply.message.id] = reply
         try:
             await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
@@ -316,7 +324,11 @@ class Conversations:
     async def _title(self, thread_id: str, question: str, answer: str) -> None:
         """Replace the name that Chainlit made of the first question, unless the user was faster."""
         title = await make_title(
-            self._model, question, answer, title_model=self._settings.title_model, thread_id=thread_id
+            self._model,
+            question,
+            answer,
+            title_model=self._settings.title_model,
+            purpose=purpose_of_session("title", thread_id),
         )
         if title is None:
             return
@@ -347,7 +359,8 @@ class Conversations:
         if not questions or self._turns_in(messages[-1]["threadId"]):
             return
         last = messages[-1]
-        failed = last["type"] == "assistant_message" and (last.get("isError") or last.get("streaming"))
+        is_cut = last.get("streaming") or (last.get("metadata") or {}).get("status") == "cut"
+        failed = last["type"] == "assistant_message" and (last.get("isError") or is_cut)
         if failed or last["type"] == "user_message":
             turns.second_try = try_again(questions[-1]["id"], language_of_session())
             await turns.second_try.send(for_id=last["id"])

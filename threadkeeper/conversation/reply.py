@@ -18,9 +18,11 @@ from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from datalayer.usage_records import LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.turn import Outcome
 from threadkeeper.chat.words import AnswerMark, mark_answer, say
+from threadkeeper.conversation.footer import show_footers
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +49,11 @@ class _Answer(cl.Message):
 class Reply:
     """The sink of `stream_answer` for one Chainlit message."""
 
-    def __init__(self, layer: ChainlitLayer, model: str, language: str) -> None:
+    def __init__(self, layer: ChainlitLayer, model: str, language: str, *, footer: bool = False) -> None:
         self._layer = layer
         self._language = language
+        self._footer = footer
+        self._call: LlmCall | None = None
         self.message = _Answer(model)
         task = asyncio.current_task()
         assert task is not None
@@ -65,6 +69,10 @@ class Reply:
         """Show what comes from now on, and the end, on this page too: its user came back while it was written."""
         await page.task_start()
         self._watchers.append(page)
+
+    def called(self, call: LlmCall) -> None:
+        """Be told of a call to the model that was made for this answer; the last one made it."""
+        self._call = call
 
     async def keep(self, text: str) -> None:
         await self._layer.update_step({**self.message.to_dict(), "output": text, "streaming": True})
@@ -85,7 +93,7 @@ class Reply:
             return
         mark = _mark(status)
         self.message.content = mark_answer(outcome.text, mark, self._language) if mark else outcome.text
-        self.message.metadata = {**(self.message.metadata or {}), "status": status, **_facts(outcome)}
+        self.message.metadata = {**(self.message.metadata or {}), "status": status, **_facts(outcome, self._call)}
         self.message.streaming = False
         self.message.persisted = True
         chat_context.add(self.message)
@@ -96,6 +104,8 @@ class Reply:
             # Logged and told to the user by the layer; the page must show the answer all the same.
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
         await cl.context.emitter.update_step(step)
+        if self._footer:
+            await show_footers([step], self._language)
         await self._tell_watchers(step)
 
     async def _tell_watchers(self, step: StepDict | None) -> None:
@@ -149,13 +159,22 @@ def _counted(status: str) -> str:
     return {"complete": "complete", "length": "complete", "stopped": "stopped"}.get(status, "failed")
 
 
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    usage = outcome.finish.usage if outcome.finish else None
+def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
+    """What is known of how the answer came about, as it is kept with it."""
     facts: dict[str, Any] = {"seconds": round(outcome.seconds, 3)}
     if outcome.first_token_seconds is not None:
         facts["first_token_seconds"] = round(outcome.first_token_seconds, 3)
     if outcome.finish is not None and outcome.finish.model:
         facts["answered_by"] = outcome.finish.model
-    if usage is not None:
-        facts["usage"] = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    if call is None or call.prompt_tokens is None:
+        return facts
+    facts["usage"] = {
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "is_estimated": call.is_estimated,
+    }
+    if call.total_cost is not None:
+        facts["usage"]["dollars"] = f"{call.total_cost:f}"
+    if call.tokens_per_second is not None:
+        facts["usage"]["tokens_per_second"] = round(call.tokens_per_second, 1)
     return facts

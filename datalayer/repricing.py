@@ -1,0 +1,83 @@
+"""Prices calls anew that are kept: what they cost by what is known today of the prices of their time."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.database import Database
+from datalayer.rows import columns, record_of
+from datalayer.usage_records import LlmCall
+from datalayer.usage_schema import llm_calls
+
+AT_ONCE = 1_000
+_COLUMNS = columns(LlmCall, llm_calls)
+_calls = llm_calls.c
+
+
+class CallCosts(Protocol):
+    """What a call came to, in US dollars, and the price that says so."""
+
+    @property
+    def input(self) -> Decimal: ...
+    @property
+    def output(self) -> Decimal: ...
+    @property
+    def total(self) -> Decimal: ...
+    @property
+    def price(self) -> dict[str, Any]: ...
+
+
+CostOf = Callable[[LlmCall], CallCosts | None]
+
+
+async def with_tokens(database: Database, since: str) -> AsyncIterator[Sequence[LlmCall]]:
+    """The calls from that time on that have tokens, oldest first, so many at once."""
+    after: tuple[str, str] | None = None
+    while True:
+        statement = (
+            select(*_COLUMNS)
+            .where(_calls.requestedAt >= since, _calls.promptTokens.is_not(None))
+            .order_by(_calls.requestedAt, _calls.id)
+            .limit(AT_ONCE)
+        )
+        if after is not None:
+            moment, call_id = after
+            same_time = and_(_calls.requestedAt == moment, _calls.id > call_id)
+            statement = statement.where(or_(_calls.requestedAt > moment, same_time))
+        found = await database.query(lambda connection, wanted=statement: connection.execute(wanted))  # type: ignore[misc]
+        calls = [record_of(LlmCall, llm_calls, row) for row in found.mappings()]
+        if not calls:
+            return
+        yield calls
+        after = (calls[-1].requested_at, calls[-1].id)
+
+
+def changed(call: LlmCall, cost_of: CostOf) -> CallCosts | None:
+    """The new costs of a call, where they are others than it has. One that nobody knows a price of any more keeps its
+    own."""
+    costs = cost_of(call)
+    if costs is None or (costs.input, costs.output) == (call.input_cost, call.output_cost):
+        return None
+    return costs
+
+
+async def store(connection: AsyncConnection, costs: Sequence[tuple[str, CallCosts]]) -> None:
+    """Give the calls of these ids their new costs."""
+    statement = (
+        update(llm_calls)
+        .where(_calls.id == bindparam("call"))
+        .values(
+            inputCost=bindparam("new_input"),
+            outputCost=bindparam("new_output"),
+            totalCost=bindparam("new_total"),
+            price=bindparam("new_price"),
+        )
+    )
+    values = [
+        {"call": call, "new_input": new.input, "new_output": new.output, "new_total": new.total, "new_price": new.price}
+        for call, new in costs
+    ]
+    await connection.execute(statement, values)

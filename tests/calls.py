@@ -1,0 +1,14 @@
+"""Calls to a model as an application would record them, for tests that care about one thing of them."""
+
+from typing import Any
+
+from datalayer.usage_records import LlmCall
+from tests.records import new_id
+
+MORNING = "2026-03-10T12:00:00.000000Z"
+
+
+def call(requested_at: str = MORNING, **fields: Any) -> LlmCall:
+    """An answered call of the chat, unless said otherwise."""
+    values = {"kind": "chat", "model": "gpt-x", "provider": "openai", "status_code": 200, **fields}
+    return LlmCall(id=values.pop("id", None) or new_id(), requested_at=requested_at, **values)

@@ -1,0 +1,304 @@
+"""Prices, projects and limits, on both engines."""
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import datalayer
+from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.limits import account_of, current_period, standings
+from datalayer.spending import Account, Spending, Spent, used
+from datalayer.usage_records import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
+from tests.calls import call
+from tests.records import new_id
+
+LONG = 600.0
+NOW = "2026-03-10T12:00:00Z"
+
+
+def price(pattern: str = "gpt-x", valid_from: str = NOW, **fields: Any) -> Price:
+    values = {"input": Decimal("2.5"), "output": Decimal(10), **fields}
+    return Price(new_id(), pattern, valid_from, **values)
+
+
+def limit(amount: Any, unit: Any = "tokens", *, period: Any = "day", user: str | None = None, **fields: Any) -> Limit:
+    """For a user, or for each of them, unless said otherwise."""
+    scope: Any = "user" if user else "users"
+    return Limit(**{"id": new_id(), "scope": scope, "subject_id": user, "period": period, "unit": unit,
+                    "amount": Decimal(amount), **fields})  # fmt: skip
+
+
+def demand(user_id: str | None, prompt: int = 10, answer: int = 90, **fields: Any) -> CallDemand:
+    values = {"project_id": None, "short_answer_tokens": answer, **fields}
+    return CallDemand(new_id(), user_id, prompt_tokens=prompt, answer_tokens=answer, **values)
+
+
+async def reserve(layer: ChainlitLayer, wanted: CallDemand, seconds: float = LONG) -> Reservation | LimitReached:
+    return await layer.reserve(wanted, zone="UTC", seconds=seconds)
+
+
+async def user(layer: ChainlitLayer, name: str = "alice") -> str:
+    return (await layer.add_account(name, "hash")).id
+
+
+# Prices
+
+
+async def test_the_newest_price_comes_first(layer: ChainlitLayer) -> None:
+    older, newest = price(valid_from="2026-01-01T00:00:00+01:00"), price("claude-.*", provider=" Anthropic")
+    same_day = price("o\\d", valid_from="2026-01-01T00:00:00+01:00", cached=Decimal("0.000000000001"))
+    for one in (older, newest, same_day):
+        await layer.add_price(one)
+    found = await layer.list_prices()
+    assert [one.id for one in found] == [newest.id, same_day.id, older.id]
+    assert (found[0].provider, found[0].input, found[0].cached) == ("anthropic", Decimal("2.5"), None)
+    assert (found[1].cached, found[1].valid_from) == (Decimal("0.000000000001"), "2025-12-31T23:00:00.000000Z")
+
+
+async def test_prices_are_added_all_or_none(layer: ChainlitLayer) -> None:
+    for bad in (price("("), price(input=Decimal(-1)), price(output=Decimal("NaN")), price(valid_from="soon")):
+        with pytest.raises(InvalidRecord):
+            await layer.add_prices([price(), bad])
+    twice = price()
+    with pytest.raises(InvalidRecord):
+        await layer.add_prices([price(), twice, twice])
+    assert await layer.list_prices() == []
+
+
+async def test_a_price_can_be_ended(layer: ChainlitLayer) -> None:
+    kept = await layer.add_price(price())
+    await layer.deactivate_price(kept.id)
+    assert [one.is_active for one in await layer.list_prices()] == [False]
+    with pytest.raises(NotFound):
+        await layer.deactivate_price(new_id())
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+b", "(a|a)*b", "(a?){40}b", "a?" * 60, ".*.*.*.*x", "(?=a)b", r"(a)\1", "(ab|a|b)+", "", "a" * 201],
+)
+async def test_a_pattern_that_could_take_long_is_refused(layer: ChainlitLayer, pattern: str) -> None:
+    with pytest.raises(InvalidRecord):
+        await layer.add_price(price(pattern))
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"gpt-4o(-mini)?(-\d{4}-\d{2}-\d{2})?", "claude-.*", "(gpt|o)[-.0-9a-z]+", ".*llama.*instruct.*", "x"]
+)
+async def test_an_ordinary_pattern_is_taken(layer: ChainlitLayer, pattern: str) -> None:
+    assert (await layer.add_price(price(pattern))).pattern == pattern
+
+
+# Projects
+
+
+async def test_there_is_one_default_project_however_many_ask_for_it(layer: ChainlitLayer, database_url: str) -> None:
+    other = datalayer.create_data_layer(database_url)
+    found = await asyncio.gather(*(one.default_project() for one in (layer, other) * 5))
+    await other.close()
+    assert len(set(found)) == 1
+    assert [(one.id, one.slug) for one in await layer.list_projects()] == [(found[0], "default")]
+
+
+async def test_a_project_is_stored_whole_and_keeps_its_id(layer: ChainlitLayer) -> None:
+    await user(layer)
+    azure = Provider("Azure", "azure", "https://x.openai.azure.com", "gpt-4o", "the fast one", "AZURE_OPENAI_API_KEY")
+    first = await layer.put_project(
+        Project(new_id(), "One", "one", "about it", ("b", "a"), "alice", "ACME", (azure, Provider("Own", "own")))
+    )
+    (found,) = await layer.list_projects()
+    assert found == replace(first, providers=(azure, Provider("Own", "own")))
+    assert (found.owner, found.tags, found.organisation) == ("alice", ("b", "a"), "ACME")
+    again = await layer.put_project(Project(new_id(), "Another name", "one"))
+    assert again.id == first.id
+    (found,) = await layer.list_projects()
+    assert (found.name, found.providers, found.owner, found.tags) == ("Another name", (), None, ())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slug": "No Slug"},
+        {"name": " "},
+        {"providers": (Provider("P", "p", secret="sk-not-a-name-but-the-key"),)},
+        {"providers": (Provider("P", "p"), Provider("Q", "p"))},
+    ],
+)
+async def test_a_project_that_makes_no_sense_is_refused(layer: ChainlitLayer, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        await layer.put_project(Project(**{"id": new_id(), "name": "One", "slug": "one", **wrong}))
+    assert "sk-not" not in str(refused.value)
+    with pytest.raises(NotFound):
+        await layer.put_project(Project(new_id(), "One", "one", owner="nobody"))
+
+
+async def test_only_the_operator_changes_any_of_it(layer: ChainlitLayer) -> None:
+    with acting_as("alice"):
+        for change in (
+            layer.add_price(price()),
+            layer.deactivate_price(new_id()),
+            layer.put_project(Project(new_id(), "One", "one")),
+            layer.put_limit(limit(1)),
+            layer.remove_limit(new_id()),
+        ):
+            with pytest.raises(Forbidden):
+                await change
+        assert (await layer.list_prices(), await layer.list_limits()) == ([], [])
+
+
+# Limits
+
+
+async def test_a_limit_is_there_once_with_its_newest_amount(layer: ChainlitLayer) -> None:
+    alice = await user(layer)
+    first = await layer.put_limit(limit(100_000_000_000))
+    again = await layer.put_limit(limit(5))
+    others = [
+        await layer.put_limit(one) for one in (limit(5, period="month"), limit("0.5", "dollars"), limit(7, user=alice))
+    ]
+    assert again.id == first.id
+    found = await layer.list_limits()
+    assert [(one.id, one.amount) for one in found] == [(first.id, 5), *((one.id, one.amount) for one in others)]
+    for one in found:
+        await layer.remove_limit(one.id)
+    assert await layer.list_limits() == []
+    with pytest.raises(NotFound):
+        await layer.remove_limit(first.id)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        limit(-1),
+        limit("1.5"),
+        limit("NaN"),
+        limit(1, period="year"),
+        limit(1, "euros"),
+        replace(limit(1), scope="user"),
+        replace(limit(1), subject_id=new_id()),
+    ],
+)
+async def test_a_limit_that_makes_no_sense_is_refused(layer: ChainlitLayer, wrong: Limit) -> None:
+    with pytest.raises(InvalidRecord):
+        await layer.put_limit(wrong)
+
+
+async def test_calls_that_ended_and_calls_under_way_count(layer: ChainlitLayer) -> None:
+    alice, bob = await user(layer), await user(layer, "bob")
+    await layer.put_limit(limit(1_000))
+    now = utc_now()
+    await layer.record_call(call(now, user_id=alice, prompt_tokens=300, completion_tokens=400))
+    await layer.record_call(call(now, user_id=bob, prompt_tokens=999))
+    await layer.record_call(call("2020-01-01T00:00:00Z", user_id=alice, prompt_tokens=999))
+    under_way = await reserve(layer, demand(alice, 10, 90))
+    assert isinstance(under_way, Reservation)
+    (standing,) = under_way.standings
+    assert [standing.used, standing.in_flight, standing.left, under_way.tokens] == [700, 0, 300, 100]
+    # 200 are left; of an answer that wants more there is room for what is left.
+    second = await reserve(layer, demand(alice, 10, 500))
+    assert isinstance(second, Reservation)
+    assert second.tokens == 200
+    third = await reserve(layer, demand(alice))
+    assert isinstance(third, LimitReached)
+    assert [third.standing.used, third.standing.in_flight, third.standing.left] == [700, 300, 0]
+    await layer.release(under_way.id)
+    assert isinstance(await reserve(layer, demand(alice)), Reservation)
+    assert isinstance(await reserve(layer, demand(bob)), LimitReached)
+    assert isinstance(await reserve(layer, demand(None)), Reservation)
+    (seen,) = await layer.limit_standings(alice, None, zone="UTC")
+    assert [seen.used, seen.in_flight] == [700, 300]
+
+
+async def test_what_a_process_that_is_gone_had_set_aside_is_free_again(layer: ChainlitLayer) -> None:
+    alice = await user(layer)
+    await layer.put_limit(limit(100))
+    assert isinstance(await reserve(layer, demand(alice), seconds=0.2), Reservation)
+    assert isinstance(await reserve(layer, demand(alice)), LimitReached)
+    await asyncio.sleep(0.25)
+    assert isinstance(await reserve(layer, demand(alice)), Reservation)
+
+
+async def test_two_replicas_never_promise_the_same_tokens_twice(layer: ChainlitLayer, database_url: str) -> None:
+    alice = await user(layer)
+    project = await layer.default_project()
+    await layer.put_limit(limit(1_000, user=alice))
+    await layer.put_limit(limit(1_000, scope="project", subject_id=project))
+    others = [datalayer.create_data_layer(database_url) for _ in range(2)]
+    answers = await asyncio.gather(
+        *(reserve(one, demand(alice, project_id=project)) for one in (layer, *others) for _ in range(10))
+    )
+    for other in others:
+        await other.close()
+    promised = [answer.tokens for answer in answers if isinstance(answer, Reservation)]
+    assert promised == [100] * 10
+
+
+async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: ChainlitLayer) -> None:
+    alice, begin = await user(layer), "2026-01-01T00:00:00.000000Z"
+    accounts = [Account("user", alice, "tokens", begin), Account("user", alice, "dollars", begin)]
+    spending = Spending()
+
+    async def use(moment: str) -> None:
+        await layer.record_call(call(moment, user_id=alice, prompt_tokens=100, total_cost=Decimal("0.5")))
+
+    await use("2025-12-31T23:59:59Z")
+    await use("2026-01-01T00:00:00Z")
+    await use(utc_now())
+    for _ in range(2):
+        found = await spending.so_far(layer.database, [*accounts, Account("user", alice, "tokens", utc_now())])
+        assert [found[account].amount for account in accounts] == [100, Decimal("0.5")]
+        assert len(found) == 2, "what began a moment ago has nothing to be remembered"
+        # Already added up, and for the next half an hour not again.
+        await use("2026-01-02T00:00:00Z")
+    async with layer.database.read() as connection:
+        assert await used(connection, accounts[0], found[accounts[0]].until, "2100") == 100
+        assert await used(connection, accounts[0], begin, "2100") == 400
+    limit_of_month = limit(1_000, period="month")
+    await layer.put_limit(limit_of_month)
+    moment = utc_now()
+    account = account_of(limit_of_month, alice, None, zone="UTC", moment=moment)
+    spent = {account: Spent(moment, Decimal(123))}
+    async with layer.database.read() as connection:
+        (standing,) = await standings(connection, alice, None, zone="UTC", moment=moment, spent=spent)
+    assert standing.used == 123
+
+
+async def test_a_limit_in_dollars_needs_a_price(layer: ChainlitLayer) -> None:
+    alice = await user(layer)
+    await layer.put_limit(limit("0.001", "dollars"))
+    unpriced = await reserve(layer, demand(alice))
+    assert isinstance(unpriced, LimitReached)
+    assert unpriced.is_unpriced
+    priced: dict[str, Any] = {"prompt_cost": Decimal("0.0004"), "answer_token_cost": Decimal("0.00001")}
+    first = await reserve(layer, demand(alice, 10, 90, **priced))
+    assert isinstance(first, Reservation)
+    # 60 tokens of an answer are what is left after the question.
+    assert (first.tokens, first.cost) == (70, Decimal("0.001"))
+    assert isinstance(await reserve(layer, demand(alice, **priced)), LimitReached)
+    free: dict[str, Any] = {"prompt_cost": Decimal(0), "answer_token_cost": Decimal(0)}
+    assert isinstance(await reserve(layer, demand(alice, 10, 90, **free)), Reservation)
+
+
+@pytest.mark.parametrize(
+    ("period", "zone", "begin", "end"),
+    [
+        ("day", "UTC", "2026-03-29T00:00:00.000000Z", "2026-03-30T00:00:00.000000Z"),
+        # The clocks go forward: a day of 23 hours.
+        ("day", "Europe/Berlin", "2026-03-28T23:00:00.000000Z", "2026-03-29T22:00:00.000000Z"),
+        ("day", "Pacific/Auckland", "2026-03-28T11:00:00.000000Z", "2026-03-29T11:00:00.000000Z"),
+        ("month", "Asia/Shanghai", "2026-02-28T16:00:00.000000Z", "2026-03-31T16:00:00.000000Z"),
+    ],
+)
+def test_a_period_is_that_of_the_zone(period: Any, zone: str, begin: str, end: str) -> None:
+    assert current_period(period, zone, "2026-03-29T10:00:00.000000Z") == (begin, end)
+
+
+def test_there_is_no_such_zone() -> None:
+    for zone in ("Moon/Crater", "../etc/passwd", ""):
+        with pytest.raises(InvalidRecord):
+            current_period("day", zone, NOW)

@@ -1,0 +1,120 @@
+"""The check of all calls finds what was changed behind the library's back, and nothing else."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, update
+
+import datalayer
+from datalayer import usage_statistics
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import threads, users
+from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, UsageTotals
+from datalayer.usage_schema import llm_calls
+from datalayer.usage_verify import UsageProblem, costs_by
+from tests.calls import call
+from tests.records import thread, user_id
+
+PRICE = {"source": "own prices", "input": "2.5", "cached": "1.25", "output": "10"}
+
+
+def priced(**fields: Any) -> LlmCall:
+    record = call(prompt_tokens=1_000, cached_tokens=400, completion_tokens=600, price=PRICE, **fields)
+    return replace(record, input_cost=Decimal("0.002"), output_cost=Decimal("0.006"), total_cost=Decimal("0.008"))
+
+
+async def problems(layer: ChainlitLayer, *, repair: bool = False) -> list[UsageProblem]:
+    told: list[UsageProblem] = []
+    report = await layer.verify_usage(repair=repair, found=told.append)
+    assert report.is_compared
+    assert report.problems.total() == len(told)
+    assert report.left == sum(not one.repaired for one in told)
+    return told
+
+
+def test_a_call_costs_its_tokens_times_its_price() -> None:
+    assert costs_by(PRICE, priced()) == (Decimal("0.002"), Decimal("0.006"))
+    assert costs_by({"input": "2.5", "output": "10"}, priced()) == (Decimal("0.0025"), Decimal("0.006"))
+    more = {**PRICE, "image": "0.5", "images": 2, "request": "0.01"}
+    assert costs_by(more, priced()) == (Decimal("1.012"), Decimal("0.006"))
+    assert costs_by(PRICE, call()) == (Decimal(0), Decimal(0))
+
+
+async def test_what_is_kept_as_it_should_be_has_no_problem(layer: ChainlitLayer) -> None:
+    assert await problems(layer) == []
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    for record in (
+        *(priced(user_id=owner, thread_id=thread_id) for _ in range(3)),
+        call(prompt_tokens=5),
+        call(status_code=500, error_kind="Down"),
+        call(input_cost=Decimal(0), output_cost=Decimal(0), total_cost=Decimal(0), error_kind="Down"),
+    ):
+        await layer.record_call(record)
+    assert await problems(layer) == []
+    report = await layer.verify_usage()
+    shown = await layer.usage_totals(CallFilter())
+    assert report.calls == shown.calls == 6
+    assert report.totals.total_cost == shown.total_cost == Decimal("0.024")
+    assert report.totals.total_tokens == shown.total_tokens == 4_805
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"completionTokens": 601}, "cost"),
+        ({"inputCost": Decimal("0.003"), "totalCost": Decimal("0.009")}, "cost"),
+        ({"inputCost": Decimal("0.002000000999"), "totalCost": Decimal("0.008000000999")}, None),
+        ({"inputCost": Decimal("0.002000001001"), "totalCost": Decimal("0.008000001001")}, "cost"),
+        ({"totalCost": Decimal("0.008000000001")}, "total"),
+        ({"inputCost": None}, "total"),
+        ({"price": {"input": "cheap"}}, "cost"),
+        ({"price": ["no price"]}, "cost"),
+        ({"price": None}, None),
+    ],
+)
+async def test_a_cost_that_was_changed_is_found(layer: ChainlitLayer, change: dict[str, Any], kind: str | None) -> None:
+    record = priced()
+    await layer.record_call(record)
+    await layer.record_call(priced())
+    async with layer.database.write() as connection:
+        await connection.execute(update(llm_calls).where(llm_calls.c.id == record.id).values(**change))
+    assert [(one.kind, one.call_id) for one in await problems(layer)] == ([(kind, record.id)] if kind else [])
+
+
+async def test_sums_that_are_not_those_of_the_rows_are_found(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await layer.record_call(priced())
+    shown = usage_statistics.totals
+
+    async def other(*given: Any) -> UsageTotals:
+        return replace(await shown(*given), total_cost=Decimal("0.007"), calls=2)
+
+    monkeypatch.setattr(usage_statistics, "totals", other)
+    assert [(one.kind, one.words) for one in await problems(layer)] == [
+        ("sums", "calls: 2 is shown, and the rows come to 1"),
+        ("sums", "total cost: 0.007 is shown, and the rows come to 0.008000000000"),
+    ]
+
+
+async def test_calls_that_point_nowhere_are_found_and_repaired(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    record = priced(user_id=owner, thread_id=await thread(layer, owner))
+    await layer.record_call(record, LlmCallPayload(record.id, [], "answer"))
+    async with layer.database.write() as connection:
+        await connection.execute(delete(threads))
+        await connection.execute(delete(users))
+    assert [one.kind for one in await problems(layer)] == ["nowhere", "nowhere"]
+    assert all(one.repaired for one in await problems(layer, repair=True))
+    assert await problems(layer) == []
+    found = await layer.get_call(record.id)
+    assert found is not None
+    assert (found[0].call.user_id, found[0].call.thread_id, found[1]) == (None, None, None)
+
+
+async def test_a_user_may_not_look_at_everybodys(layer: ChainlitLayer) -> None:
+    with datalayer.acting_as("alice"), pytest.raises(datalayer.Forbidden):
+        await layer.verify_usage()

@@ -1,0 +1,71 @@
+"""What stands under an answer, in a real browser: quietly, again after a return, and not in what is copied."""
+
+from decimal import Decimal
+
+import pytest
+from playwright.async_api import Browser, Locator, expect
+
+from datalayer.usage_records import Price
+from tests.browser import NARROW, Visitor, visit
+from tests.conftest import StartServer
+from tests.model_server import ModelServer
+from tests.records import new_id
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+NAME, PASSWORD = "ann", "a long password"
+
+
+def footer(visitor: Visitor, words: str) -> Locator:
+    return visitor.page.get_by_role("button", name=words)
+
+
+async def test_an_answer_says_what_it_took(
+    browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
+) -> None:
+    server = await start_server(OPENAI_MODELS="echo,no-usage")
+    await server.add_user(NAME, PASSWORD)
+    price = Price(new_id(), "echo", "2020-01-01T00:00:00Z", input=Decimal(100), output=Decimal(100))
+    async with server.layer() as layer:
+        await layer.add_price(price)
+    async with visit(browser, server.base_url, f"{engine}-footer") as visitor:
+        await visitor.arrive()
+        await visitor.log_in(NAME, PASSWORD)
+        await visitor.connected()
+        answer = await visitor.ask("What does this take?")
+        await visitor.answered()
+        billed = model_server.ledger[0]
+        tokens = billed.prompt_tokens + billed.completion_tokens
+        cost = f"{Decimal(tokens) / 10_000:.4f}".rstrip("0")
+        line = footer(visitor, f"echo · {tokens} tokens · ${cost}")
+        await expect(line).to_be_visible()
+        await visitor.screenshot("priced")
+        await line.click()
+        await expect(visitor.toast).to_contain_text(f"{billed.prompt_tokens} tokens went to the model")
+
+        # A price that nobody knows is left away; tokens that the server did not tell are "about".
+        await visitor.ask("And you?", model="no-usage")
+        await visitor.answered()
+        unpriced = footer(visitor, "no-usage · about")
+        await expect(unpriced).to_be_visible()
+        assert "$" not in await unpriced.inner_text()
+
+        thread_id = await visitor.thread_id()
+        await visitor.open(f"/thread/{thread_id}")
+        await expect(line).to_be_visible()
+        await expect(unpriced).to_be_visible()
+        await expect(visitor.answers.first).to_contain_text("You said: What does this take?")
+        assert (await answer.inner_text()).count(f"· {tokens} tokens ·") == 1
+        await visitor.screenshot("again")
+        await visitor.page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+        await expect(line).to_be_visible()
+        width = await visitor.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= NARROW[0], "nothing sticks out of a narrow screen"
+        await visitor.screenshot("narrow")
+
+    async with server.layer() as layer:
+        thread = await layer.get_thread(thread_id)
+    assert thread is not None
+    for step in thread["steps"]:
+        assert "tokens" not in (step["output"] or "")
+    assert "·" not in str([one.body["messages"] for one in model_server.requests])

@@ -1,0 +1,382 @@
+"""Every call to a model is a row, whatever became of it; over HTTP, on both engines."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.usage_records import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
+from datalayer.usage_schema import usage_reservations
+from tests.model_server import API_KEY, ModelServer, count_tokens, pieces
+from tests.records import new_id
+from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
+from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
+from threadkeeper.chat.metering import MeteredModel
+from threadkeeper.chat.tokens import counter_for, message_tokens
+from threadkeeper.chat.words import explain, say_nearly_used
+
+QUESTION: list[ChatMessage] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "How many rows does this make?"},
+]
+
+
+@pytest.fixture
+async def model(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[MeteredModel]:
+    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5, max_retries=2)
+    metered = MeteredModel(inner, layer)
+    yield metered
+    await metered.close()
+
+
+async def ask(model: MeteredModel, name: str, *, purpose: Purpose | None = None, **options: Any) -> str:
+    request = ModelRequest(QUESTION, name, purpose=purpose or Purpose(), **options)
+    async with aclosing(model.stream(request)) as events:
+        return "".join([event.text async for event in events if isinstance(event, Delta)])
+
+
+async def rows(layer: ChainlitLayer, model: MeteredModel) -> list[LlmCall]:
+    """Every row, the oldest first, once they are stored."""
+    while model._keeping:
+        await asyncio.wait(model._keeping)
+    return [row.call for row in (await layer.list_calls(CallFilter(), descending=False)).rows]
+
+
+async def payload_of(layer: ChainlitLayer, call: LlmCall) -> LlmCallPayload | None:
+    found = await layer.get_call(call.id)
+    assert found is not None
+    return found[1]
+
+
+async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    told: list[LlmCall] = []
+    answer = await ask(model, "echo", purpose=Purpose(tags=("a", "b"), on_call=told.append))
+    (row,) = await rows(layer, model)
+    assert (row.kind, row.model, row.answered_by, row.provider) == ("chat", "echo", "echo", "127.0.0.1")
+    assert (row.attempt, row.status_code, row.error_kind, row.finish_reason) == (1, 200, None, "stop")
+    assert (row.prompt_tokens, row.completion_tokens) == (count_tokens(QUESTION), len(pieces(answer)))  # type: ignore[arg-type]
+    assert (row.cached_tokens, row.reasoning_tokens, row.is_estimated) == (0, 0, False)
+    assert row.query_characters == sum(len(str(message["content"])) for message in QUESTION)
+    assert row.response_characters == len(answer)
+    assert row.is_streaming
+    assert row.tags == ("a", "b")
+    assert (row.library or "").startswith("openai 3.")
+    assert row.operating_system
+    assert row.seconds is not None
+    assert row.first_token_seconds is not None
+    assert 0 < row.first_token_seconds <= row.seconds
+    assert row.tokens_per_second == pytest.approx((row.completion_tokens or 0) / row.seconds)
+    assert row.requested_at < (row.responded_at or "")
+    assert row.project_id == await layer.default_project()
+    # A server of one's own, and no price for it: unknown, and not nothing.
+    assert (row.input_cost, row.output_cost, row.total_cost, row.price) == (None, None, None, None)
+    assert [call.id for call in told] == [row.id]
+
+
+async def test_a_call_that_was_tried_again_is_a_row_for_each_time(layer: ChainlitLayer, model: MeteredModel) -> None:
+    await ask(model, "500:1")
+    first, second = await rows(layer, model)
+    assert (first.attempt, first.status_code, first.error_kind) == (1, 500, "server")
+    assert "The server had an error" in (first.error_message or "")
+    assert (first.prompt_tokens, first.completion_tokens, first.total_cost) == (None, None, None)
+    assert (second.attempt, second.status_code, second.error_kind) == (2, 200, None)
+    assert second.prompt_tokens
+    assert first.has_failed and not second.has_failed
+    assert await payload_of(layer, first) is None
+    assert await payload_of(layer, second) is not None
+
+
+async def test_a_request_sent_again_without_what_was_refused_is_a_row_too(
+    layer: ChainlitLayer, model: MeteredModel
+) -> None:
+    await ask(model, "refuse:temperature", temperature=0.5)
+    await ask(model, "refuse:temperature", temperature=0.5)
+    assert [(row.attempt, row.status_code, row.error_kind) for row in await rows(layer, model)] == [
+        (1, 400, "refused"),
+        (2, 200, None),
+        (1, 200, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "status"),
+    [
+        ("401", "auth", 401),
+        ("404", "not_found", 404),
+        ("429", "rate_limit", 429),
+        ("quota", "quota", 429),
+        ("html", "server", 200),
+    ],
+)
+async def test_a_failed_call_is_counted_and_costs_nothing(
+    layer: ChainlitLayer, model: MeteredModel, name: str, kind: str, status: int
+) -> None:
+    with pytest.raises(ModelError):
+        await ask(model, name)
+    (row,) = await rows(layer, model)
+    assert (row.error_kind, row.status_code, row.prompt_tokens, row.total_cost) == (kind, status, None, None)
+    assert API_KEY not in (row.error_message or "")
+
+
+async def test_a_server_that_is_not_there_is_a_row_for_each_time_that_it_was_tried(layer: ChainlitLayer) -> None:
+    model = MeteredModel(create_model(base_url="http://127.0.0.1:9/v1", max_retries=1), layer)
+    with pytest.raises(ModelError):
+        await ask(model, "echo")
+    found = await rows(layer, model)
+    assert [(row.attempt, row.status_code, row.error_kind) for row in found] == [
+        (1, None, "unreachable"),
+        (2, None, "unreachable"),
+    ]
+    await model.close()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cut:3", "cut"), ("short:3", "cut"), ("error:3", "server")])
+async def test_of_an_answer_that_broke_off_the_tokens_are_estimated(
+    layer: ChainlitLayer, model: MeteredModel, name: str, kind: str
+) -> None:
+    with pytest.raises(ModelError):
+        await ask(model, name)
+    (row,) = await rows(layer, model)
+    counter = await counter_for(name)
+    assert (row.error_kind, row.status_code, row.is_estimated) == (kind, 200, True)
+    assert row.prompt_tokens == message_tokens(QUESTION, counter)
+    assert row.completion_tokens == counter.count("word-1 word-2 word-3 ")
+
+
+async def test_where_the_server_does_not_say_the_tokens_are_estimated(
+    layer: ChainlitLayer, model: MeteredModel
+) -> None:
+    answer = await ask(model, "no-usage")
+    (row,) = await rows(layer, model)
+    counter = await counter_for("no-usage")
+    assert (row.error_kind, row.finish_reason, row.is_estimated) == (None, "stop", True)
+    assert (row.prompt_tokens, row.completion_tokens) == (message_tokens(QUESTION, counter), counter.count(answer))
+
+
+async def test_a_stopped_answer_is_no_failure_and_has_the_tokens_that_came(
+    layer: ChainlitLayer, model: MeteredModel
+) -> None:
+    came: list[str] = []
+
+    async def read() -> None:
+        async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01"))) as events:
+            async for event in events:
+                assert not isinstance(event, Finish)
+                came.append(event.text)
+
+    task = asyncio.create_task(read())
+    while len(came) < 3:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    (row,) = await rows(layer, model)
+    assert (row.error_kind, row.finish_reason, row.is_estimated, row.has_failed) == (None, "stopped", True, False)
+    assert row.completion_tokens == (await counter_for("slow")).count("".join(came))
+
+
+async def test_a_reader_who_goes_away_has_stopped_it(layer: ChainlitLayer, model: MeteredModel) -> None:
+    async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01"))) as events:
+        await anext(events)
+    (row,) = await rows(layer, model)
+    assert (row.finish_reason, row.is_estimated) == ("stopped", True)
+
+
+async def test_a_whole_answer_is_a_row_as_well(layer: ChainlitLayer, model: MeteredModel) -> None:
+    completion = await model.complete(ModelRequest(QUESTION, "echo", purpose=Purpose("title")))
+    (row,) = await rows(layer, model)
+    assert (row.kind, row.is_streaming, row.status_code) == ("title", False, 200)
+    assert completion.finish.usage is not None
+    assert row.completion_tokens == completion.finish.usage.completion_tokens
+
+
+async def test_a_price_of_the_operator_is_used_and_kept(layer: ChainlitLayer, model: MeteredModel) -> None:
+    price = Price(new_id(), "ECHO|other", "2020-01-01T00:00:00Z", input=Decimal("2.5"), output=Decimal(10))
+    await layer.add_price(price)
+    answer = await ask(model, "echo")
+    (row,) = await rows(layer, model)
+    assert row.prompt_tokens is not None
+    assert row.input_cost == Decimal("2.5") * row.prompt_tokens / 1_000_000
+    assert row.output_cost == Decimal(10) * len(pieces(answer)) / 1_000_000
+    assert row.total_cost == row.input_cost + row.output_cost
+    assert row.price == {"source": f"own {price.id}", "input": "2.5", "cached": "2.5", "output": "10"}
+
+
+async def test_what_was_said_is_kept_without_secrets_and_without_pictures(
+    layer: ChainlitLayer, model_server: ModelServer
+) -> None:
+    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    model = MeteredModel(inner, layer, redact=lambda text: text.replace(API_KEY, "***"))
+    picture = f"data:image/png;base64,{'A' * 400}"
+    messages = [user_message(f"My key is {API_KEY}.", picture_parts("a.png", picture))]
+    async with aclosing(model.stream(ModelRequest(messages, "echo"))) as events:
+        assert [event async for event in events]
+    (row,) = await rows(layer, model)
+    kept = await payload_of(layer, row)
+    assert kept is not None
+    assert kept.messages == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": '<picture name="a.png">'},
+                {"type": "picture", "media_type": "image/png", "bytes": 300},
+                {"type": "text", "text": "My key is ***."},
+            ],
+        }
+    ]
+    assert kept.response is not None
+    assert kept.response.endswith("My key is ***.")
+    await model.close()
+
+
+async def test_what_was_said_is_not_kept_where_the_operator_does_not_want_it(
+    layer: ChainlitLayer, model_server: ModelServer
+) -> None:
+    inner = create_model(api_key=API_KEY, base_url=model_server.base_url)
+    model = MeteredModel(inner, layer, keep_payloads=False)
+    await ask(model, "echo")
+    (row,) = await rows(layer, model)
+    assert await payload_of(layer, row) is None
+    await model.close()
+
+
+async def test_a_deployment_of_azure_is_named(layer: ChainlitLayer, model_server: ModelServer) -> None:
+    inner = create_model(azure_endpoint=model_server.root, azure_api_key="azure-key", max_retries=0)
+    model = MeteredModel(inner, layer)
+    await ask(model, "gpt-4o-mini")
+    (row,) = await rows(layer, model)
+    assert (row.provider, row.deployment) == ("azure", "gpt-4o-mini")
+    assert row.total_cost is not None
+    assert (row.price or {})["source"].startswith("genai-prices ")
+    await model.close()
+
+
+# Limits
+
+
+async def limited(layer: ChainlitLayer, amount: int | str, unit: Any = "tokens") -> Purpose:
+    """A call of a user who may use so much a day."""
+    alice = await layer.add_account("alice", "hash")
+    await layer.put_limit(Limit(new_id(), "users", None, "day", unit, Decimal(amount)))
+    return Purpose(user_id=alice.id)
+
+
+async def reserved(layer: ChainlitLayer) -> int:
+    async with layer.database.read() as connection:
+        return len((await connection.execute(select(usage_reservations))).all())
+
+
+async def test_without_a_limit_a_call_asks_the_database_nothing(layer: ChainlitLayer, model: MeteredModel) -> None:
+    await ask(model, "echo")
+    await rows(layer, model)
+    statements: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    for engine in (layer.database.engine, layer.database.writing_engine):
+        event.listen(engine.sync_engine, "before_cursor_execute", count)
+    await ask(model, "echo")
+    assert [statement for statement in statements if statement.lstrip().upper().startswith("SELECT")] == []
+
+
+async def test_what_is_used_up_is_refused_before_anyone_is_asked(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 60)
+    await ask(model, "echo", purpose=purpose)
+    await rows(layer, model)
+    assert await reserved(layer) == 0
+    with pytest.raises(ModelError) as refused:
+        while True:
+            await ask(model, "echo", purpose=purpose)
+            await rows(layer, model)
+    assert refused.value.kind == "over_limit"
+    assert "60 tokens a day" in refused.value.detail
+    assert "today: 60 tokens" in explain(refused.value, "en", model="echo")
+    assert "今天" in explain(refused.value, "zh", model="echo")
+    assert len(await rows(layer, model)) == len(model_server.requests)
+    with pytest.raises(ModelError):
+        await model.complete(ModelRequest(QUESTION, "echo", purpose=Purpose("title", user_id=purpose.user_id)))
+    # Another user, and a call of nobody, are under no limit that is used up.
+    assert await ask(model, "echo")
+
+
+async def test_an_answer_is_bounded_to_what_is_left(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 100)
+    await ask(model, "echo", purpose=purpose)
+    question = message_tokens(QUESTION, await counter_for("echo"))
+    assert model_server.requests[-1].body["max_tokens"] == 100 - question
+
+
+async def test_many_at_once_come_to_no_more_than_the_limit(
+    layer: ChainlitLayer, database_url: str, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, 500)
+    layers = [layer, datalayer.create_data_layer(database_url)]
+    models = [MeteredModel(create_model(base_url=model_server.base_url), one) for one in layers]
+    answers = await asyncio.gather(
+        *(ask(model, "slow:5:0.05", purpose=purpose, max_tokens=50) for model in models for _ in range(10)),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, ModelError)]
+    assert {error.kind for error in refused} == {"in_flight"}
+    found = await rows(layer, models[0])
+    await rows(layer, models[1])
+    assert 0 < len(answers) - len(refused) == len(model_server.requests) <= 500 // 50
+    assert all(row.completion_tokens == 5 for row in found)
+    assert await reserved(layer) == 0
+    for model in models:
+        await model.close()
+    await layers[1].close()
+
+
+async def test_a_user_is_warned_once_when_little_is_left(layer: ChainlitLayer, model: MeteredModel) -> None:
+    warnings: list[LimitStanding] = []
+
+    async def warn(standing: LimitStanding) -> None:
+        warnings.append(standing)
+
+    purpose = replace(await limited(layer, 1_000), on_warning=warn)
+    project, now = await layer.default_project(), utc_now()
+    record = LlmCall(new_id(), "chat", "m", now, user_id=purpose.user_id, project_id=project, prompt_tokens=799)
+    await layer.record_call(record)
+    await ask(model, "echo", purpose=purpose)
+    await rows(layer, model)
+    assert warnings == []
+    for _ in range(2):
+        await ask(model, "echo", purpose=purpose)
+        await rows(layer, model)
+    assert len(warnings) == 1
+    assert "% of what you may use of the models today: 1,000 tokens" in say_nearly_used(warnings[0], "en")
+
+
+async def test_under_a_limit_in_dollars_a_model_without_a_price_is_not_asked(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    purpose = await limited(layer, "0.5", "dollars")
+    with pytest.raises(ModelError) as refused:
+        await ask(model, "echo", purpose=purpose)
+    assert (refused.value.kind, model_server.requests) == ("unpriced", [])
+
+
+async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer, model: MeteredModel) -> None:
+    purpose = await limited(layer, 1_000_000)
+    async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01", purpose=purpose))) as events:
+        await anext(events)
+        assert await reserved(layer) == 1
+    await rows(layer, model)
+    assert await reserved(layer) == 0

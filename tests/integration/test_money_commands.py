@@ -1,0 +1,167 @@
+"""`threadkeeper prices`, `reprice`, `projects` and `limits`, as an operator runs them."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.usage_records import CallFilter, LlmCall
+from tests.calls import call
+from tests.integration.test_cli import CommandLine
+
+HEADER = "model,provider,input,cached,output,image,valid_from"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture
+def database(database_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url}
+
+
+async def calls(layer: ChainlitLayer) -> list[LlmCall]:
+    return [row.call for row in (await layer.list_calls(CallFilter(), descending=False)).rows]
+
+
+def test_a_price_is_set_listed_and_ended(run: CommandLine, database: dict[str, str]) -> None:
+    done = run("prices", "set", "our-.*", "--input", "2.5", "--output", "10", "--provider", "Azure",
+               "--from", "2026-03-01", **database)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    price = done.stdout.split("Price ")[1].split(".")[0]
+    listed = run("prices", "list", **database).stdout.splitlines()
+    assert listed[1].split("\t") == [
+        price, "our-.*", "azure", "2026-03-01T00:00:00.000000Z", "2.5", "", "10", "", "",
+    ]  # fmt: skip
+    assert run("prices", "end", price, **database).returncode == 0
+    assert run("prices", "list", **database).stdout.splitlines()[1].endswith("\tended")
+    for wrong in (("(", "1"), ("x", "cheap"), ("x", "-1"), ("(a+)+", "1")):
+        done = run("prices", "set", wrong[0], "--input", wrong[1], "--output", "1", **database)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+async def test_a_file_of_prices_is_imported_whole_or_not_at_all(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    path = run.directory / "prices.csv"
+    path.write_text(f"{HEADER}\nA,,1,0.5,2,,\n(,,1,,2,,\nB,,,,2,,\nC,,1,,dear,,\nD,,1,,2,,soon\nE,,1,,2,,,too much\n")
+    done = run("prices", "import", "prices.csv", **database)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()[:-1]] == [f"line {n}" for n in (3, 4, 5, 6, 7)]
+    assert "dear" in done.stderr
+    assert await layer.list_prices() == []
+
+    path.write_text(f"\ufeff{HEADER}\nA,,1,0.5,2,,\nB,azure,1,,2,0.01,2026-01-01\n")
+    done = run("prices", "import", "prices.csv", **database)
+    assert (done.returncode, done.stdout) == (0, "Imported 2 prices.\n")
+    (run.directory / "more.json").write_text(json.dumps([{"model": "C", "input": 0.15, "output": "0.6"}]))
+    assert run("prices", "import", "more.json", **database).stdout == "Imported 1 price.\n"
+    found = {price.pattern: price for price in await layer.list_prices()}
+    assert (found["A"].cached, found["B"].provider, found["B"].image) == (Decimal("0.5"), "azure", Decimal("0.01"))
+    assert found["C"].input == Decimal("0.15")
+
+    for name, text in (("a.csv", "model,input\nA,1\n"), ("b.json", "{}"), ("c.json", "["), ("d.csv", HEADER)):
+        (run.directory / name).write_text(text)
+        assert run("prices", "import", name, **database).returncode == 1
+    assert run("prices", "import", "nowhere.csv", **database).returncode == 1
+
+
+async def test_calls_are_priced_anew_and_only_those_that_come_to_another_cost(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    tokens = {"prompt_tokens": 1_000_000, "completion_tokens": 100_000}
+    old = call("2026-01-01T00:00:00Z", model="own", **tokens)
+    unknown = call("2026-03-10T12:00:00Z", model="own", **tokens)
+    dearer = call("2026-03-10T13:00:00Z", model="own", **tokens, input_cost=Decimal(9), output_cost=Decimal(9),
+                  total_cost=Decimal(18))  # fmt: skip
+    same = call("2026-03-10T14:00:00Z", model="own", **tokens, input_cost=Decimal(1), output_cost=Decimal("0.2"),
+                total_cost=Decimal("1.2"), price={"source": "as it was"})  # fmt: skip
+    nobodys = call("2026-03-10T15:00:00Z", model="nobody-knows", **tokens, total_cost=Decimal(7))
+    failed = call("2026-03-10T16:00:00Z", model="own", status_code=500)
+    for record in (old, unknown, dearer, same, nobodys, failed):
+        await layer.record_call(record)
+    run("prices", "set", "own", "--input", "1", "--output", "2", "--from", "2025-01-01", **database)
+    before = await calls(layer)
+    dry = run("reprice", "--since", "2026-03-01", **database)
+    assert dry.stdout.splitlines() == [
+        "4 calls since 2026-03-01T00:00:00.000000Z: 2 would get another cost.",
+        "They came to $18 and would come to $2.4: -$15.6.",
+        "A dry run: nothing was changed. `threadkeeper reprice --apply` does it.",
+    ]
+    assert await calls(layer) == before
+    done = run("reprice", "--since", "2026-03-01", "--apply", **database)
+    assert "2 got another cost" in done.stdout
+    after = {record.id: record for record in await calls(layer)}
+    assert [after[one.id].total_cost for one in (old, unknown, dearer, same, nobodys, failed)] == [
+        None, Decimal("1.2"), Decimal("1.2"), Decimal("1.2"), Decimal(7), None,
+    ]  # fmt: skip
+    assert (after[unknown.id].price or {})["source"].startswith("own ")
+    assert after[same.id].price == {"source": "as it was"}
+    assert "0 would get another cost" in run("reprice", "--since", "2026-03-01", **database).stdout
+    assert run("reprice", "--since", "yesterday", **database).returncode == 1
+
+
+async def test_projects_and_limits_are_set_listed_and_removed(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    alice = await layer.add_account("alice", "hash")
+    done = run("projects", "set", "lab", "--name", "The lab", "--owner", "alice", "--tag", "a", "--tag", "b",
+               "--provider", "slug=azure,base_url=https://x.openai.azure.com,secret=AZURE_KEY", **database)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run("projects", "set", "lab", "--organisation", "ACME", **database).returncode == 0
+    (project,) = await layer.list_projects()
+    assert (project.name, project.owner, project.organisation, project.tags) == ("The lab", "alice", "ACME", ("a", "b"))
+    assert project.providers[0].secret == "AZURE_KEY"
+    assert "lab\tThe lab\talice\tACME\ta, b\tazure" in run("projects", "list", **database).stdout
+    refused: list[tuple[str, ...]] = [
+        ("No Slug",),
+        ("x", "--owner", "nobody"),
+        ("x", "--provider", "slug=a,secret=sk-123"),
+    ]
+    for wrong in refused:
+        done = run("projects", "set", *wrong, **database)
+        assert (done.returncode, "sk-123" in done.stderr) == (1, False)
+
+    for arguments in (("5", "dollars", "month", "--project", "lab"), ("100000", "tokens", "day", "--user", "alice")):
+        assert run("limits", "set", *arguments, **database).returncode == 0
+    assert "Each user may use 10 tokens a day" in run("limits", "set", "10", "tokens", "day", **database).stdout
+    await layer.record_call(
+        call(utc_now(), user_id=alice.id, project_id=project.id, prompt_tokens=7, total_cost=Decimal("0.5"))
+    )
+    listed = [line.split("\t") for line in run("limits", "list", **database).stdout.splitlines()[1:]]
+    assert [line[1:] for line in listed] == [
+        ["project lab", "5", "dollars", "month", "0.5"],
+        ["user alice", "100000", "tokens", "day", "7"],
+        ["each user", "10", "tokens", "day", ""],
+    ]
+    for line in listed:
+        assert run("limits", "remove", line[0], **database).returncode == 0
+    assert await layer.list_limits() == []
+    assert run("limits", "remove", listed[0][0], **database).returncode == 1
+    for wrong in (("1", "tokens", "day", "--user", "nobody"), ("1.5", "tokens", "day"), ("x", "dollars", "day")):
+        assert run("limits", "set", *wrong, **database).returncode == 1
+
+
+async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
+    costs: dict[str, Any] = {
+        "input_cost": Decimal("0.5"),
+        "output_cost": Decimal("0.25"),
+        "total_cost": Decimal("0.75"),
+    }
+    price = {"source": "own", "input": "0.5", "cached": "0.5", "output": "2.5"}
+    record = call(prompt_tokens=1_000_000, completion_tokens=100_000, price=price, **costs)
+    await layer.record_call(record)
+    done = run("verify", **database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 calls, 1,100,000 tokens, $0.75 (0 without a price, 0 with tokens that were estimated)." in done.stdout
+    await layer.record_call(replace(record, price=price | {"output": "3"}))
+    done = run("verify", **database)
+    assert (done.returncode, done.stderr) == (1, "1 problem found.\n")
+    assert record.id in done.stdout

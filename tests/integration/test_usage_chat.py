@@ -1,0 +1,124 @@
+"""Tokens and money in the chat itself: what stands under an answer, and what is refused."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from datalayer.usage_records import CallFilter, Limit, Price
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+from tests.model_server import ModelServer
+from tests.records import new_id
+from tests.server import AppServer
+
+pytestmark = pytest.mark.slow
+
+NAME, PASSWORD = "alice", "a long password"
+TITLE = "say:A title"
+
+
+async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
+    server = await start_server(OPENAI_MODELS="echo,context-echo,no-usage,500", OPENAI_TITLE_MODEL=TITLE, **settings)
+    await server.add_user(NAME, PASSWORD)
+    return server
+
+
+async def limit(server: AppServer, amount: int | str, unit: Any) -> None:
+    """For each user and day."""
+    async with server.layer() as layer:
+        await layer.put_limit(Limit(new_id(), "users", None, "day", unit, Decimal(amount)))
+
+
+async def test_what_an_answer_took_stands_under_it_and_goes_nowhere_else(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await chat_server(start_server)
+    async with server.layer() as layer:
+        await layer.add_price(Price(new_id(), "echo", "2020-01-01T00:00:00Z", input=Decimal(1), output=Decimal(2)))
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        assert await client.ask("hello") == "You said: hello"
+        billed = next(one for one in model_server.ledger if one.model == "echo")
+        cost = Decimal(billed.prompt_tokens + 2 * billed.completion_tokens) / 1_000_000
+        (line,) = client.footers()
+        assert line.startswith(f"echo · {billed.prompt_tokens + billed.completion_tokens} tokens · $0.0000")
+        await client.ask("again", modes={"model": "no-usage"})
+        assert client.footers()[1].startswith("no-usage · about ")
+        assert "$" not in client.footers()[1]
+        await client.ask("fail", modes={"model": "500"})
+        assert len(client.footers()) == 2, "what gave no answer has no line"
+        thread_id = client.thread_id
+    async with server.layer() as layer:
+        thread = await layer.get_thread(thread_id or "")
+        (call,) = [row.call async for row in layer.export_calls(CallFilter(models=("echo",)))]
+    answer = next(step for step in thread["steps"] if step["output"] == "You said: hello")
+    assert Decimal(answer["metadata"]["usage"]["dollars"]) == cost == call.total_cost
+    assert (call.step_id, call.thread_id, call.kind) == (answer["id"], thread_id, "chat")
+
+    async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
+        assert len(client.footers()) == 2
+        assert client.footers()[0] == line
+        assert client.answers()[0]["output"] == "You said: hello"
+        context = await client.ask("what did you see?", modes={"model": "context-echo"})
+    assert "tokens" not in context
+    assert "·" not in context
+
+
+async def test_the_line_can_be_left_away(start_server: StartServer) -> None:
+    server = await chat_server(start_server, USAGE_FOOTER="false", USAGE_KEEP_PAYLOADS="false")
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.ask("hello")
+        assert client.footers() == []
+        thread_id = client.thread_id
+    async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
+        assert client.footers() == []
+    async with server.layer() as layer:
+        page = await layer.list_calls(CallFilter())
+        assert [await layer.get_call(row.call.id) for row in page.rows] == [(row, None) for row in page.rows]
+
+
+async def test_what_is_used_up_is_refused_in_words_and_the_user_was_warned(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await chat_server(start_server)
+    await limit(server, 300, "tokens")
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        refused = await until_refused(client)
+        assert "You have used up what you may use of the models today: 300 tokens." in refused
+        toasts = [data["message"] for name, data in client.events if name == "toast"]
+        assert [toast for toast in toasts if "% of what you may use" in toast] == toasts[:1]
+        asked = len(model_server.requests)
+        await client.ask("and now?")
+        assert len(model_server.requests) == asked, "not even a title is asked for"
+    # A thread that is new has a shorter context, which may still have room.
+    async with ChatClient(server.base_url, NAME, PASSWORD, language="zh-CN") as client:
+        assert "您今天可以使用的模型额度（300 个词元）已经用完" in await until_refused(client)
+
+
+async def until_refused(client: ChatClient) -> str:
+    """Ask until it is refused; gives the words."""
+    while True:
+        await client.ask("one more")
+        for step in client.steps.values():
+            if step.get("isError"):
+                return str(step["output"])
+        # For the title something is set aside as well, for a moment.
+        await asyncio.sleep(0.5)
+
+
+async def test_two_tabs_cannot_spend_the_same_tokens(start_server: StartServer, model_server: ModelServer) -> None:
+    server = await start_server(OPENAI_MODELS="slow:40:0.05", OPENAI_TITLE_MODEL=TITLE)
+    await server.add_user(NAME, PASSWORD)
+    await limit(server, 300, "tokens")
+    async with (
+        ChatClient(server.base_url, NAME, PASSWORD) as one,
+        ChatClient(server.base_url, NAME, PASSWORD) as other,
+    ):
+        await one.send("count")
+        await one.until(lambda: "word-2 " in one.answer)
+        await other.ask("count too")
+        refused = next(step for step in other.steps.values() if step.get("isError"))
+        assert "set aside for answers that are being written" in refused["output"]
+        assert len(model_server.requests) == 1
+        await one.until(lambda: "word-40 " in one.answer)

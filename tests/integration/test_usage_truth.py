@@ -1,0 +1,155 @@
+"""A day of chat with faults, and then the bill: ours is that of the model's server, to the token."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.usage_records import CallFilter, LlmCall
+from tests.chat_client import ChatClient
+from tests.conftest import StartServer
+from tests.model_server import Billed, ModelServer
+from tests.server import AppServer
+from threadkeeper.chat.messages import ChatMessage
+from threadkeeper.chat.metering import STOPPED
+from threadkeeper.chat.tokens import counter_for, message_tokens
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "a long password"
+TITLE = "say:A fitting title"
+STOPPED_MODEL, SILENT = "slow:200:0.02", "hang:3"
+# What is asked of each user, and what becomes of it.
+DAY = (
+    *("echo", "500:1", "429:1:0", "cut:5", "short:4", "no-usage", "error:3", "length", "filtered", "bytes", "late"),
+    *("401", "500", "quota", "refuse:temperature", "refuse:stream_options", "comments", "no-done", "json", "html"),
+    *("empty", "garbage", SILENT, "context-echo"),
+)
+# Refused, or answered by what is no answer: nobody is billed.
+UNBILLED = {"401", "500", "quota", "html"}
+IN_TRANSIT = 5
+
+
+async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, model_server: ModelServer) -> None:
+    models = ",".join((*DAY, STOPPED_MODEL))
+    server = await start_server(
+        OPENAI_MODELS=models, OPENAI_TITLE_MODEL=TITLE, OPENAI_MAX_RETRIES="1", OPENAI_TIMEOUT_SECONDS="1"
+    )
+    for name in ("ann", "bob"):
+        await server.add_user(name, PASSWORD)
+    await asyncio.gather(*(a_day_of(name, server) for name in ("ann", "bob")))
+    await server.stop()
+    async with books(server) as layer:
+        calls = [row.call async for row in layer.export_calls(CallFilter())]
+        totals = await layer.usage_totals(CallFilter())
+
+    assert len(calls) == len(model_server.requests), "each request is a row"
+    reported = [one for one in model_server.ledger if one.reported]
+    ours = [call for call in calls if call.prompt_tokens is not None and not call.is_estimated]
+    assert tokens_by_model(ours) == billed_by_model(reported)
+
+    estimated = [call for call in calls if call.is_estimated]
+    unreported = [one for one in model_server.ledger if not one.reported]
+    whole = [call for call in estimated if call.finish_reason != STOPPED]
+    assert tokens_by_model(whole) == await counted_by_model(one for one in unreported if one.model != STOPPED_MODEL)
+    # Of an answer that was stopped, some tokens had gone out and were not read any more.
+    stopped = [call for call in estimated if call.finish_reason == STOPPED]
+    theirs = await counted_by_model(one for one in unreported if one.model == STOPPED_MODEL)
+    assert len(stopped) == 2
+    in_transit = theirs[STOPPED_MODEL, "completion"] - tokens_by_model(stopped)[STOPPED_MODEL, "completion"]
+    assert tokens_by_model(stopped)[STOPPED_MODEL, "prompt"] == theirs[STOPPED_MODEL, "prompt"]
+    assert 0 <= in_transit <= IN_TRANSIT * len(stopped) * 4
+
+    everything = sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
+    assert (totals.calls, totals.total_tokens, totals.estimated) == (len(calls), everything, len(estimated))
+    assert totals.failed == sum(call.has_failed for call in calls)
+    failed = [call for call in calls if call.status_code != 200]
+    assert {(call.prompt_tokens, call.total_cost) for call in failed} == {(None, None)}
+    assert {call.model for call in failed} >= {"500", "500:1", "429:1:0", "401", "quota", "refuse:temperature"}
+    assert {call.kind for call in calls} == {"chat", "title"}
+    assert {call.model for call in calls if call.kind == "title"} == {TITLE}
+    assert {call.user_id is not None and call.thread_id is not None for call in calls} == {True}
+
+
+async def test_what_was_asked_when_the_server_was_told_to_stop_is_on_the_bill(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await start_server(OPENAI_MODELS=STOPPED_MODEL)
+    await server.add_user("ann", PASSWORD)
+    async with ChatClient(server.base_url, "ann", PASSWORD) as client:
+        await client.send("Count for me")
+        await client.until(lambda: "word-20 " in client.answer)
+        assert await server.stop() == 0
+    async with books(server) as layer:
+        (call,) = [row.call async for row in layer.export_calls(CallFilter())]
+    assert (call.finish_reason, call.is_estimated, call.error_kind) == (STOPPED, True, None)
+    assert (call.completion_tokens or 0) >= 20
+
+
+async def a_day_of(name: str, server: AppServer) -> None:
+    """One thread a model, each with a question, an edit of it and another question; one of them is stopped."""
+    for model in DAY:
+        async with ChatClient(server.base_url, name, PASSWORD) as client:
+            modes = {"model": model}
+            seen = len(client.events)
+            question = await client.send(f"What of {model}, 你好?", modes=modes)
+            await ended(client, seen)
+            if model in ("echo", "cut:5", "500:1", "no-usage"):
+                seen = len(client.events)
+                whose = {"id": question, "threadId": client.thread_id, "type": "user_message", "name": name}
+                step = {**whose, "output": "An edited question", "modes": modes}
+                await client.emit("edit_message", {"message": step})
+                await ended(client, seen)
+            if model not in (*UNBILLED, SILENT):
+                await client.ask("And then?", modes=modes)
+            # The title comes beside what goes on.
+            await asyncio.sleep(0.3)
+    async with ChatClient(server.base_url, name, PASSWORD) as client:
+        await client.send("Count for me", modes={"model": STOPPED_MODEL})
+        await client.until(lambda: "word-5 " in client.answer)
+        await client.emit("stop")
+        await client.until(lambda: "Stopped here." in client.answer)
+
+
+async def ended(client: ChatClient, seen: int) -> None:
+    await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+
+
+@contextlib.asynccontextmanager
+async def books(server: AppServer) -> AsyncIterator[ChainlitLayer]:
+    layer = datalayer.create_data_layer(server.database_url)
+    try:
+        yield layer
+    finally:
+        await layer.close()
+
+
+def tokens_by_model(calls: list[LlmCall]) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for call in calls:
+        found[call.model, "prompt"] += call.prompt_tokens or 0
+        found[call.model, "completion"] += call.completion_tokens or 0
+    return found
+
+
+def billed_by_model(ledger: list[Billed]) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for one in ledger:
+        found[one.model, "prompt"] += one.prompt_tokens
+        found[one.model, "completion"] += one.completion_tokens
+    return found
+
+
+async def counted_by_model(ledger: Iterable[Billed]) -> Counter[tuple[str, str]]:
+    """What went out unreported, in the tokens of our tokenizer."""
+    found: Counter[tuple[str, str]] = Counter()
+    for one in ledger:
+        counter = await counter_for(one.model)
+        messages: list[ChatMessage] = one.messages  # type: ignore[assignment]
+        found[one.model, "prompt"] += message_tokens(messages, counter)
+        found[one.model, "completion"] += counter.count(one.text)
+    return found

@@ -1,0 +1,144 @@
+"""What a call costs: to a billionth of a dollar, by the price of its time."""
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datalayer.price_patterns import LONGEST_NAME, compile_pattern
+from datalayer.usage_records import LlmCall, Price
+from tests.records import new_id
+from threadkeeper.chat.pricing import Rates, costs_of, rates_of
+
+NOW = "2026-03-10T12:00:00.000000Z"
+BILLIONTH = Decimal("1E-9")
+amounts = st.decimals(0, 1000, places=12)
+counts = st.integers(0, 10**9)
+
+
+def price(pattern: str, valid_from: str = "2026-01-01T00:00:00.000000Z", **fields: Any) -> Price:
+    return Price(new_id(), pattern, valid_from, **{"input": Decimal(1), "output": Decimal(2), **fields})
+
+
+@given(amounts, amounts, amounts, counts, counts, counts)
+def test_a_cost_is_tokens_times_price(
+    of_input: Decimal, of_cached: Decimal, of_output: Decimal, prompt: int, completion: int, cached: int
+) -> None:
+    costs = Rates("own", of_input, of_output, of_cached).costs(prompt, completion, cached)
+    cached = min(cached, prompt)
+    exact_input = (of_input * (prompt - cached) + of_cached * cached) / 1_000_000
+    exact_output = of_output * completion / 1_000_000
+    assert abs(costs.input - exact_input) <= BILLIONTH
+    assert abs(costs.output - exact_output) <= BILLIONTH
+    assert costs.total == costs.input + costs.output
+    said = {name: Decimal(costs.price[name]) for name in ("input", "cached", "output")}
+    assert said == {"input": of_input, "cached": of_cached, "output": of_output}
+
+
+@given(st.integers(0, 2_000_000), st.integers(0, 200_000), st.floats(0, 1))
+def test_it_is_what_the_library_of_prices_says(prompt: int, completion: int, part: float) -> None:
+    cached, when = int(prompt * part), datetime.fromisoformat(NOW)
+    for provider, model in (("openai", "gpt-4o-mini"), ("openai", "gpt-5"), ("azure", "gpt-4o"), ("openai", "gpt-4")):
+        rates = rates_of([], model=model, when=NOW, provider=provider, prompt_tokens=prompt)
+        assert rates is not None
+        usage = Usage(input_tokens=prompt, output_tokens=completion, cache_read_tokens=cached)
+        theirs = calc_price(usage, model, provider_id=provider, genai_request_timestamp=when)
+        ours = rates.costs(prompt, completion, cached)
+        assert abs(ours.input - theirs.input_price) <= BILLIONTH
+        assert abs(ours.total - theirs.total_price) <= BILLIONTH
+
+
+def test_of_every_model_that_the_library_has_a_price_for_text_ours_is_the_same() -> None:
+    when, usage = datetime.fromisoformat(NOW), Usage(input_tokens=300_000, output_tokens=1_000, cache_read_tokens=1_000)
+    compared = 0
+    for provider in get_snapshot().providers:
+        if provider.id not in ("openai", "azure"):
+            continue
+        for model in provider.models:
+            rates = rates_of([], model=model.id, when=NOW, provider=provider.id, prompt_tokens=300_000)
+            if rates is None or model.deprecated:
+                continue
+            theirs = calc_price(usage, model.id, provider_id=provider.id, genai_request_timestamp=when)
+            assert abs(rates.costs(300_000, 1_000, 1_000).total - theirs.total_price) <= BILLIONTH, model.id
+            compared += 1
+    assert compared > 50
+
+
+def test_a_provider_is_known_by_its_address() -> None:
+    known = rates_of(
+        [], model="deepseek-chat", when=NOW, provider="api.deepseek.com", base_url="https://api.deepseek.com/v1"
+    )
+    assert known is not None
+    assert known.source.startswith("genai-prices ")
+
+
+@pytest.mark.parametrize("provider", [None, "127.0.0.1", "llm.example.org"])
+def test_a_server_of_ones_own_has_no_price_because_of_a_models_name(provider: str | None) -> None:
+    assert rates_of([], model="gpt-4o-mini", when=NOW, provider=provider, base_url="http://127.0.0.1:8000/v1") is None
+
+
+def test_what_answered_is_what_is_billed() -> None:
+    deployed = rates_of([], model="our-deployment", answered_by="gpt-4o-mini-2024-07-18", when=NOW, provider="azure")
+    assert deployed is not None
+    assert deployed.input == Decimal("0.15")
+
+
+def test_the_operators_newest_price_wins_that_was_valid_at_the_time() -> None:
+    own = [
+        price("gpt-4o-mini", "2026-06-01T00:00:00.000000Z", input=Decimal(9)),
+        price("gpt-4o-mini", "2026-03-10T12:00:00.000000Z", input=Decimal(8), is_active=False),
+        price("gpt-4o-mini", "2026-03-01T00:00:00.000000Z", input=Decimal(7), provider="azure"),
+        price("GPT-4O-.*", "2026-02-01T00:00:00.000000Z", input=Decimal(6)),
+        price("gpt-4o-mini", "2026-01-01T00:00:00.000000Z", input=Decimal(5)),
+    ]
+
+    def found(**options: Any) -> Decimal | None:
+        rates = rates_of(own, **{"model": "gpt-4o-mini", "when": NOW, "provider": "openai", **options})
+        return rates and rates.input  # type: ignore[return-value]
+
+    assert found() == 6
+    assert found(provider="azure") == 7
+    assert found(when="2026-01-15T00:00:00.000000Z") == 5
+    assert found(when="2026-06-01T00:00:00.000000Z") == 9
+    # Before any of them was valid, the published one.
+    assert found(when="2025-12-31T00:00:00.000000Z") == Decimal("0.15")
+    assert found(model="gpt-4o-mini-2024", provider="x") == 6
+    assert found(model="my-gpt-4o-mini", provider="x") is None
+    assert found(model="deployed", answered_by="GPT-4o-Mini", provider="x") == 6
+
+
+def test_what_is_cached_costs_as_much_as_what_is_not_unless_somebody_says_so() -> None:
+    rates = rates_of([price("m")], model="m", when=NOW)
+    assert rates is not None
+    assert rates.costs(1_000_000, 0, 1_000_000).total == 1
+    rates = rates_of([price("m", cached=Decimal("0.1"), image=Decimal("0.01"))], model="m", when=NOW)
+    assert rates is not None
+    assert rates.costs(1_000_000, 500_000, 400_000, images=3).input == Decimal("0.67")
+    assert rates.costs(1, 1, 0, images=3).price["images"] == 3
+
+
+def test_a_pattern_that_another_program_wrote_holds_up_nobody() -> None:
+    assert rates_of([price("(a+)+b"), price("(")], model="a" * 100, when=NOW) is None
+
+
+def test_the_slowest_pattern_that_is_taken_is_quick() -> None:
+    began = time.process_time()
+    assert compile_pattern(".*.*.*x").fullmatch("a" * LONGEST_NAME) is None
+    assert time.process_time() - began < 0.5
+    assert rates_of([price(".*")], model="a" * (LONGEST_NAME + 1), when=NOW) is None
+
+
+def test_a_call_that_is_kept_is_priced_anew_as_it_was_at_its_time() -> None:
+    call = LlmCall(new_id(), "chat", "m", NOW, prompt_tokens=1_000, completion_tokens=500, cached_tokens=None)
+    costs = costs_of(call, [price("m")])
+    assert costs is not None
+    assert costs.total == Decimal("0.002")
+    assert costs_of(LlmCall(new_id(), "chat", "m", NOW), [price("m")]) is None
+    assert costs_of(call, []) is None
+    assert datetime.fromisoformat(NOW).tzinfo == UTC

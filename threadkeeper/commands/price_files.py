@@ -1,0 +1,101 @@
+"""Reads prices from a CSV or JSON file, and says of every line that is wrong what is wrong with it."""
+
+import csv
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from datalayer.billing import clean_price
+from datalayer.errors import InvalidRecord
+from datalayer.usage_records import Price
+
+_NEEDED = ("model", "input", "output")
+_KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})
+
+
+class PriceFileError(Exception):
+    """The file cannot be read, or lines of it are wrong: one sentence for each problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = problems
+
+
+def read_prices(path: Path, now: str) -> list[Price]:
+    """The prices in the file; one without `valid_from` is valid from now on.
+
+    Raises:
+        PriceFileError: there is nothing in it, or something in it is wrong.
+    """
+    problems: list[str] = []
+    prices: list[Price] = []
+    try:
+        for where, values in _entries(path):
+            try:
+                prices.append(_price(values, now))
+            except (InvalidRecord, ValueError) as error:
+                problems.append(f"{where}: {error}.")
+    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise PriceFileError([f"{path} cannot be read: {reason}."]) from None
+    if not prices and not problems:
+        problems.append(f"{path} holds no price.")
+    if problems:
+        raise PriceFileError(problems)
+    return prices
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each entry of the file, with the place where it stands."""
+    if path.suffix.lower() == ".json":
+        read = json.loads(path.read_text("utf-8-sig"))
+        if not isinstance(read, list):
+            raise PriceFileError([f"{path} must hold a list of objects."])
+        for number, entry in enumerate(read, 1):
+            yield f"entry {number}", entry if isinstance(entry, dict) else {}
+        return
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
+        for entry in reader:
+            yield f"line {reader.line_num}", entry
+
+
+def _price(values: Mapping[str, Any], now: str) -> Price:
+    """Raises ValueError and InvalidRecord."""
+    # Where a line of CSV has more than its header, the rest stands under None.
+    for name in values:
+        if name not in _KNOWN:
+            raise ValueError(f"{name} is nothing that a price has" if name else "there are more values than columns")
+    given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
+    for name in _NEEDED:
+        if not given.get(name):
+            raise ValueError(f"{name} is missing")
+    return clean_price(
+        Price(
+            id=new_id(),
+            pattern=given["model"],
+            valid_from=given.get("valid_from") or now,
+            input=_amount(given, "input"),
+            output=_amount(given, "output"),
+            cached=_amount(given, "cached") if given.get("cached") else None,
+            image=_amount(given, "image") if given.get("image") else None,
+            provider=given.get("provider"),
+        )
+    )
+
+
+def _amount(given: Mapping[str, str], name: str) -> Decimal:
+    try:
+        return Decimal(given[name])
+    except InvalidOperation:
+        raise ValueError(f"{name} is {given[name]!r}, and no number") from None

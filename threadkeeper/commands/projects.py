@@ -1,0 +1,78 @@
+"""`threadkeeper projects`: whose calls those are."""
+
+from dataclasses import fields, replace
+from typing import Annotated
+
+import typer
+
+from datalayer.usage_records import Project, Provider
+from threadkeeper.commands.books import Books, with_books
+from threadkeeper.commands.price_files import new_id
+from threadkeeper.commands.terminal import end, settings_or_end, show_table
+
+projects_app = typer.Typer(no_args_is_help=True, help="Add, change and list projects.")
+
+_PROVIDER_KEYS = tuple(field.name for field in fields(Provider))
+
+
+@projects_app.command("list")
+def list_projects() -> None:
+    """List every project."""
+    found = with_books(settings_or_end(), Books.list_projects)
+    rows = [
+        (
+            project.slug,
+            project.name,
+            project.owner or "",
+            project.organisation or "",
+            ", ".join(project.tags),
+            ", ".join(provider.slug for provider in project.providers),
+            project.id,
+        )
+        for project in found
+    ]
+    show_table(("Slug", "Name", "Owner", "Organisation", "Tags", "Providers", "Id"), rows)
+
+
+@projects_app.command("set")
+def set_project(
+    slug: Annotated[str, typer.Argument(help="Small letters and digits, with hyphens.", show_default=False)],
+    *,
+    name: Annotated[str | None, typer.Option(help="How people call it.", show_default=False)] = None,
+    description: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
+    owner: Annotated[str | None, typer.Option(help="The name of a user.", show_default=False)] = None,
+    organisation: Annotated[str | None, typer.Option(help="Whose it is.", show_default=False)] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="One tag; may be given again.", show_default=False)] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="slug=…,name=…,base_url=…,deployment=…,description=…,secret=VARIABLE; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Add a project, or change what is given of one that is there."""
+    settings = settings_or_end()
+    given = {"name": name, "description": description, "owner": owner, "organisation": organisation}
+    changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if tag:
+        changes["tags"] = tuple(tag)
+    if provider:
+        changes["providers"] = tuple(_provider(text) for text in provider)
+
+    async def put(books: Books) -> Project:
+        there = {project.slug: project for project in await books.list_projects()}
+        project = there.get(slug) or Project(new_id(), slug, slug)
+        return await books.put_project(replace(project, **changes))  # type: ignore[arg-type]
+
+    kept = with_books(settings, put)
+    typer.echo(f"The project {kept.slug} is stored. Project {kept.id}.")
+
+
+def _provider(text: str) -> Provider:
+    pairs = dict(part.partition("=")[::2] for part in text.split(","))
+    if unknown := set(pairs) - set(_PROVIDER_KEYS):
+        end(f"A provider has {', '.join(_PROVIDER_KEYS)}, and no {sorted(unknown)[0]!r}.", 1)
+    if not pairs.get("slug"):
+        end("A provider needs a slug, as in --provider slug=azure,base_url=https://…", 1)
+    return Provider(**{"name": pairs["slug"], **{key: value for key, value in pairs.items() if value}})
