@@ -73,7 +73,6 @@ layer = datalayer.create_data_layer(
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 gate = Gate(lambda: layer)
-
 register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
@@ -82,6 +81,7 @@ mount(
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),
+        time_zone=settings.usage_time_zone,
     ),
     gate=gate,
     headers=SecurityHeaders(
@@ -108,7 +108,6 @@ if settings.demo:
     label = say("demo_header", config.ui.language)
     demo = HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")
     config.ui.header_links = [demo, *(config.ui.header_links or [])]
-
 
 # `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False
