@@ -40,6 +40,7 @@ from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, u
 # What goes with a user wherever it is, and what stays without saying whose it was.
 _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId),
+    *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
@@ -109,8 +110,6 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
     gone = _Gone(dict(removed.rows), dict(removed.row_ids))
     await _let_go_of_calls(connection, gone, llm_calls.c.userId == user_id, {"userId": None})
-    await gone.delete(connection, usage_limits, usage_limits.c.subjectId == user_id)
-    await gone.delete(connection, usage_reservations, usage_reservations.c.userId == user_id)
     for column in (feedbacks.c.userId, verdicts.c.reviewerId):
         # What they said of answers of others does not count any more.
         said_in = select(column.table.c.threadId).where(column == user_id).distinct()

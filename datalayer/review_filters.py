@@ -41,7 +41,9 @@ from datalayer.search_tokens import owner_key, understood
 
 MOST_THREADS = 2_000
 """Words that are in more threads than this find some of them."""
-_USERS_AT_ONCE = 500
+# For each text of any of the users at once the index asks after all of them: for words that everybody uses a few are
+# enough, and those that nobody of the first ones uses are looked for among ever more.
+_USERS_AT_FIRST = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +176,11 @@ async def _threads_with(
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
     dialect = database.dialect
     found: dict[str, None] = {}
-    for at in range(0, len(user_ids), _USERS_AT_ONCE):
-        some = user_ids[at : at + _USERS_AT_ONCE]
+    at, size = 0, _USERS_AT_FIRST
+    while at < len(user_ids) and len(found) <= MOST_THREADS:
+        some = user_ids[at : at + size]
+        at, size = at + size, size * 2
         wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
         rows = await database.fetch(_hits(type(dialect)), {"wanted": wanted})
         found.update((row[0], None) for row in rows)
-        if len(found) > MOST_THREADS:
-            break
     return list(found)

@@ -25,9 +25,15 @@ _SOME = 1_000
 
 
 async def page(
-    connection: AsyncConnection, database: Database, which: AnswerFilter, *, cursor: str | None, limit: int
+    connection: AsyncConnection,
+    database: Database,
+    which: AnswerFilter,
+    *,
+    cursor: str | None,
+    limit: int,
+    excerpts: bool,
 ) -> AnswerPage:
-    """The answers behind the cursor.
+    """The answers behind the cursor, with their beginnings and their thread's title or without.
 
     Raises:
         InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
@@ -50,7 +56,7 @@ async def page(
     rows = rows[:size]
     votes = await _votes(connection, rows)
     return AnswerPage(
-        tuple(_row(row, votes) for row in rows),
+        tuple(_row(row, votes, excerpts=excerpts) for row in rows),
         cursor_of(last["createdAt"], last["stepId"]) if last is not None else None,
         found.is_partial,
     )
@@ -149,17 +155,17 @@ async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, 
     return said
 
 
-def _row(row: Any, votes: dict[str, list[Any]]) -> AnswerRow:
+def _row(row: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
     said = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
     return AnswerRow(
         step_id=row["stepId"],
         thread_id=row["threadId"],
         created_at=row["createdAt"],
-        thread_name=row["name"],
+        thread_name=row["name"] if excerpts else None,
         user=row["userIdentifier"],
         tags=tuple(row["tags"] or ()),
-        question=row["question"],
-        answer=row["answer"],
+        question=row["question"] if excerpts else None,
+        answer=row["answer"] if excerpts else None,
         thumb=_THUMBS[row["thumb"]],
         comment=next((vote.comment for vote in said if vote.comment), None),
         reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),

@@ -19,6 +19,7 @@ from datalayer.review_schema import IS_OPEN, answers, review_items, verdicts
 from datalayer.schema import threads, users
 
 MOST_WANTED = 20
+MOST_AT_ONCE = 1_000
 # What is asked for by hand comes first, what nobody complained of last.
 _REASONS: tuple[ItemReason, ...] = ("chosen", "thumbs_down", "sample")
 _PARTS = 16**4
@@ -33,7 +34,10 @@ async def fill(
     until: str | None,
     wanted: int,
 ) -> Sampled:
-    """Put in all answers with a thumb down that nobody has judged, and a sample of so many percent of the others.
+    """Put in some of what is to be: answers with a thumb down, and then of the sample; nothing at the end.
+
+    They are those that nobody has judged, all with a thumb down and so many percent of the others. In parts, because
+    other writes wait meanwhile.
 
     Raises:
         InvalidRecord: the percentage is not from 0 to 100, or `wanted` is out of bounds.
@@ -47,7 +51,7 @@ async def fill(
         within.append(answers.c.createdAt < until)
     down = await _put_in(connection, dialect, and_(answers.c.thumb == 0, *within), "thumbs_down", wanted)
     sample = 0
-    if (parts := round(_PARTS * percent / 100)) > 0:
+    if not down and (parts := round(_PARTS * percent / 100)) > 0:
         # The last digits: the first of some ids tell the time.
         drawn = [] if parts == _PARTS else [func.substr(cast(answers.c.stepId, Text), 33, 4) < f"{parts:04x}"]
         others = or_(answers.c.thumb.is_(None), answers.c.thumb != 0)
@@ -154,7 +158,9 @@ async def _put_in(
         raise InvalidRecord(f"an answer is judged by 1 to {MOST_WANTED} reviewers")
     values = answers.c.stepId, answers.c.threadId, literal(reason), literal(utc_now()), literal(wanted)
     names = ["stepId", "threadId", "reason", "createdAt", "wanted"]
-    statement = dialect.insert(review_items).from_select(names, select(*values).where(condition))
+    there = select(review_items.c.stepId).where(review_items.c.stepId == answers.c.stepId).exists()
+    some = select(*values).where(condition, not_(there)).limit(MOST_AT_ONCE)
+    statement = dialect.insert(review_items).from_select(names, some)
     return int((await connection.execute(statement.on_conflict_do_nothing())).rowcount)
 
 

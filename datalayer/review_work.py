@@ -68,12 +68,16 @@ class ReviewWork(GuardedStore):
         """
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         await self._settled_answers()
-        sampled: Sampled = await self._do(
-            lambda connection, _: review_queue.fill(
-                connection, self._dialect, percent=percent, since=begin, until=end, wanted=wanted
+        down = sample = 0
+        while True:
+            some: Sampled = await self._do(
+                lambda connection, _: review_queue.fill(
+                    connection, self._dialect, percent=percent, since=begin, until=end, wanted=wanted
+                )
             )
-        )
-        return sampled
+            if some == Sampled(0, 0):
+                return Sampled(down, sample)
+            down, sample = down + some.thumbs_down, sample + some.sample
 
     async def enqueue_answers(
         self, step_ids: Collection[str], *, reviewer: str | None = None, wanted: int = 1, reason: ItemReason = "chosen"
@@ -81,8 +85,10 @@ class ReviewWork(GuardedStore):
         """Put answers in the queue, or assign those that are there to a reviewer (or to nobody); gives how many.
 
         Raises:
-            InvalidRecord: there is no such reviewer, or `wanted` is out of bounds.
+            InvalidRecord: there is no such reviewer, `wanted` is out of bounds, or there are more than a thousand.
         """
+        if len(step_ids) > MOST_ITEMS:
+            raise InvalidRecord(f"at most {MOST_ITEMS} answers are put in at once")
         ids = [clean_id(step_id, "step id") for step_id in step_ids]
         await self._settled_answers()
 

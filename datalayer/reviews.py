@@ -61,17 +61,24 @@ class Reviews(ReviewWork):
 
     # Answers
 
-    async def list_answers(self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50) -> AnswerPage:
+    async def list_answers(
+        self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50, excerpts: bool = True
+    ) -> AnswerPage:
         """A page of the answers, newest first; it begins behind the cursor that the page before gave.
 
         Args:
+            excerpts: whether rows show how question and answer begin, and the title: where to open a thread asks for a
+                purpose, no list should tell what is in it.
             limit: how many at most; never more than `review_inbox.LARGEST_PAGE`.
 
         Raises:
             InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
         """
         return await self._looked_through(
-            which, lambda connection: review_inbox.page(connection, self.database, which, cursor=cursor, limit=limit)
+            which,
+            lambda connection: review_inbox.page(
+                connection, self.database, which, cursor=cursor, limit=limit, excerpts=excerpts
+            ),
         )
 
     async def count_answers(self, which: AnswerFilter, *, most: int = 10_000) -> AnswerCount:

@@ -78,6 +78,22 @@ class Dialect(Protocol):
         """Whether the id is one of those, which are found first and then looked up one by one."""
 
     @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        """What holds where one of these does, each of them from `wanted`."""
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        """Whether a column of `Tags` holds one of the others at least."""
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        """The text under the key of a stored object; NULL where what is stored is no object, or no JSON."""
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        """The tokens in a column of `Words`, one row for each, as `value`."""
+
+    @staticmethod
     def each(texts: ColumnElement[Any]) -> TableValuedAlias:
         """What is in a column of `Tags`, one row for each, as `value`."""
 
@@ -97,22 +113,6 @@ class Dialect(Protocol):
 
         The number of the period, from 0, is the first column, `period`. A period without rows has a row or has none.
         """
-
-    @staticmethod
-    def either(wanted: Sequence[str]) -> str:
-        """What holds where one of these does, each of them from `wanted`."""
-
-    @staticmethod
-    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
-        """Whether a column of `Tags` holds one of the others at least."""
-
-    @staticmethod
-    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
-        """The text under the key of a stored object; NULL where what is stored is no object, or no JSON."""
-
-    @staticmethod
-    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
-        """The tokens in a column of `Words`, one row for each, as `value`."""
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Until the transaction ends, nobody else migrates."""

@@ -143,6 +143,23 @@ class PostgreSQL:
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
 
     @staticmethod
+    def either(wanted: Sequence[str]) -> str:
+        return " | ".join(f"({one})" for one in wanted)
+
+    @staticmethod
+    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+        return texts.op("&&", is_comparison=True)(cast(literal(list(others), ARRAY(Text)), ARRAY(Text)))
+
+    @staticmethod
+    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
+        return stored.op("->>", return_type=Text())(literal(key, Text))
+
+    @staticmethod
+    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
+        of_words = func.unnest(func.tsvector_to_array(words))
+        return of_words.table_valued(column("value", Text)).render_derived(name="word")
+
+    @staticmethod
     def each(texts: ColumnElement[Any]) -> TableValuedAlias:
         return func.unnest(texts).table_valued(column("value", Text)).render_derived(name="each_tag")
 
@@ -168,23 +185,6 @@ class PostgreSQL:
         found = aggregate(table, and_(chosen, within), []).lateral("found")
         number = period.c.number - literal_column("1", Integer)
         return select(number.label("period"), *found.c).select_from(period.join(found, true()))
-
-    @staticmethod
-    def either(wanted: Sequence[str]) -> str:
-        return " | ".join(f"({one})" for one in wanted)
-
-    @staticmethod
-    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
-        return texts.op("&&", is_comparison=True)(cast(literal(list(others), ARRAY(Text)), ARRAY(Text)))
-
-    @staticmethod
-    def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
-        return stored.op("->>", return_type=Text())(literal(key, Text))
-
-    @staticmethod
-    def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
-        of_words = func.unnest(func.tsvector_to_array(words))
-        return of_words.table_valued(column("value", Text)).render_derived(name="word")
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

@@ -106,26 +106,6 @@ class SQLite:
         return column.in_(ids)
 
     @staticmethod
-    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
-        return func.json_each(texts).table_valued(column("value", Text), name="each_tag")
-
-    @staticmethod
-    def in_periods(
-        table: Table,
-        moment: ColumnElement[str],
-        chosen: ColumnElement[bool],
-        periods: Sequence[tuple[str, str]],
-        aggregate: Aggregate,
-    ) -> Select[Any]:
-        of_periods = func.json_each(bindparam(None, json.dumps(periods)))
-        period = of_periods.table_valued(column("key", Integer), column("value", Text), name="period")
-        within = and_(
-            moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
-        )
-        # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
-        return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
-
-    @staticmethod
     def either(wanted: Sequence[str]) -> str:
         return " OR ".join(f"({one})" for one in wanted)
 
@@ -144,6 +124,26 @@ class SQLite:
         # Tokens are made of letters, marks, digits and underscores alone: nothing in them ends the quotes.
         listed = literal('["') + func.replace(words, " ", '","') + literal('"]')
         return func.json_each(listed).table_valued(column("value", Text), name="word")
+
+    @staticmethod
+    def each(texts: ColumnElement[Any]) -> TableValuedAlias:
+        return func.json_each(texts).table_valued(column("value", Text), name="each_tag")
+
+    @staticmethod
+    def in_periods(
+        table: Table,
+        moment: ColumnElement[str],
+        chosen: ColumnElement[bool],
+        periods: Sequence[tuple[str, str]],
+        aggregate: Aggregate,
+    ) -> Select[Any]:
+        of_periods = func.json_each(bindparam(None, json.dumps(periods)))
+        period = of_periods.table_valued(column("key", Integer), column("value", Text), name="period")
+        within = and_(
+            moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
+        )
+        # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
+        return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import elements, metadata
+from datalayer.schema import Identifier, elements, metadata
 from tests.contracts.test_elements import text_element
 from tests.records import new_id, step, thread, user_id, vote, without_search
 
@@ -38,9 +38,9 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
 
 async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
     """Of every row that has one of its own."""
-    named = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes")
+    named = [table for table in metadata.sorted_tables if "id" in table.c and table.c.id.type is Identifier]
     async with layer.database.read() as connection:
-        return {name: set((await connection.execute(select(metadata.tables[name].c.id))).scalars()) for name in named}
+        return {table.name: set((await connection.execute(select(table.c.id))).scalars()) for table in named}
 
 
 @pytest.mark.parametrize("what", ["thread", "user"])

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 import datalayer
+from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
 from datalayer.review_schema import answers, audit_entries
@@ -71,6 +72,8 @@ async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) ->
     with reviewing():
         row = (await layer.list_answers(AnswerFilter(thumb="down"))).rows[0]
         facets = await layer.answer_facets()
+        bare = (await layer.list_answers(AnswerFilter(thumb="down"), excerpts=False)).rows[0]
+    assert (bare.step_id, bare.thread_name, bare.question, bare.answer) == (row.step_id, None, None, None)
     assert (row.user, row.thread_name, row.tags) == ("bob", "what is the capital of France", ("geo", "eu"))
     assert (row.question, row.answer) == ("what is the capital of France", "It is Lyon.")
     assert (row.thumb, row.comment, row.model, row.assistant) == ("down", "no", "large", "Sage")
@@ -120,6 +123,44 @@ async def test_answers_follow_what_changes(layer: ChainlitLayer) -> None:
     assert await found(layer) == []
     async with layer.database.read() as connection:
         assert (await connection.execute(select(func.count()).select_from(answers))).scalar_one() == 0
+
+
+async def test_a_thread_that_is_tagged_flagged_or_given_away_is_found_so(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    bob = await user_id(layer, "bob")
+    assert await found(layer, tags=("geo",)) == await found(layer, is_flagged=True) == []
+    await layer.update_thread(turn.thread, tags=["geo"])
+    with reviewing():
+        await layer.mark_thread(turn.thread, "flag", note="look")
+    assert await found(layer, tags=("geo", "eu")) == await found(layer, is_flagged=True) == [turn.answer]
+    with reviewing():
+        assert (await layer.list_answers(AnswerFilter())).rows[0].is_flagged
+        await layer.unmark_thread(turn.thread, "flag")
+    assert await found(layer, is_flagged=True) == []
+    await layer.update_thread(turn.thread, user_id=bob)
+    assert await found(layer, users=("alice",)) == []
+    assert await found(layer, users=("bob",)) == [turn.answer]
+
+
+async def test_what_two_gather_at_once_is_what_is_there(layer: ChainlitLayer, database_url: str) -> None:
+    turns = [await talk(layer) for _ in range(6)]
+    other = create_data_layer(database_url)
+
+    async def vote_on(turn: Turn) -> None:
+        with datalayer.acting_as("alice"):
+            for thumb in (0, 1, 0, 1):
+                await layer.upsert_feedback(vote(turn.run, thumb))
+
+    async def look(replica: ChainlitLayer) -> None:
+        with reviewing():
+            for _ in range(8):
+                await replica.list_answers(AnswerFilter(thumb="down"))
+
+    try:
+        await asyncio.gather(*map(vote_on, turns), look(layer), look(other))
+    finally:
+        await other.close()
+    assert set(await found(layer, thumb="up")) == {turn.answer for turn in turns}
 
 
 async def test_pages_hold_every_answer_once(layer: ChainlitLayer) -> None:
@@ -218,6 +259,8 @@ async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) 
         # An answer that grows has no versions.
         await layer.update_step({**given, "output": "Madrid, I think."})
         shown = await layer.get_thread(turn.thread)
+        # So Chainlit takes away what followed an edited question.
+        await layer.delete_step(given["id"])
     assert [one["output"] for one in shown["steps"]] == ["what is the capital of Spain", "Madrid, I think."]
     with reviewing():
         opened = await layer.open_thread_for_review(turn.thread)
@@ -225,10 +268,11 @@ async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) 
     assert [(one.step_id, one.change, one.output) for one in opened.versions] == [
         (turn.question, "edited", "what is the capital of France"),
         (turn.answer, "removed", "It is Lyon."),
+        (given["id"], "removed", "Madrid, I think."),
     ]
     with datalayer.acting_as("alice"):
         receipt = await layer.delete_thread_with_receipt(turn.thread)
-    assert receipt.rows["step_versions"] == 2
+    assert receipt.rows["step_versions"] == 3
 
 
 async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitLayer) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from benchmarks import measure, memory, statements, usage
+from benchmarks import measure, memory, review, statements, usage
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.contenders import fill
 from benchmarks.measure import (
@@ -68,6 +68,10 @@ LIMITS = {
     SEARCH_CJK: Limit(2.0, "as for a rare word"),
 }
 TURN_STATEMENTS = 6
+ANSWERS_OF = (50, 5_000)
+"""Threads of the short history and of the long one."""
+ANSWERS_LIMIT = 3.0
+"""0.5 to 1.5 alone, where a hundred would be linear."""
 CALLS = 20_000
 CALLS_MARGIN = 1.5
 """0.8 to 1.0 of bare SQL alone, where 2 are allowed."""
@@ -126,6 +130,17 @@ async def test_listing_page_after_page_takes_no_memory(postgres: Databases) -> N
     assert found["pages"] == memory.PAGES
     assert found["process"] < PAGES_MB
     assert found["kept"] < 1
+
+
+async def test_a_page_of_answers_to_review_costs_what_it_holds_not_what_the_history_does(postgres: Databases) -> None:
+    missed: list[dict[str, float]] = []
+    for _ in range(TRIES):
+        found = await review.measure(postgres, *ANSWERS_OF, rounds=ROUNDS)
+        ratios = {name: one[review.LONG].value / one[review.SHORT].value for name, one in found.items()}
+        missed.append({name: ratio for name, ratio in ratios.items() if ratio > ANSWERS_LIMIT})
+        if not missed[-1]:
+            return
+    pytest.fail(f"{missed}")
 
 
 async def test_a_month_of_calls_by_day_stays_near_bare_sql(postgres: Databases, tmp_path: Path) -> None:

