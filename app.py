@@ -34,12 +34,12 @@ from threadkeeper.misspelt import misspelt_names
 from threadkeeper.models import open_model
 from threadkeeper.payload_retention import forget_payloads
 from threadkeeper.retention import retain_for_ever
+from threadkeeper.review import review_policy
 from threadkeeper.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth import Gate, register_logins
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
@@ -75,11 +75,8 @@ layer = datalayer.create_data_layer(
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
-reviewing = Reviewing(
-    layer,
-    settings.review_reasons if settings.review_ask_reasons else (),
-    tells_users=settings.review_tell_users,
-)
+asked_reasons = settings.review_reasons if settings.review_ask_reasons else ()
+reviewing = Reviewing(layer, asked_reasons, tells_users=settings.review_tell_users)
 gate = Gate(lambda: layer)
 register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
@@ -90,14 +87,7 @@ mount(
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),
         time_zone=settings.usage_time_zone,
-        review=ReviewPolicy(
-            labels=settings.review_labels,
-            reasons=settings.review_reasons,
-            asks_purpose=settings.review_ask_purpose,
-            sample_percent=settings.review_sample_percent,
-            lock_seconds=settings.review_lock_minutes * 60,
-            pseudonym_key=(plain(settings.review_pseudonym_key) or "").encode() or None,
-        ),
+        review=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         voted=reviewing.voted,
     ),
@@ -155,8 +145,7 @@ async def start() -> None:
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
     conversations.run_beside(forget_payloads(layer, settings.usage_payload_days))
-    if settings.retention_every_hours and (days := settings.retention_days):
-        conversations.run_beside(retain_for_ever(layer, days, every_hours=settings.retention_every_hours))
+    conversations.run_beside(retain_for_ever(layer, settings.retention_days, settings.retention_every_hours))
 
 
 @cl.on_app_shutdown

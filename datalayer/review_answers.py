@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
-from datalayer.review_schema import answers, review_pending, verdicts
+from datalayer.review_schema import answers, review_pending, thread_origins, verdicts
 from datalayer.schema import feedbacks, migrations, steps, threads
 from datalayer.usage_schema import llm_calls
 
@@ -130,8 +130,9 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
         .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
         .outerjoin(judged, judged.c.stepId == step.c.id)
-        # SQLite takes ON CONFLICT after a join for a condition of the join, unless there is a WHERE.
-        .where(step.c.id.is_not(None))
+        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice. (A WHERE there
+        # must be: SQLite takes ON CONFLICT after a join for a condition of the join.)
+        .where(step.c.threadId.not_in(select(thread_origins.c.threadId)))
     )
 
 

@@ -32,12 +32,12 @@ def limits(days: Mapping[str, int], now: datetime | None = None) -> dict[Retenti
     }
 
 
-async def retain_for_ever(store: RetainingStore, days: Mapping[str, int], *, every_hours: float) -> None:
-    """Delete what is kept no longer, first when so much time has gone by and then each time it has.
+async def retain_for_ever(store: RetainingStore, days: Mapping[str, int], every_hours: float | None) -> None:
+    """Delete what is kept no longer, first when so much time has gone by and then each time it has; never for None.
 
     A failure is logged, and tried again the next time. Several replicas may do this at once.
     """
-    while True:
+    while every_hours is not None and days:
         await asyncio.sleep(every_hours * 3600)
         try:
             with acting_as(SYSTEM):

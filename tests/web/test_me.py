@@ -38,6 +38,11 @@ class TestWithAPurpose:
         self, layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
     ) -> None:
         rita, address = await browser_of("reviewer"), f"/review/threads/{thread_id}"
+        await layer.create_step(step(thread_id, "An answer", type="assistant_message", name="Assistant"))
+        inbox = await page_at(rita, "/review")
+        assert "Opens once you say why" in inbox.text
+        assert "An answer" not in inbox.text
+        assert "My thread" not in inbox.text
         asked = await page_at(rita, address)
         assert "Why do you open this thread?" in asked.text
         assert "My thread" not in asked.text

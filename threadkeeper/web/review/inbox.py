@@ -1,6 +1,6 @@
 """The inbox: which answers there are, by filters that stand in the address."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
         cursor = request.query_params.get("cursor") or None
         if cursor and len(cursor) > _LONGEST_CURSOR:
             raise BadAddress("bad_cursor")
-        values = await inbox(layer(), query, person, cursor=cursor and clean_text(cursor), labels=policy.labels)
+        values = await inbox(layer(), query, person, policy, cursor=cursor and clean_text(cursor))
         frame = {"query": query, "cursor": cursor, "rows_a_page": ROWS_A_PAGE, "formats": formats, "zone": zone.key}
         named = {"named": label_name(say), "reasons": policy.reasons}
         return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person)
@@ -86,14 +86,16 @@ def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
 
 
 async def inbox(
-    layer: ReviewReader, query: ReviewQuery, person: Person, *, cursor: str | None, labels: Sequence[str]
+    layer: ReviewReader, query: ReviewQuery, person: Person, policy: ReviewPolicy, *, cursor: str | None
 ) -> dict[str, Any]:
     """The values of the page's template."""
-    found = await layer.list_answers(query.which, cursor=cursor, limit=ROWS_A_PAGE)
+    # Where a thread opens for a purpose alone, the list says nothing of what is in it.
+    excerpts = not policy.asks_purpose
+    found = await layer.list_answers(query.which, cursor=cursor, limit=ROWS_A_PAGE, excerpts=excerpts)
     count = await layer.count_answers(query.which, most=MOST_COUNTED)
     facets = await layer.answer_facets()
     views = await layer.list_views()
-    facets["labels"] = list(dict.fromkeys((*labels, *facets["labels"])))
+    facets["labels"] = list(dict.fromkeys((*policy.labels, *facets["labels"])))
     return {
         "found": found,
         "count": counted(count),
@@ -107,6 +109,7 @@ async def inbox(
             for value in query.parameters[name]
         ],
         "me": person.identifier,
+        "excerpts": excerpts,
     }
 
 

@@ -30,7 +30,9 @@ from datalayer.usage_records import Interval
 class ReviewReader(Protocol):
     """Answers, verdicts, the queue, copies, numbers, exports and the audit."""
 
-    async def list_answers(self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50) -> AnswerPage: ...
+    async def list_answers(
+        self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50, excerpts: bool = True
+    ) -> AnswerPage: ...
 
     async def count_answers(self, which: AnswerFilter, *, most: int = 10_000) -> AnswerCount: ...
 

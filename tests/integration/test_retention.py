@@ -1,0 +1,66 @@
+"""What is kept no longer goes by command: said first, done when it is asked for, with receipts."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+import datalayer
+from datalayer.cleaning import utc_in
+from datalayer.schema import threads
+from tests.integration.test_cli import CommandLine
+from tests.records import step, thread, user_id
+
+_DAY = 24 * 3600
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+async def old_threads(url: str, tmp_path: Path) -> tuple[str, str]:
+    """Two threads that nobody has touched for a year, of which the second is pinned, and one of today."""
+    layer = datalayer.create_data_layer(url, f"file://{tmp_path / 'blobs'}")
+    try:
+        owner = await user_id(layer, "alice")
+        ids = [await thread(layer, owner, name) for name in ("old", "pinned", "new")]
+        for thread_id in ids:
+            await layer.create_step(step(thread_id))
+        with datalayer.acting_as("alice"):
+            await layer.mark_thread(ids[1], "pin")
+        async with layer.database.write() as connection:
+            moment = utc_in(-365 * _DAY)
+            aged = update(threads).where(threads.c.id.in_(ids[:2]))
+            await connection.execute(aged.values(createdAt=moment, updatedAt=moment))
+    finally:
+        await layer.close()
+    return ids[0], ids[1]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_dry_run_and_then_a_receipt(database_url: str, command_line: CommandLine, tmp_path: Path) -> None:
+    old, _ = await old_threads(database_url, tmp_path)
+    settings = {"DATABASE_URL": database_url, "BLOB_URL": f"file://{tmp_path / 'blobs'}"}
+    nothing = command_line("retention", **settings)
+    assert nothing.returncode == 1
+    assert "Everything is kept" in nothing.stderr
+    settings |= {"RETENTION_THREADS_DAYS": "180"}
+    dry = command_line("retention", **settings)
+    assert dry.returncode == 0, dry.stderr
+    assert "nothing was deleted" in dry.stdout
+    done = command_line("retention", "--apply", "--receipt", str(tmp_path / "receipt.json"), **settings)
+    assert done.returncode == 0, done.stderr
+    (receipt,) = json.loads((tmp_path / "receipt.json").read_text(encoding="utf-8"))
+    assert (receipt["kind"], receipt["threads"], receipt["rows"]["threads"]) == ("threads", [old], 1)
+    again = command_line("retention", "--apply", "--receipt", str(tmp_path / "receipt.json"), **settings)
+    assert again.returncode == 1
+    assert "Nothing was deleted" in again.stderr
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "never"])
+def test_days_that_make_no_sense_end_it_in_words(days: str, command_line: CommandLine) -> None:
+    refused = command_line("retention", RETENTION_FILES_DAYS=days)
+    assert refused.returncode == 2
+    assert "RETENTION_FILES_DAYS" in refused.stderr
