@@ -33,12 +33,11 @@ from threadkeeper.misspelt import misspelt_names
 from threadkeeper.models import open_model
 from threadkeeper.payload_retention import forget_payloads
 from threadkeeper.settings import SettingsError, load_settings, plain
-from threadkeeper.web import chainlit_routes
 from threadkeeper.web.auth import Gate, register_logins
-from threadkeeper.web.files import file_url, files_router
+from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
-from threadkeeper.web.health import health_router
 from threadkeeper.web.mount import mount
+from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
 
@@ -74,13 +73,16 @@ layer = datalayer.create_data_layer(
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 gate = Gate(lambda: layer)
-
 register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
-    health_router(lambda: layer, metrics_token=plain(settings.metrics_token)),
-    files_router(lambda: layer, redirect_seconds=settings.files_redirect_seconds),
-    chainlit_routes.router,
+    *all_routers(
+        lambda: layer,
+        metrics_token=plain(settings.metrics_token),
+        redirect_seconds=settings.files_redirect_seconds,
+        theme=Path(APP_ROOT, "public", "theme.json"),
+        time_zone=settings.usage_time_zone,
+    ),
     gate=gate,
     headers=SecurityHeaders(
         file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
@@ -104,8 +106,8 @@ if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
     config.ui.custom_meta_image_url = f"{address}/public/preview.png"
 if settings.demo:
     label = say("demo_header", config.ui.language)
-    config.ui.header_links = [HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")]
-
+    demo = HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")
+    config.ui.header_links = [demo, *(config.ui.header_links or [])]
 
 # `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False

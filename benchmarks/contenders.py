@@ -15,6 +15,7 @@ from chainlit.types import Pagination, ThreadFilter
 import datalayer
 from benchmarks import data
 from benchmarks.floor import Floor
+from datalayer.chainlit_layer import ChainlitLayer
 
 PAGE_SIZE = 20
 
@@ -36,6 +37,7 @@ class Contender(Protocol):
         self, cursor: Any = None, *, vote: int | None = None, word: str | None = None, user_id: str = data.USER_ID
     ) -> Found: ...
     async def thread(self, thread_id: str) -> tuple[int, int]: ...
+    async def catch_up(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -64,6 +66,9 @@ class Raw:
         found = await self._floor.thread(thread_id)
         return len(found["steps"]), len(found["elements"])
 
+    async def catch_up(self) -> None:
+        """What it indexes, it indexes within its writes."""
+
     async def close(self) -> None:
         await self._floor.close()
 
@@ -91,6 +96,11 @@ class Layer:
     async def thread(self, thread_id: str) -> tuple[int, int]:
         found = await self._layer.get_thread(thread_id)
         return (len(found["steps"]), len(found["elements"] or ())) if found else (0, 0)
+
+    async def catch_up(self) -> None:
+        """Wait until all that was written is found by a search."""
+        if isinstance(self._layer, ChainlitLayer):
+            await self._layer.indexer.finish()
 
     async def close(self) -> None:
         await self._close()
@@ -156,8 +166,8 @@ async def fill(url: str, kind: str, threads: int) -> None:
 OPENERS = {"floor": open_floor, "ours": open_ours, "sqlalchemy": open_sqlalchemy, "asyncpg": open_asyncpg}
 
 
-def new_step(thread_id: str) -> dict[str, Any]:
-    """A message of 2 kB that all layers can store."""
+def new_step(thread_id: str, text: str | None = None) -> dict[str, Any]:
+    """A message that all layers can store, of 2 kB without a word in it where no text is given."""
     now = "2025-06-01T12:00:00.000000Z"
     return {
         "id": str(uuid.uuid4()),
@@ -166,7 +176,7 @@ def new_step(thread_id: str) -> dict[str, Any]:
         "threadId": thread_id,
         "streaming": False,
         "metadata": {"model": "none"},
-        "output": secrets.token_hex(1024),
+        "output": text or secrets.token_hex(1024),
         "createdAt": now,
         "start": now,
         "end": now,

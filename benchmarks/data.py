@@ -1,7 +1,10 @@
 """The tables of each contender and one and the same history in all of them, made inside the server."""
 
 import hashlib
+import random
+import string
 import uuid
+from functools import cache
 from typing import Final
 
 USER_ID: Final = "00000000-0000-4000-8000-000000000001"
@@ -12,6 +15,8 @@ LONG_ELEMENTS: Final = 10
 RARE_WORD: Final = "xylophone"
 CJK_WORD: Final = "琥珀"
 VOTED_EVERY: Final = 20
+LONG_TEXTS: Final = 500
+LONG_TEXT_WORDS: Final = 250
 
 # The tables that Chainlit's SQLAlchemy layer reads and writes; as documented, without an index but the keys.
 SQLALCHEMY_SCHEMA: Final = """
@@ -160,3 +165,14 @@ def _steps(count: int) -> str:
             || CASE WHEN t.i = {count // 2} AND n = 7 THEN '这块{CJK_WORD}很漂亮' ELSE '' END AS output,
         t.i > 0 AND t.i % {VOTED_EVERY} = 0 AND n = 4 AS voted
         FROM t, LATERAL generate_series(1, CASE WHEN t.i = 0 THEN {LONG_STEPS} ELSE {STEPS_PER_THREAD} END) AS n"""
+
+
+@cache
+def long_texts() -> list[str]:
+    """Texts of about 2 kB of made-up words, some of them frequent and most rare; the same each time."""
+    chooser = random.Random(2025)
+    words = ["".join(chooser.choices(string.ascii_lowercase, k=chooser.randint(2, 12))) for _ in range(20_000)]
+    return [
+        " ".join(words[int(chooser.paretovariate(0.5)) % len(words)] for _ in range(LONG_TEXT_WORDS))
+        for _ in range(LONG_TEXTS)
+    ]

@@ -17,6 +17,7 @@ SLOW_SECONDS = 0.1
 IN_FLIGHT = 50
 WRITERS_WRITES = 20
 BURSTS = 3
+SUSTAINED_SECONDS = 5.0
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -29,6 +30,7 @@ class Result:
     times: int
     wrong: str = ""
     """What was wrong with the answer, where it was."""
+    note: str = ""
 
 
 async def in_turns(
@@ -56,6 +58,32 @@ async def bursts(contenders: Mapping[str, Contender]) -> dict[str, Result]:
         for kind, one in contenders.items():
             found[kind].append(await _burst(one))
     return {kind: sorted(results, key=lambda one: one.value)[BURSTS // 2] for kind, results in found.items()}
+
+
+async def sustained(contender: Contender, seconds: float = SUSTAINED_SECONDS) -> Result:
+    """Writes per second that many writers keep up with texts of many words, until they are acknowledged.
+
+    What is indexed beside the writes goes on meanwhile; its note says how long it still took when the writes ended.
+    """
+    texts = data.long_texts()
+    begun = time.perf_counter()
+
+    async def work(writer: int) -> int:
+        written = 0
+        while time.perf_counter() - begun < seconds:
+            step = new_step(data.thread_id(1 + writer % 20), texts[(writer + written * IN_FLIGHT) % len(texts)])
+            await contender.write(step, created=True)
+            await contender.write(step, created=False)
+            written += 2
+        return written
+
+    answers: list[Any] = await asyncio.gather(*(work(n) for n in range(IN_FLIGHT)), return_exceptions=True)
+    taken = time.perf_counter() - begun
+    failed = [error for error in answers if isinstance(error, BaseException)]
+    if failed:
+        return Result(0.0, 1, type(failed[0]).__name__)
+    behind = await _timed(contender.catch_up)
+    return Result(sum(answers) / taken, 1, note=f"all found {behind:.0f} s later" if behind > 1 else "")
 
 
 async def _timed(call: Call) -> float:

@@ -261,7 +261,6 @@ class ChainlitLayer(Accounts, Billing, Files, Receipts, Usage, BaseDataLayer):
         if known is not None:
             write = ElementDeletion(known, known_id(thread_id), *_acting())
             await self._write("deletion of an element", write)
-            self._uploads.supersede(known)
 
     # What the methods above share
 

@@ -14,7 +14,7 @@ from datalayer import blob_deletions
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError
+from datalayer.errors import BlobNotFound, ConfigurationError, DataLayerError
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ class Disposal:
             return Disposed(left=list(threads))
         clock = asyncio.get_running_loop().time
         enough = clock() + _PATIENCE_SECONDS
+        never_ours = []
         for key, thread_id in threads.items():
             if key in kept:
                 continue
@@ -148,12 +149,17 @@ class Disposal:
                 if self._blobs is None:
                     raise ConfigurationError("the data layer was made without a blob store")
                 await self._blobs.delete(key)
+            except BlobNotFound as error:
+                # A key of another program's, from a database that was adopted. To ask again would not help.
+                _tell(level, error, key, thread_id)
+                disposed.left.append(key)
+                never_ours.append(key)
             except DataLayerError as error:
                 _tell(level, error, key, thread_id)
                 disposed.left.append(key)
             else:
                 disposed.deleted.append(key)
-        await self._forget([*kept, *disposed.deleted])
+        await self._forget([*kept, *disposed.deleted, *never_ours])
         return disposed
 
     async def _forget(self, object_keys: Sequence[str]) -> None:

@@ -11,7 +11,8 @@
     ├── Forbidden              the acting user may not do this
     ├── AlreadyExists          a user of this name is there already
     └── BlobError              the blob store failed
-        └── BlobNotFound       the blob store has no such file
+        ├── BlobNotFound       the blob store has no such file
+        └── BlobRefused        the blob store lets us not in; trying again soon will not help
 
 Nothing here knows of HTTP. A message names ids and reasons, never secrets and never SQL.
 """
@@ -63,3 +64,7 @@ class BlobError(DataLayerError):
 
 class BlobNotFound(BlobError):
     """The blob store has no file under this key."""
+
+
+class BlobRefused(BlobError):
+    """The credentials, the container or the rights are wrong: the same call will fail until somebody mends that."""

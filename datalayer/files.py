@@ -11,7 +11,7 @@ from datalayer.cleaning import utc_in
 from datalayer.errors import BlobError, BlobNotFound, DataLayerError
 from datalayer.guarded import GuardedStore
 from datalayer.ownership import Actor, acting_user, recorded
-from datalayer.records import Element, ElementWrite, FileAbandonment, FileAnnouncement
+from datalayer.records import Element, ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
 from datalayer.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Files(GuardedStore):
     async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
         """Store the element: its bytes, if it brings any, and then its row. A failure is told and raised."""
         actor = acting_user.get()
-        with self._uploads.turn(element.id) as turn:
+        with self._uploads.turn(element.id, element.for_id) as turn:
             try:
                 body = content()
                 stored = element if body is None else await self._store_file(element, body, actor)
@@ -69,6 +69,10 @@ class Files(GuardedStore):
             try:
                 if stored is not None and (body is None or turn.take()):
                     written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
+                    if body is not None and turn.is_ended:
+                        # It was deleted while the row stood behind that in the queue.
+                        late = ElementDeletion(element.id, element.thread_id, *recorded(actor))
+                        await self._write("deletion of an element", late)
             finally:
                 # Refused, too late, or its thread is deleted. If the row is there all the same, it keeps its file.
                 if written is None and stored is not None and stored.object_key is not None:

@@ -20,7 +20,7 @@ from datalayer.disposal import Disposal
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
-from datalayer.records import Element, Recorded, Removed, Thread, ids_of
+from datalayer.records import Element, ElementDeletion, Recorded, Removed, Thread, ids_of
 from datalayer.spool import Spool, from_line
 from datalayer.thread_reads import WholeThread
 from datalayer.uploads import Uploads
@@ -202,6 +202,10 @@ class GuardedStore:
         stored = self._writer.submit(write, thread_id)
         stored.add_done_callback(lambda _: self.indexer.note())
         result = await stored
+        if isinstance(write, ElementDeletion):
+            self._uploads.end(element_ids=[write.element_id])
+        elif isinstance(result, Removed) and result.step_ids:
+            self._uploads.end(step_ids=result.step_ids)
         if isinstance(result, Removed) and result.object_keys:
             await self.disposal.delete(result.object_keys, thread_id)
         return result

@@ -4,7 +4,7 @@ A receipt holds counts, ids and keys, and nothing of what anybody wrote.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,7 +26,9 @@ class Receipt:
     `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
     whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
     `threads` are the ids of the threads among them, in order, `files` are the keys removed from the blob store, and
-    `files_left` those that it did not let go of: they are in the queue of deletions, and are tried again later.
+    `files_left` those that it did not let go of: they are in the queue of deletions and are tried again later, but for
+    keys that are none of this store's, as an adopted database may have them. `row_ids` names, by table, each row that
+    has an id of its own.
     """
 
     what: Literal["thread", "user"]
@@ -38,6 +40,7 @@ class Receipt:
     files: tuple[str, ...] = ()
     files_left: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Receipts(GuardedStore):
@@ -115,4 +118,5 @@ class Receipts(GuardedStore):
             files=tuple(disposed.deleted),
             files_left=tuple(disposed.left),
             threads=tuple(sorted(removed.thread_ids)),
+            row_ids={table: tuple(sorted(ids)) for table, ids in removed.row_ids.items()},
         )

@@ -232,10 +232,12 @@ class FileAbandonment:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took away: how many steps or elements, and the keys of files that have no row any more."""
+    """What a deletion took away: how many steps or elements, the keys of files that have no row any more, and which
+    steps, so that no file on its way to one of them is kept."""
 
     count: int
     object_keys: tuple[str, ...] = ()
+    step_ids: tuple[str, ...] = ()
 
 
 OtherWrite = (

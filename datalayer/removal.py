@@ -6,13 +6,14 @@ Said for each table, because an adopted database has no foreign keys that would 
 deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.blob_deletions import queue_files
 from datalayer.schema import (
+    Identifier,
     blob_deletions,
     credentials,
     elements,
@@ -28,11 +29,13 @@ from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, u
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How many rows of which table are gone, the threads among them, and the object keys of files without a row."""
+    """How many rows of which table are gone, the threads among them, the object keys of files without a row, and by
+    table the ids of those that are not told by another id alone."""
 
     rows: dict[str, int]
     thread_ids: tuple[str, ...] = ()
     object_keys: tuple[str, ...] = ()
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
@@ -43,13 +46,14 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
     keys = await queue_files(connection, in_threads)
-    rows = {elements.name: await _delete(connection, elements, in_threads)}
-    rows |= await _let_go_of_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
+    gone = _Gone()
+    await gone.delete(connection, elements, in_threads)
+    await _let_go_of_calls(connection, gone, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
     for table in reversed(metadata.sorted_tables):
         if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
-            rows[table.name] = await _delete(connection, table, table.c.threadId.in_(ids))
-    rows[threads.name] = await _delete(connection, threads, chosen)
-    return Removal(rows, tuple(found), tuple(keys))
+            await gone.delete(connection, table, table.c.threadId.in_(ids))
+    await gone.delete(connection, threads, chosen)
+    return Removal(gone.rows, tuple(found), tuple(keys), gone.row_ids)
 
 
 async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str | None, Removal]:
@@ -65,29 +69,37 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     if user_id is None:
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
-    rows = dict(removed.rows)
-    of_calls = await _let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
-    rows |= {name: rows.get(name, 0) + count for name, count in of_calls.items()}
-    rows[usage_limits.name] = await _delete(connection, usage_limits, usage_limits.c.subjectId == user_id)
-    rows[usage_reservations.name] = await _delete(
-        connection, usage_reservations, usage_reservations.c.userId == user_id
-    )
+    gone = _Gone(dict(removed.rows), dict(removed.row_ids))
+    await _let_go_of_calls(connection, gone, llm_calls.c.userId == user_id, {"userId": None})
+    await gone.delete(connection, usage_limits, usage_limits.c.subjectId == user_id)
+    await gone.delete(connection, usage_reservations, usage_reservations.c.userId == user_id)
     for table in (feedback_changes, feedbacks, credentials):
-        rows[table.name] = rows.get(table.name, 0) + await _delete(connection, table, table.c.userId == user_id)
-    rows[users.name] = await _delete(connection, users, users.c.id == user_id)
-    return user_id, Removal(rows, removed.thread_ids, removed.object_keys)
+        await gone.delete(connection, table, table.c.userId == user_id)
+    await gone.delete(connection, users, users.c.id == user_id)
+    return user_id, Removal(gone.rows, removed.thread_ids, removed.object_keys, gone.row_ids)
+
+
+@dataclass(slots=True)
+class _Gone:
+    rows: dict[str, int] = field(default_factory=dict)
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    async def delete(self, connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> None:
+        statement = delete(table).where(condition)
+        if "id" in table.c and table.c.id.type is Identifier:
+            ids = tuple((await connection.execute(statement.returning(table.c.id))).scalars())
+            self.row_ids[table.name] = (*self.row_ids.get(table.name, ()), *ids)
+            count = len(ids)
+        else:
+            count = int((await connection.execute(statement)).rowcount)
+        self.rows[table.name] = self.rows.get(table.name, 0) + count
 
 
 async def _let_go_of_calls(
-    connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]
-) -> dict[str, int]:
-    """Take the ids out of the calls, and delete what was said in them; gives how many rows of which table are gone."""
+    connection: AsyncConnection, gone: _Gone, chosen: ColumnElement[bool], ids: dict[str, None]
+) -> None:
+    """Take the ids out of the calls, and delete what was said in them."""
     said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
-    count = await _delete(connection, llm_call_payloads, said)
+    await gone.delete(connection, llm_call_payloads, said)
     # A provider's message may quote what somebody wrote.
     await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))
-    return {llm_call_payloads.name: count}
-
-
-async def _delete(connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> int:
-    return int((await connection.execute(delete(table).where(condition))).rowcount)

@@ -130,8 +130,8 @@ async def cut_after(
     keep: Collection[str] = (),
     *,
     until: str | None = None,
-) -> tuple[int, list[str]]:
-    """Delete the thread's steps that came after this one, but for those to keep; gives how many, and object keys.
+) -> tuple[Sequence[str], list[str]]:
+    """Delete the thread's steps that came after this one, but for those to keep; gives their ids, and object keys.
 
     Args:
         until: leaves alone what came after this time, too.
@@ -145,7 +145,7 @@ async def cut_after(
     keys: list[str] = []
     for at in range(0, len(found), _MOST_PARAMETERS):
         keys += await _delete(connection, found[at : at + _MOST_PARAMETERS])
-    return len(found), keys
+    return found, keys
 
 
 async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:

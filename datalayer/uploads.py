@@ -7,14 +7,14 @@ uploads of one element the one that was called last wins, whichever comes throug
 import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datalayer.blobs import BlobStore, StoredBlob
-from datalayer.errors import BlobError
+from datalayer.errors import BlobError, BlobRefused
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,14 @@ class Upload:
 
 @dataclass(slots=True)
 class _Turns:
-    """The uploads of one element: how many were called, the last one whose row was written, how many are under way."""
+    """The uploads of one element: how many were called, the last one whose row was written, the last one before an end
+    of the element, how many are under way, and the steps that they are for."""
 
     called: int = 0
     written: int = 0
+    ended: int = 0
     running: int = 0
+    step_ids: set[str | None] = field(default_factory=set)
 
 
 class Turn:
@@ -59,6 +62,11 @@ class Turn:
             return False
         self._turns.written = self._number
         return True
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the element, or its step, was deleted meanwhile, and is not being stored anew."""
+        return self._number < self._turns.ended == self._turns.called
 
 
 class Uploads:
@@ -77,10 +85,11 @@ class Uploads:
         self._closing = asyncio.Event()
 
     @contextmanager
-    def turn(self, element_id: str) -> Iterator[Turn]:
+    def turn(self, element_id: str, step_id: str | None) -> Iterator[Turn]:
         """A place in the order of the calls, for as long as the upload takes."""
         turns = self._elements.setdefault(element_id, _Turns())
         turns.running += 1
+        turns.step_ids.add(step_id)
         try:
             yield Turn(turns)
         finally:
@@ -88,11 +97,13 @@ class Uploads:
             if not turns.running:
                 del self._elements[element_id]
 
-    def supersede(self, element_id: str) -> None:
-        """What is under way for this element comes too late: the element was deleted."""
-        if turns := self._elements.get(element_id):
-            turns.called += 1
-            turns.written = turns.called
+    def end(self, *, element_ids: Collection[str] = (), step_ids: Collection[str] = ()) -> None:
+        """What is under way for these comes too late: they were deleted."""
+        of_steps = set(step_ids)
+        for element_id, turns in self._elements.items():
+            if element_id in element_ids or turns.step_ids & of_steps:
+                turns.called += 1
+                turns.written = turns.ended = turns.called
 
     async def put(self, blobs: BlobStore, upload: Upload, announced: asyncio.Future[Any]) -> StoredBlob | None:
         """Store the bytes, however often it takes within the patience.
@@ -149,6 +160,8 @@ class Uploads:
             try:
                 async with self._at_once:
                     return await blobs.put(upload.key, upload.content, upload.mime, name=upload.name)
+            except BlobRefused:
+                raise
             except BlobError as error:
                 # From the first failure on: to send a large file may take longer than the patience.
                 give_up = give_up or loop.time() + self._patience

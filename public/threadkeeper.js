@@ -5,6 +5,10 @@
   // Browsers choose the shapes of Chinese characters by this; Chainlit's page always says "en".
   root.lang = navigator.language || "en";
 
+  // The pages about usage begin a day where their reader is.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) document.cookie = `time_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+
   // Chainlit remembers the chosen theme under this name and knows "system", but its configuration cannot say so.
   const theme = localStorage.getItem("vite-ui-theme") || "system";
   localStorage.setItem("vite-ui-theme", theme);

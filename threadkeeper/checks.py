@@ -18,6 +18,7 @@ from datalayer.database import Database
 from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings import Settings, SettingsError
+from threadkeeper.urls import sqlite_file
 
 PATIENCE_SECONDS = 5.0
 
@@ -46,10 +47,8 @@ class _Doubtful(Exception):
 
 async def _database(settings: Settings) -> str:
     url = settings.resolved_database_url
-    if url.startswith("sqlite:"):
-        path = Path(url.removeprefix("sqlite:///").partition("?")[0])
-        if later := _made_later(path):
-            return later
+    if (file := sqlite_file(url)) and (later := _made_later(file)):
+        return later
     accounts = Accounts(Database(url), None)
     try:
         await accounts.ping()

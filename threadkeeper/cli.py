@@ -25,18 +25,21 @@ from threadkeeper.commands.prices import prices_app, reprice
 from threadkeeper.commands.projects import projects_app
 from threadkeeper.commands.takeouts import export_app, import_takeout
 from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
+from threadkeeper.commands.threads import thread_app
 from threadkeeper.commands.users import user_app
 from threadkeeper.commands.verify import verify
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
 from threadkeeper.misspelt import misspelt_names
 from threadkeeper.settings import SettingsError, inspect_settings
+from threadkeeper.urls import sqlite_file
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(user_app, name="user")
+app.add_typer(thread_app, name="thread")
 app.add_typer(files_app, name="files")
 app.add_typer(export_app, name="export")
 app.add_typer(prices_app, name="prices")
@@ -120,7 +123,8 @@ def adopt(
 ) -> None:
     """Take over the database of one of Chainlit's own data layers; a dry run first."""
     settings = settings_or_end()
-    make_data_dir(settings)
+    if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
+        end(f"There is no database to adopt: {file} is not there.", 1)
     report = with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
     shown = console()
     table = Table("From", "To", "Found", "There before", "There after", "Left behind")
@@ -151,8 +155,6 @@ def check() -> None:
     for report in reports:
         table.add_row(report.variable, Text(report.shown), report.origin, Text(report.problem or "", "bold red"))
     shown.print(table)
-    for doubt in doubts:
-        shown.print(Text(doubt, "yellow"))
     wrong = [report.variable for report in reports if report.problem]
     # What libraries have to say here is said again, in words, in the table.
     logging.disable(logging.CRITICAL)
@@ -163,9 +165,11 @@ def check() -> None:
         if part.ok is False:
             wrong.append(part.part)
     shown.print(table)
+    for doubt in doubts:
+        shown.print(Text(doubt, "yellow"))
     if wrong:
         end(f"{len(wrong)} problem{'s' if len(wrong) > 1 else ''} found: {', '.join(wrong)}.", 1)
-    shown.print("Everything is as it should be.")
+    shown.print("Everything else is as it should be." if doubts else "Everything is as it should be.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

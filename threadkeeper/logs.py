@@ -1,7 +1,7 @@
 """Log lines for operators: one JSON object each, or plain text, on standard error, in UTC, and without secrets.
 
 Secrets are taken out of the finished line, so that none gets through in a traceback, an extra or an error's text.
-Libraries are kept to what an operator can use: at level DEBUG everything is let through.
+Libraries are kept to what an operator can use: at level DEBUG everything is let through but what Amazon's would write.
 """
 
 import json
@@ -35,6 +35,8 @@ _QUIET_LOGGERS = (
     "engineio",
     "watchfiles",
 )
+# At level DEBUG they write out signatures, signed links and session tokens, none of which is a setting to be left out.
+_NEVER_AT_DEBUG = ("botocore", "aiobotocore")
 _EMPTY_WORDS = (
     ("chainlit", "Translation file for "),
     ("chainlit", "Translated markdown file for "),
@@ -69,6 +71,8 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
     root.setLevel(level)
     for name in _QUIET_LOGGERS:
         logging.getLogger(name).setLevel(level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING")
+    for name in _NEVER_AT_DEBUG:
+        logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.INFO))
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

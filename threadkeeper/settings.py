@@ -161,7 +161,9 @@ class Settings(BaseSettings):
         default=30, description="Days after which what was said in a call is deleted; tokens and cost stay."
     )
     usage_time_zone: str = Field(
-        default="UTC", description="Time zone of the days and months that limits are for, as `Europe/Berlin`."
+        default="UTC",
+        description="Time zone of the days and months that limits are for, and of pages for browsers that name none, "
+        "as `Europe/Berlin`.",
     )
 
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(

@@ -1,6 +1,7 @@
-"""What is secret in a URL: the password, and parameters that are named like one."""
+"""What a URL tells: its secrets (the password, and parameters that are named like one), and SQLite's file."""
 
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 MASK = "********"
@@ -46,3 +47,10 @@ def mask_url(url: str) -> str:
     parameters = [(key, MASK if _SECRET_PARAMETER.search(key) else value) for key, value in parse_qsl(parts.query)]
     query = urlencode(parameters, quote_via=quote, safe="/:*")
     return urlunsplit((parts.scheme, f"{user}{at}{address}", parts.path, query, parts.fragment))
+
+
+def sqlite_file(database_url: str) -> Path | None:
+    """The file of a SQLite database; None for another engine's."""
+    if not database_url.startswith("sqlite:"):
+        return None
+    return Path(database_url.removeprefix("sqlite:///").partition("?")[0])

@@ -15,7 +15,7 @@ from azure.identity.aio import DefaultAzureCredential
 from datalayer.blobs.base import LONGEST_SIGNED_SECONDS
 from datalayer.blobs.options import BlobOptions
 from datalayer.blobs.requests import request
-from datalayer.errors import BlobError, BlobNotFound, ConfigurationError
+from datalayer.errors import BlobError, BlobNotFound, BlobRefused, ConfigurationError
 
 Service = TypeVar("Service")
 
@@ -41,6 +41,7 @@ _WORDS = {
     "HierarchicalNamespaceNotEnabled": "the account has no hierarchical namespace: use azure-blob://",
     "ConditionNotMet": "the file was replaced while it was read",
 }
+_PASSING = {"ConditionNotMet"}
 _MISSING = {"BlobNotFound", "PathNotFound", "SourcePathNotFound", "ResourceNotFound"}
 
 
@@ -86,7 +87,7 @@ class AzureAccount(Generic[Service]):
         """The account's client.
 
         Raises:
-            BlobError: the connection string makes no sense, or names another account.
+            BlobRefused: the connection string makes no sense, or names another account.
         """
         if self._client is None:
             options = self._options
@@ -105,9 +106,9 @@ class AzureAccount(Generic[Service]):
                     self._client = made(self._endpoint, credential=self._credential(), **settings)
             except (ValueError, KeyError, TypeError):
                 # The SDK's words may quote a part of the secret.
-                raise BlobError("the credential of Azure's store is malformed") from None
+                raise BlobRefused("the credential of Azure's store is malformed") from None
         if self._options.azure_connection_string and self._client.account_name != self.account:
-            raise BlobError("the blob URL and the connection string name two different accounts of Azure's")
+            raise BlobRefused("the blob URL and the connection string name two different accounts of Azure's")
         client: Service = self._client
         return client
 
@@ -191,4 +192,6 @@ def _translate(error: Exception) -> BlobError:
     if status is None:
         return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
     said = f"{status} {code}".strip()
-    return BlobError(f"Azure's store refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
+    is_final = status in (401, 403) or (code in _WORDS and code not in _PASSING)
+    error_type = BlobRefused if is_final else BlobError
+    return error_type(f"Azure's store refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))

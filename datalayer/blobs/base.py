@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from datalayer.errors import BlobError
+from datalayer.errors import BlobNotFound
 
 Content: TypeAlias = bytes | Path | AsyncIterable[bytes]
 
@@ -178,10 +178,10 @@ def checked_key(key: str) -> str:
     """The key, if it is one that leads nowhere but into the store.
 
     Raises:
-        BlobError: it is not.
+        BlobNotFound: it is not, so that no store has anything under it.
     """
     if not is_key(key):
-        raise BlobError(
+        raise BlobNotFound(
             "a blob key may hold letters, digits, '_', '-' and inner dots only, in parts divided by '/', "
             f"with {_LONGEST_PART} characters in a part and {_LONGEST_KEY} in all at most"
         )

@@ -1,6 +1,7 @@
 """A folder as blob store. A file is there whole or not at all: it is written beside its place, then renamed."""
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +27,7 @@ from datalayer.blobs.base import (
     range_within,
 )
 from datalayer.blobs.content import MEBIBYTE, MeasuredContent
-from datalayer.errors import BlobError, BlobNotFound
+from datalayer.errors import BlobError, BlobNotFound, BlobRefused
 
 T = TypeVar("T")
 
@@ -198,4 +199,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
-        raise BlobError(f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})") from error
+        error_type = BlobRefused if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else BlobError
+        raise error_type(
+            f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})"
+        ) from error

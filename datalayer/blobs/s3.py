@@ -36,7 +36,7 @@ from datalayer.blobs.content import MEBIBYTE, MeasuredContent
 from datalayer.blobs.headers import content_disposition, content_type
 from datalayer.blobs.options import BlobOptions
 from datalayer.blobs.requests import request
-from datalayer.errors import BlobError, BlobNotFound
+from datalayer.errors import BlobError, BlobNotFound, BlobRefused
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class S3Blobs(BlobStore):
                         session.client("s3", endpoint_url=options.s3_endpoint, verify=options.ca_file, config=settings)
                     )
                 except (BotoCoreError, ValueError):
-                    raise BlobError("the endpoint, region or profile of S3 makes no sense") from None
+                    raise BlobRefused("the endpoint, region or profile of S3 makes no sense") from None
             return self._client
 
     async def _upload_parts(
@@ -262,7 +262,8 @@ def _translate(error: Exception) -> BlobError:
         if code in ("NoSuchKey", "NoSuchUpload", "404"):
             return BlobNotFound("the bucket has no object under this key")
         said = f"{status} {code}".strip()
-        return BlobError(f"S3 refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
+        error_type = BlobRefused if status in (401, 403) or code in _WORDS else BlobError
+        return error_type(f"S3 refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return BlobError("no credentials for S3 were found, or only a part of them")
     return BlobError(f"S3 cannot be reached now ({type(error).__name__})")

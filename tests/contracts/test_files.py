@@ -170,3 +170,17 @@ async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
         while await queued(chat):
             await asyncio.sleep(0.1)
     assert await place.remains() == []
+
+
+@pytest.mark.parametrize("place", NETWORKS, indirect=True)
+async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
+    database_url: str, place: NetworkPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
+        layer = datalayer.create_data_layer(database_url, open_blob_store(url, options), patience_seconds=30)
+        thread_id = await thread(layer, None)
+        element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", content=b"x")
+        with pytest.raises(datalayer.BlobRefused):
+            await layer.create_element(element)
+        await layer.close()
+    assert not any("waits for the store" in record.message for record in caplog.records)

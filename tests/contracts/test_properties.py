@@ -41,7 +41,8 @@ THOROUGH = settings(max_examples=100, suppress_health_check=[HealthCheck.functio
 class Sent:
     """An element as Chainlit hands it over, with any dictionary."""
 
-    content = path = None
+    type = "file"
+    content = path = url = None
 
     def __init__(self, sent: dict[str, Any]) -> None:
         self.to_dict = lambda: sent

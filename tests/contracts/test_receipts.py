@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import elements, metadata
+from datalayer.schema import Identifier, elements, metadata
 from tests.contracts.test_elements import text_element
 from tests.records import new_id, step, thread, user_id, vote, without_search
 
@@ -34,6 +34,27 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
         await layer.create_element(text_element(thread_id, written["id"], "a file"))
         found = await layer.get_thread(thread_id)
     return thread_id, found["elements"][0]["objectKey"]
+
+
+async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
+    """Of every row that has one of its own."""
+    named = [table for table in metadata.sorted_tables if "id" in table.c and table.c.id.type is Identifier]
+    async with layer.database.read() as connection:
+        return {table.name: set((await connection.execute(select(table.c.id))).scalars()) for table in named}
+
+
+@pytest.mark.parametrize("what", ["thread", "user"])
+async def test_a_receipt_names_every_row_that_is_gone(layer: ChainlitLayer, what: str) -> None:
+    await talk(layer, "bob")
+    thread_id, _ = await talk(layer, "alice")
+    before = await ids(layer)
+    receipt = await (layer.delete_user("alice") if what == "user" else layer.delete_thread_with_receipt(thread_id))
+    after = await ids(layer)
+    assert {name: set(gone) for name, gone in receipt.row_ids.items()} == {
+        name: before[name] - after[name] for name in receipt.row_ids
+    }
+    assert all(after[name] == before[name] for name in before.keys() - receipt.row_ids.keys())
+    assert {name: len(gone) for name, gone in receipt.row_ids.items()}.items() <= receipt.rows.items()
 
 
 async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -> None:

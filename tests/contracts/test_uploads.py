@@ -21,6 +21,7 @@ from datalayer.blobs import LocalBlobs, StoredBlob
 from datalayer.blobs.base import Content
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import blob_deletions, elements
+from datalayer.takeout import export_user
 from tests.contracts.test_elements import only, text_element
 from tests.contracts.test_files import queued
 from tests.records import new_id, opened, step, thread
@@ -36,6 +37,8 @@ class HeldBlobs(LocalBlobs):
         self.held: dict[bytes, asyncio.Event] = {}
         self.failures = 0
         self.asked = asyncio.Event()
+        self.told = asyncio.Event()
+        self.told.set()
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
         self.asked.set()
@@ -44,7 +47,9 @@ class HeldBlobs(LocalBlobs):
         if self.failures:
             self.failures -= 1
             raise datalayer.BlobError("the store is away")
-        return await super().put(key, content, mime, name=name)
+        stored = await super().put(key, content, mime, name=name)
+        await self.told.wait()
+        return stored
 
     async def delete(self, key: str) -> None:
         if self.failures:
@@ -140,15 +145,22 @@ async def test_of_two_uploads_of_one_element_the_newest_wins_and_no_other_file_s
     assert blobs.files() == []
 
 
-@pytest.mark.parametrize("end", ["element", "thread", "session"])
+@pytest.mark.parametrize("end", ["element", "step", "cut", "thread", "session"])
 async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs: HeldBlobs, end: str) -> None:
     thread_id = await thread(chat, None)
-    element = text_element(thread_id, new_id(), b"late")
+    question, answer = step(thread_id, createdAt="2020-01-01T00:00:00Z"), step(thread_id)
+    for one in (question, answer):
+        await chat.create_step(one)
+    element = text_element(thread_id, answer["id"], b"late")
     blobs.held = {b"late": asyncio.Event()}
     upload = asyncio.create_task(chat.create_element(element))
     await blobs.asked.wait()
     if end == "element":
         await chat.delete_element(element.id, thread_id)
+    elif end == "step":
+        await chat.delete_step(answer["id"])
+    elif end == "cut":
+        assert await chat.cut_thread(thread_id, question["id"]) == 1
     elif end == "thread":
         await chat.delete_thread(thread_id)
     else:
@@ -158,6 +170,26 @@ async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs
     await until(lambda: nothing_queued(chat))
     assert blobs.files() == []
     assert await chat.get_element(thread_id, element.id) is None
+
+
+@pytest.mark.parametrize("end", ["element", "step"])
+async def test_a_row_that_is_written_behind_its_own_deletion_does_not_stay(
+    chat: ChainlitLayer, blobs: HeldBlobs, end: str
+) -> None:
+    thread_id = await thread(chat, None)
+    answer = step(thread_id)
+    await chat.create_step(answer)
+    element = text_element(thread_id, answer["id"], b"late")
+    blobs.told.clear()
+    upload = asyncio.create_task(chat.create_element(element))
+    await until(lambda: [path for path in blobs.files() if not path.name.startswith(".part-")])
+    deletion = chat.delete_element(element.id, thread_id) if end == "element" else chat.delete_step(answer["id"])
+    deleted = asyncio.create_task(deletion)
+    await asyncio.sleep(0)
+    blobs.told.set()
+    await asyncio.gather(upload, deleted)
+    await until(lambda: nothing_queued(chat))
+    assert (blobs.files(), await chat.get_element(thread_id, element.id)) == ([], None)
 
 
 async def test_an_older_file_stays_where_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
@@ -284,6 +316,28 @@ async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLay
     found = await opened(chat, thread_id, second.id)
     assert found is not None
     assert found[1] == b"one"
+
+
+async def test_a_key_of_another_programs_is_a_missing_file_and_nothing_worse(
+    chat: ChainlitLayer, blobs: HeldBlobs, tmp_path: Path
+) -> None:
+    """As an adopted database has it."""
+    await chat.add_account("alice", "no real hash")
+    owner = await chat.get_user("alice")
+    assert owner is not None
+    thread_id = await thread(chat, owner.id)
+    element = text_element(thread_id, new_id(), "content")
+    await chat.create_element(element)
+    other = f"{owner.id}/{element.id}/my file.png"
+    async with chat.database.write() as connection:
+        await connection.execute(update(elements).values(objectKey=other))
+    with datalayer.acting_as("alice"):
+        assert await opened(chat, thread_id, element.id) is None
+    report = await export_user(chat.database, blobs, "alice", tmp_path / "takeout.zip")
+    assert (report.missing, report.counts["elements"]) == ([other], 1)
+    receipt = await chat.delete_thread_with_receipt(thread_id)
+    assert (receipt.files, receipt.files_left) == ((), (other,))
+    assert await queued(chat) == []
 
 
 # What may be read from this machine

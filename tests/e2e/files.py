@@ -17,11 +17,12 @@ def text_file(name: str, text: str) -> FilePayload:
     return FilePayload(name=name, mimeType="text/plain", buffer=text.encode())
 
 
-def pdf(name: str, text: str) -> FilePayload:
+def pdf(name: str, *pages: str) -> FilePayload:
     document = FPDF()
-    document.add_page()
     document.set_font("Helvetica", size=14)
-    document.cell(text=text)
+    for text in pages:
+        document.add_page()
+        document.cell(text=text)
     return FilePayload(name=name, mimeType="application/pdf", buffer=bytes(document.output()))
 
 

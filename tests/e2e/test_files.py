@@ -1,6 +1,7 @@
 """What was sent with a message is there when its thread is opened later, whatever it is and wherever it is kept."""
 
 import asyncio
+import base64
 import io
 import json
 import wave
@@ -62,15 +63,48 @@ def sound() -> bytes:
     return content.getvalue()
 
 
-def elements(thread_id: str, for_id: str) -> list[cl.element.Element]:
+# Half a second of green, as the browser itself films it.
+FILM = """async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 })
+  const parts = [], recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm;codecs=vp8" })
+  recorder.ondataavailable = (event) => parts.push(event.data)
+  recorder.start()
+  for (let at = 0; at < 12; at++) {
+    const pen = canvas.getContext("2d")
+    pen.fillStyle = `rgb(12, ${at * 20}, 100)`
+    pen.fillRect(0, 0, 64, 48)
+    await new Promise((done) => setTimeout(done, 40))
+  }
+  await new Promise((done) => { recorder.onstop = done; recorder.stop() })
+  return btoa(String.fromCharCode(...new Uint8Array(await new Blob(parts).arrayBuffer())))
+}"""
+
+
+async def film(browser: Browser) -> bytes:
+    page = await browser.new_page()
+    content = base64.b64decode(await page.evaluate(FILM))
+    await page.close()
+    return content
+
+
+async def task_list(thread_id: str) -> cl.TaskList:
+    """As `TaskList.send` leaves it: of no step."""
+    tasks = cl.TaskList(thread_id=thread_id, status="Rowing", for_id="", mime="application/json")
+    tasks.tasks = [cl.Task(title="Find the source", status=cl.TaskStatus.DONE), cl.Task(title="Row back")]
+    await tasks.preprocess_content()
+    return tasks
+
+
+def elements(thread_id: str, for_id: str, film: bytes) -> list[cl.element.Element]:
     common: dict[str, Any] = {"thread_id": thread_id, "for_id": for_id}
     figure = {"data": [{"type": "bar", "x": ["Nile", "Amazon"], "y": [6650, 6400]}], "layout": {"autosize": True}}
     table = {"columns": ["river", "km"], "index": [0, 1], "data": [["Nile", 6650], ["Amazon", 6400]]}
     return [
         cl.Image(name="map.png", content=picture("map.png")["buffer"], mime="image/png", **common),
         cl.Image(name="map.svg", content=SVG, mime="image/svg+xml", **common),
-        cl.Pdf(name="report.pdf", content=pdf("report.pdf", "The Nile")["buffer"], page=1, **common),
-        cl.Audio(name="sound.wav", content=sound(), mime="audio/wav", **common),
+        cl.Pdf(name="report.pdf", content=PDF, page=2, **common),
+        cl.Audio(name="sound.wav", content=sound(), mime="audio/wav", auto_play=True, **common),
+        cl.Video(name="film.webm", content=film, mime="video/webm", player_config=PLAYER, **common),
         cl.Text(name="source", content="print('Nile')", language="python", mime="text/plain", **common),
         cl.File(name="data.zip", content=b"PK\x05\x06" + bytes(18), mime="application/zip", **common),
         Plotly(name="chart", content=json.dumps(figure), mime="application/json", **common),
@@ -79,6 +113,8 @@ def elements(thread_id: str, for_id: str) -> list[cl.element.Element]:
     ]
 
 
+PDF = pdf("report.pdf", "The Nile", "The Amazon")["buffer"]
+PLAYER = {"file": {"attributes": {"title": "A film of a river"}}}
 SVG = b"""<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">
 <script>alert(1)</script><rect width="64" height="48" fill="#0c7a64"/></svg>"""
 
@@ -96,7 +132,7 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
         await layer.create_step(step(thread_id, "Show me the rivers"))
         answer = step(thread_id, "Here they are, with the source of it.", type="assistant_message", name="Assistant")
         await layer.create_step(answer)
-        for element in elements(thread_id, answer["id"]):
+        for element in [*elements(thread_id, answer["id"], await film(browser)), await task_list(thread_id)]:
             await layer.create_element(element)
 
     for dark in (False, True):
@@ -111,6 +147,12 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
                 for picture_name in ("map.png", "map.svg"):
                     await expect(page.locator(f"img[alt='{picture_name}']")).to_have_js_property("naturalWidth", 64)
                 await expect(page.locator("audio")).to_have_js_property("duration", 1)
+                await expect(page.locator("audio")).to_have_js_property("autoplay", True)
+                await expect(page.locator("video")).to_have_js_property("videoWidth", 64)
+                await expect(page.locator("video")).to_have_attribute("title", "A film of a river")
+                # A narrow page shows the task that is next, and no more.
+                for text, shown in (("Find the source", size == WIDE), ("Row back", True), ("Rowing", True)):
+                    await expect(page.get_by_text(text).filter(visible=True)).to_have_count(int(shown))
                 await expect(page.locator(".js-plotly-plot .bars .point")).to_have_count(2)
                 await expect(page.locator("#river")).to_have_text("Nile: 6650 km")
                 await expect(page.get_by_text("print('Nile')")).to_be_visible()
@@ -120,6 +162,35 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
                 await page.locator(".js-plotly-plot").scroll_into_view_if_needed()
                 await visitor.screenshot("elements-end")
                 assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+async def test_what_is_shown_beside_or_on_a_page_of_its_own_is_there_again(
+    browser: Browser, start_server: StartServer
+) -> None:
+    server = await start_server(OPENAI_MODELS="echo")
+    owner = await server.add_user(NAME, PASSWORD)
+    thread_id = new_id()
+    async with server.layer() as layer:
+        await layer.update_thread(thread_id, name="Rivers", user_id=owner)
+        await layer.create_step(step(thread_id, "Show me the rivers"))
+        answer = step(thread_id, "On the sidemap, with a pagetext.", type="assistant_message", name="Assistant")
+        await layer.create_step(answer)
+        of: dict[str, Any] = {"thread_id": thread_id, "for_id": answer["id"]}
+        for element in (
+            cl.Image(name="sidemap", content=picture("map.png")["buffer"], mime="image/png", display="side", **of),
+            cl.Text(name="pagetext", content="The Nile is long.", mime="text/plain", display="page", **of),
+        ):
+            await layer.create_element(element)
+    async with visit(browser, server.base_url, "files-beside") as visitor:
+        await visitor.arrive()
+        await visitor.log_in(NAME, PASSWORD)
+        await visitor.connected()
+        await visitor.open(f"/thread/{thread_id}")
+        await expect(visitor.page.locator("img[alt='sidemap']")).to_have_js_property("naturalWidth", 64)
+        await visitor.screenshot("side")
+        await visitor.answers.get_by_text("pagetext").last.click()
+        await expect(visitor.page.get_by_text("The Nile is long.")).to_be_visible()
+        await visitor.screenshot("page")
 
 
 @dataclass

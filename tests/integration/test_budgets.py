@@ -14,7 +14,21 @@ import pytest
 from benchmarks import measure, memory, statements, usage
 from benchmarks.budgets import BUDGETS, Budget
 from benchmarks.contenders import fill
-from benchmarks.measure import BURST, CREATE, FIFTH_PAGE, FIRST_PAGE, FLAT, FLOOR, GET, OURS, SEARCH, SEARCH_CJK, VOTED
+from benchmarks.measure import (
+    BURST,
+    BURST_INDEXED,
+    CREATE,
+    CREATE_FAR,
+    FIFTH_PAGE,
+    FIRST_PAGE,
+    FLAT,
+    FLOOR,
+    GET,
+    OURS,
+    SEARCH,
+    SEARCH_CJK,
+    VOTED,
+)
 from benchmarks.usage_report import BY_DAY, MOST_TIMES
 from benchmarks.wire import Wire
 from tests import missing
@@ -24,6 +38,7 @@ pytestmark = pytest.mark.slow
 
 THREADS = 1000
 ROUNDS = 15
+SUSTAINED_SECONDS = 0.5
 # The machine is shared: who misses has one more try, and its better one counts.
 TRIES = 2
 
@@ -42,6 +57,8 @@ class Limit:
 LIMITS = {
     CREATE: Limit(2.5, "1.4 to 1.6 alone; a sync to disk may wait for another's"),
     BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
+    BURST_INDEXED: Limit(2.5, "PENDING"),
+    CREATE_FAR: Limit(2.0, "1.2 alone"),
     FIRST_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FIFTH_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FLAT: Limit(2.0, "1.0 to 1.3 alone; one page of 20 beside one of 21 threads"),
@@ -61,7 +78,9 @@ PAGES_MB = 4.0
 async def test_our_layer_stays_near_the_floor(postgres: Databases) -> None:
     missed: dict[str, list[float]] = {}
     for _ in range(TRIES):
-        size = await measure.measure_size(postgres, THREADS, rounds=ROUNDS, kinds=(FLOOR, OURS))
+        size = await measure.measure_size(
+            postgres, THREADS, rounds=ROUNDS, kinds=(FLOOR, OURS), sustained_seconds=SUSTAINED_SECONDS
+        )
         assert not _wrong_answers(size)
         judged = missed or LIMITS
         # Where the server has no trigrams, the floor cannot search.

@@ -7,6 +7,7 @@ import pty
 import socket
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,9 +87,20 @@ def test_adopting_is_a_dry_run_until_told_otherwise(migrated: CommandLine) -> No
 
 
 def test_a_database_that_is_not_chainlits_is_not_adopted(cli: CommandLine) -> None:
-    result = cli("adopt", "--apply")
+    database = cli.directory / "other.db"
+    database.touch()
+    result = cli("adopt", "--apply", DATABASE_URL=f"sqlite:///{database}")
     assert result.returncode == 1
     assert "none of Chainlit's layers made this database" in result.stderr
+
+
+def test_a_mistyped_path_is_said_and_no_file_is_made_there(cli: CommandLine) -> None:
+    result = cli("adopt", DATABASE_URL=f"sqlite:///{cli.directory}/chat.bd")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"There is no database to adopt: {cli.directory}/chat.bd is not there.\n",
+    )
+    assert list(cli.directory.iterdir()) == []
 
 
 # Settings
@@ -176,7 +188,10 @@ def test_check_tells_of_a_misspelt_name_and_finds_no_fault_in_it(cli: CommandLin
     (cli.directory / ".env").write_text("OPENAI_MODEL=hunter2\n", encoding="utf-8")
     result = cli("check")
     assert result.returncode == 0
-    assert "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?" in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?",
+        "Everything else is as it should be.",
+    ]
     assert "hunter2" not in result.stdout + result.stderr
 
 
@@ -342,6 +357,25 @@ def test_a_deleted_user_is_gone_and_the_receipt_says_what_was_removed(migrated: 
     assert json.loads(file.read_text(encoding="utf-8")) == receipt
     assert file.stat().st_mode & 0o077 == 0
     assert "ada" not in migrated("user", "list").stdout
+
+
+async def test_a_deleted_thread_is_gone_and_the_receipt_names_its_rows(migrated: CommandLine) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{migrated.directory}/.data/threadkeeper.db")
+    thread_id, step_id = str(uuid.uuid4()), str(uuid.uuid4())
+    await layer.create_step({"id": step_id, "threadId": thread_id, "type": "user_message", "output": "gone soon"})
+    try:
+        assert migrated("thread", "delete", thread_id).stderr == "Nobody is there to be asked: use --yes.\n"
+        done = migrated("thread", "delete", thread_id, "--yes")
+        assert (done.returncode, done.stderr) == (0, "")
+        receipt = json.loads(done.stdout)
+        assert (receipt["what"], receipt["id"]) == ("thread", thread_id)
+        assert (receipt["row_ids"]["threads"], receipt["row_ids"]["steps"]) == ([thread_id], [step_id])
+        assert await layer.get_thread(thread_id) is None
+    finally:
+        await layer.close()
+    again = migrated("thread", "delete", thread_id, "--yes")
+    assert (again.returncode, again.stderr) == (1, "There is no such thread.\n")
+    assert migrated("thread", "delete", "no id", "--yes").returncode == 1
 
 
 def test_nothing_is_deleted_where_the_receipt_cannot_be_written(migrated: CommandLine) -> None:

@@ -45,6 +45,8 @@ async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServe
     await server.start()
     async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
         assert client.answer == answer["output"]
+        action = await client.event("action")
+        assert (action["name"], action["forId"]) == ("try_again", answer["id"])
         await client.ask("Go on", modes={"model": "context-echo"})
     context = last_context(model_server)
     assert [message["content"] for message in context if message["role"] != "system"] == [

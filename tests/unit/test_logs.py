@@ -99,3 +99,12 @@ def test_lines_that_tell_nothing_are_left_out(capsys: pytest.CaptureFixture[str]
     assert len(quiet.splitlines()) == 1
     configure_logging("DEBUG", json=False)
     assert len(noise().splitlines()) == 3
+
+
+def test_signatures_for_a_store_are_in_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("DEBUG", json=False)
+    logging.getLogger("botocore.auth").debug("Signature:\n%s", "0f" * 32)
+    logging.getLogger("botocore.auth").info("something else")
+    logged = capsys.readouterr().err
+    assert "0f0f" not in logged
+    assert "something else" in logged

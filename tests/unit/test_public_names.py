@@ -12,6 +12,7 @@ AlreadyExists: DataLayerError
 BlobError: DataLayerError
 BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
+BlobRefused: BlobError
 BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
 CallDemand(call_id, user_id, project_id, prompt_tokens, answer_tokens, short_answer_tokens, prompt_cost=, answer_token_cost=)
 CallFilter(since=, until=, project_ids=, providers=, models=, user_ids=, assistants=, kinds=, tags=, statuses=)
@@ -35,7 +36,7 @@ Page(threads, has_next)
 Price(id, pattern, valid_from, input, output, cached=, image=, provider=, is_active=, created_at=)
 Project(id, name, slug, description=, tags=, owner=, organisation=, providers=, created_at=)
 Provider(name, slug, base_url=, deployment=, description=, secret=)
-Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=)
+Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=, row_ids=)
 Repricing(calls=, changed=, before=, after=)
 Reservation(id, tokens, cost, standings=)
 SYSTEM

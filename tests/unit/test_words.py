@@ -15,7 +15,6 @@ from threadkeeper.chat.sentences import SENTENCES
 from threadkeeper.chat.words import (
     AnswerMark,
     explain,
-    is_chinese,
     mark_answer,
     say,
     say_dollars,
@@ -23,6 +22,7 @@ from threadkeeper.chat.words import (
     starters,
     unmark_answer,
 )
+from threadkeeper.language import is_chinese
 
 LANGUAGES = ["en-US", "zh-CN"]
 

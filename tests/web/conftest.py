@@ -3,21 +3,34 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
-from fastapi import FastAPI
+from chainlit.auth import create_jwt
+from chainlit.user import User as ChainlitUser
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from datalayer import User
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords
+from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.web.mount import mount
+from threadkeeper.web.routers import all_routers
 
 SECRET = "a secret for the tests, long enough to sign with"
 
+THEME = Path(__file__).parents[2] / "public" / "theme.json"
+NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
+
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
@@ -74,3 +87,48 @@ def serve(chainlit_app: FastAPI) -> Serve:
 async def no_gate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Lets everyone pass; the system acts."""
     await app(scope, receive, send)
+
+
+# The whole of ours, and people of every role
+
+
+@pytest.fixture
+async def people(layer: ChainlitLayer, passwords: Passwords) -> dict[str, User]:
+    """A user of every role."""
+    password_hash = await passwords.hash("the analytical engine")
+    return {role: await layer.add_account(name, password_hash, role) for role, name in NAMES.items()}
+
+
+@pytest.fixture
+def extra_routers() -> list[APIRouter]:
+    """Routers of a test's own."""
+    return []
+
+
+@pytest.fixture
+def whole_app(
+    layer: ChainlitLayer,
+    passwords: Passwords,
+    chainlit_app: FastAPI,
+    extra_routers: list[APIRouter],
+    monkeypatch: pytest.MonkeyPatch,
+) -> FastAPI:
+    monkeypatch.setattr("chainlit.data._data_layer", layer)
+    monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
+    register_logins(lambda: layer, authenticator=Authenticator(layer, passwords))
+    mount(chainlit_app, *all_routers(lambda: layer, theme=THEME), *extra_routers, gate=Gate(lambda: layer))
+    return chainlit_app
+
+
+@pytest.fixture
+async def browser_of(whole_app: FastAPI, people: dict[str, User], serve: Serve) -> AsyncIterator[Browser]:
+    """Gives the browser of the person who has this role, or of a visitor."""
+    async with serve() as visitor, AsyncExitStack() as clients:
+
+        async def browser(role: str | None) -> httpx.AsyncClient:
+            client = httpx.AsyncClient(base_url=visitor.base_url, trust_env=False, timeout=30)
+            if role is not None:
+                client.cookies.set("access_token", create_jwt(ChainlitUser(identifier=people[role].identifier)))
+            return await clients.enter_async_context(client)
+
+        yield browser

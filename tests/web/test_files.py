@@ -324,6 +324,20 @@ async def test_a_store_that_is_away_is_told(
 SHOWN = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
 
 
+async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
+    layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(lambda: layer))
+    link = await store(layer, "x.png", "image/png", CONTENT)
+
+    async def refused(*_arguments: object) -> str:
+        raise BlobError("the identity may not make a user delegation key")
+
+    monkeypatch.setattr(layer.blobs, "signed_url", refused)
+    answer = await alice.get(link, headers=SHOWN)
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
 async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted(
     database_url: str, azurite_server: AzuriteServer, mounted: FastAPI, alice: httpx.AsyncClient, log_in: LogIn
 ) -> None:

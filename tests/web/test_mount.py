@@ -125,9 +125,9 @@ async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
 ) -> None:
     router = APIRouter()
 
-    @router.get("/project/file/{name}")
-    async def uploaded(name: str) -> Response:
-        return Response("<script>1</script>", media_type="image/svg+xml" if name == "svg" else "text/html")
+    @router.get("/project/file/x")
+    async def uploaded(mime: str) -> Response:
+        return Response("<script>1</script>", media_type=mime)
 
     @router.get("/own")
     async def own() -> Response:
@@ -135,8 +135,9 @@ async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
 
     mount(chainlit_app, router, gate=no_gate)
     async with serve() as client:
-        for name in ("svg", "html"):
-            policy = (await client.get(f"/project/file/{name}")).headers["content-security-policy"]
+        for mime in ("image/svg+xml", "text/html", "text/xml", "text/xsl", "text/x+xml", "audio/x+xml", "image/png"):
+            answer = await client.get("/project/file/x", params={"mime": mime})
+            policy = answer.headers["content-security-policy"]
             assert "sandbox" in policy
             assert "default-src 'none'" in policy
         assert (await client.get("/own")).headers["content-security-policy"] == "sandbox"

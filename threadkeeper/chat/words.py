@@ -9,6 +9,7 @@ from typing import Literal
 from datalayer.usage_records import LimitStanding
 from threadkeeper.chat.llm import ModelError
 from threadkeeper.chat.sentences import SENTENCES
+from threadkeeper.language import is_chinese
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered"]
 _MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
@@ -18,11 +19,6 @@ _MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
 class Starter:
     label: str
     message: str
-
-
-def is_chinese(language: str | None) -> bool:
-    """Takes a tag ("zh-CN") or a list of them as browsers send it ("zh-CN,zh;q=0.9,en;q=0.8"): the first one counts."""
-    return (language or "").lstrip().lower().startswith("zh")
 
 
 def say(key: str, language: str | None, **values: object) -> str:

@@ -1,19 +1,14 @@
 """`threadkeeper user`: the people who may log in."""
 
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from datalayer import Receipt
 from datalayer.accounts import ROLES, Accounts
-from datalayer.database import Database
-from datalayer.receipts import Receipts
-from threadkeeper.commands.terminal import end, new_file, open_store, run, settings_or_end, show_table, with_accounts
+from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
+from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_accounts
 from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 
 user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")
@@ -89,44 +84,10 @@ def enable_user(name: Name) -> None:
 
 
 @user_app.command("delete")
-def delete_user(
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    receipt: Annotated[
-        Path | None, typer.Option(help="A new file for the receipt as well.", show_default=False)
-    ] = None,
-) -> None:
+def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> None:
     """Delete someone for good, with every thread, vote and file of theirs, and print a receipt."""
-    settings = settings_or_end()
-    if not yes:
-        if not sys.stdin.isatty():
-            end("Nobody is there to be asked: use --yes.", 1)
-        if not typer.confirm(f"Delete {name}, with every thread, vote and file of theirs, for good?"):
-            end("Nothing was deleted.", 1)
-    # Before anything is gone: what cannot be written afterwards would be lost.
-    file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
-
-    async def delete() -> Receipt:
-        store = Receipts(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
-        try:
-            return await store.delete_user(name)
-        finally:
-            await store.close()
-
-    try:
-        done = run(delete())
-    except typer.Exit:
-        if receipt and file:
-            file.close()
-            receipt.unlink()
-        raise
-    text = json.dumps(asdict(done), indent=2, ensure_ascii=False)
-    typer.echo(text)
-    if file:
-        with file:
-            file.write(f"{text}\n")
-    if done.files_left:
-        end(f"{len(done.files_left)} files could not be removed from the store; the receipt names them.", 1)
+    what = f"{name}, with every thread, vote and file of theirs,"
+    delete_for_good(what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
 
 
 def _set_disabled(name: str, *, disabled: bool) -> None:

@@ -359,7 +359,8 @@ class Conversations:
         if not questions or self._turns_in(messages[-1]["threadId"]):
             return
         last = messages[-1]
-        failed = last["type"] == "assistant_message" and (last.get("isError") or last.get("streaming"))
+        is_cut = last.get("streaming") or (last.get("metadata") or {}).get("status") == "cut"
+        failed = last["type"] == "assistant_message" and (last.get("isError") or is_cut)
         if failed or last["type"] == "user_message":
             turns.second_try = try_again(questions[-1]["id"], language_of_session())
             await turns.second_try.send(for_id=last["id"])

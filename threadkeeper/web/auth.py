@@ -35,6 +35,27 @@ logger = logging.getLogger(__name__)
 _FOLDERS_FOR_EVERYONE = ("/public/", "/assets/", "/avatars/")
 _PATHS_FOR_EVERYONE = ("/favicon", "/logo", "/health", "/ready", "/metrics")
 _MOST_REMEMBERED = 10_000
+_SCOPE_KEY = "threadkeeper.visitor"
+
+
+class Person(NamedTuple):
+    """Who is logged in, as the account says it now. `id` is the user's in the data layer."""
+
+    id: str
+    identifier: str
+    role: str
+
+
+def person_at(connection: HTTPConnection) -> Person | None:
+    """Who is there, as the gate found it; None for a visitor who is not logged in.
+
+    Raises:
+        StorageUnavailable: there is a login, and whose it is cannot be looked up now.
+    """
+    found: Person | DataLayerError | None = connection.scope.get(_SCOPE_KEY)
+    if isinstance(found, DataLayerError):
+        raise found
+    return found
 
 
 class Gate:
@@ -59,9 +80,11 @@ class Gate:
             return
         login = None if _is_for_everyone(scope["path"]) else _login(scope)
         user = login.identifier if login else None
+        scope = {**scope, _SCOPE_KEY: None}
         if login is not None:
             try:
-                active = await self.is_active(login.identifier, login.issued_at)
+                person = await self._person(login.identifier, login.issued_at)
+                active, scope[_SCOPE_KEY] = person is not None, person
             except DataLayerError as error:
                 logger.error("the account %s could not be looked up: %s", printable(login.identifier), error)
                 if not _is_page(scope):
@@ -70,7 +93,7 @@ class Gate:
                     )
                     return
                 # The page itself is the same for everyone, and says in words what it cannot get.
-                active = False
+                active, scope[_SCOPE_KEY] = False, error
             if not active:
                 if scope["type"] == "websocket" or "/ws/socket.io" in scope["path"]:
                     await _refuse(scope, receive, send, 401, "This account is not active.")
@@ -91,6 +114,9 @@ class Gate:
         Raises:
             StorageUnavailable: that cannot be looked up now.
         """
+        return await self._person(identifier, issued_at) is not None
+
+    async def _person(self, identifier: str, issued_at: float) -> Person | None:
         now = self._clock()
         seen = self._seen.get(identifier)
         if seen is None or now - seen.at >= self._remember_seconds:
@@ -98,13 +124,14 @@ class Gate:
                 account = await self._layer().get_account(identifier)
             if account is None or account.user.disabled_at is not None:
                 self._seen.pop(identifier, None)
-                return False
-            seen = self._seen[identifier] = _Seen(now, _seconds(account.password_changed_at))
+                return None
+            person = Person(account.user.id, account.user.identifier, account.user.role)
+            seen = self._seen[identifier] = _Seen(now, _seconds(account.password_changed_at), person)
             self._seen.move_to_end(identifier)
             if len(self._seen) > _MOST_REMEMBERED:
                 self._seen.popitem(last=False)
         # A token's time is in whole seconds.
-        return issued_at >= math.floor(seen.password_changed_at)
+        return seen.person if issued_at >= math.floor(seen.password_changed_at) else None
 
     def _while_active(self, login: "_Login", receive: Receive, send: Send) -> Receive:
         """A websocket is opened once and speaks for days: its messages are let through while the login is good."""
@@ -129,6 +156,7 @@ class Gate:
 class _Seen(NamedTuple):
     at: float
     password_changed_at: float
+    person: Person
 
 
 class _Login(NamedTuple):

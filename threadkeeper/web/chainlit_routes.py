@@ -1,14 +1,26 @@
 """Routes of Chainlit's that are answered better here first, and by Chainlit's own code after that."""
 
-from typing import Annotated, Any
+import asyncio
+import mimetypes
+import shutil
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 import chainlit.server
 from chainlit.auth import get_current_user, reuseable_oauth
+from chainlit.config import config
 from chainlit.data import get_data_layer
+from chainlit.session import WebsocketSession
 from chainlit.types import UpdateFeedbackRequest
-from fastapi import APIRouter, Depends, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from starlette.datastructures import UploadFile
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
+
+_MEBIBYTE = 1024 * 1024
+# What a form has beside the file: its name, its type, the lines between.
+_FORM_BYTES = 64 * 1024
 
 router = APIRouter()
 
@@ -22,12 +34,50 @@ async def read_user(request: Request) -> Any:
 
 @router.post("/project/file", include_in_schema=False, response_model=None)
 async def upload_file(
-    current_user: CurrentUser, session_id: str, file: UploadFile, ask_parent_id: str | None = None
+    request: Request, current_user: CurrentUser, session_id: str, ask_parent_id: str | None = None
 ) -> Any:
-    """Chainlit's upload, which fails without words at a file of no bytes."""
-    if file.size == 0:
-        raise HTTPException(400, "The file is empty.")
-    return await chainlit.server.upload_file(current_user, session_id, file, ask_parent_id)
+    """Chainlit's upload, which has the whole file in memory before it looks at its size, and whoever sent it on disk
+    before it asks who that is. This one goes from disk to disk."""
+    session = WebsocketSession.get_by_id(session_id)
+    if session is None:
+        raise HTTPException(404, "Session not found")
+    if current_user and (session.user is None or session.user.identifier != current_user.identifier):
+        raise HTTPException(401, "You are not authorized to upload files for this session")
+    spec = session.files_spec.get(ask_parent_id) if ask_parent_id else None
+    if spec is None and ask_parent_id:
+        raise HTTPException(404, "Parent message not found")
+    limits = spec or config.features.spontaneous_file_upload
+    most = limits.max_size_mb if limits else None
+    if most is not None and int(request.headers.get("content-length", 0)) > most * _MEBIBYTE + _FORM_BYTES:
+        raise HTTPException(400, "File size too large")
+    async with request.form(max_files=1) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile) or not file.filename or not file.content_type:
+            raise HTTPException(400, "There is no file with a name and a type in this.")
+        if not file.size:
+            raise HTTPException(400, "The file is empty.")
+        try:
+            chainlit.server.validate_file_upload(file, spec=spec)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        file_id = str(uuid.uuid4())
+        path = session.files_dir / f"{file_id}{mimetypes.guess_extension(file.content_type) or ''}"
+        await asyncio.to_thread(_copy, file.file, path)
+        session.files[file_id] = {
+            "id": file_id,
+            "path": path,
+            "name": file.filename,
+            "type": file.content_type,
+            "size": file.size,
+        }
+    return {"id": file_id}
+
+
+def _copy(source: BinaryIO, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    source.seek(0)
+    with path.open("xb") as target:
+        shutil.copyfileobj(source, target, _MEBIBYTE)
 
 
 @router.put("/feedback", include_in_schema=False, response_model=None)

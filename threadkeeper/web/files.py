@@ -71,7 +71,7 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
 
         asked, is_head = request.headers, request.method == "HEAD"
         if redirect_seconds and not is_head and asked.get("sec-fetch-mode") in _ASKED_BY_THE_BROWSER_ITSELF:
-            link = await layer().element_link(thread_id, element_id, redirect_seconds)
+            link = await _link(layer(), thread_id, element_id, redirect_seconds)
             if link is not None:
                 # Kept by nobody: the link is good for whoever has it.
                 return RedirectResponse(link, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
@@ -103,6 +103,16 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
         return _Streamed(element, blob, 206, headers)
 
     return router
+
+
+async def _link(layer: ElementReader, thread_id: str, element_id: str, seconds: int) -> str | None:
+    try:
+        return await layer.element_link(thread_id, element_id, seconds)
+    except BlobError as error:
+        # Who may not sign, or cannot now, may read all the same: the file goes through this server.
+        ids = {"thread_id": thread_id, "record_id": element_id}
+        logger.warning("a file is not given out by the store itself: %s", error, extra=ids)
+        return None
 
 
 class _Streamed(StreamingResponse):

@@ -1,0 +1,150 @@
+"""Every route of the application, asked by every role and by nobody.
+
+A new route needs a line here: what the line says is what the test demands.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from datalayer import acting_user
+from tests.records import new_id
+from tests.web.conftest import NAMES, Browser
+from threadkeeper.web.pages.roles import Admin, LoggedIn, Reviewer, reading_usage
+
+EVERYONE, DATA, PAGE = "everyone", "whoever is logged in", "whoever is logged in, a visitor is sent to log in"
+WHO_MAY = {
+    # Ours.
+    "GET /health": EVERYONE,
+    "GET /ready": EVERYONE,
+    "GET /metrics": EVERYONE,
+    "GET /assets/threadkeeper/{name}": EVERYONE,
+    # Who may read a file is said by its thread; whoever may not is told that there is none.
+    "GET /files/{thread_id}/{element_id}/{name:path}": EVERYONE,
+    "HEAD /files/{thread_id}/{element_id}/{name:path}": EVERYONE,
+    "GET /usage": PAGE,
+    "GET /usage/calls": PAGE,
+    "GET /usage/calls/{call_id}": PAGE,
+    "GET /usage/export.csv": DATA,
+    "GET /usage/export.jsonl": DATA,
+    # Chainlit's.
+    "MOUNT /ws/socket.io": EVERYONE,
+    "GET /{full_path:path}": EVERYONE,
+    "HEAD /": EVERYONE,
+    "GET /assets/{filename:path}": EVERYONE,
+    "GET /public/{filename:path}": EVERYONE,
+    "GET /copilot/{filename:path}": EVERYONE,
+    "GET /avatars/{avatar_id:str}": EVERYONE,
+    "GET /favicon": EVERYONE,
+    "GET /logo": EVERYONE,
+    "GET /auth/config": EVERYONE,
+    "GET /auth/oauth/{provider_id}": EVERYONE,
+    "GET /auth/oauth/{provider_id}/callback": EVERYONE,
+    "POST /auth/oauth/azure-ad-hybrid/callback": EVERYONE,
+    "POST /auth/header": EVERYONE,
+    "POST /auth/jwt": EVERYONE,
+    "POST /login": EVERYONE,
+    "POST /logout": EVERYONE,
+    "POST /set-session-cookie": EVERYONE,
+    "GET /project/translations": EVERYONE,
+    "GET /user": EVERYONE,
+    "GET /project/settings": DATA,
+    "POST /project/threads": DATA,
+    "GET /project/thread/{thread_id}": DATA,
+    "PUT /project/thread": DATA,
+    "DELETE /project/thread": DATA,
+    "GET /project/share/{thread_id}": DATA,
+    "PUT /project/thread/share": DATA,
+    "GET /project/thread/{thread_id}/element/{element_id}": DATA,
+    "PUT /project/element": DATA,
+    "DELETE /project/element": DATA,
+    "POST /project/file": DATA,
+    "GET /project/file/{file_id}": DATA,
+    "POST /project/action": DATA,
+    "PUT /feedback": DATA,
+    "DELETE /feedback": DATA,
+    "POST /mcp": DATA,
+    "DELETE /mcp": DATA,
+}
+
+
+def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Method and path of each, however deep in a router."""
+    for route in found:
+        if (path := getattr(route, "path", None)) is None:
+            yield from routes(route.original_router.routes)
+        else:
+            for method in getattr(route, "methods", None) or ("MOUNT",):
+                yield method, path
+
+
+async def asked(browser: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
+    """The answer for ids of which there are none."""
+    method = method.replace("MOUNT", "GET")
+    address = re.sub(r"\{[^}]*\}", new_id(), path)
+    return await browser.request(method, address, json={} if method not in ("GET", "HEAD") else None)
+
+
+def demands_a_login(answer: httpx.Response) -> bool:
+    # That a body lacks an Authorization header of its own is what `/auth/jwt` says to everyone.
+    return answer.status_code == 401 and "header missing" not in answer.text
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_every_route_is_for_whom_the_table_says(whole_app: FastAPI, browser_of: Browser) -> None:
+    there = sorted(pair for pair in set(routes(whole_app.router.routes)) if not pair[1].startswith("/for/"))
+    assert {f"{method} {path}" for method, path in there} == WHO_MAY.keys(), "each route has its line, and no other"
+    for role in (None, *NAMES):
+        browser = await browser_of(role)
+        for method, path in there:
+            answer, who_may = await asked(browser, method, path), WHO_MAY[f"{method} {path}"]
+            what = f"{method} {path} for {role}: {answer.status_code} {answer.text[:80]}"
+            assert answer.status_code < 500, what
+            assert demands_a_login(answer) is (role is None and who_may == DATA), what
+            if role is None and who_may == PAGE:
+                assert (answer.status_code, answer.headers["location"]) == (303, "/login"), what
+            else:
+                assert answer.status_code not in (303, 403), what
+
+
+@pytest.fixture
+def extra_routers() -> list[APIRouter]:
+    """A route for each kind of person, which tells whose calls are read."""
+    router = APIRouter()
+
+    def read(person: Any) -> dict[str, Any]:
+        with reading_usage(person):
+            actor = acting_user.get()
+            return {"who": person.identifier, "reads": actor if isinstance(actor, str) else "all"}
+
+    @router.get("/for/user")
+    async def for_user(person: LoggedIn) -> dict[str, Any]:
+        return read(person)
+
+    @router.get("/for/reviewer")
+    async def for_reviewer(person: Reviewer) -> dict[str, Any]:
+        return read(person)
+
+    @router.get("/for/admin")
+    async def for_admin(person: Admin) -> dict[str, Any]:
+        return read(person)
+
+    return [router]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_role_opens_what_it_opens(whole_app: FastAPI, browser_of: Browser) -> None:
+    opens = {None: [], "user": ["user"], "reviewer": ["user", "reviewer"], "admin": ["user", "reviewer", "admin"]}
+    for role, opened in opens.items():
+        browser = await browser_of(role)
+        for kind in NAMES:
+            answer = await browser.get(f"/for/{kind}")
+            if kind in opened:
+                reads = "all" if role == "admin" else NAMES[str(role)]
+                assert answer.json() == {"who": NAMES[str(role)], "reads": reads}
+            else:
+                assert answer.status_code == (401 if role is None else 404)

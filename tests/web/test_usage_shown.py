@@ -1,0 +1,124 @@
+"""Numbers as a person reads them, and figures as the plotting library takes them."""
+
+import json
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import plotly.graph_objects
+import pytest
+
+from datalayer.usage_records import UsageBucket, UsageTotals
+from threadkeeper.web.pages.sentences import SENTENCES
+from threadkeeper.web.usage import formats
+from threadkeeper.web.usage.charts import Drawing
+
+
+def say(key: str, **values: object) -> str:
+    return SENTENCES[key][0].format_map(values)
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (None, None),
+        ("0", "$0"),
+        ("0E-12", "$0"),
+        ("1234567.891", "$1,234,567.89"),
+        ("1", "$1.00"),
+        ("0.5", "$0.50"),
+        ("0.05", "$0.05"),
+        ("0.01234", "$0.0123"),
+        ("0.000000012345", "$0.0000000123"),
+        ("0.000000000001", "$0.000000000001"),
+        ("0.9999", "$1.00"),
+    ],
+)
+def test_money_keeps_the_digits_that_say_something(amount: str | None, shown: str | None) -> None:
+    assert formats.money(None if amount is None else Decimal(amount)) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (9_999, "9,999"), (10_000, "10k"), (123_456, "123.5k"), (1_000_000, "1M"), (2_345_678_901, "2.35B")],
+)
+def test_large_counts_are_short(number: int, shown: str) -> None:
+    assert formats.short_count(number) == shown
+
+
+def test_durations_speeds_parts_and_changes() -> None:
+    assert [formats.seconds(value) for value in (None, 0.25, 2.04, 75.4)] == [None, "250 ms", "2.0 s", "1 min 15 s"]
+    assert [formats.speed(value) for value in (None, 3.21, 300.0)] == [None, "3.2", "300"]
+    assert [formats.percent(value) for value in (None, 0.0, 0.004, 0.5, 1.5)] == [None, "0%", "0.4%", "50%", "150%"]
+    assert [formats.change(*pair) for pair in ((2, 1), (1, 2), (1, 0), (None, 1), (1, None))] == [
+        1,
+        -0.5,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_what_is_partly_unknown_says_so() -> None:
+    assert formats.cost(UsageTotals(calls=2, total_cost=Decimal("0.5")), say) == "$0.50"
+    assert formats.cost(UsageTotals(calls=2, unpriced=2), say) == "unknown"
+    assert formats.cost(UsageTotals(calls=2, unpriced=1, total_cost=Decimal(1)), say) == "$1.00 + unknown for 1"
+
+
+def drawing(*costs: tuple[str, ...]) -> Drawing:
+    """A bucket a day; the first of its costs is that of all calls."""
+
+    def buckets(at: int, value: str | None) -> list[UsageBucket]:
+        return [
+            UsageBucket(
+                f"2026-03-{day:02}T23:00:00.000000Z",
+                f"2026-03-{day + 1:02}T23:00:00.000000Z",
+                value,
+                UsageTotals(
+                    calls=day, total_cost=Decimal(cost[at]), prompt_tokens=10 * day, mean_tokens_per_second=None
+                ),
+            )
+            for day, cost in enumerate(costs, 1)
+        ]
+
+    names = ["<b>a</b>", "x" * 100]
+    by_model = [(names[at - 1], buckets(at, names[at - 1])) for at in range(1, len(costs[0]))]
+    return Drawing(buckets(0, None), by_model, "day", ZoneInfo("Europe/Berlin"), say)
+
+
+def test_figures_are_what_the_library_takes_and_the_tables_say_the_same() -> None:
+    charts = drawing(("0.7", "0.5", "0.1"), ("0.25", "0.25", "0")).charts()
+    figures: list[dict[str, Any]] = [json.loads(chart.figure) for chart in charts]
+    for figure in figures:
+        plain = json.loads(json.dumps(figure).replace('"--', '"#123456').replace("chart-", ""))
+        for trace in plain["data"]:
+            for part in ("marker", "line"):
+                if "color" in trace.get(part, {}):
+                    trace[part]["color"] = "#123456"
+        plotly.graph_objects.Figure(plain)
+    cost = figures[0]
+    assert [trace["name"] for trace in cost["data"]] == ["&lt;b&gt;a&lt;/b&gt;", f"{'x' * 39}…", "other models"]
+    assert [trace["y"] for trace in cost["data"]] == [[0.5, 0.25], [0.1, 0.0], [0.1, 0.0]]
+    assert cost["data"][0]["x"] == ["2026-03-02T00:00", "2026-03-03T00:00"]
+    assert charts[0].rows[0] == ("2026-03-02", "$0.70", "$0.50", "$0.10", "$0.10")
+
+
+def test_there_are_no_other_models_where_all_are_told_apart() -> None:
+    figure = json.loads(
+        drawing(
+            ("0.5", "0.5"),
+        )
+        .charts()[0]
+        .figure
+    )
+    assert len(figure["data"]) == 1
+
+
+def test_every_sentence_has_the_same_values_in_both_languages() -> None:
+    from string import Formatter  # noqa: PLC0415
+
+    for key, (english, chinese) in SENTENCES.items():
+        names = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in (english, chinese)]
+        assert names[0] == names[1], key
+        assert english
+        assert chinese

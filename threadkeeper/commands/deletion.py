@@ -1,0 +1,56 @@
+"""What is deleted for good at the terminal: asked for once, and told in a receipt."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from datalayer import Receipt
+from datalayer.database import Database
+from datalayer.receipts import Receipts
+from threadkeeper.commands.terminal import end, new_file, open_store, run, settings_or_end
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+ReceiptFile = Annotated[
+    Path | None, typer.Option("--receipt", help="A new file for the receipt as well.", show_default=False)
+]
+
+
+def delete_for_good(
+    what: str, delete: Callable[[Receipts], Awaitable[Receipt]], *, yes: bool, receipt: Path | None
+) -> None:
+    """Ask, delete, and print the receipt; it goes into the file too, if one is named."""
+    settings = settings_or_end()
+    if not yes:
+        if not sys.stdin.isatty():
+            end("Nobody is there to be asked: use --yes.", 1)
+        if not typer.confirm(f"Delete {what} for good?"):
+            end("Nothing was deleted.", 1)
+    # Before anything is gone: what cannot be written afterwards would be lost.
+    file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
+
+    async def delete_and_close() -> Receipt:
+        store = Receipts(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
+        try:
+            return await delete(store)
+        finally:
+            await store.close()
+
+    try:
+        done = run(delete_and_close())
+    except typer.Exit:
+        if receipt and file:
+            file.close()
+            receipt.unlink()
+        raise
+    text = json.dumps(asdict(done), indent=2, ensure_ascii=False)
+    typer.echo(text)
+    if file:
+        with file:
+            file.write(f"{text}\n")
+    if done.files_left:
+        end(f"{len(done.files_left)} files could not be removed from the store; the receipt names them.", 1)

@@ -1,0 +1,61 @@
+// Draws the figures that the server wrote into the page, in the colours and letters of the page.
+(() => {
+  const root = document.documentElement;
+
+  // A colour is said as the name of a variable of the theme.
+  const colour = (name, style) => {
+    const parts = style.getPropertyValue(name).trim().split(/\s+/);
+    return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
+  };
+  const coloured = (value, style) => {
+    if (Array.isArray(value)) return value.map((one) => coloured(one, style));
+    if (!value || typeof value !== "object") return value;
+    const said = ([name, one]) =>
+      name.endsWith("color") && one.startsWith("--") ? [name, colour(one, style)] : [name, coloured(one, style)];
+    return Object.fromEntries(Object.entries(value).map(said));
+  };
+
+  const axis = {
+    automargin: true,
+    // A finger that scrolls the page must not zoom a chart.
+    fixedrange: true,
+    gridcolor: "--border",
+    linecolor: "--border",
+    zerolinecolor: "--border",
+    rangemode: "tozero",
+  };
+  const spike = { spikecolor: "--muted-foreground", spikedash: "solid", spikethickness: 1 };
+  const base = {
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    height: 260,
+    margin: { t: 8, r: 8, b: 8, l: 8 },
+    bargap: 0.25,
+    hovermode: "x unified",
+    dragmode: false,
+    showlegend: true,
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
+  };
+
+  const draw = (place) => {
+    const style = getComputedStyle(root);
+    const { data, layout } = JSON.parse(place.dataset.figure);
+    // Where the legend is a list, it takes its room from nothing else.
+    const listed = place.clientWidth < 480 && data.length > 2 ? 18 * data.length : 0;
+    const whole = {
+      ...base,
+      height: base.height + listed,
+      ...layout,
+      xaxis: { ...axis, ...spike, showgrid: false, ...layout.xaxis },
+      yaxis: { ...axis, ...layout.yaxis },
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted-foreground" },
+      hoverlabel: { bgcolor: "--popover", bordercolor: "--border", font: { color: "--popover-foreground" } },
+    };
+    if (layout.yaxis2) whole.yaxis2 = { ...axis, ...layout.yaxis2 };
+    Plotly.react(place, coloured(data, style), coloured(whole, style), { displayModeBar: false, responsive: true });
+  };
+
+  const drawAll = () => document.querySelectorAll("[data-figure]").forEach(draw);
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+})();

@@ -1,0 +1,138 @@
+"""One call in full: what was asked for, what came, what it cost and how that was worked out, and what was said."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from datalayer.usage_records import CallRow, LlmCall, LlmCallPayload
+from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.usage import formats
+from threadkeeper.web.usage.exports import record
+
+# So much of one message is shown; the raw JSON below has all of it.
+LONGEST_SHOWN = 20_000
+_RATES = ("input", "cached", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was sent, its text alone: pictures and files are named by their kind."""
+
+    role: str
+    text: str
+    is_cut: bool
+
+
+def one_call(row: CallRow, payload: LlmCallPayload | None, zone: ZoneInfo, say: Say) -> dict[str, Any]:
+    """The values of the page's template."""
+    raw = record(row) | {
+        "messages": payload.messages if payload else None,
+        "response": payload.response if payload else None,
+    }
+    return {
+        "call": row.call,
+        "row": row,
+        "sections": _sections(row, zone, say),
+        "payload": payload,
+        "messages": [message_of(one) for one in (payload.messages if payload else None) or []],
+        "response": payload and payload.response,
+        "raw": json.dumps(raw, ensure_ascii=False, indent=2),
+    }
+
+
+def message_of(message: Mapping[str, Any]) -> Message:
+    """What a message says, whatever shape the caller gave it."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    text = "\n\n".join(filter(None, (_text(part) for part in parts)))
+    return Message(str(message.get("role", "?")), text[:LONGEST_SHOWN], len(text) > LONGEST_SHOWN)
+
+
+def _text(part: Any) -> str:
+    if part is None:
+        return ""
+    if isinstance(part, Mapping):
+        return str(part["text"]) if "text" in part else f"[{part.get('type', '?')}]"
+    return str(part)
+
+
+def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Headings with what stands under each; what is not there is left out."""
+    call = row.call
+    sections: list[tuple[str, list[tuple[str, str | None]]]] = [
+        (
+            say("section_call"),
+            [
+                (say("kind"), formats.named("kind", call.kind, say)),
+                (say("model"), call.model),
+                (say("answered_by"), call.answered_by if call.answered_by != call.model else None),
+                (say("provider"), call.provider),
+                (say("deployment"), call.deployment),
+                (say("project"), row.project),
+                (say("user"), row.user),
+                (say("assistant"), call.assistant),
+                (say("tags"), ", ".join(call.tags)),
+                (say("library"), call.library),
+                (say("operating_system"), call.operating_system),
+            ],
+        ),
+        (
+            say("section_time"),
+            [
+                (say("requested_at"), formats.moment(call.requested_at, zone, exact=True)),
+                (say("responded_at"), formats.moment(call.responded_at, zone, exact=True)),
+                (say("seconds"), formats.seconds(call.seconds)),
+                (say("first_token"), formats.seconds(call.first_token_seconds)),
+                (say("speed"), _with_unit(formats.speed(call.tokens_per_second), say("tokens_per_second"))),
+                (say("is_streaming"), say("yes" if call.is_streaming else "no")),
+                (say("attempt"), str(call.attempt)),
+            ],
+        ),
+        (
+            say("section_outcome"),
+            [
+                (say("status"), None if call.status_code is None else str(call.status_code)),
+                (say("finish_reason"), call.finish_reason),
+                (say("error_kind"), call.error_kind),
+                (say("error_message"), call.error_message),
+            ],
+        ),
+        (
+            say("tokens") + (f" ({say('estimated')})" if call.is_estimated else ""),
+            [
+                (say("tokens_in"), formats.count(call.prompt_tokens)),
+                (say("cached_tokens"), formats.count(call.cached_tokens)),
+                (say("tokens_out"), formats.count(call.completion_tokens)),
+                (say("reasoning_tokens"), formats.count(call.reasoning_tokens)),
+                (say("query_characters"), formats.count(call.query_characters)),
+                (say("response_characters"), formats.count(call.response_characters)),
+            ],
+        ),
+        (say("cost"), _costs(call, say)),
+    ]
+    return [
+        (heading, [(name, value) for name, value in lines if value])
+        for heading, lines in sections
+        if any(value for _, value in lines)
+    ]
+
+
+def _costs(call: LlmCall, say: Say) -> list[tuple[str, str | None]]:
+    price = {name: str(value) for name, value in (call.price or {}).items() if value is not None}
+    source = price.pop("source", None)
+    rates = [say(f"rate_{name}", amount=price.pop(name)) for name in _RATES if name in price]
+    rest = [f"{name}: {price[name]}" for name in sorted(price)]
+    return [
+        (say("cost_in"), formats.money(call.input_cost)),
+        (say("cost_out"), formats.money(call.output_cost)),
+        (say("total"), formats.cost_of_call(call, say)),
+        (say("price"), source),
+        (say("rates"), ", ".join(rates)),
+        (say("price_rest"), ", ".join(rest)),
+    ]
+
+
+def _with_unit(number: str | None, unit: str) -> str | None:
+    return f"{number} {unit}" if number else None

@@ -1,0 +1,217 @@
+"""What stands on the usage page: totals beside those of the period before, what they may come to, charts, a table.
+
+Every number is a sum that the database made. Here they are put beside each other and said in words.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from datalayer.usage_records import UsageBucket, UsageGroup, UsageTotals
+from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.usage import formats
+from threadkeeper.web.usage.charts import MOST_MODELS, Drawing
+from threadkeeper.web.usage.query import UsageQuery
+from threadkeeper.web.usage.reader import UsageReader
+
+MOST_GROUPS = 100
+_DAY = timedelta(days=1)
+# With less to go by, a rate for a year would be a guess.
+_FEWEST_CALLS, _SHORTEST = 20, _DAY
+_PROJECTED_DAYS = (30, 90, 365)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A number that stands large. `change` is the part by which it grew; `worse` says that growing is bad news."""
+
+    label: str
+    value: str
+    note: str = ""
+    exact: str = ""
+    change: float | None = None
+    worse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What the rate so far comes to, in US dollars and tokens."""
+
+    days: int
+    cost: str
+    tokens: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A line of the table. `link` chooses its value; without one it stands for calls that have none."""
+
+    name: str
+    link: str | None
+    chosen: bool
+    share: float
+    totals: UsageTotals
+    cost: str
+
+
+async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str, Any]:
+    """The values of the page's template.
+
+    Raises:
+        StorageUnavailable: the database gives no answer now.
+    """
+    which, zone = query.calls, query.zone.key
+    now, before, groups, earliest = await asyncio.gather(
+        layer.usage_totals(which),
+        layer.usage_totals(query.calls_before),
+        layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS),
+        layer.list_calls(which, order="requested_at", descending=False, limit=1),
+    )
+    charts = []
+    if now.calls:
+        # Mostly the table has them already.
+        is_table = (query.by, query.order) == ("model", "cost")
+        models = groups if is_table else await layer.usage_by(which, "model", order="cost", limit=MOST_MODELS)
+        told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
+        buckets, split = await asyncio.gather(
+            layer.usage_series(which, query.interval, zone),
+            layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model"),
+        )
+        by_model = [(model, _of(model, buckets, split)) for model in told_apart]
+        charts = Drawing(buckets, by_model, query.interval, query.zone, say).charts()
+    first = earliest.rows[0].call.requested_at if earliest.rows else None
+    return {
+        "totals": now,
+        "tiles": _tiles(now, before, say),
+        "projections": _projections(query, now, first),
+        "rate_since": _rate_since(query, first),
+        "charts": charts,
+        "rows": _rows(groups, query, now, say),
+        "most_groups": MOST_GROUPS,
+    }
+
+
+def _without(totals: UsageTotals, say: Say) -> str:
+    """What a cost is without."""
+    if is_unpriced(totals):
+        return say("all_unpriced")
+    return say("some_unpriced", calls=formats.count(totals.unpriced)) if totals.unpriced else ""
+
+
+def is_unpriced(totals: UsageTotals) -> bool:
+    """Whether no price is known of any of the calls."""
+    return bool(totals.unpriced) and not totals.total_cost
+
+
+def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
+    def grown(value: Decimal | float | None, earlier: Decimal | float | None) -> float | None:
+        return formats.change(value, earlier) if before.calls else None
+
+    percentiles = (
+        say("p50_p95", p50=formats.seconds(now.first_token_p50), p95=formats.seconds(now.first_token_p95))
+        if now.first_token_p50 is not None
+        else ""
+    )
+    return [
+        Tile(
+            say("cost"),
+            say("unknown") if is_unpriced(now) else formats.money(now.total_cost) or "",
+            _without(now, say),
+            change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
+        ),
+        Tile(
+            say("tokens"),
+            formats.short_count(now.total_tokens),
+            say(
+                "in_and_out",
+                tokens_in=formats.short_count(now.prompt_tokens),
+                tokens_out=formats.short_count(now.completion_tokens),
+            )
+            + (say("some_estimated", calls=formats.count(now.estimated)) if now.estimated else ""),
+            exact=f"{now.total_tokens:,}",
+            change=grown(now.total_tokens, before.total_tokens),
+        ),
+        Tile(
+            say("calls"),
+            formats.short_count(now.calls),
+            exact=f"{now.calls:,}",
+            change=grown(now.calls, before.calls),
+        ),
+        Tile(
+            say("errors"),
+            formats.percent(now.error_rate) or "–",
+            say("some_failed", calls=formats.count(now.failed)) if now.failed else "",
+            change=grown(now.error_rate, before.error_rate),
+            worse=True,
+        ),
+        Tile(
+            say("first_token"),
+            formats.seconds(now.first_token_p50) or "–",
+            percentiles,
+            change=grown(now.first_token_p50, before.first_token_p50),
+            worse=True,
+        ),
+        Tile(
+            say("speed"),
+            formats.speed(now.mean_tokens_per_second) or "–",
+            say("tokens_per_second") if now.mean_tokens_per_second is not None else "",
+            change=grown(now.mean_tokens_per_second, before.mean_tokens_per_second),
+        ),
+    ]
+
+
+def _rate_since(query: UsageQuery, first: str | None) -> datetime | None:
+    """Since when the rate of the period is measured: its beginning, or the first call in it."""
+    if first is None or not query.period.is_running:
+        return None
+    return max(query.period.since, datetime.fromisoformat(first).astimezone(query.zone))
+
+
+def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> list[Projection]:
+    since = _rate_since(query, first)
+    if since is None or totals.calls < _FEWEST_CALLS or query.period.now - since < _SHORTEST:
+        return []
+    gone = (query.period.now - since) / _DAY
+    return [
+        Projection(
+            days,
+            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / gone)) or "",
+            formats.short_count(round(totals.total_tokens * days / gone)),
+        )
+        for days in _PROJECTED_DAYS
+    ]
+
+
+def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTotals, say: Say) -> list[GroupRow]:
+    # What the table is sorted by is also what its bars show.
+    def weight(totals: UsageTotals) -> float:
+        match query.order:
+            case "tokens":
+                return totals.total_tokens
+            case "failed":
+                return totals.failed
+            case "calls":
+                return totals.calls
+        return float(totals.total_cost)
+
+    whole = weight(all_of_them)
+    return [
+        GroupRow(
+            formats.named(query.by, group.value, say, group.name),
+            None if group.value is None else query.only("/usage", query.by, group.value),
+            group.value in query.chosen.get(query.by, ()),
+            min(weight(group.totals) / whole, 1.0) if whole else 0.0,
+            group.totals,
+            formats.cost(group.totals, say),
+        )
+        for group in groups
+    ]
+
+
+def _of(model: str, buckets: Sequence[UsageBucket], split: Sequence[UsageBucket]) -> list[UsageBucket]:
+    """The buckets of one model, in step with those of all; where it has none, an empty one."""
+    own = {bucket.start: bucket for bucket in split if bucket.value == model}
+    return [own.get(bucket.start) or UsageBucket(bucket.start, bucket.end, model, UsageTotals()) for bucket in buckets]

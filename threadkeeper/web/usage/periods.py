@@ -1,0 +1,163 @@
+"""From when to when: the periods that a reader chooses between, in the reader's own time zone.
+
+A period is compared with the one before it, as far as it has come: three weeks of this month with the first three
+weeks of the last.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from datalayer.usage_records import Interval
+from threadkeeper.web.pages.shell import BadAddress
+
+PERIODS = ("today", "7d", "30d", "month", "last-month", "year", "custom")
+INTERVALS: tuple[Interval, ...] = ("5 minutes", "hour", "day", "week", "month", "year")
+MOST_BUCKETS = 400
+_DAY = timedelta(days=1)
+_LENGTHS: dict[Interval, timedelta] = {
+    "5 minutes": timedelta(minutes=5),
+    "hour": timedelta(hours=1),
+    "day": _DAY,
+    "week": timedelta(days=7),
+    "month": timedelta(days=28),
+    "year": timedelta(days=365),
+}
+# The first that a period is not longer than says how finely it is drawn.
+_FINENESS: tuple[tuple[timedelta, Interval], ...] = (
+    (timedelta(hours=6), "5 minutes"),
+    (timedelta(days=3), "hour"),
+    (timedelta(days=95), "day"),
+    (timedelta(days=3700), "month"),
+)
+_EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since` to before `until`; `now` is where it has come to, if that is within it."""
+
+    name: str
+    since: datetime
+    until: datetime
+    before_since: datetime
+    before_until: datetime
+    now: datetime
+
+    @property
+    def is_running(self) -> bool:
+        return self.since <= self.now < self.until
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Its first and its last day, once where they are one; begin and end to the minute where it is not of days."""
+        if self.since.time() == self.until.time() == time():
+            texts = [f"{end:%Y-%m-%d}" for end in (self.since, self.last)]
+        else:
+            texts = [f"{end:%Y-%m-%d %H:%M}" for end in (self.since, self.until)]
+        return tuple(dict.fromkeys(texts))
+
+    @property
+    def last(self) -> datetime:
+        """The last instant of it, by which people call its end."""
+        return self.until - timedelta(microseconds=1)
+
+
+def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", now: datetime | None = None) -> Period:
+    """The period of this name.
+
+    Args:
+        since: the first day of a custom one, or an instant of it, in the zone.
+        until: its last day, which is within it, or the instant at which it ends.
+
+    Raises:
+        BadAddress: there is no such period.
+    """
+    now = (now or datetime.now(UTC)).astimezone(zone)
+    today = now.date()
+    tomorrow = today + _DAY
+    first = today.replace(day=1)
+    match name:
+        case "today":
+            begins, ends, before = today, tomorrow, today - _DAY
+        case "7d" | "30d":
+            days = timedelta(days=int(name.removesuffix("d")))
+            begins, ends, before = tomorrow - days, tomorrow, tomorrow - 2 * days
+        case "month":
+            begins, ends, before = first, _next_month(first), _month_before(first)
+        case "last-month":
+            last = _month_before(first)
+            begins, ends, before = last, first, _month_before(last)
+        case "year":
+            begins = today.replace(month=1, day=1)
+            ends, before = begins.replace(year=today.year + 1), begins.replace(year=today.year - 1)
+        case "custom":
+            return _custom(_instant(since, zone, is_end=False), _instant(until, zone, is_end=True), now)
+        case _:
+            raise BadAddress("bad_period", value=name[:60])
+    start, end, before_start = (_midnight(day, zone) for day in (begins, ends, before))
+    # Wall clocks are compared: a day of 23 hours is as far at noon as one of 24.
+    come = min(now, end).replace(tzinfo=None) - start.replace(tzinfo=None)
+    before_end = (before_start.replace(tzinfo=None) + come).replace(tzinfo=zone)
+    return Period(name, start, end, before_start, min(before_end, start), now)
+
+
+def interval_of(period: Period, name: str = "") -> Interval:
+    """How finely the period is drawn.
+
+    Raises:
+        BadAddress: there is no such interval, or the period is too long for it.
+    """
+    length = period.until - period.since
+    if not name:
+        return next((interval for longest, interval in _FINENESS if length <= longest), "year")
+    interval = next((one for one in INTERVALS if one == name), None)
+    if interval is None:
+        raise BadAddress("bad_interval", value=name[:60])
+    if interval not in intervals_for(period):
+        raise BadAddress("bad_fineness", most=MOST_BUCKETS)
+    return interval
+
+
+def intervals_for(period: Period) -> list[Interval]:
+    """What the period can be drawn by: neither in too many pieces nor in one."""
+    length = period.until - period.since
+    return [one for one in INTERVALS if _LENGTHS[one] * MOST_BUCKETS >= length and _LENGTHS[one] < length]
+
+
+def _custom(start: datetime, end: datetime, now: datetime) -> Period:
+    if start >= end:
+        raise BadAddress("bad_order")
+    length = end.replace(tzinfo=None) - start.replace(tzinfo=None)
+    earliest = datetime.combine(_EARLIEST, time())
+    before = max(start.replace(tzinfo=None) - length, earliest).replace(tzinfo=start.tzinfo)
+    come = min(max(now, start), end).replace(tzinfo=None) - start.replace(tzinfo=None)
+    until = min(before + come, start) if start <= now < end else start
+    return Period("custom", start, end, before, until, now)
+
+
+def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
+    try:
+        if len(text) == len("2026-01-31"):
+            day = date.fromisoformat(text)
+            instant = _midnight(day + _DAY if is_end else day, zone)
+        else:
+            instant = datetime.fromisoformat(text)
+            instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant.astimezone(zone)
+    except (ValueError, OverflowError):
+        raise BadAddress("bad_date", value=text[:60]) from None
+    if not _EARLIEST <= instant.date() <= _LATEST:
+        raise BadAddress("bad_date", value=text[:60])
+    return instant
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone)
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def _month_before(first: date) -> date:
+    return (first - _DAY).replace(day=1)

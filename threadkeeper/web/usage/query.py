@@ -1,0 +1,140 @@
+"""All that a reader chose, as it stands in the address, and the addresses of what else could be chosen.
+
+Nothing is remembered on the server: a link to a page shows the same to whoever may see it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import get_args
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from starlette.datastructures import QueryParams
+
+from datalayer.cleaning import clean_text, clean_time
+from datalayer.usage_records import CallFilter, Dimension, Interval
+from threadkeeper.web.pages.shell import BadAddress
+from threadkeeper.web.usage.periods import Period, interval_of, period_of
+
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+ZONE_COOKIE = "time_zone"
+# A dimension is a parameter of its own name, and a field of the filter.
+_FIELDS: dict[Dimension, str] = {
+    "model": "models",
+    "provider": "providers",
+    "user": "user_ids",
+    "project": "project_ids",
+    "assistant": "assistants",
+    "tag": "tags",
+    "kind": "kinds",
+}
+_MOST_VALUES, _LONGEST_VALUE = 20, 300
+_KEPT = ("period", "from", "to", "interval", "by", "order", *DIMENSIONS)
+
+
+@dataclass(frozen=True)
+class UsageQuery:
+    """What is asked for. `chosen` are the values of the dimensions that were filtered by."""
+
+    period: Period
+    interval: Interval
+    zone: ZoneInfo
+    by: Dimension
+    order: str
+    chosen: Mapping[Dimension, tuple[str, ...]]
+    parameters: Mapping[str, tuple[str, ...]] = field(repr=False)
+
+    @property
+    def calls(self) -> CallFilter:
+        return self._filter(self.period.since, self.period.until)
+
+    @property
+    def calls_before(self) -> CallFilter:
+        return self._filter(self.period.before_since, self.period.before_until)
+
+    def _filter(self, since: datetime, until: datetime) -> CallFilter:
+        values = {_FIELDS[dimension]: chosen for dimension, chosen in self.chosen.items() if dimension in _FIELDS}
+        return CallFilter(
+            since=clean_time(since, "since"),
+            until=clean_time(until, "until"),
+            statuses=tuple(int(status) for status in self.chosen.get("status", ())),
+            **values,
+        )
+
+    def address(self, path: str, **changes: str | Sequence[str] | None) -> str:
+        """The address of the path with all that was chosen, and these parameters otherwise; None leaves one out."""
+        parameters: dict[str, Sequence[str]] = {**self.parameters}
+        for name, value in changes.items():
+            # "from" is a word of the language.
+            parameters[name.rstrip("_")] = (value,) if isinstance(value, str) else value or ()
+        names = (*_KEPT, *(name for name in parameters if name not in _KEPT))
+        text = urlencode([(name, value) for name in names for value in parameters.get(name, ())])
+        return f"{path}?{text}" if text else path
+
+    def only(self, path: str, dimension: Dimension, value: str) -> str:
+        """The address where this value of the dimension is chosen too."""
+        chosen = self.chosen.get(dimension, ())
+        return self.address(path, **{dimension: chosen if value in chosen else (*chosen, value)})
+
+    def without(self, path: str, dimension: Dimension, value: str) -> str:
+        """The address where it is not chosen any more."""
+        return self.address(path, **{dimension: tuple(one for one in self.chosen[dimension] if one != value)})
+
+
+def read_query(
+    parameters: QueryParams,
+    zone: ZoneInfo,
+    *,
+    dimensions: Sequence[Dimension] = DIMENSIONS,
+    orders: Sequence[str],
+    now: datetime | None = None,
+) -> UsageQuery:
+    """What the address asks for.
+
+    Args:
+        zone: the reader's.
+        dimensions: those that this reader may tell calls apart by.
+        orders: what a table may be sorted by; the first where nothing else is said.
+
+    Raises:
+        BadAddress: something in it makes no sense.
+    """
+    given = {name: tuple(clean_text(value) for value in parameters.getlist(name) if value) for name in _KEPT}
+
+    def one(name: str, default: str = "") -> str:
+        return given[name][-1] if given[name] else default
+
+    period = period_of(one("period", "30d"), zone, since=one("from"), until=one("to"), now=now)
+    by = next((dimension for dimension in dimensions if dimension == one("by", "model")), None)
+    if by is None:
+        raise BadAddress("bad_dimension", value=one("by")[:60])
+    order = one("order", orders[0])
+    if order not in orders:
+        raise BadAddress("bad_sorting", value=order[:60])
+    chosen = {dimension: tuple(dict.fromkeys(given[dimension])) for dimension in dimensions if given[dimension]}
+    for values in chosen.values():
+        if len(values) > _MOST_VALUES or any(len(value) > _LONGEST_VALUE for value in values):
+            raise BadAddress("bad_filter", most=_MOST_VALUES)
+    for status in chosen.get("status", ()):
+        if status not in ("0", "1", "2", "3", "4", "5"):
+            raise BadAddress("bad_status", value=status[:60])
+    return UsageQuery(
+        period,
+        interval_of(period, one("interval")),
+        zone,
+        by,
+        order,
+        chosen,
+        {name: values for name, values in given.items() if values},
+    )
+
+
+def zone_of(name: str, default: str) -> ZoneInfo:
+    """The reader's time zone, as the browser names it; the default where there is none of this name."""
+    for known in (name, default):
+        try:
+            return ZoneInfo(known)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+    return ZoneInfo("UTC")
