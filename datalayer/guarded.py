@@ -20,7 +20,17 @@ from datalayer.disposal import Disposal
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
-from datalayer.records import Element, ElementDeletion, Recorded, Removed, Thread, ids_of
+from datalayer.records import (
+    Element,
+    ElementDeletion,
+    Recorded,
+    Removed,
+    StepDeletion,
+    Thread,
+    ThreadCut,
+    ThreadDeletion,
+    ids_of,
+)
 from datalayer.spool import Spool, from_line
 from datalayer.thread_reads import WholeThread
 from datalayer.uploads import Uploads
@@ -200,7 +210,8 @@ class GuardedStore:
         """Have the write stored; files that have no row any more because of it are deleted."""
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
-        stored.add_done_callback(lambda _: self.indexer.note())
+        deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
+        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
         result = await stored
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
