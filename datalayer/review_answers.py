@@ -130,8 +130,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
         .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
         .outerjoin(judged, judged.c.stepId == step.c.id)
-        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice. (A WHERE there
-        # must be: SQLite takes ON CONFLICT after a join for a condition of the join.)
+        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice.
+        # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
         .where(step.c.threadId.not_in(select(thread_origins.c.threadId)))
     )
 
