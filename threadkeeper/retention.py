@@ -37,7 +37,7 @@ async def retain_for_ever(store: RetainingStore, days: Mapping[str, int], every_
 
     A failure is logged, and tried again the next time. Several replicas may do this at once.
     """
-    while every_hours is not None and days:
+    while every_hours is not None:
         await asyncio.sleep(every_hours * 3600)
         try:
             with acting_as(SYSTEM):

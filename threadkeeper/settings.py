@@ -218,9 +218,6 @@ class Settings(BaseSettings):
     )
     retention_threads_days: Days = Field(default=None, description="Threads untouched for so many days are deleted.")
     retention_files_days: Days = Field(default=None, description="Files older than so many days are deleted.")
-    retention_payloads_days: Days = Field(
-        default=None, description="What was said in calls to models is deleted after so many days; the figures stay."
-    )
     retention_audit_days: Days = Field(default=None, description="Rows of the audit go after so many days.")
     retention_every_hours: float | None = Field(
         default=None,
@@ -400,7 +397,7 @@ class Settings(BaseSettings):
         days = {
             "threads": self.retention_threads_days,
             "files": self.retention_files_days,
-            "payloads": self.retention_payloads_days,
+            "payloads": self.usage_payload_days,
             "audit": self.retention_audit_days,
         }
         return {name: number for name, number in days.items() if number is not None}

@@ -23,14 +23,12 @@ def retention(
         Path | None, typer.Option(help="A new file for the receipts as well.", show_default=False)
     ] = None,
 ) -> None:
-    """Delete threads, files, payloads and audit older than RETENTION_*_DAYS say; pinned and flagged threads stay."""
+    """Delete threads, files and audit older than RETENTION_*_DAYS say, and what was said in calls older than
+    USAGE_PAYLOAD_DAYS; pinned and flagged threads stay."""
     settings = settings_or_end()
-    days = settings.retention_days
-    if not days:
-        end("Everything is kept: none of RETENTION_THREADS_DAYS, _FILES_DAYS, _PAYLOADS_DAYS, _AUDIT_DAYS is set.", 1)
     # Before anything is gone: what cannot be written afterwards would be lost.
     file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt and apply else None
-    before = limits(days)
+    before = limits(settings.retention_days)
 
     async def work() -> tuple[list[RetentionPlan], list[RetentionReceipt]]:
         async with AsyncExitStack() as closing:
