@@ -34,6 +34,7 @@ from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
+TAKEOUTS_AT_ONCE = 2
 _CHUNK = 256 * 1024
 _LONGEST_CURSOR = 40
 
@@ -47,6 +48,8 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         owners: whose each assistant is, by its name.
     """
     router = APIRouter(route_class=pages.route())
+    # Each is as large as all that somebody has, on this machine's disk.
+    making = asyncio.Semaphore(TAKEOUTS_AT_ONCE)
 
     @router.get("/me", include_in_schema=False)
     async def read_me(request: Request, person: LoggedIn) -> Response:
@@ -87,7 +90,8 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="takeout-"))
         path = folder / "takeout.zip"
         try:
-            await export_user(layer().database, layer().blobs, person.identifier, path)
+            async with making:
+                await export_user(layer().database, layer().blobs, person.identifier, path)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
