@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
 from threadkeeper.language import is_chinese
-from threadkeeper.web.auth import Person
+from threadkeeper.web.auth import Person, person_at
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.form_token import form_token
 from threadkeeper.web.pages.markdown import as_html
@@ -146,12 +146,20 @@ class Pages:
                 "title": speaker(request)(f"failure_{known}"),
                 "reason": reason or speaker(request)(f"failure_{known}_reason"),
             },
-            person=None,
+            person=_person(request),
             status=status,
         )
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = "5"
         return response
+
+
+def _person(request: Request) -> Person | None:
+    """Who reads of a failure; nobody, where that cannot be looked up now."""
+    try:
+        return person_at(request)
+    except DataLayerError:
+        return None
 
 
 def speaker(request: Request) -> Say:

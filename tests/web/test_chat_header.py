@@ -1,0 +1,23 @@
+"""What Chainlit's page is told of our pages: reviewers have a link to the review in its header, and nobody else."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from tests.web.conftest import Browser
+
+
+async def header_links(browser: Any, language: str = "en-US") -> list[tuple[str, str]]:
+    answer = await browser.get("/project/settings", params={"language": language})
+    assert answer.status_code == 200, answer.text
+    return [(one["url"], one["display_name"] or "") for one in answer.json()["ui"]["header_links"] or []]
+
+
+async def test_the_link_to_the_review_is_for_reviewers_alone(whole_app: FastAPI, browser_of: Browser) -> None:
+    everybodys = await header_links(await browser_of("user"))
+    assert "/review" not in [url for url, _ in everybodys]
+    for role in ("reviewer", "admin"):
+        assert await header_links(await browser_of(role)) == [*everybodys, ("/review", "Review")]
+    chinese = await header_links(await browser_of("reviewer"), "zh-CN")
+    assert chinese[-1] == ("/review", "审阅")
+    assert (await (await browser_of("reviewer")).get("/project/settings?language=../x")).status_code == 422
