@@ -144,7 +144,7 @@ async def go_by_keyboard(visitor: Visitor) -> None:
     await visitor.page.keyboard.press("Tab")
     await expect(visitor.page.get_by_role("link", name="To the content")).to_be_focused()
     await visitor.screenshot("focus")
-    for _ in range(4):
+    for _ in range(5):
         await visitor.page.keyboard.press("Tab")
     await visitor.page.keyboard.press("Enter")
     await expect(visitor.page.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")

@@ -51,6 +51,8 @@ class TestWithAPurpose:
             assert not (await layer.who_looked()).entries, "it was not opened"
         assert (await posted(rita, asked, f"{address}/open", purpose="  ")).status_code == 400
         assert (await posted(rita, asked, f"{address}/open", purpose="x" * 501)).status_code == 400
+        opened = await posted(rita, asked, f"{address}/open", purpose="A complaint", answer="x", queue="1")
+        assert opened.headers["location"] == f"{address}?queue=1&answer=x#answer-x", "where one was going"
         opened = await posted(rita, asked, f"{address}/open", purpose="A complaint 投诉 <b>")
         assert opened.headers["location"] == address
         cookie = opened.headers["set-cookie"]

@@ -75,7 +75,8 @@ def acts_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewP
         if needed and purpose is None:
             return to(thread_address(known, form))
         step_id = form.one("step_id")
-        origin = await layer().take_over(known, step_id=known_or_gone(step_id) if step_id else None, purpose=purpose)
+        answer = known_or_gone(step_id) if step_id else None
+        origin = await layer().take_over(known, step_id=answer, purpose=purpose, purpose_required=needed)
         return to(f"/thread/{origin.thread_id}")
 
     @router.post("/review/threads/{thread_id}/better-run", include_in_schema=False)

@@ -36,8 +36,10 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         known, purpose = known_or_gone(thread_id), purposes.said_purpose(request)
         back = request.query_params.get("back", "")[:8_000]
         if policy.asks_purpose and purpose is None and not await is_own(layer(), person, known):
-            return pages.page(request, "review/purpose.html", {"thread_id": known, "back": back}, person=person)
-        found = await layer().open_thread_for_review(known, purpose=purpose)
+            asked = {"answer": request.query_params.get("answer", ""), "queue": request.query_params.get("queue", "")}
+            values = {"thread_id": known, "back": back, **asked}
+            return pages.page(request, "review/purpose.html", values, person=person)
+        found = await layer().open_thread_for_review(known, purpose=purpose, purpose_required=policy.asks_purpose)
         if found is None:
             raise HTTPException(404)
         say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
@@ -50,7 +52,7 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         if request.query_params.get("queue"):
             items = await layer().list_queue(limit=1_000)
             item = next((one for one in items if one.thread_id == known and one.locked_by == person.identifier), None)
-        values = {
+        shows = {
             "item": item,
             "found": found,
             "thread": found.thread,
@@ -68,7 +70,7 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "reader_zone": zone,
             "zone": zone.key,
         }
-        return pages.page(request, "review/thread.html", values, person=person, judges=True)
+        return pages.page(request, "review/thread.html", shows, person=person, judges=True)
 
     @router.post("/review/threads/{thread_id}/open", include_in_schema=False)
     async def open_for_a_purpose(request: Request, person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001
