@@ -13,6 +13,7 @@ from datalayer.cleaning import clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.guarded import GuardedStore
 from datalayer.ownership import acting_user, demand_system
+from datalayer.review_retention import payloads_before
 from datalayer.usage_cleaning import clean_call, clean_payload
 from datalayer.usage_filters import matching
 from datalayer.usage_periods import periods
@@ -158,6 +159,8 @@ class Usage(GuardedStore):
     async def forget_payloads(self, before: str) -> int:
         """Delete what was said in calls and stored before this time; gives of how many calls. For the system alone.
 
+        What was said in threads that are pinned or flagged stays.
+
         Raises:
             Forbidden: a user asks for it.
             InvalidRecord: it is no time.
@@ -167,7 +170,7 @@ class Usage(GuardedStore):
         if moment is None:
             raise InvalidRecord("payloads are forgotten from before a time")
         payloads = llm_call_payloads.c
-        oldest = select(payloads.callId).where(payloads.createdAt < moment).order_by(payloads.createdAt)
+        oldest = select(payloads.callId).where(payloads_before(moment)).order_by(payloads.createdAt)
         some = delete(llm_call_payloads).where(payloads.callId.in_(oldest.limit(_FORGOTTEN_AT_ONCE)))
 
         async def forget(connection: AsyncConnection) -> int:

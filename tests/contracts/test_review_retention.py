@@ -9,7 +9,9 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_schema import audit_entries, audit_retentions
 from datalayer.schema import elements, threads
+from datalayer.usage_records import LlmCallPayload
 from datalayer.usage_schema import llm_call_payloads, llm_calls
+from tests.calls import call as recorded_call
 from tests.contracts.test_elements import text_element
 from tests.reviewing import Turn, account, call, reviewing, talk
 
@@ -152,3 +154,15 @@ async def test_many_threads_go_in_parts(layer: ChainlitLayer) -> None:
     for wrong in ({"chairs": THEN}, {"threads": "soon"}, {"threads": ""}):
         with pytest.raises(datalayer.InvalidRecord):
             await layer.plan_retention(wrong)  # type: ignore[arg-type]
+
+
+async def test_what_was_said_in_calls_of_a_marked_thread_stays(layer: ChainlitLayer) -> None:
+    flagged, plain = await talk(layer), await talk(layer)
+    with reviewing():
+        await layer.mark_thread(flagged.thread, "flag")
+    for turn in (flagged, plain):
+        made = recorded_call(THEN, thread_id=turn.thread)
+        await layer.record_call(made, LlmCallPayload(made.id, [], "Lyon"))
+    with datalayer.acting_as(datalayer.SYSTEM):
+        assert await layer.forget_payloads("2100-01-01T00:00:00Z") == 1
+    assert await counted(layer, llm_call_payloads) == 1
