@@ -17,6 +17,7 @@ from datalayer.schema import elements, threads
 from datalayer.usage_schema import llm_call_payloads, llm_calls
 
 AT_ONCE = 50
+PAYLOADS_AT_ONCE = 1_000
 CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
 """In the order in which they are applied."""
 
@@ -62,8 +63,11 @@ async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, l
 
 
 async def remove_payloads(connection: AsyncConnection, before: str) -> int:
-    """Delete what was said in calls; gives in how many."""
-    return int((await connection.execute(delete(llm_call_payloads).where(payloads_before(before)))).rowcount)
+    """Delete what was said in some of the calls; gives in how many."""
+    some = select(llm_call_payloads.c.callId).where(payloads_before(before)).limit(PAYLOADS_AT_ONCE)
+    return int(
+        (await connection.execute(delete(llm_call_payloads).where(llm_call_payloads.c.callId.in_(some)))).rowcount
+    )
 
 
 def threads_before(before: str) -> ColumnElement[bool]:

@@ -388,8 +388,6 @@ class ReviewWork(GuardedStore):
                 rows[name] = rows.get(name, 0) + count
             gone += removed.thread_ids
             keys += removed.object_keys
-            if not removed.thread_ids and not removed.object_keys:
-                break
         disposed = await self.disposal.delete(keys, None)
 
         async def note(connection: AsyncConnection, reviewer: review_access.Reviewer) -> str | None:
@@ -422,7 +420,8 @@ async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: 
         count, keys = await review_retention.remove_files(connection, before)
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
     if kind == "payloads":
-        return Removal({"llm_call_payloads": await review_retention.remove_payloads(connection, before)}, ())
+        said = await review_retention.remove_payloads(connection, before)
+        return Removal({"llm_call_payloads": said}) if said else None
     return None
 
 
