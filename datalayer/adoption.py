@@ -32,7 +32,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import SchemaError
 from datalayer.migrations import add_tables_and_columns, apply_pending
-from datalayer.schema import elements, feedback_changes, feedbacks, steps, threads, users
+from datalayer.schema import elements, feedback_changes, feedbacks, migrations, steps, threads, users
 
 TABLES = (users, threads, steps, elements, feedbacks)
 _UUID_LENGTH = 36
@@ -95,10 +95,25 @@ async def adopt(database: Database, *, apply: bool = False) -> Adoption:
     return report
 
 
+async def is_to_be_adopted(database: Database) -> bool:
+    """Whether one of Chainlit's own layers made this database, and nobody has adopted or migrated it yet.
+
+    Raises:
+        StorageUnavailable: the database cannot be used.
+    """
+    async with database.read() as connection:
+        there = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    return migrations.name not in there and _is_chainlits(there)
+
+
+def _is_chainlits(there: set[str]) -> bool:
+    return adoption_prisma.SOURCES.keys() <= there or {table.name for table in TABLES} <= there
+
+
 async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[TableCount, ...], tuple[Finding, ...]]:
     there = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
     moving = adoption_prisma.SOURCES.keys() <= there
-    if not moving and not {table.name for table in TABLES} <= there:
+    if not _is_chainlits(there):
         raise SchemaError("none of Chainlit's layers made this database: it has neither users, threads and steps "
                           'nor "User", "Thread" and "Step"')  # fmt: skip
     before = {table.name: await _count(connection, table) if table.name in there else 0 for table in TABLES}

@@ -20,7 +20,17 @@ from datalayer.disposal import Disposal
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.indexer import Indexer
 from datalayer.ownership import Actor, may_read
-from datalayer.records import Element, ElementDeletion, Recorded, Removed, Thread, ids_of
+from datalayer.records import (
+    Element,
+    ElementDeletion,
+    Recorded,
+    Removed,
+    StepDeletion,
+    Thread,
+    ThreadCut,
+    ThreadDeletion,
+    ids_of,
+)
 from datalayer.review_follower import ReviewFollower
 from datalayer.spool import Spool, from_line
 from datalayer.thread_reads import WholeThread
@@ -203,7 +213,9 @@ class GuardedStore:
         """Have the write stored; files that have no row any more because of it are deleted."""
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
-        stored.add_done_callback(self._note)
+        deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
+        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.review_follower.note())
         result = await stored
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
@@ -212,10 +224,6 @@ class GuardedStore:
         if isinstance(result, Removed) and result.object_keys:
             await self.disposal.delete(result.object_keys, thread_id)
         return result
-
-    def _note(self, _: asyncio.Future[Any]) -> None:
-        self.indexer.note()
-        self.review_follower.note()
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})

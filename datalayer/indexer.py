@@ -50,11 +50,13 @@ class Indexer:
         self._failures = 0
         self._batch = BATCH
         self._walked = 0
+        self._deleted = self._forgetting = False
         self._closing = False
 
-    def note(self) -> None:
-        """Something was written: index it soon."""
+    def note(self, *, deleted: bool = False) -> None:
+        """Something was written, or deleted: have the index follow soon."""
         self._noted += 1
+        self._deleted |= deleted
         if not self._is_running() and self._timer is None:
             self._later(PAUSE_SECONDS)
 
@@ -136,7 +138,7 @@ class Indexer:
             if not more:
                 self._indexed = aim
                 self._end_turn()
-                if self._closing or not await self._walk():
+                if self._closing or not (await self._walk() or await self._forget()):
                     return
             if time.monotonic() - told > TOLD_EVERY_SECONDS:
                 told = time.monotonic()
@@ -193,6 +195,16 @@ class Indexer:
             mine = await search_index.store_backlog(connection, self._database.dialect, walk, words, after)
         self._walked += len(words) if mine else 0
         return True
+
+    async def _forget(self) -> bool:
+        """Take a part of what was deleted out of the index's own pages; whether there may be more."""
+        if not self._deleted:
+            return False
+        self._deleted, begins = False, not self._forgetting
+        async with self._database.write() as connection:
+            self._forgetting = await self._database.dialect.forget_words(connection, begins=begins)
+        self._deleted |= self._forgetting
+        return self._deleted
 
 
 async def _cut(found: Sequence[Found]) -> list[tuple[Found, str | None]]:

@@ -107,6 +107,7 @@ class Receipts(GuardedStore):
         self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
     ) -> Receipt:
         moment = utc_now()
+        self.indexer.note(deleted=True)
         disposed = await self.disposal.delete(removed.object_keys, record_id if what == "thread" else None)
         return Receipt(
             what=what,

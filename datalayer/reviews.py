@@ -28,6 +28,7 @@ from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_i
 from datalayer.errors import BlobNotFound, InvalidRecord
 from datalayer.ownership import SYSTEM, acting_user
 from datalayer.records import Element
+from datalayer.retention import Retention
 from datalayer.review_filters import chosen
 from datalayer.review_records import (
     Agreement,
@@ -56,7 +57,7 @@ BAD_LABELS = ("wrong", "unsafe", "unclear")
 MOST_WORDS = 1_000
 
 
-class Reviews(ReviewWork):
+class Reviews(ReviewWork, Retention):
     """What reviewers read and say. Methods raise Forbidden where the acting user is no reviewer, unless they say so."""
 
     # Answers

@@ -5,7 +5,7 @@ Here alone it is decided whose calls those are: the system sees every one, a use
 
 from collections.abc import AsyncIterator, Callable
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import usage_calls, usage_statistics
@@ -33,6 +33,7 @@ from datalayer.usage_schema import llm_call_payloads
 from datalayer.usage_verify import UsageCheck, UsageProblem, UsageReport
 
 MOST_GROUPS = 1_000
+_FORGOTTEN_AT_ONCE = 1_000
 
 
 class Usage(GuardedStore):
@@ -165,13 +166,19 @@ class Usage(GuardedStore):
         moment = clean_time(before, "time")
         if moment is None:
             raise InvalidRecord("payloads are forgotten from before a time")
-        old = delete(llm_call_payloads).where(llm_call_payloads.c.createdAt < moment)
+        payloads = llm_call_payloads.c
+        oldest = select(payloads.callId).where(payloads.createdAt < moment).order_by(payloads.createdAt)
+        some = delete(llm_call_payloads).where(payloads.callId.in_(oldest.limit(_FORGOTTEN_AT_ONCE)))
 
         async def forget(connection: AsyncConnection) -> int:
-            return int((await connection.execute(old)).rowcount)
+            return int((await connection.execute(some)).rowcount)
 
-        count: int = await self._writer.submit(forget)
-        return count
+        # Some at a time: what chats write meanwhile must not wait for the deletion of years.
+        count = done = await self._writer.submit(forget)
+        while done:
+            done = await self._writer.submit(forget)
+            count += done
+        return int(count)
 
     async def verify_usage(
         self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None

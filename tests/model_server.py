@@ -20,6 +20,7 @@ bytes                  as echo, but the body comes in pieces of one to three byt
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
 late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
+odd-usage              as echo, with a usage chunk that makes no sense
 json, html, garbage    ignores ``stream``; answers with a web page; sends what is not JSON
 empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
 ====================== =========================================================================================
@@ -117,6 +118,7 @@ class Reply:
     seconds_between: float = 0.0
     finish_reason: str | None = "stop"
     usage: bool = True
+    odd_usage: bool = False
     done: bool = True
     fault_after: int | None = None
     fault: str = ""
@@ -292,6 +294,8 @@ class ModelServer:
                 reply.done = False
             case "no-usage":
                 reply.usage = False
+            case "odd-usage":
+                reply.odd_usage = True
             case "empty":
                 reply.tokens = []
             case "length":
@@ -342,9 +346,10 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
         yield "{this is not JSON"
     yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
     if include_usage and reply.usage:
-        yield json.dumps({**frame, "choices": [], "usage": _usage(recorded, reply)})
+        usage = {"prompt_tokens": -1, "completion_tokens": "many"} if reply.odd_usage else _usage(recorded, reply)
+        yield json.dumps({**frame, "choices": [], "usage": usage})
         # Behind what nobody can read, nobody reads on.
-        billed.reported = reply.wire != "garbage"
+        billed.reported = reply.wire != "garbage" and not reply.odd_usage
     if reply.done:
         yield "[DONE]"
 
@@ -392,7 +397,7 @@ def _is_known(name: str) -> bool:
     known = (
         "echo say slow context-echo hang cut short error refuse window bytes comments late no-done no-usage json html"
     )
-    return name in f"{known} garbage empty length filtered".split() or name.startswith("gpt-")
+    return name in f"{known} odd-usage garbage empty length filtered".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from datalayer import DataLayerError
 from datalayer.accounts import Accounts
+from datalayer.adoption import is_to_be_adopted
 from datalayer.database import Database
 from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import FILE_NAME, cookie_secret
@@ -53,6 +54,8 @@ async def _database(settings: Settings) -> str:
     try:
         await accounts.ping()
         pending = await accounts.pending_migrations()
+        if await is_to_be_adopted(accounts.database):
+            raise _Doubtful("reachable; one of Chainlit's own layers made it: `threadkeeper adopt` says what is in it")
     finally:
         await accounts.close()
     if pending:

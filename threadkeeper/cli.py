@@ -160,7 +160,8 @@ def check() -> None:
     logging.disable(logging.CRITICAL)
     marks = {True: Text("ok", "green"), False: Text("wrong", "bold red"), None: Text("?", "yellow")}
     table = Table("Part", "", "Found")
-    for part in asyncio.run(check_parts(settings, wrong)):
+    parts = asyncio.run(check_parts(settings, wrong))
+    for part in parts:
         table.add_row(part.part, marks[part.ok], Text(part.finding))
         if part.ok is False:
             wrong.append(part.part)
@@ -169,7 +170,8 @@ def check() -> None:
         shown.print(Text(doubt, "yellow"))
     if wrong:
         end(f"{len(wrong)} problem{'s' if len(wrong) > 1 else ''} found: {', '.join(wrong)}.", 1)
-    shown.print("Everything else is as it should be." if doubts else "Everything is as it should be.")
+    is_doubtful = bool(doubts) or any(part.ok is None for part in parts)
+    shown.print("Everything else is as it should be." if is_doubtful else "Everything is as it should be.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -74,6 +74,14 @@ class Dialect(Protocol):
         """Whether a row of `search_texts` holds what `wanted` says, answered by the index of its words."""
 
     @staticmethod
+    async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:
+        """Rewrite a part of the index of words without those that were deleted; whether there is more to rewrite.
+
+        Args:
+            begins: whether this is the first part.
+        """
+
+    @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         """Whether the id is one of those, which are found first and then looked up one by one."""
 

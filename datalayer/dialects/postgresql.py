@@ -138,6 +138,11 @@ class PostgreSQL:
         return search_texts.c.words.op("@@", is_comparison=True)(hidden)
 
     @staticmethod
+    async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:  # noqa: ARG004
+        # The server's own vacuum does it.
+        return False
+
+    @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         # As an array: of IN the planner may make a join that reads the whole table.
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))

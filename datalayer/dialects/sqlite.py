@@ -1,7 +1,9 @@
 """SQLite through aiosqlite: one file, no server. Acknowledged is durable here too (`synchronous=FULL`)."""
 
 import asyncio
+import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -48,9 +50,12 @@ _WAIT_FOR_MIGRATION = "PRAGMA busy_timeout=10000"
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
+    # What is deleted is overwritten, and not only let go of.
+    "PRAGMA secure_delete=ON",
     _WAIT,
 )
 _SEARCH_WORDS = table("search_words", column("rowid"))
+_MERGED_PAGES = 200
 _WAL_SECONDS = 10.0
 _WAL_PAUSE_SECONDS = 0.01
 
@@ -73,6 +78,7 @@ class SQLite:
             engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), **options)
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the SQLite URL or an option of it is not understood: {error}") from None
+        event.listen(engine.sync_engine, "do_connect", _before_connect)
         event.listen(engine.sync_engine, "connect", _on_connect)
         event.listen(engine.sync_engine, "begin", _on_begin)
         return engine
@@ -100,6 +106,16 @@ class SQLite:
         found = select(_SEARCH_WORDS.c.rowid)
         matches = literal_column("search_words").op("MATCH", is_comparison=True)(wanted)
         return search_texts.c.id.in_(found.where(matches))
+
+    @staticmethod
+    async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:
+        # A deleted word stays where it was written until its part of the index is merged with a newer one. A negative
+        # number merges them all, and a positive one goes on with that; it has ended when nothing is changed any more.
+        changed = "SELECT total_changes()"
+        before = (await connection.exec_driver_sql(changed)).scalar_one()
+        merged = _MERGED_PAGES if not begins else -_MERGED_PAGES
+        await connection.exec_driver_sql("INSERT INTO search_words (search_words, rank) VALUES ('merge', ?)", (merged,))
+        return bool((await connection.exec_driver_sql(changed)).scalar_one() - before >= 2)
 
     @staticmethod
     def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
@@ -166,6 +182,14 @@ class SQLite:
         if isinstance(original, sqlite3.DatabaseError) and type(original) is sqlite3.DatabaseError:
             return StorageUnavailable(f"the database file cannot be read ({reason})")
         return InvalidRecord(f"the database refuses the record ({reason})")
+
+
+def _before_connect(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
+    # SQLite makes its file for everybody to read, and the files beside it like that one. Where it cannot be made, or is
+    # there, SQLite itself has something to say.
+    if not str(arguments[0]).startswith("file:"):
+        with contextlib.suppress(OSError, ValueError):
+            os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _on_connect(connection: Any, _record: object) -> None:

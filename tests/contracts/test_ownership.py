@@ -117,6 +117,9 @@ WITHOUT_OWNER = {
     *("give_reasons", "who_looked", "reviewed_answers", "thread_marks_of"),
     # Of calls: the application itself records them, and the operator alone may look after all of them.
     *("record_call", "forget_payloads", "verify_usage"),
+    # Everybody may know prices, projects and limits, and the operator alone changes them.
+    *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
+    *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "release"),
 }
 
 

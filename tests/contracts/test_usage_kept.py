@@ -154,13 +154,16 @@ async def test_deletions_and_calls_at_once_leave_nothing_that_points_nowhere(
     await other.close()
 
 
-async def test_what_was_said_is_forgotten_when_its_time_is_up(layer: ChainlitLayer) -> None:
-    _, old = await talk(layer, "alice")
+async def test_what_was_said_is_forgotten_when_its_time_is_up(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datalayer.usage._FORGOTTEN_AT_ONCE", 2)
+    old = [(await talk(layer, "alice"))[1] for _ in range(3)]
     moment = utc_now()
     _, new = await talk(layer, "alice")
-    assert await layer.forget_payloads(moment) == 1
+    assert await layer.forget_payloads(moment) == 3
     assert await layer.forget_payloads(moment) == 0
-    assert (await kept(layer, old))[1] is None
+    assert [(await kept(layer, one))[1] for one in old] == [None] * 3
     assert (await kept(layer, new))[1] == payload(new)
 
 

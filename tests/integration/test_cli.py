@@ -18,6 +18,7 @@ from aiohttp import web
 import datalayer
 from datalayer.accounts import Accounts
 from datalayer.database import Database
+from tests.migration.stock import made_by_sqlalchemy_layer
 from tests.model_server import API_KEY, ModelServer
 from tests.server import ROOT, AppServer
 from threadkeeper.passwords import Passwords
@@ -210,6 +211,17 @@ def test_check_tells_of_the_schema(cli: CommandLine, empty_database_url: str) ->
     assert before.returncode == 0
     cli("migrate", DATABASE_URL=empty_database_url)
     assert "its schema is up to date" in cli("check", DATABASE_URL=empty_database_url).stdout
+
+
+async def test_check_points_out_a_database_that_is_not_adopted_yet(cli: CommandLine, empty_database_url: str) -> None:
+    await made_by_sqlalchemy_layer(empty_database_url, "today")
+    before = cli("check", DATABASE_URL=empty_database_url)
+    assert "one of Chainlit's own layers made it: `threadkeeper adopt`" in before.stdout
+    assert before.stdout.splitlines()[-1] == "Everything else is as it should be."
+    assert cli("adopt", "--apply", DATABASE_URL=empty_database_url).returncode == 0
+    after = cli("check", DATABASE_URL=empty_database_url)
+    assert "its schema is up to date" in after.stdout
+    assert after.stdout.splitlines()[-1] == "Everything is as it should be."
 
 
 @pytest.mark.parametrize(

@@ -154,12 +154,13 @@ async def test_of_an_answer_that_broke_off_the_tokens_are_estimated(
     assert row.completion_tokens == counter.count("word-1 word-2 word-3 ")
 
 
+@pytest.mark.parametrize("name", ["no-usage", "odd-usage"])
 async def test_where_the_server_does_not_say_the_tokens_are_estimated(
-    layer: ChainlitLayer, model: MeteredModel
+    layer: ChainlitLayer, model: MeteredModel, name: str
 ) -> None:
-    answer = await ask(model, "no-usage")
+    answer = await ask(model, name)
     (row,) = await rows(layer, model)
-    counter = await counter_for("no-usage")
+    counter = await counter_for(name)
     assert (row.error_kind, row.finish_reason, row.is_estimated) == (None, "stop", True)
     assert (row.prompt_tokens, row.completion_tokens) == (message_tokens(QUESTION, counter), counter.count(answer))
 

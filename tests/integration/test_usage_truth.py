@@ -27,7 +27,7 @@ STOPPED_MODEL, SILENT = "slow:200:0.02", "hang:3"
 DAY = (
     *("echo", "500:1", "429:1:0", "cut:5", "short:4", "no-usage", "error:3", "length", "filtered", "bytes", "late"),
     *("401", "500", "quota", "refuse:temperature", "refuse:stream_options", "comments", "no-done", "json", "html"),
-    *("empty", "garbage", SILENT, "context-echo"),
+    *("empty", "garbage", "odd-usage", SILENT, "context-echo"),
 )
 # Refused, or answered by what is no answer: nobody is billed.
 UNBILLED = {"401", "500", "quota", "html"}

@@ -2,15 +2,26 @@ from __future__ import annotations
 
 import ast
 import string
+from decimal import Decimal
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 import threadkeeper.chat
+from datalayer.usage_records import Limit, LimitStanding
 from threadkeeper.chat.llm import ErrorKind, ModelError
 from threadkeeper.chat.sentences import SENTENCES
-from threadkeeper.chat.words import AnswerMark, explain, mark_answer, say, starters, unmark_answer
+from threadkeeper.chat.words import (
+    AnswerMark,
+    explain,
+    mark_answer,
+    say,
+    say_dollars,
+    say_nearly_used,
+    starters,
+    unmark_answer,
+)
 from threadkeeper.language import is_chinese
 
 LANGUAGES = ["en-US", "zh-CN"]
@@ -97,3 +108,25 @@ def test_a_mark_can_be_taken_off_again(text: str, mark: AnswerMark, language: st
     assert marked != text
     assert unmark_answer(marked) == text
     assert unmark_answer(text) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("0", "$0.00"), ("0.00001234", "$0.000012"), ("0.0999", "$0.100"), ("0.1", "$0.10"), ("1234.5", "$1,234.50")],
+)
+def test_small_amounts_have_two_digits_that_say_something(amount: str, words: str) -> None:
+    assert say_dollars(Decimal(amount), "en") == words
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("scope", ["user", "users", "project"])
+@pytest.mark.parametrize("unit", ["tokens", "dollars"])
+@pytest.mark.parametrize("period", ["day", "month"])
+def test_every_limit_has_words(language: str, scope: Any, unit: Any, period: Any) -> None:
+    limit = Limit("id", scope, "subject", period, unit, Decimal(200))
+    standing = LimitStanding(limit, Decimal(170), Decimal(0), "2026-01-01T00:00:00.000000Z")
+    refused = explain(ModelError("over_limit", "", {"standing": standing}), language, model="m")
+    for words in (refused, say_nearly_used(standing, language)):
+        assert "200" in words
+        assert "{" not in words
+    assert "85" in say_nearly_used(standing, language)

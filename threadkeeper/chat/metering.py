@@ -39,8 +39,6 @@ STOPPED = "stopped"
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
 _CLOSE_SECONDS = 0.5
-# What a server says beyond that is a mistake of its.
-_MOST_TOKENS = 10**9
 
 
 class CallStore(LimitStore, Protocol):
@@ -191,7 +189,17 @@ class MeteredModel:
         )
 
     def _end(self, question: _Question) -> None:
-        """Make the rows and have them kept. It waits for nothing: its task may be on its way out."""
+        """Have what became of it kept. It waits for nothing, as its task may be on its way out, and raises nothing: an
+        answer is worth more than its row.
+        """
+        try:
+            self._account(question)
+        except Exception:
+            logger.exception("a call to a model is not accounted for", extra={"call_id": question.id})
+            if question.has_reserved:
+                self._beside(self._release(question.id))
+
+    def _account(self, question: _Question) -> None:
         if question.finish is None and question.error is None and not question.stopped:
             question.error = ModelError("cut", "the model's stream ended without a Finish")
         sent = on_the_wire(question.request.messages)
@@ -279,7 +287,7 @@ class MeteredModel:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        usage, is_estimated = (_believable(finish.usage) if finish and finish.usage else None), False
+        usage, is_estimated = (finish.usage if finish else None), False
         if usage is None and _was_begun(row, question, answer):
             usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
         if usage is None:
@@ -313,18 +321,6 @@ def _was_begun(row: LlmCall, question: _Question, answer: str) -> bool:
         return True
     broke_off = question.stopped or (question.error is not None and question.error.kind in ("cut", "timeout"))
     return broke_off and row.status_code is not None
-
-
-def _believable(usage: Usage) -> Usage | None:
-    """What the server says, without numbers that are none; None where question or answer have no number."""
-    if not (_is_count(usage.prompt_tokens) and _is_count(usage.completion_tokens)):
-        return None
-    cached, reasoning = (count if _is_count(count) else None for count in (usage.cached_tokens, usage.reasoning_tokens))
-    return replace(usage, cached_tokens=cached, reasoning_tokens=reasoning)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
 
 
 def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:

@@ -14,6 +14,9 @@ from threadkeeper.chat.llm import Completion, Finish, ModelError, Usage
 from threadkeeper.chat.openai_errors import clean, event_error
 from threadkeeper.chat.sse import EventDecoder
 
+# What a server says beyond that is a mistake of its.
+_MOST_TOKENS = 10**9
+
 
 class StreamReading:
     """The state of one streamed answer. `failure` is set when the stream itself tells of an error."""
@@ -74,7 +77,7 @@ class StreamReading:
         if usage := event.get("usage"):
             self._usage = _usage(usage)
         if self._model is None:
-            self._model = event.get("model")
+            self._model = _name(event.get("model"))
         choices = event.get("choices")
         if not choices:
             return ""
@@ -92,8 +95,9 @@ def read_completion(body: bytes, secret: str) -> Completion:
         if answer.get("error"):
             raise event_error(answer["error"], secret)
         choice = answer["choices"][0]
-        usage = _usage(answer["usage"]) if answer.get("usage") else None
-        return Completion(_text(choice["message"]), Finish(choice.get("finish_reason"), usage, answer.get("model")))
+        usage = _usage(answer.get("usage"))
+        reason, model = _name(choice.get("finish_reason")), _name(answer.get("model"))
+        return Completion(_text(choice["message"]), Finish(reason, usage, model))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         detail = clean(f"not a completion ({type(error).__name__} {error}): {body[:200]!r}", secret)
         raise ModelError("server", detail) from None
@@ -106,7 +110,29 @@ def _text(message: dict[str, Any]) -> str:
     return content or message.get("refusal") or ""
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    return Usage(int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0), cached, reasoning)
+def _usage(usage: object) -> Usage | None:
+    """The bill; None where it is none, because question or answer have no number. An answer is not lost for that."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") or 0)
+    if prompt is None or completion is None:
+        return None
+    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
+    return Usage(prompt, completion, cached, _detail(usage, "completion_tokens_details", "reasoning_tokens"))
+
+
+def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
+    details = usage.get(group)
+    return _count(details.get(name)) if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens that can be one. Some servers write whole numbers with a point."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if is_count else None  # type: ignore[return-value]
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) else None

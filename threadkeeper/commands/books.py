@@ -1,5 +1,6 @@
 """What the commands of money work with: prices, projects, limits and calls of one database."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
@@ -31,6 +32,10 @@ def with_books(settings: Settings, work: Callable[[Books], Awaitable[T]]) -> T:
             await books.close()
 
     return run(work_and_close())
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
 
 
 def amount_of(text: str, what: str) -> Decimal:

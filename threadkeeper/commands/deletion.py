@@ -36,7 +36,10 @@ def delete_for_good(
     async def delete_and_close() -> Receipt:
         store = Receipts(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
         try:
-            return await delete(store)
+            done = await delete(store)
+            # The words of the search index too, before this process ends.
+            await store.indexer.finish()
+            return done
         finally:
             await store.close()
 

@@ -7,8 +7,7 @@ import typer
 from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
 from datalayer.usage_records import Limit, plain_amount
-from threadkeeper.commands.books import Books, amount_of, with_books
-from threadkeeper.commands.price_files import new_id
+from threadkeeper.commands.books import Books, amount_of, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 limits_app = typer.Typer(no_args_is_help=True, help="Limit what users and projects may use, in tokens or dollars.")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from datalayer.billing import clean_price
 from datalayer.errors import InvalidRecord
 from datalayer.usage_records import Price
+from threadkeeper.commands.books import new_id
 
 _NEEDED = ("model", "input", "output")
 _KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})
@@ -46,10 +46,6 @@ def read_prices(path: Path, now: str) -> list[Price]:
     if problems:
         raise PriceFileError(problems)
     return prices
-
-
-def new_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

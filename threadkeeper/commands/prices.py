@@ -8,8 +8,8 @@ import typer
 from datalayer.cleaning import utc_now
 from datalayer.usage_records import Price, plain_amount
 from threadkeeper.chat.pricing import costs_of
-from threadkeeper.commands.books import Books, amount_of, time_of, with_books
-from threadkeeper.commands.price_files import PriceFileError, new_id, read_prices
+from threadkeeper.commands.books import Books, amount_of, new_id, time_of, with_books
+from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 prices_app = typer.Typer(

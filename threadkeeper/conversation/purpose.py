@@ -12,7 +12,7 @@ def purpose_of_session(kind: str, thread_id: str) -> Purpose:
     """What a call for this session is for."""
     session = cl.context.session
     user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
-    return Purpose(kind, user_id=user_id, thread_id=thread_id, assistant=session.chat_profile)
+    return Purpose(kind, user_id=user_id, thread_id=thread_id, assistant=session.chat_profile or None)
 
 
 def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:

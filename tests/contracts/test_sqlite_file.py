@@ -1,0 +1,62 @@
+"""What lies in SQLite's own file: for its owner's eyes, and without the words of what was deleted."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.records import step, thread, user_id
+
+SECRET = "zanzibarophone"
+
+
+@pytest.fixture
+def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    copy = tmp_path / "threadkeeper.db"
+    copy.write_bytes(migrated_sqlite.read_bytes())
+    return f"sqlite:///{copy}"
+
+
+@pytest.mark.parametrize("what", ["thread", "thread with a receipt", "user", "step", "cut"])
+async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_path: Path, what: str) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    first, second = step(thread_id, output="what stays"), step(thread_id, output=f"first {SECRET} last")
+    for one in (first, second):
+        await layer.create_step(one)
+        # A part of the index for each, as they come when people write.
+        await layer.indexer.finish()
+    assert SECRET.encode() in await everything(layer, tmp_path)
+    match what:
+        case "thread":
+            await layer.delete_thread(thread_id)
+        case "thread with a receipt":
+            await layer.delete_thread_with_receipt(thread_id)
+        case "user":
+            await layer.delete_user("alice")
+        case "step":
+            await layer.delete_step(second["id"])
+        case _:
+            await layer.cut_thread(thread_id, first["id"], keep=set())
+    await layer.indexer.finish()
+    assert SECRET[:6].encode() not in await everything(layer, tmp_path)
+
+
+async def everything(layer: ChainlitLayer, folder: Path) -> bytes:
+    async with layer.database.read() as connection:
+        await connection.commit()
+        raw = await connection.get_raw_connection()
+        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+        words = (await connection.execute(text("SELECT block FROM search_words_data"))).scalars().all()
+    return (folder / "threadkeeper.db").read_bytes() + b"".join(words)
+
+
+async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/new.db")
+    await layer.migrate()
+    files = list(tmp_path.glob("new.db*"))
+    assert {file.name for file in files} == {"new.db", "new.db-wal", "new.db-shm"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    await layer.close()
