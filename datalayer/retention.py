@@ -10,8 +10,10 @@ from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user
 from datalayer.removal import Removal, remove_threads
 from datalayer.review_records import RetentionClass, RetentionPlan, RetentionReceipt
+from datalayer.review_schema import step_versions
 from datalayer.review_store import ReviewStore
 from datalayer.schema import elements, threads
+from datalayer.usage_schema import llm_call_payloads
 
 
 class Retention(ReviewStore):
@@ -92,8 +94,11 @@ async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: 
         count, keys = await review_retention.remove_files(connection, before)
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
     if kind == "payloads":
-        said = await review_retention.remove_payloads(connection, before)
-        return Removal({"llm_call_payloads": said}) if said else None
+        rows = {
+            llm_call_payloads.name: await review_retention.remove_payloads(connection, before),
+            step_versions.name: await review_retention.remove_versions(connection, before),
+        }
+        return Removal(rows) if any(rows.values()) else None
     return None
 
 

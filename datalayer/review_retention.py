@@ -1,5 +1,7 @@
 """What is kept no longer: threads, files, payloads of calls and the audit, each from a time on that the operator sets.
 
+Earlier versions of messages are payloads, too: what was said, and is kept beside what counts.
+
 Threads that are pinned or flagged are exempt with all that is in them, and so are those of which a reviewer has a copy
 that is pinned, flagged or in use: a copy goes with its original. A plan counts and changes nothing.
 """
@@ -12,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import review_audit
 from datalayer.blob_deletions import queue_files
 from datalayer.review_records import RetentionClass, RetentionPlan
-from datalayer.review_schema import thread_marks, thread_origins
+from datalayer.review_schema import step_versions, thread_marks, thread_origins
 from datalayer.schema import elements, threads
 from datalayer.usage_schema import llm_call_payloads, llm_calls
 
@@ -27,10 +29,15 @@ async def plan(connection: AsyncConnection, kind: RetentionClass, before: str) -
     if kind == "audit":
         return RetentionPlan(kind, before, *await review_audit.count_older(connection, before))
     if kind == "payloads":
-        every = select(func.count()).select_from(llm_call_payloads)
-        old = llm_call_payloads.c.createdAt < before
-        taken = (await connection.execute(every.where(payloads_before(before)))).scalar_one()
-        return RetentionPlan(kind, before, taken, (await connection.execute(every.where(old))).scalar_one() - taken)
+        taken = every_old = 0
+        for table, moment, goes in (
+            (llm_call_payloads, llm_call_payloads.c.createdAt, payloads_before(before)),
+            (step_versions, step_versions.c.replacedAt, versions_before(before)),
+        ):
+            counted = select(func.count()).select_from(table)
+            taken += (await connection.execute(counted.where(goes))).scalar_one()
+            every_old += (await connection.execute(counted.where(moment < before))).scalar_one()
+        return RetentionPlan(kind, before, taken, every_old - taken)
     size = func.coalesce(func.sum(elements.c.byteSize), 0)
     if kind == "files":
         rows = select(func.count(), size).select_from(elements)
@@ -70,6 +77,12 @@ async def remove_payloads(connection: AsyncConnection, before: str) -> int:
     )
 
 
+async def remove_versions(connection: AsyncConnection, before: str) -> int:
+    """Delete some of what messages were before they were edited or went; gives how many."""
+    some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
+    return int((await connection.execute(delete(step_versions).where(step_versions.c.id.in_(some)))).rowcount)
+
+
 def threads_before(before: str) -> ColumnElement[bool]:
     """Threads in which nothing happened since then, and which are not exempt."""
     copy = threads.alias("copy")
@@ -99,6 +112,11 @@ def payloads_before(before: str) -> ColumnElement[bool]:
         .where(llm_calls.c.id == llm_call_payloads.c.callId)
     )
     return and_(llm_call_payloads.c.createdAt < before, not_(marked.exists()))
+
+
+def versions_before(before: str) -> ColumnElement[bool]:
+    """What messages were until a time before then, but for those in threads that are exempt."""
+    return and_(step_versions.c.replacedAt < before, not_(_is_marked(step_versions.c.threadId)))
 
 
 def _is_marked(thread_id: ColumnElement[str]) -> ColumnElement[bool]:
