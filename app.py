@@ -12,7 +12,7 @@ from typing import Any
 import chainlit as cl
 import chainlit.data
 import chainlit.server
-from chainlit.config import APP_ROOT, HeaderLink, config
+from chainlit.config import APP_ROOT, config
 from chainlit.context import context_var
 
 import datalayer
@@ -21,10 +21,10 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.accounts import ensure_admin
 from threadkeeper.blobs import open_blobs
-from threadkeeper.chat.upload_types import accepted_uploads
 from threadkeeper.chat.words import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
 from threadkeeper.conversation.footer import USAGE
+from threadkeeper.conversation.page import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
@@ -95,19 +95,7 @@ browsers = chainlit.server.sio.eio
 browsers.max_http_buffer_size = 16_000_000
 metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(browsers.sockets))
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
-uploads = config.features.spontaneous_file_upload
-if uploads is not None:
-    uploads.accept = accepted_uploads(settings.attachment_kinds, vision=settings.openai_vision)
-    uploads.max_files = settings.attachment_max_files
-    uploads.max_size_mb = settings.attachment_max_megabytes
-if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
-    # What a link's preview is made of must name the address that others see.
-    config.ui.custom_meta_url = f"{address}/"
-    config.ui.custom_meta_image_url = f"{address}/public/preview.png"
-if settings.demo:
-    label = say("demo_header", config.ui.language)
-    demo = HeaderLink(name="demo", display_name=label, icon_url="/favicon", url="/", target="_self")
-    config.ui.header_links = [demo, *(config.ui.header_links or [])]
+configure_page(settings)
 
 # `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False

@@ -67,12 +67,19 @@ class Usage(GuardedStore):
         return await self.database.query(lambda connection: usage_statistics.totals(connection, dialect, chosen))
 
     async def usage_series(
-        self, which: CallFilter, interval: Interval, zone: str, split_by: Dimension | None = None
+        self,
+        which: CallFilter,
+        interval: Interval,
+        zone: str,
+        split_by: Dimension | None = None,
+        *,
+        percentiles: bool = True,
     ) -> list[UsageBucket]:
         """What the calls come to in each interval of a time zone (as "Europe/Berlin"), in order and without a gap.
 
         The first and the last are cut at the filter's times. Split by a dimension, each interval has a bucket for each
         value that there is in any of them.
+        Without `percentiles` there are none of them, which saves about half of the time.
 
         Raises:
             InvalidRecord: a time is missing or none, there is no such interval, zone or dimension, or there would be
@@ -86,11 +93,19 @@ class Usage(GuardedStore):
         chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
         return await self.database.query(
-            lambda connection: usage_statistics.series(connection, dialect, chosen, pieces, split_by)
+            lambda connection: usage_statistics.series(
+                connection, dialect, chosen, pieces, split_by, percentiles=percentiles
+            )
         )
 
     async def usage_by(
-        self, which: CallFilter, dimension: Dimension, *, order: str = "cost", limit: int = 100
+        self,
+        which: CallFilter,
+        dimension: Dimension,
+        *,
+        order: str = "cost",
+        limit: int = 100,
+        percentiles: bool = True,
     ) -> list[UsageGroup]:
         """What the calls come to for each value of a dimension, those with the most first (by name: from A on).
 
@@ -99,6 +114,7 @@ class Usage(GuardedStore):
         Args:
             order: one of `usage_statistics.ORDERS`.
             limit: how many at most; never more than `MOST_GROUPS`.
+            percentiles: without them, which are about half of the time, there are none.
 
         Raises:
             InvalidRecord: a time is none, or there is no such dimension or order.
@@ -107,7 +123,9 @@ class Usage(GuardedStore):
         chosen, most = matching(dialect, which, acting_user.get()), min(limit, MOST_GROUPS)
         await self._writer.settled()
         return await self.database.query(
-            lambda connection: usage_statistics.by(connection, dialect, chosen, dimension, order=order, limit=most)
+            lambda connection: usage_statistics.by(
+                connection, dialect, chosen, dimension, order=order, limit=most, percentiles=percentiles
+            )
         )
 
     async def list_calls(

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.dialects import Aggregate, Dialect
+from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
 from datalayer.schema import users
 from datalayer.usage_filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS
@@ -62,7 +62,7 @@ _MILLISECONDS: ColumnElement[Any] = func.round(llm_calls.c.firstTokenSeconds * l
 
 async def totals(connection: AsyncConnection, dialect: Dialect, chosen: ColumnElement[bool]) -> UsageTotals:
     """Over all calls that the condition holds for."""
-    found = await _found(connection, dialect, lambda aggregate: aggregate(llm_calls, chosen, []))
+    found = await _found(connection, dialect, True, lambda aggregate: aggregate(llm_calls, chosen, []))
     return found.get((), UsageTotals())
 
 
@@ -72,6 +72,8 @@ async def series(
     chosen: ColumnElement[bool],
     periods: Sequence[tuple[str, str]],
     split_by: Dimension | None,
+    *,
+    percentiles: bool,
 ) -> list[UsageBucket]:
     """For each period, in order, those of its calls; split by a dimension, one for each value that there is in any.
 
@@ -98,6 +100,7 @@ async def series(
     found = await _found(
         connection,
         dialect,
+        percentiles,
         lambda aggregate: dialect.in_periods(
             llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)
         ).limit(most),
@@ -125,6 +128,7 @@ async def by(
     *,
     order: str,
     limit: int,
+    percentiles: bool,
 ) -> list[UsageGroup]:
     """The calls for each value of the dimension, and for those without one.
 
@@ -134,9 +138,10 @@ async def by(
     if order not in ORDERS:
         raise InvalidRecord(f"groups are in order of {', '.join(ORDERS)}")
     source, value = _valued(dialect, llm_calls, dimension)
-    summed = _in_order(_added_up(dialect, source, chosen, [value]), dimension, order)
+    of_engine, apart = _ranking(dialect, percentiles)
+    summed = _in_order(_added_up(of_engine, source, chosen, [value]), dimension, order)
     rows = (await connection.execute(summed.limit(limit))).all()
-    ranks = await _ranks(connection, dialect, _ranked(source, chosen, [value]))
+    ranks = await _ranks(connection, _ranked(source, chosen, [value])) if apart else {}
     return [UsageGroup(row.value, row.name, _totals(row, ranks.get((row.value,)))) for row in rows]
 
 
@@ -180,8 +185,16 @@ def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple
     return source, value.label("value")
 
 
+def _ranking(dialect: Dialect, percentiles: bool) -> tuple[Percentile | None, bool]:
+    """The engine's aggregate for percentiles, if they are wanted and it has one; and whether to ask for them apart."""
+    return dialect.percentile if percentiles else None, percentiles and dialect.percentile is None
+
+
 def _added_up(
-    dialect: Dialect, source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]
+    percentile: Percentile | None,
+    source: FromClause,
+    where: ColumnElement[bool],
+    keys: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
     # Of an id: where a period has no calls there may be a row, but no call in it.
     calls = func.count(llm_calls.c.id)
@@ -194,9 +207,9 @@ def _added_up(
         *(func.sum(llm_calls.c[name]).label(name) for name in _SUMMED),
         *(func.avg(llm_calls.c[name]).label(f"mean_{name}") for name in _AVERAGED),
     )
-    if dialect.percentile is not None:
+    if percentile is not None:
         statement = statement.add_columns(
-            *(dialect.percentile(_MILLISECONDS, percent).label(f"p{percent}") for percent in _PERCENTS)
+            *(percentile(_MILLISECONDS, percent).label(f"p{percent}") for percent in _PERCENTS)
         )
     return statement.select_from(source).where(where).group_by(*keys)
 
@@ -225,20 +238,17 @@ def _ranked(source: FromClause, where: ColumnElement[bool], keys: Sequence[Colum
 
 
 async def _found(
-    connection: AsyncConnection, dialect: Dialect, build: Callable[[Aggregate], Select[Any]]
+    connection: AsyncConnection, dialect: Dialect, percentiles: bool, build: Callable[[Aggregate], Select[Any]]
 ) -> dict[tuple[Any, ...], UsageTotals]:
     """By the values of the keys, what the calls come to; without those keys that no call has."""
-    rows = (await connection.execute(build(partial(_added_up, dialect)))).all()
-    ranks = await _ranks(connection, dialect, build(_ranked))
+    of_engine, apart = _ranking(dialect, percentiles)
+    rows = (await connection.execute(build(partial(_added_up, of_engine)))).all()
+    ranks = await _ranks(connection, build(_ranked)) if apart else {}
     keys = {row: tuple(row)[: row._fields.index("calls")] for row in rows if row.calls}
     return {key: _totals(row, ranks.get(key)) for row, key in keys.items()}
 
 
-async def _ranks(
-    connection: AsyncConnection, dialect: Dialect, statement: Select[Any]
-) -> Mapping[tuple[Any, ...], Sequence[Any]]:
-    if dialect.percentile is not None:
-        return {}
+async def _ranks(connection: AsyncConnection, statement: Select[Any]) -> Mapping[tuple[Any, ...], Sequence[Any]]:
     width = len(_PERCENTS)
     return {tuple(row)[:-width]: tuple(row)[-width:] for row in await connection.execute(statement)}
 

@@ -13,6 +13,9 @@ from datalayer.search_tokens import Query
 Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
 """Aggregates what is in the FROM clause where the condition holds, grouped by some keys, which come first."""
 
+Percentile = Callable[[ColumnElement[Any], int], ColumnElement[Any]]
+"""The least value that so many hundredths of the rows do not exceed."""
+
 
 class Dialect(Protocol):
     """What the table modules need of an engine."""
@@ -106,7 +109,7 @@ class Dialect(Protocol):
         """What is in a column of `Tags`, one row for each, as `value`."""
 
     @property
-    def percentile(self) -> Callable[[ColumnElement[Any], int], ColumnElement[Any]] | None:
+    def percentile(self) -> Percentile | None:
         """An aggregate of the engine's own: the least value that so many hundredths do not exceed; None without one."""
 
     @staticmethod

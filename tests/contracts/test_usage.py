@@ -319,3 +319,12 @@ async def test_what_makes_no_sense_is_refused_and_told(
 async def test_a_question_that_makes_no_sense_is_refused(layer: ChainlitLayer, ask: Any) -> None:
     with pytest.raises(datalayer.InvalidRecord):
         await ask(layer)
+
+
+async def test_percentiles_are_left_out_where_nobody_wants_them(layer: ChainlitLayer) -> None:
+    await layer.record_call(call(requested_at=at("12:00:00"), first_token_seconds=0.25))
+    with_them = await layer.usage_by(EVERYTHING, "model")
+    without = await layer.usage_by(EVERYTHING, "model", percentiles=False)
+    assert (with_them[0].totals.first_token_p50, without[0].totals.first_token_p50) == (0.25, None)
+    series = await layer.usage_series(DAY, "day", "UTC", percentiles=False)
+    assert [(one.totals.calls, one.totals.first_token_p50) for one in series] == [(1, None)]

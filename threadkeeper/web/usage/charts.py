@@ -114,14 +114,16 @@ class Drawing:
         )
 
     def _speed(self) -> Chart:
-        first = [bucket.totals.mean_first_token_seconds for bucket in self.buckets]
+        first = [bucket.totals.first_token_p50 for bucket in self.buckets]
+        slow = [bucket.totals.first_token_p95 for bucket in self.buckets]
         speed = [bucket.totals.mean_tokens_per_second for bucket in self.buckets]
         say, unit = self.say, self.say("tokens_per_second")
-        named = f"{say('speed')} ({unit})"
+        named, half, most = f"{say('speed')} ({unit})", f"{say('first_token')}, p50", f"{say('first_token')}, p95"
         return self._chart(
             "chart_speed",
             [
-                self._line(say("first_token"), first, "--chart-4", [formats.seconds(value) or "" for value in first]),
+                self._line(half, first, "--chart-4", [formats.seconds(value) or "" for value in first]),
+                self._line(most, slow, "--chart-3", [formats.seconds(value) or "" for value in slow]),
                 {
                     **self._line(named, speed, "--chart-5", [f"{formats.speed(value)} {unit}" for value in speed]),
                     "yaxis": "y2",
@@ -131,9 +133,10 @@ class Drawing:
                 "yaxis": {"ticksuffix": " s"},
                 "yaxis2": {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto", "nticks": 6},
             },
-            (say("first_token"), named),
+            (half, most, named),
             lambda _, totals: (
-                formats.seconds(totals.mean_first_token_seconds) or "–",
+                formats.seconds(totals.first_token_p50) or "–",
+                formats.seconds(totals.first_token_p95) or "–",
                 formats.speed(totals.mean_tokens_per_second) or "–",
             ),
         )

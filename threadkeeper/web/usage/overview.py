@@ -67,18 +67,18 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
     now, before, groups, earliest = await asyncio.gather(
         layer.usage_totals(which),
         layer.usage_totals(query.calls_before),
-        layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS),
+        layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS, percentiles=False),
         layer.list_calls(which, order="requested_at", descending=False, limit=1),
     )
     charts = []
     if now.calls:
         # Mostly the table has them already.
         is_table = (query.by, query.order) == ("model", "cost")
-        models = groups if is_table else await layer.usage_by(which, "model", order="cost", limit=MOST_MODELS)
+        models = groups if is_table else await layer.usage_by(which, "model", limit=MOST_MODELS, percentiles=False)
         told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
-            layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model"),
+            layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model", percentiles=False),
         )
         by_model = [(model, _of(model, buckets, split)) for model in told_apart]
         charts = Drawing(buckets, by_model, query.interval, query.zone, say).charts()

@@ -22,11 +22,23 @@ class UsageReader(Protocol):
     async def usage_totals(self, which: CallFilter) -> UsageTotals: ...
 
     async def usage_series(
-        self, which: CallFilter, interval: Interval, zone: str, split_by: Dimension | None = None
+        self,
+        which: CallFilter,
+        interval: Interval,
+        zone: str,
+        split_by: Dimension | None = None,
+        *,
+        percentiles: bool = True,
     ) -> list[UsageBucket]: ...
 
     async def usage_by(
-        self, which: CallFilter, dimension: Dimension, *, order: str = "cost", limit: int = 100
+        self,
+        which: CallFilter,
+        dimension: Dimension,
+        *,
+        order: str = "cost",
+        limit: int = 100,
+        percentiles: bool = True,
     ) -> list[UsageGroup]: ...
 
     async def list_calls(
