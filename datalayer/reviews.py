@@ -1,8 +1,8 @@
 """The review console's data: answers to look through, verdicts, numbers, exports, the audit, and what users see of it.
 
-Who acts (`acting_user`) must be a reviewer or an admin by the role in their account, which `review_access` asks in
-the transaction of a write and before a read; the system may do whatever needs no name. Another person's thread is never read before
-the audit has its row.
+Who acts (`acting_user`) must be a reviewer or an admin by the role in their account, which `review_access` asks in the
+transaction of a write and before a read; the system may do whatever needs no name. Another person's thread is never
+read before the audit has its row.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
