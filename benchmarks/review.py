@@ -19,9 +19,10 @@ from datalayer.review_records import AnswerFilter
 from tests.postgres import Cluster, Databases, find_binaries
 
 THREADS: Final = 100_000
-FEW: Final = 100
+FEW: Final = 2_000
+PAGE: Final = 10
 ROUNDS: Final = 20
-USERS: Final = 200
+USERS: Final = 20
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 SHORT, LONG, FLOOR = "short", "long", "floor"
 REVIEWER: Final = "rita"
@@ -43,14 +44,14 @@ FILTERS: Final = {
 _FLOOR = """SELECT a.*, t.name, t."userIdentifier", substr(s.output, 1, 300),
     (SELECT substr(q.output, 1, 300) FROM steps q WHERE q."threadId" = a."threadId" AND q."createdAt" <= a."createdAt"
         AND q.type = 'user_message' ORDER BY q."createdAt" DESC, q.id DESC LIMIT 1)
-FROM (SELECT * FROM review_answers ORDER BY "createdAt" DESC, "stepId" DESC LIMIT 51) a
+FROM (SELECT * FROM review_answers ORDER BY "createdAt" DESC, "stepId" DESC LIMIT 11) a
 JOIN threads t ON t.id = a."threadId" JOIN steps s ON s.id = a."stepId"
 ORDER BY a."createdAt" DESC, a."stepId" DESC"""
 _ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
 def history(threads: int) -> str:
-    """Threads of five questions and answers, of 200 users: with thumbs, comments, errors, tags, and what they cost."""
+    """Threads of five questions and answers, of 20 users: with thumbs, comments, errors, tags, and what they cost."""
     return f"""
 CREATE TEMP TABLE u AS
     SELECT gen_random_uuid() AS id, 'user' || n AS identifier, n FROM generate_series(0, {USERS - 1}) n;
@@ -62,12 +63,12 @@ CREATE TEMP TABLE t AS SELECT i, gen_random_uuid() AS id, u.id AS owner, u.ident
 INSERT INTO threads (id, "createdAt", "updatedAt", name, "userId", "userIdentifier", metadata, tags)
     SELECT id, to_char(moment, {_ISO}), to_char(moment, {_ISO}), 'Thread ' || i, owner, identifier,
         jsonb_build_object('chat_profile', 'P' || (i % 5)),
-        CASE WHEN i % 1000 = 0 THEN ARRAY['rare'] WHEN i % 3 = 0 THEN ARRAY['common'] END FROM t;
+        CASE WHEN i % 100 = 0 THEN ARRAY['rare'] WHEN i % 3 = 0 THEN ARRAY['common'] END FROM t;
 CREATE TEMP TABLE s AS SELECT gen_random_uuid() AS id, t.id AS thread, owner, i, j, i * 10 + j AS n,
     to_char(moment + j * interval '7 seconds', {_ISO}) AS at FROM t, generate_series(0, 9) j;
 INSERT INTO steps (id, name, type, "threadId", metadata, output, "createdAt", "isError")
     SELECT id, 'bench', CASE WHEN j % 2 = 0 THEN 'user_message' ELSE 'assistant_message' END, thread, '{{}}',
-        repeat('some words of an answer ', 20), at, n % 2001 = 1 FROM s;
+        repeat('some words of an answer ', 20), at, n % 101 = 1 FROM s;
 INSERT INTO feedbacks (id, "forId", "threadId", value, comment, "userId", "updatedAt")
     SELECT gen_random_uuid(), id, thread, (i + j) % 4 / 3, CASE WHEN n % 7 = 1 THEN 'no' END, owner, at
     FROM s WHERE j % 2 = 1 AND n % 21 = 1;
@@ -120,8 +121,8 @@ async def measure(databases: Databases, few: int, many: int, *, rounds: int = RO
 
 def _page(layer: ChainlitLayer, which: AnswerFilter) -> Call:
     async def page() -> Any:
-        first = await layer.list_answers(which, limit=25)
-        return await layer.list_answers(which, cursor=first.next_cursor, limit=25) if first.next_cursor else first
+        first = await layer.list_answers(which, limit=PAGE)
+        return await layer.list_answers(which, cursor=first.next_cursor, limit=PAGE) if first.next_cursor else first
 
     return page
 
@@ -140,11 +141,11 @@ def main() -> None:
             found = asyncio.run(measure(databases, FEW, options.threads, rounds=options.rounds))
         finally:
             databases.close()
-    print(f"{'two pages of 25, ms':20}{FEW:>10,}{options.threads:>10,}{'ratio':>8}")
+    print(f"{f'two pages of {PAGE}, ms':20}{FEW:>10,}{options.threads:>10,}{'ratio':>8}")
     for name, results in found.items():
         ratio = results[LONG].value / results[SHORT].value
         print(f"{name:20}{results[SHORT].value:10.1f}{results[LONG].value:10.1f}{ratio:8.2f}")
-    print(f"{'floor, a page of 50':20}{'':10}{found['all'][FLOOR].value:10.1f}")
+    print(f"{'floor, one page':20}{'':10}{found['all'][FLOOR].value:10.1f}")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,8 @@ class GuardedStore:
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
         deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
-        stored.add_done_callback(lambda _: self._note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.review_follower.note())
         result = await stored
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
@@ -223,10 +224,6 @@ class GuardedStore:
         if isinstance(result, Removed) and result.object_keys:
             await self.disposal.delete(result.object_keys, thread_id)
         return result
-
-    def _note(self, *, deleted: bool) -> None:
-        self.indexer.note(deleted=deleted)
-        self.review_follower.note()
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})

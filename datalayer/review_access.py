@@ -1,4 +1,4 @@
-"""Who may review: the one place in the library that asks for a role. It is asked in the transaction that does the work.
+"""Who may review: the one place in the library that asks for a role, in the transaction of a write and before a read.
 
 The system may do what needs no name. The account's role counts, not what a page or a cookie says of it.
 """

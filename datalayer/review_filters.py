@@ -34,7 +34,7 @@ from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import AnswerFilter
-from datalayer.review_schema import IS_REVIEWED, answers, review_items, thread_marks, verdicts
+from datalayer.review_schema import IS_COMMENTED, IS_ERROR, IS_REVIEWED, answers, review_items, thread_marks, verdicts
 from datalayer.schema import Identifier, feedbacks, search_texts, users
 from datalayer.search import WANTED
 from datalayer.search_tokens import owner_key, understood
@@ -106,8 +106,8 @@ def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
         values = {"up": answers.c.thumb == 1, "down": answers.c.thumb == 0, "none": answers.c.thumb.is_(None)}
         conditions.append(values[which.thumb])
     for wanted, holds in (
-        (which.has_comment, answers.c.isCommented),
-        (which.is_error, answers.c.isError),
+        (which.has_comment, IS_COMMENTED),
+        (which.is_error, IS_ERROR),
         (which.is_reviewed, IS_REVIEWED),
     ):
         if wanted is not None:

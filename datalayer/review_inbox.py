@@ -5,9 +5,10 @@ The narrow rows of `review_answers` decide which answers are on a page; what els
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -16,7 +17,7 @@ from datalayer.review_access import REVIEWERS
 from datalayer.review_filters import behind, chosen, cursor_of
 from datalayer.review_records import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
 from datalayer.review_schema import answers, review_items, thread_marks, verdicts
-from datalayer.schema import feedbacks, steps, threads, users
+from datalayer.schema import Identifier, feedbacks, steps, threads, users
 
 EXCERPT = 300
 LARGEST_PAGE = 100
@@ -45,19 +46,18 @@ async def page(
     conditions = [found.condition] if cursor is None else [found.condition, behind(cursor)]
     # One more than asked for tells whether there is a next page.
     places = (
-        select(answers)
+        select(answers.c.stepId, answers.c.createdAt)
         .where(*conditions)
         .order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
         .limit(size + 1)
-        .cte("place")
     )
-    rows = (await connection.execute(_shown(places))).mappings().all()
-    last = rows[size - 1] if len(rows) > size else None
-    rows = rows[:size]
+    place = (await connection.execute(places)).all()
+    ids = [row.stepId for row in place[:size]]
+    rows = (await connection.execute(_shown(), {"ids": ids})).mappings().all()
     votes = await _votes(connection, rows)
     return AnswerPage(
         tuple(_row(row, votes, excerpts=excerpts) for row in rows),
-        cursor_of(last["createdAt"], last["stepId"]) if last is not None else None,
+        cursor_of(place[size - 1].createdAt, place[size - 1].stepId) if len(place) > size else None,
         found.is_partial,
     )
 
@@ -100,13 +100,15 @@ def _distinct(column: ColumnElement[Any]) -> Any:
     return select(values.c.value).where(values.c.value.is_not(None)).order_by(values.c.value)
 
 
-def _shown(places: Any) -> Any:
+@cache
+def _shown() -> Select[Any]:
+    """What is shown of the answers `ids`, in order: made once, for it is larger than all else that is asked."""
     answer, asked = steps.alias("answer"), steps.alias("asked")
     question = (
         select(func.substr(asked.c.output, 1, EXCERPT))
         .where(
-            asked.c.threadId == places.c.threadId,
-            asked.c.createdAt <= places.c.createdAt,
+            asked.c.threadId == answers.c.threadId,
+            asked.c.createdAt <= answers.c.createdAt,
             asked.c.type == literal_column("'user_message'", Text),
         )
         .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
@@ -115,13 +117,13 @@ def _shown(places: Any) -> Any:
     )
     flagged = (
         select(literal_column("1"))
-        .where(thread_marks.c.threadId == places.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
+        .where(thread_marks.c.threadId == answers.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
         .exists()
     )
     assignee = users.alias("assignee")
     return (
         select(
-            places,
+            answers,
             threads.c.name,
             threads.c.userIdentifier,
             question.label("question"),
@@ -129,14 +131,26 @@ def _shown(places: Any) -> Any:
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),
         )
-        .select_from(places)
-        .join(threads, threads.c.id == places.c.threadId)
+        .select_from(answers)
+        .join(threads, threads.c.id == answers.c.threadId)
         # One whose step is gone at this moment is not shown.
-        .join(answer, answer.c.id == places.c.stepId)
-        .outerjoin(review_items, and_(review_items.c.stepId == places.c.stepId, review_items.c.doneAt.is_(None)))
+        .join(answer, answer.c.id == answers.c.stepId)
+        .outerjoin(review_items, and_(review_items.c.stepId == answers.c.stepId, review_items.c.doneAt.is_(None)))
         .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
-        .order_by(places.c.createdAt.desc(), places.c.stepId.desc())
+        .where(answers.c.stepId.in_(bindparam("ids", type_=Identifier, expanding=True)))
+        .order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
     )
+
+
+@cache
+def _said() -> Select[Any]:
+    """Comments and reasons of the votes on `ids` in these `threads`, the latest first."""
+    vote = feedbacks.c
+    within = (
+        vote.threadId.in_(bindparam("threads", type_=Identifier, expanding=True)),
+        vote.forId.in_(bindparam("ids", type_=Identifier, expanding=True)),
+    )
+    return select(vote.forId, vote.comment, vote.reasons).where(*within).order_by(vote.updatedAt.desc())
 
 
 async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
@@ -145,12 +159,8 @@ async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, 
     said: dict[str, list[Any]] = defaultdict(list)
     if voted:
         ids = [one for row in voted for one in (row["stepId"], row["runId"]) if one is not None]
-        statement = (
-            select(feedbacks.c.forId, feedbacks.c.comment, feedbacks.c.reasons)
-            .where(feedbacks.c.threadId.in_({row["threadId"] for row in voted}), feedbacks.c.forId.in_(ids))
-            .order_by(feedbacks.c.updatedAt.desc())
-        )
-        for row in await connection.execute(statement):
+        values = {"ids": ids, "threads": list({row["threadId"] for row in voted})}
+        for row in await connection.execute(_said(), values):
             said[row.forId].append(row)
     return said
 

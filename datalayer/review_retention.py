@@ -1,5 +1,7 @@
 """What is kept no longer: threads, files, payloads of calls and the audit, each from a time on that the operator sets.
 
+Earlier versions of messages are payloads, too: what was said, and is kept beside what counts.
+
 Threads that are pinned or flagged are exempt with all that is in them, and so are those of which a reviewer has a copy
 that is pinned, flagged or in use: a copy goes with its original. A plan counts and changes nothing.
 """
@@ -12,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import review_audit
 from datalayer.blob_deletions import queue_files
 from datalayer.review_records import RetentionClass, RetentionPlan
-from datalayer.review_schema import thread_marks, thread_origins
+from datalayer.review_schema import step_versions, thread_marks, thread_origins
 from datalayer.schema import elements, threads
 from datalayer.usage_schema import llm_call_payloads, llm_calls
 
 AT_ONCE = 50
+PAYLOADS_AT_ONCE = 1_000
 CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
 """In the order in which they are applied."""
 
@@ -26,10 +29,15 @@ async def plan(connection: AsyncConnection, kind: RetentionClass, before: str) -
     if kind == "audit":
         return RetentionPlan(kind, before, *await review_audit.count_older(connection, before))
     if kind == "payloads":
-        every = select(func.count()).select_from(llm_call_payloads)
-        old = llm_call_payloads.c.createdAt < before
-        taken = (await connection.execute(every.where(payloads_before(before)))).scalar_one()
-        return RetentionPlan(kind, before, taken, (await connection.execute(every.where(old))).scalar_one() - taken)
+        taken = every_old = 0
+        for table, moment, goes in (
+            (llm_call_payloads, llm_call_payloads.c.createdAt, payloads_before(before)),
+            (step_versions, step_versions.c.replacedAt, versions_before(before)),
+        ):
+            counted = select(func.count()).select_from(table)
+            taken += (await connection.execute(counted.where(goes))).scalar_one()
+            every_old += (await connection.execute(counted.where(moment < before))).scalar_one()
+        return RetentionPlan(kind, before, taken, every_old - taken)
     size = func.coalesce(func.sum(elements.c.byteSize), 0)
     if kind == "files":
         rows = select(func.count(), size).select_from(elements)
@@ -62,8 +70,17 @@ async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, l
 
 
 async def remove_payloads(connection: AsyncConnection, before: str) -> int:
-    """Delete what was said in calls; gives in how many."""
-    return int((await connection.execute(delete(llm_call_payloads).where(payloads_before(before)))).rowcount)
+    """Delete what was said in some of the calls; gives in how many."""
+    some = select(llm_call_payloads.c.callId).where(payloads_before(before)).limit(PAYLOADS_AT_ONCE)
+    return int(
+        (await connection.execute(delete(llm_call_payloads).where(llm_call_payloads.c.callId.in_(some)))).rowcount
+    )
+
+
+async def remove_versions(connection: AsyncConnection, before: str) -> int:
+    """Delete some of what messages were before they were edited or went; gives how many."""
+    some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
+    return int((await connection.execute(delete(step_versions).where(step_versions.c.id.in_(some)))).rowcount)
 
 
 def threads_before(before: str) -> ColumnElement[bool]:
@@ -95,6 +112,11 @@ def payloads_before(before: str) -> ColumnElement[bool]:
         .where(llm_calls.c.id == llm_call_payloads.c.callId)
     )
     return and_(llm_call_payloads.c.createdAt < before, not_(marked.exists()))
+
+
+def versions_before(before: str) -> ColumnElement[bool]:
+    """What messages were until a time before then, but for those in threads that are exempt."""
+    return and_(step_versions.c.replacedAt < before, not_(_is_marked(step_versions.c.threadId)))
 
 
 def _is_marked(thread_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal_column,
+    true,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -215,7 +216,10 @@ answers = Table(
     Column("isError", Boolean, nullable=False),
     Column("verdicts", Integer, nullable=False),
 )
+# A query is served by an index of some answers only if it says the very same words as the index does.
 IS_REVIEWED = answers.c.verdicts > literal_column("0")
+IS_COMMENTED = answers.c.isCommented.is_(true())
+IS_ERROR = answers.c.isError.is_(true())
 _PLACE = (answers.c.createdAt, answers.c.stepId)
 Index("review_answers_in_order", *_PLACE)
 Index("review_answers_of_thread", answers.c.threadId)
@@ -225,8 +229,8 @@ Index("review_answers_of_model", answers.c.model, *_PLACE)
 Index("review_answers_by_cost", answers.c.cost)
 for _name, _condition, _first in (
     ("thumb", answers.c.thumb.is_not(None), (answers.c.thumb,)),
-    ("comment", answers.c.isCommented, ()),
-    ("error", answers.c.isError, ()),
+    ("comment", IS_COMMENTED, ()),
+    ("error", IS_ERROR, ()),
     ("verdict", IS_REVIEWED, ()),
 ):
     Index(f"review_answers_with_{_name}", *_first, *_PLACE, postgresql_where=_condition, sqlite_where=_condition)

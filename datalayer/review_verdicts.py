@@ -51,6 +51,7 @@ async def put(
     thread_id = (await connection.execute(select(steps.c.threadId).where(*answer))).scalar()
     if thread_id is None:
         raise NotFound("there is no such answer")
+    await _hold_item(connection, step_id)
     mine = verdicts.c.stepId == step_id, verdicts.c.reviewerId == reviewer_id
     there = (await connection.execute(select(verdicts).where(*mine))).mappings().first()
     if there is None or any(there[name] != said[name] for name in _SAID):
@@ -70,6 +71,7 @@ async def put(
 
 async def remove(connection: AsyncConnection, dialect: Dialect, step_id: str, reviewer_id: str, now: str) -> bool:
     """Take the reviewer's verdict back; that it was there stays on record. Whether there was one."""
+    await _hold_item(connection, step_id)
     mine = verdicts.c.stepId == step_id, verdicts.c.reviewerId == reviewer_id
     removed = await connection.execute(delete(verdicts).where(*mine).returning(verdicts.c.threadId))
     thread_id = removed.scalar()
@@ -189,6 +191,12 @@ def _kappa(observed: float, by_chance: float) -> float | None:
 
 def _given(step_id: str) -> Any:
     return select(func.count()).select_from(verdicts).where(verdicts.c.stepId == step_id).scalar_subquery()
+
+
+async def _hold_item(connection: AsyncConnection, step_id: str) -> None:
+    """Of two who judge at once the second counts the first one's verdict, too."""
+    item = select(review_items.c.stepId).where(review_items.c.stepId == step_id)
+    await connection.execute(item.with_for_update())
 
 
 async def _close_item(connection: AsyncConnection, step_id: str, reviewer_id: str, now: str) -> None:

@@ -1,7 +1,7 @@
-"""What reviewers take up: the queue, saved views, pins and flags, copies of threads; and what is kept no longer."""
+"""What reviewers take up: the queue, saved views, pins and flags, copies of threads."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 from sqlalchemy import delete, or_, select
@@ -12,22 +12,15 @@ from datalayer import (
     review_audit,
     review_copies,
     review_queue,
-    review_retention,
     review_thread,
     threads,
 )
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
-from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
-from datalayer.guarded import GuardedStore
 from datalayer.ownership import acting_user, may_write
-from datalayer.removal import Removal, remove_threads
 from datalayer.review_records import (
     ItemReason,
     MarkKind,
-    RetentionClass,
-    RetentionPlan,
-    RetentionReceipt,
     ReviewerProgress,
     ReviewItem,
     Sampled,
@@ -36,8 +29,8 @@ from datalayer.review_records import (
     ThreadOrigin,
 )
 from datalayer.review_schema import review_views, thread_marks
-from datalayer.schema import elements, users
-from datalayer.schema import threads as thread_table
+from datalayer.review_store import ReviewStore
+from datalayer.schema import users
 from datalayer.users import get as get_user
 
 T = TypeVar("T")
@@ -48,7 +41,7 @@ LONGEST_NAME = 200
 LONGEST_QUERY = 8_000
 
 
-class ReviewWork(GuardedStore):
+class ReviewWork(ReviewStore):
     """What reviewers do. Methods raise Forbidden where the acting user is no reviewer, unless they say so."""
 
     # The queue
@@ -273,6 +266,7 @@ class ReviewWork(GuardedStore):
 
         await self._writer.settled(known)
         origin: ThreadOrigin = await self._do(copy)
+        self.indexer.note()
         return origin
 
     async def link_better_run(self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None) -> None:
@@ -289,67 +283,7 @@ class ReviewWork(GuardedStore):
             lambda connection, reviewer: review_copies.link(connection, known, better, original, reviewer.named[0])
         )
 
-    # Retention, for admins and the system
-
-    async def plan_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionPlan]:
-        """What would go of each class that was last touched before its time. Changes nothing.
-
-        Raises:
-            Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
-        """
-        actor, wanted = acting_user.get(), _times(before)
-
-        async def plan(connection: AsyncConnection) -> list[RetentionPlan]:
-            await review_access.demand(connection, actor, review_access.ADMINS)
-            return [await review_retention.plan(connection, kind, moment) for kind, moment in wanted.items()]
-
-        await self._writer.settled()
-        return await self.database.query(plan)
-
-    async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]:
-        """Delete what `plan_retention` counts, for good, and give a receipt for each class. Each leaves an audit row.
-
-        Raises:
-            Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
-        """
-        wanted = _times(before)
-        await self._writer.settled()
-        return [await self._retain(kind, moment) for kind, moment in wanted.items()]
-
     # What the methods above share
-
-    @property
-    def _dialect(self) -> Dialect:
-        return self.database.dialect
-
-    async def _settled_answers(self) -> None:
-        await self._writer.settled()
-        await self.review_follower.caught_up()
-
-    async def _as_reviewer(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What the work finds for a reviewer."""
-        actor = acting_user.get()
-
-        async def read(connection: AsyncConnection) -> T:
-            await review_access.demand(connection, actor)
-            return await work(connection)
-
-        return await self.database.query(read)
-
-    async def _do(
-        self,
-        work: Callable[[AsyncConnection, review_access.Reviewer], Awaitable[Any]],
-        roles: tuple[str, ...] = review_access.REVIEWERS,
-    ) -> Any:
-        """What the work of a reviewer, which writes, gives; in its turn among the writes."""
-        actor = acting_user.get()
-
-        async def write(connection: AsyncConnection) -> Any:
-            return await work(connection, await review_access.demand(connection, actor, roles))
-
-        return await self._writer.submit(write)
 
     async def _mark(
         self,
@@ -372,71 +306,6 @@ class ReviewWork(GuardedStore):
             return await work(connection, reviewer.id, reviewer.identifier)
 
         return await self._writer.submit(write)
-
-    async def _retain(self, kind: RetentionClass, before: str) -> RetentionReceipt:
-        rows: dict[str, int] = {}
-        gone: list[str] = []
-        keys: list[str] = []
-        actor = acting_user.get()
-
-        async def some(connection: AsyncConnection) -> Removal | None:
-            await review_access.demand(connection, actor, review_access.ADMINS)
-            return await _take_away(connection, kind, before)
-
-        while (removed := await self._writer.submit(some)) is not None:
-            for name, count in removed.rows.items():
-                rows[name] = rows.get(name, 0) + count
-            gone += removed.thread_ids
-            keys += removed.object_keys
-            if not removed.thread_ids and not removed.object_keys:
-                break
-        disposed = await self.disposal.delete(keys, None)
-
-        async def note(connection: AsyncConnection, reviewer: review_access.Reviewer) -> str | None:
-            forgotten = await review_audit.forget(connection, before, reviewer.identifier) if kind == "audit" else None
-            if forgotten is not None:
-                rows["audit_entries"] = forgotten
-            details = {"class": kind, "before": before, "rows": dict(rows)}
-            await review_audit.note(connection, "retention", reviewer.identifier, [(None, None)], details=details)
-            return reviewer.identifier
-
-        by: str | None = await self._do(note, review_access.ADMINS)
-        return RetentionReceipt(
-            kind=kind,
-            before=before,
-            applied_at=utc_now(),
-            applied_by=by,
-            rows=rows,
-            threads=tuple(sorted(gone)),
-            files=tuple(disposed.deleted),
-            files_left=tuple(disposed.left),
-        )
-
-
-async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
-    """Some of what goes; None where nothing is left of it."""
-    if kind == "threads":
-        ids = await review_retention.next_threads(connection, before)
-        return await remove_threads(connection, thread_table.c.id.in_(ids)) if ids else None
-    if kind == "files":
-        count, keys = await review_retention.remove_files(connection, before)
-        return Removal({elements.name: count}, (), tuple(keys)) if count else None
-    if kind == "payloads":
-        return Removal({"llm_call_payloads": await review_retention.remove_payloads(connection, before)}, ())
-    return None
-
-
-def _times(before: Mapping[RetentionClass, str]) -> dict[RetentionClass, str]:
-    if unknown := before.keys() - set(review_retention.CLASSES):
-        raise InvalidRecord(f"retention is of {', '.join(review_retention.CLASSES)}, not of {min(unknown)!r}")
-    times: dict[RetentionClass, str] = {}
-    for kind in review_retention.CLASSES:
-        if kind in before:
-            moment = clean_time(before[kind], "time of retention")
-            if moment is None:
-                raise InvalidRecord("retention is of what is older than a time")
-            times[kind] = moment
-    return times
 
 
 def _bounded(lock_seconds: float) -> float:

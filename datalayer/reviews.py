@@ -1,8 +1,8 @@
 """The review console's data: answers to look through, verdicts, numbers, exports, the audit, and what users see of it.
 
 Who acts (`acting_user`) must be a reviewer or an admin by the role in their account, which `review_access` asks in the
-transaction that does the work; the system may do whatever needs no name. Another person's thread is never read before
-the audit has its row.
+transaction of a write and before a read; the system may do whatever needs no name. Another person's thread is never
+read before the audit has its row.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,6 +28,7 @@ from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_i
 from datalayer.errors import BlobNotFound, InvalidRecord
 from datalayer.ownership import SYSTEM, acting_user
 from datalayer.records import Element
+from datalayer.retention import Retention
 from datalayer.review_filters import chosen
 from datalayer.review_records import (
     Agreement,
@@ -56,7 +57,7 @@ BAD_LABELS = ("wrong", "unsafe", "unclear")
 MOST_WORDS = 1_000
 
 
-class Reviews(ReviewWork):
+class Reviews(ReviewWork, Retention):
     """What reviewers read and say. Methods raise Forbidden where the acting user is no reviewer, unless they say so."""
 
     # Answers

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import create_data_layer, review_answers
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
 from datalayer.review_schema import answers, audit_entries
@@ -40,7 +40,9 @@ async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) ->
                        metadata={"chat_profile": "Guide"})  # fmt: skip
     broken = await talk(layer, at="2026-03-04T10:00:00.000000Z", answer_fields={"isError": True})
     await call(layer, bad, model="large", cost="2", assistant="Sage")
-    await call(layer, plain, model="small", cost=None)
+    # Of one call nobody knows the price, so nobody knows what both came to.
+    for cost in (None, "9"):
+        await call(layer, plain, model="small", cost=cost)
     await call(layer, good, model="small", cost="0.25")
     everything = [broken.answer, plain.answer, bad.answer, good.answer]
     expected: list[tuple[dict[str, Any], list[Turn]]] = [
@@ -108,11 +110,14 @@ async def test_answers_follow_what_changes(layer: ChainlitLayer) -> None:
         await layer.delete_feedback(found_vote)
     assert await found(layer, thumb="down") == []
     with datalayer.acting_as("alice"):
-        await layer.upsert_feedback(vote(turn.answer, 0))
         # A thumb on the run is on its last answer.
         second = step(turn.thread, "Paris.", type="assistant_message", parentId=turn.run)
         await layer.create_step(second)
         await layer.upsert_feedback(vote(turn.run, 1))
+    assert await found(layer, thumb="none") == [turn.answer]
+    assert await found(layer, thumb="up") == [second["id"]]
+    with datalayer.acting_as("alice"):
+        await layer.upsert_feedback(vote(turn.answer, 0))
     assert await found(layer, thumb="down") == [turn.answer]
     assert await found(layer, thumb="up") == [second["id"]]
     with datalayer.acting_as("alice"):
@@ -161,6 +166,23 @@ async def test_what_two_gather_at_once_is_what_is_there(layer: ChainlitLayer, da
     finally:
         await other.close()
     assert set(await found(layer, thumb="up")) == {turn.answer for turn in turns}
+
+
+async def test_one_gathers_after_another_and_leaves_nothing(
+    layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_answers, "BATCH", 1)
+    await talk(layer, thumb=0)
+    other = create_data_layer(database_url)
+    try:
+        async with layer.database.write() as connection:
+            assert await review_answers.take_marks(connection, layer.database.dialect)
+            second = asyncio.create_task(other.review_follower.caught_up())
+            assert not (await asyncio.wait([second], timeout=0.3))[0]
+        assert await second
+        assert not await layer.database.query(review_answers.is_behind)
+    finally:
+        await other.close()
 
 
 async def test_pages_hold_every_answer_once(layer: ChainlitLayer) -> None:

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import update
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import create_data_layer, review_access, review_verdicts
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.review_records import AnswerFilter, ReviewItem, Sampled, Verdict
 from datalayer.review_schema import review_items
 from tests.records import step
@@ -130,6 +131,26 @@ async def test_an_answer_is_judged_by_as_many_as_are_wanted_and_by_none_twice(la
         await layer.remove_verdict(turn.answer)
     with reviewing("ada"):
         assert await layer.take_next() is not None
+
+
+async def test_two_who_judge_at_once_are_counted_both(layer: ChainlitLayer, database_url: str) -> None:
+    turn = await talk(layer, thumb=0)
+    other = create_data_layer(database_url)
+    said = review_verdicts.clean(Verdict(turn.answer, "wrong"))
+    with reviewing():
+        await layer.fill_queue(percent=0, wanted=2)
+    try:
+        async with layer.database.write() as connection:
+            rita = (await review_access.demand(connection, "rita")).named
+            await review_verdicts.put(connection, layer.database.dialect, said, rita, utc_now())
+            with reviewing("rob"):
+                second = asyncio.create_task(other.put_verdict(Verdict(turn.answer, "wrong")))
+            assert not (await asyncio.wait([second], timeout=0.3))[0]
+        await second
+    finally:
+        await other.close()
+    with reviewing():
+        assert [item.step_id for item in await layer.list_queue(is_done=True)] == [turn.answer]
 
 
 async def test_nobody_is_given_their_own_answers(layer: ChainlitLayer) -> None:

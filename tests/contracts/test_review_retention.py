@@ -7,6 +7,7 @@ from sqlalchemy import Executable, delete, func, insert, select, text, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.review_schema import audit_entries, audit_retentions
 from datalayer.schema import elements, threads
 from datalayer.usage_records import LlmCallPayload
@@ -107,7 +108,7 @@ async def test_what_is_old_goes_and_what_is_marked_or_copied_stays(layer: Chainl
         plan = await layer.plan_retention({"threads": THEN, "files": THEN, "payloads": THEN})
         assert [one.count for one in plan] == [0, 0, 0]
         done = [one for one in (await layer.list_audit()).entries if one.action == "retention"]
-    assert payloads.rows == {"llm_call_payloads": 1 + (await counted(layer, llm_call_payloads) == 3)}
+    assert payloads.rows == {"llm_call_payloads": 1, "step_versions": 0}
     assert len(files.files) == 1
     assert [(one.details or {})["class"] for one in done] == ["files", "payloads", "threads"]
     for kept in (pinned_key, flagged_key):
@@ -120,6 +121,25 @@ async def test_what_is_old_goes_and_what_is_marked_or_copied_stays(layer: Chainl
         assert not await layer.unmark_thread(pinned.thread, "pin")
     with datalayer.acting_as("ada"):
         assert [one.count for one in await layer.plan_retention({"threads": THEN})] == [1]
+
+
+async def test_earlier_versions_go_with_the_payloads(layer: ChainlitLayer) -> None:
+    turn, pinned = await talk(layer), await talk(layer)
+    with datalayer.acting_as("alice"):
+        for one in (turn, pinned):
+            await layer.cut_thread(one.thread, one.question)
+        await layer.mark_thread(pinned.thread, "pin")
+    with datalayer.acting_as("ada"):
+        assert [one.count for one in await layer.plan_retention({"payloads": THEN})] == [0]
+        now = utc_now()
+        assert [(one.count, one.exempt) for one in await layer.plan_retention({"payloads": now})] == [(1, 1)]
+        (receipt,) = await layer.apply_retention({"payloads": now})
+    assert receipt.rows == {"llm_call_payloads": 0, "step_versions": 1}
+    with reviewing():
+        for one, left in ((turn, 0), (pinned, 1)):
+            opened = await layer.open_thread_for_review(one.thread)
+            assert opened is not None
+            assert len(opened.versions) == left
 
 
 async def test_the_audit_is_forgotten_in_one_way_which_stays_said(layer: ChainlitLayer) -> None:

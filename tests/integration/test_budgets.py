@@ -68,10 +68,10 @@ LIMITS = {
     SEARCH_CJK: Limit(2.0, "as for a rare word"),
 }
 TURN_STATEMENTS = 6
-ANSWERS_OF = (50, 5_000)
+ANSWERS_OF = (1_000, 8_000)
 """Threads of the short history and of the long one."""
 ANSWERS_LIMIT = 3.0
-"""0.5 to 1.5 alone, where a hundred would be linear."""
+"""0.7 to 1.4 alone, where eight would be linear."""
 CALLS = 20_000
 CALLS_MARGIN = 1.5
 """0.8 to 1.0 of bare SQL alone, where 2 are allowed."""

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from datalayer import SYSTEM, acting_as
 from datalayer.database import Database
+from datalayer.retention import Retention
 from datalayer.review_records import RetentionPlan, RetentionReceipt
-from datalayer.review_work import ReviewWork
 from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
 from threadkeeper.retention import limits
 
@@ -32,7 +32,7 @@ def retention(
 
     async def work() -> tuple[list[RetentionPlan], list[RetentionReceipt]]:
         async with AsyncExitStack() as closing:
-            store = ReviewWork(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
+            store = Retention(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
             closing.push_async_callback(store.close)
             closing.enter_context(acting_as(SYSTEM))
             plans = await store.plan_retention(before)
