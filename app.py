@@ -177,14 +177,8 @@ async def tell_usage(action: cl.Action) -> None:
     await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
 
 
-@cl.action_callback(WHY)
-async def say_why(action: cl.Action) -> None:
-    await reviewing.give(action)
-
-
-@cl.action_callback(REVIEWED)
-async def say_what_reviewed_means(_action: cl.Action) -> None:
-    await explain_review()
+cl.action_callback(WHY)(reviewing.give)
+cl.action_callback(REVIEWED)(explain_review)
 
 
 @cl.on_settings_update

@@ -110,7 +110,7 @@ class Reviewing:
         ]
 
 
-async def explain_review() -> None:
+async def explain_review(_action: cl.Action) -> None:
     """What a click on "reviewed" says."""
     session = cl.context.session
     language = session.language if isinstance(session, WebsocketSession) else "en"
