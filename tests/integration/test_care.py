@@ -124,3 +124,23 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
     (cli.directory / name).write_bytes(b"no zip")
     assert other("import", str(cli.directory / name)).stderr.startswith("This is no takeout, or it is damaged: ")
     assert other("files", "verify").returncode == 0
+
+
+def test_a_takeout_does_not_hide_that_a_file_is_damaged(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+    cli, file = kept
+    file.write_bytes(CONTENT.upper())
+    out = cli("export", "user", "ada", "--to", "ada.zip")
+    assert out.returncode == 1
+    assert out.stderr == (
+        "1 files are damaged in the store, and in the takeout: their content is not their row's; "
+        "its manifest names them.\n"
+    )
+    other = CommandLine(tmp_path / "another")
+    other.directory.mkdir()
+    assert other("migrate").returncode == 0
+    back = other("import", str(cli.directory / "ada.zip"))
+    assert (back.returncode, back.stderr) == (0, "")
+    assert "content is not its row's (threads/00001 [bold]a thread/files/00001 [red].txt)" in back.stdout
+    assert "1 files were damaged when the takeout was made." in back.stdout
+    after = other("files", "verify")
+    assert (after.returncode, after.stderr) == (1, "1 × content is not its row's.\n")

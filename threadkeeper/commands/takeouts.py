@@ -60,10 +60,18 @@ def export_takeout(
     except OSError as error:
         end(f"{path} cannot be written: {error.strerror}.", 1)
     shown.print(f"Wrote {path}: {_counted(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
+    wrong = []
     if report.missing:
-        end(
-            f"{len(report.missing)} files are missing from the store, and from the takeout; its manifest names them.", 1
+        wrong.append(
+            f"{len(report.missing)} files are missing from the store, and from the takeout; its manifest names them."
         )
+    if report.damaged:
+        wrong.append(
+            f"{len(report.damaged)} files are damaged in the store, and in the takeout: their content is not their "
+            "row's; its manifest names them."
+        )
+    if wrong:
+        end("\n".join(wrong), 1)
 
 
 def import_takeout(
@@ -118,6 +126,15 @@ def import_takeout(
         shown.print(f"{report.left_out_votes} votes of people, or in threads, that are not here were left out.")
     if report.missing_files:
         shown.print(f"{report.missing_files} files were missing when the takeout was made.")
+    for key, entry in report.damaged.items():
+        shown.print(f"{key}: content is not its row's ({entry})", markup=False, highlight=False, soft_wrap=True)
+    if report.damaged:
+        shown.print(
+            f"{len(report.damaged)} files were damaged when the takeout was made. They are kept as they are, and "
+            "`threadkeeper files verify` names them until their right content is back.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if report.made_user:
         shown.print(
             f"The user {report.user} was made, without a password: `threadkeeper user passwd` gives one.",
