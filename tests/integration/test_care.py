@@ -106,21 +106,23 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
 
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
-    assert other("migrate").returncode == 0
+    missing = other("import", "nowhere.zip")
+    assert (missing.returncode, missing.stderr) == (1, "nowhere.zip cannot be read: No such file or directory.\n")
+    assert list(other.directory.iterdir()) == [], "a mistyped name makes nothing"
     back = other("import", str(cli.directory / name))
     assert (back.returncode, back.stderr) == (0, "")
     assert back.stdout.splitlines() == [
         "For ada: 1 threads, 1 elements, 1 files.",
-        "The user ada was made, without a password: `threadkeeper user passwd` gives one.",
+        "The user ada was made, with the role user and without a password: "
+        "`threadkeeper user passwd ada` gives one.",
     ]
+    assert other("user", "passwd", "ada", "--generate").returncode == 0
     (kept_file,) = (other.directory / ".data" / "files" / file.parent.name).iterdir()
     assert kept_file.read_bytes() == CONTENT
     refused = other("import", str(cli.directory / name))
     assert refused.returncode == 1
     assert refused.stderr.startswith("1 of 1 threads are here already, such as ")
     assert other("import", str(cli.directory / name), "--skip-existing", "--as", "eve").returncode == 0
-    missing = other("import", "nowhere.zip")
-    assert (missing.returncode, missing.stderr) == (1, "nowhere.zip cannot be read: No such file or directory.\n")
     (cli.directory / name).write_bytes(b"no zip")
     assert other("import", str(cli.directory / name)).stderr.startswith("This is no takeout, or it is damaged: ")
     assert other("files", "verify").returncode == 0

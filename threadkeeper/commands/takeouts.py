@@ -1,5 +1,7 @@
 """`threadkeeper export` and `import`: all that one user has, as one file."""
 
+import asyncio
+import shlex
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +11,12 @@ import typer
 from rich.progress import DownloadColumn, Progress, TextColumn
 
 from datalayer.database import Database
+from datalayer.migrations import migrate
 from datalayer.takeout import TakeoutReport, export_user
+from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_format import readable
 from datalayer.takeout_import import ImportReport, import_user
-from threadkeeper.commands.terminal import console, end, open_store, run, settings_or_end
+from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, run, settings_or_end
 
 export_app = typer.Typer(no_args_is_help=True, help="Write what is kept into files that can be taken elsewhere.")
 
@@ -84,14 +88,18 @@ def import_takeout(
         bool, typer.Option("--skip-existing", help="Leave threads alone that are here already.")
     ] = False,
 ) -> None:
-    """Bring a takeout back, here or on another installation."""
+    """Bring a takeout back, here or on another installation; the schema is made, or brought up, first."""
     settings = settings_or_end()
     shown = console()
 
     async def work() -> ImportReport:
+        # Before anything is made for it: a mistyped name makes no database.
+        (await asyncio.to_thread(TakeoutArchive, file)).close()
+        make_data_dir(settings)
         async with AsyncExitStack() as closing:
             database = Database(settings.resolved_database_url)
             closing.push_async_callback(database.close)
+            await migrate(database)
             store = open_store(settings)
             closing.push_async_callback(store.close)
             bar = closing.enter_context(
@@ -137,8 +145,10 @@ def import_takeout(
         )
     if report.made_user:
         shown.print(
-            f"The user {report.user} was made, without a password: `threadkeeper user passwd` gives one.",
+            f"The user {report.user} was made, with the role user and without a password: "
+            f"`threadkeeper user passwd {shlex.quote(report.user)}` gives one.",
             markup=False,
+            highlight=False,
             soft_wrap=True,
         )
 
