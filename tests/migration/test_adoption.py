@@ -98,7 +98,8 @@ async def test_a_file_is_shown_by_our_link_and_is_there_once_its_store_is_named(
     assert element["url"] == f"/ours/{element['id']}"
     async with layer.database.read() as connection:
         kept = (await connection.execute(select(elements.c.url).where(elements.c.id == element["id"]))).scalar_one()
-    assert kept == f"https://files.example/{element['objectKey']}"
+    # Chainlit's asyncpg layer keeps no address of a file that it has a key for.
+    assert kept == (None if kind == "prisma" else f"https://files.example/{element['objectKey']}")
     assert await layer.open_element(thread_id, element["id"]) is None
     file = tmp_path / element["objectKey"]
     file.parent.mkdir(parents=True)
