@@ -323,6 +323,19 @@ async def test_an_answer_is_bounded_to_what_is_left(
     assert model_server.requests[-1].body["max_tokens"] == 100 - question
 
 
+async def test_a_bounded_answer_has_room_in_the_window_that_the_operator_says(
+    layer: ChainlitLayer, model_server: ModelServer
+) -> None:
+    """A long question to a model that nobody knows the window of: its answer was bounded to one token."""
+    purpose = await limited(layer, 20_000)
+    question: list[ChatMessage] = [{"role": "user", "content": "word " * 9_000}]
+    model = MeteredModel(create_model(base_url=model_server.base_url), layer, window=100_000)
+    await model.complete(ModelRequest(question, "echo", purpose=purpose))
+    assert model_server.requests[-1].body["max_tokens"] == 4_096
+    await rows(layer, model)
+    await model.close()
+
+
 async def test_many_at_once_come_to_no_more_than_the_limit(
     layer: ChainlitLayer, database_url: str, model_server: ModelServer
 ) -> None:

@@ -42,8 +42,11 @@ class LimitStore(Protocol):
 class Allowances:
     """Of every user and project of this process."""
 
-    def __init__(self, store: LimitStore, zone: str) -> None:
-        self._store, self._zone = store, zone
+    def __init__(self, store: LimitStore, zone: str, window: int | None = None) -> None:
+        """`window`: the most tokens that question and answer may have together; without it, those that are known of the
+        model.
+        """
+        self._store, self._zone, self._window = store, zone, window
         self._limits = Remembered("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
@@ -68,13 +71,14 @@ class Allowances:
             ModelError: it may not be made, or nobody can say now whether it may.
         """
         purpose, wanted = request.purpose, request.max_tokens or LONGEST_ANSWER
+        window = self._window or context_window(request.model)
         demand = CallDemand(
             call_id,
             purpose.user_id,
             project_id,
             prompt_tokens,
             wanted,
-            short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, context_window(request.model) - prompt_tokens)),
+            short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, window - prompt_tokens)),
             prompt_cost=rates.costs(prompt_tokens, 0).total if rates else None,
             answer_token_cost=rates.output / _MILLION if rates else None,
         )

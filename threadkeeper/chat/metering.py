@@ -83,6 +83,7 @@ class MeteredModel:
         store: CallStore,
         *,
         zone: str = "UTC",
+        window: int | None = None,
         keep_payloads: bool = True,
         redact: Callable[[str], str] = lambda text: text,
     ) -> None:
@@ -91,6 +92,7 @@ class MeteredModel:
             model: the one that is asked.
             store: where calls, prices and limits are kept.
             zone: the days and months of limits are those of this time zone.
+            window: the most tokens that question and answer may have together; without it, those known of the model.
             keep_payloads: whether what was said is kept with each call.
             redact: takes secrets out of a text.
         """
@@ -98,7 +100,7 @@ class MeteredModel:
         self.source = model.source
         self._model, self._store = model, store
         self._keep_payloads, self._redact = keep_payloads, redact
-        self._allowances = Allowances(store, zone)
+        self._allowances = Allowances(store, zone, window)
         self._prices = Remembered("the prices", store.list_prices, _PRICES_SECONDS)
         self._project = Remembered("the default project", store.default_project, _PROJECT_SECONDS)
         self._keeping: set[asyncio.Task[None]] = set()
