@@ -186,6 +186,11 @@ def _room(standing: LimitStanding, demand: CallDemand) -> int | None:
     return int(left / demand.answer_token_cost)
 
 
+async def extend(connection: AsyncConnection, call_id: str, *, expires_at: str) -> None:
+    """Let what was reserved under this id count until then; what was released stays so."""
+    await connection.execute(update(usage_reservations).where(_promised.id == call_id).values(expiresAt=expires_at))
+
+
 async def release(connection: AsyncConnection, ids: Sequence[str], *, moment: str) -> None:
     """Give back what was reserved under these ids, and what processes that are gone had reserved."""
     over = or_(_promised.id.in_(ids), _promised.expiresAt <= moment)

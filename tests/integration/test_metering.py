@@ -394,3 +394,21 @@ async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer
         assert await reserved(layer) == 1
     await rows(layer, model)
     assert await reserved(layer) == 0
+
+
+async def test_what_is_set_aside_counts_for_as_long_as_the_answer_takes(
+    layer: ChainlitLayer, model: MeteredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("limits", "metering"):
+        monkeypatch.setattr(f"threadkeeper.chat.{module}.RESERVED_SECONDS", 1.5)
+    purpose = await limited(layer, 120)
+    async with aclosing(model.stream(ModelRequest(QUESTION, "slow:600:0.05", purpose=purpose))) as events:
+        await anext(events)
+        await asyncio.sleep(2)
+        with pytest.raises(ModelError) as refused:
+            await ask(model, "echo", purpose=purpose)
+        assert refused.value.kind == "in_flight"
+    await rows(layer, model)
+    assert await reserved(layer) == 0
+    await asyncio.sleep(1)
+    assert await reserved(layer) == 0

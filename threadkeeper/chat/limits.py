@@ -24,7 +24,7 @@ from threadkeeper.chat.tokens import context_window
 REMEMBERED_SECONDS = 5.0
 # A question does not wait for a database that is away for longer than that.
 _PATIENCE_SECONDS = 10.0
-# Longer than nearly every answer takes; what a process that is gone had set aside is free again after it.
+# What a process that is gone had set aside is free again after that; an answer that takes longer has it extended.
 RESERVED_SECONDS = 600.0
 # An answer without a set maximum. What models can say at most is more for a few, and less for old ones.
 LONGEST_ANSWER = 16_384

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
 from datalayer.usage_records import LlmCall, LlmCallPayload, Price
-from threadkeeper.chat.limits import Allowances, LimitStore
+from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
 from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire
 from threadkeeper.chat.payloads import kept_messages
@@ -45,6 +45,7 @@ class CallStore(LimitStore, Protocol):
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None: ...
     async def list_prices(self) -> list[Price]: ...
     async def default_project(self) -> str: ...
+    async def extend(self, call_id: str, *, seconds: float) -> None: ...
     async def release(self, call_id: str) -> None: ...
 
 
@@ -58,6 +59,7 @@ class _Question:
     counter: TokenCounter
     is_streaming: bool
     has_reserved: bool = False
+    extension: asyncio.TimerHandle | None = None
     began: Attempt = field(default_factory=Attempt)
     parts: list[str] = field(default_factory=list)
     first: float | None = None
@@ -168,6 +170,7 @@ class MeteredModel:
                     self._beside(self._release(question.id))
                 raise
             question.has_reserved = True
+            self._extend_in_time(question)
             # The time that the question took begins when it is asked.
             question.began = Attempt()
         return question
@@ -194,6 +197,8 @@ class MeteredModel:
         """Have what became of it kept. It waits for nothing, as its task may be on its way out, and raises nothing: an
         answer is worth more than its row.
         """
+        if question.extension is not None:
+            question.extension.cancel()
         try:
             self._account(question)
         except Exception:
@@ -234,6 +239,21 @@ class MeteredModel:
             if isinstance(failure, Exception):
                 ids = {"thread_id": question.request.purpose.thread_id, "call_id": question.id}
                 logger.error("a call to a model is not accounted for: %s", failure, extra=ids)
+
+    def _extend_in_time(self, question: _Question) -> None:
+        """Have what is set aside for the question count for as long as it is under way."""
+
+        def extend() -> None:
+            self._beside(self._extend(question.id))
+            self._extend_in_time(question)
+
+        question.extension = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, extend)
+
+    async def _extend(self, call_id: str) -> None:
+        try:
+            await self._store.extend(call_id, seconds=RESERVED_SECONDS)
+        except DataLayerError as error:
+            logger.warning("what is set aside for a call is not extended: %s", error)
 
     async def _release(self, call_id: str) -> None:
         try:
