@@ -21,6 +21,7 @@ from tests.records import new_id
 from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering import MeteredModel
+from threadkeeper.chat.pricing import costs_of
 from threadkeeper.chat.tokens import counter_for, message_tokens
 from threadkeeper.chat.words import explain, say_nearly_used
 
@@ -239,6 +240,30 @@ async def test_what_was_said_is_kept_without_secrets_and_without_pictures(
     assert kept.response is not None
     assert kept.response.endswith("My key is ***.")
     await model.close()
+
+
+async def test_pictures_are_priced_later_and_count_before(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    """A price that comes only after the call is for its pictures too; and a limit in dollars knows what they cost."""
+    pictures = [part for name in "ab" for part in picture_parts(name, f"data:image/png;base64,{'A' * 400}")]
+    request = ModelRequest([user_message("What is this?", pictures)], "echo")
+    await model.complete(request)
+    (unpriced,) = await rows(layer, model)
+    assert unpriced.total_cost is None
+    by_token = Price(new_id(), "echo", "2026-01-01T00:00:00Z", Decimal(0), Decimal(0))
+    by_picture = replace(by_token, id=new_id(), valid_from="2026-01-02T00:00:00Z", image=Decimal("0.75"))
+    costs = costs_of(unpriced, [by_token])
+    assert costs is not None
+    repriced = costs_of(replace(unpriced, price=costs.price), [by_picture])
+    assert repriced is not None
+    assert (costs.total, repriced.total) == (Decimal(0), Decimal("1.5"))
+    await layer.add_price(by_picture)
+    priced = MeteredModel(create_model(base_url=model_server.base_url), layer)
+    with pytest.raises(ModelError) as refused:
+        await priced.complete(replace(request, purpose=await limited(layer, 1, "dollars")))
+    assert (refused.value.kind, len(model_server.requests)) == ("over_limit", 1)
+    await priced.close()
 
 
 async def test_what_was_said_is_not_kept_where_the_operator_does_not_want_it(

@@ -17,6 +17,7 @@ from datalayer.errors import DataLayerError
 from datalayer.limits import concerns
 from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
+from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.pricing import Rates
 from threadkeeper.chat.remembered import Remembered
 from threadkeeper.chat.tokens import context_window
@@ -79,7 +80,7 @@ class Allowances:
             prompt_tokens,
             wanted,
             short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, window - prompt_tokens)),
-            prompt_cost=rates.costs(prompt_tokens, 0).total if rates else None,
+            prompt_cost=rates.costs(prompt_tokens, 0, images=picture_count(request.messages)).total if rates else None,
             answer_token_cost=rates.output / _MILLION if rates else None,
         )
         try:

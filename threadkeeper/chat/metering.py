@@ -25,7 +25,7 @@ from datalayer.errors import DataLayerError
 from datalayer.usage_records import LlmCall, LlmCallPayload, Price
 from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
-from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire
+from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire, picture_count
 from threadkeeper.chat.payloads import kept_messages
 from threadkeeper.chat.pricing import Rates, rates_of
 from threadkeeper.chat.remembered import Remembered
@@ -315,17 +315,15 @@ class MeteredModel:
         if usage is None:
             return row
         rates = self._rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
-        images = sum(
-            part["type"] == "image_url"
-            for message in sent
-            if not isinstance(message["content"], str)
-            for part in message["content"]
-        )
+        images = picture_count(sent)
         if rates is not None:
             costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
             row = replace(
                 row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
             )
+        elif images:
+            # Nothing else says how many there were, once there is a price for them.
+            row = replace(row, price={"images": images})
         return replace(
             row,
             prompt_tokens=usage.prompt_tokens,
