@@ -203,6 +203,33 @@ async def test_a_whole_answer_is_a_row_as_well(layer: ChainlitLayer, model: Mete
     assert row.completion_tokens == completion.finish.usage.completion_tokens
 
 
+@pytest.mark.parametrize("choices", ["[]", '[{"index": 0, "message": null}]'])
+async def test_an_answer_that_says_nothing_is_on_the_bill(layer: ChainlitLayer, choices: str) -> None:
+    """As where a content filter left nothing: it is a failure here, and billed there."""
+    body = f'{{"choices": {choices}, "usage": {{"prompt_tokens": 40, "completion_tokens": 7}}}}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        writer.write(f"{head}connection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    model = MeteredModel(create_model(base_url=f"http://127.0.0.1:{port}/v1"), layer)
+    with pytest.raises(ModelError):
+        await model.complete(ModelRequest(QUESTION, "m"))
+    with pytest.raises(ModelError):
+        await ask(model, "m")
+    for row in await rows(layer, model):
+        assert (row.error_kind, row.prompt_tokens, row.completion_tokens) == ("server", 40, 7)
+        assert not row.is_estimated
+    await model.close()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_a_price_of_the_operator_is_used_and_kept(layer: ChainlitLayer, model: MeteredModel) -> None:
     price = Price(new_id(), "ECHO|other", "2020-01-01T00:00:00Z", input=Decimal("2.5"), output=Decimal(10))
     await layer.add_price(price)

@@ -309,7 +309,8 @@ class MeteredModel:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        usage, is_estimated = (finish.usage if finish else None), False
+        billed = finish or question.error
+        usage, is_estimated = (billed.usage if billed else None), False
         if usage is None and _was_begun(row, question, answer):
             usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
         if usage is None:
