@@ -193,6 +193,10 @@ class Billing(GuardedStore):
         answer: Reservation | LimitReached = await self._writer.submit(set_aside)
         return answer
 
+    async def extend(self, call_id: str, *, seconds: float) -> None:
+        """Let what was reserved for a call that is still under way count for so long from now on."""
+        await self._writer.submit(lambda connection: limits.extend(connection, call_id, expires_at=utc_in(seconds)))
+
     async def release(self, call_id: str) -> None:
         """Give back what was reserved for a call. Queued before the first await, behind the call's own row."""
         await self._writer.submit(lambda connection: limits.release(connection, [call_id], moment=utc_now()))

@@ -24,6 +24,8 @@ ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
 class Files(GuardedStore):
     """Stores and opens files."""
 
+    _told_of_links = False
+
     async def open_element(
         self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
     ) -> tuple[Element, OpenBlob] | None:
@@ -98,7 +100,15 @@ class Files(GuardedStore):
             if not announced.done() or announced.exception() is not error:
                 self._abandon(key)
             raise
-        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256) if stored else None
+        if stored is None:
+            return None
+        if self._file_url is None and not self._told_of_links:
+            self._told_of_links = True
+            logger.warning(
+                "files are stored, and not shown when their thread is opened again: the data layer was made without "
+                'file_url (datalayer/README.md, "Showing files")'
+            )
+        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256)
 
     def _abandon(self, object_key: str) -> None:
         """There will be no row: have what was sent deleted, as soon as the database says so."""

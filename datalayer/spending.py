@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_in
@@ -47,13 +47,17 @@ class Spent:
     amount: Decimal
 
 
-async def used(connection: AsyncConnection, account: Account, since: str, until: str) -> Decimal:
-    """What the account's calls from `since` to before `until` came to."""
+def amount_used(account: Account, since: str, until: str) -> Select[Any]:
+    """Asks what the account's calls from `since` to before `until` came to; NULL where there are none."""
     column = _calls.projectId if account.whose == "project" else _calls.userId
-    statement = select(_USED[account.unit]).where(
+    return select(_USED[account.unit]).where(
         column == account.subject_id, _calls.requestedAt >= since, _calls.requestedAt < until
     )
-    return Decimal((await connection.execute(statement)).scalar() or 0)
+
+
+async def used(connection: AsyncConnection, account: Account, since: str, until: str) -> Decimal:
+    """What the account's calls from `since` to before `until` came to."""
+    return Decimal((await connection.execute(amount_used(account, since, until))).scalar() or 0)
 
 
 class Spending:

@@ -36,6 +36,7 @@ from datalayer.takeout_format import (
     USER,
     VERSION,
     VOTES,
+    is_damaged,
     lines_name,
     readable,
 )
@@ -48,10 +49,12 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(slots=True)
 class TakeoutReport:
-    """How many rows of each table are in it (`files` among them), and the keys of files that the store has not."""
+    """How many rows of each table are in it (`files` among them), the keys of files that the store has not, and of
+    those whose content is not what their rows say."""
 
     counts: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     file_bytes: int = 0
 
 
@@ -72,7 +75,8 @@ async def export_user(
     Raises:
         NotFound: there is no such user.
         AlreadyExists: there is a file of this name.
-        BlobError: a file cannot be read; one that is missing is left out and told of instead.
+        BlobError: a file cannot be read; one that is missing is left out, one that is damaged goes in as it is, and
+            both are told of instead.
         OSError: the file cannot be written.
     """
     user = await database.query(lambda connection: users.get(connection, clean_text(identifier)))
@@ -150,6 +154,7 @@ class _Export:
             "user": {"id": self._user_id, "identifier": self._identifier},
             "counts": dict(sorted(self._report.counts.items())),
             "missingFiles": self._report.missing,
+            "damagedFiles": self._report.damaged,
             "threads": listed,
             "entries": self._entries,
         }
@@ -183,7 +188,10 @@ class _Export:
                 continue
             name = f"{folder}files/{len(names) + 1:05} {readable(element['name'], 'file')}"
             # Pictures and PDF are compressed in themselves; and no file that goes in as it is can be a zip bomb.
-            self._report.file_bytes += await self._entry(name, _chunks(blob), zipfile.ZIP_STORED)
+            size = await self._entry(name, _chunks(blob), zipfile.ZIP_STORED)
+            if is_damaged(element, size, self._entries[name]["sha256"]):
+                self._report.damaged.append(key)
+            self._report.file_bytes += size
             self._report.counts["files"] += 1
             names[element["id"]] = name
         return names

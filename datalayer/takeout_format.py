@@ -15,6 +15,7 @@ or the store that it came from.
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -69,6 +70,11 @@ def readable(text: str | None, otherwise: str) -> str:
         stem, dot, ending = name, "", ""
     room = _LONGEST_NAME_BYTES - len((dot + ending).encode())
     return stem.encode()[:room].decode(errors="ignore").strip() + dot + ending
+
+
+def is_damaged(element: Mapping[str, Any], size: int, sha256: str) -> bool:
+    """Whether a file of this size and SHA-256 is another than the element's row says."""
+    return element["byteSize"] not in (None, size) or element["sha256"] not in (None, sha256)
 
 
 def checked_row(table: Table, row: Any) -> dict[str, Any]:

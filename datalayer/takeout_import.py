@@ -30,7 +30,7 @@ from datalayer.schema import elements, steps, threads
 from datalayer.schema import users as users_table
 from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_calls import CallsImport
-from datalayer.takeout_format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, lines_name
+from datalayer.takeout_format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
 from datalayer.writer import Writer
 
 _AT_ONCE = 500
@@ -52,6 +52,8 @@ class ImportReport:
     """Calls to models that are here already."""
     missing_files: int = 0
     """Elements whose file was missing when the takeout was made."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Files that are not what their rows say: their keys here, and their entries in the takeout."""
     checked_bytes: int = 0
 
 
@@ -276,6 +278,10 @@ class _Import:
         if blob.sha256 != self._archive.sha256(file):
             raise InvalidRecord(f"the takeout was changed while it was read: {file!r}")
         stored[row["id"]] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
+        if is_damaged(row, blob.size, blob.sha256):
+            # The row goes on saying what the file was, or nobody could ever see that it is another.
+            stored[row["id"]].update({name: row[name] for name in ("byteSize", "sha256") if row[name] is not None})
+            self._report.damaged[key] = file
 
     async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
         """Take back the files of a thread that did not come in; what cannot be now is deleted later."""

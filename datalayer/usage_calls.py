@@ -3,7 +3,8 @@
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,6 +16,7 @@ from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.rows import column_names, columns
 from datalayer.schema import Identifier, users
+from datalayer.usage_cleaning import LARGEST_COST, LARGEST_COUNT
 from datalayer.usage_filters import TOKENS
 from datalayer.usage_records import CallPage, CallRow, LlmCall, LlmCallPayload
 from datalayer.usage_schema import Money, llm_call_payloads, llm_calls, projects
@@ -30,6 +32,12 @@ _ORDERS: dict[str, ColumnElement[Any]] = {
     "seconds": func.coalesce(llm_calls.c.seconds, literal(-1.0, Float), type_=Float),
 }
 ORDERS = tuple(_ORDERS)
+# How a place in these orders is read, and from where to where it can be.
+_PLACES: dict[str, tuple[Callable[[str], Any], Any, Any]] = {
+    "cost": (Decimal, Decimal(-1), LARGEST_COST),
+    "tokens": (int, 0, 2 * LARGEST_COUNT),
+    "seconds": (float, -1.0, sys.float_info.max),
+}
 
 
 async def page(
@@ -123,7 +131,17 @@ def _place(cursor: str, order: str) -> tuple[Any, str]:
         known = known_id(call_id)
         if of != order or known is None or not isinstance(place, str):
             raise InvalidRecord("the cursor is none of this order")
-        read = {"cost": Decimal, "tokens": int, "seconds": float}.get(order, str)
-        return read(place), known
-    except (ValueError, binascii.Error, TypeError, InvalidOperation):
+        return _place_of(order, place), known
+    except (ValueError, binascii.Error, TypeError, InvalidOperation, RecursionError):
         raise InvalidRecord("the cursor is none that a page gave") from None
+
+
+def _place_of(order: str, text: str) -> Any:
+    """Raises ValueError or InvalidOperation where no call can be there, as the engine might then fail."""
+    if order not in _PLACES:
+        return text
+    read, least, most = _PLACES[order]
+    value = read(text)
+    if not least <= value <= most or (order == "cost" and value != round(value, 12)):
+        raise ValueError(f"no call is there in order of {order}")
+    return value

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -45,6 +45,8 @@ class FileProblem:
     element_id: str | None = None
     words: str = ""
     repaired: bool = False
+    marked: bool = False
+    """The row of a `missing` file is marked now: wrong still, and counted as `known_missing` from the next look on."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class FileReport:
     read_bytes: int = 0
     problems: Counter[Problem] = field(default_factory=Counter)
     repaired: Counter[Problem] = field(default_factory=Counter)
+    marked: int = 0
+    """Rows that this repair marked, because their file is missing."""
     known_missing: int = 0
     """Files that an earlier repair found to be missing, and marked."""
     found_again: int = 0
@@ -212,6 +216,8 @@ class FileCheck:
         if self._repairs:
             async with self._database.write() as connection:
                 await elements.mark_file(connection, self._database.dialect, element, utc_now())
+            self._report.marked += 1
+            problem = replace(problem, marked=True)
         self._tell(problem)
 
     async def _check_blobs(self, batch: Sequence[ListedBlob]) -> None:

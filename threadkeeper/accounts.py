@@ -40,8 +40,9 @@ async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) 
         except AlreadyExists:
             if not await store.count_accounts():
                 logger.warning(
-                    "No admin was made: a user of that name signs in elsewhere. "
-                    "`threadkeeper user add NAME --role admin` makes one."
+                    "No admin was made: a user of that name is there without a password. "
+                    "`threadkeeper user passwd admin` gives them one, `threadkeeper user add NAME --role admin` "
+                    "makes an admin."
                 )
             return None
         return password

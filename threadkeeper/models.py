@@ -28,6 +28,7 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
         model,
         store,
         zone=settings.usage_time_zone,
+        window=settings.openai_context_tokens,
         keep_payloads=settings.usage_keep_payloads,
         redact=Redaction(secrets),
     )

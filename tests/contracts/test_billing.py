@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
@@ -236,6 +237,37 @@ async def test_two_replicas_never_promise_the_same_tokens_twice(layer: ChainlitL
         await other.close()
     promised = [answer.tokens for answer in answers if isinstance(answer, Reservation)]
     assert promised == [100] * 10
+
+
+async def test_a_call_that_ends_elsewhere_meanwhile_is_not_forgotten(
+    layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever its row takes the place of what was set aside for it, one of the two counts."""
+    alice = await user(layer)
+    await layer.put_limit(limit(100))
+    other = datalayer.create_data_layer(database_url)
+    first = await reserve(other, demand(alice, 10, 90))
+    assert isinstance(first, Reservation)
+    # What was used up to a while ago is remembered from now on, and not asked for in between.
+    assert isinstance(await reserve(layer, demand(alice)), LimitReached)
+    ending: list[asyncio.Future[Any]] = []
+    execute = AsyncConnection.execute
+
+    async def then_end(self: AsyncConnection, statement: Any, *rest: Any, **named: Any) -> Any:
+        result = await execute(self, statement, *rest, **named)
+        if not ending and "sum(" in str(statement) and "llm_calls" in str(statement):
+            ended = call(utc_now(), user_id=alice, prompt_tokens=10, completion_tokens=90)
+            ending.append(asyncio.gather(other.record_call(ended), other.release(first.id)))
+            # On SQLite it waits until the transaction in between is over.
+            await asyncio.wait(ending, timeout=1)
+        return result
+
+    monkeypatch.setattr(AsyncConnection, "execute", then_end)
+    second = await reserve(layer, demand(alice))
+    assert ending
+    await ending[0]
+    await other.close()
+    assert isinstance(second, LimitReached)
 
 
 async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: ChainlitLayer) -> None:

@@ -184,3 +184,17 @@ async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
             await layer.create_element(element)
         await layer.close()
     assert not any("waits for the store" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_layer_without_links_says_so_once(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, linked: bool
+) -> None:
+    link = (lambda element: f"/files/{element.id}") if linked else None
+    layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'files'}", file_url=link)
+    thread_id = await thread(layer, None)
+    for _ in range(2):
+        await layer.create_element(cl.Text(name="note", content="x", thread_id=thread_id, for_id=new_id()))
+    told = [record for record in caplog.records if "without file_url" in record.message]
+    assert [record.levelname for record in told] == ([] if linked else ["WARNING"])
+    await layer.close()

@@ -119,7 +119,7 @@ WITHOUT_OWNER = {
     *("record_call", "forget_payloads", "verify_usage"),
     # Everybody may know prices, projects and limits, and the operator alone changes them.
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
-    *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "release"),
+    *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),
 }
 
 

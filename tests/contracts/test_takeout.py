@@ -20,6 +20,7 @@ from datalayer.records import Element
 from datalayer.schema import feedback_changes, feedbacks, metadata, threads
 from datalayer.takeout import export_user
 from datalayer.takeout_import import import_user
+from datalayer.verify import FileCheck, FileProblem
 from tests.blob_places import s3_place
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows, talk
@@ -181,6 +182,44 @@ async def test_a_file_that_is_missing_is_told_and_the_rest_comes(
     assert done.missing_files == 1
     (element,) = (await other.get_thread(thread_id))["elements"]
     assert element["objectKey"] is None
+
+
+@pytest.mark.parametrize("content", [b"A FILE", b"a longer file"])
+async def test_a_damaged_file_is_told_and_is_damaged_on_the_other_side_too(
+    layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, content: bytes
+) -> None:
+    thread_id, key = await talk(layer, "alice")
+    await talk(layer, "alice")
+    await layer.blobs.put(key, content, "text/plain")
+    path = tmp_path / "alice.zip"
+    report = await export_user(layer.database, layer.blobs, "alice", path)
+    assert (report.damaged, report.missing, report.counts["files"]) == ([key], [], 2)
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("manifest.json"))["damagedFiles"] == [key]
+    done = await import_user(other.database, other.blobs, path)
+    (element,) = (await other.get_thread(thread_id))["elements"]
+    ((told, entry),) = done.damaged.items()
+    assert told == element["objectKey"]
+    assert entry.endswith("notes.txt")
+    assert await other.blobs.read(element["objectKey"]) == content
+    found: list[FileProblem] = []
+    await FileCheck(other.database, other.blobs, found=found.append).run()
+    assert [one.key for one in found] == [element["objectKey"]]
+
+
+async def test_a_file_whose_row_says_less_gets_what_it_is(
+    layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
+) -> None:
+    await talk(layer, "alice")
+    rows_of_files = metadata.tables["elements"]
+    async with layer.database.write() as connection:
+        await connection.execute(rows_of_files.update().values(sha256=None, byteSize=None))
+    report = await export_user(layer.database, layer.blobs, "alice", tmp_path / "alice.zip")
+    assert report.damaged == []
+    assert (await import_user(other.database, other.blobs, tmp_path / "alice.zip")).damaged == {}
+    async with other.database.read() as connection:
+        (kept,) = (await connection.execute(select(rows_of_files))).mappings()
+    assert (kept["byteSize"], kept["sha256"]) == (len(b"a file"), hashlib.sha256(b"a file").hexdigest())
 
 
 async def test_an_export_that_fails_leaves_no_file(layer: ChainlitLayer, tmp_path: Path) -> None:

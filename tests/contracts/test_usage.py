@@ -1,7 +1,9 @@
 """What calls to models come to: kept once, summed exactly, and the same on both engines."""
 
 import asyncio
+import base64
 import itertools
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -297,6 +299,11 @@ async def test_what_makes_no_sense_is_refused_and_told(
     assert (await layer.usage_totals(EVERYTHING)).calls == 0
 
 
+def cursor(order: str, place: str) -> dict[str, str]:
+    """A page in this order, behind a place that no page gave."""
+    return {"order": order, "cursor": base64.urlsafe_b64encode(json.dumps([order, place, new_id()]).encode()).decode()}
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -313,6 +320,20 @@ async def test_what_makes_no_sense_is_refused_and_told(
         lambda layer: layer.list_calls(DAY, limit=0),
         lambda layer: layer.list_calls(DAY, cursor="no cursor"),
         lambda layer: layer.list_calls(DAY, cursor="WyJjb3N0IiwgIjEiLCAieCJd"),
+        *(
+            lambda layer, place=place: layer.list_calls(DAY, **cursor(*place))
+            for place in (
+                ("cost", "NaN"),
+                ("cost", "-Infinity"),
+                ("cost", "1E+99"),
+                ("cost", "1E-99"),
+                ("cost", "1E+999999"),
+                ("tokens", "9" * 400),
+                ("seconds", "nan"),
+                ("seconds", "1e999"),
+            )
+        ),
+        lambda layer: layer.list_calls(DAY, cursor=base64.urlsafe_b64encode(b"[" * 1_400).decode()),
         lambda layer: layer.forget_payloads(""),
     ],
 )

@@ -75,7 +75,7 @@ async def test_every_kind_of_wrong_is_found_and_repaired_as_far_as_it_can_be(
 
     report, found = await check(layer, repair=True)
     assert found == wrong
-    assert (report.left, report.checksums_added, dict(report.repaired)["orphan"]) == (3, 1, 1)
+    assert (report.left, report.checksums_added, dict(report.repaired)["orphan"], report.marked) == (3, 1, 1, 1)
     kept = await row(layer, missing)
     assert kept["extra"][MISSING_SINCE].endswith("Z")
     assert (await row(layer, nameless))["sha256"] == (await row(layer, fine))["sha256"]
@@ -83,7 +83,7 @@ async def test_every_kind_of_wrong_is_found_and_repaired_as_far_as_it_can_be(
 
     report, found = await check(layer)
     assert found == {("size", longer), ("checksum", other)}
-    assert (report.known_missing, report.without_checksum) == (1, 0)
+    assert (report.known_missing, report.without_checksum, report.marked) == (1, 0, 0)
 
     for key in (missing, longer, other):
         await store.put(key, b"a file", "text/plain")

@@ -57,7 +57,7 @@ class Limit:
 LIMITS = {
     CREATE: Limit(2.5, "1.4 to 1.6 alone; a sync to disk may wait for another's"),
     BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
-    BURST_INDEXED: Limit(2.5, "PENDING"),
+    BURST_INDEXED: Limit(2.5, "1.0 to 1.6 in five seconds, less in half of one; as for a burst"),
     CREATE_FAR: Limit(2.0, "1.2 alone"),
     FIRST_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
     FIFTH_PAGE: Limit(2.0, "1.2 to 1.6 alone"),

@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,16 @@ def test_verify_tells_what_is_wrong_and_repairs_what_can_be(kept: tuple[CommandL
     assert (changed.returncode, changed.stderr) == (1, "1 × content is not its row's.\n")
     assert f"{file.parent.name}/{file.name}: content is not its row's: its SHA-256 is" in changed.stdout
     file.unlink()
+    orphan = file.with_name("nobodys")
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (0, 0))
+    assert "marked" not in cli("files", "verify").stdout
     lost = cli("files", "verify", "--repair")
     assert (lost.returncode, lost.stderr) == (1, "1 × file is missing.\n")
+    assert f"{file.parent.name}/{file.name}: file is missing (thread " in lost.stdout
+    assert "; its row is marked\n" in lost.stdout
+    assert "1 rows were marked now: their file is missing." in lost.stdout
+    assert "1 × file has no row: deleted.\n" in lost.stdout
     after = cli("files", "verify")
     assert after.returncode == 0
     assert "1 rows are marked: their file was missing before." in after.stdout
@@ -73,14 +83,27 @@ def test_move_goes_to_another_store_and_says_what_to_set(kept: tuple[CommandLine
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"1 files of {len(CONTENT)} bytes were copied, 0 were there already.\n")
     assert f"Now set BLOB_URL=file://{target} and restart" in done.stdout
+    assert "run once more" in done.stdout
     assert (target / file.parent.name / file.name).read_bytes() == CONTENT == file.read_bytes()
     again = cli("files", "move", "--to", f"file://{target}", "--delete-source")
     assert again.stdout.splitlines()[:2] == [
         "0 files of 0 bytes were copied, 1 were there already.",
         "1 files were deleted from the old store; 0 that are newer were left.",
     ]
+    assert again.stdout.splitlines()[2].startswith("The old store has no file any more: ")
+    assert "once more" not in again.stdout
     assert not file.exists()
     assert cli("files", "verify", BLOB_URL=f"file://{target}").returncode == 0
+
+
+def test_move_says_what_to_do_with_what_came_meanwhile(kept: tuple[CommandLine, Path]) -> None:
+    cli, file = kept
+    tomorrow = time.time() + 24 * 3600
+    os.utime(file, (tomorrow, tomorrow))
+    done = cli("files", "move", "--to", f"file://{cli.directory / 'other'}", "--delete-source")
+    assert "0 files were deleted from the old store; 1 that are newer were left." in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("run the same command with the old BLOB_URL once more.")
+    assert file.exists()
 
 
 def test_move_refuses_what_makes_no_sense(kept: tuple[CommandLine, Path]) -> None:
@@ -106,21 +129,42 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
 
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
-    assert other("migrate").returncode == 0
+    missing = other("import", "nowhere.zip")
+    assert (missing.returncode, missing.stderr) == (1, "nowhere.zip cannot be read: No such file or directory.\n")
+    assert list(other.directory.iterdir()) == [], "a mistyped name makes nothing"
     back = other("import", str(cli.directory / name))
     assert (back.returncode, back.stderr) == (0, "")
     assert back.stdout.splitlines() == [
         "For ada: 1 threads, 1 elements, 1 files.",
-        "The user ada was made, without a password: `threadkeeper user passwd` gives one.",
+        "The user ada was made, with the role user and without a password: `threadkeeper user passwd ada` gives one.",
     ]
+    assert other("user", "passwd", "ada", "--generate").returncode == 0
     (kept_file,) = (other.directory / ".data" / "files" / file.parent.name).iterdir()
     assert kept_file.read_bytes() == CONTENT
     refused = other("import", str(cli.directory / name))
     assert refused.returncode == 1
     assert refused.stderr.startswith("1 of 1 threads are here already, such as ")
     assert other("import", str(cli.directory / name), "--skip-existing", "--as", "eve").returncode == 0
-    missing = other("import", "nowhere.zip")
-    assert (missing.returncode, missing.stderr) == (1, "nowhere.zip cannot be read: No such file or directory.\n")
     (cli.directory / name).write_bytes(b"no zip")
     assert other("import", str(cli.directory / name)).stderr.startswith("This is no takeout, or it is damaged: ")
     assert other("files", "verify").returncode == 0
+
+
+def test_a_takeout_does_not_hide_that_a_file_is_damaged(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+    cli, file = kept
+    file.write_bytes(CONTENT.upper())
+    out = cli("export", "user", "ada", "--to", "ada.zip")
+    assert out.returncode == 1
+    assert out.stderr == (
+        "1 files are damaged in the store, and in the takeout: their content is not their row's; "
+        "its manifest names them.\n"
+    )
+    other = CommandLine(tmp_path / "another")
+    other.directory.mkdir()
+    assert other("migrate").returncode == 0
+    back = other("import", str(cli.directory / "ada.zip"))
+    assert (back.returncode, back.stderr) == (0, "")
+    assert "content is not its row's (threads/00001 [bold]a thread/files/00001 [red].txt)" in back.stdout
+    assert "1 files were damaged when the takeout was made." in back.stdout
+    after = other("files", "verify")
+    assert (after.returncode, after.stderr) == (1, "1 × content is not its row's.\n")

@@ -1,6 +1,7 @@
 """The command line, run as its own process in an empty directory, as an operator runs it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import chainlit as cl
 import httpx
 import pytest
 from aiohttp import web
@@ -20,6 +22,7 @@ from datalayer.accounts import Accounts
 from datalayer.database import Database
 from tests.migration.stock import made_by_sqlalchemy_layer
 from tests.model_server import API_KEY, ModelServer
+from tests.records import new_id
 from tests.server import ROOT, AppServer
 from threadkeeper.passwords import Passwords
 
@@ -60,6 +63,29 @@ class CommandLine:
 
         account = asyncio.run(read())
         return account is not None and asyncio.run(Passwords().verify(account.password_hash, password))
+
+
+def at_a_terminal(cli: CommandLine, *arguments: str, answer: str) -> str:
+    """All that a command shows to somebody who types this."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "threadkeeper.cli", *arguments],
+        cwd=cli.directory,
+        env=cli.environment({"PYTHONIOENCODING": "utf-8"}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ):
+        os.close(theirs)
+        os.write(ours, answer.encode())
+        shown = b""
+        # Linux says EIO where nobody holds the other end any more.
+        with contextlib.suppress(OSError):
+            while more := os.read(ours, 1000):
+                shown += more
+        os.close(ours)
+    return shown.decode()
 
 
 @pytest.fixture
@@ -388,6 +414,27 @@ async def test_a_deleted_thread_is_gone_and_the_receipt_names_its_rows(migrated:
     again = migrated("thread", "delete", thread_id, "--yes")
     assert (again.returncode, again.stderr) == (1, "There is no such thread.\n")
     assert migrated("thread", "delete", "no id", "--yes").returncode == 1
+
+
+async def test_at_a_terminal_a_thread_is_deleted_by_its_title_and_owner(migrated: CommandLine) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{migrated.directory}/.data/threadkeeper.db")
+    thread_id = str(uuid.uuid4())
+    owner = await layer.create_user(cl.User("ada"))
+    await layer.update_thread(thread_id, name="Ein “Titel”\x1b[2J 文", user_id=owner.id)
+    try:
+        unknown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", new_id(), answer="n\n")
+        assert unknown.endswith("There is no such thread.\r\n")
+        assert "for good?" not in unknown
+        shown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", thread_id, answer="n\n")
+        assert f"Delete the thread {thread_id} ('Ein “Titel”\\x1b[2J 文', of 'ada'), with every step" in shown
+        assert shown.endswith("Nothing was deleted.\r\n")
+        assert await layer.get_thread(thread_id) is not None
+        await layer.create_step({"id": new_id(), "threadId": (other := new_id()), "type": "user_message"})
+        shown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", other, answer="y\n")
+        assert f"Delete the thread {other} (without a title, of nobody), with" in shown
+        assert await layer.get_thread(other) is None
+    finally:
+        await layer.close()
 
 
 def test_nothing_is_deleted_where_the_receipt_cannot_be_written(migrated: CommandLine) -> None:

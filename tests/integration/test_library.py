@@ -55,6 +55,42 @@ except datalayer.ConfigurationError as error:
 """
 
 
+SHOW = """
+import asyncio, os, uuid
+import httpx
+from chainlit.auth import create_jwt
+from chainlit.config import config
+
+os.environ["CHAINLIT_AUTH_SECRET"] = "a secret for the tests, long enough to sign with"
+
+@cl.password_auth_callback
+def log_in(name: str, password: str): ...
+
+async def show():
+    await config.code.on_app_startup()
+    thread_id = str(uuid.uuid4())
+    ada = await layer.create_user(cl.User("ada"))
+    await layer.create_user(cl.User("eve"))
+    await layer.update_thread(thread_id, name="hers", user_id=ada.id)
+    element = cl.File(
+        name="né.html", content=b"<b>hi", mime="text/html", thread_id=thread_id, for_id=str(uuid.uuid4())
+    )
+    await layer.create_element(element)
+    (found,) = (await layer.get_thread(thread_id))["elements"]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for name in ("ada", "eve", None):
+            headers = {"Authorization": f"Bearer {create_jwt(cl.User(name))}"} if name else {}
+            answer = await client.get(found["url"], headers=headers)
+            print(name, answer.status_code, answer.text if name == "ada" else "")
+            if name == "ada":
+                for header in ("Content-Type", "Content-Disposition", "X-Content-Type-Options"):
+                    print(answer.headers[header])
+    await layer.close()
+
+asyncio.run(show())
+"""
+
+
 def brought(requirements: list[str]) -> set[str]:
     """The distributions that these requirements bring, with theirs in turn."""
     found: set[tuple[str, str]] = set()
@@ -94,9 +130,36 @@ def test_the_three_lines_of_its_readme_work_with_its_own_requirements_alone(tmp_
     assert match is not None
     shown = match[1]
     assert len([line for line in shown.splitlines() if line and not line.startswith("import ")]) == 3
-    program = REFUSE.format(refused=blocked) + shown.replace("/srv/chat-files", str(tmp_path / "files")) + USE
+    result = run(shown + USE, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-2:] == [
+        "hello a file",
+        "Postgres needs the package asyncpg: install `threadkeeper[postgres]`",
+    ]
+
+
+@pytest.mark.slow
+def test_the_example_of_its_readme_shows_a_file_to_its_owner_alone(tmp_path: Path) -> None:
+    readme = (ROOT / "datalayer" / "README.md").read_text(encoding="utf-8")
+    match = re.search(r"## Showing files.*?```python\n(.*?)```", readme, re.DOTALL)
+    assert match is not None
+    result = run(match[1] + SHOW, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-6:] == [
+        "ada 200 <b>hi",
+        "text/html; charset=utf-8",
+        "attachment; filename=\"ne.html\"; filename*=UTF-8''n%C3%A9.html",
+        "nosniff",
+        "eve 404 ",
+        "None 401 ",
+    ]
+
+
+def run(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """An app of somebody else's, with what the library asks for and nothing else."""
+    program = REFUSE.format(refused=refused()) + program.replace("/srv/chat-files", str(tmp_path / "files"))
     inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
         env={**inherited, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "CHAINLIT_APP_ROOT": str(tmp_path)},
@@ -105,11 +168,6 @@ def test_the_three_lines_of_its_readme_work_with_its_own_requirements_alone(tmp_
         timeout=150,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-2:] == [
-        "hello a file",
-        "Postgres needs the package asyncpg: install `threadkeeper[postgres]`",
-    ]
 
 
 def test_the_distribution_carries_the_mark_of_types() -> None:

@@ -21,6 +21,7 @@ from tests.records import new_id
 from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering import MeteredModel
+from threadkeeper.chat.pricing import costs_of
 from threadkeeper.chat.tokens import counter_for, message_tokens
 from threadkeeper.chat.words import explain, say_nearly_used
 
@@ -202,6 +203,33 @@ async def test_a_whole_answer_is_a_row_as_well(layer: ChainlitLayer, model: Mete
     assert row.completion_tokens == completion.finish.usage.completion_tokens
 
 
+@pytest.mark.parametrize("choices", ["[]", '[{"index": 0, "message": null}]'])
+async def test_an_answer_that_says_nothing_is_on_the_bill(layer: ChainlitLayer, choices: str) -> None:
+    """As where a content filter left nothing: it is a failure here, and billed there."""
+    body = f'{{"choices": {choices}, "usage": {{"prompt_tokens": 40, "completion_tokens": 7}}}}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        writer.write(f"{head}connection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    model = MeteredModel(create_model(base_url=f"http://127.0.0.1:{port}/v1"), layer)
+    with pytest.raises(ModelError):
+        await model.complete(ModelRequest(QUESTION, "m"))
+    with pytest.raises(ModelError):
+        await ask(model, "m")
+    for row in await rows(layer, model):
+        assert (row.error_kind, row.prompt_tokens, row.completion_tokens) == ("server", 40, 7)
+        assert not row.is_estimated
+    await model.close()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_a_price_of_the_operator_is_used_and_kept(layer: ChainlitLayer, model: MeteredModel) -> None:
     price = Price(new_id(), "ECHO|other", "2020-01-01T00:00:00Z", input=Decimal("2.5"), output=Decimal(10))
     await layer.add_price(price)
@@ -239,6 +267,30 @@ async def test_what_was_said_is_kept_without_secrets_and_without_pictures(
     assert kept.response is not None
     assert kept.response.endswith("My key is ***.")
     await model.close()
+
+
+async def test_pictures_are_priced_later_and_count_before(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
+) -> None:
+    """A price that comes only after the call is for its pictures too; and a limit in dollars knows what they cost."""
+    pictures = [part for name in "ab" for part in picture_parts(name, f"data:image/png;base64,{'A' * 400}")]
+    request = ModelRequest([user_message("What is this?", pictures)], "echo")
+    await model.complete(request)
+    (unpriced,) = await rows(layer, model)
+    assert unpriced.total_cost is None
+    by_token = Price(new_id(), "echo", "2026-01-01T00:00:00Z", Decimal(0), Decimal(0))
+    by_picture = replace(by_token, id=new_id(), valid_from="2026-01-02T00:00:00Z", image=Decimal("0.75"))
+    costs = costs_of(unpriced, [by_token])
+    assert costs is not None
+    repriced = costs_of(replace(unpriced, price=costs.price), [by_picture])
+    assert repriced is not None
+    assert (costs.total, repriced.total) == (Decimal(0), Decimal("1.5"))
+    await layer.add_price(by_picture)
+    priced = MeteredModel(create_model(base_url=model_server.base_url), layer)
+    with pytest.raises(ModelError) as refused:
+        await priced.complete(replace(request, purpose=await limited(layer, 1, "dollars")))
+    assert (refused.value.kind, len(model_server.requests)) == ("over_limit", 1)
+    await priced.close()
 
 
 async def test_what_was_said_is_not_kept_where_the_operator_does_not_want_it(
@@ -323,6 +375,19 @@ async def test_an_answer_is_bounded_to_what_is_left(
     assert model_server.requests[-1].body["max_tokens"] == 100 - question
 
 
+async def test_a_bounded_answer_has_room_in_the_window_that_the_operator_says(
+    layer: ChainlitLayer, model_server: ModelServer
+) -> None:
+    """A long question to a model that nobody knows the window of: its answer was bounded to one token."""
+    purpose = await limited(layer, 20_000)
+    question: list[ChatMessage] = [{"role": "user", "content": "word " * 9_000}]
+    model = MeteredModel(create_model(base_url=model_server.base_url), layer, window=100_000)
+    await model.complete(ModelRequest(question, "echo", purpose=purpose))
+    assert model_server.requests[-1].body["max_tokens"] == 4_096
+    await rows(layer, model)
+    await model.close()
+
+
 async def test_many_at_once_come_to_no_more_than_the_limit(
     layer: ChainlitLayer, database_url: str, model_server: ModelServer
 ) -> None:
@@ -380,4 +445,22 @@ async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer
         await anext(events)
         assert await reserved(layer) == 1
     await rows(layer, model)
+    assert await reserved(layer) == 0
+
+
+async def test_what_is_set_aside_counts_for_as_long_as_the_answer_takes(
+    layer: ChainlitLayer, model: MeteredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("limits", "metering"):
+        monkeypatch.setattr(f"threadkeeper.chat.{module}.RESERVED_SECONDS", 1.5)
+    purpose = await limited(layer, 120)
+    async with aclosing(model.stream(ModelRequest(QUESTION, "slow:600:0.05", purpose=purpose))) as events:
+        await anext(events)
+        await asyncio.sleep(2)
+        with pytest.raises(ModelError) as refused:
+            await ask(model, "echo", purpose=purpose)
+        assert refused.value.kind == "in_flight"
+    await rows(layer, model)
+    assert await reserved(layer) == 0
+    await asyncio.sleep(1)
     assert await reserved(layer) == 0

@@ -41,6 +41,7 @@ async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, 
     )
     for name in ("ann", "bob"):
         await server.add_user(name, PASSWORD)
+    await server.add_user("operator", PASSWORD, role="admin")
     await asyncio.gather(*(a_day_of(name, server) for name in ("ann", "bob")))
     await server.stop()
     async with books(server) as layer:
@@ -63,6 +64,13 @@ async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, 
     in_transit = theirs[STOPPED_MODEL, "completion"] - tokens_by_model(stopped)[STOPPED_MODEL, "completion"]
     assert tokens_by_model(stopped)[STOPPED_MODEL, "prompt"] == theirs[STOPPED_MODEL, "prompt"]
     assert 0 <= in_transit <= IN_TRANSIT * len(stopped) * 4
+
+    # What stands on the page is that sum.
+    await server.start()
+    async with ChatClient(server.base_url, "operator", PASSWORD) as client:
+        page = (await client.http.get("/usage")).text
+    assert f'title="{totals.total_tokens:,}"' in page
+    assert f'title="{totals.calls:,}"' in page
 
     everything = sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
     assert (totals.calls, totals.total_tokens, totals.estimated) == (len(calls), everything, len(estimated))

@@ -3,6 +3,7 @@
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import datalayer
 from datalayer import create_data_layer
 from datalayer.adoption import Adoption, adopt
 from datalayer.database import Database
-from datalayer.schema import feedback_changes, feedbacks
+from datalayer.schema import elements, feedback_changes, feedbacks
 from tests.migration.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer, multiplied
 from tests.records import listed, new_id, user_id
 
@@ -82,6 +83,31 @@ async def run(url: str, statement: str, **values: Any) -> None:
 
 def found_of(report: Adoption, words: str) -> list[int]:
     return [finding.count for finding in report.findings if words in finding.what]
+
+
+@EVERY_STOCK_KIND
+async def test_a_file_is_shown_by_our_link_and_is_there_once_its_store_is_named(
+    empty_database_url: str, kind: str, tmp_path: Path
+) -> None:
+    await made(empty_database_url, kind)
+    await adopted(empty_database_url)
+    layer = create_data_layer(empty_database_url, f"file://{tmp_path}", file_url=lambda element: f"/ours/{element.id}")
+    owner = await user_id(layer, "alice")
+    thread_id = (await listed(layer, owner))[0]
+    (element,) = (await layer.get_thread(thread_id))["elements"]
+    assert element["url"] == f"/ours/{element['id']}"
+    async with layer.database.read() as connection:
+        kept = (await connection.execute(select(elements.c.url).where(elements.c.id == element["id"]))).scalar_one()
+    # Chainlit's asyncpg layer keeps no address of a file that it has a key for.
+    assert kept == (None if kind == "prisma" else f"https://files.example/{element['objectKey']}")
+    assert await layer.open_element(thread_id, element["id"]) is None
+    file = tmp_path / element["objectKey"]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"abc")
+    opened = await layer.open_element(thread_id, element["id"])
+    assert opened is not None
+    assert b"".join([chunk async for chunk in opened[1]]) == b"abc"
+    await layer.close()
 
 
 @EVERY_STOCK

@@ -1,6 +1,7 @@
 """What the README says of settings, files and commands is so."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,9 @@ def test_every_command_it_shows_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("name", ["ada-2026-11-21.zip", "ada-2026-11-21.zip.part"])
+def test_a_takeout_beside_the_code_is_not_committed_by_mistake(name: str) -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert any(fnmatch(name, pattern) for pattern in ignored if pattern and not pattern.startswith("#"))

@@ -17,6 +17,7 @@ from datalayer.errors import DataLayerError
 from datalayer.limits import concerns
 from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
+from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.pricing import Rates
 from threadkeeper.chat.remembered import Remembered
 from threadkeeper.chat.tokens import context_window
@@ -24,7 +25,7 @@ from threadkeeper.chat.tokens import context_window
 REMEMBERED_SECONDS = 5.0
 # A question does not wait for a database that is away for longer than that.
 _PATIENCE_SECONDS = 10.0
-# Longer than nearly every answer takes; what a process that is gone had set aside is free again after it.
+# What a process that is gone had set aside is free again after that; an answer that takes longer has it extended.
 RESERVED_SECONDS = 600.0
 # An answer without a set maximum. What models can say at most is more for a few, and less for old ones.
 LONGEST_ANSWER = 16_384
@@ -42,8 +43,11 @@ class LimitStore(Protocol):
 class Allowances:
     """Of every user and project of this process."""
 
-    def __init__(self, store: LimitStore, zone: str) -> None:
-        self._store, self._zone = store, zone
+    def __init__(self, store: LimitStore, zone: str, window: int | None = None) -> None:
+        """`window`: the most tokens that question and answer may have together; without it, those that are known of the
+        model.
+        """
+        self._store, self._zone, self._window = store, zone, window
         self._limits = Remembered("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
@@ -68,14 +72,15 @@ class Allowances:
             ModelError: it may not be made, or nobody can say now whether it may.
         """
         purpose, wanted = request.purpose, request.max_tokens or LONGEST_ANSWER
+        window = self._window or context_window(request.model)
         demand = CallDemand(
             call_id,
             purpose.user_id,
             project_id,
             prompt_tokens,
             wanted,
-            short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, context_window(request.model) - prompt_tokens)),
-            prompt_cost=rates.costs(prompt_tokens, 0).total if rates else None,
+            short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, window - prompt_tokens)),
+            prompt_cost=rates.costs(prompt_tokens, 0, images=picture_count(request.messages)).total if rates else None,
             answer_token_cost=rates.output / _MILLION if rates else None,
         )
         try:

@@ -44,7 +44,7 @@ class ModelError(Exception):
     """Why there is no answer, or no more of it.
 
     `detail` is for the log; `values` fill the sentence for the user (`too_long`: tokens, window; `over_limit`: the
-    `LimitStanding` as `standing`).
+    `LimitStanding` as `standing`). `usage` is the bill of an answer that came whole and says nothing.
     """
 
     def __init__(self, kind: ErrorKind, detail: str, values: Mapping[str, object] | None = None) -> None:
@@ -52,6 +52,7 @@ class ModelError(Exception):
         self.kind = kind
         self.detail = detail
         self.values = dict(values or {})
+        self.usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,12 @@ def has_pictures(message: ChatMessage) -> bool:
     return not isinstance(content, str) and any(part["type"] == "image_url" for part in content)
 
 
+def picture_count(messages: Sequence[ChatMessage]) -> int:
+    """How many pictures there are in them."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
+    return sum(part["type"] == "image_url" for content in contents for part in content)
+
+
 def on_the_wire(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """A message without pictures goes out as a plain string, and two of one role in a row as one.
 

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
 from datalayer.usage_records import LlmCall, LlmCallPayload, Price
-from threadkeeper.chat.limits import Allowances, LimitStore
+from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
-from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire
+from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire, picture_count
 from threadkeeper.chat.payloads import kept_messages
 from threadkeeper.chat.pricing import Rates, rates_of
 from threadkeeper.chat.remembered import Remembered
@@ -45,6 +45,7 @@ class CallStore(LimitStore, Protocol):
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None: ...
     async def list_prices(self) -> list[Price]: ...
     async def default_project(self) -> str: ...
+    async def extend(self, call_id: str, *, seconds: float) -> None: ...
     async def release(self, call_id: str) -> None: ...
 
 
@@ -58,6 +59,7 @@ class _Question:
     counter: TokenCounter
     is_streaming: bool
     has_reserved: bool = False
+    extension: asyncio.TimerHandle | None = None
     began: Attempt = field(default_factory=Attempt)
     parts: list[str] = field(default_factory=list)
     first: float | None = None
@@ -83,6 +85,7 @@ class MeteredModel:
         store: CallStore,
         *,
         zone: str = "UTC",
+        window: int | None = None,
         keep_payloads: bool = True,
         redact: Callable[[str], str] = lambda text: text,
     ) -> None:
@@ -91,6 +94,7 @@ class MeteredModel:
             model: the one that is asked.
             store: where calls, prices and limits are kept.
             zone: the days and months of limits are those of this time zone.
+            window: the most tokens that question and answer may have together; without it, those known of the model.
             keep_payloads: whether what was said is kept with each call.
             redact: takes secrets out of a text.
         """
@@ -98,7 +102,7 @@ class MeteredModel:
         self.source = model.source
         self._model, self._store = model, store
         self._keep_payloads, self._redact = keep_payloads, redact
-        self._allowances = Allowances(store, zone)
+        self._allowances = Allowances(store, zone, window)
         self._prices = Remembered("the prices", store.list_prices, _PRICES_SECONDS)
         self._project = Remembered("the default project", store.default_project, _PROJECT_SECONDS)
         self._keeping: set[asyncio.Task[None]] = set()
@@ -166,6 +170,7 @@ class MeteredModel:
                     self._beside(self._release(question.id))
                 raise
             question.has_reserved = True
+            self._extend_in_time(question)
             # The time that the question took begins when it is asked.
             question.began = Attempt()
         return question
@@ -192,6 +197,8 @@ class MeteredModel:
         """Have what became of it kept. It waits for nothing, as its task may be on its way out, and raises nothing: an
         answer is worth more than its row.
         """
+        if question.extension is not None:
+            question.extension.cancel()
         try:
             self._account(question)
         except Exception:
@@ -232,6 +239,21 @@ class MeteredModel:
             if isinstance(failure, Exception):
                 ids = {"thread_id": question.request.purpose.thread_id, "call_id": question.id}
                 logger.error("a call to a model is not accounted for: %s", failure, extra=ids)
+
+    def _extend_in_time(self, question: _Question) -> None:
+        """Have what is set aside for the question count for as long as it is under way."""
+
+        def extend() -> None:
+            self._beside(self._extend(question.id))
+            self._extend_in_time(question)
+
+        question.extension = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, extend)
+
+    async def _extend(self, call_id: str) -> None:
+        try:
+            await self._store.extend(call_id, seconds=RESERVED_SECONDS)
+        except DataLayerError as error:
+            logger.warning("what is set aside for a call is not extended: %s", error)
 
     async def _release(self, call_id: str) -> None:
         try:
@@ -287,23 +309,22 @@ class MeteredModel:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        usage, is_estimated = (finish.usage if finish else None), False
+        billed = finish or question.error
+        usage, is_estimated = (billed.usage if billed else None), False
         if usage is None and _was_begun(row, question, answer):
             usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
         if usage is None:
             return row
         rates = self._rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
-        images = sum(
-            part["type"] == "image_url"
-            for message in sent
-            if not isinstance(message["content"], str)
-            for part in message["content"]
-        )
+        images = picture_count(sent)
         if rates is not None:
             costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
             row = replace(
                 row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
             )
+        elif images:
+            # Nothing else says how many there were, once there is a price for them.
+            row = replace(row, price={"images": images})
         return replace(
             row,
             prompt_tokens=usage.prompt_tokens,

@@ -90,17 +90,20 @@ class StreamReading:
 
 def read_completion(body: bytes, secret: str) -> Completion:
     """Raises ModelError: the server's own error object, or kind "server" for anything that is not a completion."""
+    usage = None
     try:
         answer = json.loads(body)
         if answer.get("error"):
             raise event_error(answer["error"], secret)
-        choice = answer["choices"][0]
         usage = _usage(answer.get("usage"))
+        choice = answer["choices"][0]
         reason, model = _name(choice.get("finish_reason")), _name(answer.get("model"))
         return Completion(_text(choice["message"]), Finish(reason, usage, model))
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         detail = clean(f"not a completion ({type(error).__name__} {error}): {body[:200]!r}", secret)
-        raise ModelError("server", detail) from None
+        failure = ModelError("server", detail)
+        failure.usage = usage
+        raise failure from None
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -64,7 +64,10 @@ class Rates:
             "output": plain_amount(self.output),
         }
         if self.image:
-            said |= {"image": plain_amount(self.image), "images": images}
+            said["image"] = plain_amount(self.image)
+        if images:
+            # Also where they cost nothing: tomorrow's price may be for each of them.
+            said["images"] = images
         return said | ({"request": plain_amount(self.request)} if self.request else {})
 
 

@@ -13,6 +13,7 @@ from datalayer import Receipt
 from datalayer.database import Database
 from datalayer.receipts import Receipts
 from threadkeeper.commands.terminal import end, new_file, open_store, run, settings_or_end
+from threadkeeper.settings import Settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ReceiptFile = Annotated[
@@ -21,14 +22,22 @@ ReceiptFile = Annotated[
 
 
 def delete_for_good(
-    what: str, delete: Callable[[Receipts], Awaitable[Receipt]], *, yes: bool, receipt: Path | None
+    what: Callable[[Settings], str],
+    delete: Callable[[Receipts], Awaitable[Receipt]],
+    *,
+    yes: bool,
+    receipt: Path | None,
 ) -> None:
-    """Ask, delete, and print the receipt; it goes into the file too, if one is named."""
+    """Ask, delete, and print the receipt; it goes into the file too, if one is named.
+
+    Args:
+        what: gives what is to be deleted, in the words of the question; is called only where it is asked.
+    """
     settings = settings_or_end()
     if not yes:
         if not sys.stdin.isatty():
             end("Nobody is there to be asked: use --yes.", 1)
-        if not typer.confirm(f"Delete {what} for good?"):
+        if not typer.confirm(f"Delete {what(settings)} for good?"):
             end("Nothing was deleted.", 1)
     # Before anything is gone: what cannot be written afterwards would be lost.
     file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None

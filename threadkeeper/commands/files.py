@@ -22,7 +22,6 @@ _WORDS = {
     "orphan": "file has no row",
     "unfinished": "left by an upload that broke off",
 }
-_REPAIRED = {"orphan": "deleted", "unfinished": "deleted"}
 
 
 @files_app.command("verify")
@@ -44,7 +43,7 @@ def verify(
     def tell(problem: FileProblem) -> None:
         where = f" (thread {problem.thread_id}, element {problem.element_id})" if problem.element_id else ""
         more = f": {problem.words}" if problem.words else ""
-        done = f"; {_REPAIRED.get(problem.kind, 'repaired')}" if problem.repaired else ""
+        done = "; deleted" if problem.repaired else "; its row is marked" if problem.marked else ""
         shown.print(Text(f"{problem.key}: {_WORDS[problem.kind]}{more}{where}{done}"), soft_wrap=True)
 
     async def look() -> FileReport:
@@ -74,6 +73,11 @@ def verify(
 
     report = run(look())
     shown.print(f"{report.rows} rows with a file, {report.blobs} files in the store, {report.read_bytes} bytes read.")
+    if report.marked:
+        shown.print(f"{report.marked} rows were marked now: their file is missing. The next run only counts them.")
+    for kind, count in sorted(report.repaired.items()):
+        if count:
+            shown.print(f"{count} × {_WORDS[kind]}: deleted.", highlight=False)
     if report.known_missing:
         shown.print(f"{report.known_missing} rows are marked: their file was missing before.")
     if report.found_again:
@@ -147,7 +151,19 @@ def move(
         end(f"{report.failed} files are not there as they should be. Nothing was deleted; begin once more.", 1)
     if delete_source:
         shown.print(f"{report.deleted} files were deleted from the old store; {report.left} that are newer were left.")
-    shown.print(
-        f"Now set BLOB_URL={to} and restart every replica. What was uploaded meanwhile is copied by the same command "
-        "with the old BLOB_URL, run once more."
-    )
+    if delete_source and not report.left:
+        last = (
+            f"The old store has no file any more: a replica on it shows none. Where BLOB_URL={to} is not set yet, "
+            "set it now and restart."
+        )
+    elif delete_source:
+        last = (
+            f"What was left came during the move, from a replica on the old store. Set BLOB_URL={to} for every one, "
+            "restart them, and run the same command with the old BLOB_URL once more."
+        )
+    else:
+        last = (
+            f"Now set BLOB_URL={to} and restart every replica. What was uploaded meanwhile is copied by the same "
+            "command with the old BLOB_URL, run once more."
+        )
+    shown.print(Text(last), soft_wrap=True)

@@ -1,5 +1,7 @@
 """`threadkeeper export` and `import`: all that one user has, as one file."""
 
+import asyncio
+import shlex
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +11,12 @@ import typer
 from rich.progress import DownloadColumn, Progress, TextColumn
 
 from datalayer.database import Database
+from datalayer.migrations import migrate
 from datalayer.takeout import TakeoutReport, export_user
+from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_format import readable
 from datalayer.takeout_import import ImportReport, import_user
-from threadkeeper.commands.terminal import console, end, open_store, run, settings_or_end
+from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, run, settings_or_end
 
 export_app = typer.Typer(no_args_is_help=True, help="Write what is kept into files that can be taken elsewhere.")
 
@@ -60,10 +64,18 @@ def export_takeout(
     except OSError as error:
         end(f"{path} cannot be written: {error.strerror}.", 1)
     shown.print(f"Wrote {path}: {_counted(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
+    wrong = []
     if report.missing:
-        end(
-            f"{len(report.missing)} files are missing from the store, and from the takeout; its manifest names them.", 1
+        wrong.append(
+            f"{len(report.missing)} files are missing from the store, and from the takeout; its manifest names them."
         )
+    if report.damaged:
+        wrong.append(
+            f"{len(report.damaged)} files are damaged in the store, and in the takeout: their content is not their "
+            "row's; its manifest names them."
+        )
+    if wrong:
+        end("\n".join(wrong), 1)
 
 
 def import_takeout(
@@ -76,14 +88,18 @@ def import_takeout(
         bool, typer.Option("--skip-existing", help="Leave threads alone that are here already.")
     ] = False,
 ) -> None:
-    """Bring a takeout back, here or on another installation."""
+    """Bring a takeout back, here or on another installation; the schema is made, or brought up, first."""
     settings = settings_or_end()
     shown = console()
 
     async def work() -> ImportReport:
+        # Before anything is made for it: a mistyped name makes no database.
+        (await asyncio.to_thread(TakeoutArchive, file)).close()
+        make_data_dir(settings)
         async with AsyncExitStack() as closing:
             database = Database(settings.resolved_database_url)
             closing.push_async_callback(database.close)
+            await migrate(database)
             store = open_store(settings)
             closing.push_async_callback(store.close)
             bar = closing.enter_context(
@@ -120,10 +136,21 @@ def import_takeout(
         shown.print(f"{report.left_out_calls} calls to models are here already and were left alone.")
     if report.missing_files:
         shown.print(f"{report.missing_files} files were missing when the takeout was made.")
+    for key, entry in report.damaged.items():
+        shown.print(f"{key}: content is not its row's ({entry})", markup=False, highlight=False, soft_wrap=True)
+    if report.damaged:
+        shown.print(
+            f"{len(report.damaged)} files were damaged when the takeout was made. They are kept as they are, and "
+            "`threadkeeper files verify` names them until their right content is back.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if report.made_user:
         shown.print(
-            f"The user {report.user} was made, without a password: `threadkeeper user passwd` gives one.",
+            f"The user {report.user} was made, with the role user and without a password: "
+            f"`threadkeeper user passwd {shlex.quote(report.user)}` gives one.",
             markup=False,
+            highlight=False,
             soft_wrap=True,
         )
 

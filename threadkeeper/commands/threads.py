@@ -4,7 +4,12 @@ from typing import Annotated
 
 import typer
 
+from datalayer import Thread, threads
+from datalayer.accounts import Accounts
+from datalayer.cleaning import known_id
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
+from threadkeeper.commands.terminal import end, with_accounts
+from threadkeeper.settings import Settings
 
 thread_app = typer.Typer(no_args_is_help=True, help="Delete a thread, with a receipt.")
 
@@ -20,5 +25,25 @@ def _threads() -> None:
 @thread_app.command("delete")
 def delete_thread(thread_id: ThreadId, yes: Yes = False, receipt: ReceiptFile = None) -> None:
     """Delete a thread for good, with every step, vote and file of it, and print a receipt."""
-    what = f"the thread {thread_id}, with every step, vote and file of it,"
-    delete_for_good(what, lambda store: store.delete_thread_with_receipt(thread_id), yes=yes, receipt=receipt)
+    delete_for_good(
+        lambda settings: _described(settings, thread_id),
+        lambda store: store.delete_thread_with_receipt(thread_id),
+        yes=yes,
+        receipt=receipt,
+    )
+
+
+def _described(settings: Settings, thread_id: str) -> str:
+    """The thread in the words of the question: nobody knows an id by heart."""
+
+    async def find(accounts: Accounts) -> Thread | None:
+        known = known_id(thread_id)
+        return await accounts.database.query(lambda connection: threads.get(connection, known)) if known else None
+
+    thread = with_accounts(settings, find)
+    if thread is None:
+        end("There is no such thread.", 1)
+    # As they are in Python: what a user wrote moves no cursor.
+    title = repr(thread.name) if thread.name else "without a title"
+    owner = f"of {thread.user_identifier!r}" if thread.user_identifier else "of nobody"
+    return f"the thread {thread.id} ({title}, {owner}), with every step, vote and file of it,"

@@ -87,7 +87,7 @@ def enable_user(name: Name) -> None:
 def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> None:
     """Delete someone for good, with every thread, vote and file of theirs, and print a receipt."""
     what = f"{name}, with every thread, vote and file of theirs,"
-    delete_for_good(what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
+    delete_for_good(lambda _: what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
 
 
 def _set_disabled(name: str, *, disabled: bool) -> None:
