@@ -3,19 +3,20 @@
 Earlier versions of messages are payloads, too: what was said, and is kept beside what counts.
 
 Threads that are pinned or flagged are exempt with all that is in them, and so are those of which a reviewer has a copy
-that is pinned, flagged or in use: a copy goes with its original. A plan counts and changes nothing.
+(or a copy of a copy) that is pinned, flagged or in use: it goes with its original. A plan counts and changes nothing.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import review_audit
 from datalayer.blob_deletions import queue_files
 from datalayer.review_records import RetentionClass, RetentionPlan
 from datalayer.review_schema import step_versions, thread_marks, thread_origins
-from datalayer.schema import elements, threads
+from datalayer.schema import elements, steps, threads
 from datalayer.usage_schema import llm_call_payloads, llm_calls
 
 AT_ONCE = 50
@@ -85,23 +86,17 @@ async def remove_versions(connection: AsyncConnection, before: str) -> int:
 
 def threads_before(before: str) -> ColumnElement[bool]:
     """Threads in which nothing happened since then, and which are not exempt."""
-    copy = threads.alias("copy")
-    copied = (
-        select(thread_origins.c.threadId)
-        .join(copy, copy.c.id == thread_origins.c.threadId)
-        .where(
-            thread_origins.c.originalId == threads.c.id,
-            or_(copy.c.updatedAt >= before, _is_marked(thread_origins.c.threadId)),
-        )
-        .correlate(threads)
+    return and_(
+        threads.c.updatedAt < before, not_(_is_marked(threads.c.id)), threads.c.id.not_in(_needed_by_copies(before))
     )
-    return and_(threads.c.updatedAt < before, not_(_is_marked(threads.c.id)), not_(copied.exists()))
 
 
 def files_before(before: str) -> ColumnElement[bool]:
     """Elements with a file that were stored before then, in threads that are not exempt."""
     old = elements.c.objectKey.is_not(None), elements.c.createdAt < before
-    return and_(*old, not_(_is_marked(elements.c.threadId)))
+    # An adopted database has some that name a step alone.
+    of_step = select(steps.c.threadId).where(steps.c.id == elements.c.forId).scalar_subquery()
+    return and_(*old, not_(_is_marked(func.coalesce(elements.c.threadId, of_step))))
 
 
 def payloads_before(before: str) -> ColumnElement[bool]:
@@ -117,6 +112,19 @@ def payloads_before(before: str) -> ColumnElement[bool]:
 def versions_before(before: str) -> ColumnElement[bool]:
     """What messages were until a time before then, but for those in threads that are exempt."""
     return and_(step_versions.c.replacedAt < before, not_(_is_marked(step_versions.c.threadId)))
+
+
+def _needed_by_copies(before: str) -> Select[Any]:
+    """The ids of the originals of what is in use or marked, and of their originals."""
+    copy, original = threads.alias("copy"), thread_origins.alias("original")
+    needed = (
+        select(thread_origins.c.originalId.label("id"))
+        .join(copy, copy.c.id == thread_origins.c.threadId)
+        .where(or_(copy.c.updatedAt >= before, _is_marked(thread_origins.c.threadId)))
+        .cte("needed", recursive=True)
+    )
+    needed = needed.union(select(original.c.originalId).join(needed, needed.c.id == original.c.threadId))
+    return select(needed.c.id)
 
 
 def _is_marked(thread_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -186,3 +186,33 @@ async def test_what_was_said_in_calls_of_a_marked_thread_stays(layer: ChainlitLa
     with datalayer.acting_as(datalayer.SYSTEM):
         assert await layer.forget_payloads("2100-01-01T00:00:00Z") == 1
     assert await counted(layer, llm_call_payloads) == 1
+
+
+async def test_the_original_of_a_copy_of_a_copy_in_use_stays_with_both(layer: ChainlitLayer) -> None:
+    turn, _ = await aged(layer)
+    with reviewing():
+        copy = await layer.take_over(turn.thread)
+        copied_again = await layer.take_over(copy.thread_id)
+    async with layer.database.write() as connection:
+        await connection.execute(update(threads).where(threads.c.id == copy.thread_id).values(updatedAt=OLD))
+    with datalayer.acting_as("ada"):
+        assert [(one.count, one.exempt) for one in await layer.plan_retention({"threads": THEN})] == [(0, 2)]
+        (receipt,) = await layer.apply_retention({"threads": THEN})
+    assert receipt.threads == ()
+    async with layer.database.write() as connection:
+        await connection.execute(update(threads).where(threads.c.id == copied_again.thread_id).values(updatedAt=OLD))
+    with datalayer.acting_as("ada"):
+        assert [one.count for one in await layer.plan_retention({"threads": THEN})] == [3]
+        (receipt,) = await layer.apply_retention({"threads": THEN})
+    assert len(receipt.threads) == 3
+
+
+async def test_a_file_that_names_its_step_alone_is_exempt_with_its_thread(layer: ChainlitLayer) -> None:
+    turn, key = await aged(layer)
+    async with layer.database.write() as connection:
+        await connection.execute(update(elements).where(elements.c.forId == turn.question).values(threadId=None))
+    with reviewing():
+        await layer.mark_thread(turn.thread, "flag")
+    with datalayer.acting_as("ada"):
+        await layer.apply_retention({"files": THEN})
+    assert await layer.blobs.read(key) == b"a file"
