@@ -12,11 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import AuditAction, AuditEntry, AuditPage
-from datalayer.review_schema import audit_entries, audit_retentions, thread_marks
-from datalayer.schema import threads
+from datalayer.review_schema import audit_entries, audit_retentions, thread_marks, thread_origins
+from datalayer.schema import threads, users
 
 LARGEST_PAGE = 200
 LONGEST_PURPOSE = 2_000
+# Some threads of an adopted database name their owner by the identifier alone.
+OWNER_ID = func.coalesce(
+    threads.c.userId,
+    select(users.c.id).where(users.c.identifier == threads.c.userIdentifier).correlate(threads).scalar_subquery(),
+)
 
 
 def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
@@ -104,5 +109,26 @@ async def forget(connection: AsyncConnection, before: str, actor: str | None) ->
 
 async def owner_of(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:
     """Whether the thread is there, and the id of its owner."""
-    found = (await connection.execute(select(threads.c.userId).where(threads.c.id == thread_id))).first()
+    found = (await connection.execute(select(OWNER_ID).where(threads.c.id == thread_id))).first()
     return (True, found[0]) if found else (False, None)
+
+
+async def subjects_of(
+    connection: AsyncConnection, thread_id: str, reader_id: str | None
+) -> list[tuple[str | None, str | None]]:
+    """Whose words are read with a thread that is there: the ids of it and of its originals, and of the owners.
+
+    None of them is the reader's own; and with a thread of one's own, a copy too, nothing is read that was not before.
+    """
+    found: list[tuple[str | None, str | None]] = []
+    at: str | None = thread_id
+    while at is not None:
+        _, owner_id = await owner_of(connection, at)
+        is_own = owner_id is not None and owner_id == reader_id
+        if is_own and at == thread_id:
+            return []
+        if not is_own:
+            found.append((at, owner_id))
+        origin = select(thread_origins.c.originalId).where(thread_origins.c.threadId == at)
+        at = (await connection.execute(origin)).scalar()
+    return found

@@ -201,8 +201,8 @@ async def _page(
     found: dict[str, set[str]] = {thread_id: set() for thread_id in ids}
     for thread_id, step_id in await connection.execute(wanted):
         found[thread_id].add(step_id)
-    owners = await connection.execute(select(threads.c.id, threads.c.userId).where(threads.c.id.in_(ids)))
-    owner_of = {row.id: row.userId for row in owners}
+    owners = await connection.execute(select(threads.c.id, review_audit.OWNER_ID).where(threads.c.id.in_(ids)))
+    owner_of = {row[0]: row[1] for row in owners}
     return [(thread_id, owner_of.get(thread_id), frozenset(steps)) for thread_id, steps in found.items()]
 
 

@@ -255,13 +255,10 @@ class ReviewWork(ReviewStore):
 
         async def copy(connection: AsyncConnection, reviewer: review_access.Reviewer) -> ThreadOrigin:
             who = reviewer.named
-            _, owner_id = await review_audit.owner_of(connection, known)
             origin = await review_copies.take_over(connection, known, answer, who)
-            if owner_id is None or owner_id != reviewer.id:
-                copied = {"copy": origin.thread_id}
-                await review_audit.note(
-                    connection, "take_over", who[1], [(known, owner_id)], purpose=said, details=copied
-                )
+            subjects = await review_audit.subjects_of(connection, known, reviewer.id)
+            copied = {"copy": origin.thread_id}
+            await review_audit.note(connection, "take_over", who[1], subjects, purpose=said, details=copied)
             return origin
 
         await self._writer.settled(known)

@@ -103,6 +103,8 @@ class Reviews(ReviewWork, Retention):
     ) -> ReviewThread | None:
         """The thread with all that is said of it; None where there is none. One's own leaves no row in the audit.
 
+        Another's copy leaves one for whom it was copied from as well.
+
         Raises:
             InvalidRecord: a purpose is required and none is given, or it is too long.
         """
@@ -110,11 +112,12 @@ class Reviews(ReviewWork, Retention):
 
         async def note(connection: AsyncConnection) -> bool:
             reviewer = await review_access.demand(connection, actor)
-            there, owner_id = (False, None) if known is None else await review_audit.owner_of(connection, known)
-            if there and (owner_id is None or owner_id != reviewer.id):
+            if known is None or not (await review_audit.owner_of(connection, known))[0]:
+                return False
+            if subjects := await review_audit.subjects_of(connection, known, reviewer.id):
                 said = review_audit.clean_purpose(purpose, required=purpose_required)
-                await review_audit.note(connection, "read", reviewer.identifier, [(known, owner_id)], purpose=said)
-            return there
+                await review_audit.note(connection, "read", reviewer.identifier, subjects, purpose=said)
+            return True
 
         if not await self._writer.submit(note) or known is None:
             return None

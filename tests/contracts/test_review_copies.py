@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
-from datalayer.schema import blob_deletions, elements, metadata, steps
+from datalayer.schema import blob_deletions, elements, metadata, steps, threads
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows
 from tests.records import new_id, opened, step
@@ -70,6 +70,40 @@ async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: Chainl
         for thread_id, step_id in ((new_id(), None), (turn.thread, new_id())):
             with pytest.raises(datalayer.NotFound):
                 await layer.take_over(thread_id, step_id=step_id)
+
+
+async def test_who_reads_a_copy_is_seen_by_whom_it_was_copied_from(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread)
+        # Their own since: that they have it is said already.
+        await layer.open_thread_for_review(origin.thread_id)
+    with reviewing("rob"):
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.open_thread_for_review(origin.thread_id, purpose_required=True)
+        await layer.open_thread_for_review(origin.thread_id, purpose="a second look")
+        await layer.take_over(origin.thread_id)
+    with datalayer.acting_as("alice"):
+        looked = (await layer.who_looked()).entries
+    assert [(one.actor, one.action, one.thread_id, one.purpose) for one in looked] == [
+        ("rob", "take_over", turn.thread, None),
+        ("rob", "read", turn.thread, "a second look"),
+        ("rita", "take_over", turn.thread, None),
+    ]
+    with datalayer.acting_as("rita"):
+        assert {one.thread_id for one in (await layer.who_looked()).entries} == {origin.thread_id}
+
+
+async def test_an_owner_who_is_named_alone_sees_who_looked(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    async with layer.database.write() as connection:
+        await connection.execute(update(threads).where(threads.c.id == turn.thread).values(userId=None))
+    with reviewing():
+        await layer.open_thread_for_review(turn.thread)
+        async for _ in layer.export_conversations(AnswerFilter()):
+            pass
+    with datalayer.acting_as("alice"):
+        assert [one.action for one in (await layer.who_looked()).entries] == ["export", "read"]
 
 
 async def test_a_file_that_two_have_goes_with_the_second(layer: ChainlitLayer) -> None:
