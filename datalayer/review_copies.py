@@ -103,7 +103,9 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
 async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId == thread_id))
     theirs = or_(elements.c.threadId == thread_id, and_(elements.c.threadId.is_(None), of_steps))
-    rows = (await connection.execute(select(elements).where(theirs))).mappings().all()
+    # Held, too: an element that goes on its own waits, and its file then has the copy's.
+    held = select(elements).where(theirs).with_for_update(read=True, key_share=True)
+    rows = (await connection.execute(held)).mappings().all()
     for at in range(0, len(rows), _AT_ONCE):
         copied = [
             {**row, "id": str(uuid.uuid4()), "threadId": copy_id, "forId": new_ids.get(row["forId"])}
