@@ -57,7 +57,7 @@ async def reviewer_id(connection: AsyncConnection, identifier: str) -> str:
     Raises:
         InvalidRecord: there is none of this name.
     """
-    chosen = users.c.identifier == identifier, users.c.role.in_(REVIEWERS)
+    chosen = users.c.identifier == identifier, users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None)
     found: str | None = (await connection.execute(select(users.c.id).where(*chosen))).scalar()
     if found is None:
         raise InvalidRecord(f"there is no reviewer {identifier!r}")

@@ -69,6 +69,11 @@ async def test_what_users_disliked_comes_before_the_sample_and_what_is_assigned_
         assert await layer.enqueue_answers([mine.answer], reviewer="rita") == 1
         with pytest.raises(datalayer.InvalidRecord):
             await layer.enqueue_answers([mine.answer], reviewer="alice")
+        await account(layer, "gone", "reviewer")
+        with datalayer.acting_as(datalayer.SYSTEM):
+            await layer.set_disabled("gone", True)
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.enqueue_answers([mine.answer], reviewer="gone")
         assert [row.step_id for row in (await layer.list_answers(AnswerFilter(assigned_to="rita"))).rows] == [
             mine.answer
         ]
