@@ -8,7 +8,7 @@ holds every smaller one.
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, literal, not_, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, false, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_in, utc_now
@@ -122,9 +122,13 @@ async def release(connection: AsyncConnection, step_id: str, reviewer_id: str | 
     return bool((await connection.execute(statement)).rowcount)
 
 
-async def listed(connection: AsyncConnection, *, is_done: bool, limit: int) -> list[ReviewItem]:
-    """Items, those that come first in the queue or were done last."""
-    order = [review_items.c.doneAt.desc()] if is_done else [review_items.c.createdAt]
+async def listed(
+    connection: AsyncConnection, reviewer_id: str | None, *, is_done: bool, limit: int
+) -> list[ReviewItem]:
+    """Items, those that the reviewer holds and then those that were put in first; or those done last."""
+    # However long the queue is, who has taken something finds it.
+    held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
+    order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
     statement = _listed(not_(IS_OPEN) if is_done else IS_OPEN).order_by(*order, review_items.c.stepId).limit(limit)
     return [_item(row) for row in await connection.execute(statement)]
 

@@ -132,9 +132,14 @@ class ReviewWork(ReviewStore):
         return bool(await self._do(lambda connection, reviewer: review_queue.release(connection, known, reviewer.id)))
 
     async def list_queue(self, *, is_done: bool = False, limit: int = 100) -> list[ReviewItem]:
-        """Items in the order in which they were put in, or those done last."""
-        most = max(1, min(limit, MOST_ITEMS))
-        return await self._as_reviewer(lambda connection: review_queue.listed(connection, is_done=is_done, limit=most))
+        """Those that the acting reviewer holds and then the others as they were put in, or those done last."""
+        actor, most = acting_user.get(), max(1, min(limit, MOST_ITEMS))
+
+        async def find(connection: AsyncConnection) -> list[ReviewItem]:
+            reviewer = await review_access.demand(connection, actor)
+            return await review_queue.listed(connection, reviewer.id, is_done=is_done, limit=most)
+
+        return await self.database.query(find)
 
     async def review_progress(self, *, since: str | None = None) -> list[ReviewerProgress]:
         """For each reviewer what is done and what is to do, of verdicts since then; and what is for anybody."""

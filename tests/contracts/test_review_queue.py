@@ -243,3 +243,22 @@ async def test_views_are_ones_own_unless_they_are_shared(layer: ChainlitLayer) -
         for name in ("", "x" * 300):
             with pytest.raises(datalayer.InvalidRecord):
                 await layer.put_view(name, "")
+
+
+async def test_what_one_holds_is_listed_first_however_long_the_queue_is(layer: ChainlitLayer) -> None:
+    for at in range(3):
+        await talk(layer, at=f"2026-03-01T10:0{at}:00.000000Z")
+    last = await talk(layer, thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=100)
+        async with layer.database.write() as connection:
+            late = update(review_items).where(review_items.c.stepId == last.answer)
+            await connection.execute(late.values(createdAt=utc_now()))
+        assert (await layer.list_queue(limit=1))[0].step_id != last.answer
+        item = await layer.take_next()
+        assert item is not None
+        assert item.step_id == last.answer
+        assert [one.step_id for one in await layer.list_queue(limit=1)] == [last.answer]
+    with reviewing("rob"):
+        assert (await layer.list_queue(limit=1))[0].step_id != last.answer
+    assert len(await layer.list_queue()) == 4, "the system holds none"

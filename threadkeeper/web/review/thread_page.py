@@ -20,6 +20,9 @@ from threadkeeper.web.review.words import label_name
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
+# So many items a reviewer may hold at once for each to be known here: those that one holds are listed first.
+_MOST_HELD = 50
+
 
 def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
     """The page of a thread, and the one that asks for a purpose.
@@ -50,7 +53,7 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         history = {one.id: await layer().verdict_history(one.id) for one in shown.answers if one.verdicts}
         item = None
         if request.query_params.get("queue"):
-            items = await layer().list_queue(limit=1_000)
+            items = await layer().list_queue(limit=_MOST_HELD)
             item = next((one for one in items if one.thread_id == known and one.locked_by == person.identifier), None)
         shows = {
             "item": item,
