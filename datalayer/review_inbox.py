@@ -34,7 +34,7 @@ async def page(
     limit: int,
     excerpts: bool,
 ) -> AnswerPage:
-    """The answers behind the cursor, with their beginnings and their thread's title or without.
+    """The answers behind the cursor, with their beginnings, comments and their thread's title or without.
 
     Raises:
         InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
@@ -177,7 +177,7 @@ def _row(row: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
         question=row["question"] if excerpts else None,
         answer=row["answer"] if excerpts else None,
         thumb=_THUMBS[row["thumb"]],
-        comment=next((vote.comment for vote in said if vote.comment), None),
+        comment=next((vote.comment for vote in said if vote.comment), None) if excerpts else None,
         reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),
         assistant=row["assistant"],
         model=row["model"],

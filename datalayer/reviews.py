@@ -68,8 +68,8 @@ class Reviews(ReviewWork, Retention):
         """A page of the answers, newest first; it begins behind the cursor that the page before gave.
 
         Args:
-            excerpts: whether rows show how question and answer begin, and the title: where to open a thread asks for a
-                purpose, no list should tell what is in it.
+            excerpts: whether rows show how question and answer begin, the comment and the title: where to open a
+                thread asks for a purpose, no list should tell what is in it.
             limit: how many at most; never more than `review_inbox.LARGEST_PAGE`.
 
         Raises:

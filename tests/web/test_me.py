@@ -11,6 +11,7 @@ import pytest
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
+from datalayer.usage_records import LlmCallPayload
 from tests.calls import call
 from tests.records import step, thread, vote
 from tests.web.conftest import Browser
@@ -38,11 +39,15 @@ class TestWithAPurpose:
         self, layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
     ) -> None:
         rita, address = await browser_of("reviewer"), f"/review/threads/{thread_id}"
-        await layer.create_step(step(thread_id, "An answer", type="assistant_message", name="Assistant"))
+        answer = step(thread_id, "An answer", type="assistant_message", name="Assistant")
+        await layer.create_step(answer)
+        with acting_as("uma"):
+            await layer.upsert_feedback(vote(answer["id"], 0, "It called me Ursula"))
         inbox = await page_at(rita, "/review")
         assert "Opens once you say why" in inbox.text
         assert "An answer" not in inbox.text
         assert "My thread" not in inbox.text
+        assert "Ursula" not in inbox.text
         asked = await page_at(rita, address)
         assert "Why do you open this thread?" in asked.text
         assert "My thread" not in asked.text
@@ -63,6 +68,18 @@ class TestWithAPurpose:
         export = await page_at(rita, "/review/export")
         assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
 
+    async def test_what_was_said_in_anothers_call_is_not_shown_without(
+        self, layer: ChainlitLayer, people: dict[str, User], thread_id: str, browser_of: Browser
+    ) -> None:
+        made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
+        await layer.record_call(made, LlmCallPayload(made.id, [{"role": "user", "content": "A secret"}], "A secret"))
+        page = await page_at(await browser_of("admin"), f"/usage/calls/{made.id}")
+        assert "secret" not in page.text
+        assert page.all("a", href=f"/review/threads/{thread_id}")
+        assert "A secret" in (await page_at(await browser_of("user"), f"/usage/calls/{made.id}")).text
+        with acting_as("uma"):
+            assert not (await layer.who_looked()).entries
+
     async def test_ones_own_thread_needs_none(
         self, layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
     ) -> None:
@@ -70,6 +87,20 @@ class TestWithAPurpose:
         assert "Mine" in (await page_at(await browser_of("reviewer"), f"/review/threads/{own}")).text
         with acting_as("rita"):
             assert not (await layer.who_looked()).entries
+
+
+async def test_an_admin_who_reads_a_call_is_seen(
+    layer: ChainlitLayer, people: dict[str, User], thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
+    await layer.record_call(made, LlmCallPayload(made.id, [{"role": "user", "content": "A secret"}], "An answer"))
+    unkept = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
+    await layer.record_call(unkept)
+    for call_id in (made.id, unkept.id):
+        await page_at(uma, f"/usage/calls/{call_id}")
+        await page_at(await browser_of("admin"), f"/usage/calls/{call_id}")
+    rows = table(await page_at(uma, "/me"), "looked")
+    assert [row[1:4] for row in rows] == [["ada", "read what was said in a call", "My thread"]]
 
 
 async def test_sharing_is_stopped(
