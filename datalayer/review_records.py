@@ -17,7 +17,7 @@ ItemReason = Literal["thumbs_down", "sample", "chosen"]
 MarkKind = Literal["pin", "flag"]
 """Either exempts a thread from retention. Its owner and reviewers pin; reviewers flag."""
 
-AuditAction = Literal["read", "read_file", "export", "take_over", "retention"]
+AuditAction = Literal["read", "read_call", "read_file", "export", "take_over", "retention"]
 
 RetentionClass = Literal["threads", "files", "payloads", "audit"]
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import usage_calls, usage_statistics
+from datalayer import review_access, review_audit, usage_calls, usage_statistics
 from datalayer.cleaning import clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.guarded import GuardedStore
@@ -30,7 +30,7 @@ from datalayer.usage_records import (
     UsageGroup,
     UsageTotals,
 )
-from datalayer.usage_schema import llm_call_payloads
+from datalayer.usage_schema import llm_call_payloads, llm_calls
 from datalayer.usage_verify import UsageCheck, UsageProblem, UsageReport
 
 MOST_GROUPS = 1_000
@@ -163,6 +163,24 @@ class Usage(GuardedStore):
         chosen = matching(self.database.dialect, CallFilter(), acting_user.get())
         await self._writer.settled()
         return await self.database.query(lambda connection: usage_calls.get(connection, chosen, known))
+
+    async def note_call_read(self, call_id: str) -> None:
+        """Say in the audit that the acting admin reads what was said in another's call; before it is shown to them.
+
+        Raises:
+            Forbidden: the acting user is no admin.
+        """
+        actor, known = acting_user.get(), known_id(call_id)
+
+        async def note(connection: AsyncConnection) -> None:
+            admin = await review_access.demand(connection, actor, review_access.ADMINS)
+            whose = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == known)
+            found = (await connection.execute(whose)).first()
+            if found is not None and (found.userId is None or found.userId != admin.id):
+                subject, details = (found.threadId, found.userId), {"call": known}
+                await review_audit.note(connection, "read_call", admin.identifier, [subject], details=details)
+
+        await self._writer.submit(note)
 
     def export_calls(self, which: CallFilter) -> AsyncIterator[CallRow]:
         """All the calls in order of time, as a stream that needs no more memory for many than for few.

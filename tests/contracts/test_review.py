@@ -431,6 +431,7 @@ NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {
     "export_pairs": lambda layer, _: anext(layer.export_pairs(AnswerFilter())),
     "export_fine_tuning": lambda layer, _: anext(layer.export_fine_tuning(AnswerFilter())),
     "list_audit": lambda layer, _: layer.list_audit(),
+    "note_call_read": lambda layer, _: layer.note_call_read(new_id()),
     "plan_retention": lambda layer, _: layer.plan_retention({"threads": "2026-01-01"}),
     "apply_retention": lambda layer, _: layer.apply_retention({"threads": "2026-01-01"}),
 }
@@ -447,7 +448,7 @@ async def test_who_is_no_reviewer_does_none_of_it(layer: ChainlitLayer, method: 
             await NOBODYS[method](layer, turn)
 
 
-@pytest.mark.parametrize("method", ["list_audit", "plan_retention", "apply_retention"])
+@pytest.mark.parametrize("method", ["list_audit", "note_call_read", "plan_retention", "apply_retention"])
 async def test_what_is_for_admins_is_not_for_reviewers(layer: ChainlitLayer, method: str) -> None:
     turn = await talk(layer)
     with reviewing(), pytest.raises(datalayer.Forbidden):

@@ -46,13 +46,13 @@ def all_routers(
         assistant_owners: whose each assistant is, by its name: they see its votes.
         voted: is told of a vote that is stored, and of the session it came from.
     """
-    pages = Pages(theme, time_zone=time_zone)
+    pages, policy = Pages(theme, time_zone=time_zone), review or ReviewPolicy()
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        usage_router(layer, pages, time_zone=time_zone),
-        *review_routers(layer, pages, review or ReviewPolicy()),
+        usage_router(layer, pages, time_zone=time_zone, asks_purpose=policy.asks_purpose),
+        *review_routers(layer, pages, policy),
         me_router(layer, pages, assistant_owners or {}),
         chainlit_routes.chainlit_router(voted),
     ]

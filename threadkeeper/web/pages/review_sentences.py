@@ -240,6 +240,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "audit_system": ("the system", "系统"),
     "audit_empty": ("Nothing was looked at.", "没有查看记录。"),
     "audit_read": ("opened it", "打开"),
+    "audit_read_call": ("read what was said in a call", "阅读了一次调用的内容"),
     "audit_read_file": ("opened a file", "打开文件"),
     "audit_export": ("exported it", "导出"),
     "audit_take_over": ("copied it to go on with it", "复制并继续"),

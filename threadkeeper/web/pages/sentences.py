@@ -200,5 +200,6 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "What was said in this call is not kept: the operator decides whether it is, and for how long.",
         "这次调用的内容没有保留：是否保留、保留多久由管理员决定。",
     ),
+    "withheld": ("What another person said is read for a purpose alone.", "他人的内容需说明目的后才能阅读。"),
     "raw": ("Raw data (JSON)", "原始数据（JSON）"),
 }

@@ -26,13 +26,16 @@ ROWS_A_PAGE = 50
 _LONGEST_CURSOR = 2_000
 
 
-def usage_router(layer: Callable[[], UsageReader], pages: Pages, *, time_zone: str = "UTC") -> APIRouter:
+def usage_router(
+    layer: Callable[[], UsageReader], pages: Pages, *, time_zone: str = "UTC", asks_purpose: bool = False
+) -> APIRouter:
     """The pages of totals, of the list of calls and of one call, and the exports.
 
     Args:
         layer: gives the data layer.
         pages: writes the pages.
         time_zone: where days begin for a reader whose browser names none.
+        asks_purpose: whether what others said is read for a purpose alone, which these pages do not ask for.
     """
     router = APIRouter()
     screens = APIRouter(route_class=pages.route())
@@ -79,11 +82,18 @@ def usage_router(layer: Callable[[], UsageReader], pages: Pages, *, time_zone: s
             found = await layer().get_call(call_id)
         if found is None:
             raise HTTPException(404)
+        (row, payload), is_own = found, found[0].call.user_id == person.id
+        withheld = payload is not None and not is_own and asks_purpose
+        if withheld:
+            payload = None
+        elif payload is not None and not is_own:
+            await layer().note_call_read(call_id)
         values = {
             "query": query,
             "formats": formats,
-            "is_own": found[0].call.user_id == person.id,
-            **one_call(*found, query.zone, speaker(request)),
+            "is_own": is_own,
+            "withheld": withheld,
+            **one_call(row, payload, query.zone, speaker(request)),
         }
         return pages.page(request, "usage/call.html", values, person=person)
 
