@@ -10,11 +10,14 @@ import httpx
 import pandas
 import pytest
 from pyarrow import parquet
+from sqlalchemy import update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import Verdict
+from datalayer.schema import elements
 from tests.calls import call
+from tests.contracts.test_elements import text_element
 from tests.records import new_id, step, thread, user_id, vote
 from tests.web.conftest import Browser
 from tests.web.pages import read_page
@@ -240,6 +243,35 @@ async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     assert "0 up, 1 down" in tiles
     assert "0 of 1 thumbs down reviewed" in tiles
     assert HOSTILE in page.one("table", class_="coverage").text
+
+
+def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:
+    link = f"/files/{new_id()}/{new_id()}/river%20bed.png"
+    assert read_page(str(as_html(f"![a]({link})"))).one("img").attributes["src"] == link
+    thread_id, element_id = new_id(), new_id()
+    for other in (
+        f"/files/../review/threads/{thread_id}",
+        f"/files/%2e%2e/review/threads/{thread_id}",
+        f"/files/{thread_id}/%2E%2E/../review",
+        f"/files/{thread_id}/{element_id}/../../../review",
+        f"/review/threads/{thread_id}",
+        "/files//evil.example/x.png",
+    ):
+        assert not read_page(str(as_html(f"![a]({other})"))).all("img"), other
+
+
+async def test_an_element_leads_nowhere_but_to_files_and_the_web(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
+) -> None:
+    made = text_element(kept.thread_id, kept.answer_id, "a picture")
+    await layer.create_element(made)
+    async with layer.database.write() as connection:
+        values = {"url": "javascript:alert(1)", "objectKey": None, "mime": "image/png"}
+        await connection.execute(update(elements).where(elements.c.id == made.id).values(**values))
+    page = await page_at(rita, f"/review/threads/{kept.thread_id}")
+    shown = page.one("ul", class_="elements")
+    assert made.name in shown.text
+    assert not shown.all("a") and not shown.all("img")
 
 
 def test_markdown_runs_nothing() -> None:

@@ -4,6 +4,7 @@ HTML in it is shown as the letters it is. A link may lead to the web or to a mai
 where it was followed. Only pictures that this server itself serves are loaded; any other is a link to it.
 """
 
+import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from markupsafe import Markup, escape
 LONGEST = 200_000
 """Characters; what is longer is shown as plain text."""
 _LINKS = ("http://", "https://", "mailto:", "/", "#")
-_OURS = "/files/"
+# A file's link whole: a browser takes `..` out of an address, and would ask another page of ours in its reader's name.
+_OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
 
 
 class _Renderer(RendererHTML):
@@ -32,7 +34,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         source = str(token.attrGet("src") or "")
         words = escapeHtml(self.renderInlineAsText(token.children, options, env))
-        if source.startswith(_OURS):
+        if _OURS.fullmatch(source):
             return f'<img src="{escapeHtml(source)}" alt="{words}" loading="lazy">'
         if source.lower().startswith(("http://", "https://")):
             relation = 'rel="noopener noreferrer nofollow" target="_blank"'
