@@ -15,8 +15,8 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
-LONGEST = 200_000
-"""Characters; what is longer is shown as plain text."""
+LONGEST = 50_000
+"""Characters; what is longer is shown as plain text. The worst takes a second, in which the server answers nobody."""
 _LINKS = ("http://", "https://", "mailto:", "/", "#")
 # A file's link whole: a browser takes `..` out of an address, and would ask another page of ours in its reader's name.
 _OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
