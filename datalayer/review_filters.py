@@ -44,6 +44,8 @@ MOST_THREADS = 2_000
 # For each text of any of the users at once the index asks after all of them: for words that everybody uses a few are
 # enough, and those that nobody of the first ones uses are looked for among ever more.
 _USERS_AT_FIRST = 25
+# Postgres takes no query of more than 1 MB, whether it is of many users or of many words.
+_LONGEST_WANTED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +178,11 @@ async def _threads_with(
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
     dialect = database.dialect
     found: dict[str, None] = {}
-    at, size = 0, _USERS_AT_FIRST
+    most = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
+    at, size = 0, min(_USERS_AT_FIRST, most)
     while at < len(user_ids) and len(found) <= MOST_THREADS:
         some = user_ids[at : at + size]
-        at, size = at + size, size * 2
+        at, size = at + size, min(size * 2, most)
         wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
         rows = await database.fetch(_hits(type(dialect)), {"wanted": wanted})
         found.update((row[0], None) for row in rows)

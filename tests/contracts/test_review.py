@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 import datalayer
 from datalayer import create_data_layer, review_answers
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
 from datalayer.review_schema import answers, audit_entries
+from datalayer.schema import users
 from tests.contracts.test_elements import text_element
 from tests.records import new_id, step, user_id, vote
 from tests.reviewing import Turn, account, call, reviewing, talk
@@ -455,3 +456,14 @@ async def test_what_is_for_admins_is_not_for_reviewers(layer: ChainlitLayer, met
         await NOBODYS[method](layer, turn)
     with datalayer.acting_as("ada"):
         await NOBODYS[method](layer, turn)
+
+
+async def test_many_words_are_looked_for_among_many_users(layer: ChainlitLayer) -> None:
+    text = " ".join(f"{at:02}".ljust(64, "x") for at in range(60))
+    async with layer.database.write() as connection:
+        for at in range(1_000):
+            row = {"id": new_id(), "identifier": f"user {at}", "metadata": {}, "createdAt": "2026-01-01"}
+            await connection.execute(insert(users).values(**row))
+    turn = await talk(layer, "zoe", text)
+    with reviewing():
+        assert [row.step_id for row in (await layer.list_answers(AnswerFilter(words=text))).rows] == [turn.answer]
