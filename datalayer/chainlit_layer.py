@@ -32,7 +32,7 @@ from datalayer.chainlit_dicts import (
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
 from datalayer.contents import content_of
-from datalayer.errors import InvalidRecord
+from datalayer.errors import Forbidden, InvalidRecord
 from datalayer.files import Files
 from datalayer.own_threads import OwnThreads
 from datalayer.ownership import acting_user, recorded
@@ -149,7 +149,7 @@ class ChainlitLayer(Accounts, Billing, Files, OwnThreads, Receipts, Reviews, Usa
         """Make the thread, or change what is given; metadata is merged, and a key set to None is removed.
 
         Raises:
-            Forbidden: the thread is someone else's, or would become so.
+            Forbidden: the thread is someone else's, or would become so; or it is a copy, and would be shared.
             InvalidRecord: an id is no UUID, or there is no such user.
         """
         record = Thread(
@@ -159,6 +159,8 @@ class ChainlitLayer(Accounts, Billing, Files, OwnThreads, Receipts, Reviews, Usa
             metadata=None if metadata is None else clean_json(metadata),
             tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
         )
+        if metadata and metadata.get("is_shared") and await self._is_copy(record.id):
+            raise Forbidden("what another said is not a reviewer's to share")
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:

@@ -28,7 +28,7 @@ from datalayer.review_records import (
     ThreadMark,
     ThreadOrigin,
 )
-from datalayer.review_schema import review_views, thread_marks
+from datalayer.review_schema import review_views, thread_marks, thread_origins
 from datalayer.review_store import ReviewStore
 from datalayer.schema import users
 from datalayer.users import get as get_user
@@ -284,6 +284,15 @@ class ReviewWork(ReviewStore):
         await self._do(
             lambda connection, reviewer: review_copies.link(connection, known, better, original, reviewer.named[0])
         )
+
+    async def _is_copy(self, thread_id: str) -> bool:
+        """Whether the thread was taken over from another, whoever asks."""
+        copied = select(thread_origins.c.threadId).where(thread_origins.c.threadId == thread_id)
+
+        async def find(connection: AsyncConnection) -> bool:
+            return (await connection.execute(copied)).first() is not None
+
+        return await self.database.query(find)
 
     # What the methods above share
 

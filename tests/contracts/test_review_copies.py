@@ -94,6 +94,17 @@ async def test_who_reads_a_copy_is_seen_by_whom_it_was_copied_from(layer: Chainl
         assert {one.thread_id for one in (await layer.who_looked()).entries} == {origin.thread_id}
 
 
+async def test_a_copy_is_not_shared(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread)
+        with pytest.raises(datalayer.Forbidden):
+            await layer.update_thread(origin.thread_id, metadata={"is_shared": True})
+        await layer.update_thread(origin.thread_id, metadata={"is_shared": False}, name="mine")
+    with datalayer.acting_as("bob"):
+        assert await layer.get_thread(origin.thread_id) is None
+
+
 async def test_an_owner_who_is_named_alone_sees_who_looked(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     async with layer.database.write() as connection:
