@@ -50,6 +50,7 @@ class TestWithAPurpose:
         assert "Ursula" not in inbox.text
         asked = await page_at(rita, address)
         assert "Why do you open this thread?" in asked.text
+        assert "stays when the thread is deleted" in asked.text
         assert "My thread" not in asked.text
         assert (await posted(rita, asked, f"{address}/take-over")).headers["location"] == address, "nor is it copied"
         with acting_as("uma"):
@@ -108,6 +109,7 @@ async def test_sharing_is_stopped(
 ) -> None:
     await layer.update_thread(thread_id, metadata={"is_shared": True, "shared_at": "2026-11-20T10:00:00Z"})
     page = await page_at(uma, "/me")
+    assert "what a message was before you edited it" in page.one("section", id="looked").text
     assert "My thread" in page.one("ul", class_="shared").text
     rita = await browser_of("reviewer")
     stop = f"/me/shared/{thread_id}/stop"

@@ -98,8 +98,9 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     # A purpose.
     "purpose_title": ("Why do you open this thread?", "您为什么打开这个对话？"),
     "purpose_words": (
-        "It is another person's. They can see who opened it, when, and what you write here.",
-        "这是他人的对话。对方可以看到谁在何时打开，以及您在此填写的内容。",
+        "It is another person's. They can see who opened it, when, and what you write here, which stays when the "
+        "thread is deleted.",
+        "这是他人的对话。对方可以看到谁在何时打开，以及您在此填写的内容；对话删除后这些记录仍会保留。",
     ),
     "purpose": ("Purpose", "目的"),
     "purpose_optional": ("Purpose (if you like)", "目的（可选）"),
@@ -257,8 +258,11 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "me_password": ("password", "密码"),
     "me_looked": ("Who looked at your threads", "谁查看过您的对话"),
     "me_looked_words": (
-        "Each time somebody else opened, copied or exported one of your threads. Nobody can change this list.",
-        "其他人每次打开、复制或导出您的对话都记录在此，任何人都无法修改。",
+        "Each time somebody else opened, copied or exported one of your threads. Nobody can change this list. They "
+        "also see what a message was before you edited it, and the answers that went with it; this goes with the "
+        "thread.",
+        "其他人每次打开、复制或导出您的对话都记录在此，任何人都无法修改。"
+        "他们也能看到消息编辑前的内容以及随之消失的回答；这些内容随对话一起删除。",
     ),
     "me_looked_none": ("Nobody has looked at your threads.", "没有人查看过您的对话。"),
     "me_thread_gone": ("deleted since", "已删除"),
@@ -269,8 +273,9 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "me_stop_sharing": ("Stop sharing", "停止共享"),
     "me_takeout": ("Take your data along", "带走您的数据"),
     "me_takeout_words": (
-        "One zip with all your threads, files and votes, in readable formats.",
-        "一个 zip 文件，包含您的全部对话、文件和评价，格式可读。",
+        "One zip with all your threads, files and votes, in readable formats; without what reviewers said of them, and "
+        "without earlier versions of messages.",
+        "一个 zip 文件，包含您的全部对话、文件和评价，格式可读；不含审阅者的评判和消息的早期版本。",
     ),
     "me_takeout_do": ("Download everything", "下载全部"),
     "me_sessions": ("Your logins", "您的登录"),
