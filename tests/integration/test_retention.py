@@ -1,5 +1,6 @@
 """What is kept no longer goes by command: said first, done when it is asked for, with receipts."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 from sqlalchemy import update
 
 import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.schema import threads
 from tests.integration.test_cli import CommandLine
 from tests.records import step, thread, user_id
+from threadkeeper.retention import retain_for_ever
 
 _DAY = 24 * 3600
 
@@ -64,3 +67,29 @@ def test_days_that_make_no_sense_end_it_in_words(days: str, command_line: Comman
     refused = command_line("retention", RETENTION_FILES_DAYS=days)
     assert refused.returncode == 2
     assert "RETENTION_FILES_DAYS" in refused.stderr
+
+
+async def test_a_server_deletes_by_itself_again_and_again(layer: ChainlitLayer) -> None:
+    async def old_one() -> str:
+        thread_id = await thread(layer, await user_id(layer, "alice"), "old")
+        async with layer.database.write() as connection:
+            aged = update(threads).where(threads.c.id == thread_id)
+            await connection.execute(aged.values(updatedAt=utc_in(-365 * _DAY)))
+        return thread_id
+
+    async def is_gone(thread_id: str) -> None:
+        async with asyncio.timeout(30):
+            while await layer.get_thread(thread_id) is not None:
+                await asyncio.sleep(0.05)
+
+    assert await retain_for_ever(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
+    old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
+    running = asyncio.create_task(retain_for_ever(layer, {"threads": 180}, 0.1 / 3600))
+    try:
+        await is_gone(old)
+        await is_gone(await old_one())
+        assert await layer.get_thread(new) is not None
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
