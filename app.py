@@ -26,7 +26,7 @@ from threadkeeper.conversation.conversation import Conversations, language_of_se
 from threadkeeper.conversation.footer import USAGE
 from threadkeeper.conversation.page import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
-from threadkeeper.conversation.reviewing import REVIEWED, WHY, Reviewing, explain_review
+from threadkeeper.conversation.reviewing import Reviewing
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
@@ -75,8 +75,8 @@ layer = datalayer.create_data_layer(
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
-asked_reasons = settings.review_reasons if settings.review_ask_reasons else ()
-reviewing = Reviewing(layer, asked_reasons, tells_users=settings.review_tell_users)
+reviewing = Reviewing(layer, settings.asked_reasons, tells_users=settings.review_tell_users)
+reviewing.listen()
 gate = Gate(lambda: layer)
 register_logins(lambda: layer, auth_header=settings.auth_header)
 mount(
@@ -175,10 +175,6 @@ async def try_again(action: cl.Action) -> None:
 @cl.action_callback(USAGE)
 async def tell_usage(action: cl.Action) -> None:
     await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
-
-
-cl.action_callback(WHY)(reviewing.give)
-cl.action_callback(REVIEWED)(explain_review)
 
 
 @cl.on_settings_update

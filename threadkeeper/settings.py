@@ -383,6 +383,11 @@ class Settings(BaseSettings):
         return not (self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
 
     @property
+    def asked_reasons(self) -> tuple[str, ...]:
+        """The reasons to choose from after a thumb down; none where users are not asked."""
+        return self.review_reasons if self.review_ask_reasons else ()
+
+    @property
     def owners_of_assistants(self) -> dict[str, tuple[str, ...]]:
         """The identifiers of whose each assistant is, by its name."""
         owners: dict[str, tuple[str, ...]] = {}

@@ -38,6 +38,11 @@ class Reviewing:
         self._reasons = tuple(reasons)
         self._tells_users = tells_users
 
+    def listen(self) -> None:
+        """Have Chainlit bring the clicks on the buttons here."""
+        cl.action_callback(WHY)(self.give)
+        cl.action_callback(REVIEWED)(explain_review)
+
     async def voted(self, update: UpdateFeedbackRequest) -> None:
         """Ask for the reason of a thumb down on the page that it came from; take the question away after a thumb up."""
         session, vote = WebsocketSession.get_by_id(update.sessionId), update.feedback
