@@ -16,7 +16,7 @@ from datalayer.errors import InvalidRecord
 from datalayer.review_access import REVIEWERS
 from datalayer.review_filters import behind, chosen, cursor_of
 from datalayer.review_records import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
-from datalayer.review_schema import answers, review_items, thread_marks, verdicts
+from datalayer.review_schema import IS_TAGGED, answers, review_items, thread_marks, verdicts
 from datalayer.schema import Identifier, feedbacks, steps, threads, users
 
 EXCERPT = 300
@@ -75,7 +75,8 @@ async def count(connection: AsyncConnection, database: Database, which: AnswerFi
 
 
 async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
-    """What there is to choose from, of tags and reasons what is in a thousand of those who have any."""
+    """What there is to choose from: of tags those of the latest thousand answers that have any, of reasons those that
+    were given to the latest thousand thumbs down."""
     found: dict[str, list[str]] = {}
     for name, column in (
         ("assistants", answers.c.assistant),
@@ -83,8 +84,15 @@ async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
         ("labels", verdicts.c.label),
     ):
         found[name] = list((await connection.execute(_distinct(column))).scalars())
-    for name, column in (("tags", answers.c.tags), ("reasons", feedbacks.c.reasons)):
-        some = select(column).where(column.is_not(None)).limit(_SOME)
+    latest = (answers.c.createdAt.desc(), answers.c.stepId.desc())
+    down = select(answers.c.threadId).where(answers.c.thumb == 0).order_by(*latest).limit(_SOME)
+    for name, some in (
+        ("tags", select(answers.c.tags).where(IS_TAGGED).order_by(*latest).limit(_SOME)),
+        (
+            "reasons",
+            select(feedbacks.c.reasons).where(feedbacks.c.threadId.in_(down), feedbacks.c.reasons.is_not(None)),
+        ),
+    ):
         lists = (await connection.execute(some)).scalars().all()
         found[name] = sorted({text for texts in lists for text in texts})
     reviewing = select(users.c.identifier).where(users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None))

@@ -220,6 +220,7 @@ answers = Table(
 IS_REVIEWED = answers.c.verdicts > literal_column("0")
 IS_COMMENTED = answers.c.isCommented.is_(true())
 IS_ERROR = answers.c.isError.is_(true())
+IS_TAGGED = answers.c.tags.is_not(None)
 _PLACE = (answers.c.createdAt, answers.c.stepId)
 Index("review_answers_in_order", *_PLACE)
 Index("review_answers_of_thread", answers.c.threadId)
@@ -232,6 +233,7 @@ for _name, _condition, _first in (
     ("comment", IS_COMMENTED, ()),
     ("error", IS_ERROR, ()),
     ("verdict", IS_REVIEWED, ()),
+    ("tag", IS_TAGGED, ()),
 ):
     Index(f"review_answers_with_{_name}", *_first, *_PLACE, postgresql_where=_condition, sqlite_where=_condition)
 # What marks them hangs on these tables, and is made with this one; see `review_triggers`.
