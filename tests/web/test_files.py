@@ -362,6 +362,9 @@ async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted
         assert again.content == CONTENT, "our own link goes on working"
         for fetched in ({"Sec-Fetch-Mode": "cors"}, {}):
             assert (await alice.get(link, headers=fetched)).status_code == 200, "a script could not read it there"
+        for page, status in (("http://t/review/threads/x", 200), ("http://t/thread/x", 307), ("http://[", 307)):
+            within = {**SHOWN, "Referer": page}
+            assert (await alice.get(link, headers=within)).status_code == status, "a page's policy loads it from here"
         assert (await alice.head(link, headers=SHOWN)).status_code == 200
         assert (await bob.get(link, headers=SHOWN)).status_code == 404
         await layer.close()

@@ -35,6 +35,7 @@ _GIVEN_AS_THEY_ARE = (
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _NOT_IN_A_LINK = re.compile(r"[\x00-\x1f\x7f/\\]")
 _RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*([1-9]\d{0,17}))\s*", re.ASCII | re.IGNORECASE)
+_REVIEW = re.compile(r"https?://[^/]+/review/")
 # How a browser asks for what it shows or saves by itself. A script of the page could not read what another host sends.
 _ASKED_BY_THE_BROWSER_ITSELF = ("no-cors", "navigate")
 
@@ -79,7 +80,8 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
             return found
 
         asked, is_head = request.headers, request.method == "HEAD"
-        if redirect_seconds and not is_head and asked.get("sec-fetch-mode") in _ASKED_BY_THE_BROWSER_ITSELF:
+        by_the_browser = asked.get("sec-fetch-mode") in _ASKED_BY_THE_BROWSER_ITSELF
+        if redirect_seconds and not is_head and by_the_browser and not _is_within_the_review(asked):
             link = await _link(layer(), thread_id, element_id, redirect_seconds)
             if link is not None:
                 # Kept by nobody: the link is good for whoever has it.
@@ -112,6 +114,11 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
         return _Streamed(element, blob, 206, headers)
 
     return router
+
+
+def _is_within_the_review(asked: Headers) -> bool:
+    """Whether a page of the review shows it, whose policy loads pictures from no other host."""
+    return asked.get("sec-fetch-mode") == "no-cors" and _REVIEW.match(asked.get("referer", "")) is not None
 
 
 async def _link(layer: ElementReader, thread_id: str, element_id: str, seconds: int) -> str | None:
