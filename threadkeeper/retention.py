@@ -32,13 +32,20 @@ def limits(days: Mapping[str, int], now: datetime | None = None) -> dict[Retenti
     }
 
 
-async def retain_for_ever(store: RetainingStore, days: Mapping[str, int], every_hours: float | None) -> None:
-    """Delete what is kept no longer, first when so much time has gone by and then each time it has; never for None.
+async def retain_for_ever(
+    store: RetainingStore, days: Mapping[str, int], every_hours: float | None, *, first_after_seconds: float = 600
+) -> None:
+    """Delete what is kept no longer each time so many hours have gone by; never for None.
 
-    A failure is logged, and tried again the next time. Several replicas may do this at once.
+    The first time soon after the start: a server that is started anew each night would never do it. A failure is
+    logged, and tried again the next time. Several replicas may do this at once.
     """
-    while every_hours is not None:
-        await asyncio.sleep(every_hours * 3600)
+    if every_hours is None:
+        return
+    seconds = min(first_after_seconds, every_hours * 3600)
+    while True:
+        await asyncio.sleep(seconds)
+        seconds = every_hours * 3600
         try:
             with acting_as(SYSTEM):
                 receipts = await store.apply_retention(limits(days))

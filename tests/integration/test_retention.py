@@ -84,12 +84,19 @@ async def test_a_server_deletes_by_itself_again_and_again(layer: ChainlitLayer) 
 
     assert await retain_for_ever(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
     old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
+    soon = asyncio.create_task(retain_for_ever(layer, {"threads": 180}, 8760, first_after_seconds=0.1))
+    await is_gone(old)
+    soon.cancel()
     running = asyncio.create_task(retain_for_ever(layer, {"threads": 180}, 0.1 / 3600))
     try:
-        await is_gone(old)
+        await is_gone(await old_one())
         await is_gone(await old_one())
         assert await layer.get_thread(new) is not None
         assert not running.done()
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.gather(soon, running, return_exceptions=True)
+        # A write that was under way ends by itself.
+        async with asyncio.timeout(30):
+            while layer.database.in_use:
+                await asyncio.sleep(0.05)
