@@ -6,7 +6,7 @@ A row names people and threads, and holds nothing of what is in a thread: it sta
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, utc_now
@@ -52,6 +52,14 @@ async def note(
     rows = [row | {"subjectId": thread_id, "ownerId": owner_id} for thread_id, owner_id in subjects]
     if rows:
         await connection.execute(insert(audit_entries), rows)
+
+
+async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
+    """All threads of this user are given out by the operator, who has no name here."""
+    user_id = select(users.c.id).where(users.c.identifier == identifier).scalar_subquery()
+    theirs = or_(threads.c.userId == user_id, threads.c.userIdentifier == identifier)
+    rows = (await connection.execute(select(threads.c.id, OWNER_ID).where(theirs))).all()
+    await note(connection, "export", None, [(row[0], row[1]) for row in rows], details={"form": "takeout"})
 
 
 async def page(

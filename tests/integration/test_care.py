@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from datalayer.database import Database
+from datalayer.review_schema import audit_entries
 from datalayer.schema import elements, threads, users
 from tests.integration.test_cli import CommandLine
 from tests.records import new_id
@@ -124,6 +125,16 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
     match = re.fullmatch(r"Wrote (ada-\d{4}-\d\d-\d\d\.zip): 1 threads, 1 files, 1 elements\.\n", out.stdout)
     assert match is not None, out.stdout
     name = match[1]
+
+    async def looked() -> list[tuple[str, str | None, str | None]]:
+        database = Database(f"sqlite:///{cli.directory}/.data/threadkeeper.db")
+        async with database.read() as connection:
+            entry = audit_entries.c
+            rows = (await connection.execute(select(entry.action, entry.actor, entry.subjectId))).all()
+        await database.close()
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    assert asyncio.run(looked()) == [("export", None, file.parent.name)], "its user sees that it was given out"
     assert cli("export", "user", "ada").stderr == f"There is a file {name} already.\n"
     assert cli("export", "user", "nobody").stderr == "There is no user 'nobody'.\n"
 

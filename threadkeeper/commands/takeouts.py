@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 from rich.progress import DownloadColumn, Progress, TextColumn
 
+from datalayer.cleaning import clean_text
 from datalayer.database import Database
 from datalayer.migrations import migrate
+from datalayer.review_audit import note_takeout
 from datalayer.takeout import TakeoutReport, export_user
 from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_format import readable
@@ -49,6 +51,9 @@ def export_takeout(
                 )
             )
             task = bar.add_task("files", total=None)
+            # Their user sees at `/me` that all of it was given out.
+            async with database.write() as connection:
+                await note_takeout(connection, clean_text(name))
             return await export_user(
                 database,
                 store,
