@@ -227,12 +227,16 @@ def clean_price(price: Price) -> Price:
 
 
 def _amount(value: Decimal, what: str) -> Decimal:
-    try:
-        if 0 <= value <= _DEAREST and value == value.quantize(_SMALLEST):
-            return value
-    except InvalidOperation:
-        pass
+    if _is_kept_whole(value, _DEAREST):
+        return value
     raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with twelve digits after the point")
+
+
+def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
+    try:
+        return 0 <= value <= most and value == value.quantize(_SMALLEST)
+    except InvalidOperation:
+        return False
 
 
 def _clean_project(project: Project) -> Project:
@@ -269,11 +273,8 @@ def _clean_limit(limit: Limit) -> Limit:
         raise InvalidRecord("a limit is of tokens or dollars in a day or a month")
     if (limit.subject_id is None) != (limit.scope == "users"):
         raise InvalidRecord("a limit for a user or a project names which, and one for each user names none")
-    try:
-        if not 0 <= limit.amount <= _HIGHEST or limit.amount != limit.amount.quantize(_SMALLEST):
-            raise InvalidOperation
-    except InvalidOperation:
-        raise InvalidRecord(f"a limit is from 0 to {_HIGHEST:,}") from None
+    if not _is_kept_whole(limit.amount, _HIGHEST):
+        raise InvalidRecord(f"a limit is from 0 to {_HIGHEST:,}")
     if limit.unit == "tokens" and limit.amount != int(limit.amount):
         raise InvalidRecord("a limit in tokens is a whole number")
     subject = None if limit.subject_id is None else clean_id(limit.subject_id, "id of what a limit is for")

@@ -1,18 +1,16 @@
 """Limits: what may be used in a day or a month, and how much of it is used or promised to calls under way."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_time
-from datalayer.errors import InvalidRecord, NotFound
+from datalayer.errors import NotFound
 from datalayer.rows import columns, given, record_of
 from datalayer.spending import Account, Spent, amount_used
-from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Period, Reservation
+from datalayer.usage_periods import period_around
+from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation
 from datalayer.usage_schema import usage_limits, usage_reservations
 
 LEAST_ANSWER = 16
@@ -21,27 +19,6 @@ LEAST_ANSWER = 16
 _COLUMNS = columns(Limit, usage_limits)
 _promised = usage_reservations.c
 _PROMISED = {"tokens": func.sum(_promised.tokens), "dollars": func.sum(_promised.cost)}
-
-
-def current_period(period: Period, zone: str, moment: str) -> tuple[str, str]:
-    """Begin and end, in UTC, of the day or month that this moment is in, by the clocks of the zone.
-
-    Raises:
-        InvalidRecord: there is no such zone.
-    """
-    try:
-        clock = ZoneInfo(zone)
-    except (ValueError, OSError, LookupError):
-        raise InvalidRecord(f"there is no time zone {zone!r}") from None
-    today = datetime.fromisoformat(moment).astimezone(clock).date()
-    first = today if period == "day" else today.replace(day=1)
-    following = today + timedelta(days=1) if period == "day" else (first + timedelta(days=32)).replace(day=1)
-    return _midnight(first, clock), _midnight(following, clock)
-
-
-def _midnight(day: date, clock: ZoneInfo) -> str:
-    begin = datetime(day.year, day.month, day.day, tzinfo=clock).astimezone(UTC)
-    return clean_time(begin, "begin of a day") or ""
 
 
 async def list_all(connection: AsyncConnection) -> list[Limit]:
@@ -73,7 +50,7 @@ async def remove(connection: AsyncConnection, limit_id: str) -> None:
 
 def account_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Account:
     """What counts for the limit, of this user or this project."""
-    begin, _ = current_period(limit.period, zone, moment)
+    begin, _ = period_around(moment, limit.period, zone)
     if limit.scope == "project":
         return Account("project", project_id, limit.unit, begin)
     return Account("user", user_id, limit.unit, begin)
@@ -114,7 +91,7 @@ async def standings(
     for row in rows:
         limit = record_of(Limit, usage_limits, row)
         account = account_of(limit, user_id, project_id, zone=zone, moment=moment)
-        _, end = current_period(limit.period, zone, moment)
+        _, end = period_around(moment, limit.period, zone)
         before = (spent or {}).get(account, Spent(account.begin, Decimal(0)))
         column = _promised.projectId if account.whose == "project" else _promised.userId
         promised = select(_PROMISED[limit.unit]).where(column == account.subject_id, _promised.expiresAt > moment)

@@ -77,7 +77,8 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     keys = await queue_files(connection, in_threads)
     gone = _Gone()
     await gone.delete(connection, elements, in_threads)
-    await _let_go_of_calls(connection, gone, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
+    of_threads = await let_go_of_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
+    gone.count(llm_call_payloads, of_threads)
     for table in reversed(metadata.sorted_tables):
         if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
             await gone.delete(connection, table, table.c.threadId.in_(ids))
@@ -109,7 +110,8 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
     gone = _Gone(dict(removed.rows), dict(removed.row_ids))
-    await _let_go_of_calls(connection, gone, llm_calls.c.userId == user_id, {"userId": None})
+    of_user = await let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
+    gone.count(llm_call_payloads, of_user)
     for column in (feedbacks.c.userId, verdicts.c.reviewerId):
         # What they said of answers of others does not count any more.
         said_in = select(column.table.c.threadId).where(column == user_id).distinct()
@@ -135,14 +137,16 @@ class _Gone:
             count = len(ids)
         else:
             count = int((await connection.execute(statement)).rowcount)
-        self.rows[table.name] = self.rows.get(table.name, 0) + count
+        self.count(table, count)
+
+    def count(self, table: Table, rows: int) -> None:
+        self.rows[table.name] = self.rows.get(table.name, 0) + rows
 
 
-async def _let_go_of_calls(
-    connection: AsyncConnection, gone: _Gone, chosen: ColumnElement[bool], ids: dict[str, None]
-) -> None:
-    """Take the ids out of the calls, and delete what was said in them."""
+async def let_go_of_calls(connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]) -> int:
+    """Take the ids out of the calls, and delete what was said in them; gives of how many that was kept."""
     said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
-    await gone.delete(connection, llm_call_payloads, said)
+    count = int((await connection.execute(delete(llm_call_payloads).where(said))).rowcount)
     # A provider's message may quote what somebody wrote.
     await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))
+    return count

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_in
 from datalayer.database import Database
+from datalayer.usage_filters import TOKENS
 from datalayer.usage_schema import llm_calls
 
 RECENT_SECONDS = 15 * 60.0
@@ -24,7 +25,7 @@ REMEMBERED_SECONDS = 30 * 60.0
 _MOST_REMEMBERED = 10_000
 _calls = llm_calls.c
 _USED: dict[str, ColumnElement[Any]] = {
-    "tokens": func.sum(func.coalesce(_calls.promptTokens, 0) + func.coalesce(_calls.completionTokens, 0)),
+    "tokens": func.sum(TOKENS),
     "dollars": func.sum(_calls.totalCost),
 }
 

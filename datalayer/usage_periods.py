@@ -6,7 +6,7 @@ same; a day that a zone left out (Samoa, 30 December 2011) is not there.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from datalayer.cleaning import clean_text, clean_time
@@ -41,6 +41,16 @@ def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple
     except OverflowError:
         raise InvalidRecord("the calendar does not go that far") from None
     return list(pairwise(texts)) if first < end else []
+
+
+def period_around(moment: str, interval: Interval, zone: str) -> tuple[str, str]:
+    """Begin and end, in UTC, of the piece that this moment is in.
+
+    Raises:
+        InvalidRecord: there is no such zone or interval.
+    """
+    begin, end = islice(_edges(datetime.fromisoformat(moment), interval, _zone(zone)), 2)
+    return clean_time(begin, "time") or "", clean_time(end, "time") or ""
 
 
 def _zone(name: str) -> ZoneInfo:

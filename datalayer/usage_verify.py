@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_, exists, func, select, true
 
 from datalayer import usage_calls, usage_statistics
 from datalayer.database import Database
+from datalayer.removal import let_go_of_calls
 from datalayer.schema import threads, users
 from datalayer.usage_records import LlmCall, UsageTotals
-from datalayer.usage_schema import llm_call_payloads, llm_calls
+from datalayer.usage_schema import llm_calls
 
 EXACT_TO = Decimal("1E-9")
 """US dollars. So near a cost must be to its tokens times their price."""
@@ -112,7 +112,7 @@ class UsageCheck:
                 continue
             if repair:
                 async with self._database.write() as connection:
-                    await _let_go(connection, gone, column.name)
+                    await let_go_of_calls(connection, gone, {column.name: None})
             self._tell(UsageProblem("nowhere", f"{count} calls are of {table.name} that are gone", repaired=repair))
 
     def _tell(self, problem: UsageProblem) -> None:
@@ -180,9 +180,3 @@ class _Sums:
         }
         for name in self.NAMES:
             self._sums[name] += counted[name] if name in counted else getattr(call, name) or 0
-
-
-async def _let_go(connection: AsyncConnection, gone: ColumnElement[bool], column: str) -> None:
-    said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(gone))
-    await connection.execute(delete(llm_call_payloads).where(said))
-    await connection.execute(update(llm_calls).where(gone).values({column: None, "errorMessage": None}))

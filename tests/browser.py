@@ -18,6 +18,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     FilePayload,
     Locator,
     Page,
@@ -32,6 +33,9 @@ WIDE = (1440, 900)
 NARROW = (390, 844)
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MILLISECONDS = 15_000
+_INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
+# Engine.IO answers so where a page is left while its socket goes over from polling; the next page has its own socket.
+_POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transport=polling\S*&sid=")
 
 expect.set_options(timeout=_PATIENCE_MILLISECONDS)
 
@@ -64,7 +68,7 @@ class Watch:
     store: str | None = None
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    _expected: list[re.Pattern[str]] = field(default_factory=list)
+    _expected: list[re.Pattern[str]] = field(default_factory=lambda: [_POLL_OF_A_SOCKET_LEFT])
 
     def over(self, context: BrowserContext) -> None:
         context.on("request", self._on_request)
@@ -156,7 +160,14 @@ class Visitor:
             await expect(self.page.locator("#email")).to_be_visible()
 
     async def open(self, path: str = "/") -> None:
-        await self.page.goto(f"{self._base_url}{path}")
+        """Go there; once more where Chainlit's page was on its own way to the login, as while a server restarts."""
+        try:
+            await self.page.goto(f"{self._base_url}{path}")
+        except Error as error:
+            if not _INTERRUPTED.search(error.message):
+                raise
+            await self.page.wait_for_url("**/login")
+            await self.page.goto(f"{self._base_url}{path}")
 
     async def log_in(self, identifier: str, password: str) -> None:
         await self.page.locator("#email").fill(identifier)

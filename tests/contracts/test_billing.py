@@ -12,8 +12,9 @@ import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.limits import account_of, current_period, standings
+from datalayer.limits import account_of, standings
 from datalayer.spending import Account, Spending, Spent, used
+from datalayer.usage_periods import period_around
 from datalayer.usage_records import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
 from tests.calls import call
 from tests.records import new_id
@@ -327,10 +328,10 @@ async def test_a_limit_in_dollars_needs_a_price(layer: ChainlitLayer) -> None:
     ],
 )
 def test_a_period_is_that_of_the_zone(period: Any, zone: str, begin: str, end: str) -> None:
-    assert current_period(period, zone, "2026-03-29T10:00:00.000000Z") == (begin, end)
+    assert period_around("2026-03-29T10:00:00.000000Z", period, zone) == (begin, end)
 
 
 def test_there_is_no_such_zone() -> None:
     for zone in ("Moon/Crater", "../etc/passwd", ""):
         with pytest.raises(InvalidRecord):
-            current_period("day", zone, NOW)
+            period_around(NOW, "day", zone)

@@ -8,10 +8,9 @@ from typing import TypeVar
 from datalayer.accounts import Accounts
 from datalayer.billing import Billing
 from datalayer.cleaning import clean_time
-from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.usage import Usage
-from threadkeeper.commands.terminal import end, run
+from threadkeeper.commands.terminal import end, with_layer
 from threadkeeper.settings import Settings
 
 T = TypeVar("T")
@@ -23,15 +22,7 @@ class Books(Accounts, Billing, Usage):
 
 def with_books(settings: Settings, work: Callable[[Books], Awaitable[T]]) -> T:
     """What the work gives; where the data layer refuses, the end, in words."""
-
-    async def work_and_close() -> T:
-        books = Books(Database(settings.resolved_database_url), None, patience_seconds=0)
-        try:
-            return await work(books)
-        finally:
-            await books.close()
-
-    return run(work_and_close())
+    return with_layer(Books, settings, work)
 
 
 def new_id() -> str:

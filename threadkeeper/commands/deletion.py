@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from datalayer import Receipt
-from datalayer.database import Database
 from datalayer.receipts import Receipts
-from threadkeeper.commands.terminal import end, new_file, open_store, run, settings_or_end
+from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 from threadkeeper.settings import Settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -42,18 +41,14 @@ def delete_for_good(
     # Before anything is gone: what cannot be written afterwards would be lost.
     file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
 
-    async def delete_and_close() -> Receipt:
-        store = Receipts(Database(settings.resolved_database_url), open_store(settings), patience_seconds=0)
-        try:
-            done = await delete(store)
-            # The words of the search index too, before this process ends.
-            await store.indexer.finish()
-            return done
-        finally:
-            await store.close()
+    async def delete_whole(store: Receipts) -> Receipt:
+        done = await delete(store)
+        # The words of the search index too, before this process ends.
+        await store.indexer.finish()
+        return done
 
     try:
-        done = run(delete_and_close())
+        done = with_layer(Receipts, settings, delete_whole, files=True)
     except typer.Exit:
         if receipt and file:
             file.close()

@@ -4,13 +4,13 @@ from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
 from datalayer.database import Database
 from datalayer.file_move import AT_ONCE, FileMove, MoveReport
 from datalayer.verify import FileCheck, FileProblem, FileReport
-from threadkeeper.commands.terminal import console, end, open_store, run, settings_or_end
+from threadkeeper.commands.terminal import console, end, open_store, progress, run, settings_or_end
 
 files_app = typer.Typer(no_args_is_help=True, help="Look after the files: compare them with their rows, move them.")
 
@@ -52,15 +52,7 @@ def verify(
             closing.push_async_callback(database.close)
             store = open_store(settings)
             closing.push_async_callback(store.close)
-            bar = closing.enter_context(
-                Progress(
-                    TextColumn("{task.completed} files"),
-                    DownloadColumn(),
-                    console=shown,
-                    transient=True,
-                    disable=not shown.is_terminal,
-                )
-            )
+            bar = closing.enter_context(progress(TextColumn("{task.completed} files"), DownloadColumn(), console=shown))
             files = bar.add_task("files", total=None)
             return await FileCheck(
                 database,
@@ -121,16 +113,7 @@ def move(
             if not dry_run:
                 await target.ping()
             total = sum([blob.size async for blob in source.list()])
-            bar = closing.enter_context(
-                Progress(
-                    BarColumn(),
-                    DownloadColumn(),
-                    TransferSpeedColumn(),
-                    console=shown,
-                    transient=True,
-                    disable=not shown.is_terminal,
-                )
-            )
+            bar = closing.enter_context(progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=shown))
             files = bar.add_task("files", total=total)
             move = FileMove(
                 database,

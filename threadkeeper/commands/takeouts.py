@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import DownloadColumn, Progress, TextColumn
+from rich.progress import DownloadColumn, TextColumn
 
 from datalayer.cleaning import clean_text
 from datalayer.database import Database
@@ -18,7 +18,7 @@ from datalayer.takeout import TakeoutReport, export_user
 from datalayer.takeout_archive import TakeoutArchive
 from datalayer.takeout_format import readable
 from datalayer.takeout_import import ImportReport, import_user
-from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, run, settings_or_end
+from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
 
 export_app = typer.Typer(no_args_is_help=True, help="Write what is kept into files that can be taken elsewhere.")
 
@@ -41,15 +41,7 @@ def export_takeout(
             closing.push_async_callback(database.close)
             store = open_store(settings)
             closing.push_async_callback(store.close)
-            bar = closing.enter_context(
-                Progress(
-                    TextColumn("{task.description}"),
-                    DownloadColumn(),
-                    console=shown,
-                    transient=True,
-                    disable=not shown.is_terminal,
-                )
-            )
+            bar = closing.enter_context(progress(TextColumn("{task.description}"), DownloadColumn(), console=shown))
             task = bar.add_task("files", total=None)
             # Their user sees at `/me` that all of it was given out.
             async with database.write() as connection:
@@ -107,15 +99,7 @@ def import_takeout(
             await migrate(database)
             store = open_store(settings)
             closing.push_async_callback(store.close)
-            bar = closing.enter_context(
-                Progress(
-                    TextColumn("{task.description}"),
-                    DownloadColumn(),
-                    console=shown,
-                    transient=True,
-                    disable=not shown.is_terminal,
-                )
-            )
+            bar = closing.enter_context(progress(TextColumn("{task.description}"), DownloadColumn(), console=shown))
             task = bar.add_task("checked", total=None)
             return await import_user(
                 database,

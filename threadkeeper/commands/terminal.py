@@ -12,17 +12,20 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
 
 from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
 from datalayer.accounts import Accounts
 from datalayer.database import Database
+from datalayer.guarded import GuardedStore
 from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings import Settings, SettingsError, load_settings
 
 T = TypeVar("T")
+L = TypeVar("L", bound=GuardedStore)
 
 
 def settings_or_end() -> Settings:
@@ -49,17 +52,32 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
         end(f"{'--to' if url else 'BLOB_URL'}: {error}.", 2)
 
 
-def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """What the work gives; where the data layer refuses, the end, in words."""
+def progress(*columns: ProgressColumn, console: Console) -> Progress:
+    """A bar that is to be seen at a terminal alone, and gone when its work is done."""
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def with_layer(kind: type[L], settings: Settings, work: Callable[[L], Awaitable[T]], *, files: bool = False) -> T:
+    """What the work gives, with a part of the data layer; where that refuses, the end, in words.
+
+    Args:
+        files: whether it has the store of files.
+    """
 
     async def work_and_close() -> T:
-        accounts = Accounts(Database(settings.resolved_database_url), None, patience_seconds=0)
+        store = open_store(settings) if files else None
+        layer = kind(Database(settings.resolved_database_url), store, patience_seconds=0)
         try:
-            return await work(accounts)
+            return await work(layer)
         finally:
-            await accounts.close()
+            await layer.close()
 
     return run(work_and_close())
+
+
+def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
+    """What the work gives; where the data layer refuses, the end, in words."""
+    return with_layer(Accounts, settings, work)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
