@@ -1,7 +1,8 @@
 """`python -m benchmarks.review`: pages of answers to review, on a short history and on a long one, in turns.
 
 What is promised is that a page costs what it holds: so the time on the long history is compared with that on the short
-one, for every filter; and with a hand-written statement that shows the same page and asks nothing else.
+one, for every filter; and with a hand-written statement that shows the same page and asks nothing else. The last row is
+the whole first page of the console, with its counts, its choices and its views.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -17,14 +19,21 @@ from benchmarks.timing import Call, Result, in_turns
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter
 from tests.postgres import Cluster, Databases, find_binaries
+from threadkeeper.web.auth import Person
+from threadkeeper.web.review.inbox import inbox
+from threadkeeper.web.review.policy import ReviewPolicy
+from threadkeeper.web.review.query import read_review_query
 
 THREADS: Final = 100_000
 FEW: Final = 2_000
+ANSWERS: Final = 5
+"""In each thread."""
 PAGE: Final = 10
 ROUNDS: Final = 20
 USERS: Final = 20
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 SHORT, LONG, FLOOR = "short", "long", "floor"
+WHOLE_PAGE: Final = "the inbox, whole"
 REVIEWER: Final = "rita"
 FILTERS: Final = {
     "all": AnswerFilter(),
@@ -50,8 +59,8 @@ ORDER BY a."createdAt" DESC, a."stepId" DESC"""
 _ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
-def history(threads: int) -> str:
-    """Threads of five questions and answers, of 20 users: with thumbs, comments, errors, tags, and what they cost."""
+def history(threads: int, answers: int) -> str:
+    """Threads of so many questions and answers of 20 users, with thumbs, comments, errors, tags, and what they cost."""
     return f"""
 CREATE TEMP TABLE u AS
     SELECT gen_random_uuid() AS id, 'user' || n AS identifier, n FROM generate_series(0, {USERS - 1}) n;
@@ -65,7 +74,7 @@ INSERT INTO threads (id, "createdAt", "updatedAt", name, "userId", "userIdentifi
         jsonb_build_object('chat_profile', 'P' || (i % 5)),
         CASE WHEN i % 100 = 0 THEN ARRAY['rare'] WHEN i % 3 = 0 THEN ARRAY['common'] END FROM t;
 CREATE TEMP TABLE s AS SELECT gen_random_uuid() AS id, t.id AS thread, owner, i, j, i * 10 + j AS n,
-    to_char(moment + j * interval '7 seconds', {_ISO}) AS at FROM t, generate_series(0, 9) j;
+    to_char(moment + j * interval '7 seconds', {_ISO}) AS at FROM t, generate_series(0, {2 * answers - 1}) j;
 INSERT INTO steps (id, name, type, "threadId", metadata, output, "createdAt", "isError")
     SELECT id, 'bench', CASE WHEN j % 2 = 0 THEN 'user_message' ELSE 'assistant_message' END, thread, '{{}}',
         repeat('some words of an answer ', 20), at, n % 101 = 1 FROM s;
@@ -82,13 +91,13 @@ INSERT INTO review_pending ("threadId") SELECT id FROM threads;
 """
 
 
-async def fill(url: str, threads: int) -> ChainlitLayer:
+async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
     """A layer on an empty database, with so many threads in it and all their answers gathered."""
     layer = datalayer.create_data_layer(url)
     await layer.migrate()
     connection = await asyncpg.connect(url, command_timeout=1800)
     try:
-        await connection.execute(history(threads))
+        await connection.execute(history(threads, answers))
         while not await layer.review_follower.caught_up(timeout_seconds=600):
             pass
         await connection.execute("VACUUM ANALYZE")
@@ -97,14 +106,16 @@ async def fill(url: str, threads: int) -> ChainlitLayer:
     return layer
 
 
-async def measure(databases: Databases, few: int, many: int, *, rounds: int = ROUNDS) -> dict[str, dict[str, Result]]:
+async def measure(
+    databases: Databases, few: int, many: int, *, answers: int = ANSWERS, rounds: int = ROUNDS
+) -> dict[str, dict[str, Result]]:
     """The first page and a page behind it, for each filter: medians in ms on both histories, and of the floor."""
     async with contextlib.AsyncExitStack() as stack:
         layers: dict[str, ChainlitLayer] = {}
         for kind, threads in ((SHORT, few), (LONG, many)):
             url = databases.create()
             stack.callback(databases.drop, url)
-            layers[kind] = await fill(url, threads)
+            layers[kind] = await fill(url, threads, answers)
             stack.push_async_callback(layers[kind].close)
         connection = await asyncpg.connect(url)
         stack.push_async_callback(connection.close)
@@ -116,6 +127,7 @@ async def measure(databases: Databases, few: int, many: int, *, rounds: int = RO
             if name == "all":
                 calls[FLOOR] = floor.fetch
             found[name] = await in_turns(calls, rounds)
+        found[WHOLE_PAGE] = await in_turns({kind: _inbox(layer) for kind, layer in layers.items()}, rounds)
     return found
 
 
@@ -123,6 +135,16 @@ def _page(layer: ChainlitLayer, which: AnswerFilter) -> Call:
     async def page() -> Any:
         first = await layer.list_answers(which, limit=PAGE)
         return await layer.list_answers(which, cursor=first.next_cursor, limit=PAGE) if first.next_cursor else first
+
+    return page
+
+
+def _inbox(layer: ChainlitLayer) -> Call:
+    reviewer = Person("", REVIEWER, "reviewer")
+    query = read_review_query("", ZoneInfo("UTC"), me=REVIEWER)
+
+    async def page() -> Any:
+        return await inbox(layer, query, reviewer, ReviewPolicy(), cursor=None)
 
     return page
 

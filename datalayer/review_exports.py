@@ -8,17 +8,17 @@ same in every export under that key and tells nobody who they are; what they wro
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import review_access, review_audit, review_copies, review_thread, thread_reads
 from datalayer.database import Database
 from datalayer.ownership import Actor
 from datalayer.review_answers import ANSWER
-from datalayer.review_filters import chosen
+from datalayer.review_filters import chosen, threads_with_words
 from datalayer.review_records import AnswerFilter, Verdict, Vote
 from datalayer.review_schema import answers
 from datalayer.schema import threads
@@ -73,11 +73,15 @@ async def export(
 ) -> AsyncIterator[dict[str, Any]]:
     """What the form makes of each thread that has an answer the filter lets through."""
     name = pseudonyms(pseudonym_key)
-    after: str | None = None
-    while True:
+    async with database.read() as connection:
+        await review_access.demand(connection, actor)
+        # Once for the whole export, and all of them: a page of the inbox makes do with some.
+        among = await threads_with_words(connection, database, which)
+    which, after = replace(which, words=None), None
+    while among is None or among:
         async with database.write() as connection:
             reviewer = await review_access.demand(connection, actor)
-            page = await _page(connection, database, which, after)
+            page = await _page(connection, database, which, _next(after, among))
             subjects = [(thread_id, owner_id) for thread_id, owner_id, _ in page if owner_id != reviewer.id]
             await review_audit.note(
                 connection, "export", reviewer.identifier, subjects, purpose=purpose, details={"form": form.__name__}
@@ -91,9 +95,12 @@ async def export(
                 better = await review_copies.better_runs(connection, thread_id)
             for one in form(Talk(whole, about, better, wanted, name)):
                 yield one
-        if len(page) < _AT_ONCE:
+        if among is not None:
+            del among[:_AT_ONCE]
+        elif len(page) < _AT_ONCE:
             return
-        after = page[-1][0]
+        else:
+            after = page[-1][0]
 
 
 def pseudonyms(key: bytes | None) -> Name:
@@ -188,14 +195,19 @@ def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
     yield {"messages": said}
 
 
+def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]:
+    """Where the next threads are: the first of those that are known, or behind the last that was given out."""
+    if among is not None:
+        return answers.c.threadId.in_(among[:_AT_ONCE])
+    return true() if after is None else answers.c.threadId > after
+
+
 async def _page(
-    connection: AsyncConnection, database: Database, which: AnswerFilter, after: str | None
+    connection: AsyncConnection, database: Database, which: AnswerFilter, where: ColumnElement[bool]
 ) -> list[tuple[str, str | None, frozenset[str]]]:
     """The next threads, each with its owner's id and the answers in it that the filter lets through."""
     condition = (await chosen(connection, database, which)).condition
-    some = select(answers.c.threadId).where(condition).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
-    if after is not None:
-        some = some.where(answers.c.threadId > after)
+    some = select(answers.c.threadId).where(condition, where).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
     ids = (await connection.execute(some)).scalars().all()
     wanted = select(answers.c.threadId, answers.c.stepId).where(condition, answers.c.threadId.in_(ids))
     found: dict[str, set[str]] = {thread_id: set() for thread_id in ids}

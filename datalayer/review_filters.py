@@ -73,10 +73,18 @@ async def chosen(connection: AsyncConnection, database: Database, which: AnswerF
         conditions.append(answers.c.stepId.in_(select(review_items.c.stepId).where(*theirs)))
     is_partial = False
     if which.words and not which.words.isspace():
-        found = await _threads_with(connection, database, which.words, user_ids)
+        found = await _threads_with(connection, database, which.words, user_ids, most=MOST_THREADS + 1)
         is_partial = len(found) > MOST_THREADS
         conditions.append(answers.c.threadId.in_(found[:MOST_THREADS]) if found else false())
     return Chosen(and_(true(), *conditions), is_partial)
+
+
+async def threads_with_words(connection: AsyncConnection, database: Database, which: AnswerFilter) -> list[str] | None:
+    """The ids of every thread with the words of the filter in it, in order; None where it has no words."""
+    if not which.words or which.words.isspace():
+        return None
+    user_ids = await _user_ids(connection, which.users) if which.users else None
+    return sorted(await _threads_with(connection, database, which.words, user_ids))
 
 
 def cursor_of(created_at: str, step_id: str) -> str:
@@ -157,10 +165,10 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
 
 
 @cache
-def _hits(dialect: type[Dialect]) -> Select[Any]:
+def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
     """As the search asks, so that it is answered in the same way: by the index, whatever is looked for."""
-    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED))
-    return texts.distinct().limit(literal_column(str(MOST_THREADS + 1), Integer))
+    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED)).distinct()
+    return texts if most is None else texts.limit(literal_column(str(most), Integer))
 
 
 async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> list[str]:
@@ -169,7 +177,12 @@ async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> 
 
 
 async def _threads_with(
-    connection: AsyncConnection, database: Database, words: str, user_ids: Sequence[str] | None
+    connection: AsyncConnection,
+    database: Database,
+    words: str,
+    user_ids: Sequence[str] | None,
+    *,
+    most: int | None = None,
 ) -> list[str]:
     query = understood(clean_text(words))
     if query is None:
@@ -178,12 +191,12 @@ async def _threads_with(
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
     dialect = database.dialect
     found: dict[str, None] = {}
-    most = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
-    at, size = 0, min(_USERS_AT_FIRST, most)
-    while at < len(user_ids) and len(found) <= MOST_THREADS:
+    largest = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
+    at, size = 0, min(_USERS_AT_FIRST, largest)
+    while at < len(user_ids) and (most is None or len(found) < most):
         some = user_ids[at : at + size]
-        at, size = at + size, min(size * 2, most)
+        at, size = at + size, min(size * 2, largest)
         wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
-        rows = await database.fetch(_hits(type(dialect)), {"wanted": wanted})
+        rows = await database.fetch(_hits(type(dialect), most), {"wanted": wanted})
         found.update((row[0], None) for row in rows)
     return list(found)

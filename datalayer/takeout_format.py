@@ -6,6 +6,7 @@
         thread.json                       the thread's row
         steps.jsonl  elements.jsonl       a row in each line, all columns, in order of time
         feedbacks.jsonl  feedback_changes.jsonl   the votes, and what each of them was before
+        step_versions.jsonl       what messages were before they were edited, and those that an edit took away
         files/00001 picture.png           the files; `file` in a line of elements.jsonl names its entry
     feedbacks.jsonl  feedback_changes.jsonl       the user's votes in other people's threads
     llm_calls.jsonl  llm_call_payloads.jsonl      the user's calls to models, and what was said in them
@@ -24,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 
 from datalayer.cleaning import clean_id, clean_json
 from datalayer.errors import InvalidRecord
+from datalayer.review_schema import step_versions
 from datalayer.schema import (
     Identifier,
     Json,
@@ -51,6 +53,7 @@ IN_A_THREAD: dict[Table, ColumnElement[str]] = {
     steps: func.coalesce(steps.c.createdAt, ""),
     elements: func.coalesce(elements.c.createdAt, ""),
     **VOTES,
+    step_versions: func.coalesce(step_versions.c.replacedAt, ""),
 }
 
 _LONGEST_NAME_BYTES = 100

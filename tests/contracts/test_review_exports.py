@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import datalayer
+from datalayer import review_exports, review_filters
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
 from tests.records import step
@@ -132,3 +133,20 @@ async def test_who_asked_is_who_exports(layer: ChainlitLayer) -> None:
         stream = layer.export_pairs(AnswerFilter())
     with reviewing(), pytest.raises(datalayer.Forbidden):
         await anext(stream)
+
+
+async def test_words_that_are_everywhere_leave_no_thread_out_of_an_export(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_filters, "MOST_THREADS", 2)
+    monkeypatch.setattr(review_exports, "_AT_ONCE", 3)
+    turns = [await talk(layer, user, question="which river is long") for user in ("alice", "bob") * 4]
+    await talk(layer, question="something else")
+    await talk(layer, "carol", question="which river is short")
+    rivers = AnswerFilter(words="river", users=("alice", "bob"))
+    with reviewing():
+        assert (await layer.list_answers(rivers)).is_partial
+        found = await whole(layer.export_conversations(rivers))
+    assert [one["id"] for one in found] == sorted(turn.thread for turn in turns)
+    with datalayer.acting_as("carol"):
+        assert (await layer.who_looked()).entries == ()

@@ -17,6 +17,7 @@ from datalayer import create_data_layer, takeout, takeout_archive, takeout_impor
 from datalayer.blobs import open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records import Element
+from datalayer.review_schema import step_versions
 from datalayer.schema import feedback_changes, feedbacks, metadata, threads
 from datalayer.takeout import export_user
 from datalayer.takeout_import import import_user
@@ -27,7 +28,7 @@ from tests.contracts.test_receipts import rows, talk
 from tests.records import listed, new_id, step, thread, user_id, vote
 from tests.s3_server import S3Server
 
-KEPT = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes")
+KEPT = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes", "step_versions")
 
 
 @pytest.fixture
@@ -50,6 +51,12 @@ async def live(layer: ChainlitLayer) -> list[str]:
             written = step(full, f"needle{number} 文字列", input="in\nput", metadata={"n": number}, icon="own key")
             await layer.create_step(written)
         await layer.upsert_feedback(vote(written["id"], 1, "gut\nso"))
+        asked = step(full, "what it first said", type="user_message")
+        await layer.create_step(asked)
+        await layer.update_step({**asked, "output": "what it says now"})
+        answered = step(full, "an answer to it", type="assistant_message")
+        await layer.create_step(answered)
+        await layer.delete_step(answered["id"])
         for name in ("a.txt", "a.txt", "../../etc/passwd", "文" * 300 + ".pdf", ""):
             element = text_element(full, written["id"], name * 3 or "x")
             element.name = name
@@ -64,7 +71,7 @@ async def live(layer: ChainlitLayer) -> list[str]:
 
 
 async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, bytes], list[Any]]:
-    """The dictionary, the files' contents, and all votes with what they were before."""
+    """The dictionary, the files' contents, and all votes and messages with what they were before."""
     found = await layer.get_thread(thread_id)
     assert all(
         element["objectKey"].startswith(f"{thread_id}/") for element in found["elements"] if element["objectKey"]
@@ -83,6 +90,9 @@ async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, by
             column = table.c.id if table is threads else table.c.threadId
             statement = select(table).where(column == thread_id).order_by(table.c.id)
             votes.extend((await connection.execute(statement)).all())
+        said = [column for column in step_versions.c if column is not step_versions.c.id]
+        versions = select(*said).where(step_versions.c.threadId == thread_id).order_by(step_versions.c.id)
+        votes.extend((await connection.execute(versions)).all())
     return found, files, [tuple(one) for one in votes]
 
 
@@ -129,8 +139,8 @@ async def test_all_comes_back_on_another_engine_and_another_store(
             assert await other.get_thread(thread_id) is None
     counts = await rows(other)
     assert {name: counts[name] for name in KEPT} == {
-        **{"users": 1, "threads": 4, "steps": 10, "elements": 10},
-        **{"feedbacks": 4, "feedback_changes": 7},
+        **{"users": 1, "threads": 4, "steps": 11, "elements": 10},
+        **{"feedbacks": 4, "feedback_changes": 7, "step_versions": 2},
     }
     assert {name: report.counts[name] for name in KEPT if name != "users"} == {
         name: counts[name] for name in KEPT if name != "users"

@@ -1,4 +1,4 @@
-"""What Chainlit's page is told of our pages: reviewers have a link to the review in its header, and nobody else."""
+"""What Chainlit's page is told of our pages, in its reader's language; the review is there for reviewers alone."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ async def test_the_link_to_the_review_is_for_reviewers_alone(whole_app: FastAPI,
     assert "/review" not in [url for url, _ in everybodys]
     for role in ("reviewer", "admin"):
         assert await header_links(await browser_of(role)) == [*everybodys, ("/review", "Review")]
+    assert everybodys == [("/usage", "Usage"), ("/me", "You")]
     chinese = await header_links(await browser_of("reviewer"), "zh-CN")
-    assert chinese[-1] == ("/review", "审阅")
+    assert chinese == [("/usage", "用量"), ("/me", "您"), ("/review", "审阅")]
     assert (await (await browser_of("reviewer")).get("/project/settings?language=../x")).status_code == 422

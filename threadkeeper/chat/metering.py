@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
-from datalayer.usage_records import LlmCall, LlmCallPayload, Price
+from datalayer.usage_records import LlmCall, LlmCallPayload, Price, tokens_per_second
 from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
 from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire, picture_count
@@ -332,7 +332,7 @@ class MeteredModel:
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             is_estimated=is_estimated,
-            tokens_per_second=usage.completion_tokens / row.seconds if row.seconds else None,
+            tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
         )
 
 

@@ -29,6 +29,7 @@ CurrentUser = Annotated[Any, Depends(get_current_user)]
 _MEBIBYTE = 1024 * 1024
 # What a form has beside the file: its name, its type, the lines between.
 _FORM_BYTES = 64 * 1024
+_LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review"}
 
 Voted = Callable[[UpdateFeedbackRequest], Awaitable[None]]
 
@@ -122,19 +123,16 @@ async def read_settings(
     language: Annotated[str, Query(pattern=chainlit.server._language_pattern)] = "en-US",
     chat_profile: str | None = None,
 ) -> Any:
-    """Chainlit's settings of its page; reviewers have a link to the review in its header, and nobody else."""
+    """Chainlit's settings of its page: our own links in its header in the reader's language, that to the review for
+    reviewers alone."""
     answer = await chainlit.server.project_settings(current_user, language, chat_profile)
+    content, chinese = json.loads(bytes(answer.body)), is_chinese(language)
+    links = content["ui"].get("header_links") or []
     person = person_at(request)
-    if person is None or not may_review(person):
-        return answer
-    content = json.loads(bytes(answer.body))
-    word = SENTENCES["nav_review"][is_chinese(language)]
-    link = {
-        "name": "Review",
-        "display_name": word,
-        "icon_url": "/public/review.svg",
-        "url": "/review",
-        "target": "_self",
-    }
-    content["ui"]["header_links"] = [*(content["ui"].get("header_links") or []), link]
+    if person is not None and may_review(person):
+        links = [*links, {"name": "Review", "icon_url": "/public/review.svg", "url": "/review", "target": "_self"}]
+    for link in links:
+        if link["url"] in _LINK_WORDS:
+            link["display_name"] = SENTENCES[_LINK_WORDS[link["url"]]][chinese]
+    content["ui"]["header_links"] = links
     return JSONResponse(content)
