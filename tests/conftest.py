@@ -14,6 +14,7 @@ import pytest
 import datalayer
 from tests import chainlit_root, missing
 from tests.azurite import AzuriteMissing, AzuriteServer, azurite, install
+from tests.in_memory import folder_in_memory
 from tests.model_server import API_KEY, ModelServer
 from tests.postgres import Cluster, Databases, find_binaries
 from tests.s3_server import S3Server, s3_server
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+# Room for a large file in each store, and for the folders of what failed.
+_ROOM_BYTES = 8 * 1024**3
+
+
+def pytest_configure() -> None:
+    if folder := folder_in_memory(room_bytes=_ROOM_BYTES):
+        # What pytest itself reads before it makes the first of its temporary folders.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def pytest_unconfigure() -> None:

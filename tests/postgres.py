@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from tests.in_memory import folder_in_memory
+
 _DEBIAN = Path("/usr/lib/postgresql")
-_IN_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 * 1024**3
 _START_ATTEMPTS = 3
 _SETTINGS = {
@@ -236,9 +237,8 @@ def _ordinary_user() -> pwd.struct_passwd | None:
 
 def _temporary_folder(user: pwd.struct_passwd | None, *, in_memory: bool) -> str:
     places = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    # In memory a database is copied in a tenth of the time; in a container there may be too little of it.
-    if in_memory and _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES:
-        places.insert(0, str(_IN_MEMORY))
+    if in_memory and (folder := folder_in_memory(room_bytes=_ENOUGH_BYTES)):
+        places.insert(0, str(folder))
     return next(place for place in places if user is None or _may_enter(Path(place)))
 
 
