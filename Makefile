@@ -8,11 +8,13 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
 
+# What drives servers and browsers, measures or kills them has the machine to itself.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" -q
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -43,13 +43,13 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for line in missing.told:
+    for line in missing.told(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Databases]:
-    """A Postgres server. Where there is none, the test is skipped; with CI set, the run ends as a failure."""
+    """A Postgres server. Where there is none, the test is skipped; with CI set, it fails."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         databases = Databases(url)
         yield databases
@@ -131,7 +131,7 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
 
 @pytest.fixture(scope="session")
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
-    """Azure Blob Storage. Where it cannot be had, the test is skipped; with CI set, the run ends as a failure."""
+    """Azure Blob Storage. Where it cannot be had, the test is skipped; with CI set, it fails."""
     try:
         install()
     except AzuriteMissing as error:
