@@ -5,21 +5,23 @@ row names them (`disposal`), so it does not matter which of the two goes first. 
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import review_thread
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.review_answers import ANSWER
-from datalayer.review_records import ThreadOrigin
+from datalayer.review_records import CopiedAnswer, ThreadOrigin
 from datalayer.review_schema import thread_origins
 from datalayer.schema import elements, steps, threads
 
 _AT_ONCE = 500
+_LATEST = 20
+_EXCERPT = 100
 # What is the original user's own, and not to be the copy's.
 _NOT_COPIED = {"is_shared", "shared_at"}
 
@@ -86,6 +88,30 @@ async def link(
         if (await connection.execute(select(steps.c.id).where(*there))).first() is None:
             raise NotFound("there is no such answer")
     await connection.execute(update(thread_origins).where(thread_origins.c.threadId == copy_id).values(**values))
+
+
+async def latest_answers(
+    connection: AsyncConnection, copy_ids: Collection[str], reviewer_id: str | None
+) -> list[CopiedAnswer]:
+    """The latest answers in each of the reviewer's own copies, latest first, of each the beginning."""
+    own = select(thread_origins.c.threadId).where(
+        thread_origins.c.threadId.in_(copy_ids), thread_origins.c.reviewerId == reviewer_id
+    )
+    order = steps.c.createdAt.desc(), steps.c.id.desc()
+    place = func.row_number().over(partition_by=steps.c.threadId, order_by=order).label("place")
+    # By their ids first, so that of the texts no more is read than is shown.
+    placed = (
+        select(steps.c.id, place)
+        .where(steps.c.threadId.in_(own), steps.c.type == ANSWER, steps.c.output != "")
+        .subquery()
+    )
+    statement = (
+        select(steps.c.id, steps.c.threadId, func.substr(steps.c.output, 1, _EXCERPT))
+        .join(placed, placed.c.id == steps.c.id)
+        .where(placed.c.place <= _LATEST)
+        .order_by(*order)
+    )
+    return [CopiedAnswer(*row) for row in await connection.execute(statement)]
 
 
 async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, str]:

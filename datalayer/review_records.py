@@ -182,6 +182,15 @@ class ThreadOrigin:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedAnswer:
+    """An answer in a copy of a thread, of which `excerpt` is the beginning."""
+
+    step_id: str
+    thread_id: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadMark:
     """A pin or a flag on a thread."""
 

@@ -93,14 +93,14 @@ async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Verdict
     return [_verdict(row) for row in rows.mappings()]
 
 
-async def history(connection: AsyncConnection, step_id: str) -> list[VerdictChange]:
-    """All that reviewers ever said of an answer, oldest first."""
+async def history(connection: AsyncConnection, thread_id: str) -> list[VerdictChange]:
+    """All that reviewers ever said of the answers in a thread, oldest first."""
     change = verdict_changes.c
     statement = (
         select(*(change[name] for name in ("stepId", *_SAID, "changedAt")), users.c.identifier)
         .join(users, users.c.id == change.reviewerId)
-        .where(change.stepId == step_id)
-        .order_by(change.changedAt)
+        .where(change.threadId == thread_id)
+        .order_by(change.changedAt, change.id)
     )
     return [
         VerdictChange(

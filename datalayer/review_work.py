@@ -15,10 +15,11 @@ from datalayer import (
     review_thread,
     threads,
 )
-from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
+from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.ownership import acting_user, may_write
 from datalayer.review_records import (
+    CopiedAnswer,
     ItemReason,
     MarkKind,
     ReviewerProgress,
@@ -270,6 +271,21 @@ class ReviewWork(ReviewStore):
         origin: ThreadOrigin = await self._do(copy)
         self.indexer.note()
         return origin
+
+    async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]:
+        """The latest 20 answers in each of these copies that are the acting reviewer's own, latest first.
+
+        The system has no copies.
+        """
+        actor, known = acting_user.get(), [one for one in map(known_id, copy_ids) if one is not None]
+
+        async def find(connection: AsyncConnection) -> list[CopiedAnswer]:
+            reviewer = await review_access.demand(connection, actor)
+            return await review_copies.latest_answers(connection, known, reviewer.id)
+
+        for copy_id in known:
+            await self._writer.settled(copy_id)
+        return await self.database.query(find)
 
     async def link_better_run(self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None) -> None:
         """Say which answer in one's copy is better, and (if `take_over` did not) than which in the original.

@@ -185,9 +185,9 @@ class Reviews(ReviewWork, Retention):
 
         return bool(await self._writer.submit(remove))
 
-    async def verdict_history(self, step_id: str) -> list[VerdictChange]:
-        """All that reviewers ever said of an answer, oldest first."""
-        known = clean_id(step_id, "step id")
+    async def verdict_history(self, thread_id: str) -> list[VerdictChange]:
+        """All that reviewers ever said of the answers in a thread, oldest first."""
+        known = clean_id(thread_id, "thread id")
         return await self._as_reviewer(lambda connection: review_verdicts.history(connection, known))
 
     # Numbers

@@ -307,7 +307,7 @@ async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitL
     with reviewing("rob"):
         await layer.put_verdict(Verdict(turn.answer, "correct", reviewer="rita"))
         opened = await layer.open_thread_for_review(turn.thread)
-        history = await layer.verdict_history(turn.answer)
+        history = await layer.verdict_history(turn.thread)
     assert (first.reviewer, first.better_answer, first.thread_id) == ("rita", "It is Paris.", turn.thread)
     assert (changed.note, changed.better_answer, changed.created_at) == (None, None, first.created_at)
     assert opened is not None
@@ -325,12 +325,29 @@ async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitL
     with reviewing():
         assert await layer.remove_verdict(turn.answer)
         assert not await layer.remove_verdict(turn.answer)
-        assert [one.label for one in await layer.verdict_history(turn.answer)][-1] is None
+        assert [one.label for one in await layer.verdict_history(turn.thread)][-1] is None
         for nothing in (turn.question, new_id()):
             with pytest.raises(datalayer.NotFound):
                 await layer.put_verdict(Verdict(nothing, "wrong"))
         with pytest.raises(datalayer.InvalidRecord):
             await layer.put_verdict(Verdict(turn.answer, " "))
+
+
+async def test_the_history_of_a_thread_is_that_of_all_its_answers(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    later = await talk(layer, thread_id=turn.thread, at="2026-03-01T11:00:00.000000Z")
+    elsewhere = await talk(layer)
+    with reviewing():
+        await layer.put_verdict(Verdict(turn.answer, "wrong"))
+        await layer.put_verdict(Verdict(later.answer, "unclear"))
+        await layer.put_verdict(Verdict(elsewhere.answer, "unsafe"))
+        await layer.put_verdict(Verdict(turn.answer, "correct"))
+        await layer.remove_verdict(later.answer)
+        history = await layer.verdict_history(turn.thread)
+        assert await layer.verdict_history(new_id()) == []
+    assert [(one.step_id, one.label) for one in history] == [
+        (turn.answer, "wrong"), (later.answer, "unclear"), (turn.answer, "correct"), (later.answer, None),
+    ]  # fmt: skip
 
 
 async def test_two_verdicts_of_one_reviewer_at_once_are_one(layer: ChainlitLayer) -> None:
@@ -341,7 +358,7 @@ async def test_two_verdicts_of_one_reviewer_at_once_are_one(layer: ChainlitLayer
         opened = await layer.open_thread_for_review(turn.thread)
         assert opened is not None
         assert [one.label for one in opened.verdicts] == ["unclear"]
-        assert [one.label for one in await layer.verdict_history(turn.answer)] == labels
+        assert [one.label for one in await layer.verdict_history(turn.thread)] == labels
 
 
 async def test_agreement_is_that_of_the_books(layer: ChainlitLayer) -> None:
@@ -409,7 +426,8 @@ NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {
     "element_link_for_review": lambda layer, turn: layer.element_link_for_review(turn.thread, new_id(), 60),
     "put_verdict": lambda layer, turn: layer.put_verdict(Verdict(turn.answer, "wrong")),
     "remove_verdict": lambda layer, turn: layer.remove_verdict(turn.answer),
-    "verdict_history": lambda layer, turn: layer.verdict_history(turn.answer),
+    "answers_of_copies": lambda layer, turn: layer.answers_of_copies([turn.thread]),
+    "verdict_history": lambda layer, turn: layer.verdict_history(turn.thread),
     "satisfaction": lambda layer, _: layer.satisfaction("2026-01-01", "2026-02-01", "day", "UTC"),
     "coverage": lambda layer, _: layer.coverage(AnswerFilter()),
     "agreement": lambda layer, _: layer.agreement(),

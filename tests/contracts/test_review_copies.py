@@ -72,6 +72,26 @@ async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: Chainl
                 await layer.take_over(thread_id, step_id=step_id)
 
 
+async def test_the_latest_answers_of_ones_own_copies_are_found_at_once(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        first, second = [await layer.take_over(turn.thread) for _ in range(2)]
+        for number in range(10, 35):
+            said = {"type": "assistant_message", "createdAt": f"2026-05-01T10:00:{number}Z"}
+            await layer.create_step(step(first.thread_id, f"{number} " + "x" * 200, **said))
+        await layer.create_step(step(first.thread_id, "a question", createdAt="2026-05-02T10:00:00Z"))
+        await layer.create_step(step(first.thread_id, "", type="assistant_message", createdAt="2026-05-02T10:00:00Z"))
+        found = await layer.answers_of_copies([first.thread_id, second.thread_id, turn.thread, "no id", new_id()])
+        assert await layer.answers_of_copies([]) == []
+    of_first = [one.excerpt for one in found if one.thread_id == first.thread_id]
+    assert of_first == [(f"{number} " + "x" * 200)[:100] for number in range(34, 14, -1)]
+    (of_second,) = [one for one in found if one.thread_id == second.thread_id]
+    assert of_second.excerpt == "It is Lyon."
+    assert of_second.step_id != turn.answer
+    with reviewing("rob"):
+        assert await layer.answers_of_copies([first.thread_id]) == [], "another's copy"
+
+
 async def test_who_reads_a_copy_is_seen_by_whom_it_was_copied_from(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():

@@ -110,7 +110,7 @@ async def test_a_form_is_refused_without_the_token_of_its_own_login(
         assert refused.status_code == 403
         assert "not valid any more" in refused.text
     with acting_as("rita"):
-        assert await layer.verdict_history(kept.answer_id) == []
+        assert await layer.verdict_history(kept.thread_id) == []
 
 
 async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.AsyncClient) -> None:

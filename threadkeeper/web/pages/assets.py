@@ -14,6 +14,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from threadkeeper.web.pages.highlight import style_sheet
+
 # The gate looks up no account for what is under this folder.
 FOLDER = "/assets/threadkeeper"
 STATIC = Path(__file__).parent / "static"
@@ -54,6 +56,7 @@ class Assets:
         style = (STATIC / "pages.css").read_bytes()
         colours = _colours(theme) if theme and theme.is_file() else ""
         self.style = Asset("pages", ".css", "text/css", colours.encode() + style)
+        self.code = Asset("code", ".css", "text/css", style_sheet().encode())
         self.script = _script("pages")
         self.charts = _script("charts")
         self.review = _script("review")
@@ -77,7 +80,7 @@ class Assets:
         # Not asynchronous: packing the largest takes a quarter of a second, once.
         @router.get(FOLDER + "/{name}", include_in_schema=False)
         def read_asset(request: Request, name: str) -> Response:
-            small = (self.style, self.script, self.charts, self.review)
+            small = (self.style, self.code, self.script, self.charts, self.review)
             asset = next((one for one in small if one.name == name), self.plotly)
             if asset.name != name:
                 raise HTTPException(404, "There is no such file.")

@@ -1,5 +1,6 @@
 """What people and models wrote, as HTML that cannot do anything: Markdown with its own markup, and no other.
 
+Formulas stand between `$` or `$$`, as in the chat's page; code has the colours of its language.
 HTML in it is shown as the letters it is. A link may lead to the web or to a mail address, opens apart, and tells nobody
 where it was followed. Only pictures that this server itself serves are loaded; any other is a link to it.
 """
@@ -14,6 +15,9 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
+
+from threadkeeper.web.pages import dollars, formulas
+from threadkeeper.web.pages.highlight import code_block
 
 LONGEST = 50_000
 """Characters; what is longer is shown as plain text. The worst takes a second, in which the server answers nobody."""
@@ -41,9 +45,27 @@ class _Renderer(RendererHTML):
             return f'<a href="{escapeHtml(source)}" {relation}>{words or escapeHtml(source)}</a>'
         return words
 
+    def math_inline(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return _formula(tokens[idx].content, env, is_block=False)
+
+    def math_block(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return f'<div class="formula">{_formula(tokens[idx].content.strip(), env, is_block=True)}</div>\n'
+
+
+def _formula(tex: str, env: MutableMapping[str, Any], *, is_block: bool) -> str:
+    env["in_formulas"] = env.get("in_formulas", 0) + len(tex)
+    drawn = formulas.as_mathml(tex, is_block=is_block) if env["in_formulas"] <= formulas.MOST_CHARACTERS else None
+    return drawn or f"<code>{escapeHtml(tex)}</code>"
+
 
 def _made() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "xhtmlOut": False}, renderer_cls=_Renderer)
+    options = {"html": False, "breaks": True, "xhtmlOut": False, "highlight": code_block}
+    markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
+    dollars.dollars(markdown)
     return markdown.enable(["table", "strikethrough"])
 
 

@@ -22,9 +22,10 @@ def known_or_gone(record_id: str) -> str:
 
 
 def thread_address(thread_id: str, form: Posted, step_id: str = "") -> str:
-    """Where a form leads back to: the thread, at the answer that it was about."""
+    """Where a form leads back to: the thread, at the answer that it was about, else at the page that it was on."""
     back, answer = form.one("back", longest=8_000), step_id or form.one("answer", longest=100)
-    said = (("queue", form.one("queue", longest=10)), ("answer", answer), ("back", back))
+    page = "" if step_id else form.one("page", longest=10)
+    said = (("queue", form.one("queue", longest=10)), ("page", page), ("answer", answer), ("back", back))
     parts = [f"{name}={quote(value, safe='')}" for name, value in said if value]
     return _address(thread_id, parts, answer)
 

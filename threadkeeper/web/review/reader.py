@@ -9,6 +9,7 @@ from datalayer.review_records import (
     AnswerFilter,
     AnswerPage,
     AuditPage,
+    CopiedAnswer,
     Coverage,
     ItemReason,
     MarkKind,
@@ -46,7 +47,7 @@ class ReviewReader(Protocol):
 
     async def remove_verdict(self, step_id: str) -> bool: ...
 
-    async def verdict_history(self, step_id: str) -> list[VerdictChange]: ...
+    async def verdict_history(self, thread_id: str) -> list[VerdictChange]: ...
 
     async def fill_queue(
         self, *, percent: float, since: str | None = None, until: str | None = None, wanted: int = 1
@@ -80,6 +81,8 @@ class ReviewReader(Protocol):
         self, thread_id: str, *, step_id: str | None = None, purpose: str | None = None, purpose_required: bool = False
     ) -> ThreadOrigin: ...
 
+    async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]: ...
+
     async def link_better_run(
         self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None
     ) -> None: ...
@@ -111,7 +114,5 @@ class ReviewReader(Protocol):
     async def list_audit(
         self, *, actor: str | None = None, thread_id: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> AuditPage: ...
-
-    async def get_thread(self, thread_id: str) -> Any: ...
 
     async def get_thread_author(self, thread_id: str) -> str: ...

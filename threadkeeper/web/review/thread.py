@@ -60,6 +60,13 @@ class ShownMessage:
         return next((one for one in self.verdicts if one.reviewer == reviewer), None)
 
     @property
+    def characters(self) -> int:
+        """How much there is to render: of the message, of what it was before, of what it should have been."""
+        said = (self.step.get("output"), *(one.output for one in self.versions))
+        better = (one.better_answer for one in self.verdicts)
+        return sum(len(text or "") for text in (*said, *better))
+
+    @property
     def agreement(self) -> float | None:
         """The part of the pairs of verdicts on it that say the same; None where fewer than two judged."""
         labels = [one.label for one in self.verdicts]

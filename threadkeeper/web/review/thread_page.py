@@ -3,11 +3,13 @@
 The layer asks for the role once more, in the transaction that does the work, and writes the audit.
 """
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from datalayer.review_records import CopiedAnswer, ThreadOrigin, VerdictChange
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
@@ -16,12 +18,15 @@ from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_addr
 from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.thread import shown_thread
+from threadkeeper.web.review.thread_pages import page_of
 from threadkeeper.web.review.words import label_name
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 # So many items a reviewer may hold at once for each to be known here: those that one holds are listed first.
 _MOST_HELD = 50
+# So many of one's copies of a thread are shown, the latest.
+_MOST_COPIES = 10
 
 
 def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
@@ -39,18 +44,17 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         known, purpose = known_or_gone(thread_id), purposes.said_purpose(request)
         back = request.query_params.get("back", "")[:8_000]
         if policy.asks_purpose and purpose is None and not await is_own(layer(), person, known):
-            asked = {"answer": request.query_params.get("answer", ""), "queue": request.query_params.get("queue", "")}
+            asked = {name: request.query_params.get(name, "")[:100] for name in ("answer", "queue", "page")}
             values = {"thread_id": known, "back": back, **asked}
             return pages.page(request, "review/purpose.html", values, person=person)
         found = await layer().open_thread_for_review(known, purpose=purpose, purpose_required=policy.asks_purpose)
         if found is None:
             raise HTTPException(404)
         say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        shown = shown_thread(found)
-        mine = [one for one in found.copies if one.reviewer == person.identifier and one.thread_id != known]
-        copies = [(one, await _answers_of(layer(), one.thread_id)) for one in mine if one.better_step_id is None]
+        shown, wanted = shown_thread(found), request.query_params.get("answer", "")
+        part = page_of(shown.messages, wanted, request.query_params.get("page", ""))
+        mine = [one for one in found.copies if one.reviewer == person.identifier and one.better_step_id is None]
         facets = await layer().answer_facets()
-        history = {one.id: await layer().verdict_history(one.id) for one in shown.answers if one.verdicts}
         item = None
         if request.query_params.get("queue"):
             items = await layer().list_queue(limit=_MOST_HELD)
@@ -60,10 +64,11 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "found": found,
             "thread": found.thread,
             "shown": shown,
-            "history": history,
-            "copies": copies,
+            "part": part,
+            "history": await _history_of(layer(), known),
+            "copies": await _with_answers(layer(), mine[-_MOST_COPIES:]),
             "is_own": found.thread["userIdentifier"] == person.identifier,
-            "wanted": request.query_params.get("answer", ""),
+            "wanted": wanted,
             "back": back,
             "me": person.identifier,
             "policy": policy,
@@ -73,7 +78,8 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "reader_zone": zone,
             "zone": zone.key,
         }
-        return pages.page(request, "review/thread.html", shows, person=person, judges=True)
+        # Apart, because what others wrote may take long to render, and the server has others to answer.
+        return await asyncio.to_thread(pages.page, request, "review/thread.html", shows, person=person, judges=True)
 
     @router.post("/review/threads/{thread_id}/open", include_in_schema=False)
     async def open_for_a_purpose(request: Request, person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001
@@ -87,8 +93,20 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
     return router
 
 
-async def _answers_of(layer: ReviewReader, thread_id: str) -> list[dict[str, Any]]:
-    """The answers in the acting reviewer's own copy, the latest first."""
-    thread = await layer.get_thread(thread_id)
-    steps = thread["steps"] if thread else []
-    return [step for step in reversed(steps) if step["type"] == "assistant_message" and step["output"]]
+async def _with_answers(
+    layer: ReviewReader, copies: Sequence[ThreadOrigin]
+) -> list[tuple[ThreadOrigin, list[CopiedAnswer]]]:
+    """The acting reviewer's copies, each with its latest answers."""
+    answers: dict[str, list[CopiedAnswer]] = defaultdict(list)
+    if copies:
+        for answer in await layer.answers_of_copies([one.thread_id for one in copies]):
+            answers[answer.thread_id].append(answer)
+    return [(one, answers[one.thread_id]) for one in copies]
+
+
+async def _history_of(layer: ReviewReader, thread_id: str) -> dict[str, list[VerdictChange]]:
+    """All that reviewers ever said of each answer."""
+    changes: dict[str, list[VerdictChange]] = defaultdict(list)
+    for change in await layer.verdict_history(thread_id):
+        changes[change.step_id].append(change)
+    return changes

@@ -1,0 +1,252 @@
+"""Code and formulas in what people and models wrote: drawn as in the chat, and nothing comes of them but that."""
+
+import itertools
+import re
+import time
+
+import pytest
+
+from tests.web.pages import Element, read_page
+from tests.web.safe_pages import runs_nothing
+from threadkeeper.web.pages import formulas, highlight
+from threadkeeper.web.pages.assets import Assets
+from threadkeeper.web.pages.markdown import as_html
+
+HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def shown(text: str) -> Element:
+    page = read_page(str(as_html(text)))
+    runs_nothing(page)
+    assert not page.all("script") and not page.all("style") and not page.all("img")
+    for element in every(page):
+        assert not {"style", "href", "id"} & element.attributes.keys(), element
+    return page
+
+
+def every(page: Element) -> list[Element]:
+    below = [one for one in page.children if isinstance(one, Element)]
+    return [*below, *(deeper for one in below for deeper in every(one))]
+
+
+def fence(language: str, code: str) -> str:
+    return f"~~~~{language}\n{code}\n~~~~\n"
+
+
+# Code
+
+
+def test_code_has_the_colours_of_its_language() -> None:
+    page = shown(fence("python", '@cache\ndef half(n: int) -> float:\n    return n / 2  # "half"'))
+    block = page.one("pre")
+    assert block.attributes == {"data-language": "python"}
+    classes = {one.text: one.attributes["class"] for one in block.all("span")}
+    assert (classes["def"], classes["half"], classes['# "half"']) == ("hl-k", "hl-nf", "hl-c1")
+    assert "".join(texts(block)) == '@cache\ndef half(n: int) -> float:\n    return n / 2  # "half"\n'
+
+
+def test_code_is_shown_as_it_was_written() -> None:
+    for language in ("python", "html", "json", "bash", "nobody-knows", ""):
+        code = "\n\n  a <b> & 'c'\t\n\n\n"
+        assert "".join(texts(shown(fence(language, code)).one("pre"))) == code + "\n", language
+
+
+def texts(element: Element) -> list[str]:
+    return [text for one in element.children for text in ([one] if isinstance(one, str) else texts(one))]
+
+
+def test_a_language_is_known_by_each_of_its_names() -> None:
+    for name in (*highlight.LANGUAGES, "py", "JS", "c++", "sh", "yml", "ts", "golang", "dockerfile"):
+        assert 'class="hl-' in str(as_html(fence(name, 'if (x) { return "y"; } # 1 + 2 <a b="c">\n+FROM x'))), name
+
+
+@pytest.mark.parametrize(
+    "language",
+    (
+        '"><script>alert(1)</script>',
+        "' onmouseover='alert(1)",
+        "python\" style='color:red",
+        "python&quot;&gt;&lt;script&gt;",
+        "../../etc/passwd",
+        "\\<script\\>",
+        "x" * 10_000,
+        "__import__('os')",
+        "html+php",
+    ),
+)
+def test_a_hostile_language_is_a_name_and_nothing_else(language: str) -> None:
+    block = shown(fence(language, HOSTILE)).one("pre")
+    assert set(block.attributes) <= {"data-language"}
+    assert len(block.attributes.get("data-language", "")) <= 30
+    assert HOSTILE in "".join(texts(block))
+
+
+def test_hostile_code_is_code_in_every_language() -> None:
+    for language in ("", "nobody-knows", *highlight.LANGUAGES):
+        block = shown(fence(language, f'"{HOSTILE}"\n<!-- {HOSTILE} -->\n\x00&lt;script&gt;')).one("pre")
+        assert "<script>alert(1)</script>" in "".join(texts(block)), language
+        assert {one.tag for one in every(block)} <= {"code", "span"}, language
+
+
+def test_long_code_has_no_colours() -> None:
+    assert shown(fence("python", "x = 1\n" * (highlight.LONGEST // 6 - 1))).all("span")
+    long = shown(fence("python", "x = 1\n" * (highlight.LONGEST // 6 + 1))).one("pre")
+    assert not long.all("span")
+    assert long.attributes == {"data-language": "python"}
+
+
+def test_code_that_takes_long_has_no_colours() -> None:
+    started = time.thread_time()
+    assert "<span" not in highlight.code_block("/" * highlight.LONGEST, "c")
+    assert time.thread_time() - started < 5 * highlight.MOST_SECONDS
+
+
+def test_the_colours_are_for_light_and_dark_as_the_page_is() -> None:
+    style = Assets().code.content.decode()
+    media = re.findall(r"@media ([^{]*)\{(:root[^{]*)\{", style)
+    assert media == [
+        ("screen and (prefers-color-scheme:light)", ":root:not([data-theme=dark])"),
+        ("screen and (prefers-color-scheme:dark)", ":root:not([data-theme=light])"),
+        ("screen", ":root[data-theme=light]"),
+        ("print", ":root"),
+    ]
+    assert ":root[data-theme=dark]{" in style
+    assert style.count("{") == style.count("}")
+    assert not re.findall(r"url|@import|expression|[^\x20-\x7e\n]", style)
+    assert set(re.findall(r"([a-z-]+):[^{};]*[;}]", re.sub(r"@media[^{]*", "", style))) == {
+        *("color", "font-weight", "font-style"),
+    }
+
+
+# Formulas
+
+
+def test_formulas_are_drawn_as_the_chat_takes_them() -> None:
+    page = shown("Where $a^2 + b^2 = c^2$ and $$\\frac{1}{2}$$ are in the line.\n\n$$\n\\sum_{i=1}^n i < x\n$$\n\nEnd.")
+    in_line, half, apart = page.all("math")
+    assert [one.attributes["display"] for one in (in_line, half, apart)] == ["inline", "inline", "block"]
+    assert len(in_line.all("msup")) == 3
+    assert half.one("mfrac").text == "1 2"
+    assert "∑" in apart.text and "<" in apart.text
+    assert page.one("div", class_="formula").all("math")
+    assert page.all("p")[-1].text == "End."
+
+
+def test_what_is_no_formula_is_left_alone() -> None:
+    for text in ("It costs $5.", "`$a$`", "~~~\n$$\nx\n$$\n~~~", "\\$a\\$", "$ $", "$$$$", "$"):
+        assert not shown(text).all("math"), text
+    assert shown("It costs $5.").text == "It costs $5."
+    assert shown("`$a$`").one("code").text == "$a$"
+
+
+def test_a_formula_that_cannot_be_read_is_shown_as_it_was_written() -> None:
+    for tex in (
+        "\\frac{1}",
+        "a_b_c",
+        "\\left( x",
+        "\\begin{matrix} a",
+        "{" * 900 + "}" * 900,
+        "x" * 2_001,
+        "\\right)",
+        "\\foo{x}",
+        "a & b",
+    ):
+        page = shown(f"before ${tex}$ after")
+        assert not page.all("math"), tex[:30]
+        assert page.one("code").text == tex
+
+
+@pytest.mark.parametrize(
+    "tex",
+    (
+        "\\href{javascript:alert(1)}{x}",
+        "\\href{https://evil.example}{x}",
+        "\\style{background:url(https://evil.example)}{x}",
+        "\\text{<script>alert(1)</script>}",
+        "\\text{&lt;script&gt;alert(1)&lt;/script&gt;}",
+        "\\text{&#x3c;script&#x3e;alert(1)}",
+        "<script>alert(1)</script>",
+        "\\mathrm{<img src=x onerror=alert(1)>}",
+        '\\color{red" onclick="alert(1)}{x}',
+        '\\textcolor{"><script>alert(1)</script>}{x}',
+        '\\hspace{1em" onclick="alert(1)}x',
+        "\\class{x}{y} \\cssId{x}{y} \\id{x}{y} \\data{x}{y}",
+        "\\includegraphics{https://evil.example/x.png} \\url{javascript:alert(1)}",
+        "\\begin{array}{<script>} a \\end{array}",
+        "\\begin{<script>} a \\end{<script>}",
+        "\\operatorname{<script>} \\unicode{x3c}script\\unicode{x3e}",
+        "\\hbox{a $<script>$ b} \\fbox{<b>}",
+        "\\left<script\\right>",
+        "]]><!-- <script> --><![CDATA[",
+    ),
+)
+def test_a_hostile_formula_is_letters(tex: str) -> None:
+    for text in (f"${tex}$", f"$$\n{tex}\n$$", f"[${tex}$](https://example.org)", f"| ${tex}$ |\n|---|\n"):
+        page = read_page(str(as_html(text)))
+        runs_nothing(page)
+        tags = {one.tag for one in every(page)}
+        assert tags <= {*formulas.ELEMENTS, "p", "code", "div", "a", "table", "thead", "tr", "th"}, text
+        for element in (one for math in page.all("math") for one in (math, *every(math))):
+            assert element.attributes.keys() <= formulas.ATTRIBUTES.keys(), text
+            assert not re.search(r"[:;()\"'<>/\\]", "".join(element.attributes.values())), text
+
+
+def test_a_formula_stays_in_its_place() -> None:
+    for size in ("-50em", "99em", "-1.5em", "1e9em", "100vw", "calc(9em)"):
+        for tex in (f"\\hspace{{{size}}}x", f"\\rule{{{size}}}{{1em}}", f"\\kern{{{size}}} x", f"\\above{{{size}}} x"):
+            assert f'="{size}"' not in str(as_html(f"${tex}$")), tex
+    assert 'width="-0.167em"' in str(as_html("$a\\!b$")), "a thin space back is usual"
+
+
+def test_a_formula_that_defines_something_is_not_followed() -> None:
+    doubled = "".join(
+        f"\\def\\{after}{{\\{one}\\{one}}}" for one, after in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
+    )
+    for tex in (
+        f"\\def\\a{{x}}{doubled}\\z",
+        "\\def\\a{\\a\\a}\\a",
+        "\\newcommand{\\a}{\\a\\a}\\a",
+        "\\newenvironment{a}{\\begin{a}}{\\end{a}}\\begin{a}x\\end{a}",
+        "\\DeclareMathOperator{\\a}{x}\\a",
+        "\\hbox{$\\def\\a{\\a\\a}\\a$}",
+    ):
+        assert shown(f"$${tex}$$").one("code").text == tex
+
+
+def test_what_answers_are_full_of_is_drawn() -> None:
+    for tex in (
+        *("\\begin{aligned} a &= b \\\\ &= c \\end{aligned}", "\\begin{align*} a &= b \\end{align*}"),
+        *("\\begin{cases} 1 & x > 0 \\\\ 0 \\end{cases}", "\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix}"),
+        *("\\begin{gathered} a \\\\ b \\end{gathered}", "\\begin{array}{cc} a & b \\end{array}", "\\boxed{42}"),
+        *(
+            "\\text{if } x",
+            "\\hat{\\beta} = (X^\\top X)^{-1}",
+            "\\lim_{x \\to 0} \\frac{\\sin x}{x}",
+            "50\\%",
+            "a \\& b",
+        ),
+        *(
+            "\\operatorname{argmax}_x",
+            "\\mathbb{R}^n",
+            "\\left( \\frac12 \\right)",
+            "\\sqrt[3]{x}",
+            "\\underbrace{a}_{b}",
+        ),
+    ):
+        for text in (f"${tex}$", f"$$\n{tex}\n$$"):
+            assert shown(text).all("math"), tex
+            assert not shown(text).all("code"), tex
+
+
+def test_dollars_that_are_not_closed_are_looked_at_once() -> None:
+    for text in ("$$x\n\n", "- $$a\n", "$$ a$", "$a", "> $$\n", "![$a$]() $b$ ", "$ $$ "):
+        started = time.thread_time()
+        as_html(text * (50_000 // len(text)))
+        assert time.thread_time() - started < 4, text
+
+
+def test_many_formulas_are_drawn_up_to_a_number_of_characters() -> None:
+    page = shown(f"$x + {'y' * 94}$ " * 200)
+    drawn = len(page.all("math"))
+    assert drawn == formulas.MOST_CHARACTERS // 98
+    assert len(page.all("code")) == 200 - drawn

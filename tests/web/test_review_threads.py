@@ -1,0 +1,203 @@
+"""A long thread under review: in pages, each found again after what was done on it, with few statements and in time."""
+
+import re
+from collections import Counter
+
+import httpx
+import pytest
+from sqlalchemy import event, insert
+
+from datalayer import User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.review_records import Verdict, VerdictChange
+from datalayer.schema import steps
+from tests.records import new_id, thread
+from tests.web.conftest import Browser
+from tests.web.pages import Element
+from tests.web.safe_pages import page_at
+from threadkeeper.web.review.thread import ShownMessage
+from threadkeeper.web.review.thread_pages import MOST_CHARACTERS, MOST_MESSAGES, page_of
+
+
+@pytest.fixture
+async def rita(browser_of: Browser) -> httpx.AsyncClient:
+    return await browser_of("reviewer")
+
+
+async def talk_of(layer: ChainlitLayer, owner: str, turns: int) -> tuple[str, list[str]]:
+    """A thread of so many questions and answers, and the ids of its answers."""
+    thread_id = await thread(layer, owner, "A long talk")
+    rows, answers = [], []
+    for number in range(turns):
+        at = f"2026-11-20T{10 + number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}"
+        for kind, place in (("user_message", 1), ("assistant_message", 2)):
+            step_id = new_id()
+            said = {"id": step_id, "threadId": thread_id, "type": kind, "name": kind, "streaming": False}
+            rows.append({**said, "output": f"**{kind}** {number}", "createdAt": f"{at}.{place:06}Z"})
+            if kind == "assistant_message":
+                answers.append(step_id)
+    async with layer.database.write() as connection:
+        await connection.execute(insert(steps), rows)
+    return thread_id, answers
+
+
+def shown_answers(page: Element) -> list[str]:
+    ids = [one.attributes.get("id", "") for one in page.one("div", class_="talk").all("article")]
+    return [one.removeprefix("answer-") for one in ids if one.startswith("answer-")]
+
+
+def links(page: Element) -> dict[str, str]:
+    nav = page.all("nav", class_="part")[0]
+    return {one.text: one.attributes["href"] for one in nav.all("a")}
+
+
+async def sent(browser: httpx.AsyncClient, part: Element, action: str, **said: str) -> httpx.Response:
+    """The answer to the first form of this action, with all that its page has put into it."""
+    form = part.all("form", action=action)[0]
+    hidden = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
+    return await browser.post(action, data=hidden | said)
+
+
+# Pages
+
+
+async def test_a_long_thread_is_turned_page_by_page(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, answers = await talk_of(layer, people["user"].id, 120)
+    address = f"/review/threads/{thread_id}"
+    page = await page_at(rita, f"{address}?back=thumb%3Ddown")
+    assert shown_answers(page) == answers[:50]
+    assert "Messages 1–100 of 240" in page.all("nav", class_="part")[0].text
+    assert len(page.all("nav", class_="part")) == 2, "above and below"
+    assert list(links(page)) == ["Later →", "Last"]
+    assert all("back=thumb%3Ddown" in one for one in links(page).values())
+    page = await page_at(rita, links(page)["Later →"])
+    assert shown_answers(page) == answers[50:100]
+    assert list(links(page)) == ["First", "← Earlier", "Later →", "Last"]
+    page = await page_at(rita, links(page)["Last"])
+    assert shown_answers(page) == answers[100:]
+    assert "Messages 201–240 of 240" in page.all("nav", class_="part")[0].text
+    page = await page_at(rita, links(page)["← Earlier"])
+    assert shown_answers(await page_at(rita, links(page)["First"])) == answers[:50]
+
+
+async def test_the_wanted_answer_is_on_the_page_and_one_comes_back_to_it(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, answers = await talk_of(layer, people["user"].id, 120)
+    address, wanted = f"/review/threads/{thread_id}", answers[77]
+    page = await page_at(rita, f"{address}?answer={wanted}")
+    assert shown_answers(page) == answers[50:100]
+    assert page.one("article", id=f"answer-{wanted}").attributes["class"].endswith(" wanted")
+    judged = answers[60]
+    said = {"label": "wrong", "better_answer": "x" * 90_000}
+    done = await sent(rita, page.one("article", id=f"answer-{judged}"), f"{address}/verdicts", **said)
+    assert done.headers["location"].endswith(f"#answer-{judged}")
+    assert judged in shown_answers(await page_at(rita, done.headers["location"]))
+    # What is about the thread leads back to the page as well, whatever answer one came for.
+    page = await page_at(rita, f"{address}?page=1&answer={wanted}")
+    done = await sent(rita, page, f"{address}/marks")
+    assert shown_answers(await page_at(rita, done.headers["location"])) == answers[:50]
+
+
+async def test_a_page_that_is_not_there_is_told_in_words(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, answers = await talk_of(layer, people["user"].id, 2)
+    for number in ("0", "2", "-1", "x", "1e3", "9" * 500, "1.5", "²"):
+        refused = await rita.get(f"/review/threads/{thread_id}?page={number}")
+        assert refused.status_code == 400, number
+    page = await page_at(rita, f"/review/threads/{thread_id}?page=1&answer={new_id()}")
+    assert shown_answers(page) == answers
+    assert not page.all("nav", class_="part"), "a short thread has no pages to turn"
+    assert not page.all("input", name="page")
+    empty = await thread(layer, people["user"].id, "Nothing was said")
+    assert shown_answers(await page_at(rita, f"/review/threads/{empty}")) == []
+
+
+async def test_each_page_that_is_turned_is_a_view_in_the_audit(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, _ = await talk_of(layer, people["user"].id, 60)
+    for number in (1, 2):
+        await page_at(rita, f"/review/threads/{thread_id}?page={number}")
+    with acting_as("uma"):
+        looked = await layer.who_looked()
+    assert [(one.actor, one.action) for one in looked.entries] == [("rita", "read")] * 2
+
+
+def message(characters: int = 0, step_id: str = "") -> ShownMessage:
+    return ShownMessage({"id": step_id, "type": "assistant_message", "output": "x" * characters})
+
+
+def test_a_page_has_no_more_than_is_drawn_in_time() -> None:
+    many = [message(step_id=str(number)) for number in range(2 * MOST_MESSAGES + 1)]
+    assert [len(page_of(many, "", str(number)).messages) for number in (1, 2, 3)] == [MOST_MESSAGES, MOST_MESSAGES, 1]
+    for at in (0, MOST_MESSAGES - 1, MOST_MESSAGES, 2 * MOST_MESSAGES):
+        found = page_of(many, str(at), "")
+        assert many[at] in found.messages
+        assert (found.first, found.last) == (1 + (found.number - 1) * MOST_MESSAGES, min(found.number * 100, 201))
+    quarter = MOST_CHARACTERS // 4
+    long = [message(quarter) for _ in range(9)]
+    assert [len(page_of(long, "", str(number)).messages) for number in (1, 2, 3)] == [4, 4, 1]
+    huge = [message(1), message(2 * MOST_CHARACTERS), message(1), message(1)]
+    assert [len(page_of(huge, "", str(number)).messages) for number in (1, 2, 3)] == [1, 1, 2]
+    assert page_of([], "", "").pages == 1
+
+
+# Statements
+
+
+async def test_judged_answers_and_copies_cost_no_further_statements(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, answers = await talk_of(layer, people["user"].id, 12)
+    address = f"/review/threads/{thread_id}"
+    with acting_as("rita"):
+        await layer.take_over(thread_id)
+        await layer.put_verdict(Verdict(answers[0], "wrong"))
+    few = await statements(layer, rita, address)
+    with acting_as("rita"):
+        for answer in answers:
+            await layer.put_verdict(Verdict(answer, "unclear"))
+        for _ in range(5):
+            await layer.take_over(thread_id)
+    many = await statements(layer, rita, address)
+    assert few == many
+    assert (many["verdict_changes"], many["row_number"]) == (1, 1)
+    page = await page_at(rita, address)
+    assert page.text.count("You have a copy") == 6
+    assert "History: 2 changes" in page.one("article", id=f"answer-{answers[0]}").text
+
+
+async def statements(layer: ChainlitLayer, browser: httpx.AsyncClient, address: str) -> Counter[str]:
+    """How many statements of one view read which tables; what is done in the background is done before."""
+    await browser.get(address)
+    seen: Counter[str] = Counter()
+    names = re.compile(r"\b(verdict_changes|verdicts|thread_origins|step_versions|feedbacks|row_number)\b")
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.update(set(names.findall(statement)))
+
+    engines = [layer.database.engine.sync_engine, layer.database.writing_engine.sync_engine]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    answer = await browser.get(address)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+    assert answer.status_code == 200
+    return seen
+
+
+async def test_a_verdict_that_was_taken_back_stays_in_the_history(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, (answer,) = await talk_of(layer, people["user"].id, 1)
+    with acting_as("rita"):
+        await layer.put_verdict(Verdict(answer, "wrong"))
+        await layer.remove_verdict(answer)
+        changes: list[VerdictChange] = await layer.verdict_history(thread_id)
+    assert [one.label for one in changes] == ["wrong", None]
+    page = await page_at(rita, f"/review/threads/{thread_id}")
+    assert "taken back" in page.one("details", class_="history").text
