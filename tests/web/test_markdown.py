@@ -33,6 +33,12 @@ def fence(language: str, code: str) -> str:
     return f"~~~~{language}\n{code}\n~~~~\n"
 
 
+def test_the_columns_of_a_table_are_aligned_by_classes() -> None:
+    page = shown("| a | b | c |\n|:--|:-:|--:|\n| 1 | 2 | 3 |\n")
+    for tag in ("th", "td"):
+        assert [one.attributes["class"] for one in page.all(tag)] == ["left", "center", "right"]
+
+
 # Code
 
 

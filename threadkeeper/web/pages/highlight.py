@@ -31,7 +31,7 @@ LANGUAGES = (
 )
 _LONGEST_NAME = 30
 _PREFIX = "hl-"
-_LIGHT, _DARK = "xcode", "github-dark"
+_LIGHT, _DARK = "default", "github-dark"
 
 
 def code_block(code: str, language: str, _attributes: str = "") -> str:

@@ -45,6 +45,15 @@ class _Renderer(RendererHTML):
             return f'<a href="{escapeHtml(source)}" {relation}>{words or escapeHtml(source)}</a>'
         return words
 
+    # A class instead of a style, which the pages' policy refuses.
+    def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+        token = tokens[idx]
+        if alignment := str(token.attrs.pop("style", "")):
+            token.attrs["class"] = alignment.removeprefix("text-align:")
+        return self.renderToken(tokens, idx, options, env)
+
+    td_open = th_open
+
     def math_inline(
         self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
