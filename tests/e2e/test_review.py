@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USER, REVIEWER, PASSWORD = "uma", "rita", "a long password"
 HOSTILE = "<img src=x onerror=alert(1)>"
-QUESTION, BETTER = f"How long is the Danube? {HOSTILE}", "The Danube is **2,850 km** long."
+QUESTION, BETTER = f"How long is the Danube? {HOSTILE}", "The Danube is **2,850 km** long: $l = 2850$."
 COMMENT, PURPOSE, REASON = f"That is not a length. {HOSTILE}", "A user complained", "Not correct"
 
 
@@ -72,7 +72,9 @@ async def find(visitor: Visitor) -> None:
     await visitor.page.locator('#header a[href="/review"]').click()
     row = visitor.page.locator("ol.answers > li")
     await expect(row).to_have_count(1)
-    await expect(row).to_contain_text(COMMENT)
+    # Where a thread opens for a purpose alone, the list tells nothing of what is in it.
+    await expect(row).to_contain_text("Opens once you say why")
+    await expect(row).not_to_contain_text(COMMENT)
     await expect(row).to_contain_text(REASON)
     await visitor.screenshot("inbox")
     await row.locator("a.cover").click()
@@ -85,6 +87,7 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
     """By keyboard: the next answer, the second label, and a better answer."""
     page = visitor.page
     await expect(page.locator(".user_message")).to_contain_text(QUESTION)
+    await expect(page.locator(".vote")).to_contain_text(COMMENT)
     assert thread_id in page.url
     await page.keyboard.press("j")
     await page.keyboard.press("2")
@@ -95,6 +98,7 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator(".verdict")).to_contain_text("Wrong")
     await expect(page.locator(".verdict strong")).to_have_text("2,850 km")
+    await expect(page.locator(".verdict math mo")).to_have_text("=")
     await visitor.screenshot("judged")
 
 
