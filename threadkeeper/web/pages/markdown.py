@@ -20,7 +20,7 @@ from threadkeeper.web.pages import dollars, formulas
 from threadkeeper.web.pages.highlight import code_block
 
 LONGEST = 50_000
-"""Characters; what is longer is shown as plain text. The worst takes a second, in which the server answers nobody."""
+"""Characters; what is longer is shown as plain text. The worst takes a second of the processor."""
 _LINKS = ("http://", "https://", "mailto:", "/", "#")
 # A file's link whole: a browser takes `..` out of an address, and would ask another page of ours in its reader's name.
 _OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
