@@ -6,12 +6,12 @@ row names them (`disposal`), so it does not matter which of the two goes first. 
 
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import review_thread
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.review_answers import ANSWER
@@ -114,16 +114,36 @@ async def latest_answers(
     return [CopiedAnswer(*row) for row in await connection.execute(statement)]
 
 
-async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, str]:
-    """What the linked better runs of a thread's copies answer, by the answer that they better."""
-    linked = {
-        one.original_step_id: one.better_step_id
-        for one in await review_thread.origins_of(connection, thread_id)
-        if one.original_id == thread_id and one.original_step_id and one.better_step_id
-    }
-    texts = select(steps.c.id, steps.c.output).where(steps.c.id.in_(list(linked.values())))
-    found = {row.id: row.output for row in await connection.execute(texts)}
-    return {original: found[better] for original, better in linked.items() if found.get(better)}
+@dataclass(frozen=True, slots=True)
+class BetterRun:
+    """An answer in a copy that was linked as the better one, what it answers, and when it was linked."""
+
+    answer: str
+    question: str | None
+    linked_at: str
+
+
+async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, BetterRun]:
+    """The linked better runs of a thread's copies, by the answer that they better; of several the latest."""
+    origin, asked = thread_origins.c, steps.alias("asked")
+    question = (
+        select(asked.c.output)
+        .where(
+            asked.c.threadId == steps.c.threadId,
+            asked.c.type == "user_message",
+            asked.c.createdAt <= steps.c.createdAt,
+        )
+        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    statement = (
+        select(origin.originalStepId, steps.c.output, question, origin.linkedAt)
+        .join(steps, steps.c.id == origin.betterStepId)
+        .where(origin.originalId == thread_id, origin.originalStepId.is_not(None), steps.c.output != "")
+        .order_by(origin.linkedAt)
+    )
+    return {row[0]: BetterRun(row[1], row[2], row[3] or "") for row in await connection.execute(statement)}
 
 
 async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:

@@ -7,8 +7,9 @@ same in every export under that key and tells nobody who they are; what they wro
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, true
@@ -18,6 +19,7 @@ from datalayer import review_access, review_audit, review_copies, review_thread,
 from datalayer.database import Database
 from datalayer.ownership import Actor
 from datalayer.review_answers import ANSWER
+from datalayer.review_copies import BetterRun
 from datalayer.review_filters import chosen, threads_with_words
 from datalayer.review_records import AnswerFilter, Verdict, Vote
 from datalayer.review_schema import answers
@@ -30,33 +32,60 @@ _ROLES = {"user_message": "user", ANSWER: "assistant", "system_message": "system
 Name = Callable[[str | None], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Talk:
     """A thread with what is said of it, and which of its answers are wanted."""
 
     whole: WholeThread
     surroundings: Mapping[str, Any]
-    better: Mapping[str, str]
-    """What the better runs of its copies answer."""
+    better: Mapping[str, BetterRun]
+    """The better runs of its copies, by the answer."""
     wanted: frozenset[str]
     name: Name
+    bad_labels: frozenset[str]
 
-    @property
+    @cached_property
     def messages(self) -> list[dict[str, Any]]:
         """The steps in which something is said."""
         return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
+
+    @cached_property
+    def run_of(self) -> dict[str, str]:
+        """The run that an answer is the last one in, by the answer: a vote or a call of the run is of that one."""
+        last = {step["parentId"]: step["id"] for step in self.messages if step["type"] == ANSWER and step["parentId"]}
+        return {step_id: run_id for run_id, step_id in last.items()}
 
     def verdicts_on(self, step_id: str) -> list[Verdict]:
         """Oldest first."""
         return [one for one in self.surroundings["verdicts"] if one.step_id == step_id]
 
-    def better_than(self, step_id: str) -> tuple[str, str] | None:
-        """Where the better answer comes from, and the answer: the latest that a verdict gives, or else a better run."""
-        given = [one for one in self.verdicts_on(step_id) if one.better_answer]
-        if given:
-            latest = max(given, key=lambda one: one.updated_at or "")
-            return "verdict", str(latest.better_answer)
-        return ("run", self.better[step_id]) if step_id in self.better else None
+    def better_than(self, at: int) -> tuple[str, str] | None:
+        """Where the better answer than this message comes from, and the answer: of what verdicts give and of a better
+        run the latest. A run to another question betters nothing."""
+        step_id = self.messages[at]["id"]
+        found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step_id)]
+        if (run := self.better.get(step_id)) and run.question == self._question_before(at):
+            found.append((run.linked_at, "run", run.answer))
+        given = [(when, source, answer) for when, source, answer in found if answer]
+        return max(given)[1:] if given else None
+
+    def is_example(self, at: int) -> bool:
+        """Whether this message is an answer that another model may learn: whole, and of which nobody says it is bad."""
+        step = self.messages[at]
+        voted = (step["id"], self.run_of.get(step["id"]))
+        is_down = any(one.value == 0 and one.step_id in voted for one in self.surroundings["votes"])
+        is_bad = any(one.label in self.bad_labels for one in self.verdicts_on(step["id"]))
+        return is_whole(step) and not is_down and not is_bad
+
+    def _question_before(self, at: int) -> str | None:
+        before = reversed(self.messages[:at])
+        return next((step["output"] for step in before if step["type"] == "user_message"), None)
+
+
+def is_whole(step: Mapping[str, Any]) -> bool:
+    """Whether an answer is one: no failure in words, and not stopped or cut, as its application notes in `status`."""
+    status = (step["metadata"] or {}).get("status")
+    return not step["isError"] and status in (None, "complete")
 
 
 Form = Callable[[Talk], Iterator[dict[str, Any]]]
@@ -70,6 +99,7 @@ async def export(
     actor: Actor,
     pseudonym_key: bytes | None,
     purpose: str | None,
+    bad_labels: Collection[str],
 ) -> AsyncIterator[dict[str, Any]]:
     """What the form makes of each thread that has an answer the filter lets through."""
     name = pseudonyms(pseudonym_key)
@@ -93,7 +123,7 @@ async def export(
             async with database.read() as connection:
                 about = await review_thread.surroundings(connection, thread_id)
                 better = await review_copies.better_runs(connection, thread_id)
-            for one in form(Talk(whole, about, better, wanted, name)):
+            for one in form(Talk(whole, about, better, wanted, name, frozenset(bad_labels))):
                 yield one
         if among is not None:
             del among[:_AT_ONCE]
@@ -116,7 +146,7 @@ def pseudonyms(key: bytes | None) -> Name:
 
 def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
     """The whole thread, with the votes and verdicts on each message."""
-    thread, run_of = talk.whole.thread, _runs(talk.messages)
+    thread, run_of = talk.whole.thread, talk.run_of
     usage = {one.step_id: one for one in talk.surroundings["usage"]}
     messages = []
     for step in talk.messages:
@@ -158,7 +188,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     """
     messages = talk.messages
     for at, step in enumerate(messages):
-        better = talk.better_than(step["id"]) if step["id"] in talk.wanted else None
+        better = talk.better_than(at) if step["id"] in talk.wanted else None
         if better is not None and better[1] != step["output"]:
             yield _pair(talk, messages[:at], step["id"], better, step["output"])
     edited = [one for one in talk.surroundings["versions"] if one.change == "edited"]
@@ -171,26 +201,30 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
         question = messages[asked[-1]]
         reworded = any(one.step_id == question["id"] and one.replaced_at > (removed.created_at or "") for one in edited)
         now = next(iter(messages[asked[-1] + 1 :]), None)
-        if not reworded and now is not None and now["type"] == ANSWER and now["id"] in talk.wanted:
+        is_better = now is not None and now["type"] == ANSWER and now["id"] in talk.wanted and is_whole(now)
+        if not reworded and now is not None and is_better:
             yield _pair(talk, messages[: asked[-1] + 1], now["id"], ("retry", now["output"]), removed.output)
 
 
 def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
-    """The thread up to its last wanted answer, in the form of a fine-tuning chat; better answers stand for the given.
+    """The thread up to its last example, in the form of a fine-tuning chat; better answers stand for the given ones.
 
-    Answers that are not wanted are there for the context, with a weight of 0.
+    An example is a wanted answer that is bettered, or that is whole and has neither a thumb down nor a bad verdict. The
+    others are there for the context, with a weight of 0; those that are not whole are left out.
     """
     messages = talk.messages
-    last = max((at for at, step in enumerate(messages) if step["id"] in talk.wanted), default=None)
-    if last is None:
+    better = {at: talk.better_than(at) for at, step in enumerate(messages) if step["type"] == ANSWER}
+    examples = {at for at in better if messages[at]["id"] in talk.wanted and (better[at] or talk.is_example(at))}
+    if not examples:
         return
     said: list[dict[str, Any]] = []
-    for step in messages[: last + 1]:
+    for at, step in enumerate(messages[: max(examples) + 1]):
         message: dict[str, Any] = {"role": _ROLES[step["type"]], "content": step["output"]}
-        if step["type"] == ANSWER:
-            better = talk.better_than(step["id"])
-            message["content"] = better[1] if better else step["output"]
-            message["weight"] = int(step["id"] in talk.wanted)
+        if at in better:
+            if better[at] is None and not is_whole(step):
+                continue
+            message["content"] = (better[at] or ("", step["output"]))[1]
+            message["weight"] = int(at in examples)
         said.append(message)
     yield {"messages": said}
 
@@ -252,9 +286,3 @@ def _verdict(one: Verdict, name: Name) -> dict[str, Any]:
         "better_answer": one.better_answer,
         "updated_at": one.updated_at,
     }
-
-
-def _runs(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The run that an answer is the last one in, by the answer: a vote or a call of the run is of that one."""
-    last = {step["parentId"]: step["id"] for step in messages if step["type"] == ANSWER and step["parentId"]}
-    return {step_id: run_id for run_id, step_id in last.items()}

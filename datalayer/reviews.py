@@ -5,7 +5,7 @@ transaction of a write and before a read; the system may do whatever needs no na
 read before the audit has its row.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -279,10 +279,19 @@ class Reviews(ReviewWork, Retention):
         return self._export(which, review_exports.pairs, pseudonym_key, purpose)
 
     def export_fine_tuning(
-        self, which: AnswerFilter, *, pseudonym_key: bytes | None = None, purpose: str | None = None
+        self,
+        which: AnswerFilter,
+        *,
+        pseudonym_key: bytes | None = None,
+        purpose: str | None = None,
+        bad_labels: Collection[str] = BAD_LABELS,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Threads as examples to train on, in the usual form of chats; better answers stand for the given ones."""
-        return self._export(which, review_exports.fine_tuning, pseudonym_key, purpose)
+        """Threads as examples to train on, in the usual form of chats; better answers stand for the given ones.
+
+        Failures, answers that were stopped or cut, those with a thumb down and those with a verdict of one of the bad
+        labels are no examples unless there is a better answer.
+        """
+        return self._export(which, review_exports.fine_tuning, pseudonym_key, purpose, bad_labels)
 
     # For users themselves
 
@@ -360,7 +369,12 @@ class Reviews(ReviewWork, Retention):
         return await self.database.query(work)
 
     def _export(
-        self, which: AnswerFilter, form: review_exports.Form, pseudonym_key: bytes | None, purpose: str | None
+        self,
+        which: AnswerFilter,
+        form: review_exports.Form,
+        pseudonym_key: bytes | None,
+        purpose: str | None,
+        bad_labels: Collection[str] = (),
     ) -> AsyncIterator[dict[str, Any]]:
         # Not in the generator, which begins to run when somebody reads it: whoever acts then is perhaps not who asked.
         actor, said = acting_user.get(), review_audit.clean_purpose(purpose)
@@ -371,7 +385,13 @@ class Reviews(ReviewWork, Retention):
             if which.words:
                 await self.indexer.caught_up()
             found = review_exports.export(
-                self.database, which, form, actor=actor, pseudonym_key=pseudonym_key, purpose=said
+                self.database,
+                which,
+                form,
+                actor=actor,
+                pseudonym_key=pseudonym_key,
+                purpose=said,
+                bad_labels=bad_labels,
             )
             async for one in found:
                 yield one

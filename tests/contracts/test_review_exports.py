@@ -97,6 +97,46 @@ async def test_examples_to_train_on_hold_the_better_answers(layer: ChainlitLayer
     assert later.thread == turn.thread
 
 
+async def test_what_is_bad_or_not_whole_is_no_example(layer: ChainlitLayer) -> None:
+    down = await talk(layer, thumb=0)
+    judged, alright = await talk(layer), await talk(layer, answer="It is Paris.")
+    failed = await talk(layer, answer="The server failed.", answer_fields={"isError": True})
+    again = await talk(
+        layer, "alice", "and of Italy", "Rome", thread_id=failed.thread, at="2026-03-02T10:00:00.000000Z"
+    )
+    stopped = await talk(layer, answer="It is", answer_fields={"metadata": {"status": "stopped"}})
+    with reviewing():
+        await layer.put_verdict(Verdict(judged.answer, "wrong"))
+        await layer.put_verdict(Verdict(alright.answer, "correct"))
+        found = await whole(layer.export_fine_tuning(AnswerFilter()))
+        said = [[message["content"] for message in one["messages"]] for one in found]
+        question = "what is the capital of France"
+        assert sorted(said) == [[question, "It is Paris."], [question, "and of Italy", "Rome"]]
+        for turn in (down, judged, failed, stopped):
+            await layer.put_verdict(Verdict(turn.answer, "wrong", better_answer="Paris"))
+        found = await whole(layer.export_fine_tuning(AnswerFilter(labels=("wrong",))))
+    assert [one["messages"][-1] for one in found] == [{"role": "assistant", "content": "Paris", "weight": 1}] * 4
+    assert again.thread == failed.thread
+
+
+async def test_the_latest_of_what_is_better_is_chosen_and_a_run_of_another_question_never(
+    layer: ChainlitLayer,
+) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        await layer.put_verdict(Verdict(turn.answer, "wrong", better_answer="Paris, I say"))
+        origin = await layer.take_over(turn.thread, step_id=turn.answer)
+        better = step(origin.thread_id, "Paris, of course.", type="assistant_message")
+        asked = step(origin.thread_id, "and what of Italy")
+        other = step(origin.thread_id, "Rome", type="assistant_message")
+        for one in (better, asked, other):
+            await layer.create_step(one)
+        for linked, source, chosen in ((better, "run", better["output"]), (other, "verdict", "Paris, I say")):
+            await layer.link_better_run(origin.thread_id, linked["id"])
+            (pair,) = await whole(layer.export_pairs(AnswerFilter()))
+            assert (pair["source"], pair["chosen"], pair["rejected"]) == (source, chosen, "It is Lyon.")
+
+
 async def test_a_pseudonym_is_the_same_under_the_same_key_and_tells_nobody(layer: ChainlitLayer) -> None:
     for identifier in ("alice", "bob", "alice"):
         await talk(layer, identifier, thumb=0)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+from chainlit.config import HeaderLink, config
 from fastapi import FastAPI
 
 from tests.web.conftest import Browser
@@ -13,12 +15,18 @@ async def header_links(browser: Any, language: str = "en-US") -> list[tuple[str,
     return [(one["url"], one["display_name"] or "") for one in answer.json()["ui"]["header_links"] or []]
 
 
-async def test_the_link_to_the_review_is_for_reviewers_alone(whole_app: FastAPI, browser_of: Browser) -> None:
+async def test_the_link_to_the_review_is_for_reviewers_alone(
+    whole_app: FastAPI, browser_of: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = [
+        HeaderLink(name=url, icon_url="/public/x.svg", url=url) for url in ("/usage", "/me", "https://example.org")
+    ]
+    monkeypatch.setattr(config.ui, "header_links", links)
     everybodys = await header_links(await browser_of("user"))
     assert "/review" not in [url for url, _ in everybodys]
     for role in ("reviewer", "admin"):
         assert await header_links(await browser_of(role)) == [*everybodys, ("/review", "Review")]
-    assert everybodys == [("/usage", "Usage"), ("/me", "You")]
+    assert everybodys == [("/usage", "Usage"), ("/me", "You"), ("https://example.org", "")]
     chinese = await header_links(await browser_of("reviewer"), "zh-CN")
-    assert chinese == [("/usage", "用量"), ("/me", "您"), ("/review", "审阅")]
+    assert [word for _, word in chinese] == ["用量", "您", "", "审阅"]
     assert (await (await browser_of("reviewer")).get("/project/settings?language=../x")).status_code == 422

@@ -223,7 +223,7 @@ class Conversations:
         except ModelError as error:
             logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
             metrics.model_errors.labels(error.kind).inc()
-            await say_error(explain(error, language, model=model))
+            await say_error(explain(error, language, model=model), model=model)
             return
         await self._say_notices(question, language)
         if context.left_out and not any((step.get("metadata") or {}).get(_OLDER_LEFT_OUT) for step in steps):
@@ -233,7 +233,7 @@ class Conversations:
         outcome = await self._stream(request, thread_id, language)
         if outcome.error is not None:
             metrics.model_errors.labels(outcome.error.kind).inc()
-            await self._say_error(explain(outcome.error, language, model=model), message.id, language)
+            await self._say_error(explain(outcome.error, language, model=model), message.id, language, model=model)
         # Until it has a title, a thread has its first question for a name.
         first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
         if outcome.text and thread["name"] == first:
@@ -339,11 +339,11 @@ class Conversations:
         except DataLayerError as error:
             logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
 
-    async def _say_error(self, sentence: str, question_id: str, language: str) -> None:
+    async def _say_error(self, sentence: str, question_id: str, language: str, *, model: str | None = None) -> None:
         """An error with a button to try again."""
         action = try_again(question_id, language)
         self._turns.of(cl.context.session).second_try = action
-        await say_error(sentence, action)
+        await say_error(sentence, action, model=model)
 
     async def _remove_button(self, session: BaseSession) -> None:
         """The button of an earlier error goes when the conversation goes on."""

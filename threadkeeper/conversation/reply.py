@@ -123,9 +123,10 @@ async def remove_stop_notice() -> None:
             return
 
 
-async def say_error(sentence: str, action: cl.Action | None = None) -> None:
-    """Put an error on the page in words, with the button if there is one."""
-    message = cl.Message(content=sentence, metadata={"status": "error"})
+async def say_error(sentence: str, action: cl.Action | None = None, *, model: str | None = None) -> None:
+    """Put an error on the page in words, with the button if there is one; `model` is the one that failed."""
+    facts = {"model": model} if model else {}
+    message = cl.Message(content=sentence, metadata={"status": "error", **facts})
     message.is_error = True
     message.actions = [action] if action else []
     await message.send()

@@ -1,7 +1,7 @@
 """Code in the colours of its language, by classes alone: no style stands on an element, as the pages' policy wants it.
 
 Of Pygments' six hundred languages those have colours that a chat is likely to hold. Each is a set of regular
-expressions which meets whatever anybody wrote, and these are the ones that were tried with what is hard for them.
+expressions which meets whatever anybody wrote, so their time is bounded.
 """
 
 import time

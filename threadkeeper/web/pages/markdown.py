@@ -9,6 +9,7 @@ import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from linkify_it import LinkifyIt
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
@@ -21,6 +22,9 @@ from threadkeeper.web.pages.highlight import code_block
 
 LONGEST = 50_000
 """Characters; what is longer is shown as plain text. The worst takes a second of the processor."""
+LONGEST_WITH_BARE_LINKS = 10_000
+"""Characters; in what is longer an address is a link only where it is written as one. The search for them takes time by
+the square of a text's length where all of it looks like addresses: a quarter of a second for so many."""
 _LINKS = ("http://", "https://", "mailto:", "/", "#")
 # A file's link whole: a browser takes `..` out of an address, and would ask another page of ours in its reader's name.
 _OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
@@ -78,7 +82,19 @@ def _made() -> MarkdownIt:
     return markdown.enable(["table", "strikethrough"])
 
 
+def _with_bare_links() -> MarkdownIt:
+    """As the chat's page has it: an address with its scheme is a link, and no other word that looks like one is."""
+    markdown = _made()
+    finder = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    for scheme in ("//", "ftp:"):
+        finder.add(scheme, None)
+    markdown.linkify = finder
+    markdown.options["linkify"] = True
+    return markdown.enable("linkify")
+
+
 _MARKDOWN = _made()
+_WITH_BARE_LINKS = _with_bare_links()
 
 
 def as_html(text: str | None) -> Markup:
@@ -87,4 +103,5 @@ def as_html(text: str | None) -> Markup:
         return Markup("")
     if len(text) > LONGEST:
         return Markup("<pre>") + escape(text) + Markup("</pre>")
-    return Markup(_MARKDOWN.render(text))  # noqa: S704  nothing of the text is markup there, see above
+    markdown = _WITH_BARE_LINKS if len(text) <= LONGEST_WITH_BARE_LINKS else _MARKDOWN
+    return Markup(markdown.render(text))  # noqa: S704  nothing of the text is markup there, see above

@@ -223,13 +223,15 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "export_conversations_hint": ("Whole threads with votes and verdicts.", "完整对话，含评价与评判。"),
     "export_pairs": ("Chosen and rejected", "优劣对"),
     "export_pairs_hint": (
-        "A prompt, a better answer and the given one: from verdicts, better runs and answers made anew.",
-        "提问、更好的回答与原回答：来自评判、更好的回答和重新生成。",
+        "A prompt, a better answer and the given one: from verdicts, better runs of the same question (the latest of "
+        "both), and answers made anew.",
+        "提问、更好的回答与原回答：来自评判、同一提问的更好回答（以最新者为准）和重新生成。",
     ),
     "export_fine_tuning": ("Fine-tuning", "微调"),
     "export_fine_tuning_hint": (
-        "Threads as examples to train on, with better answers in place.",
-        "用于训练的对话，已换成更好的回答。",
+        "Threads as examples to train on, with better answers in place. Failures, answers that were stopped, those "
+        "with a thumb down and those judged bad are no examples unless there is a better one.",
+        "用于训练的对话，已换成更好的回答。失败、被停止、收到差评或被判为不好的回答，若没有更好的回答，则不作为样例。",
     ),
     "export_names_replaced": ("Users are named by pseudonyms that stay the same.", "用户以固定的化名表示。"),
     "export_names_kept": ("Users are named as they are.", "用户以原名表示。"),

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -66,10 +67,10 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         if policy.asks_purpose and purpose is None:
             raise BadAddress("bad_purpose")
         kind, written = form.one("kind", longest=40), writers().get(form.one("format", longest=40))
-        sources = {
+        sources: dict[str, Callable[..., Records]] = {
             "conversations": layer().export_conversations,
             "pairs": layer().export_pairs,
-            "fine_tuning": layer().export_fine_tuning,
+            "fine_tuning": partial(layer().export_fine_tuning, bad_labels=policy.bad_labels),
         }
         if kind not in sources or written is None:
             raise BadAddress("bad_choice", value=f"{kind} {form.one('format')}"[:60])

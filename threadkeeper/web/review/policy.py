@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LABELS = ("correct", "wrong", "unsafe", "unclear")
+_GOOD = "correct"
 REASONS = ("incorrect", "incomplete", "off-topic", "unsafe", "slow")
 
 
@@ -25,3 +26,8 @@ class ReviewPolicy:
     sample_percent: float = 5.0
     lock_seconds: float = 1800.0
     pseudonym_key: bytes | None = None
+
+    @property
+    def bad_labels(self) -> list[str]:
+        """All but the one that says that an answer is right."""
+        return [label for label in self.labels if label != _GOOD]

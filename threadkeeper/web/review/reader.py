@@ -108,7 +108,12 @@ class ReviewReader(Protocol):
     ) -> AsyncIterator[dict[str, Any]]: ...
 
     def export_fine_tuning(
-        self, which: AnswerFilter, *, pseudonym_key: bytes | None = None, purpose: str | None = None
+        self,
+        which: AnswerFilter,
+        *,
+        pseudonym_key: bytes | None = None,
+        purpose: str | None = None,
+        bad_labels: Collection[str] = (),
     ) -> AsyncIterator[dict[str, Any]]: ...
 
     async def list_audit(
