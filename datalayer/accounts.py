@@ -48,7 +48,8 @@ class Accounts(GuardedStore):
             found = await users.get(connection, clean_text(identifier))
             if found is None:
                 raise NotFound(f"there is no user {clean_text(identifier)!r}")
-            await users.set_password(connection, self.database.dialect, found.id, password_hash, now := utc_now())
+            now = utc_now()
+            await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
             await logins.end(connection, logins.of_user(found.id), now)
 
         await self._writer.submit(change)
