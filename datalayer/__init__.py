@@ -32,7 +32,7 @@ from datalayer.errors import (
 from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.receipts import Receipt
-from datalayer.records import Account, Element, Feedback, Page, Step, Thread, User
+from datalayer.records import Account, Element, Feedback, Login, Page, Step, Thread, User
 from datalayer.usage_records import (
     CallDemand,
     CallFilter,
@@ -81,6 +81,7 @@ __all__ = [
     "LimitStanding",
     "LlmCall",
     "LlmCallPayload",
+    "Login",
     "NotFound",
     "OpenBlob",
     "Page",

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import users
+from datalayer import logins, users
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.guarded import GuardedStore
@@ -42,13 +42,15 @@ class Accounts(GuardedStore):
         return added
 
     async def set_password(self, identifier: str, password_hash: str) -> None:
-        """Raises NotFound where there is no such user."""
+        """Change the password, which ends each login before; raises NotFound where there is no such user."""
 
         async def change(connection: AsyncConnection) -> None:
             found = await users.get(connection, clean_text(identifier))
             if found is None:
                 raise NotFound(f"there is no user {clean_text(identifier)!r}")
-            await users.set_password(connection, self.database.dialect, found.id, password_hash, utc_now())
+            now = utc_now()
+            await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
+            await logins.end(connection, logins.of_user(found.id), now)
 
         await self._writer.submit(change)
 

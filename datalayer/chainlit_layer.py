@@ -34,6 +34,7 @@ from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_n
 from datalayer.contents import content_of
 from datalayer.errors import Forbidden, InvalidRecord
 from datalayer.files import Files
+from datalayer.own_logins import OwnLogins
 from datalayer.own_threads import OwnThreads
 from datalayer.ownership import acting_user, recorded
 from datalayer.receipts import Receipts
@@ -75,7 +76,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Billing, Files, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

@@ -180,6 +180,12 @@ async def review_threads(connection: AsyncConnection) -> None:
     await connection.execute(insert(review_pending).from_select(["threadId"], select(threads.c.id)))
 
 
+@migration
+async def record_logins(connection: AsyncConnection) -> None:
+    """A login is known once it is seen, and can be ended alone."""
+    await connection.run_sync(_add_tables_and_columns)
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

@@ -27,6 +27,23 @@ class Account:
     user: User
     password_hash: str | None = field(repr=False)
     password_changed_at: str | None = None
+    logins_ended_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login: a hash that is its token's alone, from when to when it is good, and in which browser.
+
+    Whoever records one says no more; `id`, `seen_at` and `ended_at` are the stored one's.
+    """
+
+    token_hash: str = field(repr=False)
+    started_at: str
+    expires_at: str
+    agent: str | None = None
+    id: str | None = None
+    seen_at: str | None = None
+    ended_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

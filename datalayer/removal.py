@@ -30,6 +30,7 @@ from datalayer.schema import (
     elements,
     feedback_changes,
     feedbacks,
+    logins,
     metadata,
     steps,
     threads,
@@ -39,7 +40,7 @@ from datalayer.usage_schema import llm_call_payloads, llm_calls, usage_limits, u
 
 # What goes with a user wherever it is, and what stays without saying whose it was.
 _OF_USER: tuple[Column[Any], ...] = (
-    *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId),
+    *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
 )

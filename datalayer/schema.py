@@ -39,6 +39,7 @@ users = Table(
     Column("createdAt", Text),
     Column("role", Text, nullable=False, server_default=text("'user'")),
     Column("disabledAt", Text),
+    Column("loginsEndedAt", Text),
 )
 
 # Apart from `users`, which Chainlit's own code may read whole.
@@ -49,6 +50,21 @@ credentials = Table(
     Column("passwordHash", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
 )
+
+# Who is logged in where: a row for each login that was seen, until it expires. Of its token a hash is kept.
+logins = Table(
+    "logins",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("tokenHash", Text, nullable=False, unique=True),
+    Column("startedAt", Text, nullable=False),
+    Column("expiresAt", Text, nullable=False),
+    Column("seenAt", Text, nullable=False),
+    Column("agent", Text),
+    Column("endedAt", Text),
+)
+Index("logins_of_user", logins.c.userId, logins.c.startedAt)
 
 threads = Table(
     "threads",

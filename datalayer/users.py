@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import RowMapping, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -38,13 +38,19 @@ async def list_all(connection: AsyncConnection) -> list[User]:
 
 
 async def account(connection: AsyncConnection, identifier: str) -> Account | None:
-    statement = (
-        select(*_COLUMNS, credentials.c.passwordHash, credentials.c.updatedAt)
-        .join(credentials, credentials.c.userId == users.c.id, isouter=True)
-        .where(users.c.identifier == identifier)
+    row = (await connection.execute(accounts().where(users.c.identifier == identifier))).mappings().first()
+    return account_of(row) if row else None
+
+
+def accounts() -> Select[Any]:
+    """Every user with the hash of the password, for `account_of`."""
+    return select(*_COLUMNS, users.c.loginsEndedAt, credentials.c.passwordHash, credentials.c.updatedAt).join_from(
+        users, credentials, credentials.c.userId == users.c.id, isouter=True
     )
-    row = (await connection.execute(statement)).mappings().first()
-    return Account(record_of(User, users, row), row["passwordHash"], row["updatedAt"]) if row else None
+
+
+def account_of(row: RowMapping) -> Account:
+    return Account(record_of(User, users, row), row["passwordHash"], row["updatedAt"], row["loginsEndedAt"])
 
 
 async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User:

@@ -115,6 +115,8 @@ WITHOUT_OWNER = {
     "build_debug_url",
     # Of the acting user's own votes and threads, and of threads that they may read: see `test_review`.
     *("give_reasons", "who_looked", "reviewed_answers", "thread_marks_of", "shared_threads", "names_of_threads"),
+    # Of logins: the system records them, and a user sees and ends their own: see `test_logins`.
+    *("get_account_and_login", "see_login", "log_out", "list_logins", "end_login", "end_logins"),
     # Of calls: the application itself records them, and the operator alone may look after all of them.
     *("record_call", "forget_payloads", "verify_usage"),
     # Everybody may know prices, projects and limits, and the operator alone changes them.

@@ -23,9 +23,10 @@ from fastapi import FastAPI
 from sqlalchemy import func, insert, select, text
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import Login, create_data_layer
 from datalayer.adoption import adopt
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in, utc_now
 from datalayer.database import Database
 from datalayer.feedback import changes_of_step
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
@@ -274,11 +275,13 @@ async def test_09_a_deletion_leaves_nothing_and_gives_a_receipt(layer: ChainlitL
     }
     assert {name: count for name, count in without_search(of_thread.rows).items() if count} == counts
     assert of_thread.files == (first.element["objectKey"],)
+    await layer.see_login(owner, Login("0" * 64, utc_now(), utc_in(60)))
     of_user = await layer.delete_user("alice")
     assert {name: count for name, count in without_search(of_user.rows).items() if count} == {
         **counts,
         "users": 1,
         "credentials": 1,
+        "logins": 1,
     }
     assert (of_user.owner, of_user.files) == ("alice", (second.element["objectKey"],))
     async with layer.database.read() as connection:

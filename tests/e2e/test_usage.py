@@ -86,8 +86,10 @@ async def test_what_the_chat_came_to(browser: Browser, start_server: StartServer
 
 async def come_from_the_chat(visitor: Visitor) -> None:
     await visitor.arrive("/usage")
-    assert visitor.page.url.endswith("/login")
+    assert visitor.page.url.endswith("/login?next=/usage")
     await visitor.log_in(NAME, PASSWORD)
+    await expect(visitor.page.get_by_role("heading", name="Your usage")).to_be_visible()
+    await visitor.page.get_by_role("link", name="Chat").click()
     await visitor.connected()
     await visitor.screenshot("link-in-the-chat")
     await visitor.page.locator('#header a[href="/usage"]').click()

@@ -37,6 +37,7 @@ STEPS = [
     "queue_blob_deletions",
     "account_for_calls",
     "review_threads",
+    "record_logins",
 ]
 
 
@@ -131,7 +132,7 @@ async def test_a_database_without_schema_says_what_to_do(empty_database_url: str
 def stock_schema() -> MetaData:
     """The five tables of Chainlit's official SQLAlchemy schema, before any column of ours."""
     added = {
-        "users": {"role", "disabledAt"},
+        "users": {"role", "disabledAt", "loginsEndedAt"},
         "threads": {"updatedAt"},
         "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
         "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},

@@ -51,10 +51,10 @@ def chainlit_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     monkeypatch.setenv("CHAINLIT_AUTH_SECRET", SECRET)
     app.middleware_stack = None  # another test may have started it
     code = config.code
-    callbacks = (code.password_auth_callback, code.header_auth_callback, code.oauth_callback)
+    callbacks = (code.password_auth_callback, code.header_auth_callback, code.oauth_callback, code.on_logout)
     routes, middleware, handlers = app.router.routes[:], app.user_middleware[:], dict(app.exception_handlers)
     yield app
-    code.password_auth_callback, code.header_auth_callback, code.oauth_callback = callbacks
+    code.password_auth_callback, code.header_auth_callback, code.oauth_callback, code.on_logout = callbacks
     app.router.routes[:] = routes
     app.user_middleware[:] = middleware
     app.exception_handlers.clear()

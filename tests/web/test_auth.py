@@ -13,9 +13,12 @@ from chainlit.auth import create_jwt
 from chainlit.config import config
 from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
+from sqlalchemy import select, text, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in, utc_now
+from datalayer.schema import credentials, logins
 from tests.web.conftest import SECRET, Serve
 from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords
@@ -40,7 +43,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
-    return await layer.add_account("ada", await passwords.hash(PASSWORD))
+    user = await layer.add_account("ada", await passwords.hash(PASSWORD))
+    async with layer.database.write() as connection:
+        # So that there may be logins of before now.
+        await connection.execute(update(credentials).values(updatedAt=utc_in(-86_400)))
+    return user
 
 
 @pytest.fixture
@@ -211,6 +218,170 @@ async def test_the_other_cookies_of_a_disabled_account_are_kept(
         )
         assert "access_token" not in answer.headers.get("set-cookie", "")
         assert await acting(client, Cookie=f"oauth_state=kept; access_token={token}") is None
+
+
+# Logins that are ended
+
+
+def token_of(name: str, *, minutes_ago: float = 0) -> str:
+    """A login as Chainlit signs it, of some time ago, as no other of this name is of the same second."""
+    now = datetime.now(UTC)
+    claims = {
+        **ChainlitUser(identifier=name).to_dict(),
+        "iat": now - timedelta(minutes=minutes_ago),
+        "exp": now + timedelta(hours=1),
+    }
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+def cookie_of(token: str, agent: str = "Firefox") -> dict[str, str]:
+    return {"Cookie": f"access_token={token}", "User-Agent": agent}
+
+
+async def logins_of(layer: ChainlitLayer, name: str) -> list[datalayer.Login]:
+    with datalayer.acting_as(name):
+        return await layer.list_logins()
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_login_is_recorded_when_it_is_first_seen_and_not_its_token(serve: Serve, layer: ChainlitLayer) -> None:
+    token, bearer = token_of("ada", minutes_ago=9), token_of("ada", minutes_ago=2)
+    async with serve() as client:
+        for _ in range(3):
+            assert await acting(client, **cookie_of(token)) == "ada"
+            assert await acting(client, Authorization=f"Bearer {bearer}", **{"User-Agent": "curl"}) == "ada"
+        second, first = await logins_of(layer, "ada")
+    assert (first.agent, second.agent) == ("Firefox", "curl")
+    age = datetime.now(UTC) - datetime.fromisoformat(first.started_at)
+    assert timedelta(minutes=9) <= age < timedelta(minutes=10)
+    left = datetime.fromisoformat(first.expires_at) - datetime.now(UTC)
+    assert timedelta(minutes=59) < left < timedelta(hours=1)
+    async with layer.database.read() as connection:
+        (row, _) = (await connection.execute(select(logins).order_by(logins.c.startedAt))).all()
+    for part in token.split("."):
+        assert not any(part in str(value) for value in row)
+
+
+@pytest.mark.usefixtures("ours")
+async def test_an_ended_login_is_nobody_within_seconds_and_another_stays(
+    serve: Serve, layer: ChainlitLayer, clock: Clock
+) -> None:
+    phone, laptop = cookie_of(token_of("ada", minutes_ago=1), "phone"), cookie_of(token_of("ada"), "laptop")
+    async with serve() as client:
+        for headers in (phone, laptop):
+            assert await acting(client, **headers) == "ada"
+        (ended,) = [one.id for one in await logins_of(layer, "ada") if one.agent == "phone"]
+        with datalayer.acting_as("ada"):
+            await layer.end_login(str(ended))
+        assert await acting(client, **phone) == "ada"  # remembered
+        clock.now += 3
+        assert await acting(client, **phone) is None
+        assert (await client.get("/user", headers=phone)).status_code == 401
+        assert (await client.get("/ws/socket.io/?EIO=4", headers=phone)).status_code == 401
+        assert await acting(client, **laptop) == "ada"
+        bearer = {"Authorization": f"Bearer {phone['Cookie'].removeprefix('access_token=')}"}
+        assert await acting(client, **bearer) is None
+    assert [one.agent for one in await logins_of(layer, "ada")] == ["laptop"]
+
+
+@pytest.mark.usefixtures("ours")
+async def test_an_ended_login_does_not_come_back_in_another_spelling(
+    serve: Serve, layer: ChainlitLayer, clock: Clock
+) -> None:
+    token = token_of("ada")
+    # With the padding of base64, which may be left out.
+    twins = [token, f"{token}="]
+    async with serve() as client:
+        for twin in twins:
+            assert await acting(client, **cookie_of(twin)) == "ada"
+        assert len(await logins_of(layer, "ada")) == 1
+        await client.post("/logout", headers=cookie_of(token))
+        clock.now += 3
+        for twin in twins:
+            assert await acting(client, **cookie_of(twin)) is None
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_websocket_ends_with_its_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+    headers = cookie_of(token_of("ada"))
+    async with serve() as client, aiohttp.ClientSession() as session:
+        url = str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket"))
+        async with session.ws_connect(url, headers=headers) as websocket:
+            assert (await websocket.receive_str()).startswith("0{")
+            (login,) = await logins_of(layer, "ada")
+            with datalayer.acting_as("ada"):
+                await layer.end_login(str(login.id))
+            clock.now += 3
+            await websocket.send_str("40")
+            assert (await websocket.receive()).type == aiohttp.WSMsgType.CLOSE
+            assert websocket.close_code == 1008
+
+
+@pytest.mark.usefixtures("ours")
+async def test_who_logs_out_takes_the_cookie_away_from_whoever_copied_it(
+    serve: Serve, layer: ChainlitLayer, clock: Clock
+) -> None:
+    async with serve() as client:
+        await log_in(client)
+        copied = cookie_of(client.cookies["access_token"])
+        assert await acting(client) == "ada"
+        answer = await client.post("/logout")
+        assert answer.json() == {"success": True}
+        assert "access_token" not in client.cookies
+        clock.now += 3
+        assert await acting(client, **copied) is None
+    assert await logins_of(layer, "ada") == []
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operator(
+    serve: Serve,
+    layer: ChainlitLayer,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = await layer.add_account("grace", "no real hash")
+    await layer.see_login(other.id, datalayer.Login("0" * 64, utc_now(), utc_in(60)))
+    async with layer.database.write() as connection:
+        await connection.execute(text("""CREATE UNIQUE INDEX no_second ON logins (coalesce("endedAt", ''))"""))
+    headers, refused = cookie_of(token_of("ada")), "a login of 'ada' could not be recorded"
+    async with serve() as client:
+        for tries in (1, 2):
+            for _ in range(3):
+                assert await acting(client, **headers) == "ada"
+            await logins_of(layer, "ada")
+            clock.now += 3
+            async with asyncio.timeout(10):
+                while caplog.text.count(refused) < tries:
+                    await asyncio.sleep(0.01)
+            assert caplog.text.count(refused) == tries
+        async with layer.database.write() as connection:
+            await connection.execute(text("DROP INDEX no_second"))
+        assert await acting(client, **headers) == "ada"
+        assert len(await logins_of(layer, "ada")) == 1
+    assert headers["Cookie"][-20:] not in caplog.text
+
+
+@pytest.mark.usefixtures("ours")
+async def test_it_is_noted_every_few_minutes_that_a_login_is_used(
+    serve: Serve, layer: ChainlitLayer, clock: Clock
+) -> None:
+    headers = cookie_of(token_of("ada"))
+
+    async def seen_at() -> str | None:
+        clock.now += 3
+        assert await acting(client, **headers) == "ada"
+        return (await logins_of(layer, "ada"))[0].seen_at
+
+    async with serve() as client:
+        first = await seen_at()
+        assert await seen_at() == first
+        long_ago = utc_in(-301)
+        async with layer.database.write() as connection:
+            await connection.execute(update(logins).values(seenAt=long_ago))
+        again = await seen_at()
+    assert first is not None and again is not None
+    assert again > first > long_ago
 
 
 async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused(

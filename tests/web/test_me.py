@@ -1,20 +1,22 @@
 """The page of one's own data: who looked and why, what is shared, the takeout, the logins, and the end of it all."""
 
-import asyncio
 import io
 import json
 import zipfile
 
 import httpx
+import jwt
 import pytest
+from sqlalchemy import delete, update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import utc_now
+from datalayer.cleaning import utc_in, utc_now
+from datalayer.schema import credentials
 from datalayer.usage_records import LlmCallPayload
 from tests.calls import call
 from tests.records import step, thread, vote
-from tests.web.conftest import Browser
+from tests.web.conftest import SECRET, Browser
 from tests.web.pages import read_page, table
 from tests.web.safe_pages import page_at, posted
 from threadkeeper.web.review.policy import ReviewPolicy
@@ -129,15 +131,78 @@ async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma
     assert any(b"What I said" in archive.read(name) for name in archive.namelist())
 
 
-async def test_everyone_is_logged_out_everywhere(uma: httpx.AsyncClient, browser_of: Browser) -> None:
-    other = await browser_of("user")
-    assert (await other.get("/me")).status_code == 200
-    # A login's time is in whole seconds.
-    await asyncio.sleep(1.1)
+PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
+    "Mobile/15E148 Safari/604.1"
+)
+LAPTOP = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"
+
+
+@pytest.fixture
+async def old_passwords(layer: ChainlitLayer, people: dict[str, User]) -> None:
+    """There may be logins of before today."""
+    async with layer.database.write() as connection:
+        await connection.execute(update(credentials).values(updatedAt=utc_in(-86_400)))
+
+
+async def elsewhere(browser_of: Browser, role: str, agent: str, *, hours_ago: float = 1) -> httpx.AsyncClient:
+    """Another browser of the person who has this role, whose login was some time ago."""
+    browser = await browser_of(role)
+    claims = jwt.decode(browser.cookies["access_token"], SECRET, ["HS256"])
+    claims["iat"] -= int(hours_ago * 3_600)
+    browser.cookies.set("access_token", jwt.encode(claims, SECRET, "HS256"))
+    browser.headers["User-Agent"] = agent
+    return browser
+
+
+@pytest.mark.usefixtures("old_passwords")
+async def test_logins_are_listed_and_ended_one_by_one(uma: httpx.AsyncClient, browser_of: Browser) -> None:
+    uma.headers["User-Agent"] = LAPTOP
+    phone = await elsewhere(browser_of, "user", PHONE)
+    odd = await elsewhere(browser_of, "user", "<img src=x onerror=alert(1)>", hours_ago=2)
+    ritas = await browser_of("reviewer")
+    for browser in (phone, odd, ritas):
+        await page_at(browser, "/me")
+    page = await page_at(uma, "/me")
+    rows = table(page, "logins")
+    assert [(row[0], row[3]) for row in rows] == [
+        ("Firefox on Linux this browser", ""),
+        ("Mobile Safari on iOS", "End"),
+        ("Unknown browser", "End"),
+    ]
+    ends = [form.attributes["action"] for form in page.one("table", class_="logins").all("form")]
+    assert (await posted(ritas, await page_at(ritas, "/me"), ends[0])).status_code == 404, "it is not hers"
+    assert (await posted(uma, page, "/me/logins/nonsense/end")).status_code == 404
+    assert (await uma.post(ends[0])).status_code == 403, "without the token of a form"
+    assert (await posted(uma, page, ends[0])).headers["location"] == "/me#logins"
+    assert (await phone.get("/me?cursor=3")).headers["location"] == "/login?next=/me%3Fcursor%3D3"
+    assert (await phone.get("/project/settings")).status_code == 401
+    assert len(table(await page_at(odd, "/me"), "logins")) == 2
+    chinese = await uma.get("/me", headers={"Accept-Language": "zh-CN"})
+    assert "Linux 上的 Firefox" in chinese.text
+
+
+@pytest.mark.usefixtures("old_passwords")
+@pytest.mark.parametrize("comes_from_elsewhere", [False, True])
+async def test_everyone_is_logged_out_everywhere(
+    uma: httpx.AsyncClient,
+    browser_of: Browser,
+    layer: ChainlitLayer,
+    people: dict[str, User],
+    comes_from_elsewhere: bool,
+) -> None:
+    if comes_from_elsewhere:
+        async with layer.database.write() as connection:
+            await connection.execute(delete(credentials).where(credentials.c.userId == people["user"].id))
+    other, unseen = [await elsewhere(browser_of, "user", PHONE, hours_ago=hours) for hours in (1, 2)]
+    page = await page_at(other, "/me")
+    assert ("You sign in elsewhere" in page.text) is comes_from_elsewhere
     left = await posted(uma, await page_at(uma, "/me"), "/me/log-out")
     assert left.headers["location"] == "/login"
     assert "access_token=" in left.headers["set-cookie"], "this browser forgets its login"
-    assert (await other.get("/me")).status_code == 303
+    for browser in (other, unseen):
+        assert (await browser.get("/me")).status_code == 303
+    assert (await (await browser_of("reviewer")).get("/me")).status_code == 200
 
 
 async def test_all_of_it_goes_with_a_receipt(

@@ -1,17 +1,19 @@
 """Who is acting: Chainlit's logins, checked against the accounts, and told to the data layer for every request.
 
-Chainlit signs a cookie at login and trusts it until it expires. Here each request and each websocket is also asked
-whether its account still exists, is not disabled and has had no new password since; whose account is not so is nobody,
-and Chainlit treats them so.
+Chainlit signs a token at login and trusts it until it expires. Here each request and each websocket is also asked
+whether its account still exists, is not disabled and has had no new password since, and whether the login itself was
+ended; whose is not so is nobody, and Chainlit treats them so. A login is recorded when it is first seen, by a hash.
 """
 
+import asyncio
+import hashlib
 import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
 
 import jwt
 from chainlit.auth import cookie as chainlit_cookie
@@ -26,7 +28,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from datalayer import SYSTEM, DataLayerError, acting_as
+from datalayer import SYSTEM, Account, DataLayerError, Login, acting_as
 from threadkeeper.accounts import AccountStore, Authenticator, admit_external, printable
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,17 @@ _FOLDERS_FOR_EVERYONE = ("/public/", "/assets/", "/avatars/")
 _PATHS_FOR_EVERYONE = ("/favicon", "/logo", "/health", "/ready", "/metrics")
 _MOST_REMEMBERED = 10_000
 _SCOPE_KEY = "threadkeeper.visitor"
+_LOGIN_KEY = "threadkeeper.login"
+_SEEN_EVERY_SECONDS = 300.0
+_LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
+
+class LoginStore(AccountStore, Protocol):
+    """What is needed here of the data layer."""
+
+    async def get_account_and_login(self, identifier: str, token_hash: str) -> tuple[Account | None, Login | None]: ...
+    async def see_login(self, user_id: str, login: Login) -> None: ...
+    async def log_out(self, user_id: str, login: Login) -> None: ...
 
 
 class Person(NamedTuple):
@@ -58,6 +71,12 @@ def person_at(connection: HTTPConnection) -> Person | None:
     return found
 
 
+def login_at(connection: HTTPConnection) -> Login | None:
+    """The login of who is there, as it was read from its token; None for a visitor."""
+    found: _Token | None = connection.scope.get(_LOGIN_KEY)
+    return found.login if found else None
+
+
 def login_token(connection: HTTPConnection) -> str | None:
     """The login as the browser keeps it, for what is bound to it; None without one."""
     return get_token_from_cookies(connection.cookies) or None
@@ -73,30 +92,32 @@ class Gate:
 
     def __init__(
         self,
-        layer: Callable[[], AccountStore],
+        layer: Callable[[], LoginStore],
         *,
         remember_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """So long may pass until a disabled account is shut out, and so seldom is the database asked."""
+        """So long may pass until a disabled account is shut out, or an ended login; so seldom is the database asked."""
         self._layer = layer
         self._remember_seconds = remember_seconds
         self._clock = clock
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        # By the identifier, and by the hash of a token or, for an account alone, without one.
+        self._seen: OrderedDict[tuple[str, str | None], _Seen] = OrderedDict()
+        self._recording: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        login = None if _is_for_everyone(scope["path"]) else _login(scope)
-        user = login.identifier if login else None
-        scope = {**scope, _SCOPE_KEY: None}
-        if login is not None:
+        token = None if _is_for_everyone(scope["path"]) else _token(scope)
+        user = token.identifier if token else None
+        scope = {**scope, _SCOPE_KEY: None, _LOGIN_KEY: None}
+        if token is not None:
             try:
-                person = await self._person(login.identifier, login.issued_at)
-                active, scope[_SCOPE_KEY] = person is not None, person
+                person = await self._person(token)
+                active, scope[_SCOPE_KEY], scope[_LOGIN_KEY] = person is not None, person, token if person else None
             except DataLayerError as error:
-                logger.error("the account %s could not be looked up: %s", printable(login.identifier), error)
+                logger.error("the account %s could not be looked up: %s", printable(token.identifier), error)
                 if not _is_page(scope):
                     await _refuse(
                         scope, receive, send, 503, "The storage cannot be reached at the moment. Please try again."
@@ -110,7 +131,7 @@ class Gate:
                     return
                 user, scope = None, _without_login(scope)
             elif scope["type"] == "websocket":
-                receive = self._while_active(login, receive, send)
+                receive = self._while_active(token, receive, send)
         with acting_as(user):
             await app(scope, receive, send)
 
@@ -124,26 +145,63 @@ class Gate:
         Raises:
             StorageUnavailable: that cannot be looked up now.
         """
-        return await self._person(identifier, issued_at) is not None
-
-    async def _person(self, identifier: str, issued_at: float) -> Person | None:
-        now = self._clock()
-        seen = self._seen.get(identifier)
-        if seen is None or now - seen.at >= self._remember_seconds:
+        seen = self._remembered(identifier, None)
+        if seen is None:
+            asked_at = self._clock()
             with acting_as(SYSTEM):
                 account = await self._layer().get_account(identifier)
-            if account is None or account.user.disabled_at is not None:
-                self._seen.pop(identifier, None)
-                return None
-            person = Person(account.user.id, account.user.identifier, account.user.role)
-            seen = self._seen[identifier] = _Seen(now, _seconds(account.password_changed_at), person)
-            self._seen.move_to_end(identifier)
-            if len(self._seen) > _MOST_REMEMBERED:
-                self._seen.popitem(last=False)
-        # A token's time is in whole seconds.
-        return seen.person if issued_at >= math.floor(seen.password_changed_at) else None
+            seen = self._remember((identifier, None), asked_at, account)
+        return seen is not None and seen.admits(issued_at)
 
-    def _while_active(self, login: "_Login", receive: Receive, send: Send) -> Receive:
+    async def _person(self, token: "_Token") -> Person | None:
+        """Who is logged in by the token, if it is good."""
+        identifier, digest = token.identifier, token.login.token_hash
+        seen = self._remembered(identifier, digest)
+        if seen is None:
+            asked_at = self._clock()
+            with acting_as(SYSTEM):
+                account, recorded = await self._layer().get_account_and_login(identifier, digest)
+            # A chat asks for the account alone a moment later, and is answered without the database.
+            self._remember((identifier, None), asked_at, account)
+            is_over = recorded is not None and recorded.ended_at is not None
+            seen = self._remember((identifier, digest), asked_at, None if is_over else account)
+            if seen is None or not seen.admits(token.issued_at):
+                return None
+            if recorded is None or time.time() - _seconds(recorded.seen_at) >= _SEEN_EVERY_SECONDS:
+                self._record(token, seen.person.id)
+        return seen.person if seen.admits(token.issued_at) else None
+
+    def _remembered(self, identifier: str, digest: str | None) -> "_Seen | None":
+        seen = self._seen.get((identifier, digest))
+        return seen if seen is not None and self._clock() - seen.at < self._remember_seconds else None
+
+    def _remember(self, key: tuple[str, str | None], asked_at: float, account: Account | None) -> "_Seen | None":
+        self._seen.pop(key, None)
+        if account is None or account.user.disabled_at is not None:
+            return None
+        good_since = max(_seconds(account.password_changed_at), _seconds(account.logins_ended_at))
+        person = Person(account.user.id, account.user.identifier, account.user.role)
+        seen = self._seen[key] = _Seen(asked_at, good_since, person)
+        if len(self._seen) > _MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        return seen
+
+    def _record(self, token: "_Token", user_id: str) -> None:
+        """Have it recorded that the login was seen; nobody waits for that, and one time at once is enough."""
+        digest = token.login.token_hash
+        if digest not in self._recording:
+            task = self._recording[digest] = asyncio.create_task(self._see(token, user_id), name="record-login")
+            task.add_done_callback(lambda _: self._recording.pop(digest))
+
+    async def _see(self, token: "_Token", user_id: str) -> None:
+        try:
+            with acting_as(SYSTEM):
+                await self._layer().see_login(user_id, token.login)
+        except DataLayerError as error:
+            # They are let in all the same, and the next look at the account tries again.
+            logger.error("a login of %s could not be recorded: %s", printable(token.identifier), error)
+
+    def _while_active(self, token: "_Token", receive: Receive, send: Send) -> Receive:
         """A websocket is opened once and speaks for days: its messages are let through while the login is good."""
 
         async def receive_while_active() -> Message:
@@ -151,7 +209,7 @@ class Gate:
             if message["type"] != "websocket.receive":
                 return message
             try:
-                active = await self.is_active(login.identifier, login.issued_at)
+                active = await self._person(token) is not None
             except DataLayerError:
                 # The write or read that the message asks for fails by itself, and is told.
                 return message
@@ -165,17 +223,28 @@ class Gate:
 
 class _Seen(NamedTuple):
     at: float
-    password_changed_at: float
+    good_since: float
     person: Person
 
+    def admits(self, issued_at: float) -> bool:
+        """Whether a login of this time is good. A token's time is in whole seconds."""
+        return issued_at >= math.floor(self.good_since)
 
-class _Login(NamedTuple):
+
+class _Token(NamedTuple):
+    """What a token says. It is not here itself, so that it gets nowhere from here."""
+
     identifier: str
     issued_at: float
+    login: Login
 
 
 def _seconds(moment: str | None) -> float:
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(min(max(seconds, 0.0), _LAST_SECOND), UTC).isoformat()
 
 
 def _is_for_everyone(path: str) -> bool:
@@ -188,7 +257,7 @@ def _is_page(scope: Scope) -> bool:
     return wanted and "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def _login(scope: Scope) -> _Login | None:
+def _token(scope: Scope) -> _Token | None:
     """Whose login the request carries, found and verified the way Chainlit does it."""
     connection = HTTPConnection(scope)
     token = get_token_from_cookies(connection.cookies)
@@ -201,7 +270,17 @@ def _login(scope: Scope) -> _Login | None:
         # Chainlit's own look at the token comes first: it is the one that says what is a login.
         identifier = decode_jwt(token).identifier
         claims = jwt.decode(token, options={"verify_signature": False})
-        return _Login(identifier, float(claims.get("iat", 0)))
+        issued_at = float(claims.get("iat", 0))
+        # Of what is signed, not of the signature: that can be spelled in more than one way.
+        signed = token.rpartition(".")[0]
+        login = Login(
+            hashlib.sha256(signed.encode()).hexdigest(),
+            # One that does not say when it was made began when it was first seen.
+            _moment(issued_at or time.time()),
+            _moment(float(claims["exp"])),
+            connection.headers.get("user-agent"),
+        )
+        return _Token(identifier, issued_at, login)
     except (PyJWTError, ValueError, TypeError, KeyError):
         # Expired, signed by someone else, or no login at all: a bearer token may also be one for /metrics.
         return None
@@ -228,9 +307,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, words
 
 
 def register_logins(
-    layer: Callable[[], AccountStore], *, auth_header: str | None = None, authenticator: Authenticator | None = None
+    layer: Callable[[], LoginStore], *, auth_header: str | None = None, authenticator: Authenticator | None = None
 ) -> None:
     """Tell Chainlit how people log in: always with a password; by OAuth where its variables are set; by a header.
+
+    And how they log out: the login is over then, wherever its cookie was copied to.
 
     The callbacks are set without Chainlit's decorators, which turn every exception into "wrong password": a database
     that is away is told as what it is.
@@ -263,6 +344,18 @@ def register_logins(
         kept = {key: value for key, value in user.metadata.items() if key != "image"}
         return User(identifier=user.identifier, display_name=user.display_name, metadata={**kept, "provider": provider})
 
+    async def log_out(request: Request, _response: Response) -> dict[str, bool]:
+        person, login = person_at(request), login_at(request)
+        if person is not None and login is not None:
+            try:
+                with acting_as(SYSTEM):
+                    await layer().log_out(person.id, login)
+            except DataLayerError as error:
+                # The browser forgets its login all the same, which is what can be done for them now.
+                logger.error("a login of %s could not be ended: %s", printable(person.identifier), error)
+        return {"success": True}
+
+    config.code.on_logout = log_out
     config.code.password_auth_callback = by_password
     config.code.header_auth_callback = by_header if auth_header else None
     config.code.oauth_callback = by_oauth if get_configured_oauth_providers() else None

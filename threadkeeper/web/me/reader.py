@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from datalayer import Account, Receipt
+from datalayer import Account, Login, Receipt
 from datalayer.blobs import BlobStore
 from datalayer.database import Database
 from datalayer.own_threads import SharedThread
@@ -21,7 +21,11 @@ class OwnReader(Protocol):
 
     async def get_account(self, identifier: str) -> Account | None: ...
 
-    async def set_password(self, identifier: str, password_hash: str) -> None: ...
+    async def list_logins(self) -> list[Login]: ...
+
+    async def end_login(self, login_id: str) -> None: ...
+
+    async def end_logins(self) -> None: ...
 
     async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage: ...
 

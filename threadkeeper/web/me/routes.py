@@ -9,7 +9,7 @@ import hmac
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,17 +17,18 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from datalayer import SYSTEM, acting_as
+from datalayer import SYSTEM, Login, acting_as
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.review_records import Satisfaction
 from datalayer.takeout import export_user
 from datalayer.takeout_format import readable
-from threadkeeper.web.auth import Person, end_login
+from threadkeeper.web.auth import Person, end_login, login_at
+from threadkeeper.web.me.agents import described
 from threadkeeper.web.me.reader import OwnReader
 from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import LoggedIn
-from threadkeeper.web.pages.shell import BadAddress, Pages
+from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review.addresses import to
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
@@ -67,6 +68,7 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
             "looked": looked,
             "cursor": cursor,
             "names": names,
+            "logins": _shown(await layer().list_logins(), request),
             "shared": await layer().shared_threads(),
             "votes": await _votes(layer(), owned) if owned else [],
             "votes_days": VOTES_DAYS,
@@ -99,13 +101,14 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         plain = name if name.isascii() and '"' not in name else "takeout.zip"
         return Download(_file(folder, path), b"", media_type="application/zip", headers=attachment(plain))
 
+    @router.post("/me/logins/{login_id}/end", include_in_schema=False)
+    async def end_one_login(person: LoggedIn, form: Form, login_id: str) -> Response:  # noqa: ARG001
+        await layer().end_login(login_id)
+        return to("/me#logins")
+
     @router.post("/me/log-out", include_in_schema=False)
     async def log_out_everywhere(request: Request, person: LoggedIn, form: Form) -> Response:  # noqa: ARG001
-        account = await _account(layer(), person)
-        if account.password_hash is None:
-            raise HTTPException(404)
-        # A login is good until the password is set anew, even if to what it was.
-        await layer().set_password(person.identifier, account.password_hash)
+        await layer().end_logins()
         response = to("/login")
         end_login(request, response)
         return response
@@ -124,6 +127,19 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         return response
 
     return router
+
+
+def _shown(logins: Sequence[Login], request: Request) -> list[dict[str, Any]]:
+    """The logins as the page shows them, and which of them is this very one."""
+    say, here = speaker(request), login_at(request)
+    return [
+        {
+            "login": one,
+            "where": described(one.agent, say),
+            "is_here": here is not None and one.token_hash == here.token_hash,
+        }
+        for one in logins
+    ]
 
 
 async def _account(layer: OwnReader, person: Person) -> Any:

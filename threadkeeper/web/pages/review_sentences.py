@@ -288,14 +288,22 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "me_takeout_do": ("Download everything", "下载全部"),
     "me_sessions": ("Your logins", "您的登录"),
     "me_sessions_words": (
-        "A login is a signed cookie in a browser; the server keeps no list of them. You can end all of them at once, "
-        "this one too.",
-        "登录是浏览器中的签名 cookie，服务器不保存列表。您可以一次全部结束，包括当前登录。",
+        "Where you are logged in. A login that you end is over within seconds, wherever its cookie was copied to.",
+        "您当前登录的位置。结束的登录会在几秒内失效，无论其 cookie 被复制到哪里。",
     ),
+    "me_sessions_none": ("No login is recorded at the moment.", "目前没有登录记录。"),
     "me_sessions_elsewhere": (
-        "You sign in elsewhere: end your other logins there.",
-        "您通过其他服务登录：请在那里结束其他登录。",
+        "You sign in elsewhere: who is still signed in there gets in again.",
+        "您通过其他服务登录：在那里仍处于登录状态的人可以再次进入。",
     ),
+    "agent": ("{browser} on {system}", "{system} 上的 {browser}"),
+    "agent_unknown": ("Unknown browser", "未知浏览器"),
+    "login_where": ("Browser", "浏览器"),
+    "login_began": ("Begun", "开始"),
+    "login_seen": ("Last seen", "最近使用"),
+    "login_here": ("this browser", "当前浏览器"),
+    "login_end": ("End", "结束"),
+    "login_end_one": ("End the login: {where}", "结束登录：{where}"),
     "me_log_out": ("Log out everywhere", "在所有设备上退出"),
     "me_delete": ("Delete everything", "删除全部"),
     "me_delete_words": (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -33,6 +34,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_LONGEST_WANTED = 2_000
 # The first that fits: a subclass stands before its base.
 _FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
     (NotFound, 404),
@@ -123,7 +125,7 @@ class Pages:
                         return await handle(request)
                     except HTTPException as error:
                         if error.status_code == HTTPStatus.UNAUTHORIZED:
-                            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+                            return RedirectResponse(_login_address(request), HTTPStatus.SEE_OTHER)
                         return pages._failure(request, error.status_code)
                     except BadAddress as error:
                         return pages._failure(request, 400, speaker(request)(error.sentence, **error.values))
@@ -152,6 +154,14 @@ class Pages:
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = "5"
         return response
+
+
+def _login_address(request: Request) -> str:
+    """Where to log in, with where to go on to then: `public/threadkeeper.js` reads it."""
+    wanted = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "GET" or len(wanted) > _LONGEST_WANTED:
+        return "/login"
+    return f"/login?next={quote(wanted, safe='/')}"
 
 
 def _person(request: Request) -> Person | None:
