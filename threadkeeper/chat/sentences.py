@@ -65,6 +65,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     # What is asked after a thumb down, and said of what was reviewed. The reasons are the usual ones; an operator's
     # own are said as they are set.
+    "why_ask": ("What was wrong?", "哪里不好？"),
     "why_hint": ("Say why the answer is not good", "说明回答不好的原因"),
     "why_thanks": ("Thank you. A reviewer can see the reason.", "谢谢，审阅者可以看到原因。"),
     "why_gone": ("There is no thumb of yours on this answer any more.", "您对这个回答的评价已不存在。"),

@@ -103,15 +103,27 @@ class Reviewing:
             await button.send(for_id=one.step_id)
 
     def _buttons(self, step_id: str, language: str) -> list[cl.Action]:
+        """The question, which is a button too because the page has nothing else to put there, and its answers."""
+        question = cl.Action(
+            name=WHY,
+            payload={},
+            label=say("why_ask", language),
+            tooltip=say("why_hint", language),
+            icon="thumbs-down",
+            id=f"why-{step_id}",
+        )
         return [
-            cl.Action(
-                name=WHY,
-                payload={"step_id": step_id, "reason": reason},
-                label=_named(reason, language),
-                tooltip=say("why_hint", language),
-                id=f"why-{step_id}-{at}",
-            )
-            for at, reason in enumerate(self._reasons)
+            question,
+            *(
+                cl.Action(
+                    name=WHY,
+                    payload={"step_id": step_id, "reason": reason},
+                    label=_named(reason, language),
+                    tooltip=say("why_hint", language),
+                    id=f"why-{step_id}-{at}",
+                )
+                for at, reason in enumerate(self._reasons)
+            ),
         ]
 
 
