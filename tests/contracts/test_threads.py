@@ -14,6 +14,8 @@ from datalayer.schema import metadata, migrations
 from tests.contracts.test_elements import text_element
 from tests.records import listed, new_id, page, step, thread, user_id, vote
 
+NOBODYS_ID = "0b7c2f5e-5d0e-4c3f-9a51-3f6f1f0f7a11"
+
 
 async def test_ten_merges_at_once_keep_every_key(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None, metadata={"kept": {"a": 1}, "gone": 1})
@@ -38,9 +40,7 @@ async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> Non
     assert (before["name"], before["tags"], before["userIdentifier"]) == ("名字", ["x"], "alice")
 
 
-@pytest.mark.parametrize(
-    "thread_id", ["0b7c2f5e-5d0e-4c3f-9a51-3f6f1f0f7a11", "no-uuid", "", "'; drop table threads; --"]
-)
+@pytest.mark.parametrize("thread_id", [NOBODYS_ID, "no-uuid", "", "'; drop table threads; --"])
 async def test_an_unknown_thread_is_none(layer: ChainlitLayer, thread_id: str) -> None:
     assert await layer.get_thread(thread_id) is None
     assert await layer.get_thread_author(thread_id) == ""
@@ -86,7 +86,7 @@ async def test_an_empty_page_ends_the_list(layer: ChainlitLayer) -> None:
     assert (found.data, found.pageInfo.hasNextPage, found.pageInfo.endCursor) == ([], False, None)
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "0b7c2f5e-5d0e-4c3f-9a51-3f6f1f0f7a11", "bnVsbA==", "WzEsMl0=", "🧵"])
+@pytest.mark.parametrize("cursor", ["nonsense", NOBODYS_ID, "bnVsbA==", "WzEsMl0=", "🧵"])
 async def test_a_cursor_that_is_none_is_refused(layer: ChainlitLayer, cursor: str) -> None:
     with pytest.raises(datalayer.InvalidRecord, match="cursor"):
         await page(layer, await user_id(layer, "alice"), after=cursor)
