@@ -9,7 +9,7 @@
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
-    ├── AlreadyExists          a user of this name is there already
+    ├── AlreadyExists          a user, or a saved view of one reviewer, of this name is there already
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
         └── BlobRefused        the blob store lets us not in; trying again soon will not help

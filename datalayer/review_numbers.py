@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Integer,
+    LargeBinary,
     Text,
     and_,
     case,
@@ -32,6 +33,11 @@ from datalayer.search_tokens import KEY_LENGTH
 
 LOOKED_AT = 2_000
 """So many of the latest bad answers, and of the others, are looked at for their words."""
+TIMES_AS_COMMON = 2
+"""A word is shown if its share of the bad answers is at least so many times its share of the others."""
+SHORTEST_WORD = 3
+"""Letters, in scripts that set blanks between words; of the others two say as much."""
+_BYTES_OF_A_SIGN = 3
 _SPLITS: dict[str, Column[Any]] = {"assistant": answers.c.assistant, "model": answers.c.model}
 
 
@@ -103,7 +109,12 @@ async def words_in_bad(
     bad_labels: Sequence[str],
     limit: int,
 ) -> list[WordCount]:
-    """The words that are in more of the bad answers than of the others, those with the largest difference first."""
+    """The words that are in more of the bad answers than of the others, those with the largest difference first.
+
+    Only those whose share of the bad answers is at least `TIMES_AS_COMMON` times their share of the others: what is in
+    most of the others is never among them, however often it is in the bad ones. Words of less than `SHORTEST_WORD`
+    letters are left out.
+    """
     labelled = select(verdicts.c.stepId).where(verdicts.c.label.in_(list(bad_labels)))
     bad = or_(func.coalesce(answers.c.thumb, 1) == 0, and_(IS_REVIEWED, answers.c.stepId.in_(labelled)))
     sides = [_latest(and_(condition, bad), "bad"), _latest(and_(condition, ~bad), "others")]
@@ -112,23 +123,24 @@ async def words_in_bad(
         word = dialect.words_in(search_texts.c.words)
         text = func.substr(word.c.value, KEY_LENGTH + 1)
         found = (
-            select(text.label("word"), func.count().label("number"))
+            select(text.label("word"), func.count().label("number"), _count(side.c.thumb == 0).label("down"))
             .select_from(side)
             .join(search_texts, search_texts.c.stepId == side.c.stepId)
             .join(word, literal_column("true"))
-            .where(func.length(text) > 1)
+            .where(_says_something(text))
             .group_by(text)
         )
         counts.append(found.cte(f"words_of_{side.name}"))
     in_bad, in_others = counts
     sizes = [select(func.count()).select_from(side).scalar_subquery() for side in sides]
     other_number = func.coalesce(in_others.c.number, 0)
-    difference = _share(in_bad.c.number, sizes[0]) - _share(other_number, sizes[1])
+    of_bad, of_others = _share(in_bad.c.number, sizes[0]), _share(other_number, sizes[1])
+    difference = of_bad - of_others
     statement = (
-        select(in_bad.c.word, in_bad.c.number, other_number)
+        select(in_bad.c.word, in_bad.c.number, other_number, in_bad.c.down)
         .select_from(in_bad)
         .outerjoin(in_others, in_others.c.word == in_bad.c.word)
-        .where(difference > 0)
+        .where(of_bad >= TIMES_AS_COMMON * of_others)
         .order_by(difference.desc(), in_bad.c.word)
         .limit(limit)
     )
@@ -136,8 +148,14 @@ async def words_in_bad(
 
 
 def _latest(condition: ColumnElement[bool], name: str) -> Any:
-    latest = select(answers.c.stepId).where(condition).order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
-    return latest.limit(LOOKED_AT).cte(name)
+    order = answers.c.createdAt.desc(), answers.c.stepId.desc()
+    return select(answers.c.stepId, answers.c.thumb).where(condition).order_by(*order).limit(LOOKED_AT).cte(name)
+
+
+def _says_something(word: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether it is long enough: one sign of a script without blanks is three bytes, a letter mostly one or two."""
+    length, size = func.length(word), func.length(cast(word, LargeBinary))
+    return or_(length >= SHORTEST_WORD, and_(length > 1, size >= _BYTES_OF_A_SIGN * length))
 
 
 def _share(number: Any, size: Any) -> Any:

@@ -1,6 +1,7 @@
 """The queue: which answers are to be judged, and by whom. Two reviewers are never given the same item.
 
-An item that is taken is locked for its reviewer until a time; then whoever comes next may have it. The sample falls on
+An item that is taken is locked for its reviewer until a time; then whoever comes next may have it. What is assigned to
+one reviewer is given to no other, and whoever had it open has it no more. The sample falls on
 an answer by the digits of its id, which are random, so that it is the same whenever it is taken, and a larger sample
 holds every smaller one.
 """
@@ -8,7 +9,22 @@ holds every smaller one.
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, false, func, literal, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_in, utc_now
@@ -16,10 +32,12 @@ from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import ItemReason, ReviewerProgress, ReviewItem, Sampled
 from datalayer.review_schema import IS_OPEN, answers, review_items, verdicts
-from datalayer.schema import threads, users
+from datalayer.schema import steps, threads, users
 
 MOST_WANTED = 20
 MOST_AT_ONCE = 1_000
+EXCERPT = 100
+"""So many characters of a question are shown in a list of items."""
 # What is asked for by hand comes first, what nobody complained of last.
 _REASONS: tuple[ItemReason, ...] = ("chosen", "thumbs_down", "sample")
 _PARTS = 16**4
@@ -68,11 +86,15 @@ async def enqueue(
     wanted: int,
     reason: ItemReason,
 ) -> int:
-    """Put these answers in, and assign them; gives how many there are of them."""
+    """Put these answers in, and assign them; gives how many. Locks of others than the assignee end."""
     chosen = answers.c.stepId.in_(list(step_ids))
     await _put_in(connection, dialect, chosen, reason, wanted)
+    changes: dict[str, Any] = {"assignedTo": reviewer_id}
+    if reviewer_id is not None:
+        for name in ("lockedBy", "lockedUntil"):
+            changes[name] = case((review_items.c.lockedBy == reviewer_id, review_items.c[name]), else_=null())
     changed = update(review_items).where(review_items.c.stepId.in_(list(step_ids)))
-    return int((await connection.execute(changed.values(assignedTo=reviewer_id))).rowcount)
+    return int((await connection.execute(changed.values(**changes))).rowcount)
 
 
 async def take_next(
@@ -87,7 +109,8 @@ async def take_next(
     own = select(threads.c.id).where(threads.c.id == review_items.c.threadId, threads.c.userId == reviewer_id)
     theirs = [IS_OPEN, not_(judged.exists()), review_items.c.stepId.not_in(list(other_than))]
     order = [review_items.c.createdAt, review_items.c.stepId]
-    open_now = review_items.c.lockedBy == reviewer_id, review_items.c.lockedUntil > now
+    nobody_elses = or_(review_items.c.assignedTo.is_(None), review_items.c.assignedTo == reviewer_id)
+    open_now = review_items.c.lockedBy == reviewer_id, review_items.c.lockedUntil > now, nobody_elses
     candidates = [
         select(review_items.c.stepId).where(*theirs, *open_now),
         select(review_items.c.stepId).where(*theirs, free, review_items.c.assignedTo == reviewer_id),
@@ -123,14 +146,25 @@ async def release(connection: AsyncConnection, step_id: str, reviewer_id: str | 
 
 
 async def listed(
-    connection: AsyncConnection, reviewer_id: str | None, *, is_done: bool, limit: int
+    connection: AsyncConnection,
+    reviewer_id: str | None,
+    *,
+    is_done: bool,
+    limit: int,
+    thread_id: str | None,
+    excerpts: bool,
 ) -> list[ReviewItem]:
     """Items, those that the reviewer holds and then those that were put in first; or those done last."""
     # However long the queue is, who has taken something finds it.
     held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
     order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
-    statement = _listed(not_(IS_OPEN) if is_done else IS_OPEN).order_by(*order, review_items.c.stepId).limit(limit)
-    return [_item(row) for row in await connection.execute(statement)]
+    conditions = [not_(IS_OPEN) if is_done else IS_OPEN]
+    if thread_id is not None:
+        conditions.append(review_items.c.threadId == thread_id)
+    statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)
+    rows = (await connection.execute(statement)).all()
+    questions = await _questions(connection, [row.stepId for row in rows]) if excerpts and rows else {}
+    return [_item(row, questions.get(row.stepId)) for row in rows]
 
 
 async def progress(connection: AsyncConnection, since: str | None) -> list[ReviewerProgress]:
@@ -178,14 +212,40 @@ async def _lock(
 def _listed(condition: ColumnElement[bool]) -> Select[Any]:
     assignee, holder = users.alias("assignee"), users.alias("holder")
     return (
-        select(review_items, assignee.c.identifier.label("assignee"), holder.c.identifier.label("holder"))
+        select(
+            review_items,
+            assignee.c.identifier.label("assignee"),
+            holder.c.identifier.label("holder"),
+            threads.c.userIdentifier.label("user"),
+        )
+        .outerjoin(threads, threads.c.id == review_items.c.threadId)
         .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
         .outerjoin(holder, holder.c.id == review_items.c.lockedBy)
         .where(condition)
     )
 
 
-def _item(row: Any) -> ReviewItem:
+async def _questions(connection: AsyncConnection, step_ids: Collection[str]) -> dict[str, str | None]:
+    """How the questions before these answers begin, or what their threads are called where there is none."""
+    asked = steps.alias("asked")
+    before = asked.c.threadId == answers.c.threadId, asked.c.createdAt <= answers.c.createdAt
+    question = (
+        select(func.substr(asked.c.output, 1, EXCERPT))
+        .where(*before, asked.c.type == "user_message")
+        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    # After the items were chosen, so that no question is looked up for one that is not shown.
+    statement = (
+        select(answers.c.stepId, func.coalesce(func.nullif(question, ""), threads.c.name))
+        .join(threads, threads.c.id == answers.c.threadId)
+        .where(answers.c.stepId.in_(list(step_ids)))
+    )
+    return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+def _item(row: Any, question: str | None = None) -> ReviewItem:
     return ReviewItem(
         step_id=row.stepId,
         thread_id=row.threadId,
@@ -196,4 +256,6 @@ def _item(row: Any) -> ReviewItem:
         locked_by=row.holder,
         locked_until=row.lockedUntil,
         done_at=row.doneAt,
+        user=row.user,
+        question=question,
     )

@@ -219,7 +219,10 @@ class ReviewThread:
 
 @dataclass(frozen=True, slots=True)
 class ReviewItem:
-    """An answer in the queue. It is open until it has verdicts of as many reviewers as are `wanted`."""
+    """An answer in the queue. It is open until it has verdicts of as many reviewers as are `wanted`.
+
+    `user` is whose thread it is in. `question` is how the question begins, where that was asked for.
+    """
 
     step_id: str
     thread_id: str
@@ -230,6 +233,8 @@ class ReviewItem:
     locked_by: str | None = None
     locked_until: str | None = None
     done_at: str | None = None
+    user: str | None = None
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,11 +362,15 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class WordCount:
-    """In how many bad answers, and in how many others, of those that were looked at, a word is."""
+    """In how many bad answers, and in how many others, of those that were looked at, a word is.
+
+    Of the bad ones `down` have a thumb down, and the rest a bad verdict alone.
+    """
 
     word: str
     bad: int
     others: int
+    down: int
 
 
 # Retention

@@ -16,7 +16,7 @@ from datalayer import (
     threads,
 )
 from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_now
-from datalayer.errors import InvalidRecord, NotFound
+from datalayer.errors import AlreadyExists, InvalidRecord, NotFound
 from datalayer.ownership import acting_user, may_write
 from datalayer.review_records import (
     CopiedAnswer,
@@ -78,6 +78,8 @@ class ReviewWork(ReviewStore):
     ) -> int:
         """Put answers in the queue, or assign those that are there to a reviewer (or to nobody); gives how many.
 
+        What is assigned to somebody is locked for nobody else any more.
+
         Raises:
             InvalidRecord: there is no such reviewer, `wanted` is out of bounds, or there are more than a thousand.
         """
@@ -97,7 +99,8 @@ class ReviewWork(ReviewStore):
     async def take_next(self, *, lock_seconds: float = 1800, other_than: Collection[str] = ()) -> ReviewItem | None:
         """The item that the acting reviewer has open, or the next, locked for them; None where there is none left.
 
-        First what is assigned to them, then what is for anybody: never one's own thread, nor what one has judged.
+        First what is assigned to them, then what is for anybody: never one's own thread, nor what one has judged, nor
+        what is assigned to another.
 
         Args:
             lock_seconds: how long nobody else is given it.
@@ -132,13 +135,23 @@ class ReviewWork(ReviewStore):
         known = clean_id(step_id, "step id")
         return bool(await self._do(lambda connection, reviewer: review_queue.release(connection, known, reviewer.id)))
 
-    async def list_queue(self, *, is_done: bool = False, limit: int = 100) -> list[ReviewItem]:
-        """Those that the acting reviewer holds and then the others as they were put in, or those done last."""
+    async def list_queue(
+        self, *, is_done: bool = False, limit: int = 100, thread_id: str | None = None, excerpts: bool = False
+    ) -> list[ReviewItem]:
+        """Those that the acting reviewer holds and then the others as they were put in, or those done last.
+
+        Args:
+            thread_id: of this thread alone.
+            excerpts: with the beginnings of the questions, which tell of what is in a thread.
+        """
         actor, most = acting_user.get(), max(1, min(limit, MOST_ITEMS))
+        known = None if thread_id is None else clean_id(thread_id, "thread id")
 
         async def find(connection: AsyncConnection) -> list[ReviewItem]:
             reviewer = await review_access.demand(connection, actor)
-            return await review_queue.listed(connection, reviewer.id, is_done=is_done, limit=most)
+            return await review_queue.listed(
+                connection, reviewer.id, is_done=is_done, limit=most, thread_id=known, excerpts=excerpts
+            )
 
         return await self.database.query(find)
 
@@ -167,9 +180,10 @@ class ReviewWork(ReviewStore):
         return await self.database.query(find)
 
     async def put_view(self, name: str, query: str, *, is_shared: bool = False) -> SavedView:
-        """Save a view under a name, over the acting reviewer's own of that name.
+        """Save a view under a name that the acting reviewer has no other under.
 
         Raises:
+            AlreadyExists: they have one of that name, which stays as it is.
             InvalidRecord: the name is empty, or one of the two is too long.
         """
         named, said = clean_text(name).strip(), clean_text(query)
@@ -178,16 +192,16 @@ class ReviewWork(ReviewStore):
 
         async def put(connection: AsyncConnection, reviewer: review_access.Reviewer) -> SavedView:
             owner_id, owner = reviewer.named
-            values = {"id": str(uuid.uuid4()), "ownerId": owner_id, "name": named, "createdAt": utc_now()}
-            changes = {"query": said, "isShared": is_shared}
+            view = SavedView(str(uuid.uuid4()), named, said, owner, is_shared, utc_now())
+            values = {"id": view.id, "ownerId": owner_id, "name": named, "query": said, "isShared": is_shared}
             statement = (
                 self._dialect.insert(review_views)
-                .values(**values, **changes)
-                .on_conflict_do_update(index_elements=[review_views.c.ownerId, review_views.c.name], set_=changes)
-                .returning(review_views.c.id, review_views.c.createdAt)
+                .values(**values, createdAt=view.created_at)
+                .on_conflict_do_nothing(index_elements=[review_views.c.ownerId, review_views.c.name])
             )
-            view_id, made = (await connection.execute(statement)).one()
-            return SavedView(view_id, named, said, owner, is_shared, made)
+            if not (await connection.execute(statement)).rowcount:
+                raise AlreadyExists("the reviewer has a view of this name")
+            return view
 
         kept: SavedView = await self._do(put)
         return kept

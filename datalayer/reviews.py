@@ -238,7 +238,7 @@ class Reviews(ReviewWork, Retention):
     async def words_in_bad_answers(
         self, which: AnswerFilter, *, bad_labels: Sequence[str] = BAD_LABELS, limit: int = 50
     ) -> list[WordCount]:
-        """The words that are in more bad answers than in others, those with the largest difference first.
+        """The words that are far more common in bad answers than in others, those with the largest difference first.
 
         Bad are answers with a thumb down or a verdict of one of the labels. The latest of each are looked at
         (`review_numbers.LOOKED_AT`).

@@ -414,7 +414,23 @@ async def test_numbers_add_up(layer: ChainlitLayer) -> None:
     assert [(one.value, one.answers, one.reviewed, one.down, one.down_reviewed, one.labels) for one in coverage] == [
         ("B", 3, 0, 2, 0, {}), ("A", 2, 1, 1, 1, {"wrong": 1}),
     ]  # fmt: skip
-    assert [(one.word, one.bad, one.others) for one in words] == [("cannot", 3, 0), ("sorry", 3, 0)]
+    assert [(one.word, one.bad, one.others, one.down) for one in words] == [("cannot", 3, 0, 3), ("sorry", 3, 0, 3)]
+
+
+async def test_words_that_are_no_help_are_left_out(layer: ChainlitLayer) -> None:
+    for said in ("the river is 很长 of course", "the river is 很长 or so", "the 河 is of no use"):
+        await talk(layer, answer=said, thumb=0)
+    judged = await talk(layer, answer="the mill is of wood")
+    for said in ("the capital is Paris", "the capital of France", "the use of it is small", "a river runs"):
+        await talk(layer, answer=said)
+    with reviewing():
+        await layer.put_verdict(Verdict(judged.answer, "wrong"))
+        words = {one.word: one for one in await layer.words_in_bad_answers(AnswerFilter())}
+    # In all four of the bad ones and in three of the four others: "the" is no help, and "is" is short as well.
+    assert not {"the", "is", "of", "or", "no", "河"} & set(words)
+    assert (words["很长"].bad, words["river"].bad, words["river"].others) == (2, 2, 1)
+    assert "use" not in words, "as common in the others"
+    assert (words["mill"].bad, words["mill"].down) == (1, 0), "by a verdict alone"
 
 
 NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {

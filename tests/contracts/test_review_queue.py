@@ -118,6 +118,48 @@ async def test_an_item_is_held_until_its_time_is_up_or_it_is_let_go(layer: Chain
                 await layer.take_next(lock_seconds=seconds)
 
 
+async def test_what_is_assigned_to_one_is_given_to_no_other(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, thumb=0)
+    with reviewing():
+        await layer.fill_queue(percent=0)
+        assert await layer.take_next() is not None
+        await layer.enqueue_answers([turn.answer], reviewer="rita")
+        assert [item.locked_by for item in await layer.list_queue()] == ["rita"], "her own lock stays"
+        await layer.enqueue_answers([turn.answer], reviewer="rob")
+        (item,) = await layer.list_queue()
+        assert (item.assigned_to, item.locked_by, item.locked_until) == ("rob", None, None)
+        assert await layer.take_next() is None
+        assert not await layer.keep_lock(turn.answer)
+    with reviewing("rob"):
+        assert (await layer.take_next()) is not None
+        await layer.enqueue_answers([turn.answer])
+        assert [item.locked_by for item in await layer.list_queue()] == ["rob"]
+
+
+async def test_what_was_locked_before_it_was_assigned_is_not_given_again(layer: ChainlitLayer) -> None:
+    """As it is in a database where an assignment once left the lock."""
+    turn = await talk(layer, thumb=0)
+    with reviewing():
+        await layer.enqueue_answers([turn.answer], reviewer="rob")
+        async with layer.database.write() as connection:
+            rita = (await review_access.demand(connection, "rita")).id
+            locked = {"lockedBy": rita, "lockedUntil": "2100-01-01T00:00:00.000000Z"}
+            await connection.execute(update(review_items).values(**locked))
+        assert await layer.take_next() is None
+
+
+async def test_items_are_listed_with_their_users_and_on_request_with_their_questions(layer: ChainlitLayer) -> None:
+    asked = await talk(layer, question="How long is " + "x" * 200)
+    other = await talk(layer, "bob", question="")
+    with reviewing():
+        await layer.fill_queue(percent=100)
+        items = {item.step_id: item for item in await layer.list_queue(excerpts=True)}
+        assert (items[asked.answer].user, items[other.answer].user) == ("alice", "bob")
+        assert items[asked.answer].question == ("How long is " + "x" * 200)[:100]
+        assert {item.question for item in await layer.list_queue()} == {None}
+        assert [item.step_id for item in await layer.list_queue(thread_id=other.thread)] == [other.answer]
+
+
 async def test_an_answer_is_judged_by_as_many_as_are_wanted_and_by_none_twice(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     with reviewing():
@@ -230,15 +272,15 @@ async def test_what_is_held_by_one_at_the_same_instant_is_held_by_no_other(
 async def test_views_are_ones_own_unless_they_are_shared(layer: ChainlitLayer) -> None:
     with reviewing():
         mine = await layer.put_view("bad ones", "thumb=down")
-        changed = await layer.put_view("bad ones", "thumb=down&assigned=me")
-        assert (changed.id, changed.query) == (mine.id, "thumb=down&assigned=me")
-        assert await layer.list_views() == [changed]
+        with pytest.raises(datalayer.AlreadyExists):
+            await layer.put_view("bad ones", "thumb=up", is_shared=True)
+        assert await layer.list_views() == [mine]
     with reviewing("rob"):
         assert await layer.list_views() == []
         shared = await layer.put_view("a shared one", "words=x", is_shared=True)
         assert not await layer.remove_view(mine.id)
     with reviewing():
-        assert await layer.list_views() == [shared, changed]
+        assert await layer.list_views() == [shared, mine]
         assert await layer.remove_view(mine.id)
         for name in ("", "x" * 300):
             with pytest.raises(datalayer.InvalidRecord):

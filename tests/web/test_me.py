@@ -50,6 +50,12 @@ class TestWithAPurpose:
         assert "An answer" not in inbox.text
         assert "My thread" not in inbox.text
         assert "Ursula" not in inbox.text
+        queue = await page_at(rita, "/review/queue")
+        await posted(rita, queue, "/review/queue/fill", percent="100", wanted="1")
+        row = (await page_at(rita, "/review/queue")).one("table", class_="items").one("tbody").one("tr")
+        assert row.one("a").text == "Opens once you say why"
+        assert "uma" in row.text
+        assert "My thread" not in row.text
         asked = await page_at(rita, address)
         assert "Why do you open this thread?" in asked.text
         assert "stays when the thread is deleted" in asked.text
@@ -68,6 +74,9 @@ class TestWithAPurpose:
         assert "My thread" in (await page_at(rita, address)).text
         rows = table(await page_at(uma, "/me"), "looked")
         assert [row[1:] for row in rows] == [["rita", "opened it", "My thread", "A complaint 投诉 <b>"]]
+        numbers = await page_at(rita, "/review/numbers")
+        assert "they are not shown" in numbers.text
+        assert not numbers.all("p", class_="words")
         export = await page_at(rita, "/review/export")
         assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
 

@@ -25,6 +25,7 @@ from tests.web.safe_pages import page_at, posted, runs_nothing
 from tests.web.test_files import store, thread_of
 from threadkeeper.web.pages.markdown import as_html
 
+NOVEMBER = "period=custom&from=2026-11-01&to=2026-11-30"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 MARKUP = (
     f"**bold** {HOSTILE}\n\n[bad](javascript:alert(1)) [good](https://example.org) ![far](https://evil.example/x.png)"
@@ -116,6 +117,7 @@ async def test_a_form_is_refused_without_the_token_of_its_own_login(
 async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.AsyncClient) -> None:
     for query in (
         *("thumb=sideways", "comment=perhaps", "since=yesterday", "until=0001-01-01", "min_cost=much", "max_cost=NaN"),
+        *("label=splendid", "reason=weather", "label=wrong&label=splendid"),
         *("cursor=nonsense", "cursor=" + "x" * 3000, "words=" + "x" * 400, "&".join(f"tag={n}" for n in range(30))),
     ):
         answer = await rita.get(f"/review?{query}")
@@ -148,9 +150,34 @@ async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -
     page = await page_at(rita, "/review?thumb=down")
     pill = next(one for one in page.all("a") if one.text == HOSTILE)
     assert pill.attributes["aria-current"] == "true"
+    again = await posted(rita, page, "/review/views", name=HOSTILE, query="thumb=up")
+    assert again.status_code == 400
+    assert "You have a view of the name" in again.text
+    pill = next(one for one in (await page_at(rita, "/review?thumb=down")).all("a") if one.text == HOSTILE)
+    assert pill.attributes["href"] == "/review?thumb=down", "it is as it was"
     remove = next(form for form in page.all("form") if form.attributes.get("action", "").endswith("/remove"))
     assert (await posted(rita, page, remove.attributes["action"])).status_code == 303
     assert HOSTILE not in [one.text for one in (await page_at(rita, "/review")).all("a")]
+
+
+async def test_what_is_chosen_twice_is_shown_once(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review?thumb=up&thumb=down")
+    assert [one.text for one in page.one("p", class_="chips").all("a")] == ["Thumb: Thumb down ×"]
+    assert len(page.one("ol", class_="answers").all("li")) == 1
+
+
+async def test_labels_and_reasons_that_somebody_gave_are_known(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
+) -> None:
+    with acting_as("rita"):
+        await layer.put_verdict(Verdict(kept.answer_id, "an old label"))
+        gone = await layer.put_view("of old", "label=long+gone")
+    with acting_as("uma"):
+        await layer.give_reasons(kept.answer_id, ["an old reason"])
+    for query in ("label=an+old+label", "reason=an+old+reason", "label=an+old+label&thumb=up", "label=wrong"):
+        await page_at(rita, f"/review?{query}")
+    page = await page_at(rita, "/review?label=long+gone")
+    assert page.all("form", action=f"/review/views/{gone.id}/remove"), "it can still be removed"
 
 
 async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.AsyncClient, browser_of: Browser) -> None:
@@ -166,9 +193,65 @@ async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.As
     theirs = await page_at(ada, "/review/queue")
     assert "rita, until" in theirs.one("table", class_="items").text
     nothing = await posted(ada, theirs, "/review/queue/next")
-    assert nothing.headers["location"] == "/review/queue?outcome=empty"
+    assert nothing.headers["location"] == "/review/queue"
+    assert "Nothing is left for you" in (await page_at(ada, "/review/queue")).one("p", class_="notice").text
+    assert not (await page_at(ada, "/review/queue?outcome=filled&added=9999&added=1")).all("p", class_="notice")
     assert (await posted(rita, page, "/review/queue/release", step_id=kept.answer_id)).status_code == 303
     assert kept.answer_id in (await posted(ada, theirs, "/review/queue/next")).headers["location"]
+
+
+async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review/queue")
+    await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
+    taken = await posted(rita, page, "/review/queue/next")
+    verdicts, said = f"/review/threads/{kept.thread_id}/verdicts", {"step_id": kept.answer_id, "label": "wrong"}
+    page = await page_at(rita, taken.headers["location"])
+    done = await posted(rita, page, verdicts, **said, queue="1")
+    answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
+    assert "Saved." in answer.text
+    assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next"
+    again = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
+    assert "Saved." not in again.text, "it is told once"
+    assert again.all("form", action="/review/queue/next")
+    done = await posted(rita, page, verdicts, **said)
+    answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
+    assert "Saved." in answer.text
+    assert not answer.all("form", action="/review/queue/next"), "it was found in the inbox"
+    removed = await posted(rita, page, verdicts, **said, action="remove")
+    assert "Saved." not in (await page_at(rita, removed.headers["location"])).text
+
+
+async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    ada, address = await browser_of("admin"), f"/review/threads/{kept.thread_id}"
+    page = await page_at(ada, "/review/queue")
+    await posted(ada, page, "/review/queue/fill", percent="0", wanted="2")
+    await posted(ada, page, "/review/queue/next")
+    page = await page_at(rita, address)
+    assert "ada has this one open, until" in page.one("article", id=f"answer-{kept.answer_id}").text
+    assert "ada has this one open" not in (await page_at(ada, address)).text
+    verdicts = f"{address}/verdicts"
+    await posted(ada, await page_at(ada, address), verdicts, step_id=kept.answer_id, label="unsafe")
+    page = await page_at(rita, address)
+    assert "has this one open" not in page.text
+    folded = page.one("details", class_="others")
+    assert "Verdicts of others: 1. Give yours first" in folded.text
+    assert "Unsafe" in folded.one("div", class_="verdict").text
+    assert "open" not in folded.attributes
+    await posted(rita, page, verdicts, step_id=kept.answer_id, label="wrong")
+    page = await page_at(rita, address)
+    assert not page.all("details", class_="others")
+    assert len(page.all("div", class_="verdict")) == 2
+    assert "Agreement: 0%" in page.text
+
+
+async def test_the_queue_says_what_is_asked_and_by_whom(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review/queue")
+    await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
+    row = (await page_at(rita, "/review/queue")).one("table", class_="items").one("tbody").one("tr")
+    assert row.one("a").text == f"How long? {HOSTILE}"
+    assert "uma" in row.text
 
 
 async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
@@ -241,8 +324,41 @@ async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/numbers?period=custom&from=2026-11-01&to=2026-11-30&by=model")
     tiles = page.one("dl", class_="tiles").text
     assert "0 up, 1 down" in tiles
-    assert "0 of 1 thumbs down reviewed" in tiles
+    assert "0 of 1 answers, 0 of 1 thumbs down" in tiles
     assert HOSTILE in page.one("table", class_="coverage").text
+
+
+async def test_labels_that_are_set_no_more_are_counted_still(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    with acting_as("rita"):
+        await layer.put_verdict(Verdict(kept.answer_id, "an old label"))
+    with acting_as("ada"):
+        await layer.put_verdict(Verdict(kept.answer_id, "wrong"))
+    page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
+    heads = page.one("table", class_="coverage").one("thead").all("th")
+    assert (heads[0].text, heads[-1].text) == ("Model", "an old label"), "there is one assistant only"
+    assert page.one("table", class_="coverage").one("tbody").all("td")[-1].text == "1"
+    assert "Fleiss’ κ = -1.00" in page.one("dl", class_="tiles").text
+    assert page.one("table", class_="agreement").all("th")[3].text == "Cohen’s κ"
+    heads = (await page_at(rita, f"/review/numbers?{NOVEMBER}&by=assistant")).one("table", class_="coverage").all("th")
+    assert heads[0].text == "Assistant"
+
+
+async def test_words_lead_to_the_answers_that_were_counted(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
+) -> None:
+    page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
+    word = next(one for one in page.one("p", class_="words").all("a") if one.text.startswith("bold"))
+    assert word.attributes["href"] == "/review?words=bold&thumb=down"
+    assert len((await page_at(rita, word.attributes["href"])).one("ol", class_="answers").all("li")) == 1
+    with acting_as("uma"):
+        await layer.upsert_feedback(vote(kept.answer_id, 1))
+    with acting_as("rita"):
+        await layer.put_verdict(Verdict(kept.answer_id, "wrong"))
+    page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
+    word = next(one for one in page.one("p", class_="words").all("a") if one.text.startswith("bold"))
+    assert len((await page_at(rita, word.attributes["href"])).one("ol", class_="answers").all("li")) == 1
 
 
 def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:

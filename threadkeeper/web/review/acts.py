@@ -10,6 +10,7 @@ from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages
 from threadkeeper.web.review import purposes
 from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_address, to
+from threadkeeper.web.review.notices import keep_notice
 from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.queue import next_of_queue
 from threadkeeper.web.review.reader import ReviewReader
@@ -28,27 +29,27 @@ def acts_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewP
     router = APIRouter(route_class=pages.route())
 
     @router.post("/review/threads/{thread_id}/verdicts", include_in_schema=False)
-    async def judge(person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001
+    async def judge(request: Request, person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001
         step_id = known_or_gone(form.one("step_id"))
         if form.one("action") == "remove":
             await layer().remove_verdict(step_id)
-        else:
-            label = form.one("label", longest=100)
-            if label not in policy.labels:
-                raise BadAddress("bad_label")
-            better = form.one("better_answer", longest=LONGEST_BETTER_ANSWER)
-            await layer().put_verdict(
-                Verdict(
-                    step_id,
-                    label,
-                    tuple(one for one in form.all("reason") if one in policy.reasons),
-                    form.one("note", longest=10_000).strip() or None,
-                    better if better.strip() else None,
-                )
+            return to(thread_address(known_or_gone(thread_id), form, step_id))
+        label = form.one("label", longest=100)
+        if label not in policy.labels:
+            raise BadAddress("bad_label")
+        better = form.one("better_answer", longest=LONGEST_BETTER_ANSWER)
+        await layer().put_verdict(
+            Verdict(
+                step_id,
+                label,
+                tuple(one for one in form.all("reason") if one in policy.reasons),
+                form.one("note", longest=10_000).strip() or None,
+                better if better.strip() else None,
             )
+        )
         if form.one("then") == "next":
-            return await next_of_queue(layer(), policy)
-        return to(thread_address(known_or_gone(thread_id), form, step_id))
+            return await next_of_queue(request, layer(), policy)
+        return keep_notice(request, to(thread_address(known_or_gone(thread_id), form, step_id)), "saved", step_id)
 
     @router.post("/review/threads/{thread_id}/marks", include_in_schema=False)
     async def mark(person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001

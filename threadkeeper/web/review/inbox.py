@@ -1,11 +1,12 @@
 """The inbox: which answers there are, by filters that stand in the address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from datalayer import AlreadyExists
 from datalayer.cleaning import clean_text
 from datalayer.review_records import AnswerCount, AnswerFilter, SavedView
 from threadkeeper.web.auth import Person
@@ -74,7 +75,10 @@ def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
         name = form.one("name", longest=200).strip()
         if not name:
             raise BadAddress("bad_name")
-        await layer().put_view(name, query.text, is_shared=form.one("shared") == "yes")
+        try:
+            await layer().put_view(name, query.text, is_shared=form.one("shared") == "yes")
+        except AlreadyExists:
+            raise BadAddress("view_is_there", name=name) from None
         return to(query.address("/review"))
 
     @router.post("/review/views/{view_id}/remove", include_in_schema=False)
@@ -96,6 +100,9 @@ async def inbox(
     facets = await layer.answer_facets()
     views = await layer.list_views()
     facets["labels"] = list(dict.fromkeys((*policy.labels, *facets["labels"])))
+    if not any(_says(view, query) for view in views):
+        # Who saved a view can still open it, and remove it.
+        await refuse_unknown(layer, query, (*facets["labels"], *facets["reasons"], *policy.reasons))
     return {
         "found": found,
         "count": counted(count),
@@ -111,6 +118,19 @@ async def inbox(
         "me": person.identifier,
         "excerpts": excerpts,
     }
+
+
+async def refuse_unknown(layer: ReviewReader, query: ReviewQuery, known: Collection[str]) -> None:
+    """See that each label and reason is one that is known, or that somebody gave once.
+
+    Raises:
+        BadAddress: one is neither.
+    """
+    asked = [(value, AnswerFilter(labels=(value,))) for value in query.which.labels]
+    asked += [(value, AnswerFilter(reasons=(value,))) for value in query.which.reasons]
+    for value, which in asked:
+        if value not in known and not (await layer.count_answers(which, most=1)).count:
+            raise BadAddress("bad_choice", value=value[:60])
 
 
 def counted(count: AnswerCount) -> str:

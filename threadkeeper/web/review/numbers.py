@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 
 from datalayer.cleaning import clean_time
-from datalayer.review_records import AnswerFilter, Coverage, Satisfaction
+from datalayer.review_records import AnswerFilter, Coverage, Satisfaction, WordCount
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, as_json, speaker
 from threadkeeper.web.review.policy import ReviewPolicy
@@ -45,14 +46,19 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
         asked = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("period", "from", "to", "interval")}
         period = period_of(asked["period"] or "30d", zone, since=asked["from"], until=asked["to"])
         interval = interval_of(period, asked["interval"])
-        split = request.query_params.get("by") or "assistant"
-        if split not in SPLITS:
+        split = request.query_params.get("by") or ""
+        if split and split not in SPLITS:
             raise BadAddress("bad_choice", value=split[:_LONGEST])
         since, until = clean_time(period.since, "since"), clean_time(period.until, "until")
         if since is None or until is None:
             raise BadAddress("bad_order")
         which = AnswerFilter(since=since, until=until)
         bad_labels = [label for label in policy.labels if label != _GOOD]
+        coverage = await layer().coverage(which, by=split or "assistant")
+        if not split:
+            # Where there is one assistant only, it is its models that differ.
+            split = "model" if len(coverage) == 1 else "assistant"
+            coverage = coverage if split == "assistant" else await layer().coverage(which, by=split)
         series = await layer().satisfaction(since, until, interval, zone.key)
         parts = await layer().satisfaction(since, until, interval, zone.key, split_by=split)
         whole = await layer().coverage(which)
@@ -68,10 +74,12 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
             "total": next(iter(whole), Coverage(None, 0, 0, 0, 0)),
             "up": sum(one.up for one in series),
             "down": sum(one.down for one in series),
-            "coverage": await layer().coverage(which, by=split),
+            "coverage": coverage,
             "agreement": await layer().agreement(since=since, until=until),
-            "words": await layer().words_in_bad_answers(which, bad_labels=bad_labels, limit=WORDS_SHOWN),
-            "labels": policy.labels,
+            # They tell what is in threads that open for a purpose alone.
+            "words": None if policy.asks_purpose else await _words(layer(), which, bad_labels),
+            # Verdicts of labels that the operator has taken away since are verdicts still.
+            "labels": list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels)))),
             "named": label_name(say),
             "formats": formats,
             "zone": zone.key,
@@ -79,6 +87,14 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
         return pages.page(request, "review/numbers.html", values, person=person, draws=True)
 
     return router
+
+
+async def _words(layer: ReviewReader, which: AnswerFilter, bad_labels: Sequence[str]) -> list[tuple[WordCount, str]]:
+    """The words of bad answers, each with the address of those answers."""
+    found = await layer.words_in_bad_answers(which, bad_labels=bad_labels, limit=WORDS_SHOWN)
+    down, judged = [("thumb", "down")], [("label", label) for label in bad_labels]
+    # The inbox cannot ask for a thumb down or a bad verdict: it shows one of the two.
+    return [(one, "/review?" + urlencode([("words", one.word), *(down if one.down else judged)])) for one in found]
 
 
 def _addresses(period: str, asked: dict[str, str], split: str) -> Callable[..., str]:

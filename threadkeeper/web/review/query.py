@@ -72,6 +72,9 @@ def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str)
     for name in NAMES:
         values = [clean_text(value).strip() for found, value in pairs if found == name]
         given[name] = tuple(dict.fromkeys(value for value in values if value))
+        if name not in SEVERAL:
+            # The last one counts, as in a form.
+            given[name] = given[name][-1:]
         if len(given[name]) > _MOST_VALUES or any(len(value) > _LONGEST for value in given[name]):
             raise BadAddress("bad_filter", most=_MOST_VALUES)
 

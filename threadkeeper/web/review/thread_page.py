@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from datalayer.review_records import CopiedAnswer, ThreadOrigin, VerdictChange
+from datalayer.cleaning import utc_now
+from datalayer.review_records import CopiedAnswer, ReviewItem, ThreadOrigin, VerdictChange
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review import purposes
 from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_address, to
+from threadkeeper.web.review.notices import kept_notice, told
 from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.thread import shown_thread
@@ -23,8 +25,8 @@ from threadkeeper.web.review.words import label_name
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
-# So many items a reviewer may hold at once for each to be known here: those that one holds are listed first.
-_MOST_HELD = 50
+# So many answers of one thread in the queue are known here; those that one holds oneself are listed first.
+_MOST_ITEMS = 1_000
 # So many of one's copies of a thread are shown, the latest.
 _MOST_COPIES = 10
 
@@ -55,12 +57,14 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         part = page_of(shown.messages, wanted, request.query_params.get("page", ""))
         mine = [one for one in found.copies if one.reviewer == person.identifier and one.better_step_id is None]
         facets = await layer().answer_facets()
-        item = None
-        if request.query_params.get("queue"):
-            items = await layer().list_queue(limit=_MOST_HELD)
-            item = next((one for one in items if one.thread_id == known and one.locked_by == person.identifier), None)
+        from_queue, notice = bool(request.query_params.get("queue")), kept_notice(request)
+        held = await _held_of(layer(), known)
+        item = next((one for one in held.values() if from_queue and one.locked_by == person.identifier), None)
         shows = {
             "item": item,
+            "from_queue": from_queue,
+            "held": held,
+            "saved": notice[1] if notice[0] == "saved" and len(notice) > 1 else "",
             "found": found,
             "thread": found.thread,
             "shown": shown,
@@ -79,7 +83,8 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "zone": zone.key,
         }
         # Apart, because what others wrote may take long to render, and the server has others to answer.
-        return await asyncio.to_thread(pages.page, request, "review/thread.html", shows, person=person, judges=True)
+        response = await asyncio.to_thread(pages.page, request, "review/thread.html", shows, person=person, judges=True)
+        return told(request, response)
 
     @router.post("/review/threads/{thread_id}/open", include_in_schema=False)
     async def open_for_a_purpose(request: Request, person: Reviewer, form: Form, thread_id: str) -> Response:  # noqa: ARG001
@@ -91,6 +96,13 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         return response
 
     return router
+
+
+async def _held_of(layer: ReviewReader, thread_id: str) -> dict[str, ReviewItem]:
+    """What of the thread somebody has open from the queue now, by the id of the answer."""
+    now = utc_now()
+    items = await layer.list_queue(limit=_MOST_ITEMS, thread_id=thread_id)
+    return {one.step_id: one for one in items if one.locked_by and one.locked_until and one.locked_until > now}
 
 
 async def _with_answers(

@@ -37,6 +37,17 @@
     legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
   };
 
+  // The library has the names of months in English alone.
+  const inFigures = {
+    tickformatstops: [
+      { dtickrange: [null, 82800000], value: "%H:%M\n%Y-%m-%d" },
+      { dtickrange: [86400000, "M1"], value: "%m-%d\n%Y" },
+      { dtickrange: ["M1", "M11"], value: "%Y-%m" },
+      { dtickrange: ["M12", null], value: "%Y" },
+    ],
+  };
+  const dates = root.lang.startsWith("en") ? {} : inFigures;
+
   const draw = (place) => {
     const style = getComputedStyle(root);
     const { data, layout } = JSON.parse(place.dataset.figure);
@@ -46,7 +57,7 @@
       ...base,
       height: base.height + listed,
       ...layout,
-      xaxis: { ...axis, ...spike, showgrid: false, ...layout.xaxis },
+      xaxis: { ...axis, ...spike, showgrid: false, ...dates, ...layout.xaxis },
       yaxis: { ...axis, ...layout.yaxis },
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted-foreground" },
       hoverlabel: { bgcolor: "--popover", bordercolor: "--border", font: { color: "--popover-foreground" } },
