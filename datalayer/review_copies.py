@@ -27,9 +27,9 @@ _NOT_COPIED = {"is_shared", "shared_at"}
 
 
 async def take_over(
-    connection: AsyncConnection, thread_id: str, step_id: str | None, reviewer: tuple[str, str]
+    connection: AsyncConnection, thread_id: str, step_id: str | None, reviewer: tuple[str, str], title_ending: str
 ) -> ThreadOrigin:
-    """Copy the thread for the reviewer.
+    """Copy the thread for the reviewer, its title with this ending.
 
     Raises:
         NotFound: there is no such thread, or no such answer in it.
@@ -46,7 +46,10 @@ async def take_over(
     copy_id, now = str(uuid.uuid4()), utc_now()
     owner = {"userId": reviewer[0], "userIdentifier": reviewer[1]}
     metadata = {key: value for key, value in (original["metadata"] or {}).items() if key not in _NOT_COPIED}
-    about = {"createdAt": now, "updatedAt": now, "metadata": metadata, **owner}
+    title = original["name"]
+    if title and not title.endswith(title_ending):
+        title += title_ending
+    about = {"name": title, "createdAt": now, "updatedAt": now, "metadata": metadata, **owner}
     await connection.execute(insert(threads).values(**{**original, "id": copy_id, **about}))
     copied = [_step(row, new_ids, copy_id) for row in found]
     for at in range(0, len(copied), _AT_ONCE):

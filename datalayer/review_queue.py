@@ -158,7 +158,7 @@ async def listed(
     # However long the queue is, who has taken something finds it.
     held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
     order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
-    conditions = [not_(IS_OPEN) if is_done else IS_OPEN]
+    conditions: list[ColumnElement[bool]] = [not_(IS_OPEN) if is_done else IS_OPEN]
     if thread_id is not None:
         conditions.append(review_items.c.threadId == thread_id)
     statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)

@@ -258,12 +258,19 @@ class ReviewWork(ReviewStore):
     # Taking over
 
     async def take_over(
-        self, thread_id: str, *, step_id: str | None = None, purpose: str | None = None, purpose_required: bool = False
+        self,
+        thread_id: str,
+        *,
+        step_id: str | None = None,
+        purpose: str | None = None,
+        purpose_required: bool = False,
+        title_ending: str = "",
     ) -> ThreadOrigin:
         """Copy the thread into the acting reviewer's own, to go on with it there; the original is not touched.
 
         Args:
             step_id: the answer that is to be bettered.
+            title_ending: what the copy's title ends with, so that the two can be told apart; once for a copy of a copy.
 
         Raises:
             NotFound: there is no such thread, or no such answer in it.
@@ -271,11 +278,11 @@ class ReviewWork(ReviewStore):
         """
         known = clean_id(thread_id, "thread id")
         answer = None if step_id is None else clean_id(step_id, "step id")
-        said = review_audit.clean_purpose(purpose, required=purpose_required)
+        said, ending = review_audit.clean_purpose(purpose, required=purpose_required), clean_text(title_ending)
 
         async def copy(connection: AsyncConnection, reviewer: review_access.Reviewer) -> ThreadOrigin:
             who = reviewer.named
-            origin = await review_copies.take_over(connection, known, answer, who)
+            origin = await review_copies.take_over(connection, known, answer, who, ending)
             subjects = await review_audit.subjects_of(connection, known, reviewer.id)
             copied = {"copy": origin.thread_id}
             await review_audit.note(connection, "take_over", who[1], subjects, purpose=said, details=copied)

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from urllib.parse import unquote
 
 import httpx
 import jwt
@@ -115,6 +116,18 @@ async def test_an_admin_who_reads_a_call_is_seen(
     assert [row[1:4] for row in rows] == [["ada", "read what was said in a call", "My thread"]]
 
 
+async def test_few_of_who_looked_are_shown_at_first(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient
+) -> None:
+    with acting_as("rita"):
+        for _ in range(25):
+            await layer.open_thread_for_review(thread_id)
+    page = await page_at(uma, "/me")
+    assert len(table(page, "looked")) == 10
+    more = next(one for one in page.all("a", rel="next"))
+    assert len(table(await page_at(uma, more.attributes["href"].partition("#")[0]), "looked")) == 15
+
+
 async def test_sharing_is_stopped(
     layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
@@ -132,12 +145,17 @@ async def test_sharing_is_stopped(
 
 
 async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
-    await layer.create_step(step(thread_id, "What I said"))
-    answer = await posted(uma, await page_at(uma, "/me"), "/me/takeout")
+    said = step(thread_id, "What I said")
+    await layer.create_step(said)
+    await layer.update_step({**said, "output": "What I meant"})
+    page = await page_at(uma, "/me")
+    assert "what messages were before you edited them" in page.one("section", id="takeout").text
+    answer = await posted(uma, page, "/me/takeout")
     assert answer.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.testzip() is None
-    assert any(b"What I said" in archive.read(name) for name in archive.namelist())
+    for text in (b"What I said", b"What I meant"):
+        assert any(text in archive.read(name) for name in archive.namelist()), text
 
 
 PHONE = (
@@ -226,6 +244,8 @@ async def test_all_of_it_goes_with_a_receipt(
     assert gone.status_code == 200
     receipt = json.loads(read_page(gone.text).one("pre").text)
     assert (receipt["what"], receipt["owner"], receipt["threads"]) == ("user", "uma", [thread_id])
+    link = read_page(gone.text).one("a", download="receipt.json").attributes["href"]
+    assert json.loads(unquote(link.removeprefix("data:application/json;charset=utf-8,"))) == receipt
     assert await layer.get_user("uma") is None
     assert (await uma.get("/me")).status_code == 303
 

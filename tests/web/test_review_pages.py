@@ -20,10 +20,11 @@ from tests.calls import call
 from tests.contracts.test_elements import text_element
 from tests.records import new_id, step, thread, user_id, vote
 from tests.web.conftest import Browser
-from tests.web.pages import read_page
+from tests.web.pages import Element, read_page
 from tests.web.safe_pages import page_at, posted, runs_nothing
 from tests.web.test_files import store, thread_of
 from threadkeeper.web.pages.markdown import as_html
+from threadkeeper.web.review import exports
 
 NOVEMBER = "period=custom&from=2026-11-01&to=2026-11-30"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -261,6 +262,10 @@ async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
     address = f"/review/threads/{kept.thread_id}"
     taken = await posted(rita, page, f"{address}/take-over", step_id=kept.answer_id)
     copy_id = taken.headers["location"].removeprefix("/thread/")
+    again = await posted(rita, page, f"/review/threads/{copy_id}/take-over")
+    for one in (copy_id, again.headers["location"].removeprefix("/thread/")):
+        title = (await page_at(rita, f"/review/threads/{one}")).one("h1").text
+        assert title == f"A thread {HOSTILE} (copy)"
     better = step(copy_id, "2,850 km.", type="assistant_message", name="Assistant")
     with acting_as("rita"):
         await layer.create_step(better)
@@ -276,7 +281,9 @@ async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
     )
     page = await page_at(rita, linked.headers["location"])
     assert "A better run by rita" in page.one("article", id=f"answer-{kept.answer_id}").text
-    assert "Taken over from" in (await page_at(rita, f"/review/threads/{copy_id}")).text
+    copy = await page_at(rita, f"/review/threads/{copy_id}")
+    assert "Taken over from" in copy.text
+    assert copy.one("a", href=f"{address}?answer={kept.answer_id}#answer-{kept.answer_id}").text == "the original"
 
 
 async def exported(browser: httpx.AsyncClient, kind: str, format_: str) -> httpx.Response:
@@ -307,6 +314,51 @@ async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: htt
     with acting_as("uma"):
         looked = await layer.who_looked()
     assert {entry.action for entry in looked.entries} == {"export"}
+
+
+async def test_a_format_that_is_not_there_is_said_to_be(
+    kept: Kept, rita: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await page_at(rita, "/review/export")
+    assert "pyarrow" not in page.text
+    assert "Lists are JSON text" in page.text
+    refused = await posted(rita, page, "/review/export", query="", kind="pairs", format="excel")
+    assert "Nothing is exported as “excel”." in read_page(refused.text).text
+    refused = await posted(rita, page, "/review/export", query="", kind="everything", format="csv")
+    assert "nothing of the name “everything”" in read_page(refused.text).text
+    monkeypatch.setattr(exports, "find_spec", lambda _: None)
+    page = await page_at(rita, "/review/export")
+    command = "pip install 'threadkeeper[parquet]'"
+    assert command in page.text
+    assert not page.all("input", value="parquet")
+    refused = await posted(rita, page, "/review/export", query="", kind="pairs", format="parquet")
+    assert refused.status_code == 400
+    assert command in read_page(refused.text).text
+
+
+async def test_what_a_form_could_not_do_leads_back_to_its_page_alone(kept: Kept, rita: httpx.AsyncClient) -> None:
+    page = await page_at(rita, "/review?thumb=down")
+    token = page.all("input", name="form_token")[0].attributes["value"]
+    host = rita.base_url.netloc.decode()
+
+    async def refused(referer: str | None) -> Element:
+        headers = {"accept-language": "en"} if referer is None else {"referer": referer}
+        answer = await rita.post("/review/views", data={"form_token": token, "name": " "}, headers=headers)
+        assert answer.status_code == 400
+        said = read_page(answer.text)
+        assert said.one("h1").text == "This could not be done"
+        return said.one("section", class_="empty")
+
+    came = f"http://{host}/review?thumb=down&words=%22%3E%3Cb%3E"
+    assert (await refused(came)).one("a").attributes["href"] == "/review?thumb=down&words=%22%3E%3Cb%3E"
+    for other in (
+        *(None, "", "/review", f"http://{host}", f"http://{host}//evil.example/", f"http://{host}/\\evil.example/"),
+        *("https://evil.example/review", f"http://{host}@evil.example/review", f"http://{host}.evil.example/review"),
+        *(f"javascript://{host}/%0aalert(1)", "http://[/review"),
+    ):
+        assert (await refused(other)).one("a").attributes["href"] == "/", other
+    chinese = await rita.post("/review/views", data={"form_token": token}, headers={"accept-language": "zh-CN"})
+    assert read_page(chinese.text).one("h1").text == "无法完成此操作"
 
 
 async def test_files_open_for_who_opened_the_thread_alone(

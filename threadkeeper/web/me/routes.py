@@ -33,6 +33,7 @@ from threadkeeper.web.review.addresses import to
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
+ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
 TAKEOUTS_AT_ONCE = 2
@@ -57,7 +58,8 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         cursor = clean_text(request.query_params.get("cursor", "")) or None
         if cursor and len(cursor) > _LONGEST_CURSOR:
             raise BadAddress("bad_cursor")
-        looked = await layer().who_looked(cursor=cursor, limit=ROWS_A_PAGE)
+        # Few at first: what else is on the page is to be found below them.
+        looked = await layer().who_looked(cursor=cursor, limit=ROWS_A_PAGE if cursor else ROWS_AT_FIRST)
         names = await layer().names_of_threads({one.thread_id for one in looked.entries if one.thread_id})
         account = await _account(layer(), person)
         zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)

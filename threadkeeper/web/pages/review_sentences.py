@@ -10,6 +10,9 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "failure_413": ("That is too much for one form", "表单内容过多"),
     "failure_413_reason": ("Please shorten what you wrote.", "请缩短您写的内容。"),
+    "failure_form": ("This could not be done", "无法完成此操作"),
+    "failure_form_reason": ("Something in the form is not understood.", "表单中有无法理解的内容。"),
+    "failure_back": ("Back", "返回"),
     "bad_form": ("The form cannot be read.", "无法读取表单。"),
     "bad_length": (
         "A field holds more than its {most} characters, or too many values.",
@@ -48,7 +51,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "saved": ("Saved.", "已保存。"),
     "name": ("Name", "名称"),
     "search": ("Search", "搜索"),
-    "search_hint": ("Words in titles and texts", "标题与正文中的词"),
+    "search_hint": ("Words in titles, questions and answers", "标题、提问与回答中的词"),
     "filters_more": ("Filters", "筛选"),
     "any": ("any", "不限"),
     "me_myself": ("me", "我"),
@@ -128,6 +131,8 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "copy_yours": ("You have a copy of this thread.", "您有这个对话的副本。"),
     "copy_go_on": ("Go on in it", "继续该副本"),
     "take_over": ("Take over", "接管"),
+    "copy_ending": (" (copy)", "（副本）"),
+    "take_over_leaves": ("This leaves the page: save your verdict first.", "此操作会离开本页，请先保存评判。"),
     "take_over_here": ("Take over to better this answer", "接管以改进此回答"),
     "better_run_which": ("The better answer in your copy", "副本中更好的回答"),
     "better_run_than": ("The answer that it betters", "它所改进的回答"),
@@ -251,6 +256,16 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
         "with a thumb down and those judged bad are no examples unless there is a better one.",
         "用于训练的对话，已换成更好的回答。失败、被停止、收到差评或被判为不好的回答，若没有更好的回答，则不作为样例。",
     ),
+    "export_lists": (
+        "Lists are JSON text in CSV and Parquet.",
+        "在 CSV 和 Parquet 中，列表以 JSON 文本表示。",
+    ),
+    "export_no_parquet": (
+        "Parquet needs pyarrow, which is not installed here. The operator installs it by {command}, in a checkout by "
+        "{checkout}.",
+        "Parquet 需要 pyarrow，此处未安装。管理员可用 {command} 安装，在源码目录中用 {checkout}。",
+    ),
+    "bad_format": ("Nothing is exported as “{value}”.", "无法导出为“{value}”。"),
     "export_names_replaced": ("Users are named by pseudonyms that stay the same.", "用户以固定的化名表示。"),
     "export_names_kept": ("Users are named as they are.", "用户以原名表示。"),
     "export_audited": (
@@ -284,11 +299,11 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "me_password": ("password", "密码"),
     "me_looked": ("Who looked at your threads", "谁查看过您的对话"),
     "me_looked_words": (
-        "Each time somebody else opened, copied or exported one of your threads. Nobody can change this list. They "
-        "also see what a message was before you edited it, and the answers that went with it; this goes with the "
-        "thread.",
-        "其他人每次打开、复制或导出您的对话都记录在此，任何人都无法修改。"
-        "他们也能看到消息编辑前的内容以及随之消失的回答；这些内容随对话一起删除。",
+        "Each time a reviewer opened, copied or exported one of your threads. Nobody can change this list. Who opens "
+        "a link that you shared leaves no row here. Reviewers also see what a message was before you edited it, and "
+        "the answers that went with it; this goes with the thread.",
+        "审阅者每次打开、复制或导出您的对话都记录在此，任何人都无法修改。通过您共享的链接打开则不会记录。"
+        "审阅者也能看到消息编辑前的内容以及随之消失的回答；这些内容随对话一起删除。",
     ),
     "me_looked_none": ("Nobody has looked at your threads.", "没有人查看过您的对话。"),
     "me_thread_gone": ("deleted since", "已删除"),
@@ -299,9 +314,9 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "me_stop_sharing": ("Stop sharing", "停止共享"),
     "me_takeout": ("Take your data along", "带走您的数据"),
     "me_takeout_words": (
-        "One zip with all your threads, files and votes, in readable formats; without what reviewers said of them, and "
-        "without earlier versions of messages.",
-        "一个 zip 文件，包含您的全部对话、文件和评价，格式可读；不含审阅者的评判和消息的早期版本。",
+        "One zip with all your threads, files and votes, and with what messages were before you edited them, in "
+        "readable formats; without what reviewers said of them.",
+        "一个 zip 文件，包含您的全部对话、文件、评价以及消息编辑前的内容，格式可读；不含审阅者的评判。",
     ),
     "me_takeout_do": ("Download everything", "下载全部"),
     "me_sessions": ("Your logins", "您的登录"),
@@ -337,6 +352,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "me_deleted": ("All of it is gone", "已全部删除"),
     "me_deleted_words": ("This is your receipt. Keep it: it is shown once.", "这是您的回执，请保存：仅显示一次。"),
+    "me_deleted_download": ("Download the receipt", "下载回执"),
     "me_deleted_left": (
         "Some files were not let go of by the store; they are tried again until they are gone.",
         "部分文件存储尚未删除，将不断重试直到删除。",

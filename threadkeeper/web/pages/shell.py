@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -140,13 +140,17 @@ class Pages:
         return PageRoute
 
     def _failure(self, request: Request, status: int, reason: str | None = None) -> Response:
-        known = status if status in (400, 403, 404, 413, 503) else 500
+        known = str(status if status in (400, 403, 404, 413, 503) else 500)
+        is_posted = request.method == "POST"
+        if is_posted and status == HTTPStatus.BAD_REQUEST:
+            known = "form"
         response = self.page(
             request,
             "failure.html",
             {
                 "title": speaker(request)(f"failure_{known}"),
                 "reason": reason or speaker(request)(f"failure_{known}_reason"),
+                "back": _came_from(request) if is_posted else None,
             },
             person=_person(request),
             status=status,
@@ -162,6 +166,19 @@ def _login_address(request: Request) -> str:
     if request.method != "GET" or len(wanted) > _LONGEST_WANTED:
         return "/login"
     return f"/login?next={quote(wanted, safe='/')}"
+
+
+def _came_from(request: Request) -> str | None:
+    """The path of our own page that the browser says the form was on; None where it says none, or another's."""
+    try:
+        came = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return None
+    # A path that begins with two slashes, or with what a browser takes for one, is the address of another host.
+    is_path = came.path.startswith("/") and not came.path.startswith(("//", "/\\"))
+    if came.scheme not in ("http", "https") or came.netloc != request.headers.get("host") or not is_path:
+        return None
+    return came.path + (f"?{came.query}" if came.query else "")
 
 
 def _person(request: Request) -> Person | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from datalayer.review_records import MarkKind, Verdict
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
-from threadkeeper.web.pages.shell import BadAddress, Pages
+from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review import purposes
 from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_address, to
 from threadkeeper.web.review.notices import keep_notice
@@ -77,7 +77,13 @@ def acts_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewP
             return to(thread_address(known, form))
         step_id = form.one("step_id")
         answer = known_or_gone(step_id) if step_id else None
-        origin = await layer().take_over(known, step_id=answer, purpose=purpose, purpose_required=needed)
+        origin = await layer().take_over(
+            known,
+            step_id=answer,
+            purpose=purpose,
+            purpose_required=needed,
+            title_ending=speaker(request)("copy_ending"),
+        )
         return to(f"/thread/{origin.thread_id}")
 
     @router.post("/review/threads/{thread_id}/better-run", include_in_schema=False)

@@ -29,6 +29,11 @@ from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 KINDS = ("conversations", "pairs", "fine_tuning")
 ROWS_AT_ONCE = 100
+INSTALL = {
+    "command": "pip install 'threadkeeper[parquet]'",
+    "checkout": ".venv/bin/pip install -e '.[parquet]'",
+}
+"""How pyarrow is installed, of a package and in a checkout."""
 Records = AsyncIterator[dict[str, Any]]
 
 
@@ -52,6 +57,7 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "count": f"{count.count:,}{'+' if count.is_more else ''}",
             "kinds": KINDS,
             "formats_known": tuple(writers()),
+            "install": INSTALL,
             "policy": policy,
             "longest_purpose": purposes.LONGEST,
             "formats": number_formats,
@@ -66,15 +72,20 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         purpose = form.one("purpose", longest=purposes.LONGEST).strip() or None
         if policy.asks_purpose and purpose is None:
             raise BadAddress("bad_purpose")
-        kind, written = form.one("kind", longest=40), writers().get(form.one("format", longest=40))
+        kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
         sources: dict[str, Callable[..., Records]] = {
             "conversations": layer().export_conversations,
             "pairs": layer().export_pairs,
             "fine_tuning": partial(layer().export_fine_tuning, bad_labels=policy.bad_labels),
         }
-        if kind not in sources or written is None:
-            raise BadAddress("bad_choice", value=f"{kind} {form.one('format')}"[:60])
-        write, media_type, suffix = written
+        if kind not in sources:
+            raise BadAddress("bad_choice", value=kind)
+        known = writers()
+        if format_ == "parquet" and format_ not in known:
+            raise BadAddress("export_no_parquet", **INSTALL)
+        if format_ not in known:
+            raise BadAddress("bad_format", value=format_)
+        write, media_type, suffix = known[format_]
         body = write(sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose))
         # What cannot be begun is told as what it is, and not as a file of nothing.
         first = await anext(body, b"")

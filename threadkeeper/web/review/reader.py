@@ -80,7 +80,13 @@ class ReviewReader(Protocol):
     async def unmark_thread(self, thread_id: str, kind: MarkKind) -> bool: ...
 
     async def take_over(
-        self, thread_id: str, *, step_id: str | None = None, purpose: str | None = None, purpose_required: bool = False
+        self,
+        thread_id: str,
+        *,
+        step_id: str | None = None,
+        purpose: str | None = None,
+        purpose_required: bool = False,
+        title_ending: str = "",
     ) -> ThreadOrigin: ...
 
     async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]: ...
