@@ -20,6 +20,7 @@ from tests.records import step, thread, vote
 from tests.web.conftest import SECRET, Browser
 from tests.web.pages import read_page, table
 from tests.web.safe_pages import page_at, posted
+from threadkeeper.web.me import routes
 from threadkeeper.web.review.policy import ReviewPolicy
 
 
@@ -248,6 +249,16 @@ async def test_all_of_it_goes_with_a_receipt(
     assert json.loads(unquote(link.removeprefix("data:application/json;charset=utf-8,"))) == receipt
     assert await layer.get_user("uma") is None
     assert (await uma.get("/me")).status_code == 303
+
+
+async def test_a_receipt_that_no_address_can_hold_is_on_the_page_alone(
+    thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
+    gone = read_page((await posted(uma, await page_at(uma, "/me"), "/me/delete", confirm="uma")).text)
+    assert "save this page" in gone.text
+    assert not gone.all("a", download="receipt.json")
+    assert thread_id in gone.one("pre").text
 
 
 async def test_owners_of_an_assistant_see_votes_and_no_words(

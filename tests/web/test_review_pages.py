@@ -15,6 +15,7 @@ from sqlalchemy import update
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import Verdict
+from datalayer.review_schema import review_items
 from datalayer.schema import elements
 from tests.calls import call
 from tests.contracts.test_elements import text_element
@@ -247,12 +248,21 @@ async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address
     assert "Agreement: 0%" in page.text
 
 
-async def test_the_queue_says_what_is_asked_and_by_whom(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_the_queue_says_what_is_asked_by_whom_and_who_has_it(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
+) -> None:
     page = await page_at(rita, "/review/queue")
     await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     row = (await page_at(rita, "/review/queue")).one("table", class_="items").one("tbody").one("tr")
     assert row.one("a").text == f"How long? {HOSTILE}"
     assert "uma" in row.text
+    await posted(rita, page, "/review/queue/next")
+    assert "rita, until" in (await page_at(rita, "/review/queue")).one("table", class_="items").text
+    async with layer.database.write() as connection:
+        await connection.execute(update(review_items).values(lockedUntil="2026-01-01T00:00:00.000000Z"))
+    items = (await page_at(rita, "/review/queue")).one("table", class_="items")
+    assert "rita" not in items.text
+    assert not items.all("form"), "its time is up: there is nothing to release"
 
 
 async def test_a_thread_is_taken_over_and_the_better_run_linked_back(

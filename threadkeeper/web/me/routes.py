@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
@@ -37,6 +38,9 @@ ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
 TAKEOUTS_AT_ONCE = 2
+LONGEST_FILE_LINK = 1_500_000
+"""Browsers take no address of more than 2 MB; a receipt names every row."""
+_FILE_LINK = "data:application/json;charset=utf-8,"
 _CHUNK = 256 * 1024
 _LONGEST_CURSOR = 40
 
@@ -120,8 +124,11 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
         if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
             raise BadAddress("me_delete_wrong")
         receipt = await layer().delete_user(person.identifier)
+        said = asdict(receipt)
+        link = _FILE_LINK + quote(json.dumps(said, ensure_ascii=False, separators=(",", ":")))
         values = {
-            "receipt": json.dumps(asdict(receipt), ensure_ascii=False, indent=2),
+            "receipt": json.dumps(said, ensure_ascii=False, indent=2),
+            "file_link": link if len(link) <= LONGEST_FILE_LINK else None,
             "files_left": len(receipt.files_left),
         }
         response = pages.page(request, "me/deleted.html", values, person=None)

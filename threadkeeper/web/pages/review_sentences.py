@@ -352,6 +352,10 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "me_deleted": ("All of it is gone", "已全部删除"),
     "me_deleted_words": ("This is your receipt. Keep it: it is shown once.", "这是您的回执，请保存：仅显示一次。"),
+    "me_deleted_long": (
+        "It is too long to download from here: save this page.",
+        "回执过长，无法在此下载：请保存此页面。",
+    ),
     "me_deleted_download": ("Download the receipt", "下载回执"),
     "me_deleted_left": (
         "Some files were not let go of by the store; they are tried again until they are gone.",

@@ -26,7 +26,6 @@ SPLITS = ("assistant", "model")
 WORDS_SHOWN = 40
 MOST_LINES = 5
 _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
-_GOOD = "correct"
 _LONGEST = 60
 
 
@@ -53,7 +52,6 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
         if since is None or until is None:
             raise BadAddress("bad_order")
         which = AnswerFilter(since=since, until=until)
-        bad_labels = [label for label in policy.labels if label != _GOOD]
         coverage = await layer().coverage(which, by=split or "assistant")
         if not split:
             # Where there is one assistant only, it is its models that differ.
@@ -77,7 +75,7 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
             "coverage": coverage,
             "agreement": await layer().agreement(since=since, until=until),
             # They tell what is in threads that open for a purpose alone.
-            "words": None if policy.asks_purpose else await _words(layer(), which, bad_labels),
+            "words": None if policy.asks_purpose else await _words(layer(), which, policy.bad_labels),
             # Verdicts of labels that the operator has taken away since are verdicts still.
             "labels": list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels)))),
             "named": label_name(say),

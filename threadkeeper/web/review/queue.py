@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 
+from datalayer.cleaning import utc_now
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import Pages
@@ -40,6 +41,7 @@ def queue_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Review
             "most_items": ITEMS_SHOWN,
             "most_wanted": MOST_WANTED,
             "outcome": kept_notice(request),
+            "now": utc_now(),
             "me": person.identifier,
             "formats": formats,
             "reader_zone": zone,
