@@ -154,6 +154,7 @@ def _latest(condition: ColumnElement[bool], name: str) -> Any:
 
 def _says_something(word: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether it is long enough: one sign of a script without blanks is three bytes, a letter mostly one or two."""
+    # A token has no backslash, which Postgres would take for the beginning of a byte.
     length, size = func.length(word), func.length(cast(word, LargeBinary))
     return or_(length >= SHORTEST_WORD, and_(length > 1, size >= _BYTES_OF_A_SIGN * length))
 

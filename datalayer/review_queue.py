@@ -1,9 +1,8 @@
 """The queue: which answers are to be judged, and by whom. Two reviewers are never given the same item.
 
 An item that is taken is locked for its reviewer until a time; then whoever comes next may have it. What is assigned to
-one reviewer is given to no other, and whoever had it open has it no more. The sample falls on
-an answer by the digits of its id, which are random, so that it is the same whenever it is taken, and a larger sample
-holds every smaller one.
+one reviewer is given to no other, and whoever had it open has it no more. The sample falls on an answer by the digits
+of its id, which are random, so that it is the same whenever it is taken, and a larger sample holds every smaller one.
 """
 
 from collections.abc import Collection
