@@ -155,8 +155,12 @@ async def resume(thread: Any) -> None:
 
 @cl.on_message
 async def answer(message: cl.Message) -> None:
-    user = cl.context.session.user
-    if user is not None and not await gate.is_active(user.identifier):
+    try:
+        is_good = await gate.admits(getattr(cl.context.session, "token", None))
+    except datalayer.DataLayerError:
+        # The answer needs the same store, and tells in words that it is away.
+        is_good = True
+    if not is_good:
         await cl.ErrorMessage(content=say("account_disabled", language_of_session())).send()
         return
     await conversations.answer(message)

@@ -32,7 +32,7 @@ from datalayer.chainlit_dicts import (
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
 from datalayer.contents import content_of
-from datalayer.errors import Forbidden, InvalidRecord
+from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.files import Files
 from datalayer.own_logins import OwnLogins
 from datalayer.own_threads import OwnThreads
@@ -89,8 +89,14 @@ class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, R
         return _persisted(found) if found else None
 
     async def create_user(self, user: Any) -> PersistedUser:
-        """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well."""
+        """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well.
+
+        Raises:
+            NotFound: it is the acting user, who is not there: only a new login makes again who was deleted.
+        """
         record = new_user(user.identifier, clean_json(user.metadata or {}))
+        if acting_user.get() == record.identifier and await self.get_user(record.identifier) is None:
+            raise NotFound(f"there is no user {record.identifier!r} any more")
         kept: User = await self._write("user", UserWrite(record))
         return _persisted(kept)
 

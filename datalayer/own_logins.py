@@ -49,7 +49,6 @@ class OwnLogins(GuardedStore):
             user = await users.get(connection, actor) if isinstance(actor, str) else None
             return await logins.list_open(connection, user.id, utc_now(), MOST_LOGINS) if user else []
 
-        await self._writer.settled()
         return await self.database.query(find)
 
     async def end_login(self, login_id: str) -> None:

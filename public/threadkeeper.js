@@ -24,8 +24,12 @@
   // this tab, since a login elsewhere leaves the page and comes back. No path but these of our own is ever gone to.
   const KEY = "threadkeeper-wanted";
   const KEPT_FOR = 10 * 60_000;
-  const isOurs = (address) =>
-    /^\/(?:(?:usage|review|me)(?:[/?]|$)|share\/[0-9a-f-]{36}$)/.test(address) && !/\/\/|[\\\s]/.test(address);
+  const isOurs = (address) => {
+    if (!/^\/(?:(?:usage|review|me)(?:[/?]|$)|share\/[0-9a-f-]{36}$)/.test(address)) return false;
+    // A browser takes dots and backslashes out of a path, and would end up elsewhere; a download leaves no page.
+    const path = address.split("?")[0];
+    return new URL(address, location.origin).pathname === path && !/\/\/|\/usage\/export\./.test(path);
+  };
 
   if (location.pathname === "/login") {
     const from = document.referrer ? new URL(document.referrer) : null;

@@ -13,12 +13,13 @@ from chainlit.auth import create_jwt
 from chainlit.config import config
 from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
+from multidict import CIMultiDict
 from sqlalchemy import select, text, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
-from datalayer.schema import credentials, logins
+from datalayer.schema import credentials, logins, users
 from tests.web.conftest import SECRET, Serve
 from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords
@@ -47,6 +48,7 @@ async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
     async with layer.database.write() as connection:
         # So that there may be logins of before now.
         await connection.execute(update(credentials).values(updatedAt=utc_in(-86_400)))
+        await connection.execute(update(users).values(createdAt=utc_in(-86_400)))
     return user
 
 
@@ -173,12 +175,13 @@ async def test_a_disabled_account_is_nobody_within_seconds(
         assert await acting(client) == "ada"  # remembered
         clock.now += 3
         assert await acting(client) is None
-        assert not await gate.is_active("ada")
+        assert not await gate.admits(client.cookies["access_token"])
         for method, path in (("GET", "/user"), ("POST", "/project/threads"), ("GET", "/ws/socket.io/?EIO=4")):
             assert (await client.request(method, path, json={})).status_code == 401, path
         assert (await client.get("/")).status_code == 200, "the page, to log in as someone else"
         assert (await log_in(client)).status_code == 401
         await layer.set_disabled("ada", False)
+        clock.now += 3
         assert await acting(client) == "ada"
 
 
@@ -239,6 +242,9 @@ def cookie_of(token: str, agent: str = "Firefox") -> dict[str, str]:
 
 
 async def logins_of(layer: ChainlitLayer, name: str) -> list[datalayer.Login]:
+    # Nobody waits for a login's record but this.
+    await asyncio.sleep(0.05)
+    await layer._writer.settled()
     with datalayer.acting_as(name):
         return await layer.list_logins()
 
@@ -299,6 +305,87 @@ async def test_an_ended_login_does_not_come_back_in_another_spelling(
         clock.now += 3
         for twin in twins:
             assert await acting(client, **cookie_of(twin)) is None
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_second_cookie_header_hides_no_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+    """One library reads the last of several cookie headers, and another the first."""
+    token = token_of("ada")
+    async with serve() as client, aiohttp.ClientSession() as session:
+        await client.post("/logout", headers=cookie_of(token))
+        clock.now += 3
+        url = str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket"))
+        for other in ("garbage", token_of("nobody")):
+            twice = CIMultiDict([("Cookie", f"access_token={token}; x=1"), ("Cookie", f"access_token={other}")])
+            async with session.get(str(client.base_url.join("/acting")), headers=twice) as answer:
+                assert (await answer.json())["request"] is None
+            async with session.get(str(client.base_url.join("/user")), headers=twice) as answer:
+                assert answer.status in (204, 401)
+            if other != "garbage":
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await session.ws_connect(url, headers=twice)
+                continue
+            async with session.ws_connect(url, headers=twice) as websocket:
+                assert (await websocket.receive_str()).startswith("0{")
+                await websocket.send_str('40{"sessionId":"x","clientType":"webapp","userEnv":"{}"}')
+                assert (await websocket.receive_str()).startswith("44{")
+
+
+@pytest.mark.usefixtures("ours")
+async def test_an_account_of_the_same_name_is_somebody_else(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+    token = token_of("ada", minutes_ago=5)
+    async with serve() as client:
+        assert await acting(client, **cookie_of(token)) == "ada"
+        with datalayer.acting_as("ada"):
+            await layer.delete_user("ada")
+            # Within the time that is remembered: another tab asks who it is.
+            assert (await client.get("/user", headers=cookie_of(token))).status_code in (200, 401)
+        assert await layer.get_user("ada") is None
+        await layer.create_user(ChainlitUser(identifier="ada", metadata={"provider": "header"}))
+        clock.now += 3
+        assert await acting(client, **cookie_of(token)) is None
+        assert await acting(client, **cookie_of(token_of("ada"))) == "ada"
+
+
+@pytest.mark.usefixtures("ours")
+async def test_who_logs_out_waits_for_no_store(
+    serve: Serve, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    held, token = asyncio.Event(), token_of("ada")
+    log_out = layer.log_out
+
+    async def slowly(user_id: str, login: datalayer.Login) -> None:
+        await held.wait()
+        await log_out(user_id, login)
+
+    monkeypatch.setattr(layer, "log_out", slowly)
+    monkeypatch.setattr("threadkeeper.web.auth._LOG_OUT_SECONDS", 0.05)
+    async with serve() as client:
+        answer = await client.post("/logout", headers=cookie_of(token))
+        assert answer.json() == {"success": True}
+        assert "access_token" in answer.headers["set-cookie"]
+        held.set()
+        await asyncio.sleep(0.3)
+        clock.now += 3
+        assert await acting(client, **cookie_of(token)) is None
+
+
+@pytest.mark.usefixtures("ours")
+async def test_what_is_no_login_is_asked_for_once_in_a_while(
+    serve: Serve, layer: ChainlitLayer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, asked = token_of("nobody"), []
+    look = layer.get_account_and_login
+
+    async def counted(identifier: str, token_hash: str) -> Any:
+        asked.append(identifier)
+        return await look(identifier, token_hash)
+
+    monkeypatch.setattr(layer, "get_account_and_login", counted)
+    async with serve() as client:
+        for _ in range(5):
+            assert await acting(client, **cookie_of(token)) is None
+    assert asked == ["nobody"]
 
 
 @pytest.mark.usefixtures("ours")

@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
-from datalayer.schema import credentials
+from datalayer.schema import credentials, users
 from datalayer.usage_records import LlmCallPayload
 from tests.calls import call
 from tests.records import step, thread, vote
@@ -171,6 +171,7 @@ async def old_passwords(layer: ChainlitLayer, people: dict[str, User]) -> None:
     """There may be logins of before today."""
     async with layer.database.write() as connection:
         await connection.execute(update(credentials).values(updatedAt=utc_in(-86_400)))
+        await connection.execute(update(users).values(createdAt=utc_in(-86_400)))
 
 
 async def elsewhere(browser_of: Browser, role: str, agent: str, *, hours_ago: float = 1) -> httpx.AsyncClient:

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _FOLDERS_FOR_EVERYONE = ("/public/", "/assets/", "/avatars/")
 _PATHS_FOR_EVERYONE = ("/favicon", "/logo", "/health", "/ready", "/metrics")
 _MOST_REMEMBERED = 10_000
+_LOG_OUT_SECONDS = 2.0
 _SCOPE_KEY = "threadkeeper.visitor"
 _LOGIN_KEY = "threadkeeper.login"
 _SEEN_EVERY_SECONDS = 300.0
@@ -101,17 +102,21 @@ class Gate:
         self._layer = layer
         self._remember_seconds = remember_seconds
         self._clock = clock
-        # By the identifier, and by the hash of a token or, for an account alone, without one.
-        self._seen: OrderedDict[tuple[str, str | None], _Seen] = OrderedDict()
+        # By the hash of a token, good or not.
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._recording: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
-        token = None if _is_for_everyone(scope["path"]) else _token(scope)
+        scope = {**_with_one_cookie_header(scope), _SCOPE_KEY: None, _LOGIN_KEY: None}
+        carried = None if _is_for_everyone(scope["path"]) else _carried(scope)
+        token = _read(carried, Headers(scope=scope).get("user-agent")) if carried else None
         user = token.identifier if token else None
-        scope = {**scope, _SCOPE_KEY: None, _LOGIN_KEY: None}
+        if carried and token is None:
+            # Nobody's here, and nobody's for whoever reads the headers after this.
+            scope = _without_login(scope)
         if token is not None:
             try:
                 person = await self._person(token)
@@ -135,56 +140,33 @@ class Gate:
         with acting_as(user):
             await app(scope, receive, send)
 
-    async def is_active(self, identifier: str, issued_at: float = math.inf) -> bool:
-        """Whether there is an account of this identifier that is not disabled, and a login of this time is good for it.
-
-        Args:
-            identifier: the user's.
-            issued_at: when the login was, in seconds since 1970. One before the last change of the password is over.
+    async def admits(self, token: str | None) -> bool:
+        """Whether the login of this token is good now: there is its account, and neither is disabled or over.
 
         Raises:
             StorageUnavailable: that cannot be looked up now.
         """
-        seen = self._remembered(identifier, None)
-        if seen is None:
-            asked_at = self._clock()
-            with acting_as(SYSTEM):
-                account = await self._layer().get_account(identifier)
-            seen = self._remember((identifier, None), asked_at, account)
-        return seen is not None and seen.admits(issued_at)
+        read = _read(token, None) if token else None
+        return read is not None and await self._person(read) is not None
 
     async def _person(self, token: "_Token") -> Person | None:
         """Who is logged in by the token, if it is good."""
-        identifier, digest = token.identifier, token.login.token_hash
-        seen = self._remembered(identifier, digest)
-        if seen is None:
-            asked_at = self._clock()
-            with acting_as(SYSTEM):
-                account, recorded = await self._layer().get_account_and_login(identifier, digest)
-            # A chat asks for the account alone a moment later, and is answered without the database.
-            self._remember((identifier, None), asked_at, account)
-            is_over = recorded is not None and recorded.ended_at is not None
-            seen = self._remember((identifier, digest), asked_at, None if is_over else account)
-            if seen is None or not seen.admits(token.issued_at):
-                return None
+        digest, now = token.login.token_hash, self._clock()
+        seen = self._seen.get(digest)
+        if seen is not None and now - seen.at < self._remember_seconds:
+            return seen.person
+        with acting_as(SYSTEM):
+            account, recorded = await self._layer().get_account_and_login(token.identifier, digest)
+        person = None
+        if account is not None and _is_good(token, account, recorded):
+            person = Person(account.user.id, account.user.identifier, account.user.role)
             if recorded is None or time.time() - _seconds(recorded.seen_at) >= _SEEN_EVERY_SECONDS:
-                self._record(token, seen.person.id)
-        return seen.person if seen.admits(token.issued_at) else None
-
-    def _remembered(self, identifier: str, digest: str | None) -> "_Seen | None":
-        seen = self._seen.get((identifier, digest))
-        return seen if seen is not None and self._clock() - seen.at < self._remember_seconds else None
-
-    def _remember(self, key: tuple[str, str | None], asked_at: float, account: Account | None) -> "_Seen | None":
-        self._seen.pop(key, None)
-        if account is None or account.user.disabled_at is not None:
-            return None
-        good_since = max(_seconds(account.password_changed_at), _seconds(account.logins_ended_at))
-        person = Person(account.user.id, account.user.identifier, account.user.role)
-        seen = self._seen[key] = _Seen(asked_at, good_since, person)
+                self._record(token, person.id)
+        self._seen.pop(digest, None)
+        self._seen[digest] = _Seen(now, person)
         if len(self._seen) > _MOST_REMEMBERED:
             self._seen.popitem(last=False)
-        return seen
+        return person
 
     def _record(self, token: "_Token", user_id: str) -> None:
         """Have it recorded that the login was seen; nobody waits for that, and one time at once is enough."""
@@ -223,12 +205,7 @@ class Gate:
 
 class _Seen(NamedTuple):
     at: float
-    good_since: float
-    person: Person
-
-    def admits(self, issued_at: float) -> bool:
-        """Whether a login of this time is good. A token's time is in whole seconds."""
-        return issued_at >= math.floor(self.good_since)
+    person: Person | None
 
 
 class _Token(NamedTuple):
@@ -257,15 +234,39 @@ def _is_page(scope: Scope) -> bool:
     return wanted and "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def _token(scope: Scope) -> _Token | None:
-    """Whose login the request carries, found and verified the way Chainlit does it."""
+def _is_good(token: _Token, account: Account, recorded: Login | None) -> bool:
+    """Whether the login is over by itself, or by what became of its account since."""
+    if account.user.disabled_at is not None or (recorded is not None and recorded.ended_at is not None):
+        return False
+    made = _seconds(account.user.created_at)
+    # Whoever had the name before is somebody else. An adopted account may have been made in what is the future here.
+    made = made if made <= time.time() else 0.0
+    good_since = max(_seconds(account.password_changed_at), _seconds(account.logins_ended_at), made)
+    # A token's time is in whole seconds.
+    return token.issued_at >= math.floor(good_since)
+
+
+def _with_one_cookie_header(scope: Scope) -> Scope:
+    """With several, one library reads the last and another the first: a login must be the same for all of them."""
+    cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+    if len(cookies) < 2:
+        return scope
+    others = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
+    return {**scope, "headers": [*others, (b"cookie", b"; ".join(cookies))]}
+
+
+def _carried(scope: Scope) -> str | None:
+    """The token that the request carries, found the way Chainlit does it."""
     connection = HTTPConnection(scope)
     token = get_token_from_cookies(connection.cookies)
     if not token and scope["type"] == "http":
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
         token = credentials.strip() if scheme.lower() == "bearer" else None
-    if not token:
-        return None
+    return token or None
+
+
+def _read(token: str, agent: str | None) -> _Token | None:
+    """What a token says, verified the way Chainlit does it; None where it is no login, or one that has expired."""
     try:
         # Chainlit's own look at the token comes first: it is the one that says what is a login.
         identifier = decode_jwt(token).identifier
@@ -278,11 +279,10 @@ def _token(scope: Scope) -> _Token | None:
             # One that does not say when it was made began when it was first seen.
             _moment(issued_at or time.time()),
             _moment(float(claims["exp"])),
-            connection.headers.get("user-agent"),
+            agent,
         )
         return _Token(identifier, issued_at, login)
     except (PyJWTError, ValueError, TypeError, KeyError):
-        # Expired, signed by someone else, or no login at all: a bearer token may also be one for /metrics.
         return None
 
 
@@ -344,15 +344,23 @@ def register_logins(
         kept = {key: value for key, value in user.metadata.items() if key != "image"}
         return User(identifier=user.identifier, display_name=user.display_name, metadata={**kept, "provider": provider})
 
+    async def end(person: Person, login: Login) -> None:
+        try:
+            with acting_as(SYSTEM):
+                await layer().log_out(person.id, login)
+        except DataLayerError as error:
+            logger.error("a login of %s could not be ended: %s", printable(person.identifier), error)
+
+    ending: set[asyncio.Task[None]] = set()
+
     async def log_out(request: Request, _response: Response) -> dict[str, bool]:
         person, login = person_at(request), login_at(request)
         if person is not None and login is not None:
-            try:
-                with acting_as(SYSTEM):
-                    await layer().log_out(person.id, login)
-            except DataLayerError as error:
-                # The browser forgets its login all the same, which is what can be done for them now.
-                logger.error("a login of %s could not be ended: %s", printable(person.identifier), error)
+            task = asyncio.create_task(end(person, login), name="end-login")
+            ending.add(task)
+            task.add_done_callback(ending.discard)
+            # The browser forgets its login all the same, which is what can be done for them while the store is away.
+            await asyncio.wait({task}, timeout=_LOG_OUT_SECONDS)
         return {"success": True}
 
     config.code.on_logout = log_out

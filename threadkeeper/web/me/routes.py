@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer import SYSTEM, Login, acting_as
-from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
 from datalayer.review_records import Satisfaction
 from datalayer.takeout import export_user
 from datalayer.takeout_format import readable
@@ -139,8 +139,10 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
 
 
 def _shown(logins: Sequence[Login], request: Request) -> list[dict[str, Any]]:
-    """The logins as the page shows them, and which of them is this very one."""
+    """The logins as the page shows them, and which of them is this very one, recorded already or not."""
     say, here = speaker(request), login_at(request)
+    if here is not None and all(one.token_hash != here.token_hash for one in logins):
+        logins = [replace(here, seen_at=utc_now()), *logins]
     return [
         {
             "login": one,
