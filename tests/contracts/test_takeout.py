@@ -56,6 +56,7 @@ async def live(layer: ChainlitLayer) -> list[str]:
         await layer.update_step({**asked, "output": "what it says now"})
         answered = step(full, "an answer to it", type="assistant_message")
         await layer.create_step(answered)
+        await layer.upsert_feedback(vote(answered["id"], 0, "no answer to it"))
         await layer.delete_step(answered["id"])
         for name in ("a.txt", "a.txt", "../../etc/passwd", "文" * 300 + ".pdf", ""):
             element = text_element(full, written["id"], name * 3 or "x")
@@ -140,7 +141,7 @@ async def test_all_comes_back_on_another_engine_and_another_store(
     counts = await rows(other)
     assert {name: counts[name] for name in KEPT} == {
         **{"users": 1, "threads": 4, "steps": 11, "elements": 10},
-        **{"feedbacks": 4, "feedback_changes": 7, "step_versions": 2},
+        **{"feedbacks": 4, "feedback_changes": 8, "step_versions": 2},
     }
     assert {name: report.counts[name] for name in KEPT if name != "users"} == {
         name: counts[name] for name in KEPT if name != "users"
