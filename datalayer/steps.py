@@ -36,7 +36,9 @@ from datalayer.usage_schema import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
-_SAID = ("user_message", "assistant_message")
+# What was said is kept for reviewers when it goes, and with it what calls to models it took, or its run.
+_IS_KEPT = and_(steps.c.type.in_(("user_message", "assistant_message")), steps.c.output != "")
+_IS_NAMED = or_(_IS_KEPT, steps.c.type == "run")
 # What the store keeps for itself, or for Chainlit's own layer, is not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
@@ -175,7 +177,8 @@ async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Seque
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
     # Found by their threads, of which there is an index.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
-    await connection.execute(update(llm_calls).where(of_threads, llm_calls.c.stepId.in_(step_ids)).values(stepId=None))
+    forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
+    await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
     await feedback.remove_with_steps(connection, dialect, step_ids, now=utc_now())
     await connection.execute(delete(elements).where(elements.c.forId.in_(step_ids)))
     await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))
@@ -188,12 +191,12 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
     said = (
         select(
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
-            *(steps.c.createdAt, literal(utc_now())),
+            *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
         )
-        .where(steps.c.id.in_(step_ids), steps.c.type.in_(_SAID), steps.c.output != "")
+        .where(steps.c.id.in_(step_ids), _IS_KEPT)
         .order_by(steps.c.createdAt, steps.c.id)
     )
-    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt"]
+    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
     await connection.execute(insert(step_versions).from_select(names, said))
     # The run of an answer that goes may have another, for which its thumb counts from now on.
     marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()

@@ -38,6 +38,7 @@ STEPS = [
     "account_for_calls",
     "review_threads",
     "record_logins",
+    "keep_judged_answers",
 ]
 
 
