@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, func, literal_column, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import review_removed
@@ -88,15 +100,19 @@ async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
     ):
         found[name] = list((await connection.execute(_distinct(column))).scalars())
     latest = (answers.c.createdAt.desc(), answers.c.stepId.desc())
-    down = select(answers.c.threadId).where(answers.c.thumb == 0).order_by(*latest).limit(_SOME)
+    latest_down = select(answers.c.threadId, answers.c.isRemoved).where(answers.c.thumb == 0).order_by(*latest)
+    down = latest_down.limit(_SOME).cte("down")
+    lost = select(down.c.threadId).where(down.c.isRemoved.is_(true()))
     for name, some in (
         ("tags", select(answers.c.tags).where(IS_TAGGED).order_by(*latest).limit(_SOME)),
         (
             "reasons",
             union_all(
-                select(feedbacks.c.reasons).where(feedbacks.c.threadId.in_(down), feedbacks.c.reasons.is_not(None)),
+                select(feedbacks.c.reasons).where(
+                    feedbacks.c.threadId.in_(select(down.c.threadId)), feedbacks.c.reasons.is_not(None)
+                ),
                 select(feedback_changes.c.reasons).where(
-                    feedback_changes.c.threadId.in_(down),
+                    feedback_changes.c.threadId.in_(lost),
                     feedback_changes.c.reasons.is_not(None),
                     review_removed.IS_LAST_VOTE,
                 ),
