@@ -87,7 +87,7 @@ class Talk:
         """The messages that were before an answer which is gone, as they were when it was given."""
         moment = removed.created_at or ""
         texts: list[tuple[str, str, str, Mapping[str, Any]]] = [
-            (step["createdAt"] or "", step["id"], "~", step) for step in self.messages
+            (step["createdAt"] or "", step["id"], "9999", step) for step in self.messages
         ]
         texts += [
             (one.created_at or "", one.step_id, one.replaced_at, {"type": one.type, "output": one.output})

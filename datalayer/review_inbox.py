@@ -164,6 +164,7 @@ def _shown() -> Select[Any]:
             func.substr(answer.c.output, 1, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),
+            answer.c.id.is_not(None).label("isHere"),
         )
         .select_from(answers)
         .join(threads, threads.c.id == answers.c.threadId)
@@ -177,8 +178,8 @@ def _shown() -> Select[Any]:
 
 async def _texts(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, Any]:
     """Question and answer of each, by its id; what is gone from its thread is asked for only if there is any."""
-    texts = {row["stepId"]: row for row in rows if row["answer"] is not None or not row["isRemoved"]}
-    if gone := [row["stepId"] for row in rows if row["isRemoved"]]:
+    texts = {row["stepId"]: row for row in rows if row["isHere"]}
+    if gone := [row["stepId"] for row in rows if not row["isHere"]]:
         found = await connection.execute(_gone(), {"ids": gone})
         texts.update({row["stepId"]: row for row in found.mappings()})
     return texts
@@ -239,5 +240,5 @@ def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) ->
         verdicts=row["verdicts"],
         assigned_to=row["assignee"],
         is_flagged=bool(row["flagged"]),
-        is_removed=row["isRemoved"],
+        is_removed=not row["isHere"],
     )

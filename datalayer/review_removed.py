@@ -101,7 +101,7 @@ def texts(length: int) -> Select[Any]:
         .correlate(step_versions)
     )
     now = (
-        select(steps.c.createdAt, steps.c.id, literal_column("'~'", Text), steps.c.output)
+        select(steps.c.createdAt, steps.c.id, literal_column("'9999'", Text), steps.c.output)
         .where(
             steps.c.threadId == step_versions.c.threadId,
             steps.c.type == literal_column(f"'{QUESTION}'", Text),
