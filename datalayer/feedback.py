@@ -1,4 +1,7 @@
-"""Votes: one for each user and step, and a row for each time one was cast, changed or taken back."""
+"""Votes: one for each user and step, and a row for each time one was cast, changed or taken back.
+
+A step that goes from its thread takes its votes out of `feedbacks`; what was said of it stays on record.
+"""
 
 import uuid
 from collections.abc import Sequence
@@ -78,6 +81,27 @@ async def give_reasons(
     await _note(connection, dialect, said, vote.id, value=vote.value, now=now, reasons=reasons)
 
 
+async def remove_with_steps(
+    connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str
+) -> None:
+    """Take the votes away from steps that go; the last row on record of each says all that it said."""
+    gone = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
+    rows = [
+        {
+            **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},
+            "feedbackId": row["id"],
+            "changedAt": row["updatedAt"] or now,
+            "id": _change_id(row["id"], row["updatedAt"] or now, row["value"]),
+        }
+        for row in (await connection.execute(gone)).mappings()
+    ]
+    if rows:
+        # Mostly it is there. Reasons may have been given before the comment was changed, and an adopted vote has none.
+        noted = dialect.insert(feedback_changes)
+        last = {name: noted.excluded[name] for name in ("comment", "reasons")}
+        await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)
+
+
 async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
     """All that was ever voted on the step, oldest first: (value, comment, time); value None is a vote taken back."""
     columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
@@ -97,7 +121,7 @@ async def _note(
 ) -> None:
     statement = dialect.insert(feedback_changes).values(
         # The same write applied again, because nobody knows whether it was stored, is not noted twice.
-        id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kept} {now} {value}")),
+        id=_change_id(kept, now, value),
         feedbackId=kept,
         forId=feedback.for_id,
         threadId=feedback.thread_id,
@@ -108,3 +132,7 @@ async def _note(
         reasons=None if reasons is None else list(reasons),
     )
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[feedback_changes.c.id]))
+
+
+def _change_id(kept: str, moment: str, value: int | None) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kept} {moment} {value}"))

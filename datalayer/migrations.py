@@ -186,6 +186,13 @@ async def record_logins(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_tables_and_columns)
 
 
+@migration
+async def keep_judged_answers(connection: AsyncConnection) -> None:
+    """Answers that are gone know which run's thumb was theirs, and are found by it."""
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes, {"step_versions_of_step"})
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

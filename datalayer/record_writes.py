@@ -103,20 +103,22 @@ async def _delete_thread(write: ThreadDeletion, connection: AsyncConnection, _di
 
 
 @_apply.register
-async def _cut(write: ThreadCut, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+async def _cut(write: ThreadCut, connection: AsyncConnection, dialect: Dialect) -> Removed:
     await demand(connection, write.thread_id, actor_of(write))
     until = write.moment if write.late else None
-    ids, keys = await steps.cut_after(connection, write.thread_id, write.after_step_id, write.keep, until=until)
+    ids, keys = await steps.cut_after(
+        connection, dialect, write.thread_id, write.after_step_id, write.keep, until=until
+    )
     return Removed(len(ids), tuple(keys), tuple(ids))
 
 
 @_apply.register
-async def _delete_step(write: StepDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+async def _delete_step(write: StepDeletion, connection: AsyncConnection, dialect: Dialect) -> Removed:
     thread_id = await steps.thread_of(connection, write.step_id)
     if thread_id is None:
         return Removed(0)
     await demand(connection, thread_id, actor_of(write))
-    return Removed(1, tuple(await steps.delete_step(connection, write.step_id)), (write.step_id,))
+    return Removed(1, tuple(await steps.delete_step(connection, dialect, write.step_id)), (write.step_id,))
 
 
 @_apply.register

@@ -113,7 +113,7 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     gone = _Gone(dict(removed.rows), dict(removed.row_ids))
     of_user = await let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
     gone.count(llm_call_payloads, of_user)
-    for column in (feedbacks.c.userId, verdicts.c.reviewerId):
+    for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
         # What they said of answers of others does not count any more.
         said_in = select(column.table.c.threadId).where(column == user_id).distinct()
         await connection.execute(insert(review_pending).from_select(["threadId"], said_in))

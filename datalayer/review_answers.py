@@ -4,7 +4,8 @@ What users, models and reviewers say of an answer is in four tables, and no inde
 mark (`review_triggers`); here the marks are taken in batches and the rows of their threads made anew, by one statement
 for many threads. One process at a time does this, so that an older state never comes over a newer one.
 
-A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it.
+A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it. An answer
+that is gone, because its question was edited, has a row if it has a thumb.
 """
 
 from collections.abc import Sequence
@@ -17,22 +18,29 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    cast,
     delete,
+    false,
     func,
     insert,
+    null,
     or_,
     select,
+    true,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import review_removed
 from datalayer.dialects import Dialect
+from datalayer.review_removed import IS_LAST_VOTE
 from datalayer.review_schema import answers, review_pending, thread_origins, verdicts
-from datalayer.schema import feedbacks, migrations, steps, threads
+from datalayer.schema import feedback_changes, feedbacks, migrations, steps, threads
 from datalayer.usage_schema import llm_calls
 
 BATCH = 500
 """So many marks are taken in one transaction."""
-ANSWER = "assistant_message"
+ANSWER = review_removed.ANSWER
 
 
 async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
@@ -68,7 +76,9 @@ async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Seque
     if not there:
         return
     still = select(steps.c.id).where(steps.c.id == answers.c.stepId, steps.c.type == ANSWER).exists()
-    await connection.execute(delete(answers).where(answers.c.threadId.in_(there), ~still))
+    await connection.execute(
+        delete(answers).where(answers.c.threadId.in_(there), or_(answers.c.isRemoved.is_(true()), ~still))
+    )
     made = dialect.insert(answers).from_select(answers.c.keys(), _made_of(dialect, there))
     renewed = {name: made.excluded[name] for name in answers.c.keys() if name != "stepId"}  # noqa: SIM118
     await connection.execute(made.on_conflict_do_update(index_elements=[answers.c.stepId], set_=renewed))
@@ -79,15 +89,15 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
     place = func.row_number().over(
         partition_by=steps.c.parentId, order_by=[steps.c.createdAt.desc(), steps.c.id.desc()]
     )
-    step = (
-        select(
-            *(steps.c.id, steps.c.threadId, steps.c.createdAt, steps.c.isError),
-            case((place == 1, steps.c.parentId)).label("runId"),
-            dialect.text_in(steps.c.metadata, "model").label("model"),
-        )
-        .where(steps.c.threadId.in_(thread_ids), steps.c.type == ANSWER)
-        .subquery("step")
-    )
+    here = select(
+        *(steps.c.id, steps.c.threadId, steps.c.createdAt, steps.c.isError),
+        case((place == 1, steps.c.parentId)).label("runId"),
+        dialect.text_in(steps.c.metadata, "model").label("model"),
+        false().label("isRemoved"),
+    ).where(steps.c.threadId.in_(thread_ids), steps.c.type == ANSWER)
+    gone = review_removed.answers_of(thread_ids).subquery("gone")
+    removed = select(*(gone.c.id, gone.c.threadId, gone.c.createdAt, false(), gone.c.runId, cast(null(), Text), true()))
+    step = union_all(here, removed).subquery("step")
     votes, calls = _votes(thread_ids), _calls(thread_ids)
     own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")
     own_calls, run_calls = calls.alias("own_calls"), calls.alias("run_calls")
@@ -122,6 +132,7 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
             called("seconds"),
             func.coalesce(step.c.isError, False),
             func.coalesce(judged.c.count, 0),
+            step.c.isRemoved,
         )
         .select_from(step)
         .join(threads, threads.c.id == step.c.threadId)
@@ -132,16 +143,24 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         .outerjoin(judged, judged.c.stepId == step.c.id)
         # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice.
         # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
-        .where(step.c.threadId.not_in(select(thread_origins.c.threadId)))
+        .where(
+            step.c.threadId.not_in(select(thread_origins.c.threadId)),
+            # Of what was made anew nobody looks at each attempt.
+            or_(step.c.isRemoved.is_(false()), thumb.is_not(None)),
+        )
     )
 
 
 def _votes(thread_ids: Sequence[str]) -> Subquery:
-    commented = case((and_(feedbacks.c.comment.is_not(None), feedbacks.c.comment != ""), 1))
+    vote, change = feedbacks.c, feedback_changes.c
+    cast_ = union_all(
+        select(vote.forId, vote.value, vote.comment).where(vote.threadId.in_(thread_ids)),
+        select(change.forId, change.value, change.comment).where(change.threadId.in_(thread_ids), IS_LAST_VOTE),
+    ).subquery("cast")
+    commented = case((and_(cast_.c.comment.is_not(None), cast_.c.comment != ""), 1))
     return (
-        select(feedbacks.c.forId, func.min(feedbacks.c.value).label("thumb"), func.count(commented).label("comments"))
-        .where(feedbacks.c.threadId.in_(thread_ids))
-        .group_by(feedbacks.c.forId)
+        select(cast_.c.forId, func.min(cast_.c.value).label("thumb"), func.count(commented).label("comments"))
+        .group_by(cast_.c.forId)
         .subquery("votes")
     )
 

@@ -21,7 +21,7 @@ from datalayer.ownership import Actor
 from datalayer.review_answers import ANSWER
 from datalayer.review_copies import BetterRun
 from datalayer.review_filters import chosen, threads_with_words
-from datalayer.review_records import AnswerFilter, Verdict, Vote
+from datalayer.review_records import AnswerFilter, StepVersion, Verdict, Vote
 from datalayer.review_schema import answers
 from datalayer.schema import threads
 from datalayer.thread_reads import WholeThread
@@ -76,6 +76,28 @@ class Talk:
         is_down = any(one.value == 0 and one.step_id in voted for one in self.surroundings["votes"])
         is_bad = any(one.label in self.bad_labels for one in self.verdicts_on(step["id"]))
         return is_whole(step) and not is_down and not is_bad
+
+    def better_than_removed(self, removed: StepVersion) -> tuple[str, str] | None:
+        """The better answer of the latest verdict that gives one for an answer which is gone."""
+        is_here = any(step["id"] == removed.step_id for step in self.messages)
+        given = [] if is_here else [one for one in self.verdicts_on(removed.step_id) if one.better_answer]
+        return ("verdict", max((one.updated_at or "", one.better_answer or "") for one in given)[1]) if given else None
+
+    def said_before(self, removed: StepVersion) -> list[Mapping[str, Any]]:
+        """The messages that were before an answer which is gone, as they were when it was given."""
+        moment = removed.created_at or ""
+        texts: list[tuple[str, str, str, Mapping[str, Any]]] = [
+            (step["createdAt"] or "", step["id"], "9999", step) for step in self.messages
+        ]
+        texts += [
+            (one.created_at or "", one.step_id, one.replaced_at, {"type": one.type, "output": one.output})
+            for one in self.surroundings["versions"]
+            if one.replaced_at > moment
+        ]
+        # Latest first: of several texts of one message that which was replaced first is put in last.
+        latest_first = sorted(texts, key=lambda one: one[:3], reverse=True)
+        said = {step_id: step for created, step_id, _, step in latest_first if created < moment}
+        return [*reversed(said.values())]
 
     def _question_before(self, at: int) -> str | None:
         before = reversed(self.messages[:at])
@@ -184,7 +206,8 @@ def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
 def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     """For each wanted answer that there is a better one for: what was asked, the better one and the rejected one.
 
-    An answer that its user had made anew, without another question, is rejected for the one that is there now.
+    An answer that went with an edited question is rejected for the better one that a verdict gives, and one that its
+    user had made anew, without another question, for the one that is there now.
     """
     messages = talk.messages
     for at, step in enumerate(messages):
@@ -195,6 +218,9 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     for removed in talk.surroundings["versions"]:
         if removed.change != "removed" or removed.type != ANSWER:
             continue
+        better = talk.better_than_removed(removed) if removed.step_id in talk.wanted else None
+        if better is not None and better[1] != removed.output:
+            yield _pair(talk, talk.said_before(removed), removed.step_id, better, removed.output)
         asked = [at for at, step in enumerate(messages) if (step["createdAt"] or "") < (removed.created_at or "")]
         if not asked or messages[asked[-1]]["type"] != "user_message":
             continue

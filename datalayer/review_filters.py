@@ -34,8 +34,9 @@ from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import AnswerFilter
+from datalayer.review_removed import IS_LAST_VOTE
 from datalayer.review_schema import IS_COMMENTED, IS_ERROR, IS_REVIEWED, answers, review_items, thread_marks, verdicts
-from datalayer.schema import Identifier, feedbacks, search_texts, users
+from datalayer.schema import Identifier, feedback_changes, feedbacks, search_texts, users
 from datalayer.search import WANTED
 from datalayer.search_tokens import owner_key, understood
 
@@ -142,17 +143,18 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
     """What other tables say of an answer."""
     conditions: list[ColumnElement[bool]] = []
     if which.reasons:
-        given = (
-            select(feedbacks.c.id)
-            .where(
-                feedbacks.c.threadId == answers.c.threadId,
-                or_(feedbacks.c.forId == answers.c.stepId, feedbacks.c.forId == answers.c.runId),
-                dialect.overlaps(feedbacks.c.reasons, [clean_text(one) for one in which.reasons]),
+        wanted = [clean_text(one) for one in which.reasons]
+        given, once_given = (
+            select(table.c.id).where(
+                table.c.threadId == answers.c.threadId,
+                or_(table.c.forId == answers.c.stepId, table.c.forId == answers.c.runId),
+                dialect.overlaps(table.c.reasons, wanted),
             )
-            .exists()
+            for table in (feedbacks, feedback_changes)
         )
+        of_removed = and_(answers.c.isRemoved.is_(true()), once_given.where(IS_LAST_VOTE).exists())
         # Who gives a reason gives a thumb, and thumbs have an index.
-        conditions += [answers.c.thumb.is_not(None), given]
+        conditions += [answers.c.thumb.is_not(None), or_(given.exists(), of_removed)]
     if which.tags:
         conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
     if which.labels:

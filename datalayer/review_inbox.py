@@ -8,16 +8,29 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, and_, bindparam, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import review_removed
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.review_access import REVIEWERS
 from datalayer.review_filters import behind, chosen, cursor_of
 from datalayer.review_records import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
 from datalayer.review_schema import IS_TAGGED, answers, review_items, thread_marks, verdicts
-from datalayer.schema import Identifier, feedbacks, steps, threads, users
+from datalayer.schema import Identifier, feedback_changes, feedbacks, steps, threads, users
 
 EXCERPT = 300
 LARGEST_PAGE = 100
@@ -54,9 +67,11 @@ async def page(
     place = (await connection.execute(places)).all()
     ids = [row.stepId for row in place[:size]]
     rows = (await connection.execute(_shown(), {"ids": ids})).mappings().all()
+    texts = await _texts(connection, rows)
     votes = await _votes(connection, rows)
     return AnswerPage(
-        tuple(_row(row, votes, excerpts=excerpts) for row in rows),
+        # One whose text is gone at this moment is not shown.
+        tuple(_row(row, texts[row["stepId"]], votes, excerpts=excerpts) for row in rows if row["stepId"] in texts),
         cursor_of(place[size - 1].createdAt, place[size - 1].stepId) if len(place) > size else None,
         found.is_partial,
     )
@@ -85,12 +100,23 @@ async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
     ):
         found[name] = list((await connection.execute(_distinct(column))).scalars())
     latest = (answers.c.createdAt.desc(), answers.c.stepId.desc())
-    down = select(answers.c.threadId).where(answers.c.thumb == 0).order_by(*latest).limit(_SOME)
+    latest_down = select(answers.c.threadId, answers.c.isRemoved).where(answers.c.thumb == 0).order_by(*latest)
+    down = latest_down.limit(_SOME).cte("down")
+    lost = select(down.c.threadId).where(down.c.isRemoved.is_(true()))
     for name, some in (
         ("tags", select(answers.c.tags).where(IS_TAGGED).order_by(*latest).limit(_SOME)),
         (
             "reasons",
-            select(feedbacks.c.reasons).where(feedbacks.c.threadId.in_(down), feedbacks.c.reasons.is_not(None)),
+            union_all(
+                select(feedbacks.c.reasons).where(
+                    feedbacks.c.threadId.in_(select(down.c.threadId)), feedbacks.c.reasons.is_not(None)
+                ),
+                select(feedback_changes.c.reasons).where(
+                    feedback_changes.c.threadId.in_(lost),
+                    feedback_changes.c.reasons.is_not(None),
+                    review_removed.IS_LAST_VOTE,
+                ),
+            ),
         ),
     ):
         lists = (await connection.execute(some)).scalars().all()
@@ -138,11 +164,11 @@ def _shown() -> Select[Any]:
             func.substr(answer.c.output, 1, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),
+            answer.c.id.is_not(None).label("isHere"),
         )
         .select_from(answers)
         .join(threads, threads.c.id == answers.c.threadId)
-        # One whose step is gone at this moment is not shown.
-        .join(answer, answer.c.id == answers.c.stepId)
+        .outerjoin(answer, answer.c.id == answers.c.stepId)
         .outerjoin(review_items, and_(review_items.c.stepId == answers.c.stepId, review_items.c.doneAt.is_(None)))
         .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
         .where(answers.c.stepId.in_(bindparam("ids", type_=Identifier, expanding=True)))
@@ -150,15 +176,33 @@ def _shown() -> Select[Any]:
     )
 
 
+async def _texts(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, Any]:
+    """Question and answer of each, by its id; what is gone from its thread is asked for only if there is any."""
+    texts = {row["stepId"]: row for row in rows if row["isHere"]}
+    if gone := [row["stepId"] for row in rows if not row["isHere"]]:
+        found = await connection.execute(_gone(), {"ids": gone})
+        texts.update({row["stepId"]: row for row in found.mappings()})
+    return texts
+
+
 @cache
-def _said() -> Select[Any]:
+def _gone() -> Select[Any]:
+    return review_removed.texts(EXCERPT)
+
+
+@cache
+def _said() -> Any:
     """Comments and reasons of the votes on `ids` in these `threads`, the latest first."""
-    vote = feedbacks.c
-    within = (
-        vote.threadId.in_(bindparam("threads", type_=Identifier, expanding=True)),
-        vote.forId.in_(bindparam("ids", type_=Identifier, expanding=True)),
+    vote, change = feedbacks.c, feedback_changes.c
+    ids, within = (bindparam(name, type_=Identifier, expanding=True) for name in ("ids", "threads"))
+    now = select(vote.forId, vote.comment, vote.reasons, vote.updatedAt.label("moment")).where(
+        vote.threadId.in_(within), vote.forId.in_(ids)
     )
-    return select(vote.forId, vote.comment, vote.reasons).where(*within).order_by(vote.updatedAt.desc())
+    last = select(change.forId, change.comment, change.reasons, change.changedAt).where(
+        change.threadId.in_(within), change.forId.in_(ids), review_removed.IS_LAST_VOTE
+    )
+    said = union_all(now, last).subquery("said")
+    return select(said.c.forId, said.c.comment, said.c.reasons).order_by(said.c.moment.desc())
 
 
 async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
@@ -173,7 +217,7 @@ async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, 
     return said
 
 
-def _row(row: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
+def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
     said = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
     return AnswerRow(
         step_id=row["stepId"],
@@ -182,8 +226,8 @@ def _row(row: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
         thread_name=row["name"] if excerpts else None,
         user=row["userIdentifier"],
         tags=tuple(row["tags"] or ()),
-        question=row["question"] if excerpts else None,
-        answer=row["answer"] if excerpts else None,
+        question=text["question"] if excerpts else None,
+        answer=text["answer"] if excerpts else None,
         thumb=_THUMBS[row["thumb"]],
         comment=next((vote.comment for vote in said if vote.comment), None) if excerpts else None,
         reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),
@@ -196,4 +240,5 @@ def _row(row: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
         verdicts=row["verdicts"],
         assigned_to=row["assignee"],
         is_flagged=bool(row["flagged"]),
+        is_removed=not row["isHere"],
     )

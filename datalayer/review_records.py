@@ -55,7 +55,8 @@ class AnswerRow:
     """An answer as a list shows it.
 
     `question` and `answer` are their beginnings, of `EXCERPT` characters at most. `cost` is None where it is unknown.
-    `comment` is that of the latest vote that has one. `verdicts` counts the reviewers who judged it.
+    `comment` is that of the latest vote that has one. `verdicts` counts the reviewers who judged it. One that is gone
+    from its thread, by an edit of its question mostly, is shown with the question as it was asked then.
     """
 
     step_id: str
@@ -78,6 +79,7 @@ class AnswerRow:
     verdicts: int = 0
     assigned_to: str | None = None
     is_flagged: bool = False
+    is_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class VerdictChange:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A user's thumb on a step (1 is up, 0 is down), with what they said to it."""
+    """A user's thumb on a step (1 is up, 0 is down), with what they said to it; of a step that is gone, the last."""
 
     step_id: str
     value: int
@@ -142,7 +144,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class StepVersion:
-    """A message as it was until `replaced_at`, when it was edited, or removed because what is before it was."""
+    """A message as it was until `replaced_at`, when it was edited, or removed because what is before it was.
+
+    `parent_id` is that of one which was removed: mostly its run.
+    """
 
     step_id: str
     change: Literal["edited", "removed"]
@@ -151,6 +156,7 @@ class StepVersion:
     output: str
     created_at: str | None
     replaced_at: str
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import review_audit
+from datalayer import review_answers, review_audit
 from datalayer.blob_deletions import queue_files
 from datalayer.review_records import RetentionClass, RetentionPlan
 from datalayer.review_schema import step_versions, thread_marks, thread_origins
@@ -81,7 +81,11 @@ async def remove_payloads(connection: AsyncConnection, before: str) -> int:
 async def remove_versions(connection: AsyncConnection, before: str) -> int:
     """Delete some of what messages were before they were edited or went; gives how many."""
     some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
-    return int((await connection.execute(delete(step_versions).where(step_versions.c.id.in_(some)))).rowcount)
+    gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
+    thread_ids = (await connection.execute(gone)).scalars().all()
+    # An answer of which nobody knows any more what it said is not looked through.
+    await review_answers.mark(connection, sorted(set(thread_ids)))
+    return len(thread_ids)
 
 
 def threads_before(before: str) -> ColumnElement[bool]:

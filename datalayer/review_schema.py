@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal_column,
     true,
 )
@@ -139,7 +140,8 @@ thread_origins = Table(
 Index("copies_of_thread", thread_origins.c.originalId)
 Index("thread_origins_of_reviewer", thread_origins.c.reviewerId)
 
-# What a message was before it was edited ("edited"), or that went because one before it was ("removed").
+# What a message was before it was edited ("edited"), or that went because one before it was ("removed"), then with what
+# it belonged to.
 step_versions = Table(
     "step_versions",
     metadata,
@@ -152,9 +154,11 @@ step_versions = Table(
     Column("output", Text, nullable=False),
     Column("createdAt", Text),
     Column("replacedAt", Text, nullable=False),
+    Column("parentId", Identifier),
     sqlite_autoincrement=True,
 )
 Index("step_versions_of_thread", step_versions.c.threadId, step_versions.c.id)
+Index("step_versions_of_step", step_versions.c.stepId)
 
 # Append-only: triggers refuse every change, and every deletion of what no row of `audit_retentions` is about.
 audit_entries = Table(
@@ -215,6 +219,8 @@ answers = Table(
     Column("seconds", Float),
     Column("isError", Boolean, nullable=False),
     Column("verdicts", Integer, nullable=False),
+    # The answer is gone from its thread: it is here because of its thumb.
+    Column("isRemoved", Boolean, nullable=False, server_default=false()),
 )
 # A query is served by an index of some answers only if it says the very same words as the index does.
 IS_REVIEWED = answers.c.verdicts > literal_column("0")

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import review_verdicts
 from datalayer.review_records import StepUsage, StepVersion, ThreadMark, ThreadOrigin, Vote
+from datalayer.review_removed import IS_LAST_VOTE
 from datalayer.review_schema import step_versions, thread_marks, thread_origins
-from datalayer.schema import feedbacks, users
+from datalayer.schema import feedback_changes, feedbacks, users
 from datalayer.usage_schema import llm_calls
 
 
@@ -32,7 +33,7 @@ async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVer
     statement = (
         select(
             *(version.stepId, version.change, version.type, version.name, version.output),
-            *(version.createdAt, version.replacedAt),
+            *(version.createdAt, version.replacedAt, version.parentId),
         )
         .where(version.threadId == thread_id)
         .order_by(version.id)
@@ -68,12 +69,20 @@ async def origins_of(connection: AsyncConnection, thread_id: str) -> list[Thread
 
 
 async def _votes(connection: AsyncConnection, thread_id: str) -> tuple[Vote, ...]:
-    vote = feedbacks.c
+    vote, change = feedbacks.c, feedback_changes.c
+    said = union_all(
+        select(vote.id, vote.forId, vote.value, vote.comment, vote.reasons, vote.userId, vote.updatedAt).where(
+            vote.threadId == thread_id
+        ),
+        select(
+            *(change.feedbackId, change.forId, change.value, change.comment, change.reasons, change.userId),
+            change.changedAt,
+        ).where(change.threadId == thread_id, IS_LAST_VOTE),
+    ).subquery("said")
     statement = (
-        select(vote.forId, vote.value, vote.comment, vote.reasons, users.c.identifier, vote.updatedAt)
-        .outerjoin(users, users.c.id == vote.userId)
-        .where(vote.threadId == thread_id)
-        .order_by(vote.updatedAt, vote.id)
+        select(said, users.c.identifier)
+        .outerjoin(users, users.c.id == said.c.userId)
+        .order_by(said.c.updatedAt, said.c.id)
     )
     return tuple(
         Vote(row.forId, row.value, row.comment, tuple(row.reasons or ()), row.identifier, row.updatedAt)

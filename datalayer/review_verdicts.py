@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, and_, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import review_answers
+from datalayer import review_answers, review_removed
 from datalayer.cleaning import clean_id, clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
@@ -43,12 +43,15 @@ async def put(
 ) -> Verdict:
     """Give the reviewer's verdict on an answer, or change it. The queue's item is done once it has all it wants.
 
+    The answer may be gone from its thread meanwhile, if it is known what it was.
+
     Raises:
         NotFound: there is no such answer.
     """
     step_id, reviewer_id = said["stepId"], reviewer[0]
     answer = steps.c.id == step_id, steps.c.type == review_answers.ANSWER
     thread_id = (await connection.execute(select(steps.c.threadId).where(*answer))).scalar()
+    thread_id = thread_id or await review_removed.thread_of(connection, step_id)
     if thread_id is None:
         raise NotFound("there is no such answer")
     await _hold_item(connection, step_id)

@@ -208,7 +208,8 @@ Index(
     sqlite_where=NAMELESS_VOTE,
 )
 
-# What a vote was before: a row for each time it was cast, changed or taken back (value NULL).
+# What a vote was: a row for each time it was cast, changed or taken back (value NULL). Where the step is gone and its
+# thread is not, the last row is the vote as it last was.
 feedback_changes = Table(
     "feedback_changes",
     metadata,

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import feedback
 from datalayer.blob_deletions import queue_files
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
@@ -30,12 +31,14 @@ from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records import Feedback, Step
 from datalayer.review_schema import answers, review_pending, step_versions
 from datalayer.rows import OURS, column_names, columns, given, newest_extra
-from datalayer.schema import Identifier, elements, feedback_changes, feedbacks, steps, threads
+from datalayer.schema import Identifier, elements, feedbacks, steps, threads
 from datalayer.usage_schema import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
-_SAID = ("user_message", "assistant_message")
+# What was said is kept for reviewers when it goes, and with it what calls to models it took, or its run.
+_IS_KEPT = and_(steps.c.type.in_(("user_message", "assistant_message")), steps.c.output != "")
+_IS_NAMED = or_(_IS_KEPT, steps.c.type == "run")
 # What the store keeps for itself, or for Chainlit's own layer, is not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
@@ -135,13 +138,17 @@ async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
     return (await connection.execute(select(steps.c.threadId).where(steps.c.id == step_id))).scalar_one_or_none()
 
 
-async def delete_step(connection: AsyncConnection, step_id: str) -> list[str]:
-    """Delete one step with its votes and elements; gives the object keys of files now without a row."""
-    return await _delete(connection, [step_id])
+async def delete_step(connection: AsyncConnection, dialect: Dialect, step_id: str) -> list[str]:
+    """Delete one step with its elements; gives the object keys of files now without a row.
+
+    Votes on it go from the thread, and stay on record as they last were.
+    """
+    return await _delete(connection, dialect, [step_id])
 
 
 async def cut_after(
     connection: AsyncConnection,
+    dialect: Dialect,
     thread_id: str,
     step_id: str,
     keep: Collection[str] = (),
@@ -161,18 +168,19 @@ async def cut_after(
     found = (await connection.execute(chosen)).scalars().all()
     keys: list[str] = []
     for at in range(0, len(found), _MOST_PARAMETERS):
-        keys += await _delete(connection, found[at : at + _MOST_PARAMETERS])
+        keys += await _delete(connection, dialect, found[at : at + _MOST_PARAMETERS])
     return found, keys
 
 
-async def _delete(connection: AsyncConnection, step_ids: Sequence[str]) -> list[str]:
+async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
     # Found by their threads, of which there is an index.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
-    await connection.execute(update(llm_calls).where(of_threads, llm_calls.c.stepId.in_(step_ids)).values(stepId=None))
-    for table in (feedback_changes, feedbacks, elements):
-        await connection.execute(delete(table).where(table.c.forId.in_(step_ids)))
+    forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
+    await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
+    await feedback.remove_with_steps(connection, dialect, step_ids, now=utc_now())
+    await connection.execute(delete(elements).where(elements.c.forId.in_(step_ids)))
     await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
     return keys
@@ -183,12 +191,12 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
     said = (
         select(
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
-            *(steps.c.createdAt, literal(utc_now())),
+            *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
         )
-        .where(steps.c.id.in_(step_ids), steps.c.type.in_(_SAID), steps.c.output != "")
+        .where(steps.c.id.in_(step_ids), _IS_KEPT)
         .order_by(steps.c.createdAt, steps.c.id)
     )
-    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt"]
+    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
     await connection.execute(insert(step_versions).from_select(names, said))
     # The run of an answer that goes may have another, for which its thumb counts from now on.
     marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import blob_deletions, users
+from datalayer import blob_deletions, review_answers, users
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
@@ -211,6 +211,8 @@ class _Import:
                         await connection.execute(insert(table), kept)
                         counts[table.name] += len(kept)
         await blob_deletions.forget(connection, [one["objectKey"] for one in stored.values()])
+        # Of answers that are gone no step is there that would leave a mark.
+        await review_answers.mark(connection, [thread["id"]])
         return counts, left_out
 
     def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:

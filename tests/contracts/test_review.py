@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 import datalayer
 from datalayer import create_data_layer, review_answers
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, Verdict
+from datalayer.review_records import AnswerFilter, Sampled, Verdict
 from datalayer.review_schema import answers, audit_entries
 from datalayer.schema import users
 from tests.contracts.test_elements import text_element
@@ -296,6 +296,112 @@ async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) 
     with datalayer.acting_as("alice"):
         receipt = await layer.delete_thread_with_receipt(turn.thread)
     assert receipt.rows["step_versions"] == 3
+
+
+async def edited(layer: ChainlitLayer, turn: Turn, text: str) -> None:
+    """The question edited, as Chainlit does it: the answer goes first, the run of before when it is answered anew."""
+    with datalayer.acting_as("alice"):
+        asked = next(one for one in (await layer.get_thread(turn.thread))["steps"] if one["id"] == turn.question)
+        await layer.delete_step(turn.answer)
+        await layer.update_step({**asked, "output": text})
+        await layer.cut_thread(turn.thread, turn.question)
+
+
+async def test_an_answer_that_was_edited_away_is_found_by_its_thumb_and_judged(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, thumb=0, comment="no")
+    unrated = await talk(layer, question="and of Italy", at="2026-03-02T10:00:00.000000Z")
+    await call(layer, turn, model="large", cost="2", assistant="Sage")
+    with datalayer.acting_as("alice"):
+        await layer.give_reasons(turn.run, ["wrong"])
+    await edited(layer, turn, "what is the capital of Spain")
+    await edited(layer, unrated, "and of Malta")
+    anew = await talk(layer, thread_id=turn.thread, question="x", at="2026-03-03T10:00:00.000000Z", answer="Madrid.")
+    assert await found(layer) == [anew.answer, turn.answer], "what was made anew without a thumb fills no inbox"
+    for which in ({"thumb": "down"}, {"has_comment": True}, {"reasons": ("wrong",)}, {"assistants": ("Sage",)}):
+        assert await found(layer, **which) == [turn.answer], which
+    with reviewing():
+        (row,) = (await layer.list_answers(AnswerFilter(thumb="down"))).rows
+        (bare,) = (await layer.list_answers(AnswerFilter(thumb="down"), excerpts=False)).rows
+        assert (await layer.answer_facets())["reasons"] == ["wrong"]
+        numbers = await layer.satisfaction("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", "day", "UTC")
+        opened = await layer.open_thread_for_review(turn.thread)
+        assert await layer.fill_queue(percent=0) == Sampled(1, 0)
+        item = await layer.take_next()
+        assert item is not None
+        await layer.put_verdict(Verdict(item.step_id, "wrong", better_answer="It is Paris."))
+        assert await layer.take_next() is None
+        with pytest.raises(datalayer.NotFound):
+            await layer.put_verdict(Verdict(turn.question, "wrong"))
+    assert (row.question, row.answer) == ("what is the capital of France", "It is Lyon.")
+    assert (row.thumb, row.comment, row.reasons, row.is_removed) == ("down", "no", ("wrong",), True)
+    assert (row.model, row.assistant, row.tokens, row.cost) == ("large", "Sage", 25, Decimal(2))
+    assert (bare.step_id, bare.question, bare.answer, bare.comment) == (turn.answer, None, None, None)
+    assert [(one.up, one.down) for one in numbers] == [(0, 1)]
+    assert opened is not None
+    assert [(one.step_id, one.value, one.comment, one.reasons, one.user) for one in opened.votes] == [
+        (turn.run, 0, "no", ("wrong",), "alice")
+    ]
+    assert [(one.step_id, one.model) for one in opened.usage] == [(turn.answer, "large")]
+    assert item.step_id == turn.answer
+    assert await found(layer, is_reviewed=True, labels=("wrong",)) == [turn.answer]
+    with datalayer.acting_as("alice"):
+        await layer.delete_thread(turn.thread)
+    assert await found(layer) == []
+
+
+async def test_the_question_of_an_answer_that_is_gone_is_what_was_asked_then(layer: ChainlitLayer) -> None:
+    first = await talk(layer, question="one")
+    second = await talk(layer, question="two", thread_id=first.thread, thumb=1, at="2026-03-01T11:00:00.000000Z")
+    with datalayer.acting_as("alice"):
+        asked = next(one for one in (await layer.get_thread(first.thread))["steps"] if one["id"] == second.question)
+        for text in ("two, reworded", "two, reworded again"):
+            await layer.update_step({**asked, "output": text})
+    await edited(layer, first, "one, reworded")
+    with reviewing():
+        (row,) = (await layer.list_answers(AnswerFilter())).rows
+    assert (row.step_id, row.question) == (second.answer, "two")
+
+
+async def test_the_thumb_of_a_run_counts_for_its_last_answer_also_when_that_is_gone(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with datalayer.acting_as("alice"):
+        second = step(turn.thread, "Paris.", type="assistant_message", parentId=turn.run)
+        await layer.create_step(second)
+        await layer.upsert_feedback(vote(turn.run, 0))
+        await layer.delete_step(second["id"])
+    assert await found(layer, thumb="down") == [turn.answer], "as the chat shows it"
+    with datalayer.acting_as("alice"):
+        await layer.delete_step(turn.answer)
+    assert await found(layer) == [second["id"]], "the run is there, with its thumb"
+    with datalayer.acting_as("alice"):
+        run = next(one for one in (await layer.get_thread(turn.thread))["steps"] if one["id"] == turn.run)
+        await layer.delete_feedback(run["feedback"]["id"])
+    assert await found(layer) == []
+    with datalayer.acting_as("alice"):
+        await layer.upsert_feedback(vote(turn.run, 1))
+        await layer.delete_step(turn.run)
+    assert await found(layer, thumb="up") == [second["id"]]
+    with datalayer.acting_as("alice"):
+        # An update that comes late brings the step back, and it is no removed one.
+        await layer.update_step(second)
+    assert await found(layer, thumb="up") == [second["id"]]
+    with reviewing():
+        assert not (await layer.list_answers(AnswerFilter())).rows[0].is_removed
+
+
+async def test_an_answer_that_is_gone_is_not_found_without_its_voter_or_its_text(layer: ChainlitLayer) -> None:
+    turn, other = await talk(layer, thumb=0), await talk(layer, thumb=0)
+    for one in (turn, other):
+        await edited(layer, one, "something else")
+    bob = await user_id(layer, "bob")
+    await layer.update_thread(turn.thread, user_id=bob)
+    assert set(await found(layer)) == {turn.answer, other.answer}
+    with datalayer.acting_as("ada"):
+        await layer.mark_thread(turn.thread, "pin")
+        await layer.apply_retention({"payloads": "2100-01-01"})
+    assert await found(layer) == [turn.answer]
+    await layer.delete_user("alice")
+    assert await found(layer) == []
 
 
 async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitLayer) -> None:

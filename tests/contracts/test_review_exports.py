@@ -50,6 +50,29 @@ async def test_a_conversation_comes_out_with_what_is_said_of_it(layer: ChainlitL
         assert (await layer.who_looked()).entries == ()
 
 
+async def test_an_answer_that_was_edited_away_is_a_pair_with_what_was_asked_then(layer: ChainlitLayer) -> None:
+    first = await talk(layer, question="one", answer="1")
+    second = await talk(layer, question="two", answer="2", thread_id=first.thread, thumb=0,
+                        at="2026-03-01T11:00:00.000000Z")  # fmt: skip
+    with datalayer.acting_as("alice"):
+        asked = {one["id"]: one for one in (await layer.get_thread(first.thread))["steps"]}
+        for turn in (second, first):
+            await layer.update_step({**asked[turn.question], "output": "reworded"})
+            await layer.cut_thread(first.thread, turn.question)
+            await layer.create_step(step(first.thread, "of the reworded", type="assistant_message"))
+    with reviewing():
+        assert await whole(layer.export_pairs(AnswerFilter())) == []
+        await layer.put_verdict(Verdict(second.answer, "wrong", better_answer="not quite"))
+        await layer.put_verdict(Verdict(second.answer, "wrong", better_answer="II"))
+        # Nobody has said anything of this one, so it is not among the answers that are looked through.
+        await layer.put_verdict(Verdict(first.answer, "wrong", better_answer="I"))
+        (pair,) = await whole(layer.export_pairs(AnswerFilter()))
+    assert (pair["step_id"], pair["source"], pair["chosen"], pair["rejected"]) == (second.answer, "verdict", "II", "2")
+    assert [(one["role"], one["content"]) for one in pair["prompt"]] == [
+        ("user", "one"), ("assistant", "1"), ("user", "two"),
+    ]  # fmt: skip
+
+
 async def test_pairs_are_of_verdicts_better_runs_and_second_tries(layer: ChainlitLayer) -> None:
     judged, bettered, tried, edited = [await talk(layer, question=f"question {at}") for at in range(4)]
     await talk(layer, question="nobody said anything")

@@ -17,6 +17,7 @@ from datalayer import create_data_layer, takeout, takeout_archive, takeout_impor
 from datalayer.blobs import open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records import Element
+from datalayer.review_records import AnswerFilter
 from datalayer.review_schema import step_versions
 from datalayer.schema import feedback_changes, feedbacks, metadata, threads
 from datalayer.takeout import export_user
@@ -56,6 +57,7 @@ async def live(layer: ChainlitLayer) -> list[str]:
         await layer.update_step({**asked, "output": "what it says now"})
         answered = step(full, "an answer to it", type="assistant_message")
         await layer.create_step(answered)
+        await layer.upsert_feedback(vote(answered["id"], 0, "no answer to it"))
         await layer.delete_step(answered["id"])
         for name in ("a.txt", "a.txt", "../../etc/passwd", "文" * 300 + ".pdf", ""):
             element = text_element(full, written["id"], name * 3 or "x")
@@ -140,7 +142,7 @@ async def test_all_comes_back_on_another_engine_and_another_store(
     counts = await rows(other)
     assert {name: counts[name] for name in KEPT} == {
         **{"users": 1, "threads": 4, "steps": 11, "elements": 10},
-        **{"feedbacks": 4, "feedback_changes": 7, "step_versions": 2},
+        **{"feedbacks": 4, "feedback_changes": 8, "step_versions": 2},
     }
     assert {name: report.counts[name] for name in KEPT if name != "users"} == {
         name: counts[name] for name in KEPT if name != "users"
@@ -149,6 +151,9 @@ async def test_all_comes_back_on_another_engine_and_another_store(
     kept = await other.get_user("alice")
     assert kept is not None
     assert kept == await layer.get_user("alice")
+    # Also what she said of an answer that was edited away, for reviewers there.
+    (answer,) = (await other.list_answers(AnswerFilter(has_comment=True, thumb="down"))).rows
+    assert (answer.answer, answer.comment) == ("an answer to it", "no answer to it")
     assert await listed(other, kept.id, search="needle3") == [ids[-1]]
     assert await listed(other, kept.id, search="文字") == [ids[-1]]
     assert await listed(other, kept.id) == await listed(layer, kept.id)

@@ -129,11 +129,18 @@ async def test_a_call_that_comes_after_the_end_of_its_thread_or_user_is_kept_wit
 
 async def test_a_call_loses_its_step_with_the_step(layer: ChainlitLayer) -> None:
     thread_id, record = await talk(layer, "alice")
-    assert (await kept(layer, record))[0].step_id == record.step_id
+    tool = step(thread_id, "what it gave", type="tool")
+    await layer.create_step(tool)
+    of_tool = replace(record, id=new_id(), step_id=tool["id"])
+    await layer.record_call(of_tool, payload(of_tool))
     assert record.step_id is not None
-    await layer.delete_step(record.step_id)
+    for step_id in (tool["id"], record.step_id):
+        await layer.delete_step(step_id)
+    stored, said = await kept(layer, of_tool)
+    assert (stored.step_id, stored.thread_id, said) == (None, thread_id, payload(of_tool))
+    # What an answer said is kept for reviewers, and so is what it took.
     stored, said = await kept(layer, record)
-    assert (stored.step_id, stored.thread_id, said) == (None, thread_id, payload(record))
+    assert (stored.step_id, stored.thread_id, said) == (record.step_id, thread_id, payload(record))
 
 
 async def test_deletions_and_calls_at_once_leave_nothing_that_points_nowhere(

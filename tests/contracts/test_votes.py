@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from sqlalchemy import delete, select, update
 
 import datalayer
 from datalayer import feedback as feedback_table
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema import feedback_changes, feedbacks
 from tests.records import new_id, step, thread, user_id, vote
 
 
@@ -51,6 +53,58 @@ async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:
         (0, "on second thoughts"),
         (None, None),
     ]
+
+
+async def last_said(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None, str | None, list[str] | None]]:
+    """All that was ever voted on the step, oldest first, with reasons."""
+    change = feedback_changes.c
+    statement = select(change.value, change.comment, change.reasons).where(change.forId == step_id)
+    async with layer.database.read() as connection:
+        assert not (await connection.execute(select(feedbacks.c.id).where(feedbacks.c.forId == step_id))).all()
+        return [tuple(row) for row in await connection.execute(statement.order_by(change.changedAt))]
+
+
+@pytest.mark.parametrize("way", ["delete_step", "cut_thread"])
+async def test_a_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer, way: str) -> None:
+    thread_id, asked = await answer(layer)
+    with datalayer.acting_as("alice"):
+        answered = step(thread_id)
+        await layer.create_step(answered)
+        await layer.upsert_feedback(vote(answered["id"], 1))
+        kept = await layer.upsert_feedback(vote(answered["id"], 0, "no"))
+        await layer.give_reasons(answered["id"], ["wrong"])
+        # The reasons stay, as the thumb is the same, and this change does not say them.
+        await layer.upsert_feedback(vote(answered["id"], 0, "no, no"))
+        await (layer.delete_step(answered["id"]) if way == "delete_step" else layer.cut_thread(thread_id, asked))
+        assert await layer.delete_feedback(kept) is False
+        assert [one["feedback"] for one in (await layer.get_thread(thread_id))["steps"]] == [None]
+    assert await last_said(layer, answered["id"]) == [
+        (1, None, None), (0, "no", None), (0, "no", ["wrong"]), (0, "no, no", ["wrong"]),
+    ]  # fmt: skip
+    with datalayer.acting_as("alice"):
+        await layer.delete_thread(thread_id)
+    assert await last_said(layer, answered["id"]) == []
+
+
+async def test_an_adopted_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer) -> None:
+    _, step_id = await answer(layer)
+    with datalayer.acting_as("alice"):
+        await layer.upsert_feedback(vote(step_id, 0, "no"))
+    async with layer.database.write() as connection:
+        # As Chainlit's own layer leaves it: without a time, and without a history.
+        await connection.execute(update(feedbacks).values(updatedAt=None))
+        await connection.execute(delete(feedback_changes))
+    with datalayer.acting_as("alice"):
+        await layer.delete_step(step_id)
+    assert await last_said(layer, step_id) == [(0, "no", None)]
+
+
+async def test_a_vote_that_was_taken_back_stays_so_when_its_step_goes(layer: ChainlitLayer) -> None:
+    _, step_id = await answer(layer)
+    with datalayer.acting_as("alice"):
+        await layer.delete_feedback(await layer.upsert_feedback(vote(step_id, 0, "no")))
+        await layer.delete_step(step_id)
+    assert [value for value, *_ in await last_said(layer, step_id)] == [0, None]
 
 
 async def test_nobody_else_votes_on_or_changes_it(layer: ChainlitLayer) -> None:

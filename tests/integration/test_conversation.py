@@ -72,6 +72,35 @@ async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(
         assert [message["content"] for message in asked.body["messages"]][1:] == ["one", "You said: one", "zwei"]
 
 
+async def test_a_thumb_down_outlives_the_edit_that_follows_it(start_server: StartServer) -> None:
+    server = await chat_server(start_server)
+    await server.add_user("rita", PASSWORD, "reviewer")
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        for text in ("one", "two", "three"):
+            await client.ask(text)
+        thread = await stored(client)
+        second, third = (one for one in thread["steps"] if one["output"] in ("You said: two", "You said: three"))
+        for answer, comment in ((second, "not this"), (third, "nor this")):
+            vote = {"forId": answer["parentId"], "value": 0, "comment": comment}
+            (
+                await client.http.put("/feedback", json={"feedback": vote, "sessionId": client.session_id})
+            ).raise_for_status()
+        seen = len(client.events)
+        asked = next(one for one in thread["steps"] if one["output"] == "two")
+        await client.emit("edit_message", {"message": {**asked, "output": "zwei"}})
+        await client.until(lambda: ended(client, seen))
+        assert not [one for one in (await stored(client))["steps"] if one["feedback"]]
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as reviewer:
+        (await reviewer.post("/login", data={"username": "rita", "password": PASSWORD})).raise_for_status()
+        inbox = (await reviewer.get("/review?thumb=down")).raise_for_status().text
+        for answer, asked_then, comment in ((second, "two", "not this"), (third, "three", "nor this")):
+            row = next(one for one in inbox.split("<li>") if f"answer={answer['id']}" in one)
+            assert f">{asked_then}<" in row
+            assert all(said in row for said in (answer["output"], f"“{comment}”", "echo"))
+            page = await reviewer.get(f"/review/threads/{client.thread_id}?answer={answer['id']}")
+            assert f"“{comment}”" in page.raise_for_status().text
+
+
 async def test_a_resumed_thread_goes_on_where_it_was(start_server: StartServer) -> None:
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:

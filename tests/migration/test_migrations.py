@@ -38,6 +38,7 @@ STEPS = [
     "account_for_calls",
     "review_threads",
     "record_logins",
+    "keep_judged_answers",
 ]
 
 
@@ -91,6 +92,21 @@ async def test_a_database_of_an_earlier_version_gets_the_indexes_it_lacks(layer:
             await connection.execute(text(f"DROP INDEX {index}"))
         await connection.execute(delete(migrations).where(migrations.c.name == "index_reads"))
     assert await layer.migrate() == ["index_reads"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+
+
+async def test_a_database_from_before_removed_answers_were_looked_through_gets_what_it_lacks(
+    layer: ChainlitLayer,
+) -> None:
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    async with layer.database.write() as connection:
+        await connection.execute(text("DROP INDEX step_versions_of_step"))
+        await connection.execute(text('ALTER TABLE step_versions DROP COLUMN "parentId"'))
+        await connection.execute(text('ALTER TABLE review_answers DROP COLUMN "isRemoved"'))
+        await connection.execute(delete(migrations).where(migrations.c.name == "keep_judged_answers"))
+    assert await layer.migrate() == ["keep_judged_answers"]
     async with layer.database.read() as connection:
         assert await connection.run_sync(described) == whole
 

@@ -9,9 +9,9 @@ from sqlalchemy import event, insert
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import Verdict, VerdictChange
+from datalayer.review_records import AnswerFilter, Verdict, VerdictChange
 from datalayer.schema import steps
-from tests.records import new_id, thread
+from tests.records import new_id, thread, vote
 from tests.web.conftest import Browser
 from tests.web.pages import Element
 from tests.web.safe_pages import page_at
@@ -201,3 +201,60 @@ async def test_a_verdict_that_was_taken_back_stays_in_the_history(
     assert [one.label for one in changes] == ["wrong", None]
     page = await page_at(rita, f"/review/threads/{thread_id}")
     assert "taken back" in page.one("details", class_="history").text
+
+
+# Answers that are gone
+
+
+async def test_an_answer_that_was_edited_away_is_open_with_its_thumb_and_is_judged(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, (answer, later) = await talk_of(layer, people["user"].id, 2)
+    with acting_as("uma"):
+        asked, *_ = (await layer.get_thread(thread_id))["steps"]
+        await layer.upsert_feedback(vote(answer, 0, "no, <b>Paris</b>"))
+        await layer.give_reasons(answer, ["incorrect"])
+        await layer.update_step({**asked, "output": "and of Spain"})
+        await layer.cut_thread(thread_id, asked["id"])
+    inbox = await page_at(rita, "/review?thumb=down")
+    link = next(one.attributes["href"] for one in inbox.all("a") if answer in one.attributes.get("href", ""))
+    page = await page_at(rita, link.partition("#")[0])
+    wanted, unwanted = page.all("details", class_="removed")[0], page.all("details", class_="removed")[2]
+    assert ("open" in wanted.attributes, "open" in unwanted.attributes) == (True, False)
+    shown = wanted.one("article", id=f"answer-{answer}")
+    assert shown.attributes["class"].endswith(" wanted")
+    assert "data-answer" in shown.attributes
+    beside = shown.one("div", class_="vote down").text
+    assert [said for said in ("uma", "no, <b>Paris</b>", "Not correct") if said not in beside] == [], beside
+    assert "assistant_message 0" in shown.text
+    # The other one is judged as well, if somebody unfolds it; nobody has said anything of it.
+    other = unwanted.one("article", id=f"answer-{later}")
+    assert "data-answer" not in other.attributes
+    assert not other.all("div", class_="vote down")
+    # What is gone is not taken over from; the thread as it is now is.
+    take_over = page.all("form", action=f"/review/threads/{thread_id}/take-over")
+    assert [one.all("input", name="step_id") for one in take_over] == [[]]
+    for part, label in ((shown, "wrong"), (other, "unclear")):
+        done = await sent(rita, part, f"/review/threads/{thread_id}/verdicts", label=label)
+        page = await page_at(rita, done.headers["location"])
+        opened = next(one for one in page.all("details", class_="removed") if "open" in one.attributes)
+        assert opened.all("div", class_="verdict")[0].text.startswith(label.capitalize())
+    with acting_as("rita"):
+        assert (await layer.list_answers(AnswerFilter(labels=("wrong",)))).rows[0].verdicts == 1
+
+
+async def test_an_item_of_the_queue_that_was_edited_away_is_judged_from_there(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, (answer,) = await talk_of(layer, people["user"].id, 1)
+    with acting_as("rita"):
+        await layer.enqueue_answers([answer])
+        await layer.take_next()
+    with acting_as("uma"):
+        await layer.delete_step(answer)
+    page = await page_at(rita, f"/review/threads/{thread_id}?queue=1")
+    opened = page.one("details", class_="removed")
+    assert "open" in opened.attributes
+    await sent(rita, opened, f"/review/threads/{thread_id}/verdicts", label="wrong", then="next")
+    with acting_as("rita"):
+        assert await layer.list_queue() == []

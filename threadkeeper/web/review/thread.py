@@ -1,6 +1,7 @@
 """A thread as its user saw it, with all that is said of each answer beside it, laid out for the page.
 
-A thumb and a call of a model may be those of a run: they are shown at the last answer in it, as they count for it.
+A thumb and a call of a model may be those of a run: they are shown at the last answer in it, as they count for it. What
+went from the thread stands where it stood, folded; an answer among it is judged like any other.
 """
 
 import json
@@ -30,7 +31,7 @@ class ToolStep:
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """A message with what stands around it; a removed one is an answer to a question that was edited since."""
+    """A message with what stands around it; a removed one is gone from the thread, as a question was edited since."""
 
     step: Mapping[str, Any]
     tools: tuple[ToolStep, ...] = ()
@@ -102,7 +103,10 @@ class _Around:
 def shown_thread(found: ReviewThread) -> ShownThread:
     """The thread as its page shows it."""
     steps: list[dict[str, Any]] = found.thread["steps"]
-    answer_of_run = {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
+    there = {step["id"] for step in steps}
+    removed = _latest(one for one in found.versions if one.change == "removed" and one.step_id not in there)
+    answer_of_run = {one.parent_id: one.step_id for one in removed if one.type == ANSWER and one.parent_id}
+    answer_of_run |= {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
     around = _around(found, answer_of_run)
     messages: list[ShownMessage] = []
     tools: list[ToolStep] = []
@@ -117,10 +121,8 @@ def shown_thread(found: ReviewThread) -> ShownThread:
             tools = []
         messages.append(_message(step, tuple(tools), around))
         tools = []
-    there = {step["id"] for step in steps}
-    removed = [one for one in found.versions if one.change == "removed" and one.step_id not in there]
     loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
-    return ShownThread(_with_removed(messages, removed), tuple(tools), tuple(loose))
+    return ShownThread(_with_removed(messages, removed, around), tuple(tools), tuple(loose))
 
 
 def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
@@ -146,7 +148,14 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
     return around
 
 
-def _message(step: Mapping[str, Any], tools: tuple[ToolStep, ...], around: _Around) -> ShownMessage:
+def _latest(versions: Iterable[StepVersion]) -> list[StepVersion]:
+    """Each message once, as it was when it went last, in order of time."""
+    return sorted({one.step_id: one for one in versions}.values(), key=lambda one: (one.created_at or "", one.step_id))
+
+
+def _message(
+    step: Mapping[str, Any], tools: tuple[ToolStep, ...], around: _Around, removed: StepVersion | None = None
+) -> ShownMessage:
     step_id = step["id"]
     return ShownMessage(
         step,
@@ -157,13 +166,16 @@ def _message(step: Mapping[str, Any], tools: tuple[ToolStep, ...], around: _Arou
         tuple(around.versions.get(step_id, ())),
         around.usage.get(step_id),
         tuple(around.better.get(step_id, ())),
+        removed,
     )
 
 
-def _with_removed(messages: list[ShownMessage], removed: Iterable[StepVersion]) -> tuple[ShownMessage, ...]:
+def _with_removed(
+    messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
+) -> tuple[ShownMessage, ...]:
     """The messages, and those that are gone where they once stood."""
     shown = list(messages)
-    for version in sorted(removed, key=lambda one: one.created_at or ""):
+    for version in removed:
         if version.type not in _MESSAGES:
             continue
         step = {
@@ -172,9 +184,10 @@ def _with_removed(messages: list[ShownMessage], removed: Iterable[StepVersion]) 
             "name": version.name,
             "output": version.output,
             "createdAt": version.created_at,
+            "isError": False,
         }
         later = (at for at, one in enumerate(shown) if (one.step.get("createdAt") or "") > (version.created_at or ""))
-        shown.insert(next(later, len(shown)), ShownMessage(step, removed=version))
+        shown.insert(next(later, len(shown)), _message(step, (), around, version))
     return tuple(shown)
 
 

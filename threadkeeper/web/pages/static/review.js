@@ -12,6 +12,8 @@
   const go = (position) => {
     if (position < 0 || position >= answers.length) return;
     show(position);
+    const folded = answers[at].closest("details.removed");
+    if (folded) folded.open = true;
     answers[at].focus({ preventScroll: true });
     answers[at].scrollIntoView({ block: "start", behavior: "smooth" });
   };
