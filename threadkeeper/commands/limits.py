@@ -49,8 +49,9 @@ def set_limit(
 ) -> None:
     """Set a limit: for a user, for a project, or else for each user.
 
-    A user's own limit takes the place of the one for each user that is of the same unit and period, be it more or
-    less. All others hold beside each other: tokens and dollars, day and month, user and project.
+    A user's own limit takes the place of the one for each user that is of the
+    same unit and period, be it more or less. All others hold beside each other:
+    tokens and dollars, day and month, user and project.
     """
     settings = settings_or_end()
     if user is not None and project is not None:

@@ -87,8 +87,9 @@ def set_price(
 def end_price(price_id: Annotated[str, typer.Argument(help="As `prices list` shows it.", show_default=False)]) -> None:
     """Let a price hold no more.
 
-    Past calls keep what they cost by it until `threadkeeper reprice` prices them anew; those that no other price is
-    for keep it even then, unless it is told to --forget it.
+    Past calls keep what they cost by it until `threadkeeper reprice` prices them
+    anew; those that no other price is for keep it even then, unless it is told
+    to --forget.
     """
     with_books(settings_or_end(), lambda books: books.deactivate_price(price_id))
     typer.echo("The price holds no more. Past calls keep what they cost by it:")

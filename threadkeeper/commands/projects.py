@@ -45,7 +45,7 @@ def set_project(
     provider: Annotated[
         list[str] | None,
         typer.Option(
-            help="As slug=azure,base_url=https://…,secret=AZURE_KEY; may be given again. The keys are below.",
+            help="As slug=azure,secret=AZURE_KEY; its keys are above. May be given again.",
             show_default=False,
             metavar="KEY=VALUE,…",
         ),
@@ -53,8 +53,9 @@ def set_project(
 ) -> None:
     """Add a project, or change what is given of one that is there.
 
-    A provider has the keys slug, name, base_url, deployment, description, and secret, which names the environment
-    variable that holds its key. Those that are given replace all that the project had.
+    A provider has the keys slug, name, base_url, deployment, description, and
+    secret, which names the environment variable that holds its key. Those that
+    are given replace all that the project had.
     """
     settings = settings_or_end()
     given = {"name": name, "description": description, "owner": owner, "organisation": organisation}
