@@ -24,6 +24,7 @@ from datalayer.usage_records import (
     Limit,
     LimitReached,
     LimitStanding,
+    LlmCall,
     Price,
     Project,
     Repricing,
@@ -68,19 +69,26 @@ class Billing(GuardedStore):
         return cleaned
 
     async def deactivate_price(self, price_id: str) -> None:
-        """Let a price hold for no call any more, past ones included; raises NotFound where there is no such price."""
+        """Let a price hold for no call any more. Those that were priced by it keep what they cost until `reprice`.
+
+        Raises:
+            NotFound: there is no such price.
+        """
         demand_system(acting_user.get(), "the change of prices")
         known = clean_id(price_id, "id of a price")
         await self._writer.submit(lambda connection: prices.deactivate(connection, known))
 
-    async def reprice(self, since: str, cost_of: repricing.CostOf, *, dry_run: bool = True) -> Repricing:
+    async def reprice(
+        self, since: str, cost_of: repricing.CostOf, *, forget: bool = False, dry_run: bool = True
+    ) -> Repricing:
         """Price the calls from that time on anew; only those that come to another cost are changed.
 
         It goes forward in steps, each of which stands once it is stored: one that was broken off is done again.
 
         Args:
             since: the time of the first call that may change.
-            cost_of: what a call costs by what is known today; where it says None, the call keeps what it has.
+            cost_of: what a call costs by what is known today; None where nobody knows.
+            forget: let a cost become unknown where nobody knows a price of the call any more; else it stays.
             dry_run: only say what would be changed.
 
         Raises:
@@ -90,17 +98,32 @@ class Billing(GuardedStore):
         begin = clean_time(since, "time")
         if begin is None:
             raise InvalidRecord("pricing anew needs a time to begin at")
-        done = Repricing()
+        left_out = await self.database.query(lambda connection: repricing.count_without_tokens(connection, begin))
+        done = Repricing(without_tokens=left_out)
         async for calls in repricing.with_tokens(self.database, begin):
-            new = [(call, costs) for call in calls if (costs := repricing.changed(call, cost_of)) is not None]
+            new: list[tuple[LlmCall, repricing.CallCosts]] = []
+            unlisted: list[LlmCall] = []
+            for call in calls:
+                costs = cost_of(call)
+                if costs is None:
+                    unlisted += [call] if call.total_cost is not None else []
+                elif repricing.is_changed(call, costs):
+                    new.append((call, costs))
             if new and not dry_run:
                 stored = [(call.id, costs) for call, costs in new]
                 await self._writer.submit(lambda connection, stored=stored: repricing.store(connection, stored))  # type: ignore[misc]
-            done = Repricing(
-                done.calls + len(calls),
-                done.changed + len(new),
-                done.before + sum((call.total_cost or Decimal(0) for call, _ in new), Decimal(0)),
-                done.after + sum((costs.total for _, costs in new), Decimal(0)),
+            if unlisted and forget and not dry_run:
+                await self._writer.submit(lambda connection, gone=unlisted: repricing.forget(connection, gone))  # type: ignore[misc]
+            done = replace(
+                done,
+                calls=done.calls + len(calls),
+                changed=done.changed + len(new),
+                had_none=done.had_none + sum(call.total_cost is None for call, _ in new),
+                before=done.before + sum((call.total_cost or Decimal(0) for call, _ in new), Decimal(0)),
+                after=done.after + sum((costs.total for _, costs in new), Decimal(0)),
+                unlisted=done.unlisted + len(unlisted),
+                unlisted_cost=done.unlisted_cost
+                + sum((call.total_cost or Decimal(0) for call in unlisted), Decimal(0)),
             )
         return done
 

@@ -57,10 +57,16 @@ def account_of(limit: Limit, user_id: str | None, project_id: str | None, *, zon
 
 
 def concerns(limit: Limit, user_id: str | None, project_id: str | None) -> bool:
-    """Whether a call of this user in this project is under the limit."""
+    """Whether a call of this user in this project is under the limit, or would be if the user had none of their own."""
     if limit.scope == "project":
         return limit.subject_id == project_id
     return user_id is not None and limit.subject_id in (None, user_id)
+
+
+def takes_the_place_of(limit: Limit, other: Limit) -> bool:
+    """Whether the other, for each user, does not hold for the one who has this limit."""
+    is_personal = limit.scope == "user" and other.scope == "users"
+    return is_personal and (limit.period, limit.unit) == (other.period, other.unit)
 
 
 async def standings(
@@ -73,7 +79,8 @@ async def standings(
     spent: Mapping[Account, Spent] | None = None,
     reserving: str | None = None,
 ) -> list[LimitStanding]:
-    """How far each limit of this user and this project is used up now.
+    """How far each limit of this user and this project is used up now; a user's own one takes the place of the one for
+    each user.
 
     What is `spent` up to a while ago is not added up again. For a call that is `reserving`, what it has reserved
     already does not count, and the limits stay locked until the transaction ends, so that two who ask at once are
@@ -87,9 +94,11 @@ async def standings(
     if reserving is not None:
         statement = statement.with_for_update()
     rows = (await connection.execute(statement)).mappings().all()
+    limits = [record_of(Limit, usage_limits, row) for row in rows]
     found = []
-    for row in rows:
-        limit = record_of(Limit, usage_limits, row)
+    for limit in limits:
+        if any(takes_the_place_of(own, limit) for own in limits):
+            continue
         account = account_of(limit, user_id, project_id, zone=zone, moment=moment)
         _, end = period_around(moment, limit.period, zone)
         before = (spent or {}).get(account, Spent(account.begin, Decimal(0)))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -55,13 +55,15 @@ async def with_tokens(database: Database, since: str) -> AsyncIterator[Sequence[
         after = (calls[-1].requested_at, calls[-1].id)
 
 
-def changed(call: LlmCall, cost_of: CostOf) -> CallCosts | None:
-    """The new costs of a call, where they are others than it has. One that nobody knows a price of any more keeps its
-    own."""
-    costs = cost_of(call)
-    if costs is None or (costs.input, costs.output) == (call.input_cost, call.output_cost):
-        return None
-    return costs
+async def count_without_tokens(connection: AsyncConnection, since: str) -> int:
+    """How many calls from that time on have no tokens, and so nothing that a price could be for."""
+    statement = select(func.count()).where(_calls.requestedAt >= since, _calls.promptTokens.is_(None))
+    return int((await connection.execute(statement)).scalar_one())
+
+
+def is_changed(call: LlmCall, costs: CallCosts) -> bool:
+    """Whether these are other costs than the call has."""
+    return (costs.input, costs.output) != (call.input_cost, call.output_cost)
 
 
 async def store(connection: AsyncConnection, costs: Sequence[tuple[str, CallCosts]]) -> None:
@@ -81,3 +83,19 @@ async def store(connection: AsyncConnection, costs: Sequence[tuple[str, CallCost
         for call, new in costs
     ]
     await connection.execute(statement, values)
+
+
+async def forget(connection: AsyncConnection, unlisted: Sequence[LlmCall]) -> None:
+    """Let what the calls cost be unknown."""
+    statement = (
+        update(llm_calls)
+        .where(_calls.id == bindparam("call"))
+        .values(inputCost=None, outputCost=None, totalCost=None, price=bindparam("left"))
+    )
+    await connection.execute(statement, [{"call": call.id, "left": _without_amounts(call)} for call in unlisted])
+
+
+def _without_amounts(call: LlmCall) -> dict[str, Any] | None:
+    # Nothing else says how many pictures there were, once there is a price for them.
+    images = (call.price or {}).get("images")
+    return {"images": images} if images else None

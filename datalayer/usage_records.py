@@ -298,10 +298,19 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """What pricing calls anew changes, or has changed: how many calls were looked at, how many get another cost, and
-    what all of those that do came to before and come to now."""
+    """What pricing calls anew changes, or has changed: how many calls with tokens were looked at, how many others were
+    left out as they have none, how many get another cost, and what all of those that do came to before (some of them
+    `had_none`) and come to now.
+
+    An `unlisted` call has a cost by a price that nobody knows any more: it keeps it, or becomes unknown. All of them
+    came to `unlisted_cost`.
+    """
 
     calls: int = 0
+    without_tokens: int = 0
     changed: int = 0
+    had_none: int = 0
     before: Decimal = Decimal(0)
     after: Decimal = Decimal(0)
+    unlisted: int = 0
+    unlisted_cost: Decimal = Decimal(0)

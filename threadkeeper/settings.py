@@ -163,8 +163,8 @@ class Settings(BaseSettings):
     )
     usage_time_zone: str = Field(
         default="UTC",
-        description="Time zone of the days and months that limits are for, and of pages for browsers that name none, "
-        "as `Europe/Berlin`.",
+        description="Time zone of the days and months that limits are for, of days in commands about prices, and of "
+        "pages for browsers that name none, as `Europe/Berlin`.",
     )
 
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(

@@ -216,6 +216,25 @@ async def test_calls_that_ended_and_calls_under_way_count(layer: ChainlitLayer) 
     assert [seen.used, seen.in_flight] == [700, 300]
 
 
+async def test_a_limit_of_ones_own_takes_the_place_of_the_one_for_each_user(layer: ChainlitLayer) -> None:
+    more, less, other = [await user(layer, name) for name in ("more", "less", "other")]
+    for one in (limit(100), limit(150, period="month"), limit(500, user=more), limit(50, user=less)):
+        await layer.put_limit(one)
+
+    async def of(whom: str) -> list[tuple[str, int]]:
+        found = await layer.limit_standings(whom, None, zone="UTC")
+        return sorted((one.limit.period, int(one.limit.amount)) for one in found)
+
+    assert await of(more) == [("day", 500), ("month", 150)]
+    assert await of(less) == [("day", 50), ("month", 150)]
+    assert await of(other) == [("day", 100), ("month", 150)]
+    assert isinstance(await reserve(layer, demand(more, 60, 90)), Reservation)
+    assert isinstance(await reserve(layer, demand(less, 60, 90)), LimitReached)
+    shortened = await reserve(layer, demand(other, 60, 90, short_answer_tokens=30))
+    assert isinstance(shortened, Reservation)
+    assert shortened.tokens == 90
+
+
 async def test_what_a_process_that_is_gone_had_set_aside_is_free_again(layer: ChainlitLayer) -> None:
     alice = await user(layer)
     await layer.put_limit(limit(100))

@@ -16,7 +16,7 @@ from threadkeeper.passwords import Passwords
 pytestmark = pytest.mark.slow
 
 PASSWORD = "correct horse battery"
-MODELS = "echo,context-echo,slow:60:0.1,401,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5"
+MODELS = "echo,context-echo,slow:60:0.1,401,404,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5"
 
 
 async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
@@ -151,7 +151,7 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
             error = thread["steps"][-1]
             assert error["isError"], model
             assert sentence in error["output"], model
-            assert error["metadata"] == {"status": "error"}
+            assert error["metadata"] == {"status": "error", "model": model}
             kept = [s for s in thread["steps"] if s["type"] == "assistant_message" and not s["isError"]]
             assert bool(kept) == partial, model
             for answer in kept:
@@ -171,6 +171,20 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
             again = await stored(client)
             assert [step["id"] for step in again["steps"] if step["type"] == "user_message"] == [question["id"]]
             assert error["id"] not in [step["id"] for step in again["steps"]], "the second try has cut the first"
+
+
+async def test_where_only_another_model_helps_the_same_is_not_offered_again(start_server: StartServer) -> None:
+    """What is picked on the page comes with a new message, and not with a button."""
+    server = await chat_server(start_server)
+    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+        await client.ask("hello there", modes=use("404"))
+        error = (await stored(client))["steps"][-1]
+        assert error["isError"]
+        assert "choose another one and send the question again" in error["output"]
+        assert client.button("try_again") is None
+    async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=client.thread_id) as client:
+        assert client.button("try_again") is None
+        assert (await client.ask("and now?", modes=use("echo"))).endswith("and now?")
 
 
 async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartServer) -> None:

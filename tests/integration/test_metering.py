@@ -410,6 +410,32 @@ async def test_many_at_once_come_to_no_more_than_the_limit(
     await layers[1].close()
 
 
+@pytest.mark.parametrize("unit", ["tokens", "dollars"])
+async def test_where_only_this_question_has_no_room_that_is_said(
+    layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer, unit: str
+) -> None:
+    await layer.add_price(Price(new_id(), "echo", "2020-01-01T00:00:00Z", Decimal(1_000), Decimal(1_000)))
+    amount = 200 if unit == "tokens" else "0.2"
+    purpose = await limited(layer, amount, unit)
+    told: ChatMessage = {"role": "system", "content": "Be brief."}
+
+    async def refusal(question: str, system: ChatMessage = told) -> str:
+        messages: list[ChatMessage] = [system, {"role": "user", "content": question}]
+        with pytest.raises(ModelError) as refused:
+            await model.complete(ModelRequest(messages, "echo", purpose=purpose))
+        assert refused.value.kind == "over_limit"
+        return explain(refused.value, "en", model="echo")
+
+    long = await refusal("word " * 300)
+    left = "200" if unit == "tokens" else "$0.20"
+    assert f"that you may use of the models today, {left} are left" in long
+    # Shorter than what is told to the model before every conversation, no question can be.
+    assert "You have used up" in await refusal("word", {"role": "system", "content": "word " * 300})
+    assert model_server.requests == []
+    await ask(model, "echo", purpose=purpose)
+    assert len(model_server.requests) == 1
+
+
 async def test_a_user_is_warned_once_when_little_is_left(layer: ChainlitLayer, model: MeteredModel) -> None:
     warnings: list[LimitStanding] = []
 

@@ -13,6 +13,7 @@ from datalayer.cleaning import utc_now
 from datalayer.usage_records import CallFilter, LlmCall
 from tests.calls import call
 from tests.integration.test_cli import CommandLine
+from tests.records import new_id
 
 HEADER = "model,provider,input,cached,output,image,valid_from"
 
@@ -67,7 +68,13 @@ async def test_a_file_of_prices_is_imported_whole_or_not_at_all(
     assert (found["A"].cached, found["B"].provider, found["B"].image) == (Decimal("0.5"), "azure", Decimal("0.01"))
     assert found["C"].input == Decimal("0.15")
 
-    for name, text in (("a.csv", "model,input\nA,1\n"), ("b.json", "{}"), ("c.json", "["), ("d.csv", HEADER)):
+    (run.directory / "spaced.csv").write_text("Model , INPUT, Output\nD, 1, 2\n")
+    assert run("prices", "import", "spaced.csv", **database).stdout == "Imported 1 price.\n"
+    assert [price.input for price in await layer.list_prices() if price.pattern == "D"] == [1]
+    for name, text in (
+        ("a.csv", "model,input\nA,1\n"), ("b.json", "{}"), ("c.json", "["), ("d.csv", HEADER),
+        ("e.csv", "model,input,Input,output\nA,1,2,3\n"), ("f.txt", "model,input,output\nA,1,2\n"),
+    ):  # fmt: skip
         (run.directory / name).write_text(text)
         assert run("prices", "import", name, **database).returncode == 1
     assert run("prices", "import", "nowhere.csv", **database).returncode == 1
@@ -91,21 +98,121 @@ async def test_calls_are_priced_anew_and_only_those_that_come_to_another_cost(
     before = await calls(layer)
     dry = run("reprice", "--since", "2026-03-01", **database)
     assert dry.stdout.splitlines() == [
-        "4 calls since 2026-03-01T00:00:00.000000Z: 2 would get another cost.",
-        "They came to $18 and would come to $2.4: -$15.6.",
-        "A dry run: nothing was changed. `threadkeeper reprice --apply` does it.",
+        "4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens left out.",
+        "2 calls would get another cost: they came to $18 (unknown for 1), and would come to $2.4: -$15.6.",
+        "1 keeps a price that is no longer listed ($7); --forget makes it unknown.",
+        "A dry run: nothing was changed. `threadkeeper reprice --since 2026-03-01 --apply` does it.",
     ]
     assert await calls(layer) == before
     done = run("reprice", "--since", "2026-03-01", "--apply", **database)
-    assert "2 got another cost" in done.stdout
+    assert "2 calls got another cost" in done.stdout
     after = {record.id: record for record in await calls(layer)}
     assert [after[one.id].total_cost for one in (old, unknown, dearer, same, nobodys, failed)] == [
         None, Decimal("1.2"), Decimal("1.2"), Decimal("1.2"), Decimal(7), None,
     ]  # fmt: skip
     assert (after[unknown.id].price or {})["source"].startswith("own ")
     assert after[same.id].price == {"source": "as it was"}
-    assert "0 would get another cost" in run("reprice", "--since", "2026-03-01", **database).stdout
+    assert run("reprice", "--since", "2026-03-01", **database).stdout.splitlines() == [
+        "4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens left out.",
+        "None would get another cost.",
+        "1 keeps a price that is no longer listed ($7); --forget makes it unknown.",
+    ]
     assert run("reprice", "--since", "yesterday", **database).returncode == 1
+
+
+async def test_a_wrong_price_can_be_taken_out_of_the_books(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    price = run("prices", "set", "own", "--input", "999999", "--output", "1", "--from", "2025-01-01", **database)
+    wrong = call(model="own", prompt_tokens=1_000_000, completion_tokens=0)
+    seen = replace(wrong, id=new_id(), price={"images": 2})
+    known = call(model="gpt-4o-mini", prompt_tokens=1_000_000, completion_tokens=0)
+    for record in (wrong, seen, known):
+        await layer.record_call(record)
+    run("reprice", "--since", "2026-03-01", "--apply", **database)
+    ended = run("prices", "end", price.stdout.split("Price ")[1].split(".")[0], **database)
+    assert "`threadkeeper reprice --since DATE --forget`" in ended.stdout
+    kept = run("reprice", "--since", "2026-03-01", "--apply", **database)
+    assert "2 keep a price that is no longer listed ($1999998); --forget makes them unknown." in kept.stdout
+
+    before = await calls(layer)
+    dry = run("reprice", "--since", "2026-03-01 00:00", "--forget", **database).stdout.splitlines()
+    assert dry == [
+        "3 calls with tokens since 2026-03-01 00:00:00+00:00.",
+        "None would get another cost.",
+        "2 calls at a price that is no longer listed would become unknown ($1999998 so far).",
+        "A dry run: nothing was changed. `threadkeeper reprice --since '2026-03-01 00:00' --forget --apply` does it.",
+    ]
+    assert await calls(layer) == before
+    done = run("reprice", "--since", "2026-03-01", "--forget", "--apply", **database)
+    assert "2 calls at a price that is no longer listed became unknown ($1999998 so far)." in done.stdout
+    after = {record.id: record for record in await calls(layer)}
+    assert (after[wrong.id].input_cost, after[wrong.id].output_cost, after[wrong.id].total_cost) == (None, None, None)
+    assert (after[wrong.id].price, after[seen.id].price) == (None, {"images": 2})
+    assert after[known.id] == {record.id: record for record in before}[known.id]
+    (gone, *_) = [one for one in (await layer.usage_by(CallFilter(), "model")) if one.value == "own"]
+    assert gone.totals.unpriced == 2
+    assert run("verify", **database).returncode == 0
+    assert "no longer listed" not in run("reprice", "--since", "2026-03-01", **database).stdout
+
+
+async def test_a_price_of_one_path_of_a_host_is_still_listed(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    await layer.record_call(
+        call(provider="router.huggingface.co", model="openai/gpt-oss-120b", prompt_tokens=1_000, completion_tokens=0,
+             input_cost=Decimal(1), output_cost=Decimal(0), total_cost=Decimal(1))
+    )  # fmt: skip
+    reprice = ("reprice", "--since", "2026-03-01", "--forget")
+    address = "https://router.huggingface.co/groq/openai/v1"
+    assert "1 call would get another cost" in run(*reprice, OPENAI_BASE_URL=address, **database).stdout
+
+
+async def test_days_begin_where_the_operator_is(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    berlin = {**database, "USAGE_TIME_ZONE": "Europe/Berlin"}
+    for moment in ("2026-02-28T22:59:59Z", "2026-02-28T23:00:00Z"):
+        await layer.record_call(call(moment, model="own", prompt_tokens=1_000_000, completion_tokens=0))
+    done = run("prices", "set", "own", "--input", "1", "--output", "1", "--from", "2026-03-01", **berlin)
+    assert "from 2026-03-01 00:00:00+01:00 on" in done.stdout
+    (run.directory / "prices.csv").write_text(
+        "model,input,output,valid_from\nB,1,1,2026-07-01\nC,1,1,2026-07-01T00:00Z\n"
+    )
+    assert run("prices", "import", "prices.csv", **berlin).returncode == 0
+    found = {price.pattern: price.valid_from for price in await layer.list_prices()}
+    assert found == {
+        "own": "2026-02-28T23:00:00.000000Z",
+        "B": "2026-06-30T22:00:00.000000Z",
+        "C": "2026-07-01T00:00:00.000000Z",
+    }
+    told = run("reprice", "--since", "2026-03-01", "--apply", **berlin).stdout.splitlines()
+    assert told == [
+        "1 call with tokens since 2026-03-01 00:00:00+01:00.",
+        "1 call got another cost: unknown so far, they come to $1.",
+    ]
+    assert [record.total_cost for record in await calls(layer)] == [None, 1]
+
+
+def test_it_is_said_which_price_holds(run: CommandLine, database: dict[str, str]) -> None:
+    def set_price(model: str, since: str, *more: str) -> str:
+        return run("prices", "set", model, "--input", "1", "--output", "1", "--from", since, *more, **database).stdout
+
+    later = set_price("gpt-.*", "2026-06-01", "--provider", "azure").split("Price ")[1].split(".")[0]
+    told = set_price("gpt-4o", "2026-03-01")
+    assert (
+        f"From 2026-06-01 00:00:00+00:00 on another stands over it, as its --from is later: gpt-.*, price {later}"
+        in told
+    )
+    for model, since, more in (
+        ("gpt-4o", "2026-06-02", ()), ("claude", "2026-03-01", ()), ("gpt-4o", "2026-03-01", ("--provider", "openai")),
+    ):  # fmt: skip
+        run("prices", "end", set_price(model, since, *more).split("Price ")[1].split(".")[0], **database)
+    run("prices", "end", later, **database)
+    assert "stands over" not in set_price("gpt-4o", "2026-03-01")
+    ahead = set_price("o9", "2199-01-01")
+    assert "Until then nothing changes." in ahead
+    assert "Calls before now" not in ahead
 
 
 async def test_projects_and_limits_are_set_listed_and_removed(
@@ -132,6 +239,8 @@ async def test_projects_and_limits_are_set_listed_and_removed(
     for arguments in (("5", "dollars", "month", "--project", "lab"), ("100000", "tokens", "day", "--user", "alice")):
         assert run("limits", "set", *arguments, **database).returncode == 0
     assert "Each user may use 10 tokens a day" in run("limits", "set", "10", "tokens", "day", **database).stdout
+    again = run("limits", "set", "100000", "tokens", "day", "--user", "alice", **database).stdout
+    assert "It takes the place of the 10 that each user may use." in again
     await layer.record_call(
         call(utc_now(), user_id=alice.id, project_id=project.id, prompt_tokens=7, total_cost=Decimal("0.5"))
     )
@@ -147,6 +256,16 @@ async def test_projects_and_limits_are_set_listed_and_removed(
     assert run("limits", "remove", listed[0][0], **database).returncode == 1
     for wrong in (("1", "tokens", "day", "--user", "nobody"), ("1.5", "tokens", "day"), ("x", "dollars", "day")):
         assert run("limits", "set", *wrong, **database).returncode == 1
+
+
+def test_the_chats_own_project_can_be_limited_before_its_first_call(run: CommandLine, database: dict[str, str]) -> None:
+    done = run("limits", "set", "100", "dollars", "month", "--project", "default", **database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The project default may use 100 dollars a month." in done.stdout
+    assert run("projects", "list", **database).stdout.splitlines()[1].startswith("default\tDefault\t")
+    assert run("limits", "list", **database).stdout.splitlines()[1].split("\t")[1:] == [
+        "project default", "100", "dollars", "month", "0",
+    ]  # fmt: skip
 
 
 async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:

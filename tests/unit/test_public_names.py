@@ -38,7 +38,7 @@ Price(id, pattern, valid_from, input, output, cached=, image=, provider=, is_act
 Project(id, name, slug, description=, tags=, owner=, organisation=, providers=, created_at=)
 Provider(name, slug, base_url=, deployment=, description=, secret=)
 Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=, row_ids=)
-Repricing(calls=, changed=, before=, after=)
+Repricing(calls=, without_tokens=, changed=, had_none=, before=, after=, unlisted=, unlisted_cost=)
 Reservation(id, tokens, cost, standings=)
 SYSTEM
 SchemaError: DataLayerError
@@ -138,7 +138,7 @@ ChainlitLayer.remove_limit(limit_id)
 ChainlitLayer.remove_verdict(step_id)
 ChainlitLayer.remove_view(view_id)
 ChainlitLayer.replace_thread_name(thread_id, expected, name)
-ChainlitLayer.reprice(since, cost_of, *, dry_run=)
+ChainlitLayer.reprice(since, cost_of, *, forget=, dry_run=)
 ChainlitLayer.reserve(demand, *, zone, seconds)
 ChainlitLayer.review_progress(*, since=)
 ChainlitLayer.reviewed_answers(thread_id)

@@ -130,3 +130,14 @@ def test_every_limit_has_words(language: str, scope: Any, unit: Any, period: Any
         assert "200" in words
         assert "{" not in words
     assert "85" in say_nearly_used(standing, language)
+    little = explain(ModelError("over_limit", "", {"standing": standing, "need": Decimal("45.5")}), language, model="m")
+    assert all(number in little for number in ("200", "30", "46" if unit == "tokens" else "45.5"))
+    assert "{" not in little
+
+
+def test_what_is_needed_is_never_said_to_be_what_is_left() -> None:
+    limit = Limit("id", "users", None, "day", "dollars", Decimal("0.01"))
+    standing = LimitStanding(limit, Decimal("0.00878"), Decimal(0), "2026-01-01T00:00:00.000000Z")
+    error = ModelError("over_limit", "", {"standing": standing, "need": Decimal("0.00123")})
+    assert "$0.0012 are left" in explain(error, "en", model="m")
+    assert "about $0.0013." in explain(error, "en", model="m")

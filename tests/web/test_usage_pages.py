@@ -127,7 +127,7 @@ async def test_totals_are_put_beside_those_of_the_day_before(
     assert shown["Cost"].startswith("$0.04 ↑100%")
     assert shown["Errors"].startswith("25%")
     assert shown["Speed"].startswith("300")
-    assert shown["Time to first token"].startswith("250 ms")
+    assert shown["Time to first token, median"].startswith("250 ms")
     assert "100% more than in the period before" in shown["Calls"]
     figures = [json.loads(one.attributes["data-figure"]) for one in page.all("div", class_="chart")]
     assert len(figures) == 4
@@ -140,6 +140,31 @@ async def test_totals_are_put_beside_those_of_the_day_before(
         ["2026-03-10 13:00", "1", "1"],
         ["2026-03-10 15:00", "1", "0"],
     ]
+
+
+async def test_what_used_no_tokens_cost_nothing_and_what_was_ended_early_says_so(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    owner, none = people["user"].id, {"prompt_tokens": None, "completion_tokens": None, "total_cost": None}
+    await record(layer, "12:00", user_id=owner, model="refused", status_code=429, error_kind="rate_limit", **none)
+    await record(layer, "13:00", user_id=owner, model="ended", finish_reason="stopped")
+    deep = "Response payload is not completed: <TransferEncodingError: 400, message='Not enough data'>. Reset(104)"
+    broken = await record(layer, "14:00", user_id=owner, model="broken", error_kind="cut", error_message=deep)
+    browser = await browser_of("user")
+    overview = await page_at(browser, f"/usage?{DAY}")
+    rows = {row[0]: row for row in table(overview, "groups")}
+    assert rows["refused"][1:3] == ["–", "0"]
+    calls = {row[1]: row for row in table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")}
+    assert calls["refused"][2:4] == ["–", "–"]
+    assert [calls[model][5] for model in ("ended", "broken")] == ["200 stopped", "200 cut off"]
+    chinese = {"accept-language": "zh-CN"}
+    answer = await browser.get(f"/usage/calls?{DAY}", headers=chinese)
+    assert "已停止" in answer.text
+    assert "200 中断" in answer.text
+    page = await page_at(browser, f"/usage/calls/{broken}")
+    lines = {line.all("dt")[0].text: line.all("dd")[0].text for line in page.all("dl", class_="lines")[2].all("div")}
+    assert lines["Error message"] == "Response payload is not completed …"
+    assert "TransferEncodingError" in page.all("pre", class_="raw")[0].text
 
 
 async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(

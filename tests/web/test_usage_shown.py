@@ -62,7 +62,24 @@ def test_durations_speeds_parts_and_changes() -> None:
 def test_what_is_partly_unknown_says_so() -> None:
     assert formats.cost(UsageTotals(calls=2, total_cost=Decimal("0.5")), say) == "$0.50"
     assert formats.cost(UsageTotals(calls=2, unpriced=2), say) == "unknown"
+    assert formats.cost(UsageTotals(calls=2), say) == "–"
+    assert formats.cost(UsageTotals(calls=2, prompt_tokens=5), say) == "$0"
     assert formats.cost(UsageTotals(calls=2, unpriced=1, total_cost=Decimal(1)), say) == "$1.00 + unknown for 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (None, None),
+        ("The model does not exist.", "The model does not exist."),
+        ("It broke: <ClientError: 400, message='<TransferEncodingError: 1>'>. Reset(104, 'by peer')", "It broke …"),
+        ("Not now. Please wait.\nTraceback", "Not now. …"),
+        ("模型不存在。请更换。", "模型不存在。 …"),
+        ("Rate limit 0.5 <a>", "Rate limit 0.5 <a>"),
+    ],
+)
+def test_of_an_error_its_first_sentence_is_shown(text: str | None, shown: str | None) -> None:
+    assert formats.first_sentence(text) == shown
 
 
 def drawing(*costs: tuple[str, ...]) -> Drawing:
@@ -101,6 +118,17 @@ def test_figures_are_what_the_library_takes_and_the_tables_say_the_same() -> Non
     assert [trace["y"] for trace in cost["data"]] == [[0.5, 0.25], [0.1, 0.0], [0.1, 0.0]]
     assert cost["data"][0]["x"] == ["2026-03-02T00:00", "2026-03-03T00:00"]
     assert charts[0].rows[0] == ("2026-03-02", "$0.70", "$0.50", "$0.10", "$0.10")
+
+
+def test_a_model_of_which_nothing_is_to_be_seen_is_not_in_the_legend() -> None:
+    (cost, *_) = drawing(("0.7", "0", "0.7"), ("0.25", "0", "0.25")).charts()
+    (trace,) = json.loads(cost.figure)["data"]
+    assert (trace["name"], trace["marker"]["color"]) == (f"{'x' * 39}…", "--chart-2")
+    assert len(cost.heads) == 4, "the table has it"
+    (free, *_) = drawing(
+        ("0", "0", "0"),
+    ).charts()
+    assert len(json.loads(free.figure)["data"]) == 2, "where nothing costs anything the names are all there is"
 
 
 def test_there_are_no_other_models_where_all_are_told_apart() -> None:

@@ -14,13 +14,13 @@ from decimal import Decimal
 from typing import Protocol
 
 from datalayer.errors import DataLayerError
-from datalayer.limits import concerns
+from datalayer.limits import LEAST_ANSWER, concerns
 from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
 from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.pricing import Rates
 from threadkeeper.chat.remembered import Remembered
-from threadkeeper.chat.tokens import context_window
+from threadkeeper.chat.tokens import context_window, counter_for, message_tokens
 
 REMEMBERED_SECONDS = 5.0
 # A question does not wait for a database that is away for longer than that.
@@ -31,6 +31,8 @@ RESERVED_SECONDS = 600.0
 LONGEST_ANSWER = 16_384
 # What every model takes for a maximum.
 _SHORT_ANSWER = 4_096
+# A short question in a thread of its own, beside what the model is told before every conversation.
+_SHORT_QUESTION = 32
 _NEARLY = Decimal("0.8")
 _MILLION = Decimal(1_000_000)
 
@@ -89,7 +91,7 @@ class Allowances:
         except (DataLayerError, TimeoutError) as error:
             raise _unchecked(error) from None
         if isinstance(answer, LimitReached):
-            raise _refusal(answer, demand)
+            raise _refusal(answer, demand, await _shortest(request))
         await self._warn(request, answer.standings)
         bound = answer.tokens - prompt_tokens
         return request if bound >= wanted else replace(request, max_tokens=bound)
@@ -110,7 +112,13 @@ def _unchecked(error: Exception) -> ModelError:
     return ModelError("limit_unchecked", f"the limits cannot be checked: {error or type(error).__name__}")
 
 
-def _refusal(reached: LimitReached, demand: CallDemand) -> ModelError:
+async def _shortest(request: ModelRequest) -> int:
+    """The tokens of a short question in a new thread."""
+    told = [message for message in request.messages if message["role"] == "system"]
+    return message_tokens(told, await counter_for(request.model)) + _SHORT_QUESTION
+
+
+def _refusal(reached: LimitReached, demand: CallDemand, shortest: int) -> ModelError:
     standing, limit = reached.standing, reached.standing.limit
     what = f"limit {limit.id}: {plain_amount(limit.amount)} {limit.unit} a {limit.period}"
     if reached.is_unpriced:
@@ -118,6 +126,20 @@ def _refusal(reached: LimitReached, demand: CallDemand) -> ModelError:
     detail = (
         f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} set aside for calls under way"
     )
-    need = Decimal(demand.prompt_tokens) if limit.unit == "tokens" else demand.prompt_cost or Decimal(0)
-    waits = standing.in_flight > 0 and standing.used + need < limit.amount
-    return ModelError("in_flight" if waits else "over_limit", detail, {"standing": standing})
+    need = _need(limit, demand, demand.prompt_tokens)
+    if standing.in_flight > 0 and standing.used + need <= limit.amount:
+        return ModelError("in_flight", detail, {"standing": standing})
+    values: dict[str, object] = {"standing": standing}
+    if shortest < demand.prompt_tokens and _need(limit, demand, shortest) <= standing.left:
+        # It is not used up: another question would be answered.
+        values["need"] = need
+    return ModelError("over_limit", detail, values)
+
+
+def _need(limit: Limit, demand: CallDemand, prompt_tokens: int) -> Decimal:
+    """What a question of so many tokens must have left, at the price that the demanded one has."""
+    answer = min(LEAST_ANSWER, demand.answer_tokens)
+    if limit.unit == "tokens":
+        return Decimal(prompt_tokens + answer)
+    question = (demand.prompt_cost or Decimal(0)) * prompt_tokens / max(demand.prompt_tokens, 1)
+    return question + answer * (demand.answer_token_cost or Decimal(0))

@@ -39,12 +39,16 @@ ErrorKind = Literal[
     "unpriced",  # there is a limit in dollars, and nobody knows what the model costs
 ]
 
+NEED_ANOTHER_MODEL: frozenset[ErrorKind] = frozenset({"not_found", "unpriced"})
+"""After these the same question to the same model fails again, until its operator does something."""
+
 
 class ModelError(Exception):
     """Why there is no answer, or no more of it.
 
     `detail` is for the log; `values` fill the sentence for the user (`too_long`: tokens, window; `over_limit`: the
-    `LimitStanding` as `standing`). `usage` is the bill of an answer that came whole and says nothing.
+    `LimitStanding` as `standing`, and, where only this question has no room, as `need` what it must have left).
+    `usage` is the bill of an answer that came whole and says nothing.
     """
 
     def __init__(self, kind: ErrorKind, detail: str, values: Mapping[str, object] | None = None) -> None:

@@ -51,8 +51,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "模型的回答是空的。请再试一次。",
     ),
     "error_not_found": (
-        "The model “{model}” is not there. Please choose another one, or tell whoever runs this chat.",
-        "找不到模型“{model}”。请选择其他模型，或者告诉本站的管理员。",
+        "The model “{model}” is not there. Please choose another one and send the question again, "
+        "or tell whoever runs this chat.",
+        "找不到模型“{model}”。请选择其他模型并重新发送问题，或者告诉本站的管理员。",
     ),
     "error_too_long": (
         "This message is too long for the model, attachments included. Please shorten it or attach less.",
@@ -95,6 +96,20 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "It goes on {again}; your message is kept. Whoever runs this chat can raise the limit.",
         "本站{period}可以使用的模型额度（{amount}）已经用完。{again}可以继续；您的消息已经保存。本站的管理员可以提高额度。",
     ),
+    "error_little_left_user": (
+        "Of the {amount} that you may use of the models {period}, {left} are left, and this question with its thread "
+        "needs about {need}. Ask in a new thread, or more shortly; you have all of it again {again}. "
+        "Your message is kept.",
+        "您{period}的模型额度（{amount}）还剩 {left}，而这个问题连同它的对话大约需要 {need}。"
+        "请新建一个对话提问，或者把问题缩短；{again}额度会恢复。您的消息已经保存。",
+    ),
+    "error_little_left_project": (
+        "Of the {amount} that this chat may use of the models {period}, {left} are left, and this question with its "
+        "thread needs about {need}. Ask in a new thread, or more shortly; it has all of it again {again}. "
+        "Your message is kept.",
+        "本站{period}的模型额度（{amount}）还剩 {left}，而这个问题连同它的对话大约需要 {need}。"
+        "请新建一个对话提问，或者把问题缩短；{again}额度会恢复。您的消息已经保存。",
+    ),
     "error_in_flight": (
         "What may still be used of the models is set aside for answers that are being written. "
         "Please wait until they are done, then try again.",
@@ -106,8 +121,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "error_unpriced": (
         "There is a limit in dollars here, and nobody knows what the model “{model}” costs, so it cannot be used. "
-        "Please choose another one, or tell whoever runs this chat.",
-        "本站设有金额上限，而模型“{model}”的价格未知，所以不能使用。请选择其他模型，或者告诉本站的管理员。",
+        "Please choose another one and send the question again, or tell whoever runs this chat.",
+        "本站设有金额上限，而模型“{model}”的价格未知，所以不能使用。请选择其他模型并重新发送问题，或者告诉本站的管理员。",
     ),
     "limit_nearly_user": (
         "You have used {percent} % of what you may use of the models {period}: {amount}.",

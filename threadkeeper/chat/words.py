@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Literal
 
-from datalayer.usage_records import LimitStanding
+from datalayer.usage_records import Limit, LimitStanding
 from threadkeeper.chat.llm import ModelError
 from threadkeeper.chat.sentences import SENTENCES
 from threadkeeper.language import is_chinese
@@ -32,6 +32,15 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
         return say("error_too_long_counted", language, **error.values)
     standing = error.values.get("standing")
     if error.kind == "over_limit" and isinstance(standing, LimitStanding):
+        need = error.values.get("need")
+        if isinstance(need, Decimal):
+            return _of_limit(
+                "error_little_left",
+                standing,
+                language,
+                left=_say_rounded(standing.left, standing.limit, language, ROUND_DOWN),
+                need=_say_rounded(need, standing.limit, language, ROUND_UP),
+            )
         return _of_limit("error_over_limit", standing, language)
     return say(f"error_{error.kind}", language, model=model)
 
@@ -44,8 +53,18 @@ def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
 
 def say_dollars(amount: Decimal, language: str | None) -> str:
     """An amount with cents; one of less than ten cents with two digits that say something, one of nothing with none."""
-    digits = 2 if amount >= Decimal("0.1") or not amount else 1 - amount.adjusted()
-    return say("dollars", language, dollars=f"{amount:,.{digits}f}")
+    return say("dollars", language, dollars=f"{amount:,.{_digits(amount)}f}")
+
+
+def _digits(dollars: Decimal) -> int:
+    return 2 if dollars >= Decimal("0.1") or not dollars else 1 - dollars.adjusted()
+
+
+def _say_rounded(amount: Decimal, limit: Limit, language: str | None, rounding: str) -> str:
+    """So rounded that what is needed is never said to be what is left."""
+    if limit.unit == "tokens":
+        return f"{amount.to_integral_value(rounding):,.0f}"
+    return say_dollars(amount.quantize(Decimal(1).scaleb(-_digits(amount)), rounding), language)
 
 
 def _of_limit(sentence: str, standing: LimitStanding, language: str | None, **values: object) -> str:

@@ -2,8 +2,10 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from datalayer.accounts import Accounts
 from datalayer.billing import Billing
@@ -40,12 +42,30 @@ def amount_of(text: str, what: str) -> Decimal:
     return amount
 
 
-def time_of(text: str, what: str) -> str:
-    """The time that the text says (without a zone: UTC), or the end."""
+def time_of(text: str, what: str, zone: str) -> str:
+    """The time that the text says, as it is kept, or the end. Without a zone of its own it is of this one."""
     try:
-        moment = clean_time(text, "time")
+        return time_in(text, zone)
     except InvalidRecord:
-        moment = None
-    if moment is None:
         end(f"{what} must be a date, as in 2026-03-01 or 2026-03-01T12:00:00Z; it is {text!r}.", 1)
-    return moment
+
+
+def time_in(text: str, zone: str) -> str:
+    """The time that the text says, as it is kept: a day begins, and a clock without a zone goes, as in this zone.
+
+    Raises:
+        InvalidRecord: it is no time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    kept = clean_time(moment.replace(tzinfo=moment.tzinfo or ZoneInfo(zone)) if moment else text, "time")
+    if kept is None:
+        raise InvalidRecord("there is no time")
+    return kept
+
+
+def said_in(moment: str, zone: str) -> str:
+    """A kept time, for a person in this zone: to the second, with the zone's distance from UTC."""
+    return datetime.fromisoformat(moment).astimezone(ZoneInfo(zone)).isoformat(" ", "seconds")

@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from datalayer.billing import DEFAULT_PROJECT
 from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
+from datalayer.limits import takes_the_place_of
 from datalayer.usage_records import Limit, plain_amount
 from threadkeeper.commands.books import Books, amount_of, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
@@ -40,23 +42,33 @@ def set_limit(
     amount: Annotated[str, typer.Argument(help="The most that may be used.", show_default=False)],
     unit: Annotated[Literal["tokens", "dollars"], typer.Argument(help="Of what.", show_default=False)],
     period: Annotated[Literal["day", "month"], typer.Argument(help="In which time.", show_default=False)],
-    user: Annotated[str | None, typer.Option(help="For this user.", show_default=False)] = None,
+    user: Annotated[
+        str | None, typer.Option(help="For this user, in place of the limit for each user.", show_default=False)
+    ] = None,
     project: Annotated[str | None, typer.Option(help="For this project, by its slug.", show_default=False)] = None,
 ) -> None:
-    """Set a limit: for a user, for a project, or else for each user."""
+    """Set a limit: for a user, for a project, or else for each user.
+
+    A user's own limit takes the place of the one for each user that is of the
+    same unit and period, be it more or less. All others hold beside each other:
+    tokens and dollars, day and month, user and project.
+    """
     settings = settings_or_end()
     if user is not None and project is not None:
         end("A limit is for a user or for a project, not for both.", 1)
     most = amount_of(amount, "The amount")
 
-    async def put(books: Books) -> Limit:
+    async def put(books: Books) -> tuple[Limit, Limit | None]:
         scope: Literal["user", "users", "project"] = "user" if user else "project" if project else "users"
         subject = await _user_id(books, user) if user else await _project_id(books, project) if project else None
-        return await books.put_limit(Limit(new_id(), scope, subject, period, unit, most, utc_now()))
+        kept = await books.put_limit(Limit(new_id(), scope, subject, period, unit, most, utc_now()))
+        return kept, next((one for one in await books.list_limits() if takes_the_place_of(kept, one)), None)
 
-    kept = with_books(settings, put)
+    kept, general = with_books(settings, put)
     subject = f"The user {user}" if user else f"The project {project}" if project else "Each user"
     typer.echo(f"{subject} may use {plain_amount(kept.amount)} {kept.unit} a {kept.period}. Limit {kept.id}.")
+    if general is not None:
+        typer.echo(f"It takes the place of the {plain_amount(general.amount)} that each user may use.")
 
 
 @limits_app.command("remove")
@@ -76,6 +88,9 @@ async def _user_id(books: Books, identifier: str) -> str:
 
 
 async def _project_id(books: Books, slug: str) -> str:
+    if slug == DEFAULT_PROJECT:
+        # Else it would be there with the first call only, which may be the one to be limited.
+        return await books.default_project()
     for project in await books.list_projects():
         if project.slug == slug:
             return project.id

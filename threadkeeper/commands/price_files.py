@@ -10,7 +10,7 @@ from typing import Any
 from datalayer.billing import clean_price
 from datalayer.errors import InvalidRecord
 from datalayer.usage_records import Price
-from threadkeeper.commands.books import new_id
+from threadkeeper.commands.books import new_id, time_in
 
 _NEEDED = ("model", "input", "output")
 _KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})
@@ -24,8 +24,8 @@ class PriceFileError(Exception):
         self.problems = problems
 
 
-def read_prices(path: Path, now: str) -> list[Price]:
-    """The prices in the file; one without `valid_from` is valid from now on.
+def read_prices(path: Path, now: str, zone: str) -> list[Price]:
+    """The prices in the file; one without `valid_from` is valid from now on, and a day begins as in the zone.
 
     Raises:
         PriceFileError: there is nothing in it, or something in it is wrong.
@@ -35,7 +35,7 @@ def read_prices(path: Path, now: str) -> list[Price]:
     try:
         for where, values in _entries(path):
             try:
-                prices.append(_price(values, now))
+                prices.append(_price(values, now, zone))
             except (InvalidRecord, ValueError) as error:
                 problems.append(f"{where}: {error}.")
     except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
@@ -50,7 +50,10 @@ def read_prices(path: Path, now: str) -> list[Price]:
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each entry of the file, with the place where it stands."""
-    if path.suffix.lower() == ".json":
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".json"):
+        raise PriceFileError([f"{path} is neither a .csv nor a .json file."])
+    if kind == ".json":
         read = json.loads(path.read_text("utf-8-sig"))
         if not isinstance(read, list):
             raise PriceFileError([f"{path} must hold a list of objects."])
@@ -59,14 +62,17 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-        if missing:
+        names = [name.strip().lower() for name in reader.fieldnames or ()]
+        if missing := [name for name in _NEEDED if name not in names]:
             raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise PriceFileError([f"line 1: the column {twice[0]} is there twice."])
+        reader.fieldnames = names
         for entry in reader:
             yield f"line {reader.line_num}", entry
 
 
-def _price(values: Mapping[str, Any], now: str) -> Price:
+def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
     """Raises ValueError and InvalidRecord."""
     # Where a line of CSV has more than its header, the rest stands under None.
     for name in values:
@@ -80,7 +86,7 @@ def _price(values: Mapping[str, Any], now: str) -> Price:
         Price(
             id=new_id(),
             pattern=given["model"],
-            valid_from=given.get("valid_from") or now,
+            valid_from=time_in(given["valid_from"], zone) if given.get("valid_from") else now,
             input=_amount(given, "input"),
             output=_amount(given, "output"),
             cached=_amount(given, "cached") if given.get("cached") else None,

@@ -45,12 +45,18 @@ def set_project(
     provider: Annotated[
         list[str] | None,
         typer.Option(
-            help="slug=…,name=…,base_url=…,deployment=…,description=…,secret=VARIABLE; may be given again.",
+            help="As slug=azure,secret=AZURE_KEY; its keys are above. May be given again.",
             show_default=False,
+            metavar="KEY=VALUE,…",
         ),
     ] = None,
 ) -> None:
-    """Add a project, or change what is given of one that is there."""
+    """Add a project, or change what is given of one that is there.
+
+    A provider has the keys slug, name, base_url, deployment, description, and
+    secret, which names the environment variable that holds its key. Those that
+    are given replace all that the project had.
+    """
     settings = settings_or_end()
     given = {"name": name, "description": description, "owner": owner, "organisation": organisation}
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}

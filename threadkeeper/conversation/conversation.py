@@ -24,7 +24,7 @@ from threadkeeper import metrics
 from threadkeeper.chat.attachment_cache import AttachmentCache
 from threadkeeper.chat.attachments import Attachment, AttachmentReader, AttachmentRefused, Picture
 from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
-from threadkeeper.chat.llm import Model, ModelError, ModelRequest
+from threadkeeper.chat.llm import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
 from threadkeeper.chat.pricing import load_published
 from threadkeeper.chat.titles import make_title
 from threadkeeper.chat.tokens import context_window, counter_for
@@ -33,7 +33,7 @@ from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
 from threadkeeper.conversation.footer import show_footers
 from threadkeeper.conversation.purpose import purpose_of_answer, purpose_of_session
-from threadkeeper.conversation.reply import Reply, mark_unfinished, remove_stop_notice, say_error, try_again
+from threadkeeper.conversation.reply import FINAL, Reply, mark_unfinished, remove_stop_notice, say_error, try_again
 from threadkeeper.conversation.turns import SessionTurns, Turns
 from threadkeeper.settings import Settings
 
@@ -233,7 +233,12 @@ class Conversations:
         outcome = await self._stream(request, thread_id, language)
         if outcome.error is not None:
             metrics.model_errors.labels(outcome.error.kind).inc()
-            await self._say_error(explain(outcome.error, language, model=model), message.id, language, model=model)
+            sentence = explain(outcome.error, language, model=model)
+            if outcome.error.kind in NEED_ANOTHER_MODEL:
+                # A button would ask the same one again: the page sends what was picked with a new message alone.
+                await say_error(sentence, model=model, is_final=True)
+            else:
+                await self._say_error(sentence, message.id, language, model=model)
         # Until it has a title, a thread has its first question for a name.
         first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
         if outcome.text and thread["name"] == first:
@@ -361,7 +366,8 @@ class Conversations:
         last = messages[-1]
         is_cut = last.get("streaming") or (last.get("metadata") or {}).get("status") == "cut"
         failed = last["type"] == "assistant_message" and (last.get("isError") or is_cut)
-        if failed or last["type"] == "user_message":
+        is_final = (last.get("metadata") or {}).get(FINAL)
+        if (failed and not is_final) or last["type"] == "user_message":
             turns.second_try = try_again(questions[-1]["id"], language_of_session())
             await turns.second_try.send(for_id=last["id"])
 

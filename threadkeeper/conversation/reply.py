@@ -27,6 +27,8 @@ from threadkeeper.conversation.footer import show_footers
 logger = logging.getLogger(__name__)
 
 TRY_AGAIN = "try_again"
+FINAL = "is_final"
+"""In the metadata of an error after which the same question would only fail again."""
 # Written by Chainlit itself when Stop is pressed, in English, beside the answer that it is about.
 _STOP_NOTICE = "Task manually stopped."
 
@@ -123,9 +125,20 @@ async def remove_stop_notice() -> None:
             return
 
 
-async def say_error(sentence: str, action: cl.Action | None = None, *, model: str | None = None) -> None:
-    """Put an error on the page in words, with the button if there is one; `model` is the one that failed."""
-    facts = {"model": model} if model else {}
+async def say_error(
+    sentence: str, action: cl.Action | None = None, *, model: str | None = None, is_final: bool = False
+) -> None:
+    """Put an error on the page in words, with the button if there is one.
+
+    Args:
+        sentence: the words.
+        action: the button.
+        model: the one that failed.
+        is_final: whether a second try is never offered, not to whoever comes back to the thread either.
+    """
+    facts: dict[str, Any] = {"model": model} if model else {}
+    if is_final:
+        facts[FINAL] = True
     message = cl.Message(content=sentence, metadata={"status": "error", **facts})
     message.is_error = True
     message.actions = [action] if action else []

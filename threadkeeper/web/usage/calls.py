@@ -96,7 +96,7 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
                 (say("status"), None if call.status_code is None else str(call.status_code)),
                 (say("finish_reason"), call.finish_reason),
                 (say("error_kind"), call.error_kind),
-                (say("error_message"), call.error_message),
+                (say("error_message"), formats.first_sentence(call.error_message)),
             ],
         ),
         (

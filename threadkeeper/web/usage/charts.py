@@ -68,6 +68,7 @@ class Drawing:
         ]
         if any(totals.total_cost or totals.unpriced for totals in rest):
             parts.append((say("other_models"), rest))
+        costs_nothing = not any(bucket.totals.total_cost for bucket in self.buckets)
         traces = [
             self._bars(
                 name,
@@ -76,6 +77,8 @@ class Drawing:
                 [formats.cost(totals, say) for totals in own],
             )
             for at, (name, own) in enumerate(parts)
+            # A name beside which no bar is to be seen is in the table alone.
+            if costs_nothing or any(totals.total_cost for totals in own)
         ]
         drawn = self._chart(
             "chart_cost",
@@ -84,7 +87,6 @@ class Drawing:
             (say("total"), *(name for name, _ in parts)),
             lambda at, totals: (formats.cost(totals, say), *(formats.cost(own[at], say) for _, own in parts)),
         )
-        costs_nothing = not any(bucket.totals.total_cost for bucket in self.buckets)
         if costs_nothing and any(bucket.totals.unpriced for bucket in self.buckets):
             return replace(drawn, figure="", note=say("chart_unpriced"))
         return drawn

@@ -1,5 +1,6 @@
 """Numbers as people read them. What is not known is None here, for the page to say so in words."""
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -9,6 +10,8 @@ from threadkeeper.web.pages.sentences import SENTENCES
 from threadkeeper.web.pages.shell import Say
 
 _MINUTE = 60.0
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n|:?\s*<(?=[A-Z]\w*(?:Error|Exception)\b)")
+_LONGEST_SENTENCE = 300
 
 
 def money(amount: Decimal | None) -> str | None:
@@ -25,7 +28,10 @@ def money(amount: Decimal | None) -> str | None:
 
 
 def cost(totals: UsageTotals, say: Say) -> str:
-    """What some calls cost together: "unknown" where no price of theirs is known, and where some are not, that too."""
+    """What some calls cost together: "unknown" where no price of theirs is known, and where some are not, that too; a
+    dash where they used nothing that could cost."""
+    if not (totals.total_tokens or totals.total_cost or totals.unpriced):
+        return "–"
     if not totals.unpriced:
         return money(totals.total_cost) or ""
     if not totals.total_cost:
@@ -88,6 +94,14 @@ def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | No
         return None
     local = datetime.fromisoformat(text).astimezone(zone)
     return local.strftime("%Y-%m-%d %H:%M:%S") if not exact else local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def first_sentence(text: str | None) -> str | None:
+    """The beginning of what a library or a server says of an error: more of it is other errors, one in another."""
+    if not text:
+        return text
+    first = _SENTENCE_ENDS.split(text.strip(), maxsplit=1)[0][:_LONGEST_SENTENCE].rstrip()
+    return first if first == text.strip() else f"{first} …"
 
 
 def named(dimension: str, value: str | None, say: Say, name: str | None = None) -> str:

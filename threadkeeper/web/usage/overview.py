@@ -106,6 +106,11 @@ def is_unpriced(totals: UsageTotals) -> bool:
     return bool(totals.unpriced) and not totals.total_cost
 
 
+def _cost(totals: UsageTotals) -> str:
+    # What it is without stands under it.
+    return "–" if not (totals.total_tokens or totals.total_cost) else formats.money(totals.total_cost) or ""
+
+
 def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
     def grown(value: Decimal | float | None, earlier: Decimal | float | None) -> float | None:
         return formats.change(value, earlier) if before.calls else None
@@ -118,7 +123,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
     return [
         Tile(
             say("cost"),
-            say("unknown") if is_unpriced(now) else formats.money(now.total_cost) or "",
+            say("unknown") if is_unpriced(now) else _cost(now),
             _without(now, say),
             change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
         ),
@@ -148,7 +153,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
             worse=True,
         ),
         Tile(
-            say("first_token"),
+            say("first_token_median"),
             formats.seconds(now.first_token_p50) or "–",
             percentiles,
             change=grown(now.first_token_p50, before.first_token_p50),
