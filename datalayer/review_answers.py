@@ -8,7 +8,7 @@ A thumb and a call to a model may be those of a run, as Chainlit has it: they co
 that is gone, because its question was edited, has a row if it has a thumb.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -64,6 +64,12 @@ async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
     marked = (await connection.execute(taken)).scalars().all()
     await renew(connection, dialect, sorted(set(marked)))
     return len(marked) == BATCH
+
+
+def is_whole(step: Mapping[Any, Any]) -> bool:
+    """Whether an answer is one: no failure in words, and not stopped or cut, as its application notes in `status`."""
+    status = (step["metadata"] or {}).get("status")
+    return not step["isError"] and status in (None, "complete")
 
 
 async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]) -> None:

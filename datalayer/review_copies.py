@@ -5,6 +5,7 @@ row names them (`disposal`), so it does not matter which of the two goes first. 
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
-from datalayer.review_answers import ANSWER
+from datalayer.review_answers import ANSWER, is_whole
 from datalayer.review_records import CopiedAnswer, ThreadOrigin
 from datalayer.review_schema import thread_origins
 from datalayer.schema import elements, steps, threads
@@ -126,8 +127,8 @@ class BetterRun:
     linked_at: str
 
 
-async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, BetterRun]:
-    """The linked better runs of a thread's copies, by the answer that they better; of several the latest."""
+async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, list[BetterRun]]:
+    """The linked better runs of a thread's copies, by the answer that they better; failures are none."""
     origin, asked = thread_origins.c, steps.alias("asked")
     question = (
         select(asked.c.output)
@@ -141,12 +142,19 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
         .scalar_subquery()
     )
     statement = (
-        select(origin.originalStepId, steps.c.output, question, origin.linkedAt)
+        select(
+            *(origin.originalStepId, origin.linkedAt, question.label("question")),
+            *(steps.c.output, steps.c.isError, steps.c.metadata),
+        )
         .join(steps, steps.c.id == origin.betterStepId)
         .where(origin.originalId == thread_id, origin.originalStepId.is_not(None), steps.c.output != "")
         .order_by(origin.linkedAt)
     )
-    return {row[0]: BetterRun(row[1], row[2], row[3] or "") for row in await connection.execute(statement)}
+    found: dict[str, list[BetterRun]] = defaultdict(list)
+    for row in (await connection.execute(statement)).mappings():
+        if is_whole(row):
+            found[row["originalStepId"]].append(BetterRun(row["output"], row["question"], row["linkedAt"] or ""))
+    return found
 
 
 async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:

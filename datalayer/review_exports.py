@@ -7,6 +7,7 @@ same in every export under that key and tells nobody who they are; what they wro
 
 import hashlib
 import hmac
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer import review_access, review_audit, review_copies, review_thread, thread_reads
 from datalayer.database import Database
 from datalayer.ownership import Actor
-from datalayer.review_answers import ANSWER
+from datalayer.review_answers import ANSWER, is_whole
 from datalayer.review_copies import BetterRun
 from datalayer.review_filters import chosen, threads_with_words
 from datalayer.review_records import AnswerFilter, StepVersion, Verdict, Vote
@@ -27,7 +28,8 @@ from datalayer.schema import threads
 from datalayer.thread_reads import WholeThread
 
 _AT_ONCE = 20
-_ROLES = {"user_message": "user", ANSWER: "assistant", "system_message": "system"}
+_QUESTION = "user_message"
+_ROLES = {_QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
 
 Name = Callable[[str | None], str | None]
 
@@ -38,7 +40,7 @@ class Talk:
 
     whole: WholeThread
     surroundings: Mapping[str, Any]
-    better: Mapping[str, BetterRun]
+    better: Mapping[str, Sequence[BetterRun]]
     """The better runs of its copies, by the answer."""
     wanted: frozenset[str]
     name: Name
@@ -48,6 +50,10 @@ class Talk:
     def messages(self) -> list[dict[str, Any]]:
         """The steps in which something is said."""
         return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        return frozenset(step["id"] for step in self.messages)
 
     @cached_property
     def run_of(self) -> dict[str, str]:
@@ -60,13 +66,13 @@ class Talk:
         return [one for one in self.surroundings["verdicts"] if one.step_id == step_id]
 
     def better_than(self, at: int) -> tuple[str, str] | None:
-        """Where the better answer than this message comes from, and the answer: of what verdicts give and of a better
-        run the latest. A run to another question betters nothing."""
-        step_id = self.messages[at]["id"]
-        found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step_id)]
-        if (run := self.better.get(step_id)) and run.question == self._question_before(at):
-            found.append((run.linked_at, "run", run.answer))
-        given = [(when, source, answer) for when, source, answer in found if answer]
+        """Where the better answer than this message comes from, and the answer: of what verdicts give and of better
+        runs the latest. A run to another question betters nothing, nor does the same answer once more."""
+        step, question = self.messages[at], self._question_before(at)
+        found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step["id"])]
+        runs = self.better.get(step["id"], ())
+        found += [(run.linked_at, "run", run.answer) for run in runs if run.question == question]
+        given = [(when, source, answer) for when, source, answer in found if answer and answer != step["output"]]
         return max(given)[1:] if given else None
 
     def is_example(self, at: int) -> bool:
@@ -79,8 +85,11 @@ class Talk:
 
     def better_than_removed(self, removed: StepVersion) -> tuple[str, str] | None:
         """The better answer of the latest verdict that gives one for an answer which is gone."""
-        is_here = any(step["id"] == removed.step_id for step in self.messages)
-        given = [] if is_here else [one for one in self.verdicts_on(removed.step_id) if one.better_answer]
+        given = (
+            []
+            if removed.step_id in self.ids
+            else [one for one in self.verdicts_on(removed.step_id) if one.better_answer]
+        )
         return ("verdict", max((one.updated_at or "", one.better_answer or "") for one in given)[1]) if given else None
 
     def said_before(self, removed: StepVersion) -> list[Mapping[str, Any]]:
@@ -101,13 +110,7 @@ class Talk:
 
     def _question_before(self, at: int) -> str | None:
         before = reversed(self.messages[:at])
-        return next((step["output"] for step in before if step["type"] == "user_message"), None)
-
-
-def is_whole(step: Mapping[str, Any]) -> bool:
-    """Whether an answer is one: no failure in words, and not stopped or cut, as its application notes in `status`."""
-    status = (step["metadata"] or {}).get("status")
-    return not step["isError"] and status in (None, "complete")
+        return next((step["output"] for step in before if step["type"] == _QUESTION), None)
 
 
 Form = Callable[[Talk], Iterator[dict[str, Any]]]
@@ -209,27 +212,35 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     An answer that went with an edited question is rejected for the better one that a verdict gives, and one that its
     user had made anew, without another question, for the one that is there now.
     """
-    messages = talk.messages
+    messages, versions = talk.messages, talk.surroundings["versions"]
     for at, step in enumerate(messages):
         better = talk.better_than(at) if step["id"] in talk.wanted else None
-        if better is not None and better[1] != step["output"]:
+        if better is not None:
             yield _pair(talk, messages[:at], step["id"], better, step["output"])
-    edited = [one for one in talk.surroundings["versions"] if one.change == "edited"]
-    for removed in talk.surroundings["versions"]:
-        if removed.change != "removed" or removed.type != ANSWER:
+    times = [step["createdAt"] or "" for step in messages]
+    reworded: dict[str, str] = {}
+    for one in versions:
+        if one.change == "edited":
+            reworded[one.step_id] = max(one.replaced_at, reworded.get(one.step_id, ""))
+    gone = [one for one in versions if one.change == "removed"]
+    asked_then = sorted(one.created_at or "" for one in gone if one.type == _QUESTION)
+    for removed in gone:
+        if removed.type != ANSWER:
             continue
         better = talk.better_than_removed(removed) if removed.step_id in talk.wanted else None
         if better is not None and better[1] != removed.output:
             yield _pair(talk, talk.said_before(removed), removed.step_id, better, removed.output)
-        asked = [at for at, step in enumerate(messages) if (step["createdAt"] or "") < (removed.created_at or "")]
-        if not asked or messages[asked[-1]]["type"] != "user_message":
+        moment = removed.created_at or ""
+        at = bisect_left(times, moment) - 1
+        if at < 0 or messages[at]["type"] != _QUESTION or at + 1 == len(messages):
             continue
-        question = messages[asked[-1]]
-        reworded = any(one.step_id == question["id"] and one.replaced_at > (removed.created_at or "") for one in edited)
-        now = next(iter(messages[asked[-1] + 1 :]), None)
-        is_better = now is not None and now["type"] == ANSWER and now["id"] in talk.wanted and is_whole(now)
-        if not reworded and now is not None and is_better:
-            yield _pair(talk, messages[: asked[-1] + 1], now["id"], ("retry", now["output"]), removed.output)
+        # It answered this question, and as it still is: no other one stood between, and nobody changed it since.
+        is_other = bisect_left(asked_then, moment) != bisect_left(asked_then, times[at])
+        is_reworded = reworded.get(messages[at]["id"], "") > moment
+        now = messages[at + 1]
+        is_better = now["type"] == ANSWER and now["id"] in talk.wanted and talk.is_example(at + 1)
+        if not is_other and not is_reworded and is_better and now["output"] != removed.output:
+            yield _pair(talk, messages[: at + 1], now["id"], ("retry", now["output"]), removed.output)
 
 
 def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:

@@ -142,6 +142,7 @@ Index("thread_origins_of_reviewer", thread_origins.c.reviewerId)
 
 # What a message was before it was edited ("edited"), or that went because one before it was ("removed"), then with what
 # it belonged to.
+VERSION_CHANGES = ("edited", "removed")
 step_versions = Table(
     "step_versions",
     metadata,

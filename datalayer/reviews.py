@@ -270,13 +270,19 @@ class Reviews(ReviewWork, Retention):
         return self._export(which, review_exports.conversation, pseudonym_key, purpose)
 
     def export_pairs(
-        self, which: AnswerFilter, *, pseudonym_key: bytes | None = None, purpose: str | None = None
+        self,
+        which: AnswerFilter,
+        *,
+        pseudonym_key: bytes | None = None,
+        purpose: str | None = None,
+        bad_labels: Collection[str] = BAD_LABELS,
     ) -> AsyncIterator[dict[str, Any]]:
         """Pairs of a chosen and a rejected answer to one prompt; `source` says who chose.
 
-        "verdict": a reviewer wrote the better one; "run": a better run was linked; "retry": the user had it made anew.
+        "verdict": a reviewer wrote the better one; "run": a better run was linked; "retry": the user had it made anew,
+        and nobody gave that one a thumb down or a verdict of one of the bad labels.
         """
-        return self._export(which, review_exports.pairs, pseudonym_key, purpose)
+        return self._export(which, review_exports.pairs, pseudonym_key, purpose, bad_labels)
 
     def export_fine_tuning(
         self,

@@ -26,7 +26,7 @@ from datalayer.errors import AlreadyExists, InvalidRecord
 from datalayer.files import ABANDONED_AFTER_SECONDS
 from datalayer.indexer import Indexer
 from datalayer.records import User
-from datalayer.review_schema import step_versions
+from datalayer.review_schema import VERSION_CHANGES, step_versions
 from datalayer.schema import elements, steps, threads
 from datalayer.schema import users as users_table
 from datalayer.takeout_archive import TakeoutArchive
@@ -205,6 +205,8 @@ class _Import:
                         kept = await self._with_voters(connection, rows)
                         left_out += len(rows) - len(kept)
                     elif table is step_versions:
+                        if any(row["change"] not in VERSION_CHANGES for row in rows):
+                            raise InvalidRecord("a version of a step in the takeout is of no kind that is known")
                         # Their numbers are this database's own.
                         kept = [{name: row[name] for name in row if name != "id"} for row in rows]
                     if kept:

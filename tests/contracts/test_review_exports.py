@@ -9,7 +9,7 @@ import datalayer
 from datalayer import review_exports, review_filters
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
-from tests.records import step
+from tests.records import step, vote
 from tests.reviewing import account, call, reviewing, talk
 
 
@@ -140,6 +140,58 @@ async def test_what_is_bad_or_not_whole_is_no_example(layer: ChainlitLayer) -> N
         found = await whole(layer.export_fine_tuning(AnswerFilter(labels=("wrong",))))
     assert [one["messages"][-1] for one in found] == [{"role": "assistant", "content": "Paris", "weight": 1}] * 4
     assert again.thread == failed.thread
+
+
+async def test_a_second_try_is_chosen_only_if_nobody_says_that_it_is_bad(layer: ChainlitLayer) -> None:
+    turns = [await talk(layer, question=f"question {at}") for at in range(3)]
+    again = [step(turn.thread, "Try again!", type="assistant_message") for turn in turns]
+    with datalayer.acting_as("alice"):
+        for turn, answer in zip(turns, again, strict=True):
+            await layer.cut_thread(turn.thread, turn.question)
+            await layer.create_step(answer)
+        await layer.upsert_feedback(vote(again[0]["id"], 0))
+    with reviewing():
+        await layer.put_verdict(Verdict(again[1]["id"], "unsafe"))
+        found = await whole(layer.export_pairs(AnswerFilter()))
+    assert [(one["thread_id"], one["source"]) for one in found] == [(turns[2].thread, "retry")]
+
+
+async def test_an_answer_to_a_question_that_went_is_no_second_try_of_another(layer: ChainlitLayer) -> None:
+    first = await talk(layer, question="of France", answer="Paris")
+    await talk(layer, question="of Italy", answer="Rome", thread_id=first.thread, at="2026-03-02T10:00:00.000000Z")
+    with datalayer.acting_as("alice"):
+        await layer.cut_thread(first.thread, first.question)
+        await layer.create_step(step(first.thread, "Paris!", type="assistant_message"))
+    with reviewing():
+        found = await whole(layer.export_pairs(AnswerFilter()))
+    assert [(one["chosen"], one["rejected"]) for one in found] == [("Paris!", "Paris")]
+
+
+async def test_neither_a_failure_nor_the_same_answer_is_a_better_run_and_a_later_one_hides_none(
+    layer: ChainlitLayer,
+) -> None:
+    turn = await talk(layer, thumb=0)
+    await account(layer, "rob", "reviewer")
+
+    async def linked(reviewer: str, text: str, **fields: Any) -> None:
+        with reviewing(reviewer):
+            origin = await layer.take_over(turn.thread, step_id=turn.answer)
+            if "question" in fields:
+                await layer.create_step(step(origin.thread_id, fields.pop("question")))
+            run = step(origin.thread_id, text, type="assistant_message", **fields)
+            await layer.create_step(run)
+            await layer.link_better_run(origin.thread_id, run["id"])
+
+    await linked("rita", "The model is overloaded.", isError=True)
+    await linked("rita", "It is Lyon.")
+    with reviewing():
+        assert await whole(layer.export_pairs(AnswerFilter())) == []
+        assert await whole(layer.export_fine_tuning(AnswerFilter())) == []
+    await linked("rita", "It is Paris.")
+    await linked("rob", "Rome", question="and of Italy")
+    with reviewing():
+        (pair,) = await whole(layer.export_pairs(AnswerFilter()))
+    assert (pair["source"], pair["chosen"]) == ("run", "It is Paris.")
 
 
 async def test_the_latest_of_what_is_better_is_chosen_and_a_run_of_another_question_never(

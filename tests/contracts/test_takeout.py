@@ -367,6 +367,16 @@ async def test_one_that_was_tampered_with_is_refused_and_leaves_nothing(
     assert not any(tmp_path.rglob("escape"))
 
 
+async def test_a_version_of_no_known_kind_is_refused(
+    layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
+) -> None:
+    await live(layer)
+    change = _in_lines("step_versions.jsonl", change="<script>")
+    path = rewritten(await taken(layer, tmp_path / "alice.zip"), change)
+    with pytest.raises(datalayer.InvalidRecord, match="of no kind"):
+        await import_user(other.database, other.blobs, path)
+
+
 async def test_a_vote_of_someone_elses_is_not_brought_in(layer: ChainlitLayer, tmp_path: Path) -> None:
     await talk(layer, "alice")
     await talk(layer, "bob")

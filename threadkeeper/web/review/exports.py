@@ -75,7 +75,7 @@ def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
         sources: dict[str, Callable[..., Records]] = {
             "conversations": layer().export_conversations,
-            "pairs": layer().export_pairs,
+            "pairs": partial(layer().export_pairs, bad_labels=policy.bad_labels),
             "fine_tuning": partial(layer().export_fine_tuning, bad_labels=policy.bad_labels),
         }
         if kind not in sources:

@@ -112,7 +112,12 @@ class ReviewReader(Protocol):
     ) -> AsyncIterator[dict[str, Any]]: ...
 
     def export_pairs(
-        self, which: AnswerFilter, *, pseudonym_key: bytes | None = None, purpose: str | None = None
+        self,
+        which: AnswerFilter,
+        *,
+        pseudonym_key: bytes | None = None,
+        purpose: str | None = None,
+        bad_labels: Collection[str] = (),
     ) -> AsyncIterator[dict[str, Any]]: ...
 
     def export_fine_tuning(
