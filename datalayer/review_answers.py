@@ -41,6 +41,8 @@ from datalayer.usage_schema import llm_calls
 BATCH = 500
 """So many marks are taken in one transaction."""
 ANSWER = review_removed.ANSWER
+NOTICE = "notice"
+"""The `status` in the metadata of what an application itself says in the chat: no answer, and nobody's to judge."""
 
 
 async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
@@ -100,7 +102,11 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         case((place == 1, steps.c.parentId)).label("runId"),
         dialect.text_in(steps.c.metadata, "model").label("model"),
         false().label("isRemoved"),
-    ).where(steps.c.threadId.in_(thread_ids), steps.c.type == ANSWER)
+    ).where(
+        steps.c.threadId.in_(thread_ids),
+        steps.c.type == ANSWER,
+        func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != NOTICE,
+    )
     gone = review_removed.answers_of(thread_ids).subquery("gone")
     removed = select(*(gone.c.id, gone.c.threadId, gone.c.createdAt, false(), gone.c.runId, cast(null(), Text), true()))
     step = union_all(here, removed).subquery("step")

@@ -7,7 +7,7 @@ from typing import Any
 from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
-from datalayer import Element
+from datalayer import Element, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 
 
@@ -28,7 +28,9 @@ def step(thread_id: str, output: Any = "hello", **fields: Any) -> dict[str, Any]
 
 
 async def user_id(layer: ChainlitLayer, identifier: str) -> str:
-    return (await layer.create_user(User(identifier=identifier))).id
+    # As at a login, which nobody is logged in for yet.
+    with acting_as(None):
+        return (await layer.create_user(User(identifier=identifier))).id
 
 
 async def thread(layer: ChainlitLayer, owner_id: str | None, name: str = "a thread", **fields: Any) -> str:

@@ -34,6 +34,14 @@ async def found(layer: ChainlitLayer, **which: Any) -> list[str]:
     return [row.step_id for row in page.rows]
 
 
+async def test_what_the_application_itself_says_is_no_answer(layer: ChainlitLayer) -> None:
+    await talk(layer, answer="Older messages were left out.", answer_fields={"metadata": {"status": "notice"}})
+    turn = await talk(layer, answer_fields={"metadata": {"status": "complete"}})
+    with reviewing():
+        found = await layer.list_answers(AnswerFilter())
+    assert [row.step_id for row in found.rows] == [turn.answer]
+
+
 async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) -> None:
     good = await talk(layer, thumb=1, at="2026-03-01T10:00:00.000000Z")
     bad = await talk(layer, "bob", thumb=0, comment="no", at="2026-03-02T10:00:00.000000Z", tags=["geo", "eu"])

@@ -86,6 +86,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "inbox_empty_title": ("Nothing here", "这里没有内容"),
     "inbox_empty": ("Nobody has asked anything yet.", "还没有人提问。"),
     "inbox_empty_filtered": ("No answer is of that kind. Remove a filter.", "没有符合条件的回答。请去掉某个筛选条件。"),
+    "edited_away": ("Edited away", "已因修改而移除"),
     "no_question": ("An answer without a question", "没有问题的回答"),
     "opens_for_purpose": ("Opens once you say why", "说明目的后打开"),
     "error": ("Error", "错误"),
