@@ -103,8 +103,27 @@ def test_long_code_has_no_colours() -> None:
 
 def test_code_that_takes_long_has_no_colours() -> None:
     started = time.thread_time()
-    assert "<span" not in highlight.code_block("/" * highlight.LONGEST, "c")
+    assert "<span" not in highlight.code_block("/" * highlight.LONGEST, "c", highlight.ColourTime())
     assert time.thread_time() - started < 5 * highlight.MOST_SECONDS
+
+
+def test_code_with_a_long_gap_has_no_colours() -> None:
+    for gap in (" ", "\n", "\t", " \n", "\f"):
+        started = time.thread_time()
+        block = shown(fence("c", "int a" + gap * (9_000 // len(gap)) + "(")).one("pre")
+        assert time.thread_time() - started < 1, "one expression takes ten seconds for it, and no other thread runs"
+        assert not block.all("span")
+    assert shown(fence("c", "int a" + " " * 150 + "(")).all("span")
+
+
+def test_all_blocks_of_a_page_share_the_time_for_colours() -> None:
+    slow, usual = fence("csharp", "a\n" * 4_000), fence("python", "def half(): ...")
+    first, *_, last = shown(usual + slow * 6 + usual).all("pre")
+    assert first.all("span") and not last.all("span")
+    left = highlight.ColourTime()
+    as_html(usual, left)
+    assert highlight.MOST_SECONDS_OF_PAGE - 0.5 < left.left < highlight.MOST_SECONDS_OF_PAGE
+    assert "<span" not in as_html(usual, highlight.ColourTime(left=0))
 
 
 def test_the_colours_are_for_light_and_dark_as_the_page_is() -> None:

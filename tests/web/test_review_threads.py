@@ -5,7 +5,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -125,6 +125,21 @@ async def test_each_page_that_is_turned_is_a_view_in_the_audit(
     with acting_as("uma"):
         looked = await layer.who_looked()
     assert [(one.actor, one.action) for one in looked.entries] == [("rita", "read")] * 2
+
+
+async def test_slow_code_in_one_answer_leaves_the_answers_after_it_without_colours(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, answers = await talk_of(layer, people["user"].id, 3)
+    usual, slow = "~~~~python\ndef half(): ...\n~~~~\n", "~~~~csharp\n" + "a\n" * 4_000 + "~~~~\n"
+    async with layer.database.write() as connection:
+        for answer, output in zip(answers, (usual, slow * 6, usual), strict=True):
+            await connection.execute(update(steps).where(steps.c.id == answer).values(output=output))
+    for _ in range(2):
+        page = await page_at(rita, f"/review/threads/{thread_id}")
+        first, *_, last = page.all("pre")
+        assert first.attributes == last.attributes == {"data-language": "python"}
+        assert first.all("span") and not last.all("span"), "the time is each page's own"
 
 
 def message(characters: int = 0, step_id: str = "") -> ShownMessage:

@@ -4,9 +4,11 @@ Of Pygments' six hundred languages those have colours that a chat is likely to h
 expressions which meets whatever anybody wrote, so their time is bounded.
 """
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 
 import pygments
@@ -23,34 +25,59 @@ MOST_SECONDS = 0.2
 """Of the processor, for a block; one that takes longer has no colours. There are languages in which a row of slashes
 takes time by the square of its length, five seconds for `LONGEST` of them.
 """
+MOST_SECONDS_OF_PAGE = 1.0
+"""Of the processor, for all blocks of a page, those included that have no colours in the end; so many take the 200,000
+characters of a page of usual code. The blocks after them have none.
+"""
 LANGUAGES = (
     *("bash", "bat", "c", "cpp", "csharp", "css", "dart", "diff", "docker", "elixir", "go", "graphql", "haskell"),
     *("html", "ini", "java", "javascript", "json", "jsx", "julia", "kotlin", "latex", "lua", "make", "matlab", "nginx"),
     *("objective-c", "perl", "php", "powershell", "protobuf", "pycon", "python", "r", "ruby", "rust", "scala", "scss"),
     *("sql", "swift", "terraform", "toml", "tsx", "typescript", "xml", "yaml"),
 )
+# No time is looked at within one expression, nor does any other thread run. Those of C take time by the square of the
+# white space in a row: ten seconds for `LONGEST`, some milliseconds for so much.
+_LONG_GAP = re.compile(r"\s{200}")
 _LONGEST_NAME = 30
 _PREFIX = "hl-"
 _LIGHT, _DARK = "default", "github-dark"
 
 
-def code_block(code: str, language: str, _attributes: str = "") -> str:
-    """A block of code as HTML, as markdown-it-py asks for one; the language that its author named is kept with it."""
+@dataclass(slots=True)
+class ColourTime:
+    """What is left of the processor's time for the blocks of one page, in seconds."""
+
+    left: float = MOST_SECONDS_OF_PAGE
+
+
+def code_block(code: str, language: str, time_of_page: ColourTime) -> str:
+    """A block of code as HTML; the language that its author named is kept with it.
+
+    Args:
+        code: what stands in the block.
+        language: what its author named, or nothing.
+        time_of_page: what the block takes is taken from it.
+    """
     named = f' data-language="{escapeHtml(language[:_LONGEST_NAME])}"' if language else ""
-    known = _names().get(language.lower()) if len(code) <= LONGEST else None
-    coloured = _coloured(code, known) if known else None
+    may_have_colours = len(code) <= LONGEST and time_of_page.left > 0 and not _LONG_GAP.search(code)
+    known = _names().get(language.lower()) if may_have_colours else None
+    coloured = _coloured(code, known, time_of_page) if known else None
     return f"<pre{named}><code>{escapeHtml(code) if coloured is None else coloured}</code></pre>"
 
 
-def _coloured(code: str, language: str) -> str | None:
+def _coloured(code: str, language: str, time_of_page: ColourTime) -> str | None:
     # Its own for each block: some keep what they have met.
     lexer = _lexer(language)(stripnl=False, ensurenl=False)
-    tokens, until = [], time.thread_time() + MOST_SECONDS
-    for token in lexer.get_tokens(code):
-        if time.thread_time() > until:
-            return None
-        tokens.append(token)
-    return str(pygments.format(tokens, _formatter()))
+    started = time.thread_time()
+    tokens, until = [], started + min(MOST_SECONDS, time_of_page.left)
+    try:
+        for token in lexer.get_tokens(code):
+            if time.thread_time() > until:
+                return None
+            tokens.append(token)
+        return str(pygments.format(tokens, _formatter()))
+    finally:
+        time_of_page.left -= time.thread_time() - started
 
 
 def style_sheet() -> str:

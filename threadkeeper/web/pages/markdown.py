@@ -9,19 +9,22 @@ import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from linkify_it import LinkifyIt
 from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
+from markdown_it.common.utils import escapeHtml, unescapeAll
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
 from threadkeeper.web.pages import dollars, formulas
-from threadkeeper.web.pages.highlight import code_block
+from threadkeeper.web.pages.highlight import ColourTime, code_block
 
 LONGEST = 50_000
-"""Characters; what is longer is shown as plain text. The worst takes a second of the processor."""
+"""Characters; what is longer is shown as plain text. Colours apart, which have their own bound, so many take a second
+of the processor at worst."""
 LONGEST_WITH_BARE_LINKS = 10_000
 """Characters; in what is longer an address is a link only where it is written as one. The search for them takes time by
 the square of a text's length where all of it looks like addresses: a quarter of a second for so many."""
@@ -48,6 +51,10 @@ class _Renderer(RendererHTML):
             relation = 'rel="noopener noreferrer nofollow" target="_blank"'
             return f'<a href="{escapeHtml(source)}" {relation}>{words or escapeHtml(source)}</a>'
         return words
+
+    def fence(self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+        language = next(iter(unescapeAll(tokens[idx].info).split(maxsplit=1)), "")
+        return code_block(tokens[idx].content, language, env["colour_time"]) + "\n"
 
     # A class instead of a style, which the pages' policy refuses.
     def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
@@ -76,7 +83,7 @@ def _formula(tex: str, env: MutableMapping[str, Any], *, is_block: bool) -> str:
 
 
 def _made() -> MarkdownIt:
-    options = {"html": False, "breaks": True, "xhtmlOut": False, "highlight": code_block}
+    options = {"html": False, "breaks": True, "xhtmlOut": False}
     markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
     dollars.dollars(markdown)
     return markdown.enable(["table", "strikethrough"])
@@ -97,11 +104,23 @@ _MARKDOWN = _made()
 _WITH_BARE_LINKS = _with_bare_links()
 
 
-def as_html(text: str | None) -> Markup:
-    """The text as HTML that is safe within a page of ours."""
+def as_html(text: str | None, colour_time: ColourTime | None = None) -> Markup:
+    """The text as HTML that is safe within a page of ours.
+
+    Args:
+        text: Markdown.
+        colour_time: that of the page, for all its texts together; without it the text has that of a whole page.
+    """
     if not text:
         return Markup("")
     if len(text) > LONGEST:
         return Markup("<pre>") + escape(text) + Markup("</pre>")
-    markdown = _WITH_BARE_LINKS if len(text) <= LONGEST_WITH_BARE_LINKS else _MARKDOWN
-    return Markup(markdown.render(text))  # noqa: S704  nothing of the text is markup there, see above
+    rules = _WITH_BARE_LINKS if len(text) <= LONGEST_WITH_BARE_LINKS else _MARKDOWN
+    html = rules.render(text, {"colour_time": colour_time or ColourTime()})
+    return Markup(html)  # noqa: S704  nothing of the text is markup there, see above
+
+
+@pass_context
+def markdown(context: Context, text: str | None) -> Markup:
+    """The filter of a template: as `as_html`, with the page's `colour_time`."""
+    return as_html(text, context["colour_time"])

@@ -22,7 +22,8 @@ from threadkeeper.language import is_chinese
 from threadkeeper.web.auth import Person, person_at
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.form_token import form_token
-from threadkeeper.web.pages.markdown import as_html
+from threadkeeper.web.pages.highlight import ColourTime
+from threadkeeper.web.pages.markdown import markdown
 from threadkeeper.web.pages.roles import may_review
 from threadkeeper.web.pages.sentences import SENTENCES
 
@@ -71,7 +72,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters["markdown"] = as_html
+        self._environment.filters["markdown"] = markdown
 
     def page(
         self,
@@ -96,6 +97,7 @@ class Pages:
             say=say,
             person=person,
             assets=self.assets,
+            colour_time=ColourTime(),
             draws=draws,
             judges=judges,
             path=request.url.path,
