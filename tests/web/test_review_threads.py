@@ -1,7 +1,11 @@
 """A long thread under review: in pages, each found again after what was done on it, with few statements and in time."""
 
 import re
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -9,14 +13,16 @@ from sqlalchemy import event, insert, update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, Verdict, VerdictChange
+from datalayer.review_records import AnswerFilter, ReviewThread, StepVersion, Verdict, VerdictChange, Vote
 from datalayer.schema import steps
 from tests.records import new_id, thread, vote
 from tests.web.conftest import Browser
 from tests.web.pages import Element
 from tests.web.safe_pages import page_at
-from threadkeeper.web.review.thread import ShownMessage
+from threadkeeper.web.review.thread import ShownMessage, shown_thread
 from threadkeeper.web.review.thread_pages import MOST_CHARACTERS, MOST_MESSAGES, page_of
+from threadkeeper.web.review.tool_steps import MOST_CHARACTERS as MOST_TOOL_CHARACTERS
+from threadkeeper.web.review.tool_steps import MOST_STEPS, tool_steps
 
 
 @pytest.fixture
@@ -159,6 +165,108 @@ def test_a_page_has_no_more_than_is_drawn_in_time() -> None:
     huge = [message(1), message(2 * MOST_CHARACTERS), message(1), message(1)]
     assert [len(page_of(huge, "", str(number)).messages) for number in (1, 2, 3)] == [1, 1, 2]
     assert page_of([], "", "").pages == 1
+
+
+def test_all_that_is_drawn_of_a_message_counts_for_its_page() -> None:
+    plain = message(10)
+    said = replace(
+        plain,
+        tools=tool_steps([tool("ab", "c")]),
+        votes=(Vote("", 0, "d" * 20, (), "uma", None),),
+        verdicts=(Verdict("", "wrong", note="e" * 30, better_answer="f" * 40),),
+        versions=(version("", "edited", output="g" * 50),),
+    )
+    assert said.characters == 10 + len("searchabc") + 20 + 30 + 40 + 50
+
+
+def tool(given: object = "", gave: object = "", **fields: object) -> dict[str, object]:
+    return {"id": new_id(), "type": "tool", "name": "search", "input": given, "output": gave, **fields}
+
+
+def test_the_tools_of_an_answer_are_shown_up_to_a_number_of_characters() -> None:
+    many = tool_steps([tool("<" * 20_000, {"<": "<" * 90_000})] * 400)
+    assert (len(many.shown), many.left_out, many.count) == (2, 398, 400)
+    assert many.characters <= MOST_TOOL_CHARACTERS
+    small = tool_steps([tool() for _ in range(MOST_STEPS + 50)])
+    assert (len(small.shown), small.left_out) == (MOST_STEPS, 50)
+    assert tool_steps([tool(name="x" * 999_999)]).characters < 1_000
+    assert (tool_steps([tool("a", "b")]).left_out, tool_steps([]).count) == (0, 0)
+
+
+async def test_a_page_of_many_long_tools_stays_small_and_says_what_is_left_out(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, _ = await talk_of(layer, people["user"].id, 1)
+    fields = {"threadId": thread_id, "streaming": False}
+    rows = [
+        tool("<" * 20_000, "<" * 20_000, **fields, createdAt=f"2026-11-20T{hour}:00:{number:02}.000000Z")
+        for hour in ("09", "11")
+        for number in range(20)
+    ]
+    async with layer.database.write() as connection:
+        await connection.execute(insert(steps), rows)
+    page = await rita.get(f"/review/threads/{thread_id}")
+    assert len(page.content) < 1_000_000
+    before, after = (await page_at(rita, f"/review/threads/{thread_id}")).all("details", class_="tools")
+    for block in (before, after):
+        assert "Tool steps: 20" in block.text
+        assert len(block.all("section")) == 2
+        assert "Steps that are too much for this page: 18" in block.all("p", class_="quiet")[-1].text
+
+
+# What is gone, among what is there
+
+
+def version(step_id: str, change: Literal["edited", "removed"] = "removed", **fields: Any) -> StepVersion:
+    known = {"type": "assistant_message", "name": "a", "output": "", "created_at": "", "replaced_at": ""}
+    return StepVersion(step_id, change, **(known | fields))
+
+
+def laid_out(there: Sequence[tuple[str, str]], gone: Sequence[StepVersion]) -> list[str]:
+    said = [{"id": one, "type": "assistant_message", "output": "", "createdAt": at} for one, at in there]
+    return [
+        one.id for one in shown_thread(ReviewThread({"steps": said, "elements": []}, versions=tuple(gone))).messages
+    ]
+
+
+def test_what_is_gone_stands_before_the_first_message_that_is_younger() -> None:
+    gone = [version(one, created_at=at) for one, at in (("y", "3"), ("x", "3"), ("z", "9"), ("w", "0"), ("v", "2"))]
+    assert laid_out((("a", "1"), ("b", "3"), ("c", "5")), gone) == ["w", "a", "v", "b", "x", "y", "c", "z"]
+    # Clocks went back: the order of the thread stays.
+    assert laid_out((("a", "4"), ("b", "1"), ("c", "5")), gone[:1]) == ["y", "a", "b", "c"]
+    assert laid_out((), gone[:2]) == ["x", "y"]
+
+
+def test_many_that_are_gone_take_no_more_time_for_each() -> None:
+    def seconds(count: int) -> float:
+        there = [(f"a{number:06}", f"{number:06}") for number in range(count)]
+        gone = [version(f"b{number:06}", created_at=f"{number:06}") for number in range(count)]
+        started = time.thread_time()
+        assert len(laid_out(there, gone)) == 2 * count
+        return time.thread_time() - started
+
+    seconds(1_000)
+    assert seconds(8_000) < 8 * 4 * max(min(seconds(1_000) for _ in range(3)), 0.001)
+
+
+def test_the_notice_that_chainlit_writes_at_a_stop_is_not_shown() -> None:
+    notice = "Task manually stopped."
+    assert laid_out((), [version("a", output=notice), version("b", output=f"{notice} "), version("c")]) == ["b", "c"]
+    assert laid_out((), [version("a", output=notice, type="user_message")]) == ["a"], "somebody has asked that"
+
+
+async def test_what_a_removed_question_said_before_is_shown_with_it(
+    layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
+) -> None:
+    thread_id, _ = await talk_of(layer, people["user"].id, 2)
+    with acting_as("uma"):
+        first, *_, asked, _ = (await layer.get_thread(thread_id))["steps"]
+        await layer.update_step({**asked, "output": "the question as it was edited"})
+        await layer.cut_thread(thread_id, first["id"])
+    page = await page_at(rita, f"/review/threads/{thread_id}")
+    _, question, _ = page.all("details", class_="removed")
+    assert "the question as it was edited" in question.text
+    assert "**user_message** 1" in question.one("details", class_="version").text
 
 
 # Statements

@@ -144,6 +144,7 @@ REVIEW_SENTENCES: dict[str, tuple[str, str]] = {
     "pin": ("Pin", "固定"),
     "unpin": ("Remove the pin", "取消固定"),
     "tool_steps": ("Tool steps: {count}", "工具步骤：{count}"),
+    "tool_steps_left_out": ("Steps that are too much for this page: {count}", "本页未显示的步骤：{count}"),
     "tool_given": ("Given", "输入"),
     "tool_gave": ("Gave", "输出"),
     "asked_by": ("{name} asked", "{name} 提问"),

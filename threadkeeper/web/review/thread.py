@@ -4,29 +4,19 @@ A thumb and a call of a model may be those of a run: they are shown at the last 
 went from the thread stands where it stood, folded; an answer among it is judged like any other.
 """
 
-import json
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer.review_records import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+from threadkeeper.web.review.tool_steps import ToolSteps, tool_steps
 
 ANSWER, QUESTION = "assistant_message", "user_message"
+# Written by Chainlit itself when Stop is pressed, and taken away again by the chat, which says it under the answer.
+_STOP_NOTICE = "Task manually stopped."
 _MESSAGES = (ANSWER, QUESTION, "system_message")
-# So much of what a tool was given or gave is shown.
-LONGEST_TOOL_TEXT = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class ToolStep:
-    """What a tool was given, and what it gave."""
-
-    name: str
-    kind: str
-    given: str
-    gave: str
-    is_error: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +24,7 @@ class ShownMessage:
     """A message with what stands around it; a removed one is gone from the thread, as a question was edited since."""
 
     step: Mapping[str, Any]
-    tools: tuple[ToolStep, ...] = ()
+    tools: ToolSteps = field(default_factory=ToolSteps)
     elements: tuple[Mapping[str, Any], ...] = ()
     votes: tuple[Vote, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -62,10 +52,11 @@ class ShownMessage:
 
     @property
     def characters(self) -> int:
-        """How much there is to render: of the message, of what it was before, of what it should have been."""
+        """How much there is to render: of the message, what it was before, its tools, and what is said of it."""
         said = (self.step.get("output"), *(one.output for one in self.versions))
-        better = (one.better_answer for one in self.verdicts)
-        return sum(len(text or "") for text in (*said, *better))
+        judged = (text for one in self.verdicts for text in (one.better_answer, one.note))
+        commented = (one.comment for one in self.votes)
+        return self.tools.characters + sum(len(text or "") for text in (*said, *judged, *commented))
 
     @property
     def agreement(self) -> float | None:
@@ -80,7 +71,7 @@ class ShownThread:
     """The messages in order; `tools` and `elements` are those that belong to none of them."""
 
     messages: tuple[ShownMessage, ...]
-    tools: tuple[ToolStep, ...] = ()
+    tools: ToolSteps = field(default_factory=ToolSteps)
     elements: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -104,25 +95,25 @@ def shown_thread(found: ReviewThread) -> ShownThread:
     """The thread as its page shows it."""
     steps: list[dict[str, Any]] = found.thread["steps"]
     there = {step["id"] for step in steps}
-    removed = _latest(one for one in found.versions if one.change == "removed" and one.step_id not in there)
+    removed = _latest(one for one in found.versions if _is_gone(one) and one.step_id not in there)
     answer_of_run = {one.parent_id: one.step_id for one in removed if one.type == ANSWER and one.parent_id}
     answer_of_run |= {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
     around = _around(found, answer_of_run)
     messages: list[ShownMessage] = []
-    tools: list[ToolStep] = []
+    tools: list[Mapping[str, Any]] = []
     for step in steps:
         if step["type"] not in _MESSAGES:
             if step["type"] != "run":
-                tools.append(_tool(step))
+                tools.append(step)
             continue
         if step["type"] != ANSWER and tools and messages:
             # What a tool did after an answer belongs to no later question.
-            messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tuple(tools)))
+            messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tool_steps(tools)))
             tools = []
-        messages.append(_message(step, tuple(tools), around))
+        messages.append(_message(step, tool_steps(tools), around))
         tools = []
     loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
-    return ShownThread(_with_removed(messages, removed, around), tuple(tools), tuple(loose))
+    return ShownThread(_with_removed(messages, removed, around), tool_steps(tools), tuple(loose))
 
 
 def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
@@ -148,13 +139,19 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
     return around
 
 
+def _is_gone(version: StepVersion) -> bool:
+    """Whether it went from the thread and is shown all the same: nobody misses Chainlit's notice."""
+    is_notice = version.type == ANSWER and version.output == _STOP_NOTICE
+    return version.change == "removed" and not is_notice
+
+
 def _latest(versions: Iterable[StepVersion]) -> list[StepVersion]:
     """Each message once, as it was when it went last, in order of time."""
     return sorted({one.step_id: one for one in versions}.values(), key=lambda one: (one.created_at or "", one.step_id))
 
 
 def _message(
-    step: Mapping[str, Any], tools: tuple[ToolStep, ...], around: _Around, removed: StepVersion | None = None
+    step: Mapping[str, Any], tools: ToolSteps, around: _Around, removed: StepVersion | None = None
 ) -> ShownMessage:
     step_id = step["id"]
     return ShownMessage(
@@ -173,8 +170,8 @@ def _message(
 def _with_removed(
     messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
 ) -> tuple[ShownMessage, ...]:
-    """The messages, and those that are gone where they once stood."""
-    shown = list(messages)
+    """The messages, and those that are gone where they once stood: after what is as old."""
+    gone = []
     for version in removed:
         if version.type not in _MESSAGES:
             continue
@@ -186,23 +183,5 @@ def _with_removed(
             "createdAt": version.created_at,
             "isError": False,
         }
-        later = (at for at, one in enumerate(shown) if (one.step.get("createdAt") or "") > (version.created_at or ""))
-        shown.insert(next(later, len(shown)), _message(step, (), around, version))
-    return tuple(shown)
-
-
-def _tool(step: Mapping[str, Any]) -> ToolStep:
-    return ToolStep(
-        str(step.get("name") or ""),
-        str(step["type"]),
-        _text(step.get("input")),
-        _text(step.get("output")),
-        bool(step.get("isError")),
-    )
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    return text[:LONGEST_TOOL_TEXT]
+        gone.append(_message(step, ToolSteps(), around, version))
+    return tuple(heapq.merge(messages, gone, key=lambda one: one.step.get("createdAt") or ""))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer.cleaning import utc_now
-from datalayer.review_records import CopiedAnswer, ReviewItem, ThreadOrigin, VerdictChange
+from datalayer.review_records import CopiedAnswer, ReviewItem, ReviewThread, ThreadOrigin, VerdictChange
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
@@ -19,8 +19,8 @@ from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_addr
 from threadkeeper.web.review.notices import kept_notice, told
 from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.review.thread import shown_thread
-from threadkeeper.web.review.thread_pages import page_of
+from threadkeeper.web.review.thread import ShownThread, shown_thread
+from threadkeeper.web.review.thread_pages import ThreadPage, page_of
 from threadkeeper.web.review.words import label_name
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
@@ -53,8 +53,9 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         if found is None:
             raise HTTPException(404)
         say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        shown, wanted = shown_thread(found), request.query_params.get("answer", "")
-        part = page_of(shown.messages, wanted, request.query_params.get("page", ""))
+        wanted, number = request.query_params.get("answer", ""), request.query_params.get("page", "")
+        # Apart, as the rendering below: what others wrote may be long, and the server has others to answer.
+        shown, part = await asyncio.to_thread(_laid_out, found, wanted, number)
         mine = [one for one in found.copies if one.reviewer == person.identifier and one.better_step_id is None]
         facets = await layer().answer_facets()
         from_queue, notice = bool(request.query_params.get("queue")), kept_notice(request)
@@ -82,7 +83,6 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
             "reader_zone": zone,
             "zone": zone.key,
         }
-        # Apart, because what others wrote may take long to render, and the server has others to answer.
         response = await asyncio.to_thread(pages.page, request, "review/thread.html", shows, person=person, judges=True)
         return told(request, response)
 
@@ -96,6 +96,11 @@ def thread_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revie
         return response
 
     return router
+
+
+def _laid_out(found: ReviewThread, wanted: str, number: str) -> tuple[ShownThread, ThreadPage]:
+    shown = shown_thread(found)
+    return shown, page_of(shown.messages, wanted, number)
 
 
 async def _held_of(layer: ReviewReader, thread_id: str) -> dict[str, ReviewItem]:
