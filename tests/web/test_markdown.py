@@ -116,6 +116,10 @@ def test_code_with_a_long_gap_has_no_colours() -> None:
     assert shown(fence("c", "int a" + " " * 150 + "(")).all("span")
 
 
+def test_scala_has_no_colours_as_its_backslashes_take_time_without_end() -> None:
+    assert not shown(fence("scala", 'val a = "' + "\\" * 24)).all("span")
+
+
 def test_all_blocks_of_a_page_share_the_time_for_colours() -> None:
     slow, usual = fence("csharp", "a\n" * 4_000), fence("python", "def half(): ...")
     first, *_, last = shown(usual + slow * 6 + usual).all("pre")
