@@ -324,8 +324,9 @@ async def test_who_is_logged_in(start_server: StartServer) -> None:
         assert (await client.http.get("/user")).json()["identifier"] == "alice"
         client.http.cookies.clear()
         assert (await client.http.get("/user")).status_code == httpx.codes.NO_CONTENT
-        forged = await client.http.get("/user", headers={"Authorization": "Bearer nonsense"})
-        assert forged.status_code == httpx.codes.UNAUTHORIZED
+        for forged in ({"Authorization": "Bearer nonsense"}, {"Cookie": "access_token=nonsense"}):
+            assert (await client.http.get("/user", headers=forged)).status_code == httpx.codes.NO_CONTENT
+            assert (await client.http.post("/project/threads", headers=forged, json={})).is_client_error
 
 
 async def test_a_disabled_account_is_out_at_once(start_server: StartServer) -> None:
