@@ -284,8 +284,7 @@ async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
     async with visit(browser, base_url, "shared") as reader:
         await reader.arrive(f"/share/{thread_id}")
         await reader.log_in(OTHER_NAME, PASSWORD)
-        await reader.connected()
-        await reader.open(f"/share/{thread_id}")
+        await expect(reader.page).to_have_url(f"{base_url}/share/{thread_id}")
         await expect(reader.questions).to_have_count(2)
         await expect(reader.questions.nth(1)).to_contain_text("And the third longest?")
         await reader.screenshot("read-only")
