@@ -46,7 +46,7 @@ class OwnLogins(GuardedStore):
         actor = acting_user.get()
 
         async def find(connection: AsyncConnection) -> list[Login]:
-            user = await users.get(connection, actor) if isinstance(actor, str) else None
+            user = await users.acting(connection, actor)
             return await logins.list_open(connection, user.id, utc_now(), MOST_LOGINS) if user else []
 
         return await self.database.query(find)
@@ -96,7 +96,7 @@ class OwnLogins(GuardedStore):
 async def _own_id(connection: AsyncConnection, actor: Actor) -> str:
     if not isinstance(actor, str):
         raise Forbidden("logins are ended by whose they are")
-    user = await users.get(connection, actor)
+    user = await users.acting(connection, actor)
     if user is None:
         raise NotFound("there is no such user")
     return user.id

@@ -33,7 +33,7 @@ class OwnThreads(GuardedStore):
         actor, dialect = acting_user.get(), self.database.dialect
 
         async def find(connection: AsyncConnection) -> list[SharedThread]:
-            user = await users.get(connection, actor) if isinstance(actor, str) else None
+            user = await users.acting(connection, actor)
             if user is None:
                 return []
             # As text it is "true" on one engine and "1" on the other.
@@ -56,7 +56,7 @@ class OwnThreads(GuardedStore):
         ids = [known for one in list(thread_ids)[:_MOST_NAMED] if (known := known_id(one)) is not None]
 
         async def find(connection: AsyncConnection) -> dict[str, str]:
-            user = await users.get(connection, actor) if isinstance(actor, str) else None
+            user = await users.acting(connection, actor)
             if user is None or not ids:
                 return {}
             own = select(threads.c.id, threads.c.name).where(threads.c.id.in_(ids), threads.c.userId == user.id)

@@ -17,6 +17,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.review_answers import ANSWER, is_whole
 from datalayer.review_records import CopiedAnswer, ThreadOrigin
+from datalayer.review_removed import QUESTION
 from datalayer.review_schema import thread_origins
 from datalayer.schema import elements, steps, threads
 
@@ -134,7 +135,7 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
         select(asked.c.output)
         .where(
             asked.c.threadId == steps.c.threadId,
-            asked.c.type == "user_message",
+            asked.c.type == QUESTION,
             asked.c.createdAt <= steps.c.createdAt,
         )
         .order_by(asked.c.createdAt.desc(), asked.c.id.desc())

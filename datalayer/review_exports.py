@@ -23,13 +23,13 @@ from datalayer.review_answers import ANSWER, is_whole
 from datalayer.review_copies import BetterRun
 from datalayer.review_filters import chosen, threads_with_words
 from datalayer.review_records import AnswerFilter, StepVersion, Verdict, Vote
+from datalayer.review_removed import QUESTION
 from datalayer.review_schema import answers
 from datalayer.schema import threads
 from datalayer.thread_reads import WholeThread
 
 _AT_ONCE = 20
-_QUESTION = "user_message"
-_ROLES = {_QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
+_ROLES = {QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
 
 Name = Callable[[str | None], str | None]
 
@@ -110,7 +110,7 @@ class Talk:
 
     def _question_before(self, at: int) -> str | None:
         before = reversed(self.messages[:at])
-        return next((step["output"] for step in before if step["type"] == _QUESTION), None)
+        return next((step["output"] for step in before if step["type"] == QUESTION), None)
 
 
 Form = Callable[[Talk], Iterator[dict[str, Any]]]
@@ -223,7 +223,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
         if one.change == "edited":
             reworded[one.step_id] = max(one.replaced_at, reworded.get(one.step_id, ""))
     gone = [one for one in versions if one.change == "removed"]
-    asked_then = sorted(one.created_at or "" for one in gone if one.type == _QUESTION)
+    asked_then = sorted(one.created_at or "" for one in gone if one.type == QUESTION)
     for removed in gone:
         if removed.type != ANSWER:
             continue
@@ -232,7 +232,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
             yield _pair(talk, talk.said_before(removed), removed.step_id, better, removed.output)
         moment = removed.created_at or ""
         at = bisect_left(times, moment) - 1
-        if at < 0 or messages[at]["type"] != _QUESTION or at + 1 == len(messages):
+        if at < 0 or messages[at]["type"] != QUESTION or at + 1 == len(messages):
             continue
         # It answered this question, and as it still is: no other one stood between, and nobody changed it since.
         is_other = bisect_left(asked_then, moment) != bisect_left(asked_then, times[at])

@@ -30,6 +30,7 @@ from datalayer.cleaning import utc_in, utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.review_records import ItemReason, ReviewerProgress, ReviewItem, Sampled
+from datalayer.review_removed import QUESTION
 from datalayer.review_schema import IS_OPEN, answers, review_items, verdicts
 from datalayer.schema import steps, threads, users
 
@@ -230,7 +231,7 @@ async def _questions(connection: AsyncConnection, step_ids: Collection[str]) -> 
     before = asked.c.threadId == answers.c.threadId, asked.c.createdAt <= answers.c.createdAt
     question = (
         select(func.substr(asked.c.output, 1, EXCERPT))
-        .where(*before, asked.c.type == "user_message")
+        .where(*before, asked.c.type == QUESTION)
         .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
         .limit(1)
         .scalar_subquery()

@@ -311,7 +311,7 @@ class Reviews(ReviewWork, Retention):
         text = None if comment is None else clean_text(comment)
 
         async def give(connection: AsyncConnection) -> bool:
-            user = await users.get(connection, actor) if isinstance(actor, str) else None
+            user = await users.acting(connection, actor)
             vote = await votes.of_user(connection, known, user.id if user else None)
             if vote is None:
                 return False
@@ -336,7 +336,7 @@ class Reviews(ReviewWork, Retention):
         actor = acting_user.get()
 
         async def find(connection: AsyncConnection) -> AuditPage:
-            user = await users.get(connection, actor) if isinstance(actor, str) else None
+            user = await users.acting(connection, actor)
             if user is None:
                 return AuditPage((), None)
             own = [audit_entries.c.ownerId == user.id]

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
+from datalayer.ownership import Actor
 from datalayer.records import Account, User
 from datalayer.rows import columns, given, record_of
 from datalayer.schema import credentials, users
@@ -30,6 +31,11 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> U
 async def get(connection: AsyncConnection, identifier: str) -> User | None:
     row = (await connection.execute(select(*_COLUMNS).where(users.c.identifier == identifier))).mappings().first()
     return record_of(User, users, row) if row else None
+
+
+async def acting(connection: AsyncConnection, actor: Actor) -> User | None:
+    """The user who acts; None for the system, for nobody, and for who is not there any more."""
+    return await get(connection, actor) if isinstance(actor, str) else None
 
 
 async def list_all(connection: AsyncConnection) -> list[User]:

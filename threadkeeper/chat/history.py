@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from threadkeeper.chainlit_texts import STOP_NOTICE
 from threadkeeper.chat.attachments import Attachment, AttachmentRefused, Picture
 from threadkeeper.chat.llm import ModelError
 from threadkeeper.chat.messages import ChatMessage, Part, absent_part, file_part, picture_parts, text_part, user_message
@@ -32,8 +33,6 @@ NOTICE_STATUS = "notice"
 """`metadata.status` of a message that the chat itself wrote: it is kept and shown, and never part of the context."""
 
 _LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
-# Chainlit writes this into the thread, in English whatever the language, when a user presses Stop.
-_STOP_NOTICE = "Task manually stopped."
 _ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
 _LARGEST_RESERVE = 16_384
 # Counting this many characters takes about a millisecond; after that the loop gets its turn.
@@ -148,7 +147,7 @@ def _belongs(step: Step) -> bool:
         return True
     status = (step.get("metadata") or {}).get("status")
     text = step.get("output") or ""
-    return status not in _LEFT_OUT_STATUSES and text != _STOP_NOTICE and bool(unmark_answer(text).strip())
+    return status not in _LEFT_OUT_STATUSES and text != STOP_NOTICE and bool(unmark_answer(text).strip())
 
 
 async def _message(step: Step, elements: Sequence[Element], vision: bool, load: LoadAttachment | None) -> ChatMessage:

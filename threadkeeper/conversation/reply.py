@@ -20,6 +20,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from datalayer.usage_records import LlmCall
 from threadkeeper import metrics
+from threadkeeper.chainlit_texts import STOP_NOTICE
 from threadkeeper.chat.turn import Outcome
 from threadkeeper.chat.words import AnswerMark, mark_answer, say
 from threadkeeper.conversation.footer import show_footers
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 TRY_AGAIN = "try_again"
 FINAL = "is_final"
 """In the metadata of an error after which the same question would only fail again."""
-# Written by Chainlit itself when Stop is pressed, in English, beside the answer that it is about.
-_STOP_NOTICE = "Task manually stopped."
 
 
 class _Answer(cl.Message):
@@ -120,7 +119,7 @@ class Reply:
 async def remove_stop_notice() -> None:
     """Take away Chainlit's own notice: the answer itself says that it was stopped, in the user's language."""
     for message in reversed(chat_context.get()):
-        if message.content == _STOP_NOTICE and message.type == "assistant_message":
+        if message.content == STOP_NOTICE and message.type == "assistant_message":
             await message.remove()
             return
 

@@ -59,7 +59,6 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
             coverage = coverage if split == "assistant" else await layer().coverage(which, by=split)
         series = await layer().satisfaction(since, until, interval, zone.key)
         parts = await layer().satisfaction(since, until, interval, zone.key, split_by=split)
-        whole = await layer().coverage(which)
         values = {
             "period": period,
             "interval": interval,
@@ -69,7 +68,7 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
             "split": split,
             "address": _addresses(period.name, asked, split),
             "charts": charts(series, parts, zone, interval, say),
-            "total": next(iter(whole), Coverage(None, 0, 0, 0, 0)),
+            "total": _total(coverage),
             "up": sum(one.up for one in series),
             "down": sum(one.down for one in series),
             "coverage": coverage,
@@ -85,6 +84,17 @@ def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: Revi
         return pages.page(request, "review/numbers.html", values, person=person, draws=True)
 
     return router
+
+
+def _total(coverage: Sequence[Coverage]) -> Coverage:
+    """All of them together: each answer is of one assistant and one model, named or not."""
+    return Coverage(
+        None,
+        answers=sum(one.answers for one in coverage),
+        reviewed=sum(one.reviewed for one in coverage),
+        down=sum(one.down for one in coverage),
+        down_reviewed=sum(one.down_reviewed for one in coverage),
+    )
 
 
 async def _words(layer: ReviewReader, which: AnswerFilter, bad_labels: Sequence[str]) -> list[tuple[WordCount, str]]:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer.review_records import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+from threadkeeper.chainlit_texts import STOP_NOTICE
 from threadkeeper.web.review.tool_steps import ToolSteps, tool_steps
 
 ANSWER, QUESTION = "assistant_message", "user_message"
-# Written by Chainlit itself when Stop is pressed, and taken away again by the chat, which says it under the answer.
-_STOP_NOTICE = "Task manually stopped."
 _MESSAGES = (ANSWER, QUESTION, "system_message")
 
 
@@ -141,7 +140,7 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
 
 def _is_gone(version: StepVersion) -> bool:
     """Whether it went from the thread and is shown all the same: nobody misses Chainlit's notice."""
-    is_notice = version.type == ANSWER and version.output == _STOP_NOTICE
+    is_notice = version.type == ANSWER and version.output == STOP_NOTICE
     return version.change == "removed" and not is_notice
 
 
