@@ -25,8 +25,8 @@ from benchmarks.chat_report import BARE, KINDS, OURS, QUESTIONS, Load
 from benchmarks.chat_users import HEADER, Heard
 from benchmarks.token_server import ANSWER
 from datalayer.schema import steps
-from tests.postgres import Cluster, Databases, find_binaries
-from tests.server import ROOT, SERVE, AppServer
+from tests.support.postgres import Cluster, Databases, find_binaries
+from tests.support.server import ROOT, SERVE, AppServer
 
 SETTLE_SECONDS = 1.5
 """What a server does after the last word, such as a title, counts: it is waited for."""

@@ -12,7 +12,7 @@ from benchmarks import data
 from benchmarks.contenders import OPENERS, PAGE_SIZE, Contender, Found, fill, new_step
 from benchmarks.timing import SUSTAINED_SECONDS, Call, Result, bursts, in_turns, sustained
 from benchmarks.wire import Wire
-from tests.postgres import Databases
+from tests.support.postgres import Databases
 
 FAR_SECONDS = 0.001
 PAGES_BEFORE = 4

@@ -20,7 +20,7 @@ from benchmarks.contenders import OPENERS, Contender, fill
 from benchmarks.measure import KINDS
 from benchmarks.sections import TITLES, Judged, Section
 from tests import chainlit_root
-from tests.postgres import Databases
+from tests.support.postgres import Databases
 
 PAGES = 200
 SECONDS = 20.0

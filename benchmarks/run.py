@@ -10,7 +10,7 @@ import asyncpg
 from benchmarks import measure, memory, report, statements
 from benchmarks.budgets import BUDGETS
 from tests import chainlit_root
-from tests.postgres import Cluster, Databases, find_binaries
+from tests.support.postgres import Cluster, Databases, find_binaries
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [20, 1_000, 10_000, 100_000]

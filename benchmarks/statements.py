@@ -7,8 +7,8 @@ from benchmarks.measure import KINDS, creating
 from benchmarks.sections import TITLES, Judged, Section
 from benchmarks.timing import Call
 from benchmarks.wire import Wire
-from tests.postgres import Databases
-from tests.records import new_id
+from tests.support.postgres import Databases
+from tests.support.records import new_id
 
 TIMES = 10
 TURN_CALLS = 6

@@ -1,7 +1,7 @@
 """A model server that costs next to nothing: 200 tokens an answer, each at its own time, written without a parse.
 
-It speaks as much of OpenAI's protocol as the load needs. `tests/model_server.py` does all of it, and takes a third of a
-core for a hundred answers at once, which on two cores would be taken from the server that is measured.
+It speaks as much of OpenAI's protocol as the load needs. `tests/support/model_server.py` does all of it, and takes a
+third of a core for a hundred answers at once, which on two cores would be taken from the server that is measured.
 `python -m benchmarks.token_server` prints its address.
 """
 

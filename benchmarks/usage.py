@@ -39,7 +39,7 @@ from benchmarks.usage_report import (
 )
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter, LlmCall
-from tests.postgres import Cluster, Databases, find_binaries
+from tests.support.postgres import Cluster, Databases, find_binaries
 
 CALLS = 1_000_000
 ROUNDS = 7

@@ -12,13 +12,14 @@ import hypothesis
 import pytest
 
 import datalayer
-from tests import chainlit_root, missing
-from tests.azurite import AzuriteMissing, AzuriteServer, azurite, install
-from tests.in_memory import folder_in_memory
-from tests.model_server import API_KEY, ModelServer
-from tests.postgres import Cluster, Databases, find_binaries
-from tests.s3_server import S3Server, s3_server
-from tests.server import SERVE, AppServer
+from tests import chainlit_root
+from tests.support import missing
+from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
+from tests.support.in_memory import folder_in_memory
+from tests.support.model_server import API_KEY, ModelServer
+from tests.support.postgres import Cluster, Databases, find_binaries
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.server import SERVE, AppServer
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datalayer.blobs import BlobOptions
-from tests.blob_places import FolderPlace, Place, azure_blob_place, data_lake_place, s3_place
-from tests.postgres import Databases
+from tests.support.blob_places import FolderPlace, Place, azure_blob_place, data_lake_place, s3_place
+from tests.support.postgres import Databases
 
 
 @pytest.fixture(params=["folder", "azure-blob", "data-lake", "s3"])

@@ -16,8 +16,8 @@ from datalayer.limits import account_of, standings
 from datalayer.spending import Account, Spending, Spent, used
 from datalayer.usage_periods import period_around
 from datalayer.usage_records import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
-from tests.calls import call
-from tests.records import new_id
+from tests.support.calls import call
+from tests.support.records import new_id
 
 LONG = 600.0
 NOW = "2026-03-10T12:00:00Z"

@@ -26,8 +26,8 @@ from azure.storage.filedatalake import AccountSasPermissions, ResourceTypes, gen
 import datalayer
 from datalayer.blobs import BlobOptions, BlobStore, LocalBlobs, StoredBlob, open_blob_store
 from datalayer.blobs.s3 import S3Blobs
-from tests.azurite import AzuriteServer
-from tests.blob_places import (
+from tests.support.azurite import AzuriteServer
+from tests.support.blob_places import (
     PATIENCE_SECONDS,
     AzureBlobPlace,
     DataLakePlace,
@@ -39,9 +39,9 @@ from tests.blob_places import (
     data_lake_place,
     s3_place,
 )
-from tests.certificate import self_signed
-from tests.data_lake_server import DataLakeServer
-from tests.s3_server import S3Server
+from tests.support.certificate import self_signed
+from tests.support.data_lake_server import DataLakeServer
+from tests.support.s3_server import S3Server
 
 MEBIBYTE = 1024**2
 # More than two of the largest chunk that any store sends at once, and no whole number of them.
@@ -294,7 +294,7 @@ class BlobStoreContract:
         options = replace(place.options, patience_seconds=60)
         asked = {"url": place.url, "options": asdict(options), "file": str(file)}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.contracts.blob_memory"),
+            *(sys.executable, "-m", "tests.support.blob_memory"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, opened, step, thread, user_id
+from tests.support.records import new_id, opened, step, thread, user_id
 
 
 def text_element(thread_id: str, for_id: str, content: str | bytes) -> cl.Text:

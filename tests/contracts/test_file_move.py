@@ -13,8 +13,8 @@ from datalayer.blobs import BlobStore, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.file_move import FileMove, MoveReport
 from datalayer.schema import elements
-from tests.blob_places import NetworkPlace, Place
 from tests.contracts.test_receipts import talk
+from tests.support.blob_places import NetworkPlace, Place
 
 LARGE = b"0123456789abcdef" * 400_000 + b"end"
 

@@ -15,9 +15,9 @@ import datalayer
 from datalayer.blobs import BlobOptions, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import blob_deletions, elements
-from tests.blob_places import FolderPlace, NetworkPlace, Place, azure_blob_place, data_lake_place, s3_place
 from tests.contracts.test_receipts import rows
-from tests.records import new_id, opened, step, thread, user_id, vote
+from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_blob_place, data_lake_place, s3_place
+from tests.support.records import new_id, opened, step, thread, user_id, vote
 
 PDF = b"%PDF-1.4\n" + os.urandom(300_000)
 # More than two of the largest chunk that any store sends at once.

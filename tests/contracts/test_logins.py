@@ -11,7 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.own_logins import MOST_LOGINS
 from datalayer.schema import logins
-from tests.records import new_id, user_id
+from tests.support.records import new_id, user_id
 
 
 def login(number: int = 0, *, hours_ago: float = 1.0, hours_left: float = 24.0, agent: str | None = "Browser") -> Login:

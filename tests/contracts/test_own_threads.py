@@ -2,7 +2,7 @@
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, thread, user_id
+from tests.support.records import new_id, thread, user_id
 
 
 async def test_shared_threads_are_listed_until_they_are_shared_no_more(layer: ChainlitLayer) -> None:

@@ -9,10 +9,10 @@ import pytest
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter
-from tests.calls import call
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_review import NOBODYS as OF_REVIEWERS
-from tests.records import listed, opened, step, thread, user_id, vote
+from tests.support.calls import call
+from tests.support.records import listed, opened, step, thread, user_id, vote
 
 
 class Belongings:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, page, step, user_id
+from tests.support.records import new_id, page, step, user_id
 
 # Some are the same instant: a page must end between them.
 MOMENTS = ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T00:00:00.000000Z"]

@@ -31,12 +31,12 @@ from datalayer.database import Database
 from datalayer.feedback import changes_of_step
 from datalayer.schema import feedbacks, metadata, migrations, steps, threads
 from datalayer.usage_records import CallFilter, LlmCallPayload
-from tests.calls import call
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.migration import stock
-from tests.records import listed, new_id, opened, page, step, thread, user_id, vote, without_search
-from tests.server import ROOT
+from tests.support import stock
+from tests.support.calls import call
+from tests.support.chat_client import ChatClient
+from tests.support.records import listed, new_id, opened, page, step, thread, user_id, vote, without_search
+from tests.support.server import ROOT
 from threadkeeper.web.files import file_url, files_router
 
 PASSWORD = "correct horse battery"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_json, clean_text
-from tests.contracts.values import ELEMENT_KINDS, OBJECTS, STEP_KINDS, as_doubles, coming_back, fields
-from tests.records import new_id, step, user_id, vote
+from tests.support.records import new_id, step, user_id, vote
+from tests.support.values import ELEMENT_KINDS, OBJECTS, STEP_KINDS, as_doubles, coming_back, fields
 from tests.unit.test_cleaning import ANY_TEXT
 
 STEPS, ELEMENTS = 3, 2

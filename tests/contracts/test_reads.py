@@ -15,8 +15,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.schema import feedbacks, steps, threads, users
-from tests.postgres import Databases
-from tests.records import listed, new_id, page, step, thread, user_id, vote
+from tests.support.postgres import Databases
+from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
 OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()

@@ -9,7 +9,7 @@ import pytest
 
 from datalayer import StorageUnavailable
 from datalayer.database import Database
-from tests.postgres import Databases
+from tests.support.postgres import Databases
 
 SECRET = "hunter2"
 

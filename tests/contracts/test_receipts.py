@@ -10,7 +10,7 @@ from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import Identifier, elements, metadata
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, step, thread, user_id, vote, without_search
+from tests.support.records import new_id, step, thread, user_id, vote, without_search
 
 
 async def rows(layer: ChainlitLayer) -> dict[str, int]:

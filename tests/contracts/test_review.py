@@ -15,8 +15,8 @@ from datalayer.review_records import AnswerFilter, Sampled, Verdict
 from datalayer.review_schema import answers, audit_entries
 from datalayer.schema import users
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, step, user_id, vote
-from tests.reviewing import Turn, account, call, reviewing, talk
+from tests.support.records import new_id, step, user_id, vote
+from tests.support.reviewing import Turn, account, call, reviewing, talk
 
 
 @pytest.fixture

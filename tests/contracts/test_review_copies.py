@@ -11,8 +11,8 @@ from datalayer.review_records import AnswerFilter, Verdict
 from datalayer.schema import blob_deletions, elements, metadata, steps, threads
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows
-from tests.records import new_id, opened, step
-from tests.reviewing import Turn, account, call, reviewing, talk
+from tests.support.records import new_id, opened, step
+from tests.support.reviewing import Turn, account, call, reviewing, talk
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import datalayer
 from datalayer import review_exports, review_filters
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, Verdict
-from tests.records import step, vote
-from tests.reviewing import account, call, reviewing, talk
+from tests.support.records import step, vote
+from tests.support.reviewing import account, call, reviewing, talk
 
 
 @pytest.fixture

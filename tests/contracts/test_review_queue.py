@@ -12,8 +12,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.review_records import AnswerFilter, ReviewItem, Sampled, Verdict
 from datalayer.review_schema import review_items
-from tests.records import step
-from tests.reviewing import account, reviewing, talk
+from tests.support.records import step
+from tests.support.reviewing import account, reviewing, talk
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from datalayer.review_schema import audit_entries, audit_retentions
 from datalayer.schema import elements, threads
 from datalayer.usage_records import LlmCallPayload
 from datalayer.usage_schema import llm_call_payloads, llm_calls
-from tests.calls import call as recorded_call
 from tests.contracts.test_elements import text_element
-from tests.reviewing import Turn, account, call, reviewing, talk
+from tests.support.calls import call as recorded_call
+from tests.support.reviewing import Turn, account, call, reviewing, talk
 
 OLD, THEN = "2020-01-01T00:00:00.000000Z", "2021-01-01T00:00:00.000000Z"
 

@@ -28,8 +28,8 @@ from datalayer.records import Recorded, StepWrite
 from datalayer.schema import steps
 from datalayer.spool import KINDS, Spool
 from datalayer.writer import Writer
-from tests.records import new_id, step, thread, vote
-from tests.server import ROOT
+from tests.support.records import new_id, step, thread, vote
+from tests.support.server import ROOT
 
 _REPLAY = """
 import asyncio, pathlib, sys

@@ -9,7 +9,7 @@ from sqlalchemy import text
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from tests.records import step, thread, user_id
+from tests.support.records import step, thread, user_id
 
 SECRET = "zanzibarophone"
 

@@ -8,7 +8,7 @@ from chainlit.step import StepDict
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, step, thread, user_id, vote
+from tests.support.records import new_id, step, thread, user_id, vote
 
 
 def every_key(thread_id: str) -> dict[str, Any]:

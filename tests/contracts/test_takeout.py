@@ -23,11 +23,11 @@ from datalayer.schema import feedback_changes, feedbacks, metadata, threads
 from datalayer.takeout import export_user
 from datalayer.takeout_import import import_user
 from datalayer.verify import FileCheck, FileProblem
-from tests.blob_places import s3_place
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows, talk
-from tests.records import listed, new_id, step, thread, user_id, vote
-from tests.s3_server import S3Server
+from tests.support.blob_places import s3_place
+from tests.support.records import listed, new_id, step, thread, user_id, vote
+from tests.support.s3_server import S3Server
 
 KEPT = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes", "step_versions")
 

@@ -12,7 +12,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import metadata, migrations
 from tests.contracts.test_elements import text_element
-from tests.records import listed, new_id, page, step, thread, user_id, vote
+from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
 NOBODYS_ID = "0b7c2f5e-5d0e-4c3f-9a51-3f6f1f0f7a11"
 

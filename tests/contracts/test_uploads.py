@@ -24,7 +24,7 @@ from datalayer.schema import blob_deletions, elements
 from datalayer.takeout import export_user
 from tests.contracts.test_elements import only, text_element
 from tests.contracts.test_files import queued
-from tests.records import new_id, opened, step, thread
+from tests.support.records import new_id, opened, step, thread
 
 LONG_AGO = "2020-01-01T00:00:00.000000Z"
 

@@ -12,8 +12,8 @@ import pytest
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter, LlmCallPayload, UsageTotals
-from tests.calls import MORNING, call
-from tests.records import new_id, thread, user_id
+from tests.support.calls import MORNING, call
+from tests.support.records import new_id, thread, user_id
 
 EVERYTHING = CallFilter()
 DAY = CallFilter("2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z")

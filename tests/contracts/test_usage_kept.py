@@ -20,9 +20,9 @@ from datalayer.takeout import export_user
 from datalayer.takeout_import import import_user
 from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
 from datalayer.writer import _rough_size
-from tests.calls import call
 from tests.contracts.test_takeout import rewritten
-from tests.records import new_id, step, thread, user_id
+from tests.support.calls import call
+from tests.support.records import new_id, step, thread, user_id
 
 EVERYTHING = CallFilter()
 COST = Decimal("0.000000000123")

@@ -17,8 +17,8 @@ import datalayer
 from datalayer import usage_statistics
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter, Interval, LlmCall, UsageTotals
-from tests.calls import call
-from tests.records import new_id, thread, user_id
+from tests.support.calls import call
+from tests.support.records import new_id, thread, user_id
 
 EXACT = ("input_cost", "output_cost", "total_cost")
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")

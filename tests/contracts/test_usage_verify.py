@@ -14,8 +14,8 @@ from datalayer.schema import threads, users
 from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, UsageTotals
 from datalayer.usage_schema import llm_calls
 from datalayer.usage_verify import UsageProblem, costs_by
-from tests.calls import call
-from tests.records import thread, user_id
+from tests.support.calls import call
+from tests.support.records import thread, user_id
 
 PRICE = {"source": "own prices", "input": "2.5", "cached": "1.25", "output": "10"}
 

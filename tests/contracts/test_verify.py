@@ -12,10 +12,10 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.elements import MISSING_SINCE
 from datalayer.schema import blob_deletions, elements
 from datalayer.verify import FileCheck, FileProblem, FileReport
-from tests.blob_places import NetworkPlace, Place
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import talk
-from tests.records import new_id
+from tests.support.blob_places import NetworkPlace, Place
+from tests.support.records import new_id
 
 
 async def check(layer: ChainlitLayer, store: BlobStore | None = None, **options: Any) -> tuple[FileReport, set[Any]]:

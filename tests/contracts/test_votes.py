@@ -9,7 +9,7 @@ import datalayer
 from datalayer import feedback as feedback_table
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema import feedback_changes, feedbacks
-from tests.records import new_id, step, thread, user_id, vote
+from tests.support.records import new_id, step, thread, user_id, vote
 
 
 async def answer(layer: ChainlitLayer) -> tuple[str, str]:

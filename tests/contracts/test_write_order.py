@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import event
 
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, step
+from tests.support.records import new_id, step
 
 
 async def test_conversations_that_begin_at_once_share_their_transactions(layer: ChainlitLayer) -> None:

@@ -13,7 +13,7 @@ from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.writer import Writer
-from tests.records import new_id, step, thread
+from tests.support.records import new_id, step, thread
 
 
 async def test_what_waits_is_committed_together(database_url: str) -> None:

@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
-from tests import missing
-from tests.browser import find_chromium, launch
+from tests.support import missing
+from tests.support.browser import find_chromium, launch
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser import visit
 from tests.conftest import StartServer
+from tests.support.browser import visit
 from threadkeeper.chat.words import say
 
 pytestmark = pytest.mark.slow

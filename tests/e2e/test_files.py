@@ -14,13 +14,13 @@ import pydantic.dataclasses
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.azurite import AzuriteServer
-from tests.blob_places import AzureBlobPlace, azure_blob_place
-from tests.browser import NARROW, WIDE, Visitor, visit
 from tests.conftest import StartServer
-from tests.e2e.files import pdf, picture
-from tests.records import listed, new_id, step
-from tests.server import AppServer
+from tests.support.azurite import AzuriteServer
+from tests.support.blob_places import AzureBlobPlace, azure_blob_place
+from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.records import listed, new_id, step
+from tests.support.sample_files import pdf, picture
+from tests.support.server import AppServer
 from threadkeeper.chat.words import say
 
 pytestmark = [

@@ -6,10 +6,10 @@ import pytest
 from playwright.async_api import Browser, Locator, expect
 
 from datalayer.usage_records import Price
-from tests.browser import NARROW, Visitor, visit
 from tests.conftest import StartServer
-from tests.model_server import ModelServer
-from tests.records import new_id
+from tests.support.browser import NARROW, Visitor, visit
+from tests.support.model_server import ModelServer
+from tests.support.records import new_id
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser import Visitor, visit
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.e2e.files import archive, pdf, picture, text_file
-from tests.model_server import ModelServer
-from tests.server import AppServer
+from tests.support.browser import Visitor, visit
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import ModelServer
+from tests.support.sample_files import archive, pdf, picture, text_file
+from tests.support.server import AppServer
 from threadkeeper.chat.words import say
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -7,10 +7,10 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser import NARROW, Visitor, visit
 from tests.conftest import StartServer
-from tests.records import step, thread, user_id
-from tests.server import AppServer
+from tests.support.browser import NARROW, Visitor, visit
+from tests.support.records import step, thread, user_id
+from tests.support.server import AppServer
 
 pytestmark = [
     pytest.mark.slow,

@@ -3,9 +3,9 @@
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser import NARROW, WIDE, Visitor, visit
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
+from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.chat_client import ChatClient
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser import NARROW, WIDE, Visitor, visit
 from tests.conftest import StartServer
-from tests.server import AppServer
+from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.server import AppServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -10,10 +10,10 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from datalayer.usage_records import LlmCallPayload
-from tests.browser import NARROW, WIDE, Visitor, visit
-from tests.calls import call
 from tests.conftest import StartServer
-from tests.server import AppServer
+from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.calls import call
+from tests.support.server import AppServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

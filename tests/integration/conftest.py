@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import missing
-from tests.postgres import Cluster, Databases, find_binaries
+from tests.support import missing
+from tests.support.postgres import Cluster, Databases, find_binaries
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
 from tests.integration.test_restart import CUT, NAME, PASSWORD, SLOW, is_gone, standing_still, talk
-from tests.model_server import API_KEY, ModelServer
-from tests.postgres import Cluster
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import API_KEY, ModelServer
+from tests.support.postgres import Cluster
+from tests.support.server import AppServer
 from threadkeeper.chat.words import unmark_answer
 
 pytestmark = pytest.mark.slow

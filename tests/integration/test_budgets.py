@@ -31,8 +31,8 @@ from benchmarks.measure import (
 )
 from benchmarks.usage_report import BY_DAY, MOST_TIMES
 from benchmarks.wire import Wire
-from tests import missing
-from tests.postgres import Databases
+from tests.support import missing
+from tests.support.postgres import Databases
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.server import ROOT
+from tests.support.chat_client import ChatClient
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.slow
 

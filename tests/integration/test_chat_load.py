@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import chat_load
 from benchmarks.chat_report import BARE, EMBEDDED, OURS, QUESTIONS
-from tests.postgres import Databases
+from tests.support.postgres import Databases
 
 pytestmark = pytest.mark.slow
 

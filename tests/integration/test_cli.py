@@ -20,10 +20,10 @@ from aiohttp import web
 import datalayer
 from datalayer.accounts import Accounts
 from datalayer.database import Database
-from tests.migration.stock import made_by_sqlalchemy_layer
-from tests.model_server import API_KEY, ModelServer
-from tests.records import new_id
-from tests.server import ROOT, AppServer
+from tests.support.model_server import API_KEY, ModelServer
+from tests.support.records import new_id
+from tests.support.server import ROOT, AppServer
+from tests.support.stock import made_by_sqlalchemy_layer
 from threadkeeper.passwords import Passwords
 
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")

@@ -7,10 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.model_server import ModelServer
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import ModelServer
+from tests.support.server import AppServer
 from threadkeeper.passwords import Passwords
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 import datalayer
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.records import new_id, opened, thread
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.records import new_id, opened, thread
+from tests.support.server import AppServer
 from threadkeeper.web.files import file_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)]

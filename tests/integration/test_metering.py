@@ -16,8 +16,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.usage_records import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
 from datalayer.usage_schema import usage_reservations
-from tests.model_server import API_KEY, ModelServer, count_tokens, pieces
-from tests.records import new_id
+from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
+from tests.support.records import new_id
 from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering import MeteredModel

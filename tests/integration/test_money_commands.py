@@ -11,9 +11,9 @@ import pytest
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.usage_records import CallFilter, LlmCall
-from tests.calls import call
 from tests.integration.test_cli import CommandLine
-from tests.records import new_id
+from tests.support.calls import call
+from tests.support.records import new_id
 
 HEADER = "model,provider,input,cached,output,image,valid_from"
 

@@ -14,9 +14,9 @@ from datalayer import StorageUnavailable, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.errors import TimedOut
-from tests.many_writers import ManyWriters
-from tests.postgres import Cluster
-from tests.records import new_id, step, thread, user_id
+from tests.support.many_writers import ManyWriters
+from tests.support.postgres import Cluster
+from tests.support.records import new_id, step, thread, user_id
 
 pytestmark = pytest.mark.slow
 

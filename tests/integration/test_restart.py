@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.model_server import ModelServer
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import ModelServer
+from tests.support.server import AppServer
 from threadkeeper.chat.words import say, unmark_answer
 
 pytestmark = pytest.mark.slow

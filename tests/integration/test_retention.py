@@ -12,7 +12,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.schema import threads
 from tests.integration.test_cli import CommandLine
-from tests.records import step, thread, user_id
+from tests.support.records import step, thread, user_id
 from threadkeeper.retention import retain_for_ever
 
 _DAY = 24 * 3600

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from datalayer import StorageUnavailable, create_data_layer
-from tests import full_disk
-from tests.many_writers import ManyWriters
-from tests.records import new_id, step
-from tests.server import ROOT
+from tests.support import full_disk
+from tests.support.many_writers import ManyWriters
+from tests.support.records import new_id, step
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.slow
 

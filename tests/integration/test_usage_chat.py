@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from datalayer.usage_records import CallFilter, Limit, Price
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.model_server import ModelServer
-from tests.records import new_id
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import ModelServer
+from tests.support.records import new_id
+from tests.support.server import AppServer
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import pytest
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter, LlmCall
-from tests.chat_client import ChatClient
 from tests.conftest import StartServer
-from tests.model_server import Billed, ModelServer
-from tests.server import AppServer
+from tests.support.chat_client import ChatClient
+from tests.support.model_server import Billed, ModelServer
+from tests.support.server import AppServer
 from threadkeeper.chat.messages import ChatMessage
 from threadkeeper.chat.metering import STOPPED
 from threadkeeper.chat.tokens import counter_for, message_tokens

@@ -14,8 +14,8 @@ from datalayer import create_data_layer
 from datalayer.adoption import Adoption, adopt
 from datalayer.database import Database
 from datalayer.schema import elements, feedback_changes, feedbacks
-from tests.migration.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer, multiplied
-from tests.records import listed, new_id, user_id
+from tests.support.records import listed, new_id, user_id
+from tests.support.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer, multiplied
 
 DATABASE_ZONE = """DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET timezone = %L', current_database(), '{}');

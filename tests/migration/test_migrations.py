@@ -21,7 +21,7 @@ from datalayer.schema import (
     steps,
     threads,
 )
-from tests.records import listed, new_id, step, thread, user_id, vote
+from tests.support.records import listed, new_id, step, thread, user_id, vote
 
 TRIGGERS = {
     "postgresql": """SELECT relname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid

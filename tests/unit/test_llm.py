@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.model_server import API_KEY, ModelServer, count_tokens, pieces
+from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from threadkeeper.chat.demo import DemoModel
 from threadkeeper.chat.llm import Delta, Finish, Model, ModelError, ModelRequest, Usage, create_model
 from threadkeeper.chat.messages import ChatMessage, file_part, picture_parts, user_message

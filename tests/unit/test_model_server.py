@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.model_server import ModelServer, count_tokens, pieces
+from tests.support.model_server import ModelServer, count_tokens, pieces
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_tokens_are_words_and_chinese_characters() -> None:
 
 async def test_it_runs_as_a_process_and_tells_its_requests() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.model_server", "--port", "0"),
+        *(sys.executable, "-m", "tests.support.model_server", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import tests.postgres
-from tests.postgres import Cluster, Databases, find_binaries, wheel_binaries
+import tests.support.postgres
+from tests.support.postgres import Cluster, Databases, find_binaries, wheel_binaries
 
 _ROOT = Path(__file__).parents[2]
 _can_wait = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux lets us wait for any process")
@@ -43,7 +43,7 @@ def test_pg_config_comes_before_the_path_and_the_path_before_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named, on_path, wheel = (_install(tmp_path / name) for name in ("named", "on_path", "wheel"))
-    monkeypatch.setattr(tests.postgres, "wheel_binaries", lambda: wheel)
+    monkeypatch.setattr(tests.support.postgres, "wheel_binaries", lambda: wheel)
     config = on_path / "pg_config"
     config.write_text(f"#!/bin/sh\necho {named}\n")
     config.chmod(0o755)
@@ -52,7 +52,7 @@ def test_pg_config_comes_before_the_path_and_the_path_before_the_wheel(
     config.unlink()
     assert find_binaries({"PATH": str(on_path)}, debian=nowhere) == on_path
     assert find_binaries({"PATH": str(nowhere)}, debian=nowhere) == wheel
-    monkeypatch.setattr(tests.postgres, "wheel_binaries", lambda: None)
+    monkeypatch.setattr(tests.support.postgres, "wheel_binaries", lambda: None)
     assert find_binaries({"PATH": str(nowhere)}, debian=nowhere) is None
 
 
@@ -103,7 +103,7 @@ def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
     if binaries is None:
         pytest.skip("there is no Postgres")
     script = (
-        "import sys; from pathlib import Path; from tests.postgres import Cluster\n"
+        "import sys; from pathlib import Path; from tests.support.postgres import Cluster\n"
         "with Cluster(Path(sys.argv[1])) as cluster:\n"
         "    print(cluster.process_id, cluster.directory, flush=True); sys.stdin.read()\n"
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datalayer.price_patterns import LONGEST_NAME, compile_pattern
 from datalayer.usage_records import LlmCall, Price
-from tests.records import new_id
+from tests.support.records import new_id
 from threadkeeper.chat.pricing import Rates, costs_of, rates_of
 
 NOW = "2026-03-10T12:00:00.000000Z"

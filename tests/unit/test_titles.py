@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.model_server import ModelServer
+from tests.support.model_server import ModelServer
 from threadkeeper.chat.demo import DemoModel
 from threadkeeper.chat.llm import Model, Purpose, create_model
 from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of

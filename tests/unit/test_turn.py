@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.model_server import ModelServer
+from tests.support.model_server import ModelServer
 from threadkeeper.chat import turn
 from threadkeeper.chat.llm import Model, ModelRequest, create_model
 from threadkeeper.chat.turn import Outcome, stream_answer

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 import datalayer
 from datalayer import BlobError, OpenBlob
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.azurite import AzuriteServer
-from tests.blob_places import azure_blob_place
-from tests.records import new_id, opened, thread
+from tests.support.azurite import AzuriteServer
+from tests.support.blob_places import azure_blob_place
+from tests.support.records import new_id, opened, thread
 from tests.web.conftest import Serve
 from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords

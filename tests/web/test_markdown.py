@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.web.pages import Element, read_page
-from tests.web.safe_pages import runs_nothing
+from tests.support.pages import Element, read_page
+from tests.support.safe_pages import runs_nothing
 from threadkeeper.web.pages import formulas, highlight
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.markdown import as_html

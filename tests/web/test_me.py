@@ -15,11 +15,11 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.schema import credentials, users
 from datalayer.usage_records import LlmCallPayload
-from tests.calls import call
-from tests.records import step, thread, vote
+from tests.support.calls import call
+from tests.support.pages import read_page, table
+from tests.support.records import step, thread, vote
+from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
-from tests.web.pages import read_page, table
-from tests.web.safe_pages import page_at, posted
 from threadkeeper.web.me import routes
 from threadkeeper.web.review.policy import ReviewPolicy
 

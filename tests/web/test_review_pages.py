@@ -17,12 +17,12 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import Verdict
 from datalayer.review_schema import review_items
 from datalayer.schema import elements
-from tests.calls import call
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, step, thread, user_id, vote
+from tests.support.calls import call
+from tests.support.pages import Element, read_page
+from tests.support.records import new_id, step, thread, user_id, vote
+from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
-from tests.web.pages import Element, read_page
-from tests.web.safe_pages import page_at, posted, runs_nothing
 from tests.web.test_files import store, thread_of
 from threadkeeper.web.pages.markdown import as_html
 from threadkeeper.web.review import exports

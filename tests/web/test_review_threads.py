@@ -15,10 +15,10 @@ from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.review_records import AnswerFilter, ReviewThread, StepVersion, Verdict, VerdictChange, Vote
 from datalayer.schema import steps
-from tests.records import new_id, thread, vote
+from tests.support.pages import Element
+from tests.support.records import new_id, thread, vote
+from tests.support.safe_pages import page_at
 from tests.web.conftest import Browser
-from tests.web.pages import Element
-from tests.web.safe_pages import page_at
 from threadkeeper.web.review.thread import ShownMessage, shown_thread
 from threadkeeper.web.review.thread_pages import MOST_CHARACTERS, MOST_MESSAGES, page_of
 from threadkeeper.web.review.tool_steps import MOST_CHARACTERS as MOST_TOOL_CHARACTERS

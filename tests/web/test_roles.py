@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from datalayer import acting_user
-from tests.records import new_id
+from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.pages.roles import Admin, LoggedIn, Reviewer, reading_usage
 

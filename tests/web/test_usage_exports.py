@@ -14,8 +14,8 @@ from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import CallFilter
 from datalayer.usage_schema import llm_calls
-from tests.calls import MORNING, call
-from tests.records import new_id
+from tests.support.calls import MORNING, call
+from tests.support.records import new_id
 from tests.web.conftest import Browser
 from threadkeeper.web.usage.exports import COLUMNS, record
 

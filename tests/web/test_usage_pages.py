@@ -15,10 +15,10 @@ import datalayer
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_records import LlmCallPayload
-from tests.calls import call
-from tests.records import new_id, thread
+from tests.support.calls import call
+from tests.support.pages import Element, read_page, table
+from tests.support.records import new_id, thread
 from tests.web.conftest import Browser
-from tests.web.pages import Element, read_page, table
 from threadkeeper.web.auth import Gate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers

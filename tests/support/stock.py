@@ -15,7 +15,7 @@ from sqlalchemy import MetaData, insert, select, text
 
 from datalayer.database import Database
 from tests.migration.test_migrations import described
-from tests.records import new_id
+from tests.support.records import new_id
 
 _USERS = '"id" UUID PRIMARY KEY, "identifier" TEXT NOT NULL UNIQUE, "metadata" JSONB NOT NULL, "createdAt" TEXT'
 _THREADS = (

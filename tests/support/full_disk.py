@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from datalayer import create_data_layer
-from tests.many_writers import ManyWriters
+from tests.support.many_writers import ManyWriters
 
 _MEGABYTE = 1024**2
 _MOUNTED = ("unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs -o size=7m tmpfs "$0" && exec "$@"')
@@ -21,7 +21,7 @@ _MOUNTED = ("unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs
 
 def command(folder: Path) -> tuple[str, list[str]]:
     """What is full in the end, and the command line that makes it so in this folder."""
-    program = [sys.executable, "-m", "tests.full_disk"]
+    program = [sys.executable, "-m", "tests.support.full_disk"]
     if shutil.which("unshare"):
         mounts = subprocess.run([*_MOUNTED, str(folder), "true"], capture_output=True, check=False)
         if mounts.returncode == 0:

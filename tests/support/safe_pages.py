@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.web.pages import Element, read_page
+from tests.support.pages import Element, read_page
 
 
 async def page_at(browser: httpx.AsyncClient, address: str) -> Element:

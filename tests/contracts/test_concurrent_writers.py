@@ -15,7 +15,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records import StepDeletion
 from datalayer.schema import steps, threads
 from datalayer.spool import Spool
-from tests.records import listed, new_id, page, step, thread, user_id
+from tests.support.records import listed, new_id, page, step, thread, user_id
 
 
 async def test_a_thread_that_another_process_opens_anew_is_written_to(layer: ChainlitLayer, database_url: str) -> None:

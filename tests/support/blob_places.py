@@ -11,10 +11,10 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.filedatalake.aio import DataLakeServiceClient
 
 from datalayer.blobs import BlobOptions
-from tests.azurite import AzuriteServer
-from tests.data_lake_server import DataLakeServer
-from tests.faulty_network import FaultyNetwork
-from tests.s3_server import REGION, S3Server
+from tests.support.azurite import AzuriteServer
+from tests.support.data_lake_server import DataLakeServer
+from tests.support.faulty_network import FaultyNetwork
+from tests.support.s3_server import REGION, S3Server
 
 # Short, so that a store that does not answer is given up in the time of a test.
 PATIENCE_SECONDS = 3.0

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.usage_schema import llm_calls
-from tests.records import new_id, step, thread, user_id, vote
+from tests.support.records import new_id, step, thread, user_id, vote
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 
 from aiohttp import web
 
-from tests.azure_signatures import Refused, check_sas, check_shared_key, query_of
+from tests.support.azure_signatures import Refused, check_sas, check_shared_key, query_of
 
 _PAGE = 3
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw", "PATCH": "w", "DELETE": "d"}

@@ -14,7 +14,7 @@ from datalayer.database import Database
 from datalayer.review_schema import audit_entries
 from datalayer.schema import elements, threads, users
 from tests.integration.test_cli import CommandLine
-from tests.records import new_id
+from tests.support.records import new_id
 
 CONTENT = b"the content of a file"
 

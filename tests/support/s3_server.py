@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.kept_process import KeptProcess, free_port
+from tests.support.kept_process import KeptProcess, free_port
 
 REGION = "eu-central-1"
 _EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}

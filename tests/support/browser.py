@@ -28,7 +28,7 @@ from playwright.async_api import (
     expect,
 )
 
-SCREENSHOTS = Path(__file__).parents[1] / "artifacts" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 WIDE = (1440, 900)
 NARROW = (390, 844)
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -15,7 +15,7 @@ from typing import Any
 
 from datalayer import DataLayerError
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.records import new_id, step, vote
+from tests.support.records import new_id, step, vote
 
 LATER_STATES = 3
 _PADDING = " word" * 200

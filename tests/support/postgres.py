@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.in_memory import folder_in_memory
+from tests.support.in_memory import folder_in_memory
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _ENOUGH_BYTES = 2 * 1024**3

@@ -23,7 +23,7 @@ from threadkeeper.web.files import file_url
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SERVE = (sys.executable, "-m", "threadkeeper.cli", "serve")
 _READY_SECONDS = 60
 _END_SECONDS = 30

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kept_process import KeptProcess, free_port
+from tests.support.kept_process import KeptProcess, free_port
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threadkeeper-tests"
 _INSTALL_SECONDS = 300
