@@ -24,7 +24,7 @@ from benchmarks import chat_report
 from benchmarks.chat_report import BARE, KINDS, OURS, QUESTIONS, Load
 from benchmarks.chat_users import HEADER, Heard
 from benchmarks.token_server import ANSWER
-from datalayer.schema import steps
+from datalayer.schema.chat import steps
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.server import ROOT, SERVE, AppServer
 

@@ -23,7 +23,7 @@ import datalayer
 from benchmarks.chat_report import put_section
 from benchmarks.timing import Call, Result, in_turns
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter
+from datalayer.records.review import AnswerFilter
 from tests.support.postgres import Cluster, Databases, find_binaries
 from threadkeeper.web.auth import Person
 from threadkeeper.web.review.inbox import inbox

@@ -38,7 +38,7 @@ from benchmarks.usage_report import (
     Found,
 )
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter, LlmCall
+from datalayer.records.usage import CallFilter, LlmCall
 from tests.support.postgres import Cluster, Databases, find_binaries
 
 CALLS = 1_000_000

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datalayer.accounts.erasure import Receipt
 from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
 from datalayer.database import Database
 from datalayer.errors import (
@@ -29,11 +30,9 @@ from datalayer.errors import (
     StorageUnavailable,
     TimedOut,
 )
-from datalayer.guarded import WriteFailure
 from datalayer.ownership import SYSTEM, acting_as, acting_user
-from datalayer.receipts import Receipt
-from datalayer.records import Account, Element, Feedback, Login, Page, Step, Thread, User
-from datalayer.usage_records import (
+from datalayer.records.chat import Account, Element, Feedback, Login, Page, Step, Thread, User
+from datalayer.records.usage import (
     CallDemand,
     CallFilter,
     CallPage,
@@ -52,6 +51,7 @@ from datalayer.usage_records import (
     UsageGroup,
     UsageTotals,
 )
+from datalayer.store import WriteFailure
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer

@@ -15,10 +15,10 @@ from sqlalchemy import Boolean, Integer, Table
 
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
-from datalayer.records import Element, Feedback, Step, Thread
-from datalayer.rows import OURS, column_names
-from datalayer.schema import Json, Tags, elements, steps
-from datalayer.thread_reads import WholeThread
+from datalayer.history.thread_reads import WholeThread
+from datalayer.records.chat import Element, Feedback, Step, Thread
+from datalayer.schema.chat import Json, Tags, elements, steps
+from datalayer.schema.rows import OURS, column_names
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()

@@ -18,9 +18,11 @@ from chainlit.data.utils import queue_until_user_message
 from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
 
-from datalayer import steps, threads, users
-from datalayer.accounts import Accounts, new_user
-from datalayer.billing import Billing
+from datalayer.accounts.accounts import Accounts, new_user
+from datalayer.accounts.erasure import Receipts
+from datalayer.accounts.own_logins import OwnLogins
+from datalayer.accounts.shared_threads import OwnThreads
+from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
@@ -31,14 +33,12 @@ from datalayer.chainlit_dicts import (
     whole_thread_dict_of,
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
-from datalayer.contents import content_of
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
-from datalayer.files import Files
-from datalayer.own_logins import OwnLogins
-from datalayer.own_threads import OwnThreads
+from datalayer.files.content import content_of
+from datalayer.files.files import Files
+from datalayer.history import steps, threads, users
 from datalayer.ownership import acting_user, recorded
-from datalayer.receipts import Receipts
-from datalayer.records import (
+from datalayer.records.chat import (
     ElementDeletion,
     FavoriteMark,
     Feedback,
@@ -55,8 +55,8 @@ from datalayer.records import (
     VoteRemoval,
     VoteWrite,
 )
-from datalayer.reviews import Reviews
-from datalayer.usage import Usage
+from datalayer.review.reviews import Reviews
+from datalayer.usage.usage import Usage
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,12 @@ from sqlalchemy import Column, Connection, Table, Text, exists, func, insert, in
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from datalayer import review_triggers as _review_triggers  # noqa: F401  belong to a table, and are made with it
-from datalayer import search_triggers as _search_triggers  # noqa: F401
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
-from datalayer.review_schema import REVIEW_TABLES, review_pending
-from datalayer.schema import (
+from datalayer.schema import review_triggers as _review_triggers  # noqa: F401  belong to a table, and are made with it
+from datalayer.schema import search_triggers as _search_triggers  # noqa: F401
+from datalayer.schema.chat import (
     blob_deletions,
     feedbacks,
     metadata,
@@ -28,7 +27,8 @@ from datalayer.schema import (
     steps,
     threads,
 )
-from datalayer.usage_schema import (
+from datalayer.schema.review import REVIEW_TABLES, review_pending
+from datalayer.schema.usage import (
     llm_call_payloads,
     llm_calls,
     prices,

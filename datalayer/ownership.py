@@ -14,8 +14,8 @@ from typing import Final, Protocol, TypeAlias
 from sqlalchemy import ColumnElement, bindparam, false, select, true
 
 from datalayer.errors import Forbidden
-from datalayer.schema import threads, users
-from datalayer.usage_schema import llm_calls
+from datalayer.schema.chat import threads, users
+from datalayer.schema.usage import llm_calls
 
 
 class System(Enum):

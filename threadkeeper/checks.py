@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from datalayer import DataLayerError
-from datalayer.accounts import Accounts
-from datalayer.adoption import is_to_be_adopted
+from datalayer.accounts.accounts import Accounts
+from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
 from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import FILE_NAME, cookie_secret

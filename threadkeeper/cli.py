@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 import threadkeeper
-from datalayer.accounts import Accounts
-from datalayer.adoption import adopt as adopt_database
+from datalayer.accounts.accounts import Accounts
+from datalayer.adoption.adopt import adopt as adopt_database
 from threadkeeper.commands.files import files_app
 from threadkeeper.commands.limits import limits_app
 from threadkeeper.commands.prices import prices_app, reprice

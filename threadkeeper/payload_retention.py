@@ -6,7 +6,7 @@ import logging
 from datalayer.cleaning import utc_in
 from datalayer.errors import DataLayerError
 from datalayer.ownership import SYSTEM, acting_as
-from datalayer.usage import Usage
+from datalayer.usage.usage import Usage
 
 logger = logging.getLogger(__name__)
 

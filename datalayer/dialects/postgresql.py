@@ -50,9 +50,9 @@ from datalayer.errors import (
     StorageUnavailable,
     TimedOut,
 )
-from datalayer.records import StepKey, StepWrite
-from datalayer.schema import FAVORITE_ON_POSTGRESQL, search_texts
-from datalayer.search_tokens import Query
+from datalayer.history.search_tokens import Query
+from datalayer.records.chat import StepKey, StepWrite
+from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164

@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlalchemy import Boolean, Integer
 
-from datalayer.records import Step, StepKey, StepWrite
-from datalayer.rows import OURS, column_names
-from datalayer.schema import Identifier, Json, Tags, steps
+from datalayer.records.chat import Step, StepKey, StepWrite
+from datalayer.schema.chat import Identifier, Json, Tags, steps
+from datalayer.schema.rows import OURS, column_names
 
 _FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
 _COLUMNS = tuple(_FIELD_OF)

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
+from datalayer.billing.limits import account_of, standings
+from datalayer.billing.spending import Account, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.limits import account_of, standings
-from datalayer.spending import Account, Spending, Spent, used
-from datalayer.usage_periods import period_around
-from datalayer.usage_records import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
+from datalayer.periods import period_around
+from datalayer.records.usage import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
 from tests.support.calls import call
 from tests.support.records import new_id
 

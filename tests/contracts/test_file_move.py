@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from datalayer import file_move
 from datalayer.blobs import BlobStore, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.file_move import FileMove, MoveReport
-from datalayer.schema import elements
+from datalayer.files import move as file_move
+from datalayer.files.move import FileMove, MoveReport
+from datalayer.schema.chat import elements
 from tests.contracts.test_receipts import talk
 from tests.support.blob_places import NetworkPlace, Place
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 import datalayer
 from datalayer.blobs import BlobOptions, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import blob_deletions, elements
+from datalayer.schema.chat import blob_deletions, elements
 from tests.contracts.test_receipts import rows
 from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_blob_place, data_lake_place, s3_place
 from tests.support.records import new_id, opened, step, thread, user_id, vote

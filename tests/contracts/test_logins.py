@@ -7,10 +7,10 @@ from sqlalchemy import event, func, select
 
 import datalayer
 from datalayer import Login
+from datalayer.accounts.own_logins import MOST_LOGINS
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
-from datalayer.own_logins import MOST_LOGINS
-from datalayer.schema import logins
+from datalayer.schema.chat import logins
 from tests.support.records import new_id, user_id
 
 

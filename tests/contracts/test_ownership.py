@@ -8,7 +8,7 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter
+from datalayer.records.usage import CallFilter
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_review import NOBODYS as OF_REVIEWERS
 from tests.support.calls import call

@@ -24,13 +24,13 @@ from sqlalchemy import func, insert, select, text
 
 import datalayer
 from datalayer import Login, create_data_layer
-from datalayer.adoption import adopt
+from datalayer.adoption.adopt import adopt
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.database import Database
-from datalayer.feedback import changes_of_step
-from datalayer.schema import feedbacks, metadata, migrations, steps, threads
-from datalayer.usage_records import CallFilter, LlmCallPayload
+from datalayer.history.feedback import changes_of_step
+from datalayer.records.usage import CallFilter, LlmCallPayload
+from datalayer.schema.chat import feedbacks, metadata, migrations, steps, threads
 from tests.conftest import StartServer
 from tests.support import stock
 from tests.support.calls import call

@@ -14,7 +14,7 @@ from benchmarks.wire import Wire
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
-from datalayer.schema import feedbacks, steps, threads, users
+from datalayer.schema.chat import feedbacks, steps, threads, users
 from tests.support.postgres import Databases
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 

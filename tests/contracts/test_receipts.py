@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import Identifier, elements, metadata
+from datalayer.schema.chat import Identifier, elements, metadata
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id, vote, without_search
 

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import func, insert, select
 
 import datalayer
-from datalayer import create_data_layer, review_answers
+from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, Sampled, Verdict
-from datalayer.review_schema import answers, audit_entries
-from datalayer.schema import users
+from datalayer.history import answers as review_answers
+from datalayer.records.review import AnswerFilter, Sampled, Verdict
+from datalayer.schema.chat import users
+from datalayer.schema.review import answers, audit_entries
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, user_id, vote
 from tests.support.reviewing import Turn, account, call, reviewing, talk
@@ -256,7 +257,7 @@ async def test_the_audit_has_its_row_even_if_the_read_fails(
     async def fail(*_: Any) -> None:
         raise datalayer.StorageUnavailable("gone")
 
-    monkeypatch.setattr("datalayer.thread_reads.get", fail)
+    monkeypatch.setattr("datalayer.history.thread_reads.get", fail)
     with reviewing(), pytest.raises(datalayer.StorageUnavailable):
         await layer.open_thread_for_review(turn.thread)
     async with layer.database.read() as connection:

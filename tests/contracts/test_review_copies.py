@@ -7,8 +7,8 @@ from sqlalchemy import func, select, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, Verdict
-from datalayer.schema import blob_deletions, elements, metadata, steps, threads
+from datalayer.records.review import AnswerFilter, Verdict
+from datalayer.schema.chat import blob_deletions, elements, metadata, steps, threads
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows
 from tests.support.records import new_id, opened, step

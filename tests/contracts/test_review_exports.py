@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import review_exports, review_filters
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, Verdict
+from datalayer.records.review import AnswerFilter, Verdict
+from datalayer.review import exports, filters
 from tests.support.records import step, vote
 from tests.support.reviewing import account, call, reviewing, talk
 
@@ -253,8 +253,8 @@ async def test_who_asked_is_who_exports(layer: ChainlitLayer) -> None:
 async def test_words_that_are_everywhere_leave_no_thread_out_of_an_export(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review_filters, "MOST_THREADS", 2)
-    monkeypatch.setattr(review_exports, "_AT_ONCE", 3)
+    monkeypatch.setattr(filters, "MOST_THREADS", 2)
+    monkeypatch.setattr(exports, "_AT_ONCE", 3)
     turns = [await talk(layer, user, question="which river is long") for user in ("alice", "bob") * 4]
     await talk(layer, question="something else")
     await talk(layer, "carol", question="which river is short")

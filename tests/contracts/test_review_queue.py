@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import update
 
 import datalayer
-from datalayer import create_data_layer, review_access, review_verdicts
+from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.review_records import AnswerFilter, ReviewItem, Sampled, Verdict
-from datalayer.review_schema import review_items
+from datalayer.records.review import AnswerFilter, ReviewItem, Sampled, Verdict
+from datalayer.review import access
+from datalayer.review import verdicts as review_verdicts
+from datalayer.schema.review import review_items
 from tests.support.records import step
 from tests.support.reviewing import account, reviewing, talk
 
@@ -142,7 +144,7 @@ async def test_what_was_locked_before_it_was_assigned_is_not_given_again(layer: 
     with reviewing():
         await layer.enqueue_answers([turn.answer], reviewer="rob")
         async with layer.database.write() as connection:
-            rita = (await review_access.demand(connection, "rita")).id
+            rita = (await access.demand(connection, "rita")).id
             locked = {"lockedBy": rita, "lockedUntil": "2100-01-01T00:00:00.000000Z"}
             await connection.execute(update(review_items).values(**locked))
         assert await layer.take_next() is None
@@ -188,7 +190,7 @@ async def test_two_who_judge_at_once_are_counted_both(layer: ChainlitLayer, data
         await layer.fill_queue(percent=0, wanted=2)
     try:
         async with layer.database.write() as connection:
-            rita = (await review_access.demand(connection, "rita")).named
+            rita = (await access.demand(connection, "rita")).named
             await review_verdicts.put(connection, layer.database.dialect, said, rita, utc_now())
             with reviewing("rob"):
                 second = asyncio.create_task(other.put_verdict(Verdict(turn.answer, "wrong")))

@@ -8,10 +8,10 @@ from sqlalchemy import Executable, delete, func, insert, select, text, update
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.review_schema import audit_entries, audit_retentions
-from datalayer.schema import elements, threads
-from datalayer.usage_records import LlmCallPayload
-from datalayer.usage_schema import llm_call_payloads, llm_calls
+from datalayer.records.usage import LlmCallPayload
+from datalayer.schema.chat import elements, threads
+from datalayer.schema.review import audit_entries, audit_retentions
+from datalayer.schema.usage import llm_call_payloads, llm_calls
 from tests.contracts.test_elements import text_element
 from tests.support.calls import call as recorded_call
 from tests.support.reviewing import Turn, account, call, reviewing, talk

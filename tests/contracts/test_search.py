@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, func, insert, literal, select, text
 
 import datalayer
-from datalayer import indexer as indexing
-from datalayer import search, search_index, threads
+from datalayer.background import search_indexer as indexing
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import search_backlog, search_pending, search_texts, steps, users
-from datalayer.search_tokens import MOST_CHARACTERS, Query, owner_key, tokens, understood
+from datalayer.history import search, search_index, threads
+from datalayer.history.search_tokens import MOST_CHARACTERS, Query, owner_key, tokens, understood
+from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
 SAID = "A Needle in the haystack, 100% sure. GRÜßE aus Köln und İzmir. 今天天气很好。Ｗｉｄｅ ﾃｽﾄ. Python3教程. x\x00y"

@@ -19,15 +19,16 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
-from datalayer import create_data_layer, feedback
+from datalayer import create_data_layer
 from datalayer.chainlit_dicts import step_of
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
-from datalayer.records import Recorded, StepWrite
-from datalayer.schema import steps
-from datalayer.spool import KINDS, Spool
-from datalayer.writer import Writer
+from datalayer.history import feedback
+from datalayer.records.chat import Recorded, StepWrite
+from datalayer.schema.chat import steps
+from datalayer.writes.queue import Writer
+from datalayer.writes.spool import KINDS, Spool
 from tests.support.records import new_id, step, thread, vote
 from tests.support.server import ROOT
 

@@ -13,16 +13,18 @@ import pytest
 from sqlalchemy import select
 
 import datalayer
-from datalayer import create_data_layer, takeout, takeout_archive, takeout_import
+from datalayer import create_data_layer
 from datalayer.blobs import open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records import Element
-from datalayer.review_records import AnswerFilter
-from datalayer.review_schema import step_versions
-from datalayer.schema import feedback_changes, feedbacks, metadata, threads
-from datalayer.takeout import export_user
-from datalayer.takeout_import import import_user
-from datalayer.verify import FileCheck, FileProblem
+from datalayer.files.verify import FileCheck, FileProblem
+from datalayer.records.chat import Element
+from datalayer.records.review import AnswerFilter
+from datalayer.schema.chat import feedback_changes, feedbacks, metadata, threads
+from datalayer.schema.review import step_versions
+from datalayer.takeout import archive as takeout_archive
+from datalayer.takeout import export, import_
+from datalayer.takeout.export import export_user
+from datalayer.takeout.import_ import import_user
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import rows, talk
 from tests.support.blob_places import s3_place
@@ -126,9 +128,9 @@ def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], *, signed:
 async def test_all_comes_back_on_another_engine_and_another_store(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeout, "_PAGE", page)
+    monkeypatch.setattr(export, "_PAGE", page)
     monkeypatch.setattr(takeout_archive, "_LINES_AT_ONCE", page)
-    monkeypatch.setattr(takeout_import, "_AT_ONCE", page)
+    monkeypatch.setattr(import_, "_AT_ONCE", page)
     ids = await live(layer)
     path = await taken(layer, tmp_path / "alice.zip")
     report = await import_user(other.database, other.blobs, path)

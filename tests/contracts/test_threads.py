@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import metadata, migrations
+from datalayer.schema.chat import metadata, migrations
 from tests.contracts.test_elements import text_element
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 

@@ -20,8 +20,8 @@ import datalayer
 from datalayer.blobs import LocalBlobs, StoredBlob
 from datalayer.blobs.base import Content
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import blob_deletions, elements
-from datalayer.takeout import export_user
+from datalayer.schema.chat import blob_deletions, elements
+from datalayer.takeout.export import export_user
 from tests.contracts.test_elements import only, text_element
 from tests.contracts.test_files import queued
 from tests.support.records import new_id, opened, step, thread

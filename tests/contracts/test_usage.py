@@ -11,7 +11,7 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter, LlmCallPayload, UsageTotals
+from datalayer.records.usage import CallFilter, LlmCallPayload, UsageTotals
 from tests.support.calls import MORNING, call
 from tests.support.records import new_id, thread, user_id
 
@@ -260,7 +260,7 @@ async def test_pages_in_any_order_hold_each_call_once(layer: ChainlitLayer, orde
 
 
 async def test_an_export_gives_every_call_in_order(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datalayer.usage_calls._EXPORTED_AT_ONCE", 3)
+    monkeypatch.setattr("datalayer.usage.calls._EXPORTED_AT_ONCE", 3)
     records = [call(at(f"12:00:{number % 5:02}")) for number in range(9)]
     await asyncio.gather(*map(layer.record_call, records))
     exported = [row.call.id async for row in layer.export_calls(EVERYTHING)]

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import create_data_layer, takeout, usage_writes
+from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.spool import from_line, to_line
-from datalayer.takeout import export_user
-from datalayer.takeout_import import import_user
-from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
-from datalayer.writer import _rough_size
+from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
+from datalayer.takeout import export
+from datalayer.takeout.export import export_user
+from datalayer.takeout.import_ import import_user
+from datalayer.writes import calls as usage_writes
+from datalayer.writes.queue import _rough_size
+from datalayer.writes.spool import from_line, to_line
 from tests.contracts.test_takeout import rewritten
 from tests.support.calls import call
 from tests.support.records import new_id, step, thread, user_id
@@ -164,7 +166,7 @@ async def test_deletions_and_calls_at_once_leave_nothing_that_points_nowhere(
 async def test_what_was_said_is_forgotten_when_its_time_is_up(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datalayer.usage._FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr("datalayer.usage.usage._FORGOTTEN_AT_ONCE", 2)
     old = [(await talk(layer, "alice"))[1] for _ in range(3)]
     moment = utc_now()
     _, new = await talk(layer, "alice")
@@ -244,7 +246,7 @@ def test_the_queue_knows_about_how_much_a_call_holds() -> None:
 async def test_a_takeout_brings_the_calls_of_its_user_to_another_engine(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeout, "_PAGE", 2)
+    monkeypatch.setattr(export, "_PAGE", 2)
     records = [(await talk(layer, "alice"))[1] for _ in range(3)]
     elsewhere = replace(records[0], id=new_id(), thread_id=(await talk(layer, "bob"))[0])
     await layer.record_call(elsewhere, payload(elsewhere))

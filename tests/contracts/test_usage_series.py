@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import datalayer
-from datalayer import usage_statistics
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter, Interval, LlmCall, UsageTotals
+from datalayer.records.usage import CallFilter, Interval, LlmCall, UsageTotals
+from datalayer.usage import statistics
 from tests.support.calls import call
 from tests.support.records import new_id, thread, user_id
 
@@ -153,10 +153,10 @@ async def test_any_sequence_comes_to_what_a_dictionary_would_say(layer: Chainlit
 async def test_a_series_of_too_many_buckets_is_refused(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     which = CallFilter("2026-03-10", "2026-03-11")
     await asyncio.gather(*(layer.record_call(call(model=f"m{number % 3}")) for number in range(6)))
-    monkeypatch.setattr(usage_statistics, "MOST_BUCKETS", 72)
+    monkeypatch.setattr(statistics, "MOST_BUCKETS", 72)
     assert len(await layer.usage_series(which, "hour", "UTC", "model")) == 72
     for most in (71, 2):
-        monkeypatch.setattr(usage_statistics, "MOST_BUCKETS", most)
+        monkeypatch.setattr(statistics, "MOST_BUCKETS", most)
         with pytest.raises(datalayer.InvalidRecord, match="longer intervals"):
             await layer.usage_series(which, "hour", "UTC", "model")
     assert len(await layer.usage_series(which, "hour", "UTC")) == 24

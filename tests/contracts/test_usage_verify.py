@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import delete, update
 
 import datalayer
-from datalayer import usage_statistics
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import threads, users
-from datalayer.usage_records import CallFilter, LlmCall, LlmCallPayload, UsageTotals
-from datalayer.usage_schema import llm_calls
-from datalayer.usage_verify import UsageProblem, costs_by
+from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, UsageTotals
+from datalayer.schema.chat import threads, users
+from datalayer.schema.usage import llm_calls
+from datalayer.usage import statistics
+from datalayer.usage.verify import UsageProblem, costs_by
 from tests.support.calls import call
 from tests.support.records import thread, user_id
 
@@ -88,12 +88,12 @@ async def test_sums_that_are_not_those_of_the_rows_are_found(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await layer.record_call(priced())
-    shown = usage_statistics.totals
+    shown = statistics.totals
 
     async def other(*given: Any) -> UsageTotals:
         return replace(await shown(*given), total_cost=Decimal("0.007"), calls=2)
 
-    monkeypatch.setattr(usage_statistics, "totals", other)
+    monkeypatch.setattr(statistics, "totals", other)
     assert [(one.kind, one.words) for one in await problems(layer)] == [
         ("sums", "calls: 2 is shown, and the rows come to 1"),
         ("sums", "total cost: 0.007 is shown, and the rows come to 0.008000000000"),

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from datalayer import verify
 from datalayer.blobs import BlobStore, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.elements import MISSING_SINCE
-from datalayer.schema import blob_deletions, elements
-from datalayer.verify import FileCheck, FileProblem, FileReport
+from datalayer.files import verify
+from datalayer.files.verify import FileCheck, FileProblem, FileReport
+from datalayer.history.elements import MISSING_SINCE
+from datalayer.schema.chat import blob_deletions, elements
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_receipts import talk
 from tests.support.blob_places import NetworkPlace, Place

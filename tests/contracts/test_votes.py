@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import delete, select, update
 
 import datalayer
-from datalayer import feedback as feedback_table
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema import feedback_changes, feedbacks
+from datalayer.history import feedback as feedback_table
+from datalayer.schema.chat import feedback_changes, feedbacks
 from tests.support.records import new_id, step, thread, user_id, vote
 
 

@@ -12,7 +12,7 @@ import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
-from datalayer.writer import Writer
+from datalayer.writes.queue import Writer
 from tests.support.records import new_id, step, thread
 
 

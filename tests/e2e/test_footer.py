@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
-from datalayer.usage_records import Price
+from datalayer.records.usage import Price
 from tests.conftest import StartServer
 from tests.support.browser import NARROW, Visitor, visit
 from tests.support.model_server import ModelServer

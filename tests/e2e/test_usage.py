@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from datalayer.usage_records import LlmCallPayload
+from datalayer.records.usage import LlmCallPayload
 from tests.conftest import StartServer
 from tests.support.browser import NARROW, WIDE, Visitor, visit
 from tests.support.calls import call

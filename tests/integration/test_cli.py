@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 import datalayer
-from datalayer.accounts import Accounts
+from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id

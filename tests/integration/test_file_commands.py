@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from datalayer.database import Database
-from datalayer.review_schema import audit_entries
-from datalayer.schema import elements, threads, users
+from datalayer.schema.chat import elements, threads, users
+from datalayer.schema.review import audit_entries
 from tests.integration.test_cli import CommandLine
 from tests.support.records import new_id
 

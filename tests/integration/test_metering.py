@@ -14,8 +14,8 @@ from sqlalchemy import event, select
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.usage_records import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
-from datalayer.usage_schema import usage_reservations
+from datalayer.records.usage import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
+from datalayer.schema.usage import usage_reservations
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from tests.support.records import new_id
 from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model

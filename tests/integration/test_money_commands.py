@@ -10,7 +10,7 @@ import pytest
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.usage_records import CallFilter, LlmCall
+from datalayer.records.usage import CallFilter, LlmCall
 from tests.integration.test_cli import CommandLine
 from tests.support.calls import call
 from tests.support.records import new_id

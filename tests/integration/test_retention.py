@@ -10,7 +10,7 @@ from sqlalchemy import update
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
-from datalayer.schema import threads
+from datalayer.schema.chat import threads
 from tests.integration.test_cli import CommandLine
 from tests.support.records import step, thread, user_id
 from threadkeeper.retention import retain_for_ever

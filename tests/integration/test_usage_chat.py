@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from datalayer.usage_records import CallFilter, Limit, Price
+from datalayer.records.usage import CallFilter, Limit, Price
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer

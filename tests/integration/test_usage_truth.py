@@ -9,7 +9,7 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter, LlmCall
+from datalayer.records.usage import CallFilter, LlmCall
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import Billed, ModelServer

@@ -11,9 +11,9 @@ from sqlalchemy import event, select, text
 
 import datalayer
 from datalayer import create_data_layer
-from datalayer.adoption import Adoption, adopt
+from datalayer.adoption.adopt import Adoption, adopt
 from datalayer.database import Database
-from datalayer.schema import elements, feedback_changes, feedbacks
+from datalayer.schema.chat import elements, feedback_changes, feedbacks
 from tests.support.records import listed, new_id, user_id
 from tests.support.stock import THREADS, dump, made_by_asyncpg_layer, made_by_sqlalchemy_layer, multiplied
 

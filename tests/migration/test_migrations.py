@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Connection, MetaData, Table, delete, insert, inspect, select, text
 
 import datalayer
-from datalayer import create_data_layer, indexer
+from datalayer import create_data_layer
+from datalayer.background import search_indexer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
-from datalayer.schema import (
+from datalayer.schema.chat import (
     feedbacks,
     metadata,
     migrations,
@@ -223,7 +224,7 @@ async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_da
 async def test_a_history_that_an_older_version_wrote_becomes_searchable(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer, "BATCH", 7)
+    monkeypatch.setattr(search_indexer, "BATCH", 7)
     owner = await user_id(layer, "alice")
     made = [await thread(layer, owner, name=f"name{number}") for number in range(20)]
     nobodys = await thread(layer, None)

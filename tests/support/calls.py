@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datalayer.usage_records import LlmCall
+from datalayer.records.usage import LlmCall
 from tests.support.records import new_id
 
 MORNING = "2026-03-10T12:00:00.000000Z"

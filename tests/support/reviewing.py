@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_schema import llm_calls
+from datalayer.schema.usage import llm_calls
 from tests.support.records import new_id, step, thread, user_id, vote
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
-from datalayer.usage_periods import MOST_PERIODS, periods
-from datalayer.usage_records import Interval
+from datalayer.periods import MOST_PERIODS, periods
+from datalayer.records.usage import Interval
 
 LONGEST: dict[Interval, timedelta] = {
     "5 minutes": timedelta(minutes=5),

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 import threadkeeper.chat
-from datalayer.usage_records import Limit, LimitStanding
+from datalayer.records.usage import Limit, LimitStanding
 from threadkeeper.chat.llm import ErrorKind, ModelError
 from threadkeeper.chat.sentences import SENTENCES
 from threadkeeper.chat.words import (

@@ -19,7 +19,7 @@ from sqlalchemy import select, text, update
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
-from datalayer.schema import credentials, logins, users
+from datalayer.schema.chat import credentials, logins, users
 from tests.web.conftest import SECRET, Serve
 from threadkeeper.accounts import Authenticator
 from threadkeeper.passwords import Passwords

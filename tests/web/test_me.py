@@ -13,8 +13,8 @@ from sqlalchemy import delete, update
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
-from datalayer.schema import credentials, users
-from datalayer.usage_records import LlmCallPayload
+from datalayer.records.usage import LlmCallPayload
+from datalayer.schema.chat import credentials, users
 from tests.support.calls import call
 from tests.support.pages import read_page, table
 from tests.support.records import step, thread, vote

@@ -14,9 +14,9 @@ from sqlalchemy import update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import Verdict
-from datalayer.review_schema import review_items
-from datalayer.schema import elements
+from datalayer.records.review import Verdict
+from datalayer.schema.chat import elements
+from datalayer.schema.review import review_items
 from tests.contracts.test_elements import text_element
 from tests.support.calls import call
 from tests.support.pages import Element, read_page

@@ -13,8 +13,8 @@ from sqlalchemy import event, insert, update
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.review_records import AnswerFilter, ReviewThread, StepVersion, Verdict, VerdictChange, Vote
-from datalayer.schema import steps
+from datalayer.records.review import AnswerFilter, ReviewThread, StepVersion, Verdict, VerdictChange, Vote
+from datalayer.schema.chat import steps
 from tests.support.pages import Element
 from tests.support.records import new_id, thread, vote
 from tests.support.safe_pages import page_at

@@ -12,8 +12,8 @@ from sqlalchemy import insert, select
 
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import CallFilter
-from datalayer.usage_schema import llm_calls
+from datalayer.records.usage import CallFilter
+from datalayer.schema.usage import llm_calls
 from tests.support.calls import MORNING, call
 from tests.support.records import new_id
 from tests.web.conftest import Browser

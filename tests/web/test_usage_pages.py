@@ -14,7 +14,7 @@ from fastapi import FastAPI
 import datalayer
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.usage_records import LlmCallPayload
+from datalayer.records.usage import LlmCallPayload
 from tests.support.calls import call
 from tests.support.pages import Element, read_page, table
 from tests.support.records import new_id, thread

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import plotly.graph_objects
 import pytest
 
-from datalayer.usage_records import UsageBucket, UsageTotals
+from datalayer.records.usage import UsageBucket, UsageTotals
 from threadkeeper.web.pages.sentences import SENTENCES
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.charts import Drawing

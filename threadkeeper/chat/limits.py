@@ -13,9 +13,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
+from datalayer.billing.limits import LEAST_ANSWER, concerns
 from datalayer.errors import DataLayerError
-from datalayer.limits import LEAST_ANSWER, concerns
-from datalayer.usage_records import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
+from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.llm import ModelError, ModelRequest
 from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.pricing import Rates

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from datalayer.cleaning import utc_now
-from datalayer.usage_records import LimitStanding, LlmCall
+from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper.chat.messages import ChatMessage
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"

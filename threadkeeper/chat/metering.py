@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
-from datalayer.usage_records import LlmCall, LlmCallPayload, Price, tokens_per_second
+from datalayer.records.usage import LlmCall, LlmCallPayload, Price, tokens_per_second
 from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
 from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire, picture_count

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from datalayer.billing.price_patterns import LONGEST_NAME, compile_pattern
 from datalayer.errors import InvalidRecord
-from datalayer.price_patterns import LONGEST_NAME, compile_pattern
-from datalayer.usage_records import LlmCall, Price, plain_amount
+from datalayer.records.usage import LlmCall, Price, plain_amount
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Literal
 
-from datalayer.usage_records import Limit, LimitStanding
+from datalayer.records.usage import Limit, LimitStanding
 from threadkeeper.chat.llm import ModelError
 from threadkeeper.chat.sentences import SENTENCES
 from threadkeeper.language import is_chinese

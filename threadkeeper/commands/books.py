@@ -7,11 +7,11 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from datalayer.accounts import Accounts
-from datalayer.billing import Billing
+from datalayer.accounts.accounts import Accounts
+from datalayer.billing.billing import Billing
 from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
-from datalayer.usage import Usage
+from datalayer.usage.usage import Usage
 from threadkeeper.commands.terminal import end, with_layer
 from threadkeeper.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from datalayer import Receipt
-from datalayer.receipts import Receipts
+from datalayer.accounts.erasure import Receipts
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 from threadkeeper.settings import Settings
 

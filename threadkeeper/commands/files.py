@@ -8,8 +8,8 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedCo
 from rich.text import Text
 
 from datalayer.database import Database
-from datalayer.file_move import AT_ONCE, FileMove, MoveReport
-from datalayer.verify import FileCheck, FileProblem, FileReport
+from datalayer.files.move import AT_ONCE, FileMove, MoveReport
+from datalayer.files.verify import FileCheck, FileProblem, FileReport
 from threadkeeper.commands.terminal import console, end, open_store, progress, run, settings_or_end
 
 files_app = typer.Typer(no_args_is_help=True, help="Look after the files: compare them with their rows, move them.")

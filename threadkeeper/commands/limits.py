@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from datalayer.billing import DEFAULT_PROJECT
+from datalayer.billing.billing import DEFAULT_PROJECT
+from datalayer.billing.limits import takes_the_place_of
 from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
-from datalayer.limits import takes_the_place_of
-from datalayer.usage_records import Limit, plain_amount
+from datalayer.records.usage import Limit, plain_amount
 from threadkeeper.commands.books import Books, amount_of, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 

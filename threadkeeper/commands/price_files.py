@@ -7,9 +7,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from datalayer.billing import clean_price
+from datalayer.billing.billing import clean_price
 from datalayer.errors import InvalidRecord
-from datalayer.usage_records import Price
+from datalayer.records.usage import Price
 from threadkeeper.commands.books import new_id, time_in
 
 _NEEDED = ("model", "input", "output")

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import typer
 
+from datalayer.billing.price_patterns import compile_pattern
 from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
-from datalayer.price_patterns import compile_pattern
-from datalayer.usage_records import LlmCall, Price, Repricing, plain_amount
+from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
 from threadkeeper.chat.pricing import Costs, costs_of
 from threadkeeper.commands.books import Books, amount_of, new_id, said_in, time_of, with_books
 from threadkeeper.commands.price_files import PriceFileError, read_prices

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from datalayer.usage_records import Project, Provider
+from datalayer.records.usage import Project, Provider
 from threadkeeper.commands.books import Books, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 

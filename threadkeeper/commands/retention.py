@@ -11,8 +11,8 @@ from rich.table import Table
 
 from datalayer import SYSTEM, acting_as
 from datalayer.database import Database
-from datalayer.retention import Retention
-from datalayer.review_records import RetentionPlan, RetentionReceipt
+from datalayer.records.review import RetentionPlan, RetentionReceipt
+from datalayer.review.retention import Retention
 from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
 from threadkeeper.retention import limits
 

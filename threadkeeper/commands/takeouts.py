@@ -13,11 +13,11 @@ from rich.progress import DownloadColumn, TextColumn
 from datalayer.cleaning import clean_text
 from datalayer.database import Database
 from datalayer.migrations import migrate
-from datalayer.review_audit import note_takeout
-from datalayer.takeout import TakeoutReport, export_user
-from datalayer.takeout_archive import TakeoutArchive
-from datalayer.takeout_format import readable
-from datalayer.takeout_import import ImportReport, import_user
+from datalayer.review.audit import note_takeout
+from datalayer.takeout.archive import TakeoutArchive
+from datalayer.takeout.export import TakeoutReport, export_user
+from datalayer.takeout.format import readable
+from datalayer.takeout.import_ import ImportReport, import_user
 from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
 
 export_app = typer.Typer(no_args_is_help=True, help="Write what is kept into files that can be taken elsewhere.")

@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
-from datalayer.accounts import Accounts
+from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
-from datalayer.guarded import GuardedStore
+from datalayer.store import GuardedStore
 from threadkeeper.blobs import open_blobs
 from threadkeeper.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings import Settings, SettingsError, load_settings

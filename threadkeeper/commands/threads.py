@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from datalayer import Thread, threads
-from datalayer.accounts import Accounts
+from datalayer import Thread
+from datalayer.accounts.accounts import Accounts
 from datalayer.cleaning import known_id
+from datalayer.history import threads
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import end, with_accounts
 from threadkeeper.settings import Settings

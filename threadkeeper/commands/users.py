@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from datalayer.accounts import ROLES, Accounts
+from datalayer.accounts.accounts import ROLES, Accounts
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_accounts
 from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password

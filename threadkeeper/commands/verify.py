@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from datalayer.usage_records import plain_amount
-from datalayer.usage_verify import UsageProblem
+from datalayer.records.usage import plain_amount
+from datalayer.usage.verify import UsageProblem
 from threadkeeper.commands.books import with_books
 from threadkeeper.commands.terminal import console, end, settings_or_end
 

@@ -2,7 +2,7 @@
 
 import chainlit as cl
 
-from datalayer.usage_records import LimitStanding
+from datalayer.records.usage import LimitStanding
 from threadkeeper.chat.llm import Purpose
 from threadkeeper.chat.words import say_nearly_used
 from threadkeeper.conversation.reply import Reply

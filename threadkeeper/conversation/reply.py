@@ -18,7 +18,7 @@ from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
-from datalayer.usage_records import LlmCall
+from datalayer.records.usage import LlmCall
 from threadkeeper import metrics
 from threadkeeper.chainlit_texts import STOP_NOTICE
 from threadkeeper.chat.turn import Outcome

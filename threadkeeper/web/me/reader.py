@@ -4,11 +4,11 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from datalayer import Account, Login, Receipt
+from datalayer.accounts.shared_threads import SharedThread
 from datalayer.blobs import BlobStore
 from datalayer.database import Database
-from datalayer.own_threads import SharedThread
-from datalayer.review_records import AuditPage, Satisfaction
-from datalayer.usage_records import Interval
+from datalayer.records.review import AuditPage, Satisfaction
+from datalayer.records.usage import Interval
 
 
 class OwnReader(Protocol):

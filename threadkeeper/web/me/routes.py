@@ -20,9 +20,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer import SYSTEM, Login, acting_as
 from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
-from datalayer.review_records import Satisfaction
-from datalayer.takeout import export_user
-from datalayer.takeout_format import readable
+from datalayer.records.review import Satisfaction
+from datalayer.takeout.export import export_user
+from datalayer.takeout.format import readable
 from threadkeeper.web.auth import Person, end_login, login_at
 from threadkeeper.web.me.agents import described
 from threadkeeper.web.me.reader import OwnReader

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 
-from datalayer.review_records import MarkKind, Verdict
+from datalayer.records.review import MarkKind, Verdict
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from datalayer import AlreadyExists
 from datalayer.cleaning import clean_text
-from datalayer.review_records import AnswerCount, AnswerFilter, SavedView
+from datalayer.records.review import AnswerCount, AnswerFilter, SavedView
 from threadkeeper.web.auth import Person
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer

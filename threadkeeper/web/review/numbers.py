@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 
 from datalayer.cleaning import clean_time
-from datalayer.review_records import AnswerFilter, Coverage, Satisfaction, WordCount
+from datalayer.records.review import AnswerFilter, Coverage, Satisfaction, WordCount
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, as_json, speaker
 from threadkeeper.web.review.policy import ReviewPolicy

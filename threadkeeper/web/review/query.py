@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from starlette.datastructures import QueryParams
 
 from datalayer.cleaning import clean_text, clean_time
-from datalayer.review_records import AnswerFilter, Thumb
+from datalayer.records.review import AnswerFilter, Thumb
 from threadkeeper.web.pages.shell import BadAddress
 
 ONE_OF_TWO = ("comment", "error", "reviewed", "flagged")

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, Protocol
 
-from datalayer.review_records import (
+from datalayer.records.review import (
     Agreement,
     AnswerCount,
     AnswerFilter,
@@ -25,7 +25,7 @@ from datalayer.review_records import (
     VerdictChange,
     WordCount,
 )
-from datalayer.usage_records import Interval
+from datalayer.records.usage import Interval
 
 
 class ReviewReader(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from datalayer.review_records import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+from datalayer.records.review import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
 from threadkeeper.chainlit_texts import STOP_NOTICE
 from threadkeeper.web.review.tool_steps import ToolSteps, tool_steps
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer.cleaning import utc_now
-from datalayer.review_records import CopiedAnswer, ReviewItem, ReviewThread, ThreadOrigin, VerdictChange
+from datalayer.records.review import CopiedAnswer, ReviewItem, ReviewThread, ThreadOrigin, VerdictChange
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.roles import Reviewer
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from datalayer.usage_records import CallRow, LlmCall, LlmCallPayload
+from datalayer.records.usage import CallRow, LlmCall, LlmCallPayload
 from threadkeeper.web.pages.shell import Say
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.exports import record

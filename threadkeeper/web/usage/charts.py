@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from datalayer.usage_records import Interval, UsageBucket, UsageTotals
+from datalayer.records.usage import Interval, UsageBucket, UsageTotals
 from threadkeeper.web.pages.shell import Say, as_json
 from threadkeeper.web.usage import formats
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from datalayer.usage_records import CallRow, LlmCall
+from datalayer.records.usage import CallRow, LlmCall
 from threadkeeper.web.pages.downloads import cell
 
 ROWS_AT_ONCE = 200

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from datalayer.usage_records import LlmCall, UsageTotals
+from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.web.pages.sentences import SENTENCES
 from threadkeeper.web.pages.shell import Say
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from datalayer.usage_records import UsageBucket, UsageGroup, UsageTotals
+from datalayer.records.usage import UsageBucket, UsageGroup, UsageTotals
 from threadkeeper.web.pages.shell import Say
 from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.charts import MOST_MODELS, Drawing

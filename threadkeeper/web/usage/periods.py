@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from datalayer.usage_records import Interval
+from datalayer.records.usage import Interval
 from threadkeeper.web.pages.shell import BadAddress
 
 PERIODS = ("today", "7d", "30d", "month", "last-month", "year", "custom")

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from starlette.datastructures import QueryParams
 
 from datalayer.cleaning import clean_text, clean_time
-from datalayer.usage_records import CallFilter, Dimension, Interval
+from datalayer.records.usage import CallFilter, Dimension, Interval
 from threadkeeper.web.pages.shell import BadAddress
 from threadkeeper.web.usage.periods import Period, interval_of, period_of
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from datalayer.usage_records import (
+from datalayer.records.usage import (
     CallFilter,
     CallPage,
     CallRow,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from datalayer.cleaning import clean_text
-from datalayer.usage_records import CallRow, Dimension
+from datalayer.records.usage import CallRow, Dimension
 from threadkeeper.web.auth import Person
 from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.roles import LoggedIn, reading_usage, sees_all_usage

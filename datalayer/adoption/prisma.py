@@ -1,0 +1,183 @@
+"""Copies the rows of Chainlit's asyncpg layer (tables made by Prisma, on Postgres only) into our tables.
+
+Every statement is one INSERT from a SELECT; what is there already stays as it is. A row comes over where its id is a
+UUID and what it belongs to came over too; all others are counted. Times are without a zone there, and taken for UTC.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    inspect,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.schema.chat import elements, feedback_changes, feedbacks, steps, threads, users
+
+_metadata = MetaData()
+
+
+def _source(name: str, /, **kinds: Any) -> Table:
+    return Table(name, _metadata, Column("id", Text), *(Column(column, kind) for column, kind in kinds.items()))
+
+
+_USER = _source("User", identifier=Text, metadata=JSONB, createdAt=DateTime)
+_THREAD = _source(
+    "Thread", createdAt=DateTime, updatedAt=DateTime, deletedAt=DateTime, name=Text, metadata=JSONB, userId=Text
+)
+_STEP = _source(
+    "Step", parentId=Text, threadId=Text, input=Text, metadata=JSONB, name=Text, output=Text, type=Text,
+    showInput=Text, isError=Boolean, startTime=DateTime, endTime=DateTime,
+)  # fmt: skip
+_ELEMENT = _source(
+    "Element", createdAt=DateTime, threadId=Text, stepId=Text, metadata=JSONB, mime=Text, name=Text, objectKey=Text,
+    url=Text, chainlitKey=Text, display=Text, size=Text, language=Text, page=Integer, props=JSONB,
+)  # fmt: skip
+_FEEDBACK = _source("Feedback", createdAt=DateTime, updatedAt=DateTime, stepId=Text, value=Float, comment=Text)
+
+# Prisma's table to ours.
+SOURCES = {"User": "users", "Thread": "threads", "Step": "steps", "Element": "elements", "Feedback": "feedbacks"}
+FOLDED = "votes given twice on one step; the youngest by its own time stays, these go to feedback_changes"
+
+
+def _is_uuid(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return func.coalesce(column, "").regexp_match("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+
+
+def _uuid(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    # Inside CASE, for the planner may cast before it filters.
+    return case((_is_uuid(column), cast(column, UUID(as_uuid=False))), else_=None)
+
+
+def _moment(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.to_char(column, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+
+
+_THREAD_COMES = and_(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_(None))
+_STEP_COMES = and_(_is_uuid(_STEP.c.id), _STEP.c.threadId.in_(select(_THREAD.c.id).where(_THREAD_COMES)))
+_ELEMENT_THREAD = func.coalesce(
+    _ELEMENT.c.threadId, select(_STEP.c.threadId).where(_STEP.c.id == _ELEMENT.c.stepId).scalar_subquery()
+)
+_ELEMENT_COMES = and_(_is_uuid(_ELEMENT.c.id), _ELEMENT_THREAD.in_(select(_THREAD.c.id).where(_THREAD_COMES)))
+_VOTE_COMES = and_(_is_uuid(_FEEDBACK.c.id), _FEEDBACK.c.stepId.in_(select(_STEP.c.id).where(_STEP_COMES)))
+_NEWEST_FIRST = (_FEEDBACK.c.updatedAt.desc(), _FEEDBACK.c.createdAt.desc(), _FEEDBACK.c.id.desc())
+_PLACE = func.row_number().over(partition_by=_FEEDBACK.c.stepId, order_by=_NEWEST_FIRST).label("place")
+_VOTES = select(_FEEDBACK, _PLACE).where(_VOTE_COMES).subquery("votes")
+
+
+def left_behind() -> list[tuple[str, str, Select[tuple[str]]]]:
+    """For each of our tables what does not come, in words, and the query for the ids."""
+    odd_or_gone = "left behind: id is no UUID, or what they belong to did not come"
+    return [
+        ("users", "users left behind: id is no UUID", select(_USER.c.id).where(not_(_is_uuid(_USER.c.id)))),
+        ("threads", "threads left behind: id is no UUID", select(_THREAD.c.id).where(not_(_is_uuid(_THREAD.c.id)))),
+        (
+            "threads",
+            "threads left behind: marked as deleted",
+            select(_THREAD.c.id).where(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_not(None)),
+        ),
+        ("steps", f"steps {odd_or_gone}", _without(_STEP, _STEP_COMES)),
+        ("elements", f"elements {odd_or_gone}", _without(_ELEMENT, _ELEMENT_COMES)),
+        ("feedbacks", f"feedbacks {odd_or_gone}", _without(_FEEDBACK, _VOTE_COMES)),
+    ]
+
+
+def folded_votes() -> Select[tuple[str]]:
+    return select(_VOTES.c.id).where(_VOTES.c.place > 1)
+
+
+def _without(table: Table, comes: ColumnElement[bool]) -> Select[tuple[str]]:
+    return select(table.c.id).where(or_(not_(comes), comes.is_(None)))
+
+
+async def count(connection: AsyncConnection) -> dict[str, int]:
+    """Rows of each source table, under the name of ours."""
+    return {
+        ours: (await connection.execute(select(func.count()).select_from(_metadata.tables[source]))).scalar_one()
+        for source, ours in SOURCES.items()
+    }
+
+
+async def move(connection: AsyncConnection) -> None:
+    """Copy what comes over; a row of an id, or a user of a name, that is here already is left as it is here."""
+    columns = await connection.run_sync(lambda sync: {column["name"] for column in inspect(sync).get_columns("Thread")})
+    await _copy(
+        connection, users,
+        {
+            "id": _uuid(_USER.c.id), "identifier": _USER.c.identifier, "metadata": _USER.c.metadata,
+            "createdAt": _moment(_USER.c.createdAt),
+        },
+        select().where(_is_uuid(_USER.c.id)),
+    )  # fmt: skip
+    # By name: who is here already under another id is the same person.
+    thread_values: dict[str, ColumnElement[Any]] = {
+        "id": _uuid(_THREAD.c.id), "createdAt": _moment(_THREAD.c.createdAt), "updatedAt": _moment(_THREAD.c.updatedAt),
+        "name": _THREAD.c.name, "userId": users.c.id, "userIdentifier": users.c.identifier,
+        "metadata": _THREAD.c.metadata,
+    }  # fmt: skip
+    # A later version of that schema has them.
+    if "tags" in columns:
+        thread_values["tags"] = literal_column('"Thread".tags', ARRAY(Text))
+    owner = _THREAD.outerjoin(_USER, _USER.c.id == _THREAD.c.userId).outerjoin(
+        users, users.c.identifier == _USER.c.identifier
+    )
+    await _copy(connection, threads, thread_values, select().select_from(owner).where(_THREAD_COMES))
+    await _copy(
+        connection, steps,
+        {
+            "id": _uuid(_STEP.c.id), "name": func.coalesce(_STEP.c.name, ""), "type": cast(_STEP.c.type, Text),
+            "threadId": _uuid(_STEP.c.threadId), "parentId": _uuid(_STEP.c.parentId), "metadata": _STEP.c.metadata,
+            "input": _STEP.c.input, "output": _STEP.c.output, "isError": _STEP.c.isError,
+            "showInput": _STEP.c.showInput, "createdAt": _moment(_STEP.c.startTime),
+            "start": _moment(_STEP.c.startTime), "end": _moment(_STEP.c.endTime),
+        },
+        select().where(_STEP_COMES),
+    )  # fmt: skip
+    element_values: dict[str, ColumnElement[Any]] = {
+        "id": _uuid(_ELEMENT.c.id), "threadId": _uuid(_ELEMENT_THREAD), "forId": _uuid(_ELEMENT.c.stepId),
+        "type": _ELEMENT.c.metadata["type"].astext, "createdAt": _moment(_ELEMENT.c.createdAt),
+        **{
+            name: _ELEMENT.c[name]
+            for name in (
+                "url", "chainlitKey", "name", "display", "objectKey", "size", "page", "language", "mime", "props"
+            )
+        },
+    }  # fmt: skip
+    await _copy(connection, elements, element_values, select().where(_ELEMENT_COMES))
+    # Nobody is named; it is the owner of the thread who sees the thumbs.
+    voted = _VOTES.join(steps, steps.c.id == _uuid(_VOTES.c.stepId)).join(threads, threads.c.id == steps.c.threadId)
+    vote: dict[str, ColumnElement[Any]] = {
+        "id": _uuid(_VOTES.c.id), "forId": steps.c.id, "threadId": threads.c.id, "userId": threads.c.userId,
+        "value": cast(func.round(_VOTES.c.value), Integer), "comment": _VOTES.c.comment,
+    }  # fmt: skip
+    newest, older = _VOTES.c.place == 1, _VOTES.c.place > 1
+    when = _moment(_VOTES.c.updatedAt)
+    await _copy(connection, feedbacks, vote | {"updatedAt": when}, select().select_from(voted).where(newest))
+    history = vote | {"feedbackId": _uuid(_VOTES.c.id), "changedAt": when}
+    await _copy(connection, feedback_changes, history, select().select_from(voted).where(older))
+
+
+async def _copy(
+    connection: AsyncConnection, table: Table, values: dict[str, ColumnElement[Any]], rows: Select[Any]
+) -> None:
+    chosen = rows.add_columns(*values.values())
+    await connection.execute(insert(table).from_select(list(values), chosen).on_conflict_do_nothing())

@@ -1,0 +1,1 @@
+"""Prices, projects and providers, limits, and what calls cost."""

@@ -1,0 +1,74 @@
+"""Projects, and where the calls of each of them go."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import NotFound
+from datalayer.records.usage import Project, Provider
+from datalayer.schema.chat import users
+from datalayer.schema.rows import columns, given, record_of
+from datalayer.schema.usage import projects, providers
+
+_COLUMNS = (*columns(Project, projects), users.c.identifier.label("owner"))
+_PROVIDER_COLUMNS = columns(Provider, providers)
+
+
+async def list_all(connection: AsyncConnection) -> list[Project]:
+    """Every project with its providers, by slug."""
+    found: dict[str, list[Provider]] = defaultdict(list)
+    statement = select(providers.c.projectId, *_PROVIDER_COLUMNS).order_by(providers.c.slug)
+    for row in (await connection.execute(statement)).mappings():
+        found[row["projectId"]].append(record_of(Provider, providers, row))
+    statement = select(*_COLUMNS).join(users, users.c.id == projects.c.ownerId, isouter=True).order_by(projects.c.slug)
+    rows = (await connection.execute(statement)).mappings().all()
+    return [
+        replace(
+            record_of(Project, projects, row),
+            tags=tuple(row["tags"] or ()),
+            owner=row["owner"],
+            providers=tuple(found[row["id"]]),
+        )
+        for row in rows
+    ]
+
+
+async def id_of(connection: AsyncConnection, slug: str) -> str | None:
+    found: str | None = (await connection.execute(select(projects.c.id).where(projects.c.slug == slug))).scalar()
+    return found
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project) -> str:
+    """Store the project, whole; one of this slug keeps its id, which is given.
+
+    Raises:
+        NotFound: there is no user of the owner's name.
+    """
+    owner_id = None
+    if project.owner is not None:
+        statement = select(users.c.id).where(users.c.identifier == project.owner)
+        owner_id = (await connection.execute(statement)).scalar()
+        if owner_id is None:
+            raise NotFound(f"there is no user {project.owner!r}")
+    values = {
+        "name": project.name,
+        "description": project.description,
+        "tags": list(project.tags) or None,
+        "ownerId": owner_id,
+        "organisation": project.organisation,
+    }
+    stored: str = (
+        await connection.execute(
+            dialect.insert(projects)
+            .values(id=project.id, slug=project.slug, createdAt=project.created_at, **values)
+            .on_conflict_do_update(index_elements=[projects.c.slug], set_=values)
+            .returning(projects.c.id)
+        )
+    ).scalar_one()
+    await connection.execute(delete(providers).where(providers.c.projectId == stored))
+    for provider in project.providers:
+        await connection.execute(insert(providers).values(projectId=stored, **given(provider, providers)))
+    return stored

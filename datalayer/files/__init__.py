@@ -1,0 +1,1 @@
+"""Files: reading, links, verification and the move to another store."""

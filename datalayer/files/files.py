@@ -1,0 +1,116 @@
+"""The files of elements: stored before their rows, and read by those who may read the thread."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from datalayer.blobs import OpenBlob
+from datalayer.blobs.uploads import Upload
+from datalayer.cleaning import utc_in
+from datalayer.errors import BlobError, BlobNotFound, DataLayerError
+from datalayer.ownership import Actor, acting_user, recorded
+from datalayer.records.chat import Element, ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
+from datalayer.store import GuardedStore
+
+logger = logging.getLogger(__name__)
+
+# What a killed process has sent of a file without a row is deleted after that time: nobody can be sending it, and no
+# spool file can be holding its row, any more.
+ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
+
+
+class Files(GuardedStore):
+    """Stores and opens files."""
+
+    _told_of_links = False
+
+    async def open_element(
+        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
+    ) -> tuple[Element, OpenBlob] | None:
+        """An element and its bytes from `start` to before `end`, or None where there are none for the acting user.
+
+        Raises:
+            BlobError: the bytes are there but cannot be read now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        try:
+            return element, await self.blobs.open(element.object_key, start, end)
+        except BlobNotFound:
+            ids = {"thread_id": thread_id, "record_id": element_id, "object_key": element.object_key}
+            logger.error("the file of an element is missing", extra=ids)
+            return None
+
+    async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
+        """A link to the element's bytes in the store itself, which works for so many seconds for whoever has it.
+
+        None where there are no bytes for the acting user, and where the store has no such links.
+
+        Raises:
+            BlobError: it cannot be made now.
+        """
+        element = await self._element(thread_id, element_id, acting_user.get())
+        if element is None or element.object_key is None:
+            return None
+        return await self.blobs.signed_url(element.object_key, seconds)
+
+    async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
+        """Store the element: its bytes, if it brings any, and then its row. A failure is told and raised."""
+        actor = acting_user.get()
+        with self._uploads.turn(element.id, element.for_id) as turn:
+            try:
+                body = content()
+                stored = element if body is None else await self._store_file(element, body, actor)
+            except DataLayerError as error:
+                await self._tell("file", error, thread_id=element.thread_id, record_id=element.id)
+                raise
+            written = None
+            try:
+                if stored is not None and (body is None or turn.take()):
+                    written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
+                    if body is not None and turn.is_ended:
+                        # It was deleted while the row stood behind that in the queue.
+                        late = ElementDeletion(element.id, element.thread_id, *recorded(actor))
+                        await self._write("deletion of an element", late)
+            finally:
+                # Refused, too late, or its thread is deleted. If the row is there all the same, it keeps its file.
+                if written is None and stored is not None and stored.object_key is not None:
+                    self._abandon(stored.object_key)
+
+    async def _store_file(self, element: Element, body: bytes | Path, actor: Actor) -> Element | None:
+        """The element with its file, which is stored; None where its thread was deleted."""
+        if self._blobs is None:
+            raise BlobError("files cannot be kept: the data layer was made without a blob store")
+        # A key of its own for each upload: until its row is committed, the older file is whole under the older row.
+        key = f"{element.thread_id or 'nowhere'}/{element.id}-{secrets.token_hex(4)}"
+
+        # Before any byte is stored: nothing is sent that would be refused, and nothing is forgotten in a crash.
+        due_at = utc_in(ABANDONED_AFTER_SECONDS)
+        announcement = FileAnnouncement(key, element.id, element.thread_id, due_at, *recorded(actor))
+        announced = self._writer.submit(announcement, element.thread_id)
+        mime = element.mime or "application/octet-stream"
+        upload = Upload(key, body, mime, element.name, element.thread_id, element.id)
+        try:
+            stored = await self._uploads.put(self._blobs, upload, announced)
+        except BaseException as error:
+            # Where the announcement was refused, nothing was sent.
+            if not announced.done() or announced.exception() is not error:
+                self._abandon(key)
+            raise
+        if stored is None:
+            return None
+        if self._file_url is None and not self._told_of_links:
+            self._told_of_links = True
+            logger.warning(
+                "files are stored, and not shown when their thread is opened again: the data layer was made without "
+                'file_url (datalayer/README.md, "Showing files")'
+            )
+        return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256)
+
+    def _abandon(self, object_key: str) -> None:
+        """There will be no row: have what was sent deleted, as soon as the database says so."""
+        # Of no thread, so that the end of its own does not drop it.
+        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.disposal.note())

@@ -1,0 +1,204 @@
+"""Copies every file from one blob store to another, and forgets nothing and trusts nothing on the way.
+
+The SHA-256 of what goes by is compared with that in the file's row. A store has a file whole or not at all, so a move
+that broke off goes on where it was: what is there already is read and compared, and only what is not right is copied.
+The source is left as it is, unless it is to be deleted: then every file is read at the target once more first.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from datalayer.blobs import BlobStore, ListedBlob
+from datalayer.concurrency import side_by_side
+from datalayer.database import Database
+from datalayer.errors import BlobError, BlobNotFound
+from datalayer.history import elements
+from datalayer.records.chat import Element
+
+AT_ONCE = 4
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
+_PAGE = 200
+_BYTES = "application/octet-stream"
+
+
+@dataclass(slots=True)
+class MoveReport:
+    """How many files were copied, were there already, could not be copied, and were deleted from the source."""
+
+    copied: int = 0
+    there: int = 0
+    failed: int = 0
+    deleted: int = 0
+    left: int = 0
+    """Files that came to the source during the move, and are there still."""
+    copied_bytes: int = 0
+    seen_bytes: int = 0
+
+
+class _Failure(BlobError):
+    """What is wrong with one file; the others go on."""
+
+
+class FileMove:
+    """One move from a store to another."""
+
+    def __init__(
+        self,
+        database: Database,
+        source: BlobStore,
+        target: BlobStore,
+        *,
+        at_once: int = AT_ONCE,
+        failed: Callable[[str, str], None] = lambda _key, _words: None,
+        progressed: Callable[[MoveReport], None] = lambda _report: None,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            at_once: how many files are on their way at once; each takes a few MiB.
+            failed: is told the key of each file that could not be copied, and why.
+            progressed: is told after each file.
+        """
+        self._database, self._source, self._target = database, source, target
+        self._at_once = at_once
+        self._failed, self._progressed = failed, progressed
+        self._report = MoveReport()
+
+    async def plan(self) -> MoveReport:
+        """What `run` would copy, judged by sizes; nothing is written."""
+
+        async def look(found: tuple[ListedBlob, Element | None]) -> None:
+            blob, _ = found
+            if await _size(self._target, blob.key) == blob.size:
+                self._report.there += 1
+            else:
+                self._report.copied += 1
+                self._report.copied_bytes += blob.size
+            self._seen(blob)
+
+        await side_by_side(self._files(), look, at_once=self._at_once)
+        return self._report
+
+    async def run(self, *, delete_source: bool = False) -> MoveReport:
+        """Copy what the target does not have.
+
+        Args:
+            delete_source: delete the files from the source in the end, if every one of them was read at the target
+                and is right.
+
+        Raises:
+            BlobError: a store cannot be listed, or a file cannot be deleted from the source.
+            StorageUnavailable: the database cannot be used.
+        """
+        begun = datetime.now(UTC)
+        await side_by_side(self._files(), self._move, at_once=self._at_once)
+        if delete_source and not self._report.failed:
+            # Once more, reading: what was copied, and what came meanwhile.
+            await side_by_side(self._files(), self._move_again, at_once=self._at_once)
+            if not self._report.failed:
+                await self._delete_source(begun)
+        return self._report
+
+    async def _files(self) -> AsyncIterator[tuple[ListedBlob, Element | None]]:
+        batch: list[ListedBlob] = []
+        async for blob in self._source.list():
+            batch.append(blob)
+            if len(batch) == _PAGE:
+                for found in await self._described(batch):
+                    yield found
+                batch = []
+        for found in await self._described(batch):
+            yield found
+
+    async def _described(self, batch: list[ListedBlob]) -> list[tuple[ListedBlob, Element | None]]:
+        if not batch:
+            return []
+        keys = [blob.key for blob in batch]
+        known = await self._database.query(lambda connection: elements.by_object_key(connection, keys))
+        return [(blob, known.get(blob.key)) for blob in batch]
+
+    async def _move(self, found: tuple[ListedBlob, Element | None]) -> None:
+        blob, element = found
+        try:
+            if await self._is_there(blob, element):
+                self._report.there += 1
+            elif await self._copy(blob, element):
+                self._report.copied += 1
+                self._report.copied_bytes += blob.size
+        except BlobError as error:
+            self._report.failed += 1
+            self._failed(blob.key, str(error))
+        self._seen(blob)
+
+    async def _move_again(self, found: tuple[ListedBlob, Element | None]) -> None:
+        blob, element = found
+        try:
+            if not await self._is_there(blob, element) and await self._copy(blob, element):
+                self._report.copied += 1
+                self._report.copied_bytes += blob.size
+                if not await self._is_there(blob, element):
+                    raise _Failure("the target does not give out what it was given")
+        except BlobError as error:
+            self._report.failed += 1
+            self._failed(blob.key, str(error))
+
+    async def _is_there(self, blob: ListedBlob, element: Element | None) -> bool:
+        if await _size(self._target, blob.key) != blob.size:
+            return False
+        expected = element.sha256 if element and element.sha256 else await _sha256(self._source, blob.key)
+        return await _sha256(self._target, blob.key) == expected
+
+    async def _copy(self, blob: ListedBlob, element: Element | None) -> bool:
+        """Whether there was anything to copy still."""
+        mime = (element.mime if element else None) or _BYTES
+        name = element.name if element else None
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                async with await self._source.open(blob.key) as content:
+                    stored = await self._target.put(blob.key, content, mime, name=name)
+                break
+            except BlobNotFound:
+                if await _size(self._source, blob.key) is None:
+                    # Deleted meanwhile.
+                    await self._target.delete(blob.key)
+                    return False
+                raise
+            except BlobError:
+                if not attempts_left:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+        if element and element.sha256 and element.sha256 != stored.sha256:
+            raise _Failure("it was copied, but it is not what its row says: its SHA-256 differs at the source already")
+        return True
+
+    async def _delete_source(self, begun: datetime) -> None:
+        async for blob in self._source.list():
+            if blob.modified < begun and await _size(self._target, blob.key) == blob.size:
+                await self._source.delete(blob.key)
+                self._report.deleted += 1
+            else:
+                self._report.left += 1
+
+    def _seen(self, blob: ListedBlob) -> None:
+        self._report.seen_bytes += blob.size
+        self._progressed(self._report)
+
+
+async def _size(store: BlobStore, key: str) -> int | None:
+    try:
+        async with await store.open(key, 0, 0) as blob:
+            return blob.size
+    except BlobNotFound:
+        return None
+
+
+async def _sha256(store: BlobStore, key: str) -> str:
+    digest = hashlib.sha256()
+    async with await store.open(key) as blob:
+        async for chunk in blob:
+            await asyncio.to_thread(digest.update, chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Users, threads, steps, elements and votes: their SQL, and the search in them."""

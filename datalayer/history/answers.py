@@ -1,0 +1,196 @@
+"""A narrow row for each answer, made of all that says something of it, so that any filter finds answers by an index.
+
+What users, models and reviewers say of an answer is in four tables, and no index goes over four. A write only leaves a
+mark (`review_triggers`); here the marks are taken in batches and the rows of their threads made anew, by one statement
+for many threads. One process at a time does this, so that an older state never comes over a newer one.
+
+A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it. An answer
+that is gone, because its question was edited, has a row if it has a thumb.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.history import removed_answers
+from datalayer.history.removed_answers import IS_LAST_VOTE
+from datalayer.schema.chat import feedback_changes, feedbacks, migrations, steps, threads
+from datalayer.schema.review import answers, review_pending, thread_origins, verdicts
+from datalayer.schema.usage import llm_calls
+
+BATCH = 500
+"""So many marks are taken in one transaction."""
+ANSWER = removed_answers.ANSWER
+NOTICE = "notice"
+"""The `status` in the metadata of what an application itself says in the chat: no answer, and nobody's to judge."""
+
+
+async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
+    """Something was said of an answer in these threads."""
+    if thread_ids:
+        await connection.execute(insert(review_pending), [{"threadId": one} for one in thread_ids])
+
+
+async def is_behind(connection: AsyncConnection) -> bool:
+    """Whether there are marks."""
+    return (await connection.execute(select(review_pending.c.id).limit(1))).first() is not None
+
+
+async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
+    """Make the rows of the threads with the oldest marks anew; whether there may be more marks."""
+    # The ledger's row is there always, and is locked by nothing else.
+    turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
+    await connection.execute(turn)
+    oldest = select(review_pending.c.id).order_by(review_pending.c.id).limit(BATCH)
+    taken = delete(review_pending).where(review_pending.c.id.in_(oldest)).returning(review_pending.c.threadId)
+    marked = (await connection.execute(taken)).scalars().all()
+    await renew(connection, dialect, sorted(set(marked)))
+    return len(marked) == BATCH
+
+
+def is_whole(step: Mapping[Any, Any]) -> bool:
+    """Whether an answer is one: no failure in words, and not stopped or cut, as its application notes in `status`."""
+    status = (step["metadata"] or {}).get("status")
+    return not step["isError"] and status in (None, "complete")
+
+
+async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]) -> None:
+    """Make the rows of all answers in these threads anew."""
+    if not thread_ids:
+        return
+    # Held, so that none is deleted before its rows are there; what is gone already is left out.
+    held = select(threads.c.id).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id)
+    there = (await connection.execute(held.with_for_update(read=True, key_share=True))).scalars().all()
+    if not there:
+        return
+    still = select(steps.c.id).where(steps.c.id == answers.c.stepId, steps.c.type == ANSWER).exists()
+    await connection.execute(
+        delete(answers).where(answers.c.threadId.in_(there), or_(answers.c.isRemoved.is_(true()), ~still))
+    )
+    made = dialect.insert(answers).from_select(answers.c.keys(), _made_of(dialect, there))
+    renewed = {name: made.excluded[name] for name in answers.c.keys() if name != "stepId"}  # noqa: SIM118
+    await connection.execute(made.on_conflict_do_update(index_elements=[answers.c.stepId], set_=renewed))
+
+
+def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
+    """The columns of `review_answers`, in order."""
+    place = func.row_number().over(
+        partition_by=steps.c.parentId, order_by=[steps.c.createdAt.desc(), steps.c.id.desc()]
+    )
+    here = select(
+        *(steps.c.id, steps.c.threadId, steps.c.createdAt, steps.c.isError),
+        case((place == 1, steps.c.parentId)).label("runId"),
+        dialect.text_in(steps.c.metadata, "model").label("model"),
+        false().label("isRemoved"),
+    ).where(
+        steps.c.threadId.in_(thread_ids),
+        steps.c.type == ANSWER,
+        func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != NOTICE,
+    )
+    gone = removed_answers.answers_of(thread_ids).subquery("gone")
+    removed = select(*(gone.c.id, gone.c.threadId, gone.c.createdAt, false(), gone.c.runId, cast(null(), Text), true()))
+    step = union_all(here, removed).subquery("step")
+    votes, calls = _votes(thread_ids), _calls(thread_ids)
+    own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")
+    own_calls, run_calls = calls.alias("own_calls"), calls.alias("run_calls")
+    judged = (
+        select(verdicts.c.stepId, func.count().label("count"))
+        .where(verdicts.c.threadId.in_(thread_ids))
+        .group_by(verdicts.c.stepId)
+        .subquery("judged")
+    )
+
+    def called(name: str) -> ColumnElement[Any]:
+        return case((own_calls.c.stepId.is_not(None), own_calls.c[name]), else_=run_calls.c[name])
+
+    thumb = case(
+        (or_(own_votes.c.thumb == 0, run_votes.c.thumb == 0), 0),
+        else_=func.coalesce(own_votes.c.thumb, run_votes.c.thumb),
+    )
+    return (
+        select(
+            step.c.id,
+            step.c.threadId,
+            threads.c.userId,
+            func.coalesce(step.c.createdAt, threads.c.createdAt, ""),
+            step.c.runId,
+            threads.c.tags,
+            thumb,
+            (func.coalesce(own_votes.c.comments, 0) + func.coalesce(run_votes.c.comments, 0)) > 0,
+            func.coalesce(called("assistant"), dialect.text_in(threads.c.metadata, "chat_profile")),
+            func.coalesce(called("model"), step.c.model),
+            called("tokens"),
+            called("cost"),
+            called("seconds"),
+            func.coalesce(step.c.isError, False),
+            func.coalesce(judged.c.count, 0),
+            step.c.isRemoved,
+        )
+        .select_from(step)
+        .join(threads, threads.c.id == step.c.threadId)
+        .outerjoin(own_votes, own_votes.c.forId == step.c.id)
+        .outerjoin(run_votes, run_votes.c.forId == step.c.runId)
+        .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
+        .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
+        .outerjoin(judged, judged.c.stepId == step.c.id)
+        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice.
+        # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
+        .where(
+            step.c.threadId.not_in(select(thread_origins.c.threadId)),
+            # Of what was made anew nobody looks at each attempt.
+            or_(step.c.isRemoved.is_(false()), thumb.is_not(None)),
+        )
+    )
+
+
+def _votes(thread_ids: Sequence[str]) -> Subquery:
+    vote, change = feedbacks.c, feedback_changes.c
+    cast_ = union_all(
+        select(vote.forId, vote.value, vote.comment).where(vote.threadId.in_(thread_ids)),
+        select(change.forId, change.value, change.comment).where(change.threadId.in_(thread_ids), IS_LAST_VOTE),
+    ).subquery("cast")
+    commented = case((and_(cast_.c.comment.is_not(None), cast_.c.comment != ""), 1))
+    return (
+        select(cast_.c.forId, func.min(cast_.c.value).label("thumb"), func.count(commented).label("comments"))
+        .group_by(cast_.c.forId)
+        .subquery("votes")
+    )
+
+
+def _calls(thread_ids: Sequence[str]) -> Subquery:
+    tokens = func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0)
+    # Of one that nobody knows the price of, nobody knows what all came to.
+    cost = case((func.count() == func.count(llm_calls.c.totalCost), func.sum(llm_calls.c.totalCost)))
+    return (
+        select(
+            llm_calls.c.stepId,
+            func.max(llm_calls.c.assistant, type_=Text).label("assistant"),
+            func.max(llm_calls.c.model, type_=Text).label("model"),
+            func.sum(tokens).label("tokens"),
+            cost.label("cost"),
+            func.sum(llm_calls.c.seconds).label("seconds"),
+        )
+        .where(llm_calls.c.threadId.in_(thread_ids), llm_calls.c.stepId.is_not(None))
+        .group_by(llm_calls.c.stepId)
+        .subquery("calls")
+    )

@@ -1,0 +1,153 @@
+"""The end of threads and of users: every row that hangs on them, counted table by table, and the files to remove.
+
+Calls to models outlive both, because what they cost was spent; what tells of whom or of what they were goes.
+
+Said for each table, because an adopted database has no foreign keys that would do it, and because what a foreign key
+deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.history.file_outbox import queue_files
+from datalayer.schema.chat import (
+    Identifier,
+    blob_deletions,
+    credentials,
+    elements,
+    feedback_changes,
+    feedbacks,
+    logins,
+    metadata,
+    steps,
+    threads,
+    users,
+)
+from datalayer.schema.review import (
+    review_items,
+    review_pending,
+    review_views,
+    thread_marks,
+    thread_origins,
+    verdict_changes,
+    verdicts,
+)
+from datalayer.schema.usage import llm_call_payloads, llm_calls, usage_limits, usage_reservations
+
+# What goes with a user wherever it is, and what stays without saying whose it was.
+_OF_USER: tuple[Column[Any], ...] = (
+    *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
+    *(usage_limits.c.subjectId, usage_reservations.c.userId),
+    *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
+)
+_NAMING_USER: tuple[Column[Any], ...] = (
+    *(review_items.c.assignedTo, review_items.c.lockedBy, thread_marks.c.userId, thread_origins.c.reviewerId),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How many rows of which table are gone, the threads among them, the object keys of files without a row, and by
+    table the ids of those that are not told by another id alone."""
+
+    rows: dict[str, int]
+    thread_ids: tuple[str, ...] = ()
+    object_keys: tuple[str, ...] = ()
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
+    """Delete the threads that the condition holds for, with all that is in them, and what reviewers copied of them."""
+    found = await _locked(connection, chosen)
+    # Of a thread that is gone no copy may stay, nor a copy of the copy.
+    copies: list[str] = []
+    further = await _copies(connection, select(threads.c.id).where(chosen))
+    while further := [one for one in further if one not in found]:
+        found += await _locked(connection, threads.c.id.in_(further))
+        copies += further
+        further = await _copies(connection, further)
+    if copies:
+        chosen = or_(chosen, threads.c.id.in_(copies))
+    ids = select(threads.c.id).where(chosen)
+    of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
+    in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
+    keys = await queue_files(connection, in_threads)
+    gone = _Gone()
+    await gone.delete(connection, elements, in_threads)
+    of_threads = await let_go_of_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
+    gone.count(llm_call_payloads, of_threads)
+    for table in reversed(metadata.sorted_tables):
+        if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
+            await gone.delete(connection, table, table.c.threadId.in_(ids))
+    await gone.delete(connection, threads, chosen)
+    return Removal(gone.rows, tuple(found), tuple(keys), gone.row_ids)
+
+
+async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
+    """The ids; locked, so that what another replica adds meanwhile waits for the end and finds no thread to add to."""
+    return list((await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars())
+
+
+async def _copies(connection: AsyncConnection, originals: Select[Any] | Sequence[str]) -> list[str]:
+    found = select(thread_origins.c.threadId).where(thread_origins.c.originalId.in_(originals))
+    return list((await connection.execute(found)).scalars())
+
+
+async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str | None, Removal]:
+    """Delete the user, their votes wherever they were cast, and their threads with all that is in them.
+
+    Threads under the identifier go even where there is no such user any more: a page that was still open may have
+    begun one since. Gives the user's id, if there was a user.
+    """
+    # Locked, so that a call of theirs that another replica stores meanwhile waits, and then finds no user.
+    found = select(users.c.id).where(users.c.identifier == identifier).with_for_update()
+    user_id = (await connection.execute(found)).scalar()
+    theirs = threads.c.userIdentifier == identifier
+    if user_id is None:
+        return None, await remove_threads(connection, theirs)
+    removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
+    gone = _Gone(dict(removed.rows), dict(removed.row_ids))
+    of_user = await let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
+    gone.count(llm_call_payloads, of_user)
+    for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
+        # What they said of answers of others does not count any more.
+        said_in = select(column.table.c.threadId).where(column == user_id).distinct()
+        await connection.execute(insert(review_pending).from_select(["threadId"], said_in))
+    for column in _OF_USER:
+        await gone.delete(connection, column.table, column == user_id)
+    for column in _NAMING_USER:
+        await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
+    await gone.delete(connection, users, users.c.id == user_id)
+    return user_id, Removal(gone.rows, removed.thread_ids, removed.object_keys, gone.row_ids)
+
+
+@dataclass(slots=True)
+class _Gone:
+    rows: dict[str, int] = field(default_factory=dict)
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    async def delete(self, connection: AsyncConnection, table: Table, condition: ColumnElement[bool]) -> None:
+        statement = delete(table).where(condition)
+        if "id" in table.c and table.c.id.type is Identifier:
+            ids = tuple((await connection.execute(statement.returning(table.c.id))).scalars())
+            self.row_ids[table.name] = (*self.row_ids.get(table.name, ()), *ids)
+            count = len(ids)
+        else:
+            count = int((await connection.execute(statement)).rowcount)
+        self.count(table, count)
+
+    def count(self, table: Table, rows: int) -> None:
+        self.rows[table.name] = self.rows.get(table.name, 0) + rows
+
+
+async def let_go_of_calls(connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]) -> int:
+    """Take the ids out of the calls, and delete what was said in them; gives of how many that was kept."""
+    said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
+    count = int((await connection.execute(delete(llm_call_payloads).where(said))).rowcount)
+    # A provider's message may quote what somebody wrote.
+    await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))
+    return count

@@ -1,0 +1,87 @@
+"""Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, case, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import Forbidden
+from datalayer.history import file_outbox
+from datalayer.records.chat import Element
+from datalayer.schema.chat import elements
+from datalayer.schema.rows import columns, given, newest_extra, record_of
+
+# The key in `extra` of an element whose file was found to be missing: the time of that.
+MISSING_SINCE = "fileMissingSince"
+
+_COLUMNS = columns(Element, elements)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:
+    """Store what is given of the element; a second write of the same element is its newer state.
+
+    Raises:
+        Forbidden: there is an element of this id in another thread.
+    """
+    values = {"name": "", "createdAt": now} | given(element, elements)
+    statement = dialect.insert(elements).values(**values)
+    changes = {key: statement.excluded[key] for key in given(element, elements) if key not in ("id", "createdAt")}
+    merged = dialect.merge_json(elements.c.extra, newest_extra(element, elements))
+    changes["extra"] = merged if element.extra else case((elements.c.extra.is_not(None), merged))
+    same = elements.c.threadId.is_not_distinct_from(statement.excluded.threadId)
+    statement = statement.on_conflict_do_update(index_elements=[elements.c.id], set_=changes, where=same)
+    if not (await connection.execute(statement)).rowcount:
+        raise Forbidden("an element of this id is in another thread")
+
+
+async def get(connection: AsyncConnection, element_id: str) -> Element | None:
+    row = (await connection.execute(select(*_COLUMNS).where(elements.c.id == element_id))).mappings().first()
+    return record_of(Element, elements, row) if row else None
+
+
+async def with_files(connection: AsyncConnection, *, after: str | None, limit: int) -> list[Element]:
+    """The next elements that have a file, by id."""
+    statement = select(*_COLUMNS).where(elements.c.objectKey.is_not(None)).order_by(elements.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(elements.c.id > after)
+    rows = (await connection.execute(statement)).mappings()
+    return [record_of(Element, elements, row) for row in rows]
+
+
+async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Element]:
+    """The elements whose files have these keys."""
+    rows = (await connection.execute(select(*_COLUMNS).where(elements.c.objectKey.in_(keys)))).mappings()
+    return {str(row["objectKey"]): record_of(Element, elements, row) for row in rows}
+
+
+async def describe_file(connection: AsyncConnection, element: Element, byte_size: int, sha256: str) -> bool:
+    """Keep what was found out of the file of a row that says nothing of it; whether the row still said nothing."""
+    statement = (
+        update(elements)
+        .where(elements.c.id == element.id, elements.c.objectKey == element.object_key, elements.c.sha256.is_(None))
+        .values(byteSize=byte_size, sha256=sha256)
+    )
+    return bool((await connection.execute(statement)).rowcount)
+
+
+async def mark_file(connection: AsyncConnection, dialect: Dialect, element: Element, missing_since: str | None) -> None:
+    """Say in the row that its file is missing, and since when that is known; or (None) that it is not."""
+    merged = dialect.merge_json(elements.c.extra, {MISSING_SINCE: missing_since})
+    same = (elements.c.id == element.id, elements.c.objectKey == element.object_key)
+    await connection.execute(update(elements).where(*same).values(extra=merged))
+
+
+async def replace_file(connection: AsyncConnection, element: Element) -> list[str]:
+    """The element is to have another file: queue the one it has, if any; gives that one's object key."""
+    older = and_(elements.c.id == element.id, elements.c.objectKey != element.object_key)
+    replaced = await file_outbox.queue_files(connection, older)
+    await file_outbox.forget(connection, [str(element.object_key)])
+    return replaced
+
+
+async def delete_element(connection: AsyncConnection, element_id: str) -> list[str]:
+    """Delete the row and queue its file, if it has one; gives its object key."""
+    keys = await file_outbox.queue_files(connection, elements.c.id == element_id)
+    await connection.execute(delete(elements).where(elements.c.id == element_id))
+    return keys

@@ -1,0 +1,138 @@
+"""Votes: one for each user and step, and a row for each time one was cast, changed or taken back.
+
+A step that goes from its thread takes its votes out of `feedbacks`; what was said of it stays on record.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import case, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.history import answers
+from datalayer.records.chat import Feedback
+from datalayer.schema.chat import NAMED_VOTE, NAMELESS_VOTE, feedback_changes, feedbacks
+from datalayer.schema.rows import columns, given, record_of
+
+_COLUMNS = columns(Feedback, feedbacks)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> str:
+    """Cast or change the user's vote on the step; gives the id under which it is kept."""
+    values = given(feedback, feedbacks) | {"updatedAt": now}
+    statement = dialect.insert(feedbacks).values(**values)
+    # A vote is said whole: one without a comment takes an earlier comment back. Reasons come after it, and are those of
+    # this thumb.
+    same = feedbacks.c.value == statement.excluded.value
+    changes = {
+        "value": feedback.value,
+        "comment": feedback.comment,
+        "updatedAt": now,
+        "reasons": case((same, feedbacks.c.reasons)),
+    }
+    if feedback.user_id is None:
+        statement = statement.on_conflict_do_update(
+            index_elements=[feedbacks.c.forId], index_where=NAMELESS_VOTE, set_=changes
+        )
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=[feedbacks.c.forId, feedbacks.c.userId], index_where=NAMED_VOTE, set_=changes
+        )
+    kept: str = (await connection.execute(statement.returning(feedbacks.c.id))).scalar_one()
+    await _note(connection, dialect, feedback, kept, value=feedback.value, now=now)
+    return kept
+
+
+async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.id == feedback_id))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
+
+
+async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None) -> Feedback | None:
+    """The user's vote on the step, or that of an application without users."""
+    whose = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, whose))).mappings().first()
+    return record_of(Feedback, feedbacks, row) if row else None
+
+
+async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:
+    """Take the vote back; that it was there stays on record."""
+    await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
+    if feedback.thread_id is not None:
+        await answers.mark(connection, [feedback.thread_id])
+    await _note(connection, dialect, feedback, feedback.id, value=None, now=now)
+
+
+async def give_reasons(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    vote: Feedback,
+    *,
+    reasons: Sequence[str],
+    comment: str | None,
+    now: str,
+) -> None:
+    """Say why the vote is what it is; without a comment the one there stays."""
+    said = replace(vote, comment=vote.comment if comment is None else comment)
+    values = {"reasons": list(reasons), "comment": said.comment, "updatedAt": now}
+    await connection.execute(update(feedbacks).where(feedbacks.c.id == vote.id).values(**values))
+    await _note(connection, dialect, said, vote.id, value=vote.value, now=now, reasons=reasons)
+
+
+async def remove_with_steps(
+    connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str
+) -> None:
+    """Take the votes away from steps that go; the last row on record of each says all that it said."""
+    gone = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
+    rows = [
+        {
+            **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},
+            "feedbackId": row["id"],
+            "changedAt": row["updatedAt"] or now,
+            "id": _change_id(row["id"], row["updatedAt"] or now, row["value"]),
+        }
+        for row in (await connection.execute(gone)).mappings()
+    ]
+    if rows:
+        # Mostly it is there. Reasons may have been given before the comment was changed, and an adopted vote has none.
+        noted = dialect.insert(feedback_changes)
+        last = {name: noted.excluded[name] for name in ("comment", "reasons")}
+        await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)
+
+
+async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
+    """All that was ever voted on the step, oldest first: (value, comment, time); value None is a vote taken back."""
+    columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
+    statement = select(*columns_).where(feedback_changes.c.forId == step_id).order_by(feedback_changes.c.changedAt)
+    return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
+
+
+async def _note(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    feedback: Feedback,
+    kept: str,
+    *,
+    value: int | None,
+    now: str,
+    reasons: Sequence[str] | None = None,
+) -> None:
+    statement = dialect.insert(feedback_changes).values(
+        # The same write applied again, because nobody knows whether it was stored, is not noted twice.
+        id=_change_id(kept, now, value),
+        feedbackId=kept,
+        forId=feedback.for_id,
+        threadId=feedback.thread_id,
+        userId=feedback.user_id,
+        value=value,
+        comment=feedback.comment if value is not None else None,
+        changedAt=now,
+        reasons=None if reasons is None else list(reasons),
+    )
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=[feedback_changes.c.id]))
+
+
+def _change_id(kept: str, moment: str, value: int | None) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kept} {moment} {value}"))

@@ -1,0 +1,123 @@
+"""What is still known of answers that are gone from their thread, as an edited question takes its answer along.
+
+Their text is in `step_versions`, their votes are in `feedback_changes`. A thumb counts for them as it did before: that
+on a run for the last answer in it, unless another is there still.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.schema.chat import Identifier, feedback_changes, steps
+from datalayer.schema.review import step_versions
+
+ANSWER, QUESTION = "assistant_message", "user_message"
+
+_later_vote, _later_version = feedback_changes.alias("later_vote"), step_versions.alias("later_version")
+
+IS_LAST_VOTE: ColumnElement[bool] = and_(
+    # One that was taken back has no value.
+    feedback_changes.c.value.is_not(None),
+    ~exists().where(steps.c.id == feedback_changes.c.forId),
+    ~exists().where(
+        _later_vote.c.forId == feedback_changes.c.forId,
+        _later_vote.c.userId.is_not_distinct_from(feedback_changes.c.userId),
+        tuple_(_later_vote.c.changedAt, _later_vote.c.id) > tuple_(feedback_changes.c.changedAt, feedback_changes.c.id),
+    ),
+)
+"""A row of `feedback_changes` that is a vote on a step that is gone, as it last was."""
+
+IS_REMOVED_ANSWER: ColumnElement[bool] = and_(
+    step_versions.c.change == literal_column("'removed'", Text),
+    step_versions.c.type == literal_column(f"'{ANSWER}'", Text),
+    ~exists().where(steps.c.id == step_versions.c.stepId),
+    ~exists().where(
+        _later_version.c.stepId == step_versions.c.stepId,
+        _later_version.c.change == literal_column("'removed'", Text),
+        _later_version.c.id > step_versions.c.id,
+    ),
+)
+"""A row of `step_versions` that is an answer which is gone, as it last was."""
+
+
+def answers_of(thread_ids: Sequence[str]) -> Select[Any]:
+    """The answers that are gone from these threads: `id`, `threadId`, `createdAt`, and `runId` where they are the last
+    of a run in which none is left."""
+    version = step_versions.c
+    place = func.row_number().over(
+        partition_by=version.parentId, order_by=[version.createdAt.desc(), version.stepId.desc()]
+    )
+    left = select(steps.c.parentId).where(
+        steps.c.threadId.in_(thread_ids), steps.c.type == ANSWER, steps.c.parentId.is_not(None)
+    )
+    return select(
+        version.stepId.label("id"),
+        version.threadId,
+        version.createdAt,
+        case((and_(place == 1, version.parentId.not_in(left)), version.parentId)).label("runId"),
+    ).where(version.threadId.in_(thread_ids), IS_REMOVED_ANSWER)
+
+
+async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
+    """The thread that the answer is gone from."""
+    found = select(step_versions.c.threadId).where(step_versions.c.stepId == step_id, IS_REMOVED_ANSWER)
+    return (await connection.execute(found)).scalar()
+
+
+def texts(length: int) -> Select[Any]:
+    """The beginnings of the answers `ids` that are gone, and of their questions as they were asked, by `stepId`."""
+    asked = step_versions.alias("asked")
+    # A text is that of a question until it is replaced: what was asked is the one that was replaced first of those
+    # that were replaced after the answer, or the one that is there now.
+    before = (
+        select(
+            asked.c.createdAt.label("createdAt"),
+            asked.c.stepId.label("stepId"),
+            asked.c.replacedAt.label("until"),
+            asked.c.output.label("output"),
+        )
+        .where(
+            asked.c.threadId == step_versions.c.threadId,
+            asked.c.type == literal_column(f"'{QUESTION}'", Text),
+            asked.c.createdAt <= step_versions.c.createdAt,
+            asked.c.replacedAt > step_versions.c.createdAt,
+        )
+        .correlate(step_versions)
+    )
+    now = (
+        select(steps.c.createdAt, steps.c.id, literal_column("'9999'", Text), steps.c.output)
+        .where(
+            steps.c.threadId == step_versions.c.threadId,
+            steps.c.type == literal_column(f"'{QUESTION}'", Text),
+            steps.c.createdAt <= step_versions.c.createdAt,
+        )
+        .correlate(step_versions)
+    )
+    said = union_all(before, now).subquery("said")
+    question = (
+        select(func.substr(said.c.output, 1, length))
+        .order_by(said.c.createdAt.desc(), said.c.stepId.desc(), said.c.until)
+        .limit(literal_column("1", Integer))
+        .scalar_subquery()
+    )
+    return select(
+        step_versions.c.stepId,
+        func.substr(step_versions.c.output, 1, length).label("answer"),
+        question.label("question"),
+    ).where(step_versions.c.stepId.in_(bindparam("ids", type_=Identifier, expanding=True)), IS_REMOVED_ANSWER)

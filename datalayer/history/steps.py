@@ -1,0 +1,203 @@
+"""Steps: messages, runs and tool calls. One upsert, in which a late create never undoes an update."""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    TextClause,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import utc_now
+from datalayer.database import Database
+from datalayer.dialects import Dialect
+from datalayer.errors import Forbidden
+from datalayer.history import feedback
+from datalayer.history.file_outbox import queue_files
+from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
+from datalayer.records.chat import Feedback, Step
+from datalayer.schema.chat import Identifier, elements, feedbacks, steps, threads
+from datalayer.schema.review import answers, review_pending, step_versions
+from datalayer.schema.rows import OURS, column_names, columns, given, newest_extra
+from datalayer.schema.usage import llm_calls
+
+_REQUIRED = {"name": "", "type": "undefined", "streaming": False}
+_MOST_PARAMETERS = 10_000
+# What was said is kept for reviewers when it goes, and with it what calls to models it took, or its run.
+_IS_KEPT = and_(steps.c.type.in_(("user_message", "assistant_message")), steps.c.output != "")
+_IS_NAMED = or_(_IS_KEPT, steps.c.type == "run")
+# What the store keeps for itself, or for Chainlit's own layer, is not shown.
+SHOWN = tuple(
+    name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
+)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, now: str, created: bool) -> None:
+    """Store what is given of the step.
+
+    Chainlit's writes may arrive in either order, so a step that was updated keeps what it has when its creation
+    comes later: that only fills what is missing. Unknown fields (`extra`) are merged, never dropped.
+
+    Args:
+        now: the time that stands in where the step has no `createdAt`.
+        created: whether this is the step's creation and not a later state of it.
+
+    Raises:
+        Forbidden: there is a step of this id in another thread.
+    """
+    values = _REQUIRED | {"createdAt": now} | given(step, steps)
+    values["updatedAt"] = None if created else now
+    statement = dialect.insert(steps).values(**values)
+    changes: dict[str, Any] = {}
+    for key in given(step, steps):
+        if key in ("id", "threadId", "extra"):
+            continue
+        new = statement.excluded[key]
+        if created:
+            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
+        changes[key] = new
+    if step.created_at is not None:
+        # A time that was made up for want of one gives way to the real one.
+        changes["createdAt"] = step.created_at
+    changes["extra"] = _extra(dialect, step, created=created)
+    if not created:
+        changes["updatedAt"] = now
+    statement = statement.on_conflict_do_update(
+        index_elements=[steps.c.id],
+        set_=changes,
+        where=steps.c.threadId == statement.excluded.threadId,
+    )
+    if not (await connection.execute(statement)).rowcount:
+        raise Forbidden("a step of this id is in another thread")
+
+
+def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]:
+    """What `extra` becomes: a key is there only if what was said last of it has no column to go to."""
+    extra = step.extra or {}
+    merged = dialect.merge_json(steps.c.extra, newest_extra(step, steps))
+    if not extra:
+        merged = case((steps.c.extra.is_not(None), merged))
+    if not created:
+        return merged
+    there = {key: _known(key).is_not(None) for key in extra if key in steps.c and key not in OURS}
+    filled = dialect.fill_json(steps.c.extra, extra, there) if extra else steps.c.extra
+    return case((steps.c.updatedAt.is_(None), merged), else_=filled)
+
+
+def _known(key: str) -> ColumnElement[Any]:
+    """The stored value, or NULL where it was made up for want of one."""
+    return func.nullif(steps.c[key], _REQUIRED[key]) if key in ("name", "type") else steps.c[key]
+
+
+async def favorites(
+    database: Database, user_id: str, *, actor: Actor = SYSTEM
+) -> list[tuple[dict[str, Any], Feedback | None]]:
+    """The steps that the user marked, newest first, by column name, each with the user's vote."""
+    rows = await database.fetch(
+        _favorites(database.dialect.is_favorite, kind_of(actor)), {"user_id": user_id, "actor": actor}
+    )
+    size = len(SHOWN)
+    return [
+        (dict(zip(SHOWN, row[:size], strict=True)), Feedback(*row[size:]) if row[size] is not None else None)
+        for row in rows
+    ]
+
+
+@lru_cache
+def _favorites(is_favorite: TextClause, actor: Actor) -> Select[Any]:
+    user_id = bindparam("user_id", type_=Identifier, required=True)
+    return (
+        select(*(steps.c[name] for name in SHOWN), *columns(Feedback, feedbacks, "feedback_"))
+        .join(threads, threads.c.id == steps.c.threadId)
+        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, feedbacks.c.userId == user_id), isouter=True)
+        .where(threads.c.userId == user_id, readable_by(actor), is_favorite)
+        .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
+    )
+
+
+async def set_favorite(connection: AsyncConnection, dialect: Dialect, step_id: str, favorite: bool) -> None:
+    marked = dialect.merge_json(steps.c.metadata, {"favorite": favorite})
+    await connection.execute(update(steps).where(steps.c.id == step_id).values(metadata=marked))
+
+
+async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
+    """The thread that the step is in."""
+    return (await connection.execute(select(steps.c.threadId).where(steps.c.id == step_id))).scalar_one_or_none()
+
+
+async def delete_step(connection: AsyncConnection, dialect: Dialect, step_id: str) -> list[str]:
+    """Delete one step with its elements; gives the object keys of files now without a row.
+
+    Votes on it go from the thread, and stay on record as they last were.
+    """
+    return await _delete(connection, dialect, [step_id])
+
+
+async def cut_after(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    thread_id: str,
+    step_id: str,
+    keep: Collection[str] = (),
+    *,
+    until: str | None = None,
+) -> tuple[Sequence[str], list[str]]:
+    """Delete the thread's steps that came after this one, but for those to keep; gives their ids, and object keys.
+
+    Args:
+        until: leaves alone what came after this time, too.
+    """
+    moment = select(steps.c.createdAt).where(steps.c.id == step_id).scalar_subquery()
+    later = or_(steps.c.createdAt > moment, and_(steps.c.createdAt == moment, steps.c.id > step_id))
+    chosen = select(steps.c.id).where(steps.c.threadId == thread_id, later, steps.c.id.not_in(list(keep)))
+    if until is not None:
+        chosen = chosen.where(steps.c.createdAt <= until)
+    found = (await connection.execute(chosen)).scalars().all()
+    keys: list[str] = []
+    for at in range(0, len(found), _MOST_PARAMETERS):
+        keys += await _delete(connection, dialect, found[at : at + _MOST_PARAMETERS])
+    return found, keys
+
+
+async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
+    await _keep_versions(connection, step_ids)
+    keys = await queue_files(connection, elements.c.forId.in_(step_ids))
+    # Found by their threads, of which there is an index.
+    of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
+    forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
+    await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
+    await feedback.remove_with_steps(connection, dialect, step_ids, now=utc_now())
+    await connection.execute(delete(elements).where(elements.c.forId.in_(step_ids)))
+    await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))
+    await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
+    return keys
+
+
+async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -> None:
+    """What was said is kept for reviewers: it goes when a question before it is edited, and with it the reason why."""
+    said = (
+        select(
+            *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
+            *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
+        )
+        .where(steps.c.id.in_(step_ids), _IS_KEPT)
+        .order_by(steps.c.createdAt, steps.c.id)
+    )
+    names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
+    await connection.execute(insert(step_versions).from_select(names, said))
+    # The run of an answer that goes may have another, for which its thumb counts from now on.
+    marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()
+    await connection.execute(insert(review_pending).from_select(["threadId"], marked))

@@ -1,0 +1,85 @@
+"""A thread whole, in one statement on both engines: the thread itself, its steps, its elements and its votes.
+
+The four are parts of one UNION ALL, each found by an index of its own, and so one round trip. Their columns lie side
+by side under the names they share, and a part has NULL where a column is another's. Rows become dictionaries by column
+name and no records: a long thread is hundreds of rows, and a record for each would be made only to be taken apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Table, bindparam, cast, literal_column, null, select, union_all
+from sqlalchemy.types import TypeEngine
+
+from datalayer.database import Database
+from datalayer.history.steps import SHOWN as STEP_COLUMNS
+from datalayer.records.chat import Element, Feedback, Thread
+from datalayer.schema.chat import Identifier, elements, feedbacks, steps, threads
+from datalayer.schema.rows import column_names
+
+_THREAD_NAMES = column_names(Thread, threads)
+_VOTE_NAMES = column_names(Feedback, feedbacks)
+_ELEMENT_COLUMNS = tuple(column_names(Element, elements).values())
+_THREAD, _STEP, _ELEMENT, _VOTE = range(4)
+_PARTS: tuple[tuple[Table, tuple[str, ...], str], ...] = (
+    (threads, tuple(_THREAD_NAMES.values()), "id"),
+    (steps, STEP_COLUMNS, "threadId"),
+    (elements, _ELEMENT_COLUMNS, "threadId"),
+    (feedbacks, tuple(_VOTE_NAMES.values()), "threadId"),
+)
+# Those of a step come first and together, because there are most of them; before all stands which part a row is of.
+_TYPES: dict[str, TypeEngine[Any]] = {
+    name: table.c[name].type for table, names, _ in (_PARTS[_STEP], *_PARTS) for name in names
+}
+_PLACES = {name: place for place, name in enumerate(_TYPES, 1)}
+_STEP_PLACES = slice(1, len(STEP_COLUMNS) + 1)
+_STATEMENT = union_all(
+    *(
+        select(
+            literal_column(str(part)).label("part"),
+            *(table.c[name] if name in names else cast(null(), kind).label(name) for name, kind in _TYPES.items()),
+        ).where(table.c[key] == bindparam("thread_id", type_=Identifier, required=True))
+        for part, (table, names, key) in enumerate(_PARTS)
+    )
+)
+_thread_values, _element_values, _vote_values = (
+    itemgetter(*(_PLACES[name] for name in _PARTS[part][1])) for part in (_THREAD, _ELEMENT, _VOTE)
+)
+_moment, _id = itemgetter(_PLACES["createdAt"]), itemgetter(_PLACES["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class WholeThread:
+    """A thread and what is in it, steps and elements in order, each a new dictionary by column name."""
+
+    thread: Thread
+    steps: list[dict[str, Any]]
+    elements: list[dict[str, Any]]
+    votes: Mapping[str, Feedback]
+    """By the id of their step; those of the thread's own user, whom the thumbs are shown to."""
+
+
+async def get(database: Database, thread_id: str) -> WholeThread | None:
+    """The thread, or None where there is none."""
+    parts: tuple[list[Sequence[Any]], ...] = ([], [], [], [])
+    for row in await database.fetch(_STATEMENT, {"thread_id": thread_id}):
+        parts[row[0]].append(row)
+    if not parts[_THREAD]:
+        return None
+    thread = Thread(**dict(zip(_THREAD_NAMES, _thread_values(parts[_THREAD][0]), strict=True)))
+    # Sorted here, because the server would sort the texts along; they mostly come in order already.
+    parts[_STEP].sort(key=_order)
+    parts[_ELEMENT].sort(key=_order)
+    votes = (Feedback(**dict(zip(_VOTE_NAMES, _vote_values(row), strict=True))) for row in parts[_VOTE])
+    return WholeThread(
+        thread,
+        [dict(zip(STEP_COLUMNS, row[_STEP_PLACES])) for row in parts[_STEP]],  # noqa: B905  it takes time
+        [dict(zip(_ELEMENT_COLUMNS, _element_values(row), strict=True)) for row in parts[_ELEMENT]],
+        {vote.for_id: vote for vote in votes if vote.user_id == thread.user_id},
+    )
+
+
+def _order(row: Sequence[Any]) -> tuple[str, str]:
+    return _moment(row) or "", _id(row)

@@ -1,0 +1,208 @@
+"""Threads: one upsert, pages by last activity, one thread whole, and its end."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_text, known_id
+from datalayer.database import Database
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord
+from datalayer.history import search
+from datalayer.history.deletion import remove_threads
+from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
+from datalayer.records.chat import Page, Thread
+from datalayer.schema.chat import Identifier, feedbacks, threads, users
+from datalayer.schema.rows import columns
+
+LARGEST_PAGE = 100
+# How far down the list votes are looked for one thread after another.
+_WALKED: ColumnElement[int] = literal_column("1000", Integer)
+# In the order of the record's fields, so that a row is the arguments of a record.
+_COLUMNS = columns(Thread, threads)
+
+Condition = Callable[[type[Dialect]], ColumnElement[bool]]
+
+
+async def touch(
+    connection: AsyncConnection, dialect: Dialect, thread_id: str, moment: str, user_identifier: str | None
+) -> None:
+    """Make the thread where it is not there yet, and note that something happened in it at this moment."""
+    owner = select(users.c.id).where(users.c.identifier == user_identifier).scalar_subquery()
+    statement = dialect.insert(threads).values(
+        id=thread_id,
+        createdAt=moment,
+        updatedAt=moment,
+        userId=owner if user_identifier is not None else None,
+        userIdentifier=user_identifier,
+    )
+    older = or_(threads.c.updatedAt.is_(None), threads.c.updatedAt < statement.excluded.updatedAt)
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[threads.c.id], set_={"updatedAt": statement.excluded.updatedAt}, where=older
+        )
+    )
+
+
+async def replace_name(connection: AsyncConnection, thread_id: str, expected: str | None, name: str) -> bool:
+    """Rename the thread if it still has the expected name; says whether it did."""
+    same = threads.c.name.is_(None) if expected is None else threads.c.name == expected
+    statement = update(threads).where(threads.c.id == thread_id, same).values(name=name)
+    return bool((await connection.execute(statement)).rowcount)
+
+
+async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:
+    """Whether the thread is there, and the identifier of its owner."""
+    found = (await connection.execute(select(threads.c.userIdentifier).where(threads.c.id == thread_id))).first()
+    return (True, found[0]) if found else (False, None)
+
+
+async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
+    """Those of the threads that are there."""
+    found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))
+    return set(found.scalars())
+
+
+async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:
+    """The thread, without what is in it."""
+    row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).first()
+    return Thread(*row) if row else None
+
+
+async def page(
+    database: Database,
+    user_id: str,
+    *,
+    actor: Actor = SYSTEM,
+    first: int,
+    after: str | None = None,
+    vote: int | None = None,
+    words: str | None = None,
+) -> Page:
+    """The user's threads, newest activity first, without what is in them.
+
+    Args:
+        first: how many, at least 1; more than 100 are never given at once.
+        after: a cursor from `cursor_of`; the page begins behind it, whether its thread is still there or not.
+        vote: only threads in which the user gave this thumb (1 or 0).
+        words: only threads with a title or a text that holds all of these words; see `search_tokens`.
+
+    Raises:
+        InvalidRecord: `first` is less than 1, or the cursor is none of ours.
+    """
+    if first < 1:
+        raise InvalidRecord("a page has at least one thread")
+    size = min(first, LARGEST_PAGE)
+    moment, last = (None, None) if after is None else _place(after)
+    # One more than asked for tells whether there is a next page.
+    values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
+    shape = {"behind": after is not None, "voted": vote is not None}
+    dialect, kind = type(database.dialect), kind_of(actor)
+    conditions: list[Condition | None] = [None]
+    if words and not words.isspace():
+        values["wanted"] = search.wanted(dialect, user_id, words)
+        # Nothing to look for finds nothing.
+        conditions = [search.by_rare_words, search.by_frequent_words] if values["wanted"] else []
+    rows: Sequence[Any] = []
+    for condition in conditions:
+        rows = await database.fetch(_listed(dialect, kind, **shape, condition=condition), values)
+        if rows:
+            break
+    return Page(tuple(Thread(*row) for row in rows[:size]), has_next=len(rows) > size)
+
+
+def cursor_of(thread: Thread) -> str:
+    """Where a page ended: opaque to others, and good even when the thread is gone."""
+    place = json.dumps([thread.updated_at or "", thread.id])
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
+    """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
+    return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
+
+
+def _place(cursor: str) -> tuple[str, str]:
+    try:
+        moment, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, binascii.Error, TypeError):
+        raise InvalidRecord("the cursor is none that a page gave") from None
+    known = known_id(thread_id)
+    if not isinstance(moment, str) or known is None:
+        raise InvalidRecord("the cursor is none that a page gave")
+    return clean_text(moment), known
+
+
+@cache
+def _listed(
+    dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, condition: Condition | None = None
+) -> Executable:
+    """A page of a user's threads as a statement; its parameters are the values that `page` gives."""
+    user_id = bindparam("user_id", type_=Identifier, required=True)
+    conditions = [threads.c.userId == user_id, readable_by(actor)]
+    if behind:
+        place = tuple_(
+            bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
+        )
+        conditions.append(tuple_(threads.c.updatedAt, threads.c.id) < place)
+    if condition is not None:
+        conditions.append(condition(dialect))
+    most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
+    every = select(*_COLUMNS).where(*conditions)
+    if not voted:
+        return _latest(every, threads, most)
+    return _voted(dialect, every, user_id, most)
+
+
+def _voted(
+    dialect: type[Dialect], every: Select[Any], user_id: BindParameter[Any], most: BindParameter[int]
+) -> Executable:
+    """Those with the user's thumb, whether they are many or few.
+
+    Many thumbs are soon met on the way down the list; few are looked up by themselves. Which it is shows on the way: if
+    the latest threads do not fill the page, all threads with the thumb are taken and sorted. So neither a rare thumb on
+    a long history nor thousands of them make it slow.
+    """
+    thumbs = [feedbacks.c.userId == user_id, feedbacks.c.value == bindparam("vote", type_=Integer, required=True)]
+    latest = _latest(every, threads, _WALKED).cte("latest")
+    # A value and no EXISTS, which Postgres may turn round and begin with the thumbs.
+    thumb = (
+        select(literal_column("1"))
+        .where(*thumbs, feedbacks.c.threadId == latest.c.id)
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    met = _latest(select(latest).where(thumb.is_not(None)), latest, most).cte("met")
+    enough = select(func.count()).select_from(met).scalar_subquery() >= most
+    with_thumb = dialect.among(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
+    # Looked up before it is put in order: Postgres is not to walk the whole list instead.
+    looked_up = every.where(not_(enough), with_thumb).cte("looked_up").prefix_with("MATERIALIZED", dialect="postgresql")
+    both = union_all(select(met).where(enough), select(looked_up)).subquery()
+    return _latest(select(both), both, most)
+
+
+def _latest(chosen: Select[Any], source: FromClause, most: ColumnElement[int]) -> Select[Any]:
+    return chosen.order_by(source.c.updatedAt.desc(), source.c.id.desc()).limit(most)

@@ -1,0 +1,103 @@
+"""Users, and the password hashes of those who log in with one."""
+
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import AlreadyExists, NotFound
+from datalayer.ownership import Actor
+from datalayer.records.chat import Account, User
+from datalayer.schema.chat import credentials, users
+from datalayer.schema.rows import columns, given, record_of
+
+_COLUMNS = columns(User, users)
+
+
+async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
+    """Store the user; one who is there keeps id and role, and gets the metadata given now beside what is kept."""
+    merged = dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None})
+    statement = (
+        dialect.insert(users)
+        .values(**given(user, users))
+        .on_conflict_do_update(index_elements=[users.c.identifier], set_={"metadata": merged})
+        .returning(*_COLUMNS)
+    )
+    row = (await connection.execute(statement)).mappings().one()
+    return record_of(User, users, row)
+
+
+async def get(connection: AsyncConnection, identifier: str) -> User | None:
+    row = (await connection.execute(select(*_COLUMNS).where(users.c.identifier == identifier))).mappings().first()
+    return record_of(User, users, row) if row else None
+
+
+async def acting(connection: AsyncConnection, actor: Actor) -> User | None:
+    """The user who acts; None for the system, for nobody, and for who is not there any more."""
+    return await get(connection, actor) if isinstance(actor, str) else None
+
+
+async def list_all(connection: AsyncConnection) -> list[User]:
+    rows = (await connection.execute(select(*_COLUMNS).order_by(users.c.identifier))).mappings()
+    return [record_of(User, users, row) for row in rows]
+
+
+async def account(connection: AsyncConnection, identifier: str) -> Account | None:
+    row = (await connection.execute(accounts().where(users.c.identifier == identifier))).mappings().first()
+    return account_of(row) if row else None
+
+
+def accounts() -> Select[Any]:
+    """Every user with the hash of the password, for `account_of`."""
+    return select(*_COLUMNS, users.c.loginsEndedAt, credentials.c.passwordHash, credentials.c.updatedAt).join_from(
+        users, credentials, credentials.c.userId == users.c.id, isouter=True
+    )
+
+
+def account_of(row: RowMapping) -> Account:
+    return Account(record_of(User, users, row), row["passwordHash"], row["updatedAt"], row["loginsEndedAt"])
+
+
+async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
+    """Store a user whose identifier is new.
+
+    Raises:
+        AlreadyExists: the identifier is taken.
+    """
+    statement = (
+        dialect.insert(users)
+        .values(**given(user, users))
+        .on_conflict_do_nothing(index_elements=[users.c.identifier])
+        .returning(users.c.id)
+    )
+    if (await connection.execute(statement)).first() is None:
+        raise AlreadyExists(f"there is a user {user.identifier!r} already")
+    return user
+
+
+async def set_password(
+    connection: AsyncConnection, dialect: Dialect, user_id: str, password_hash: str, now: str
+) -> None:
+    values: dict[str, Any] = {"passwordHash": password_hash, "updatedAt": now}
+    await connection.execute(
+        dialect.insert(credentials)
+        .values(userId=user_id, **values)
+        .on_conflict_do_update(index_elements=[credentials.c.userId], set_=values)
+    )
+
+
+async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at: str | None) -> None:
+    """Disable the user from this time on, or (None) let them in again.
+
+    Raises:
+        NotFound: there is no such user.
+    """
+    statement = update(users).where(users.c.identifier == identifier).values(disabledAt=disabled_at)
+    if (await connection.execute(statement)).rowcount == 0:
+        raise NotFound(f"there is no user {identifier!r}")
+
+
+async def count_accounts(connection: AsyncConnection) -> int:
+    """How many users have a password."""
+    return (await connection.execute(select(func.count()).select_from(credentials))).scalar_one()

@@ -1,0 +1,1 @@
+"""What the library stores, as dataclasses: one file a family, and nothing above them is imported."""

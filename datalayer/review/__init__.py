@@ -1,0 +1,1 @@
+"""The review: inbox, verdicts, queue, copies, exports, audit and retention."""

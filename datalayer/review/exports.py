@@ -1,0 +1,327 @@
+"""What is judged, as data for others: conversations, pairs of a chosen and a rejected answer, examples to train on.
+
+A stream of plain dictionaries, one thread after another, that needs no more memory for many than for few. Each thread
+that is given out leaves its row in the audit before it is. With a key, each user is named by a pseudonym that is the
+same in every export under that key and tells nobody who they are; what they wrote is as they wrote it.
+"""
+
+import hashlib
+import hmac
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.database import Database
+from datalayer.history import thread_reads
+from datalayer.history.answers import ANSWER, is_whole
+from datalayer.history.removed_answers import QUESTION
+from datalayer.history.thread_reads import WholeThread
+from datalayer.ownership import Actor
+from datalayer.records.review import AnswerFilter, StepVersion, Verdict, Vote
+from datalayer.review import access, audit, copies
+from datalayer.review import thread as review_thread
+from datalayer.review.copies import BetterRun
+from datalayer.review.filters import chosen, threads_with_words
+from datalayer.schema.chat import threads
+from datalayer.schema.review import answers
+
+_AT_ONCE = 20
+_ROLES = {QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
+
+Name = Callable[[str | None], str | None]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A thread with what is said of it, and which of its answers are wanted."""
+
+    whole: WholeThread
+    surroundings: Mapping[str, Any]
+    better: Mapping[str, Sequence[BetterRun]]
+    """The better runs of its copies, by the answer."""
+    wanted: frozenset[str]
+    name: Name
+    bad_labels: frozenset[str]
+
+    @cached_property
+    def messages(self) -> list[dict[str, Any]]:
+        """The steps in which something is said."""
+        return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        return frozenset(step["id"] for step in self.messages)
+
+    @cached_property
+    def run_of(self) -> dict[str, str]:
+        """The run that an answer is the last one in, by the answer: a vote or a call of the run is of that one."""
+        last = {step["parentId"]: step["id"] for step in self.messages if step["type"] == ANSWER and step["parentId"]}
+        return {step_id: run_id for run_id, step_id in last.items()}
+
+    def verdicts_on(self, step_id: str) -> list[Verdict]:
+        """Oldest first."""
+        return [one for one in self.surroundings["verdicts"] if one.step_id == step_id]
+
+    def better_than(self, at: int) -> tuple[str, str] | None:
+        """Where the better answer than this message comes from, and the answer: of what verdicts give and of better
+        runs the latest. A run to another question betters nothing, nor does the same answer once more."""
+        step, question = self.messages[at], self._question_before(at)
+        found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step["id"])]
+        runs = self.better.get(step["id"], ())
+        found += [(run.linked_at, "run", run.answer) for run in runs if run.question == question]
+        given = [(when, source, answer) for when, source, answer in found if answer and answer != step["output"]]
+        return max(given)[1:] if given else None
+
+    def is_example(self, at: int) -> bool:
+        """Whether this message is an answer that another model may learn: whole, and of which nobody says it is bad."""
+        step = self.messages[at]
+        voted = (step["id"], self.run_of.get(step["id"]))
+        is_down = any(one.value == 0 and one.step_id in voted for one in self.surroundings["votes"])
+        is_bad = any(one.label in self.bad_labels for one in self.verdicts_on(step["id"]))
+        return is_whole(step) and not is_down and not is_bad
+
+    def better_than_removed(self, removed: StepVersion) -> tuple[str, str] | None:
+        """The better answer of the latest verdict that gives one for an answer which is gone."""
+        given = (
+            []
+            if removed.step_id in self.ids
+            else [one for one in self.verdicts_on(removed.step_id) if one.better_answer]
+        )
+        return ("verdict", max((one.updated_at or "", one.better_answer or "") for one in given)[1]) if given else None
+
+    def said_before(self, removed: StepVersion) -> list[Mapping[str, Any]]:
+        """The messages that were before an answer which is gone, as they were when it was given."""
+        moment = removed.created_at or ""
+        texts: list[tuple[str, str, str, Mapping[str, Any]]] = [
+            (step["createdAt"] or "", step["id"], "9999", step) for step in self.messages
+        ]
+        texts += [
+            (one.created_at or "", one.step_id, one.replaced_at, {"type": one.type, "output": one.output})
+            for one in self.surroundings["versions"]
+            if one.replaced_at > moment
+        ]
+        # Latest first: of several texts of one message that which was replaced first is put in last.
+        latest_first = sorted(texts, key=lambda one: one[:3], reverse=True)
+        said = {step_id: step for created, step_id, _, step in latest_first if created < moment}
+        return [*reversed(said.values())]
+
+    def _question_before(self, at: int) -> str | None:
+        before = reversed(self.messages[:at])
+        return next((step["output"] for step in before if step["type"] == QUESTION), None)
+
+
+Form = Callable[[Talk], Iterator[dict[str, Any]]]
+
+
+async def export(
+    database: Database,
+    which: AnswerFilter,
+    form: Form,
+    *,
+    actor: Actor,
+    pseudonym_key: bytes | None,
+    purpose: str | None,
+    bad_labels: Collection[str],
+) -> AsyncIterator[dict[str, Any]]:
+    """What the form makes of each thread that has an answer the filter lets through."""
+    name = pseudonyms(pseudonym_key)
+    async with database.read() as connection:
+        await access.demand(connection, actor)
+        # Once for the whole export, and all of them: a page of the inbox makes do with some.
+        among = await threads_with_words(connection, database, which)
+    which, after = replace(which, words=None), None
+    while among is None or among:
+        async with database.write() as connection:
+            reviewer = await access.demand(connection, actor)
+            page = await _page(connection, database, which, _next(after, among))
+            subjects = [(thread_id, owner_id) for thread_id, owner_id, _ in page if owner_id != reviewer.id]
+            await audit.note(
+                connection, "export", reviewer.identifier, subjects, purpose=purpose, details={"form": form.__name__}
+            )
+        for thread_id, _, wanted in page:
+            whole = await thread_reads.get(database, thread_id)
+            if whole is None:
+                continue
+            async with database.read() as connection:
+                about = await review_thread.surroundings(connection, thread_id)
+                better = await copies.better_runs(connection, thread_id)
+            for one in form(Talk(whole, about, better, wanted, name, frozenset(bad_labels))):
+                yield one
+        if among is not None:
+            del among[:_AT_ONCE]
+        elif len(page) < _AT_ONCE:
+            return
+        else:
+            after = page[-1][0]
+
+
+def pseudonyms(key: bytes | None) -> Name:
+    """What users are called: by their identifiers without a key, else by a name made of the two."""
+
+    def name(identifier: str | None) -> str | None:
+        if identifier is None or key is None:
+            return identifier
+        return "user-" + hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:20]
+
+    return name
+
+
+def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
+    """The whole thread, with the votes and verdicts on each message."""
+    thread, run_of = talk.whole.thread, talk.run_of
+    usage = {one.step_id: one for one in talk.surroundings["usage"]}
+    messages = []
+    for step in talk.messages:
+        message: dict[str, Any] = {
+            "id": step["id"],
+            "role": _ROLES[step["type"]],
+            "content": step["output"],
+            "created_at": step["createdAt"],
+        }
+        if step["type"] == ANSWER:
+            called = usage.get(step["id"]) or usage.get(run_of.get(step["id"], ""))
+            message |= {
+                "model": (called.model if called else None) or (step["metadata"] or {}).get("model"),
+                "assistant": called.assistant if called else None,
+                "is_error": bool(step["isError"]),
+                "votes": [
+                    _vote(vote, talk.name)
+                    for vote in talk.surroundings["votes"]
+                    if vote.step_id in (step["id"], run_of.get(step["id"]))
+                ],
+                "verdicts": [_verdict(one, talk.name) for one in talk.verdicts_on(step["id"])],
+            }
+        messages.append(message)
+    yield {
+        "id": thread.id,
+        "user": talk.name(thread.user_identifier),
+        "name": thread.name,
+        "created_at": thread.created_at,
+        "tags": thread.tags or [],
+        "assistant": (thread.metadata or {}).get("chat_profile"),
+        "messages": messages,
+    }
+
+
+def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
+    """For each wanted answer that there is a better one for: what was asked, the better one and the rejected one.
+
+    An answer that went with an edited question is rejected for the better one that a verdict gives, and one that its
+    user had made anew, without another question, for the one that is there now.
+    """
+    messages, versions = talk.messages, talk.surroundings["versions"]
+    for at, step in enumerate(messages):
+        better = talk.better_than(at) if step["id"] in talk.wanted else None
+        if better is not None:
+            yield _pair(talk, messages[:at], step["id"], better, step["output"])
+    times = [step["createdAt"] or "" for step in messages]
+    reworded: dict[str, str] = {}
+    for one in versions:
+        if one.change == "edited":
+            reworded[one.step_id] = max(one.replaced_at, reworded.get(one.step_id, ""))
+    gone = [one for one in versions if one.change == "removed"]
+    asked_then = sorted(one.created_at or "" for one in gone if one.type == QUESTION)
+    for removed in gone:
+        if removed.type != ANSWER:
+            continue
+        better = talk.better_than_removed(removed) if removed.step_id in talk.wanted else None
+        if better is not None and better[1] != removed.output:
+            yield _pair(talk, talk.said_before(removed), removed.step_id, better, removed.output)
+        moment = removed.created_at or ""
+        at = bisect_left(times, moment) - 1
+        if at < 0 or messages[at]["type"] != QUESTION or at + 1 == len(messages):
+            continue
+        # It answered this question, and as it still is: no other one stood between, and nobody changed it since.
+        is_other = bisect_left(asked_then, moment) != bisect_left(asked_then, times[at])
+        is_reworded = reworded.get(messages[at]["id"], "") > moment
+        now = messages[at + 1]
+        is_better = now["type"] == ANSWER and now["id"] in talk.wanted and talk.is_example(at + 1)
+        if not is_other and not is_reworded and is_better and now["output"] != removed.output:
+            yield _pair(talk, messages[: at + 1], now["id"], ("retry", now["output"]), removed.output)
+
+
+def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
+    """The thread up to its last example, in the form of a fine-tuning chat; better answers stand for the given ones.
+
+    An example is a wanted answer that is bettered, or that is whole and has neither a thumb down nor a bad verdict. The
+    others are there for the context, with a weight of 0; those that are not whole are left out.
+    """
+    messages = talk.messages
+    better = {at: talk.better_than(at) for at, step in enumerate(messages) if step["type"] == ANSWER}
+    examples = {at for at in better if messages[at]["id"] in talk.wanted and (better[at] or talk.is_example(at))}
+    if not examples:
+        return
+    said: list[dict[str, Any]] = []
+    for at, step in enumerate(messages[: max(examples) + 1]):
+        message: dict[str, Any] = {"role": _ROLES[step["type"]], "content": step["output"]}
+        if at in better:
+            if better[at] is None and not is_whole(step):
+                continue
+            message["content"] = (better[at] or ("", step["output"]))[1]
+            message["weight"] = int(at in examples)
+        said.append(message)
+    yield {"messages": said}
+
+
+def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]:
+    """Where the next threads are: the first of those that are known, or behind the last that was given out."""
+    if among is not None:
+        return answers.c.threadId.in_(among[:_AT_ONCE])
+    return true() if after is None else answers.c.threadId > after
+
+
+async def _page(
+    connection: AsyncConnection, database: Database, which: AnswerFilter, where: ColumnElement[bool]
+) -> list[tuple[str, str | None, frozenset[str]]]:
+    """The next threads, each with its owner's id and the answers in it that the filter lets through."""
+    condition = (await chosen(connection, database, which)).condition
+    some = select(answers.c.threadId).where(condition, where).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
+    ids = (await connection.execute(some)).scalars().all()
+    wanted = select(answers.c.threadId, answers.c.stepId).where(condition, answers.c.threadId.in_(ids))
+    found: dict[str, set[str]] = {thread_id: set() for thread_id in ids}
+    for thread_id, step_id in await connection.execute(wanted):
+        found[thread_id].add(step_id)
+    owners = await connection.execute(select(threads.c.id, audit.OWNER_ID).where(threads.c.id.in_(ids)))
+    owner_of = {row[0]: row[1] for row in owners}
+    return [(thread_id, owner_of.get(thread_id), frozenset(steps)) for thread_id, steps in found.items()]
+
+
+def _pair(
+    talk: Talk, before: Sequence[Mapping[str, Any]], step_id: str, better: tuple[str, str], rejected: str
+) -> dict[str, Any]:
+    return {
+        "thread_id": talk.whole.thread.id,
+        "step_id": step_id,
+        "user": talk.name(talk.whole.thread.user_identifier),
+        "source": better[0],
+        "prompt": [{"role": _ROLES[step["type"]], "content": step["output"]} for step in before],
+        "chosen": better[1],
+        "rejected": rejected,
+        "verdicts": [_verdict(one, talk.name) for one in talk.verdicts_on(step_id)],
+    }
+
+
+def _vote(vote: Vote, name: Name) -> dict[str, Any]:
+    return {
+        "user": name(vote.user),
+        "value": vote.value,
+        "comment": vote.comment,
+        "reasons": [*vote.reasons],
+        "updated_at": vote.updated_at,
+    }
+
+
+def _verdict(one: Verdict, name: Name) -> dict[str, Any]:
+    return {
+        "reviewer": name(one.reviewer),
+        "label": one.label,
+        "reasons": [*one.reasons],
+        "note": one.note,
+        "better_answer": one.better_answer,
+        "updated_at": one.updated_at,
+    }

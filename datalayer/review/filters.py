@@ -1,0 +1,204 @@
+"""Which answers somebody looks for, as a condition on `review_answers`, and where a page of them goes on.
+
+What is looked for by words is looked up first: the index keeps the texts of each user apart, so it is asked for one
+user after another, for many in one statement.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    false,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.database import Database
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord
+from datalayer.history.removed_answers import IS_LAST_VOTE
+from datalayer.history.search import WANTED
+from datalayer.history.search_tokens import owner_key, understood
+from datalayer.records.review import AnswerFilter
+from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, search_texts, users
+from datalayer.schema.review import IS_COMMENTED, IS_ERROR, IS_REVIEWED, answers, review_items, thread_marks, verdicts
+
+MOST_THREADS = 2_000
+"""Words that are in more threads than this find some of them."""
+# For each text of any of the users at once the index asks after all of them: for words that everybody uses a few are
+# enough, and those that nobody of the first ones uses are looked for among ever more.
+_USERS_AT_FIRST = 25
+# Postgres takes no query of more than 1 MB, whether it is of many users or of many words.
+_LONGEST_WANTED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A condition on `review_answers`; `is_partial` where the words are in more threads than it knows of."""
+
+    condition: ColumnElement[bool]
+    is_partial: bool = False
+
+
+async def chosen(connection: AsyncConnection, database: Database, which: AnswerFilter) -> Chosen:
+    """The answers that the filter lets through.
+
+    Raises:
+        InvalidRecord: a time of it is none.
+    """
+    conditions = [*_of_row(which), *_of_others(database.dialect, which)]
+    user_ids: list[str] | None = None
+    if which.users:
+        user_ids = await _user_ids(connection, which.users)
+        conditions.append(answers.c.userId == user_ids[0] if len(user_ids) == 1 else answers.c.userId.in_(user_ids))
+    if which.assigned_to is not None:
+        assignee = select(users.c.id).where(users.c.identifier == clean_text(which.assigned_to)).scalar_subquery()
+        theirs = review_items.c.assignedTo == assignee, review_items.c.doneAt.is_(None)
+        conditions.append(answers.c.stepId.in_(select(review_items.c.stepId).where(*theirs)))
+    is_partial = False
+    if which.words and not which.words.isspace():
+        found = await _threads_with(connection, database, which.words, user_ids, most=MOST_THREADS + 1)
+        is_partial = len(found) > MOST_THREADS
+        conditions.append(answers.c.threadId.in_(found[:MOST_THREADS]) if found else false())
+    return Chosen(and_(true(), *conditions), is_partial)
+
+
+async def threads_with_words(connection: AsyncConnection, database: Database, which: AnswerFilter) -> list[str] | None:
+    """The ids of every thread with the words of the filter in it, in order; None where it has no words."""
+    if not which.words or which.words.isspace():
+        return None
+    user_ids = await _user_ids(connection, which.users) if which.users else None
+    return sorted(await _threads_with(connection, database, which.words, user_ids))
+
+
+def cursor_of(created_at: str, step_id: str) -> str:
+    """Where a page ended."""
+    return base64.urlsafe_b64encode(json.dumps([created_at, step_id]).encode()).decode()
+
+
+def behind(cursor: str) -> ColumnElement[bool]:
+    """What comes after the place where a page ended.
+
+    Raises:
+        InvalidRecord: the cursor is none that a page gave.
+    """
+    try:
+        moment, step_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, binascii.Error, TypeError):
+        raise InvalidRecord("the cursor is none that a page gave") from None
+    known = known_id(step_id)
+    if not isinstance(moment, str) or known is None:
+        raise InvalidRecord("the cursor is none that a page gave")
+    place = tuple_(literal(clean_text(moment), Text), literal(known, Identifier))
+    return tuple_(answers.c.createdAt, answers.c.stepId) < place
+
+
+def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
+    """What the row of an answer says itself."""
+    conditions: list[ColumnElement[bool]] = []
+    if which.thumb is not None:
+        values = {"up": answers.c.thumb == 1, "down": answers.c.thumb == 0, "none": answers.c.thumb.is_(None)}
+        conditions.append(values[which.thumb])
+    for wanted, holds in (
+        (which.has_comment, IS_COMMENTED),
+        (which.is_error, IS_ERROR),
+        (which.is_reviewed, IS_REVIEWED),
+    ):
+        if wanted is not None:
+            conditions.append(holds if wanted else not_(holds))
+    for column, texts in ((answers.c.assistant, which.assistants), (answers.c.model, which.models)):
+        if texts:
+            cleaned = [clean_text(text) for text in texts]
+            conditions.append(column == cleaned[0] if len(cleaned) == 1 else column.in_(cleaned))
+    since, until = clean_time(which.since, "begin"), clean_time(which.until, "end")
+    if since is not None:
+        conditions.append(answers.c.createdAt >= since)
+    if until is not None:
+        conditions.append(answers.c.createdAt < until)
+    if which.min_cost is not None:
+        conditions.append(answers.c.cost >= which.min_cost)
+    if which.max_cost is not None:
+        conditions.append(answers.c.cost <= which.max_cost)
+    return conditions
+
+
+def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool]]:
+    """What other tables say of an answer."""
+    conditions: list[ColumnElement[bool]] = []
+    if which.reasons:
+        wanted = [clean_text(one) for one in which.reasons]
+        given, once_given = (
+            select(table.c.id).where(
+                table.c.threadId == answers.c.threadId,
+                or_(table.c.forId == answers.c.stepId, table.c.forId == answers.c.runId),
+                dialect.overlaps(table.c.reasons, wanted),
+            )
+            for table in (feedbacks, feedback_changes)
+        )
+        of_removed = and_(answers.c.isRemoved.is_(true()), once_given.where(IS_LAST_VOTE).exists())
+        # Who gives a reason gives a thumb, and thumbs have an index.
+        conditions += [answers.c.thumb.is_not(None), or_(given.exists(), of_removed)]
+    if which.tags:
+        conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
+    if which.labels:
+        labelled = verdicts.c.label.in_([clean_text(label) for label in which.labels])
+        conditions += [IS_REVIEWED, answers.c.stepId.in_(select(verdicts.c.stepId).where(labelled))]
+    if which.is_flagged is not None:
+        flagged = answers.c.threadId.in_(select(thread_marks.c.threadId).where(thread_marks.c.kind == "flag"))
+        conditions.append(flagged if which.is_flagged else not_(flagged))
+    return conditions
+
+
+@cache
+def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
+    """As the search asks, so that it is answered in the same way: by the index, whatever is looked for."""
+    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED)).distinct()
+    return texts if most is None else texts.limit(literal_column(str(most), Integer))
+
+
+async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> list[str]:
+    wanted = [clean_text(one) for one in identifiers]
+    return list((await connection.execute(select(users.c.id).where(users.c.identifier.in_(wanted)))).scalars())
+
+
+async def _threads_with(
+    connection: AsyncConnection,
+    database: Database,
+    words: str,
+    user_ids: Sequence[str] | None,
+    *,
+    most: int | None = None,
+) -> list[str]:
+    query = understood(clean_text(words))
+    if query is None:
+        return []
+    if user_ids is None:
+        user_ids = list((await connection.execute(select(users.c.id))).scalars())
+    dialect = database.dialect
+    found: dict[str, None] = {}
+    largest = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
+    at, size = 0, min(_USERS_AT_FIRST, largest)
+    while at < len(user_ids) and (most is None or len(found) < most):
+        some = user_ids[at : at + size]
+        at, size = at + size, min(size * 2, largest)
+        wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
+        rows = await database.fetch(_hits(type(dialect), most), {"wanted": wanted})
+        found.update((row[0], None) for row in rows)
+    return list(found)

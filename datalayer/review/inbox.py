@@ -1,0 +1,244 @@
+"""Pages of answers, newest first, and how many there are: each in a time that does not depend on the history's length.
+
+The narrow rows of `review_answers` decide which answers are on a page; what else is shown is looked up for those alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.database import Database
+from datalayer.errors import InvalidRecord
+from datalayer.history import removed_answers
+from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
+from datalayer.review.access import REVIEWERS
+from datalayer.review.filters import behind, chosen, cursor_of
+from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, steps, threads, users
+from datalayer.schema.review import IS_TAGGED, answers, review_items, thread_marks, verdicts
+
+EXCERPT = 300
+LARGEST_PAGE = 100
+_THUMBS: dict[int | None, Thumb] = {1: "up", 0: "down", None: "none"}
+_SOME = 1_000
+
+
+async def page(
+    connection: AsyncConnection,
+    database: Database,
+    which: AnswerFilter,
+    *,
+    cursor: str | None,
+    limit: int,
+    excerpts: bool,
+) -> AnswerPage:
+    """The answers behind the cursor, with their beginnings, comments and their thread's title or without.
+
+    Raises:
+        InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
+    """
+    if limit < 1:
+        raise InvalidRecord("a page has at least one answer")
+    size = min(limit, LARGEST_PAGE)
+    found = await chosen(connection, database, which)
+    conditions = [found.condition] if cursor is None else [found.condition, behind(cursor)]
+    # One more than asked for tells whether there is a next page.
+    places = (
+        select(answers.c.stepId, answers.c.createdAt)
+        .where(*conditions)
+        .order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
+        .limit(size + 1)
+    )
+    place = (await connection.execute(places)).all()
+    ids = [row.stepId for row in place[:size]]
+    rows = (await connection.execute(_shown(), {"ids": ids})).mappings().all()
+    texts = await _texts(connection, rows)
+    votes = await _votes(connection, rows)
+    return AnswerPage(
+        # One whose text is gone at this moment is not shown.
+        tuple(_row(row, texts[row["stepId"]], votes, excerpts=excerpts) for row in rows if row["stepId"] in texts),
+        cursor_of(place[size - 1].createdAt, place[size - 1].stepId) if len(place) > size else None,
+        found.is_partial,
+    )
+
+
+async def count(connection: AsyncConnection, database: Database, which: AnswerFilter, *, most: int) -> AnswerCount:
+    """How many answers there are; no more than `most` are counted.
+
+    Raises:
+        InvalidRecord: a time of the filter is none.
+    """
+    found = await chosen(connection, database, which)
+    some = select(literal_column("1")).select_from(answers).where(found.condition).limit(most + 1).subquery()
+    number: int = (await connection.execute(select(func.count()).select_from(some))).scalar_one()
+    return AnswerCount(min(number, most), number > most or found.is_partial)
+
+
+async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
+    """What there is to choose from: of tags those of the latest thousand answers that have any, of reasons those that
+    were given to the latest thousand thumbs down."""
+    found: dict[str, list[str]] = {}
+    for name, column in (
+        ("assistants", answers.c.assistant),
+        ("models", answers.c.model),
+        ("labels", verdicts.c.label),
+    ):
+        found[name] = list((await connection.execute(_distinct(column))).scalars())
+    latest = (answers.c.createdAt.desc(), answers.c.stepId.desc())
+    latest_down = select(answers.c.threadId, answers.c.isRemoved).where(answers.c.thumb == 0).order_by(*latest)
+    down = latest_down.limit(_SOME).cte("down")
+    lost = select(down.c.threadId).where(down.c.isRemoved.is_(true()))
+    for name, some in (
+        ("tags", select(answers.c.tags).where(IS_TAGGED).order_by(*latest).limit(_SOME)),
+        (
+            "reasons",
+            union_all(
+                select(feedbacks.c.reasons).where(
+                    feedbacks.c.threadId.in_(select(down.c.threadId)), feedbacks.c.reasons.is_not(None)
+                ),
+                select(feedback_changes.c.reasons).where(
+                    feedback_changes.c.threadId.in_(lost),
+                    feedback_changes.c.reasons.is_not(None),
+                    removed_answers.IS_LAST_VOTE,
+                ),
+            ),
+        ),
+    ):
+        lists = (await connection.execute(some)).scalars().all()
+        found[name] = sorted({text for texts in lists for text in texts})
+    reviewing = select(users.c.identifier).where(users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None))
+    found["reviewers"] = list((await connection.execute(reviewing.order_by(users.c.identifier))).scalars())
+    return found
+
+
+def _distinct(column: ColumnElement[Any]) -> Any:
+    """The values in a column, from one to the next by its index, and not over all rows."""
+    values = select(func.min(column).label("value")).cte("value", recursive=True)
+    after = select(func.min(column)).where(column > values.c.value).scalar_subquery()
+    values = values.union_all(select(after).where(values.c.value.is_not(None)))
+    return select(values.c.value).where(values.c.value.is_not(None)).order_by(values.c.value)
+
+
+@cache
+def _shown() -> Select[Any]:
+    """What is shown of the answers `ids`, in order: made once, for it is larger than all else that is asked."""
+    answer, asked = steps.alias("answer"), steps.alias("asked")
+    question = (
+        select(func.substr(asked.c.output, 1, EXCERPT))
+        .where(
+            asked.c.threadId == answers.c.threadId,
+            asked.c.createdAt <= answers.c.createdAt,
+            asked.c.type == literal_column("'user_message'", Text),
+        )
+        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
+        .limit(literal_column("1", Integer))
+        .scalar_subquery()
+    )
+    flagged = (
+        select(literal_column("1"))
+        .where(thread_marks.c.threadId == answers.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
+        .exists()
+    )
+    assignee = users.alias("assignee")
+    return (
+        select(
+            answers,
+            threads.c.name,
+            threads.c.userIdentifier,
+            question.label("question"),
+            func.substr(answer.c.output, 1, EXCERPT).label("answer"),
+            assignee.c.identifier.label("assignee"),
+            flagged.label("flagged"),
+            answer.c.id.is_not(None).label("isHere"),
+        )
+        .select_from(answers)
+        .join(threads, threads.c.id == answers.c.threadId)
+        .outerjoin(answer, answer.c.id == answers.c.stepId)
+        .outerjoin(review_items, and_(review_items.c.stepId == answers.c.stepId, review_items.c.doneAt.is_(None)))
+        .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
+        .where(answers.c.stepId.in_(bindparam("ids", type_=Identifier, expanding=True)))
+        .order_by(answers.c.createdAt.desc(), answers.c.stepId.desc())
+    )
+
+
+async def _texts(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, Any]:
+    """Question and answer of each, by its id; what is gone from its thread is asked for only if there is any."""
+    texts = {row["stepId"]: row for row in rows if row["isHere"]}
+    if gone := [row["stepId"] for row in rows if not row["isHere"]]:
+        found = await connection.execute(_gone(), {"ids": gone})
+        texts.update({row["stepId"]: row for row in found.mappings()})
+    return texts
+
+
+@cache
+def _gone() -> Select[Any]:
+    return removed_answers.texts(EXCERPT)
+
+
+@cache
+def _said() -> Any:
+    """Comments and reasons of the votes on `ids` in these `threads`, the latest first."""
+    vote, change = feedbacks.c, feedback_changes.c
+    ids, within = (bindparam(name, type_=Identifier, expanding=True) for name in ("ids", "threads"))
+    now = select(vote.forId, vote.comment, vote.reasons, vote.updatedAt.label("moment")).where(
+        vote.threadId.in_(within), vote.forId.in_(ids)
+    )
+    last = select(change.forId, change.comment, change.reasons, change.changedAt).where(
+        change.threadId.in_(within), change.forId.in_(ids), removed_answers.IS_LAST_VOTE
+    )
+    said = union_all(now, last).subquery("said")
+    return select(said.c.forId, said.c.comment, said.c.reasons).order_by(said.c.moment.desc())
+
+
+async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """What users said to the thumbs on these answers and their runs, the latest first, by what it is said of."""
+    voted = [row for row in rows if row["thumb"] is not None]
+    said: dict[str, list[Any]] = defaultdict(list)
+    if voted:
+        ids = [one for row in voted for one in (row["stepId"], row["runId"]) if one is not None]
+        values = {"ids": ids, "threads": list({row["threadId"] for row in voted})}
+        for row in await connection.execute(_said(), values):
+            said[row.forId].append(row)
+    return said
+
+
+def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
+    said = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
+    return AnswerRow(
+        step_id=row["stepId"],
+        thread_id=row["threadId"],
+        created_at=row["createdAt"],
+        thread_name=row["name"] if excerpts else None,
+        user=row["userIdentifier"],
+        tags=tuple(row["tags"] or ()),
+        question=text["question"] if excerpts else None,
+        answer=text["answer"] if excerpts else None,
+        thumb=_THUMBS[row["thumb"]],
+        comment=next((vote.comment for vote in said if vote.comment), None) if excerpts else None,
+        reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),
+        assistant=row["assistant"],
+        model=row["model"],
+        tokens=None if row["tokens"] is None else int(row["tokens"]),
+        cost=row["cost"],
+        seconds=row["seconds"],
+        is_error=bool(row["isError"]),
+        verdicts=row["verdicts"],
+        assigned_to=row["assignee"],
+        is_flagged=bool(row["flagged"]),
+        is_removed=not row["isHere"],
+    )

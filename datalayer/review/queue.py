@@ -1,0 +1,261 @@
+"""The queue: which answers are to be judged, and by whom. Two reviewers are never given the same item.
+
+An item that is taken is locked for its reviewer until a time; then whoever comes next may have it. What is assigned to
+one reviewer is given to no other, and whoever had it open has it no more. The sample falls on an answer by the digits
+of its id, which are random, so that it is the same whenever it is taken, and a larger sample holds every smaller one.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import utc_in, utc_now
+from datalayer.dialects import Dialect
+from datalayer.errors import InvalidRecord
+from datalayer.history.removed_answers import QUESTION
+from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
+from datalayer.schema.chat import steps, threads, users
+from datalayer.schema.review import IS_OPEN, answers, review_items, verdicts
+
+MOST_WANTED = 20
+MOST_AT_ONCE = 1_000
+EXCERPT = 100
+"""So many characters of a question are shown in a list of items."""
+# What is asked for by hand comes first, what nobody complained of last.
+_REASONS: tuple[ItemReason, ...] = ("chosen", "thumbs_down", "sample")
+_PARTS = 16**4
+
+
+async def fill(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    *,
+    percent: float,
+    since: str | None,
+    until: str | None,
+    wanted: int,
+) -> Sampled:
+    """Put in some of what is to be: answers with a thumb down, and then of the sample; nothing at the end.
+
+    They are those that nobody has judged, all with a thumb down and so many percent of the others. In parts, because
+    other writes wait meanwhile.
+
+    Raises:
+        InvalidRecord: the percentage is not from 0 to 100, or `wanted` is out of bounds.
+    """
+    if not 0 <= percent <= 100:
+        raise InvalidRecord("a sample is of 0 to 100 percent")
+    within = [answers.c.verdicts == 0]
+    if since is not None:
+        within.append(answers.c.createdAt >= since)
+    if until is not None:
+        within.append(answers.c.createdAt < until)
+    down = await _put_in(connection, dialect, and_(answers.c.thumb == 0, *within), "thumbs_down", wanted)
+    sample = 0
+    if not down and (parts := round(_PARTS * percent / 100)) > 0:
+        # The last digits: the first of some ids tell the time.
+        drawn = [] if parts == _PARTS else [func.substr(cast(answers.c.stepId, Text), 33, 4) < f"{parts:04x}"]
+        others = or_(answers.c.thumb.is_(None), answers.c.thumb != 0)
+        sample = await _put_in(connection, dialect, and_(others, *within, *drawn), "sample", wanted)
+    return Sampled(down, sample)
+
+
+async def enqueue(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    step_ids: Collection[str],
+    *,
+    reviewer_id: str | None,
+    wanted: int,
+    reason: ItemReason,
+) -> int:
+    """Put these answers in, and assign them; gives how many. Locks of others than the assignee end."""
+    chosen = answers.c.stepId.in_(list(step_ids))
+    await _put_in(connection, dialect, chosen, reason, wanted)
+    changes: dict[str, Any] = {"assignedTo": reviewer_id}
+    if reviewer_id is not None:
+        for name in ("lockedBy", "lockedUntil"):
+            changes[name] = case((review_items.c.lockedBy == reviewer_id, review_items.c[name]), else_=null())
+    changed = update(review_items).where(review_items.c.stepId.in_(list(step_ids)))
+    return int((await connection.execute(changed.values(**changes))).rowcount)
+
+
+async def take_next(
+    connection: AsyncConnection, reviewer_id: str, *, lock_seconds: float, other_than: Collection[str]
+) -> ReviewItem | None:
+    """The item that the reviewer has open, or the next that is theirs to take, locked for them; None at the end."""
+    now = utc_now()
+    free = or_(review_items.c.lockedBy.is_(None), review_items.c.lockedUntil <= now)
+    judged = select(verdicts.c.id).where(
+        verdicts.c.stepId == review_items.c.stepId, verdicts.c.reviewerId == reviewer_id
+    )
+    own = select(threads.c.id).where(threads.c.id == review_items.c.threadId, threads.c.userId == reviewer_id)
+    theirs = [IS_OPEN, not_(judged.exists()), review_items.c.stepId.not_in(list(other_than))]
+    order = [review_items.c.createdAt, review_items.c.stepId]
+    nobody_elses = or_(review_items.c.assignedTo.is_(None), review_items.c.assignedTo == reviewer_id)
+    open_now = review_items.c.lockedBy == reviewer_id, review_items.c.lockedUntil > now, nobody_elses
+    candidates = [
+        select(review_items.c.stepId).where(*theirs, *open_now),
+        select(review_items.c.stepId).where(*theirs, free, review_items.c.assignedTo == reviewer_id),
+    ]
+    for reason in _REASONS:
+        anyones = free, review_items.c.assignedTo.is_(None), review_items.c.reason == reason, not_(own.exists())
+        candidates.append(select(review_items.c.stepId).where(*theirs, *anyones))
+    for candidate in candidates:
+        # Who finds it locked in another transaction looks for the next one, and waits for nobody.
+        first = candidate.order_by(*order).limit(1).with_for_update(skip_locked=True, of=review_items)
+        step_id = (await connection.execute(first)).scalar()
+        if step_id is not None:
+            await _lock(connection, review_items.c.stepId == step_id, reviewer_id, lock_seconds)
+            rows = (await connection.execute(_listed(review_items.c.stepId == step_id))).all()
+            return _item(rows[0])
+    return None
+
+
+async def keep(connection: AsyncConnection, step_id: str, reviewer_id: str, lock_seconds: float) -> bool:
+    """Hold on to an item that is still the reviewer's; whether it is."""
+    now = utc_now()
+    held = review_items.c.stepId == step_id, review_items.c.lockedBy == reviewer_id, review_items.c.lockedUntil > now
+    return await _lock(connection, and_(*held), reviewer_id, lock_seconds)
+
+
+async def release(connection: AsyncConnection, step_id: str, reviewer_id: str | None) -> bool:
+    """Let go of an item that the reviewer holds (without one: that anybody does); whether it was held."""
+    held = [review_items.c.stepId == step_id, review_items.c.lockedBy.is_not(None)]
+    if reviewer_id is not None:
+        held.append(review_items.c.lockedBy == reviewer_id)
+    statement = update(review_items).where(*held).values(lockedBy=None, lockedUntil=None)
+    return bool((await connection.execute(statement)).rowcount)
+
+
+async def listed(
+    connection: AsyncConnection,
+    reviewer_id: str | None,
+    *,
+    is_done: bool,
+    limit: int,
+    thread_id: str | None,
+    excerpts: bool,
+) -> list[ReviewItem]:
+    """Items, those that the reviewer holds and then those that were put in first; or those done last."""
+    # However long the queue is, who has taken something finds it.
+    held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
+    order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
+    conditions: list[ColumnElement[bool]] = [not_(IS_OPEN) if is_done else IS_OPEN]
+    if thread_id is not None:
+        conditions.append(review_items.c.threadId == thread_id)
+    statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)
+    rows = (await connection.execute(statement)).all()
+    questions = await _questions(connection, [row.stepId for row in rows]) if excerpts and rows else {}
+    return [_item(row, questions.get(row.stepId)) for row in rows]
+
+
+async def progress(connection: AsyncConnection, since: str | None) -> list[ReviewerProgress]:
+    """For each reviewer who has or had something to do, and for what is assigned to nobody."""
+    now = utc_now()
+    after = [] if since is None else [verdicts.c.updatedAt >= since]
+    given = select(verdicts.c.reviewerId, func.count()).where(*after).group_by(verdicts.c.reviewerId)
+    done = (
+        select(verdicts.c.reviewerId, func.count())
+        .join(review_items, review_items.c.stepId == verdicts.c.stepId)
+        .where(not_(IS_OPEN), *after)
+        .group_by(verdicts.c.reviewerId)
+    )
+    open_ = select(review_items.c.assignedTo, func.count()).where(IS_OPEN).group_by(review_items.c.assignedTo)
+    held = IS_OPEN, review_items.c.lockedUntil > now
+    locked = select(review_items.c.lockedBy, func.count()).where(*held).group_by(review_items.c.lockedBy)
+    counts = [{row[0]: row[1] for row in await connection.execute(one)} for one in (done, open_, locked, given)]
+    ids = {one for count in counts for one in count}
+    named = select(users.c.id, users.c.identifier).where(users.c.id.in_([one for one in ids if one is not None]))
+    names: dict[str | None, str | None] = {row[0]: row[1] for row in await connection.execute(named)}
+    found = [ReviewerProgress(names.get(one), *(count.get(one, 0) for count in counts)) for one in ids]
+    return sorted(found, key=lambda one: (one.reviewer is None, one.reviewer or ""))
+
+
+async def _put_in(
+    connection: AsyncConnection, dialect: Dialect, condition: ColumnElement[bool], reason: ItemReason, wanted: int
+) -> int:
+    if not 1 <= wanted <= MOST_WANTED:
+        raise InvalidRecord(f"an answer is judged by 1 to {MOST_WANTED} reviewers")
+    values = answers.c.stepId, answers.c.threadId, literal(reason), literal(utc_now()), literal(wanted)
+    names = ["stepId", "threadId", "reason", "createdAt", "wanted"]
+    there = select(review_items.c.stepId).where(review_items.c.stepId == answers.c.stepId).exists()
+    some = select(*values).where(condition, not_(there)).limit(MOST_AT_ONCE)
+    statement = dialect.insert(review_items).from_select(names, some)
+    return int((await connection.execute(statement.on_conflict_do_nothing())).rowcount)
+
+
+async def _lock(
+    connection: AsyncConnection, condition: ColumnElement[bool], reviewer_id: str, lock_seconds: float
+) -> bool:
+    locked = update(review_items).where(condition).values(lockedBy=reviewer_id, lockedUntil=utc_in(lock_seconds))
+    return bool((await connection.execute(locked)).rowcount)
+
+
+def _listed(condition: ColumnElement[bool]) -> Select[Any]:
+    assignee, holder = users.alias("assignee"), users.alias("holder")
+    return (
+        select(
+            review_items,
+            assignee.c.identifier.label("assignee"),
+            holder.c.identifier.label("holder"),
+            threads.c.userIdentifier.label("user"),
+        )
+        .outerjoin(threads, threads.c.id == review_items.c.threadId)
+        .outerjoin(assignee, assignee.c.id == review_items.c.assignedTo)
+        .outerjoin(holder, holder.c.id == review_items.c.lockedBy)
+        .where(condition)
+    )
+
+
+async def _questions(connection: AsyncConnection, step_ids: Collection[str]) -> dict[str, str | None]:
+    """How the questions before these answers begin, or what their threads are called where there is none."""
+    asked = steps.alias("asked")
+    before = asked.c.threadId == answers.c.threadId, asked.c.createdAt <= answers.c.createdAt
+    question = (
+        select(func.substr(asked.c.output, 1, EXCERPT))
+        .where(*before, asked.c.type == QUESTION)
+        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    # After the items were chosen, so that no question is looked up for one that is not shown.
+    statement = (
+        select(answers.c.stepId, func.coalesce(func.nullif(question, ""), threads.c.name))
+        .join(threads, threads.c.id == answers.c.threadId)
+        .where(answers.c.stepId.in_(list(step_ids)))
+    )
+    return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+def _item(row: Any, question: str | None = None) -> ReviewItem:
+    return ReviewItem(
+        step_id=row.stepId,
+        thread_id=row.threadId,
+        reason=row.reason,
+        created_at=row.createdAt,
+        wanted=row.wanted,
+        assigned_to=row.assignee,
+        locked_by=row.holder,
+        locked_until=row.lockedUntil,
+        done_at=row.doneAt,
+        user=row.user,
+        question=question,
+    )

@@ -1,0 +1,149 @@
+"""What the review has the database itself do: mark threads, keep earlier versions of messages, guard the audit.
+
+Marks, because what is said of an answer is written in many ways, as with the search (`search_triggers`); versions,
+because a message is edited by an ordinary write of its step; the audit, because nobody may change it from the app. Only
+the rows that `audit_retentions` says are old enough may be deleted, and what it says stays for ever.
+"""
+
+from sqlalchemy import DDL, Table, event
+
+from datalayer.schema.review import answers, audit_entries
+
+_MARKS_POSTGRESQL = (
+    "CREATE INDEX review_answers_of_tag ON review_answers USING gin (tags) WHERE tags IS NOT NULL",
+    """
+CREATE OR REPLACE FUNCTION mark_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO review_pending ("threadId") VALUES (NEW."threadId");
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE FUNCTION mark_thread_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO review_pending ("threadId") VALUES (NEW.id);
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE FUNCTION keep_step_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO step_versions ("stepId", "threadId", change, type, name, output, "createdAt", "replacedAt")
+    VALUES (OLD.id, OLD."threadId", 'edited', OLD.type, OLD.name, OLD.output, OLD."createdAt",
+        coalesce(NEW."updatedAt", NEW."createdAt", ''));
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER review_answer_made AFTER INSERT ON steps FOR EACH ROW
+WHEN (NEW.type = 'assistant_message') EXECUTE FUNCTION mark_for_review()
+""",
+    """
+CREATE TRIGGER review_answer_changed AFTER UPDATE OF type, "isError", "parentId", "createdAt" ON steps FOR EACH ROW
+WHEN (NEW.type = 'assistant_message' AND (OLD.type, OLD."isError", OLD."parentId", OLD."createdAt")
+    IS DISTINCT FROM (NEW.type, NEW."isError", NEW."parentId", NEW."createdAt")) EXECUTE FUNCTION mark_for_review()
+""",
+    """
+CREATE TRIGGER review_vote_cast AFTER INSERT OR UPDATE ON feedbacks FOR EACH ROW EXECUTE FUNCTION mark_for_review()
+""",
+    """
+CREATE TRIGGER review_call_made AFTER INSERT OR UPDATE ON llm_calls FOR EACH ROW
+WHEN (NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL) EXECUTE FUNCTION mark_for_review()
+""",
+    """
+CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads FOR EACH ROW
+WHEN (OLD."userId" IS DISTINCT FROM NEW."userId" OR OLD.tags IS DISTINCT FROM NEW.tags)
+EXECUTE FUNCTION mark_thread_for_review()
+""",
+    """
+CREATE TRIGGER review_question_edited AFTER UPDATE OF output ON steps FOR EACH ROW
+WHEN (OLD.type = 'user_message' AND OLD.output <> '' AND OLD.output IS DISTINCT FROM NEW.output)
+EXECUTE FUNCTION keep_step_version()
+""",
+)
+
+_MARK_SQLITE = 'BEGIN INSERT INTO review_pending ("threadId") VALUES (NEW."threadId"); END'
+_MARKS_SQLITE = (
+    f"CREATE TRIGGER review_answer_made AFTER INSERT ON steps WHEN NEW.type = 'assistant_message' {_MARK_SQLITE}",
+    f"""
+CREATE TRIGGER review_answer_changed AFTER UPDATE OF type, "isError", "parentId", "createdAt" ON steps
+WHEN NEW.type = 'assistant_message' AND (OLD.type IS NOT NEW.type OR OLD."isError" IS NOT NEW."isError"
+    OR OLD."parentId" IS NOT NEW."parentId" OR OLD."createdAt" IS NOT NEW."createdAt") {_MARK_SQLITE}
+""",
+    f"CREATE TRIGGER review_vote_cast AFTER INSERT ON feedbacks {_MARK_SQLITE}",
+    f"CREATE TRIGGER review_vote_changed AFTER UPDATE ON feedbacks {_MARK_SQLITE}",
+    f"""
+CREATE TRIGGER review_call_made AFTER INSERT ON llm_calls
+WHEN NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL {_MARK_SQLITE}
+""",
+    f"""
+CREATE TRIGGER review_call_changed AFTER UPDATE ON llm_calls
+WHEN NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL {_MARK_SQLITE}
+""",
+    """
+CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads
+WHEN OLD."userId" IS NOT NEW."userId" OR OLD.tags IS NOT NEW.tags BEGIN
+    INSERT INTO review_pending ("threadId") VALUES (NEW.id);
+END
+""",
+    """
+CREATE TRIGGER review_question_edited AFTER UPDATE OF output ON steps
+WHEN OLD.type = 'user_message' AND OLD.output <> '' AND OLD.output IS NOT NEW.output BEGIN
+    INSERT INTO step_versions ("stepId", "threadId", change, type, name, output, "createdAt", "replacedAt")
+    VALUES (OLD.id, OLD."threadId", 'edited', OLD.type, OLD.name, OLD.output, OLD."createdAt",
+        coalesce(NEW."updatedAt", NEW."createdAt", ''));
+END
+""",
+)
+
+_AUDIT_POSTGRESQL = (
+    """
+CREATE OR REPLACE FUNCTION guard_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND TG_TABLE_NAME = 'audit_entries' THEN
+        IF EXISTS (SELECT 1 FROM audit_retentions r WHERE OLD.at < r."olderThan") THEN
+            RETURN OLD;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'the audit is append-only' USING ERRCODE = 'restrict_violation';
+END $$
+""",
+    *(
+        f"CREATE TRIGGER {table}_kept BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION guard_audit()"
+        for table in ("audit_entries", "audit_retentions")
+    ),
+    *(
+        f"CREATE TRIGGER {table}_whole BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION guard_audit()"
+        for table in ("audit_entries", "audit_retentions")
+    ),
+)
+
+
+def _is_there(table: str) -> str:
+    return f"EXISTS (SELECT 1 FROM {table} there WHERE there.id = NEW.id)"  # noqa: S608  of two names below
+
+
+_REFUSED = "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+_OLD_ENOUGH = 'EXISTS (SELECT 1 FROM audit_retentions r WHERE OLD.at < r."olderThan")'
+_AUDIT_SQLITE = (
+    f"CREATE TRIGGER audit_entries_kept BEFORE UPDATE ON audit_entries {_REFUSED}",
+    f"CREATE TRIGGER audit_entries_whole BEFORE DELETE ON audit_entries WHEN NOT {_OLD_ENOUGH} {_REFUSED}",
+    f"CREATE TRIGGER audit_retentions_kept BEFORE UPDATE ON audit_retentions {_REFUSED}",
+    f"CREATE TRIGGER audit_retentions_whole BEFORE DELETE ON audit_retentions {_REFUSED}",
+    # INSERT OR REPLACE takes the place of a row without a deletion that a trigger would see.
+    f"CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries WHEN {_is_there('audit_entries')} {_REFUSED}",
+    "CREATE TRIGGER audit_retentions_once BEFORE INSERT ON audit_retentions "
+    f"WHEN {_is_there('audit_retentions')} {_REFUSED}",
+)
+
+
+def _listen(table: Table, statements: tuple[str, ...], engine: str) -> None:
+    for statement in statements:
+        event.listen(table, "after_create", DDL(statement).execute_if(dialect=engine))  # type: ignore[no-untyped-call]
+
+
+audit_entries.add_is_dependent_on(audit_entries.metadata.tables["audit_retentions"])
+_listen(answers, _MARKS_POSTGRESQL, "postgresql")
+_listen(answers, _MARKS_SQLITE, "sqlite")
+_listen(audit_entries, _AUDIT_POSTGRESQL, "postgresql")
+_listen(audit_entries, _AUDIT_SQLITE, "sqlite")

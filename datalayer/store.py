@@ -1,0 +1,263 @@
+"""The floor under every data layer: reads and writes under ownership, through the queue, with failures told.
+
+The methods here say nothing of Chainlit. A write is queued before the first await, so that the order of calls
+is the order of application; a failure is logged with its ids, told to `on_write_failure`, and raised.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datalayer import migrations
+from datalayer.background.answer_follower import ReviewFollower
+from datalayer.background.file_deleter import Disposal
+from datalayer.background.search_indexer import Indexer
+from datalayer.blobs import BlobStore
+from datalayer.blobs.uploads import Uploads
+from datalayer.cleaning import known_id
+from datalayer.database import Database
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.history import elements, thread_reads, threads
+from datalayer.history.thread_reads import WholeThread
+from datalayer.ownership import Actor, may_read
+from datalayer.records.chat import (
+    Element,
+    ElementDeletion,
+    Recorded,
+    Removed,
+    StepDeletion,
+    Thread,
+    ThreadCut,
+    ThreadDeletion,
+    ids_of,
+)
+from datalayer.writes.queue import Writer
+from datalayer.writes.spool import Spool, from_line
+
+logger = logging.getLogger(__name__)
+
+_LET_GO_SECONDS = 2.0
+_REPLAYED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """A write that was not stored, for the application to tell its user."""
+
+    what: str
+    thread_id: str | None
+    record_id: str | None
+    error: DataLayerError
+
+
+class GuardedStore:
+    """One database and one blob store, with ownership checked and every failure told."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore | None,
+        *,
+        file_url: Callable[[Element], str] | None = None,
+        on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
+        patience_seconds: float = 60.0,
+        spool: Path | None = None,
+    ) -> None:
+        self.database = database
+        self._blobs = blobs
+        self._file_url = file_url
+        self._on_write_failure = on_write_failure
+        self._spool = Spool(spool) if spool else None
+        self._writer = Writer(database, patience_seconds=patience_seconds)
+        self._uploads = Uploads(patience_seconds=patience_seconds)
+        self.disposal = Disposal(database, blobs)
+        self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
+        self.review_follower = ReviewFollower(database)
+
+    # The schema and the connections
+
+    async def migrate(self) -> list[str]:
+        """Make the schema, or bring it up, and store what an earlier process left in the spool file.
+
+        Files that an earlier process left behind are deleted from then on, in the background.
+
+        Gives the names of the steps applied.
+
+        Raises:
+            SchemaError: the database was left as it was, for the reason given.
+            StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
+        """
+        applied = await migrations.migrate(self.database)
+        if self._spool is not None:
+            try:
+                await self._replay(self._spool)
+            except OSError as error:
+                raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
+        self.indexer.note()
+        self.disposal.note()
+        return applied
+
+    async def _replay(self, spool: Spool) -> None:
+        left, stored = spool.take(), 0
+        while left:
+            now, left = left[:_REPLAYED_AT_ONCE], left[_REPLAYED_AT_ONCE:]
+            results = await asyncio.gather(*(self._replay_line(line) for line in now), return_exceptions=True)
+            for at, (line, result) in enumerate(zip(now, results, strict=True)):
+                if isinstance(result, StorageUnavailable | SchemaError):
+                    spool.keep(now[at:] + left)
+                    raise result
+                if isinstance(result, BaseException):
+                    spool.refuse(line)
+                else:
+                    stored += 1
+            spool.keep(left)
+            left = left or spool.take()
+        if stored:
+            logger.warning("%d writes of an earlier process were stored from its spool file", stored)
+
+    async def _replay_line(self, line: str) -> None:
+        thread_id = record_id = None
+        try:
+            write = from_line(line)
+            thread_id, record_id = ids_of(write)
+            await self._apply(write)
+        except (StorageUnavailable, SchemaError):
+            raise
+        except Exception as error:
+            ids = {"thread_id": thread_id, "record_id": record_id}
+            logger.error("a spooled write is refused and kept aside: %s", error, extra=ids)
+            raise
+
+    async def pending_migrations(self) -> list[str]:
+        """The steps that `migrate` would apply."""
+        return await migrations.pending_migrations(self.database)
+
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database gives no answer."""
+        await self.database.ping()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store.
+
+        Raises:
+            ConfigurationError: the layer was made without one.
+        """
+        if self._blobs is None:
+            raise ConfigurationError("files cannot be kept: the data layer was made without a blob store")
+        return self._blobs
+
+    @property
+    def queued_writes(self) -> int:
+        """How many writes are waiting or under way."""
+        return len(self._writer)
+
+    async def settled(self, thread_id: str) -> None:
+        """Wait until what is queued for this thread is stored or has failed, and for seconds at most."""
+        await self._writer.settled(thread_id)
+
+    async def close(self, deadline_seconds: float = 4.0) -> None:
+        """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
+        ends = time.monotonic() + deadline_seconds
+        await self.indexer.stop()
+        await self.review_follower.stop()
+        await self.disposal.stop()
+        await self._uploads.close(deadline_seconds / 2)
+        spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
+        if spooled or lost:
+            logger.error(
+                "%d writes could not be stored before the end: %d are in the spool file, %d are lost",
+                spooled + lost,
+                spooled,
+                lost,
+            )
+        try:
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                if self._blobs is not None:
+                    await self._blobs.close()
+                await self.database.close()
+        except TimeoutError:
+            logger.warning("the connections were not let go of within %s seconds", _LET_GO_SECONDS)
+
+    def _rescue(self, writes: list[Recorded]) -> bool:
+        if self._spool is None:
+            return False
+        try:
+            self._spool.append(writes)
+        except OSError as error:
+            logger.error("the spool file cannot be written: %s", error)
+            return False
+        return True
+
+    # What the methods above share
+
+    async def _write(self, what: str, write: Recorded) -> Any:
+        """Queue the write before the first await; what it gives, or its failure, told and raised."""
+        try:
+            return await self._apply(write)
+        except DataLayerError as error:
+            thread_id, record_id = ids_of(write)
+            await self._tell(what, error, thread_id=thread_id, record_id=record_id)
+            raise
+        except Exception as error:
+            # What nobody foresaw is told like any other failure.
+            thread_id, record_id = ids_of(write)
+            refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
+            await self._tell(what, refused, thread_id=thread_id, record_id=record_id)
+            raise refused from error
+
+    async def _apply(self, write: Recorded) -> Any:
+        """Have the write stored; files that have no row any more because of it are deleted."""
+        thread_id, _ = ids_of(write)
+        stored = self._writer.submit(write, thread_id)
+        deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
+        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.review_follower.note())
+        result = await stored
+        if isinstance(write, ElementDeletion):
+            self._uploads.end(element_ids=[write.element_id])
+        elif isinstance(result, Removed) and result.step_ids:
+            self._uploads.end(step_ids=result.step_ids)
+        if isinstance(result, Removed) and result.object_keys:
+            await self.disposal.delete(result.object_keys, thread_id)
+        return result
+
+    async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
+        logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
+        if self._on_write_failure is not None:
+            await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
+
+    async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
+        """The thread without what is in it, or None where there is none for the actor."""
+        known = known_id(thread_id)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        async with self.database.read() as connection:
+            thread = await threads.get(connection, known)
+        return thread if thread is not None and _is_readable(thread, actor) else None
+
+    async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:
+        """The thread with what is in it, or None where there is none for the actor."""
+        known = known_id(thread_id)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        whole = await thread_reads.get(self.database, known)
+        return whole if whole is not None and _is_readable(whole.thread, actor) else None
+
+    async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
+        known = known_id(element_id)
+        thread = await self._thread(thread_id, actor) if known else None
+        if thread is None or known is None:
+            return None
+        element = await self.database.query(lambda connection: elements.get(connection, known))
+        return element if element is not None and element.thread_id == thread.id else None
+
+
+def _is_readable(thread: Thread, actor: Actor) -> bool:
+    return may_read(actor, thread.user_identifier, shared=thread.is_shared)

@@ -1,0 +1,1 @@
+"""All that a user has, as one zip: written and read back."""

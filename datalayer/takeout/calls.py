@@ -1,0 +1,97 @@
+"""The calls to models in a takeout, brought back: they become the user's, and those that are here stay as they are.
+
+Each is looked at like one that an application records: a takeout can no more bring in a negative price than a chat.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_time
+from datalayer.database import Database
+from datalayer.errors import InvalidRecord
+from datalayer.records.usage import LlmCall, LlmCallWrite
+from datalayer.schema.usage import llm_call_payloads, llm_calls
+from datalayer.takeout.archive import TakeoutArchive
+from datalayer.takeout.format import checked_row, lines_name
+from datalayer.usage.calls import call_of
+from datalayer.usage.cleaning import clean_call
+from datalayer.writes import calls as usage_writes
+from datalayer.writes.queue import Writer
+
+
+class CallsImport:
+    """Stores the calls of one takeout, and then what was said in those that came in."""
+
+    def __init__(self, database: Database, writer: Writer, archive: TakeoutArchive) -> None:
+        self._database, self._writer, self._archive = database, writer, archive
+        self.counts: Counter[str] = Counter()
+        """How many rows came in, by table."""
+        self.left_out = 0
+        """How many calls are here already."""
+
+    async def run(self, told_id: str, user_id: str, thread_ids: Collection[str]) -> None:
+        """Bring in the calls of the takeout's user as those of this one.
+
+        Args:
+            thread_ids: the threads that a call may be in: those of the takeout.
+
+        Raises:
+            InvalidRecord: a call is someone else's, or a value of one cannot be.
+        """
+        new: set[str] = set()
+        async with aclosing(self._rows(llm_calls)) as batches:
+            async for rows in batches:
+                if any(row["userId"] != told_id for row in rows):
+                    raise InvalidRecord("the takeout has calls of someone else's in it")
+                calls = {row["id"]: _call(row, user_id, thread_ids) for row in rows}
+                there = await self._there(calls)
+                self.left_out += len(there)
+                coming = [call for call in calls.values() if call.id not in there]
+                await self._store([LlmCallWrite(call) for call in coming])
+                new.update(call.id for call in coming)
+                self.counts[llm_calls.name] += len(coming)
+        async with aclosing(self._rows(llm_call_payloads)) as batches:
+            async for rows in batches:
+                said = [_said(row) for row in rows if row["callId"] in new]
+
+                async def store(connection: AsyncConnection, said: list[dict[str, Any]] = said) -> None:
+                    await connection.execute(llm_call_payloads.insert(), said)
+
+                if said:
+                    await self._writer.submit(store)
+                self.counts[llm_call_payloads.name] += len(said)
+
+    async def _store(self, writes: list[LlmCallWrite]) -> None:
+        async def store(connection: AsyncConnection) -> None:
+            await usage_writes.store(connection, self._database.dialect, writes)
+
+        if writes:
+            await self._writer.submit(store)
+
+    async def _there(self, ids: Collection[str]) -> set[str]:
+        """Those of the calls that are here."""
+        async with self._database.read() as connection:
+            return set((await connection.execute(select(llm_calls.c.id).where(llm_calls.c.id.in_(ids)))).scalars())
+
+    async def _rows(self, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
+        async with aclosing(self._archive.lines(lines_name("", table))) as batches:
+            async for batch in batches:
+                yield [checked_row(table, row) for row in batch]
+
+
+def _call(row: dict[str, Any], user_id: str, thread_ids: Collection[str]) -> LlmCall:
+    call = replace(call_of(row), user_id=user_id)
+    return clean_call(call if call.thread_id in thread_ids else replace(call, thread_id=None, step_id=None))
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(row["messages"], list | None):
+        raise InvalidRecord("what was said in a call is a list of messages")
+    # By it, what was said is forgotten when its time is up.
+    return row | {"createdAt": clean_time(row["createdAt"], "time of a payload")}

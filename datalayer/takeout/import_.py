@@ -1,0 +1,339 @@
+"""Brings a takeout back, on this installation or another one: any engine, any store.
+
+All checksums are compared before anything is stored. Then each thread comes in one transaction, after its files, so
+that it is there whole or not at all, and an import that broke off goes on with `skip_existing`. Ids are kept. Whose it
+becomes is said by whoever imports it, and never by the takeout; neither is a role.
+"""
+
+import secrets
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.background.file_deleter import Disposal
+from datalayer.background.search_indexer import Indexer
+from datalayer.blobs import BlobStore
+from datalayer.cleaning import clean_id, clean_text, utc_in
+from datalayer.database import Database
+from datalayer.errors import AlreadyExists, InvalidRecord
+from datalayer.files.files import ABANDONED_AFTER_SECONDS
+from datalayer.history import answers, file_outbox, users
+from datalayer.records.chat import User
+from datalayer.schema.chat import elements, steps, threads
+from datalayer.schema.chat import users as users_table
+from datalayer.schema.review import VERSION_CHANGES, step_versions
+from datalayer.takeout.archive import TakeoutArchive
+from datalayer.takeout.calls import CallsImport
+from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
+from datalayer.writes.queue import Writer
+
+_AT_ONCE = 500
+_BYTES = "application/octet-stream"
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """How many rows of each table came in (`files` among them), and what did not."""
+
+    user: str = ""
+    made_user: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped_threads: int = 0
+    """Threads that are here already."""
+    left_out_votes: int = 0
+    """Votes, and what they were before, of people who are not here, or in threads that are not here."""
+    left_out_calls: int = 0
+    """Calls to models that are here already."""
+    missing_files: int = 0
+    """Elements whose file was missing when the takeout was made."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Files that are not what their rows say: their keys here, and their entries in the takeout."""
+    checked_bytes: int = 0
+
+
+async def import_user(
+    database: Database,
+    blobs: BlobStore | None,
+    path: Path,
+    *,
+    as_user: str | None = None,
+    skip_existing: bool = False,
+    progressed: Callable[[ImportReport], None] = lambda _report: None,
+) -> ImportReport:
+    """Store what is in the takeout. What is stored is found by the search when this has returned.
+
+    Args:
+        as_user: whose it becomes; without it, of the user of the takeout's name. One who is not there is made, with
+            the takeout's metadata, without a password, and with the role `user`.
+        skip_existing: leave threads alone that are there already; without it, one is enough to refuse the takeout.
+        progressed: is told after each entry that is checked, and after each thread.
+
+    Raises:
+        InvalidRecord: it is no takeout, or was changed since, or what it says cannot be.
+        AlreadyExists: a thread of it is here already, or an element of another thread's has one's id.
+        BlobError: a file cannot be stored, or there is no store.
+        StorageUnavailable: the database is away.
+        OSError: the file cannot be read.
+    """
+    archive = TakeoutArchive(path)
+    writer = Writer(database)
+    indexer = Indexer(database)
+    try:
+        work = _Import(database, writer, blobs, archive, progressed)
+        try:
+            report = await work.run(as_user, skip_existing)
+        finally:
+            await work.end()
+        await indexer.finish()
+        return report
+    finally:
+        archive.close()
+        await indexer.stop()
+        await writer.close()
+
+
+class _Import:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        blobs: BlobStore | None,
+        archive: TakeoutArchive,
+        progressed: Callable[[ImportReport], None],
+    ) -> None:
+        self._database, self._writer, self._blobs = database, writer, blobs
+        self._disposal = Disposal(database, blobs)
+        self._archive = archive
+        self._progressed = progressed
+        self._report = ImportReport()
+        self._used: set[str] = set()
+
+    async def run(self, as_user: str | None, skip_existing: bool) -> ImportReport:
+        async for size in self._archive.check():
+            self._report.checked_bytes += size
+            self._progressed(self._report)
+        told = checked_row(users_table, self._archive.json(USER))
+        folders = {clean_id(one["id"], "thread id"): one["folder"] for one in self._archive.manifest["threads"]}
+        there = await self._among(threads, list(folders))
+        if there and not skip_existing:
+            first = min(there)
+            raise AlreadyExists(f"{len(there)} of {len(folders)} threads are here already, such as {first}")
+        self._told_id = told["id"]
+        self._user = await self._owner(told, clean_text(as_user or told["identifier"]))
+        for thread_id, folder in folders.items():
+            if thread_id in there:
+                self._report.skipped_threads += 1
+            else:
+                await self._thread(thread_id, folder)
+            self._progressed(self._report)
+        await self._votes_elsewhere()
+        calls = CallsImport(self._database, self._writer, self._archive)
+        await calls.run(self._told_id, self._user.id, set(folders))
+        self._report.counts.update(calls.counts)
+        self._report.left_out_calls = calls.left_out
+        return self._report
+
+    async def end(self) -> None:
+        """Take up nothing more; what files are left is in the queue of deletions."""
+        await self._disposal.stop()
+
+    async def _owner(self, told: dict[str, Any], identifier: str) -> User:
+        self._report.user = identifier
+        found = await self._database.query(lambda connection: users.get(connection, identifier))
+        if found is not None:
+            return found
+        taken = await self._among(users_table, [told["id"]])
+        record = User(
+            id=str(uuid.uuid4()) if taken else told["id"],
+            identifier=identifier,
+            metadata=told["metadata"] if isinstance(told["metadata"], dict) else {},
+            created_at=told["createdAt"],
+            disabled_at=told["disabledAt"],
+        )
+        self._report.made_user = True
+        added: User = await self._writer.submit(
+            lambda connection: users.add(connection, self._database.dialect, record)
+        )
+        return added
+
+    async def _thread(self, thread_id: str, folder: str) -> None:
+        thread = checked_row(threads, self._archive.json(folder + THREAD))
+        if thread["id"] != thread_id:
+            raise InvalidRecord(f"{folder!r} of the takeout holds another thread than its manifest says")
+        thread |= {"userId": self._user.id, "userIdentifier": self._user.identifier}
+        stored: dict[str, dict[str, Any]] = {}
+        try:
+            # The file first and its row next, as ever.
+            missing = await self._store_files(thread_id, folder, stored)
+
+            async def store(connection: AsyncConnection) -> tuple[Counter[str], int]:
+                return await self._store_rows(connection, thread, folder, stored)
+
+            counts, left_out = await self._writer.submit(store)
+        except BaseException:
+            await self._forget(thread_id, stored)
+            raise
+        self._report.counts.update(counts)
+        self._report.counts["files"] += len(stored)
+        self._report.left_out_votes += left_out
+        self._report.missing_files += missing
+
+    async def _store_rows(
+        self, connection: AsyncConnection, thread: dict[str, Any], folder: str, stored: dict[str, dict[str, Any]]
+    ) -> tuple[Counter[str], int]:
+        """In the one transaction; done once more from the start where its connection is lost."""
+        counts: Counter[str] = Counter({threads.name: 1})
+        left_out = 0
+        await connection.execute(insert(threads), thread)
+        for table in IN_A_THREAD:
+            async with aclosing(self._rows(folder, table)) as batches:
+                async for rows in batches:
+                    for row in rows:
+                        self._demand_place(table, row, thread["id"])
+                    kept: list[dict[str, Any]] = rows
+                    if table is elements:
+                        nothing = {"objectKey": None, "byteSize": None, "sha256": None}
+                        kept = [row | stored.get(row["id"], nothing) for row in rows]
+                    elif table in VOTES:
+                        kept = await self._with_voters(connection, rows)
+                        left_out += len(rows) - len(kept)
+                    elif table is step_versions:
+                        if any(row["change"] not in VERSION_CHANGES for row in rows):
+                            raise InvalidRecord("a version of a step in the takeout is of no kind that is known")
+                        # Their numbers are this database's own.
+                        kept = [{name: row[name] for name in row if name != "id"} for row in rows]
+                    if kept:
+                        await connection.execute(insert(table), kept)
+                        counts[table.name] += len(kept)
+        await file_outbox.forget(connection, [one["objectKey"] for one in stored.values()])
+        # Of answers that are gone no step is there that would leave a mark.
+        await answers.mark(connection, [thread["id"]])
+        return counts, left_out
+
+    def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:
+        loose = table is elements and row["threadId"] is None
+        if row["threadId"] != thread_id and not loose:
+            raise InvalidRecord(f"a row of {table.name} in the takeout is of another thread than the one it is in")
+
+    async def _rows(self, folder: str, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
+        async with aclosing(self._archive.lines(lines_name(folder, table))) as batches:
+            async for batch in batches:
+                if not all(isinstance(row, dict) for row in batch):
+                    raise InvalidRecord(f"a row of {table.name} is no object")
+                yield [checked_row(table, {name: row[name] for name in row if name != FILE}) for row in batch]
+
+    async def _with_voters(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The votes whose voters are here: the user, nobody, or others under the ids that they had."""
+        others = {row["userId"] for row in rows} - {None, self._told_id}
+        here = set()
+        if others:
+            found = select(users_table.c.id).where(users_table.c.id.in_(others))
+            here = set((await connection.execute(found)).scalars())
+        mapping = {None: None, self._told_id: self._user.id} | {voter: voter for voter in here}
+        return [row | {"userId": mapping[row["userId"]]} for row in rows if row["userId"] in mapping]
+
+    async def _store_files(self, thread_id: str, folder: str, stored: dict[str, dict[str, Any]]) -> int:
+        """Put the files of the thread's elements into the store, and what their rows are to say of them into `stored`.
+
+        Gives how many were missing from the start.
+        """
+        missing = 0
+        async with aclosing(self._archive.lines(lines_name(folder, elements))) as batches:
+            async for batch in batches:
+                named = [(row, row.get(FILE)) for row in batch if isinstance(row, dict)]
+                rows = [
+                    (checked_row(elements, {name: row[name] for name in row if name != FILE}), file)
+                    for row, file in named
+                ]
+                # A file without a thread has a key that another one's row may have.
+                if taken := await self._among(elements, [row["id"] for row, _ in rows]):
+                    raise AlreadyExists(f"the element {min(taken)} is in another thread here")
+                for row, file in rows:
+                    self._demand_place(elements, row, thread_id)
+                    if file is None:
+                        missing += row["objectKey"] is not None
+                        continue
+                    if not self._is_free(file, folder):
+                        raise InvalidRecord(f"the element {row['id']} of the takeout has no file of its own")
+                    self._used.add(file)
+                    await self._store_file(row, file, stored)
+        return missing
+
+    def _is_free(self, file: Any, folder: str) -> bool:
+        """Whether it is an entry of the thread's files, and no other element's."""
+        within = isinstance(file, str) and file.startswith(f"{folder}files/")
+        return within and file in self._archive and file not in self._used
+
+    async def _store_file(self, row: dict[str, Any], file: str, stored: dict[str, dict[str, Any]]) -> None:
+        if self._blobs is None:
+            raise InvalidRecord("the takeout has files, and there is no store for them")
+        if row["id"] in stored:
+            raise InvalidRecord(f"the element {row['id']} is in the takeout twice")
+        # Never the key that the takeout says, and never one that a deletion may still be waiting for.
+        key = f"{row['threadId'] or 'nowhere'}/{row['id']}-{secrets.token_hex(4)}"
+        stored[row["id"]] = {"objectKey": key}
+        due = utc_in(ABANDONED_AFTER_SECONDS)
+        await self._writer.submit(lambda connection: file_outbox.announce(connection, key, row["threadId"], due))
+        async with aclosing(self._archive.chunks(file)) as chunks:
+            blob = await self._blobs.put(key, chunks, row["mime"] or _BYTES, name=row["name"])
+        if blob.sha256 != self._archive.sha256(file):
+            raise InvalidRecord(f"the takeout was changed while it was read: {file!r}")
+        stored[row["id"]] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
+        if is_damaged(row, blob.size, blob.sha256):
+            # The row goes on saying what the file was, or nobody could ever see that it is another.
+            stored[row["id"]].update({name: row[name] for name in ("byteSize", "sha256") if row[name] is not None})
+            self._report.damaged[key] = file
+
+    async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
+        """Take back the files of a thread that did not come in; what cannot be now is deleted later."""
+        keys = [one["objectKey"] for one in stored.values()]
+
+        async def abandon(connection: AsyncConnection) -> None:
+            for key in keys:
+                await file_outbox.abandon(connection, key)
+
+        if keys:
+            await self._writer.submit(abandon)
+            await self._disposal.delete(keys, thread_id)
+
+    async def _votes_elsewhere(self) -> None:
+        """The user's own votes in threads of others, where those threads are here."""
+        for table in VOTES:
+            async with aclosing(self._rows("", table)) as batches:
+                async for rows in batches:
+                    if any(row["userId"] != self._told_id for row in rows):
+                        raise InvalidRecord("the takeout has votes of someone else's in it")
+                    await self._store_votes(table, rows)
+
+    async def _store_votes(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        there = await self._among(steps, [row["forId"] for row in rows], steps.c.threadId)
+        kept = [row | {"userId": self._user.id} for row in rows if there.get(row["forId"]) == row["threadId"]]
+
+        async def store(connection: AsyncConnection) -> int:
+            count = 0
+            for row in kept:
+                statement = self._database.dialect.insert(table).values(**row).on_conflict_do_nothing()
+                count += (await connection.execute(statement)).rowcount
+            return count
+
+        if kept:
+            self._report.counts[table.name] += await self._writer.submit(store)
+        self._report.left_out_votes += len(rows) - len(kept)
+
+    async def _among(self, table: Table, ids: Sequence[str], column: Any = None) -> dict[str, Any]:
+        """Those of the ids that the table has, each with what is in the column."""
+        found: dict[str, Any] = {}
+        shown = table.c.id if column is None else column
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            statement = select(table.c.id, shown.label("shown")).where(table.c.id.in_(some))
+            async with self._database.read() as connection:
+                found.update({row[0]: row[1] for row in await connection.execute(statement)})
+        return found

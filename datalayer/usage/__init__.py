@@ -1,0 +1,1 @@
+"""Calls to models: stored, counted, listed, exported and verified."""

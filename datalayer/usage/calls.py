@@ -1,0 +1,147 @@
+"""Calls one by one: a page of them in any order, one in full, and all of them in a stream."""
+
+import base64
+import binascii
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import known_id
+from datalayer.database import Database
+from datalayer.errors import InvalidRecord
+from datalayer.records.usage import CallPage, CallRow, LlmCall, LlmCallPayload
+from datalayer.schema.chat import Identifier, users
+from datalayer.schema.rows import column_names, columns
+from datalayer.schema.usage import Money, llm_call_payloads, llm_calls, projects
+from datalayer.usage.cleaning import LARGEST_COST, LARGEST_COUNT
+from datalayer.usage.filters import TOKENS
+
+LARGEST_PAGE = 200
+_EXPORTED_AT_ONCE = 500
+_NAMES = column_names(LlmCall, llm_calls)
+# What is unknown comes below nothing at all.
+_ORDERS: dict[str, ColumnElement[Any]] = {
+    "requested_at": llm_calls.c.requestedAt,
+    "cost": func.coalesce(llm_calls.c.totalCost, literal(Decimal(-1), Money), type_=Money),
+    "tokens": TOKENS,
+    "seconds": func.coalesce(llm_calls.c.seconds, literal(-1.0, Float), type_=Float),
+}
+ORDERS = tuple(_ORDERS)
+# How a place in these orders is read, and from where to where it can be.
+_PLACES: dict[str, tuple[Callable[[str], Any], Any, Any]] = {
+    "cost": (Decimal, Decimal(-1), LARGEST_COST),
+    "tokens": (int, 0, 2 * LARGEST_COUNT),
+    "seconds": (float, -1.0, sys.float_info.max),
+}
+
+
+async def page(
+    connection: AsyncConnection,
+    chosen: ColumnElement[bool],
+    *,
+    order: str,
+    descending: bool,
+    cursor: str | None,
+    limit: int,
+) -> CallPage:
+    """Some of the calls in this order, behind the cursor; `LARGEST_PAGE` at most.
+
+    Raises:
+        InvalidRecord: there is no such order, the cursor is none of it, or the page is empty.
+    """
+    if limit < 1:
+        raise InvalidRecord("a page has at least one call")
+    if order not in _ORDERS:
+        raise InvalidRecord(f"calls are in order of {', '.join(ORDERS)}")
+    size, key = min(limit, LARGEST_PAGE), _ORDERS[order]
+    statement = _rows(chosen, key, descending=descending).limit(size + 1)
+    if cursor is not None:
+        place, last = _place(cursor, order)
+        behind = tuple_(literal(place, key.type), literal(last, Identifier))
+        here = tuple_(key, llm_calls.c.id)
+        statement = statement.where(here < behind if descending else here > behind)
+    rows = (await connection.execute(statement)).mappings().all()
+    more = len(rows) > size
+    return CallPage(
+        rows=tuple(_call_row(row) for row in rows[:size]),
+        next_cursor=_cursor(order, rows[size - 1]["its place"], rows[size - 1]["id"]) if more else None,
+    )
+
+
+async def get(
+    connection: AsyncConnection, chosen: ColumnElement[bool], call_id: str
+) -> tuple[CallRow, LlmCallPayload | None] | None:
+    """The call, if it is one of those, and what was said in it, if that is kept."""
+    statement = _rows(chosen, llm_calls.c.requestedAt, descending=False).where(llm_calls.c.id == call_id)
+    row = (await connection.execute(statement)).mappings().first()
+    if row is None:
+        return None
+    said = select(llm_call_payloads.c.messages, llm_call_payloads.c.response)
+    found = (await connection.execute(said.where(llm_call_payloads.c.callId == call_id))).first()
+    return _call_row(row), LlmCallPayload(call_id, *found) if found else None
+
+
+async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterator[CallRow]:
+    """The calls in order of time, a page at a time: neither memory nor a transaction grows with their number."""
+    moment = llm_calls.c.requestedAt
+    statement = _rows(chosen, moment, descending=False).limit(_EXPORTED_AT_ONCE)
+    page = statement
+    while True:
+        async with database.read() as connection:
+            rows = (await connection.execute(page)).mappings().all()
+        for row in rows:
+            yield _call_row(row)
+        if len(rows) < _EXPORTED_AT_ONCE:
+            return
+        place = tuple_(literal(rows[-1]["requestedAt"], Text), literal(rows[-1]["id"], Identifier))
+        page = statement.where(tuple_(moment, llm_calls.c.id) > place)
+
+
+def call_of(row: Mapping[Any, Any]) -> LlmCall:
+    """The call in a row of its table."""
+    values = {field: row[column] for field, column in _NAMES.items()}
+    return LlmCall(**values | {"tags": tuple(values["tags"] or ())})
+
+
+def _rows(chosen: ColumnElement[bool], key: ColumnElement[Any], *, descending: bool) -> Select[Any]:
+    order = (key.desc(), llm_calls.c.id.desc()) if descending else (key.asc(), llm_calls.c.id.asc())
+    source = llm_calls.outerjoin(users, users.c.id == llm_calls.c.userId).outerjoin(
+        projects, projects.c.id == llm_calls.c.projectId
+    )
+    names = (users.c.identifier.label("its user"), projects.c.name.label("its project"), key.label("its place"))
+    return select(*columns(LlmCall, llm_calls), *names).select_from(source).where(chosen).order_by(*order)
+
+
+def _call_row(row: RowMapping) -> CallRow:
+    return CallRow(call_of(row), row["its user"], row["its project"])
+
+
+def _cursor(order: str, place: Any, call_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([order, str(place), call_id]).encode()).decode()
+
+
+def _place(cursor: str, order: str) -> tuple[Any, str]:
+    try:
+        of, place, call_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        known = known_id(call_id)
+        if of != order or known is None or not isinstance(place, str):
+            raise InvalidRecord("the cursor is none of this order")
+        return _place_of(order, place), known
+    except (ValueError, binascii.Error, TypeError, InvalidOperation, RecursionError):
+        raise InvalidRecord("the cursor is none that a page gave") from None
+
+
+def _place_of(order: str, text: str) -> Any:
+    """Raises ValueError or InvalidOperation where no call can be there, as the engine might then fail."""
+    if order not in _PLACES:
+        return text
+    read, least, most = _PLACES[order]
+    value = read(text)
+    if not least <= value <= most or (order == "cost" and value != round(value, 12)):
+        raise ValueError(f"no call is there in order of {order}")
+    return value

@@ -1,0 +1,118 @@
+"""A call, or a question about calls, in the one form that is kept and asked by; what makes no sense is refused.
+
+Texts are cleaned as everywhere. A number that cannot be (a negative count, a speed that is no number, a price without
+end) would spoil every sum that it is in, so that it is refused instead.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time
+from datalayer.errors import InvalidRecord
+from datalayer.records.usage import LlmCall, LlmCallPayload, tokens_per_second
+
+LARGEST_COUNT = 10**12
+"""Of tokens or characters in one call: millions of such calls still have a sum that every engine knows."""
+LARGEST_COST = Decimal(9_000_000)
+"""US dollars for one call."""
+_SMALLEST = Decimal("1E-12")
+_IDS = ("project_id", "user_id", "thread_id", "step_id")
+_TEXTS = (
+    *("provider", "deployment", "assistant", "answered_by", "error_kind", "error_message", "finish_reason"),
+    *("library", "operating_system"),
+)
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+_CHARACTERS = ("query_characters", "response_characters")
+_MEASURES = ("seconds", "first_token_seconds", "tokens_per_second")
+_COSTS = ("input_cost", "output_cost", "total_cost")
+
+
+def clean_call(call: LlmCall) -> LlmCall:
+    """The call as it is kept, with its speed where it can be told.
+
+    Raises:
+        InvalidRecord: a value of it cannot be.
+    """
+    requested_at = clean_time(call.requested_at, "time of a call")
+    if requested_at is None:
+        raise InvalidRecord("a call without a time cannot be kept")
+    if not call.kind or not call.model:
+        raise InvalidRecord("a call has a kind and a model")
+    if not 1 <= _whole(call.attempt, "attempt") < 2**31:
+        raise InvalidRecord("attempts are counted from 1")
+    if call.status_code is not None and not 100 <= _whole(call.status_code, "status code") <= 999:
+        raise InvalidRecord("a status code has three digits")
+    values: dict[str, Any] = {name: _maybe(clean_id, call, name) for name in _IDS}
+    values |= {name: _maybe(lambda text, _what: clean_text(str(text)), call, name) for name in _TEXTS}
+    values |= {name: _maybe(_count, call, name) for name in (*_COUNTS, *_CHARACTERS)}
+    values |= {name: _maybe(_measure, call, name) for name in _MEASURES}
+    values |= {name: _maybe(_cost, call, name) for name in _COSTS}
+    if values["tokens_per_second"] is None:
+        values["tokens_per_second"] = tokens_per_second(values["completion_tokens"], values["seconds"])
+    return replace(
+        call,
+        id=clean_id(call.id, "id of a call"),
+        kind=clean_text(call.kind),
+        model=clean_text(call.model),
+        requested_at=requested_at,
+        responded_at=clean_time(call.responded_at, "time of an answer"),
+        price=None if call.price is None else _object(call.price),
+        # A tag that is there twice would count the call twice.
+        tags=tuple(dict.fromkeys(clean_text(str(tag)) for tag in call.tags)),
+        **values,
+    )
+
+
+def clean_payload(payload: LlmCallPayload, call: LlmCall) -> LlmCallPayload:
+    """What was said in this call, as it is kept.
+
+    Raises:
+        InvalidRecord: it is of another call, or nested too deep.
+    """
+    if clean_id(payload.call_id, "id of a call") != call.id:
+        raise InvalidRecord("the payload is of another call")
+    response = None if payload.response is None else clean_text(payload.response)
+    return LlmCallPayload(call.id, clean_json(payload.messages), response)
+
+
+def _maybe(clean: Any, call: LlmCall, name: str) -> Any:
+    value = getattr(call, name)
+    return None if value is None else clean(value, name.replace("_", " "))
+
+
+def _whole(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRecord(f"{what} of a call is no whole number")
+    return value
+
+
+def _count(value: Any, what: str) -> int:
+    if not 0 <= _whole(value, what) <= LARGEST_COUNT:
+        raise InvalidRecord(f"{what} of a call cannot be {value}")
+    return int(value)
+
+
+def _measure(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InvalidRecord(f"{what} of a call cannot be {clean_text(str(value))[:60]}")
+    return float(value)
+
+
+def _cost(value: Any, what: str) -> Decimal:
+    try:
+        cost = value if isinstance(value, Decimal) else Decimal(str(value))
+        if 0 <= cost < LARGEST_COST:
+            # Here, because each engine would round in a way of its own. Adding 0 makes a nought without a sign.
+            return cost.quantize(_SMALLEST) + 0
+    except InvalidOperation:
+        pass
+    raise InvalidRecord(f"{what} of a call cannot be {clean_text(str(value))[:60]} dollars")
+
+
+def _object(value: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidRecord("the price of a call is an object")
+    return dict(clean_json(value))

@@ -1,0 +1,58 @@
+"""Which calls are meant, as a condition for SQL: what was asked for, and of it what the actor may see."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, literal, literal_column, or_, select
+
+from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.dialects import Dialect
+from datalayer.ownership import Actor, calls_readable_by
+from datalayer.records.usage import CallFilter
+from datalayer.schema.usage import llm_calls
+
+# Constants of the statement: as parameters they would be others in each place, and a group is found by its very words.
+_NONE, _CLASS, _ERRORS = (literal_column(text, Integer) for text in ("0", "100", "400"))
+STATUS_CLASS: ColumnElement[int] = func.coalesce(llm_calls.c.statusCode // _CLASS, _NONE)
+HAS_FAILED: ColumnElement[bool] = or_(
+    llm_calls.c.errorKind.is_not(None), func.coalesce(llm_calls.c.statusCode, _NONE) >= _ERRORS
+)
+TOKENS: ColumnElement[int] = func.coalesce(llm_calls.c.promptTokens, _NONE) + func.coalesce(
+    llm_calls.c.completionTokens, _NONE
+)
+IS_UNPRICED: ColumnElement[bool] = and_(llm_calls.c.totalCost.is_(None), TOKENS > _NONE)
+
+
+def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement[bool]:
+    """Whether a row of `llm_calls` is one of these, and for the actor to see.
+
+    Raises:
+        InvalidRecord: a time is none.
+    """
+    calls = llm_calls.c
+    conditions = [calls_readable_by(actor)]
+    if (since := clean_time(which.since, "begin")) is not None:
+        conditions.append(calls.requestedAt >= since)
+    if (until := clean_time(which.until, "end")) is not None:
+        conditions.append(calls.requestedAt < until)
+    for column, ids in ((calls.projectId, which.project_ids), (calls.userId, which.user_ids)):
+        if ids:
+            known = [one for one in map(known_id, ids) if one is not None]
+            conditions.append(column.in_(known) if known else false())
+    for text_column, texts in (
+        (calls.provider, which.providers),
+        (calls.model, which.models),
+        (calls.assistant, which.assistants),
+        (calls.kind, which.kinds),
+    ):
+        if texts:
+            conditions.append(text_column.in_(_clean(texts)))
+    if which.statuses:
+        conditions.append(STATUS_CLASS.in_(which.statuses))
+    if which.tags:
+        each = dialect.each(calls.tags)
+        conditions.append(exists(select(literal(1)).select_from(each).where(each.c.value.in_(_clean(which.tags)))))
+    return and_(*conditions)
+
+
+def _clean(texts: Iterable[str]) -> list[str]:
+    return [clean_text(str(one)) for one in texts]

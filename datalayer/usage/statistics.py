@@ -1,0 +1,277 @@
+"""What calls come to: sums, means and percentiles, made by the database whatever is asked.
+
+A percentile is a time to the first token that was measured, to the millisecond: the least that so many hundredths of
+the calls did not exceed. An engine that has no aggregate for it is asked by a second statement, which counts the calls
+of each millisecond first, so that a few thousand times are ranked and not each call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    Label,
+    Row,
+    Select,
+    Text,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Aggregate, Dialect, Percentile
+from datalayer.errors import InvalidRecord
+from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsageTotals
+from datalayer.schema.chat import users
+from datalayer.schema.usage import llm_calls, projects
+from datalayer.usage.filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS
+
+ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
+"""By what groups can be put in order: the most first, a name from A on."""
+MOST_BUCKETS = 20_000
+"""Of a series that is split: more are no answer to anybody, and take seconds to make."""
+
+_COLUMNS: dict[Dimension, Column[Any]] = {
+    "model": llm_calls.c.model,
+    "provider": llm_calls.c.provider,
+    "user": llm_calls.c.userId,
+    "project": llm_calls.c.projectId,
+    "assistant": llm_calls.c.assistant,
+    "kind": llm_calls.c.kind,
+}
+# Whose id the dimension's value is, and what they are called.
+_NAMED: dict[Dimension, tuple[Column[Any], Column[Any]]] = {
+    "user": (users.c.id, users.c.identifier),
+    "project": (projects.c.id, projects.c.name),
+}
+_SUMMED = (
+    *("promptTokens", "completionTokens", "cachedTokens", "reasoningTokens"),
+    *("inputCost", "outputCost", "totalCost"),
+)
+_AVERAGED = ("seconds", "tokensPerSecond", "firstTokenSeconds")
+_PERCENTS = (50, 95)
+_MILLISECONDS: ColumnElement[Any] = func.round(llm_calls.c.firstTokenSeconds * literal_column("1000"))
+
+
+async def totals(connection: AsyncConnection, dialect: Dialect, chosen: ColumnElement[bool]) -> UsageTotals:
+    """Over all calls that the condition holds for."""
+    found = await _found(connection, dialect, True, lambda aggregate: aggregate(llm_calls, chosen, []))
+    return found.get((), UsageTotals())
+
+
+async def series(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    chosen: ColumnElement[bool],
+    periods: Sequence[tuple[str, str]],
+    split_by: Dimension | None,
+    *,
+    percentiles: bool,
+) -> list[UsageBucket]:
+    """For each period, in order, those of its calls; split by a dimension, one for each value that there is in any.
+
+    Args:
+        periods: as `usage_periods.periods` gives them.
+
+    Raises:
+        InvalidRecord: there is no such dimension, or there would be more than `MOST_BUCKETS`.
+    """
+    if not periods:
+        return []
+
+    def split(aggregate: Aggregate) -> Aggregate:
+        def by_value(source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            if split_by is None:
+                return aggregate(source, where, keys)
+            valued, value = _valued(dialect, source, split_by)
+            return aggregate(valued, where, [*keys, value])
+
+        return by_value
+
+    # A period without calls may have a row as well.
+    most = MOST_BUCKETS + len(periods) + 1
+    found = await _found(
+        connection,
+        dialect,
+        percentiles,
+        lambda aggregate: dialect.in_periods(
+            llm_calls, llm_calls.c.requestedAt, chosen, periods, split(aggregate)
+        ).limit(most),
+    )
+    nothing = UsageTotals()
+    if split_by is None:
+        return [UsageBucket(*period, None, found.get((at,), nothing)) for at, period in enumerate(periods)]
+    values = sorted({value for _, value in found}, key=lambda one: (one is None, one or ""))
+    if len(found) > MOST_BUCKETS or len(values) * len(periods) > MOST_BUCKETS:
+        raise InvalidRecord(
+            f"that would be more than {MOST_BUCKETS:,} buckets: ask for longer intervals or fewer values"
+        )
+    return [
+        UsageBucket(*period, value, found.get((at, value), nothing))
+        for at, period in enumerate(periods)
+        for value in values
+    ]
+
+
+async def by(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    chosen: ColumnElement[bool],
+    dimension: Dimension,
+    *,
+    order: str,
+    limit: int,
+    percentiles: bool,
+) -> list[UsageGroup]:
+    """The calls for each value of the dimension, and for those without one.
+
+    Raises:
+        InvalidRecord: there is no such dimension or order.
+    """
+    if order not in ORDERS:
+        raise InvalidRecord(f"groups are in order of {', '.join(ORDERS)}")
+    source, value = _valued(dialect, llm_calls, dimension)
+    of_engine, apart = _ranking(dialect, percentiles)
+    summed = _in_order(_added_up(of_engine, source, chosen, [value]), dimension, order)
+    rows = (await connection.execute(summed.limit(limit))).all()
+    ranks = await _ranks(connection, _ranked(source, chosen, [value])) if apart else {}
+    return [UsageGroup(row.value, row.name, _totals(row, ranks.get((row.value,)))) for row in rows]
+
+
+def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[Any]:
+    """The groups with their names, in this order."""
+    one = groups.subquery("one")
+    named: FromClause = one
+    name: ColumnElement[Any] = one.c.value
+    if dimension in _NAMED:
+        identity, name = _NAMED[dimension]
+        named = one.outerjoin(identity.table, identity == one.c.value)
+    by_what: dict[str, ColumnElement[Any]] = {
+        "cost": one.c.totalCost,
+        "calls": one.c.calls,
+        "tokens": func.coalesce(one.c.promptTokens, 0) + func.coalesce(one.c.completionTokens, 0),
+        "failed": one.c.failed,
+        "seconds": one.c.mean_seconds,
+        "speed": one.c.mean_tokensPerSecond,
+        "first_token": one.c.mean_firstTokenSeconds,
+    }
+    first = by_what[order].desc() if order in by_what else name.asc()
+    return (
+        select(one, name.label("name"))
+        .select_from(named)
+        .order_by(first.nulls_last(), one.c.calls.desc(), one.c.value.asc().nulls_last())
+    )
+
+
+def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple[FromClause, Label[Any]]:
+    """What to select from to have the value of the dimension, and the value."""
+    value: ColumnElement[Any]
+    if dimension == "tag":
+        each = dialect.each(llm_calls.c.tags)
+        source, value = source.outerjoin(each, true()), each.c.value
+    elif dimension == "status":
+        value = cast(STATUS_CLASS, Text)
+    elif dimension in _COLUMNS:
+        value = _COLUMNS[dimension]
+    else:
+        raise InvalidRecord(f"calls are told apart by {', '.join((*_COLUMNS, 'tag', 'status'))}")
+    return source, value.label("value")
+
+
+def _ranking(dialect: Dialect, percentiles: bool) -> tuple[Percentile | None, bool]:
+    """The engine's aggregate for percentiles, if they are wanted and it has one; and whether to ask for them apart."""
+    return dialect.percentile if percentiles else None, percentiles and dialect.percentile is None
+
+
+def _added_up(
+    percentile: Percentile | None,
+    source: FromClause,
+    where: ColumnElement[bool],
+    keys: Sequence[ColumnElement[Any]],
+) -> Select[Any]:
+    # Of an id: where a period has no calls there may be a row, but no call in it.
+    calls = func.count(llm_calls.c.id)
+    statement = select(
+        *keys,
+        calls.label("calls"),
+        calls.filter(HAS_FAILED).label("failed"),
+        calls.filter(IS_UNPRICED).label("unpriced"),
+        calls.filter(llm_calls.c.isEstimated).label("estimated"),
+        *(func.sum(llm_calls.c[name]).label(name) for name in _SUMMED),
+        *(func.avg(llm_calls.c[name]).label(f"mean_{name}") for name in _AVERAGED),
+    )
+    if percentile is not None:
+        statement = statement.add_columns(
+            *(percentile(_MILLISECONDS, percent).label(f"p{percent}") for percent in _PERCENTS)
+        )
+    return statement.select_from(source).where(where).group_by(*keys)
+
+
+def _ranked(source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    """The percentiles alone, for an engine that has no aggregate for them."""
+    times = (
+        select(*keys, _MILLISECONDS.label("milliseconds"), func.count().label("times"))
+        .select_from(source)
+        .where(where, llm_calls.c.firstTokenSeconds.is_not(None))
+        .group_by(*keys, _MILLISECONDS)
+        .subquery("times")
+    )
+    same = [times.c[at] for at in range(len(keys))]
+    so_far = func.sum(times.c.times).over(partition_by=same, order_by=times.c.milliseconds)
+    in_all = func.sum(times.c.times).over(partition_by=same)
+    of = select(*same, times.c.milliseconds, so_far.label("so_far"), in_all.label("in_all")).subquery("ranks").c
+    found = [
+        func.min(of.milliseconds).filter(of.so_far * literal_column("100") >= of.in_all * literal_column(f"{percent}"))
+        for percent in _PERCENTS
+    ]
+    named = [of[at] for at in range(len(keys))]
+    return select(*named, *(one.label(f"p{percent}") for one, percent in zip(found, _PERCENTS, strict=True))).group_by(
+        *named
+    )
+
+
+async def _found(
+    connection: AsyncConnection, dialect: Dialect, percentiles: bool, build: Callable[[Aggregate], Select[Any]]
+) -> dict[tuple[Any, ...], UsageTotals]:
+    """By the values of the keys, what the calls come to; without those keys that no call has."""
+    of_engine, apart = _ranking(dialect, percentiles)
+    rows = (await connection.execute(build(partial(_added_up, of_engine)))).all()
+    ranks = await _ranks(connection, build(_ranked)) if apart else {}
+    keys = {row: tuple(row)[: row._fields.index("calls")] for row in rows if row.calls}
+    return {key: _totals(row, ranks.get(key)) for row, key in keys.items()}
+
+
+async def _ranks(connection: AsyncConnection, statement: Select[Any]) -> Mapping[tuple[Any, ...], Sequence[Any]]:
+    width = len(_PERCENTS)
+    return {tuple(row)[:-width]: tuple(row)[-width:] for row in await connection.execute(statement)}
+
+
+def _totals(row: Row[Any], ranks: Sequence[Any] | None) -> UsageTotals:
+    found = row._mapping
+    percentiles = ranks or [found.get(f"p{percent}") for percent in _PERCENTS]
+    p50, p95 = (None if one is None else float(one) / 1000 for one in percentiles)
+    return UsageTotals(
+        calls=row.calls,
+        failed=row.failed,
+        unpriced=row.unpriced,
+        estimated=row.estimated,
+        prompt_tokens=int(row.promptTokens or 0),
+        completion_tokens=int(row.completionTokens or 0),
+        cached_tokens=int(row.cachedTokens or 0),
+        reasoning_tokens=int(row.reasoningTokens or 0),
+        input_cost=row.inputCost or Decimal(0),
+        output_cost=row.outputCost or Decimal(0),
+        total_cost=row.totalCost or Decimal(0),
+        mean_seconds=row.mean_seconds,
+        mean_tokens_per_second=row.mean_tokensPerSecond,
+        mean_first_token_seconds=row.mean_firstTokenSeconds,
+        first_token_p50=p50,
+        first_token_p95=p95,
+    )

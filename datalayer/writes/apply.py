@@ -1,0 +1,193 @@
+"""How writes that are data, other than steps, are applied: each under ownership, looked up when its turn has come."""
+
+from dataclasses import replace
+from functools import singledispatch
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.errors import Forbidden, NotFound
+from datalayer.history import elements, feedback, file_outbox, steps, thread_writes, threads, users
+from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
+from datalayer.records.chat import (
+    Element,
+    ElementDeletion,
+    ElementWrite,
+    FavoriteMark,
+    FileAbandonment,
+    FileAnnouncement,
+    OtherWrite,
+    Removed,
+    StepDeletion,
+    ThreadCut,
+    ThreadDeletion,
+    ThreadRename,
+    ThreadWrite,
+    User,
+    UserWrite,
+    VoteRemoval,
+    VoteWrite,
+)
+from datalayer.records.usage import LlmCallWrite
+from datalayer.writes import calls
+
+
+async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
+    """Apply the write; gives what its kind has to say: a user, a vote's id, whether there was something, `Removed`.
+
+    Raises:
+        Forbidden: the thread, the vote or the element is someone else's, or the thread would become so.
+        NotFound: there is no such step for the one who votes or marks it.
+    """
+    return await _apply(write, connection, dialect)
+
+
+async def in_one_statement(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> bool:
+    """Whether the write is stored; if not, `apply` finds out why, and says so."""
+    return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=actor_of(write))
+
+
+async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
+    """Whether the thread is there; raises Forbidden where it is and belongs to someone else."""
+    exists, owner = await threads.owner(connection, thread_id)
+    if exists:
+        demand_write(actor, owner, "the thread")
+    return exists
+
+
+async def demand_element(connection: AsyncConnection, element: Element, actor: Actor) -> None:
+    """Raises Forbidden where the actor may not store this element."""
+    if element.thread_id is not None:
+        await demand(connection, element.thread_id, actor)
+    there = await elements.get(connection, element.id)
+    if there is not None and there.thread_id != element.thread_id:
+        raise Forbidden("an element of this id is in another thread")
+
+
+@singledispatch
+async def _apply(write: Any, _connection: AsyncConnection, _dialect: Dialect) -> Any:
+    raise TypeError(f"nobody knows how to apply a {type(write).__name__}")
+
+
+@_apply.register
+async def _user(write: UserWrite, connection: AsyncConnection, dialect: Dialect) -> User:
+    return await users.upsert(connection, dialect, write.user)
+
+
+@_apply.register
+async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    await calls.store(connection, dialect, [write])
+
+
+@_apply.register
+async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
+    if await in_one_statement(connection, dialect, write):
+        return
+    actor = actor_of(write)
+    await demand(connection, write.thread.id, actor)
+    await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
+    # Whoever makes or gives away a thread must be its owner afterwards.
+    await demand(connection, write.thread.id, actor)
+
+
+@_apply.register
+async def _rename(write: ThreadRename, connection: AsyncConnection, _dialect: Dialect) -> bool:
+    await demand(connection, write.thread_id, actor_of(write))
+    return await threads.replace_name(connection, write.thread_id, write.expected, write.name)
+
+
+@_apply.register
+async def _delete_thread(write: ThreadDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    exists = await demand(connection, write.thread_id, actor_of(write))
+    return Removed(exists, tuple(await threads.delete_thread(connection, write.thread_id)))
+
+
+@_apply.register
+async def _cut(write: ThreadCut, connection: AsyncConnection, dialect: Dialect) -> Removed:
+    await demand(connection, write.thread_id, actor_of(write))
+    until = write.moment if write.late else None
+    ids, keys = await steps.cut_after(
+        connection, dialect, write.thread_id, write.after_step_id, write.keep, until=until
+    )
+    return Removed(len(ids), tuple(keys), tuple(ids))
+
+
+@_apply.register
+async def _delete_step(write: StepDeletion, connection: AsyncConnection, dialect: Dialect) -> Removed:
+    thread_id = await steps.thread_of(connection, write.step_id)
+    if thread_id is None:
+        return Removed(0)
+    await demand(connection, thread_id, actor_of(write))
+    return Removed(1, tuple(await steps.delete_step(connection, dialect, write.step_id)), (write.step_id,))
+
+
+@_apply.register
+async def _mark(write: FavoriteMark, connection: AsyncConnection, dialect: Dialect) -> None:
+    thread_id = await steps.thread_of(connection, write.step_id)
+    if thread_id is None:
+        raise NotFound("there is no such step")
+    await demand(connection, thread_id, actor_of(write))
+    await steps.set_favorite(connection, dialect, write.step_id, write.favorite)
+
+
+@_apply.register
+async def _vote(write: VoteWrite, connection: AsyncConnection, dialect: Dialect) -> str:
+    thread, voter = await _voter(connection, write.vote.for_id, actor_of(write))
+    vote = replace(write.vote, thread_id=thread, user_id=voter)
+    return await feedback.upsert(connection, dialect, vote, now=write.moment)
+
+
+@_apply.register
+async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: Dialect) -> bool:
+    found = await feedback.get(connection, write.vote_id)
+    if found is None:
+        return False
+    _, voter = await _voter(connection, found.for_id, actor_of(write))
+    if voter != found.user_id:
+        raise Forbidden("the vote is someone else's")
+    await feedback.delete_feedback(connection, dialect, found, now=write.moment)
+    return True
+
+
+@_apply.register
+async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> Removed:
+    thread_id = write.element.thread_id
+    if thread_id is not None:
+        await demand(connection, thread_id, actor_of(write))
+        # The thread is made where it is not there yet.
+        await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
+    replaced = await elements.replace_file(connection, write.element) if write.element.object_key else []
+    await elements.upsert(connection, dialect, write.element, now=write.moment)
+    return Removed(0, tuple(replaced))
+
+
+@_apply.register
+async def _delete_element(write: ElementDeletion, connection: AsyncConnection, _dialect: Dialect) -> Removed:
+    found = await elements.get(connection, write.element_id)
+    if found is None:
+        return Removed(0)
+    if found.thread_id is not None:
+        await demand(connection, found.thread_id, actor_of(write))
+    return Removed(1, tuple(await elements.delete_element(connection, write.element_id)))
+
+
+@_apply.register
+async def _announce(write: FileAnnouncement, connection: AsyncConnection, _dialect: Dialect) -> bool:
+    await demand_element(connection, Element(write.element_id, write.thread_id), actor_of(write))
+    await file_outbox.announce(connection, write.object_key, write.thread_id, write.due_at)
+    return True
+
+
+@_apply.register
+async def _abandon(write: FileAbandonment, connection: AsyncConnection, _dialect: Dialect) -> None:
+    await file_outbox.abandon(connection, write.object_key)
+
+
+async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
+    """The step's thread, and the user in whose name the actor votes there."""
+    thread_id = await steps.thread_of(connection, step_id)
+    thread = await threads.get(connection, thread_id) if thread_id else None
+    if thread is None or not may_read(actor, thread.user_identifier):
+        raise NotFound("there is no such step")
+    return thread.id, thread.user_id

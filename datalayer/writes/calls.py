@@ -1,0 +1,98 @@
+"""Calls on their way into the database: each is stored once, and the newest that is said of it stands.
+
+One statement serves all that are stored at once. It looks up whom and what a call is of: a user, a thread or a project
+that is gone meanwhile is left out of the row, and then what was said in the call is not kept either. The bill stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import utc_now
+from datalayer.dialects import Dialect
+from datalayer.records.usage import LlmCall, LlmCallPayload, LlmCallWrite
+from datalayer.schema.chat import threads, users
+from datalayer.schema.rows import column_names
+from datalayer.schema.usage import llm_call_payloads, llm_calls, projects
+
+_NAMES = column_names(LlmCall, llm_calls)
+_SAID = {"messages", "response"}
+_KEPT: dict[str, tuple[Executable, Executable]] = {}
+
+
+async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[LlmCallWrite]) -> None:
+    """Store the calls in their order, a later one over an earlier one of the same id.
+
+    A call without a payload says nothing of what is kept of one.
+    """
+    store_call, store_payload = _statements(dialect)
+    await connection.execute(store_call, [_parameters(write.call) for write in writes])
+    if payloads := [_payload(write.call, write.payload) for write in writes if write.payload is not None]:
+        await connection.execute(store_payload, payloads)
+
+
+def _statements(dialect: Dialect) -> tuple[Executable, Executable]:
+    """Kept, because to make them anew for each call took longer than to run them."""
+    if dialect.name not in _KEPT:
+        _KEPT[dialect.name] = _call_statement(dialect), _payload_statement(dialect)
+    return _KEPT[dialect.name]
+
+
+def _call_statement(dialect: Dialect) -> Executable:
+    statement = dialect.insert(llm_calls).values(_looked_up())
+    newer = {name: statement.excluded[name] for name in _NAMES.values() if name != "id"}
+    upsert: Executable = statement.on_conflict_do_update(index_elements=[llm_calls.c.id], set_=newer)
+    return upsert
+
+
+def _parameters(call: LlmCall) -> dict[str, Any]:
+    """What the statement is given for a call."""
+    values = {f"new_{column}": getattr(call, field) for field, column in _NAMES.items()}
+    return values | {"new_tags": list(call.tags) or None}
+
+
+def _looked_up() -> dict[str, ColumnElement[Any]]:
+    """Each column's value: that of the call, or the id as the table that it belongs to knows it."""
+    given: dict[str, ColumnElement[Any]] = {
+        name: bindparam(f"new_{name}", type_=llm_calls.c[name].type) for name in _NAMES.values()
+    }
+    thread = _held(threads, given["threadId"])
+    return given | {
+        "projectId": _held(projects, given["projectId"]),
+        "userId": _held(users, given["userId"]),
+        "threadId": thread,
+        "stepId": case((thread.is_not(None), given["stepId"])),
+    }
+
+
+def _held(table: Table, value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The id, if there is such a row; the row is held, so that its deletion waits and then finds the call."""
+    found = select(table.c.id).where(table.c.id == value)
+    return found.with_for_update(read=True, key_share=True).scalar_subquery()
+
+
+def _payload(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
+    return {
+        "new_callId": call.id,
+        "new_messages": payload.messages,
+        "new_response": payload.response,
+        "new_createdAt": utc_now(),
+        "of_user": call.user_id is not None,
+        "of_thread": call.thread_id is not None,
+    }
+
+
+def _payload_statement(dialect: Dialect) -> Executable:
+    table, whose = llm_call_payloads, llm_calls.c
+    new = [bindparam(f"new_{column.name}", type_=column.type) for column in table.c]
+    is_left = select(*new).where(
+        whose.id == new[0],
+        or_(~bindparam("of_user", type_=Boolean), whose.userId.is_not(None)),
+        or_(~bindparam("of_thread", type_=Boolean), whose.threadId.is_not(None)),
+    )
+    statement = dialect.insert(table).from_select([column.name for column in table.c], is_left)
+    newer = {name: statement.excluded[name] for name in _SAID}
+    upsert: Executable = statement.on_conflict_do_update(index_elements=[table.c.callId], set_=newer)
+    return upsert

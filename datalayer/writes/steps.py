@@ -1,0 +1,91 @@
+"""Many step writes at once: the newest state of each step, in one transaction, each refused or kept by itself."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from datalayer.database import Database
+from datalayer.errors import DataLayerError, Forbidden, NotFound
+from datalayer.history import steps, threads
+from datalayer.ownership import actor_of, demand_write
+from datalayer.records.chat import Step, StepKey, StepWrite
+from datalayer.schema.chat import steps as step_table
+from datalayer.schema.rows import newest_extra
+
+_FIELDS = tuple(item.name for item in fields(Step) if item.name != "extra")
+
+
+async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLayerError | None]:
+    """Store the writes as if one after another; gives for each what it was refused with, or None.
+
+    Raises:
+        DataLayerError: nothing was stored, for one of the writes or for the database itself.
+    """
+    if not writes:
+        return []
+    fewest = coalesced(writes)
+    if (write_steps := database.dialect.write_steps) is None:
+        kept = await _one_by_one(database, fewest)
+    else:
+        with database.translated():
+            kept = await write_steps(fewest)
+    return [None if one.key in kept else await _refusal(database, one) for one in writes]
+
+
+async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
+    exists, _ = await database.query(lambda connection: threads.owner(connection, one.step.thread_id or ""))
+    if not exists:
+        # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
+        return NotFound("the thread is not there any more")
+    return Forbidden("the thread, or a step of this id, is someone else's")
+
+
+def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
+    """As few writes as say the same: of several later states of one step in a row, the newest.
+
+    A creation stays by itself, because only the database knows whether it is late.
+    """
+    if len(writes) == 1:
+        return list(writes)
+    fewest: list[StepWrite] = []
+    last: dict[str, int] = {}
+    for one in writes:
+        at = last.get(one.step.id)
+        if at is not None and fewest[at].key == one.key and not one.created and not fewest[at].created:
+            fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=fewest[at].moment)
+        else:
+            last[one.step.id] = len(fewest)
+            fewest.append(one)
+    return fewest
+
+
+def _over(older: Step, newer: Step) -> Step:
+    """The newer state, and what it says nothing of as it was."""
+    values: dict[str, Any] = {}
+    for name in _FIELDS:
+        value = getattr(newer, name)
+        values[name] = getattr(older, name) if value is None else value
+    # A key that was of no column's kind and is now, or the other way round, counts as it was said last.
+    merged = {**(older.extra or {}), **newest_extra(newer, step_table)}
+    return Step(**values, extra={key: value for key, value in merged.items() if value is not None} or None)
+
+
+async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[StepKey]:
+    kept: set[StepKey] = set()
+    async with database.write() as connection:
+        for one in writes:
+            thread_id = one.step.thread_id or ""
+            exists, owner = await threads.owner(connection, thread_id)
+            try:
+                if exists:
+                    demand_write(actor_of(one), owner, "the thread")
+                elif not one.opens:
+                    continue
+                if one.opens:
+                    moment = one.step.created_at or one.moment
+                    await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
+                await steps.upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
+            except Forbidden:
+                continue
+            kept.add(one.key)
+    return kept
