@@ -19,24 +19,24 @@ import datalayer
 from datalayer import WriteFailure
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
-from threadkeeper.accounts import ensure_admin
 from threadkeeper.blobs import open_blobs
-from threadkeeper.chat.words import say, starters
+from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
-from threadkeeper.conversation.footer import USAGE
+from threadkeeper.conversation.feedback_reasons import Reviewing
 from threadkeeper.conversation.page import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
-from threadkeeper.conversation.reviewing import Reviewing
 from threadkeeper.conversation.shared import keep_what_is_shared
-from threadkeeper.cookie_secret import cookie_secret
+from threadkeeper.conversation.usage_footer import USAGE
+from threadkeeper.factories import open_model
+from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
-from threadkeeper.misspelt import misspelt_names
-from threadkeeper.models import open_model
 from threadkeeper.payload_retention import forget_payloads
-from threadkeeper.retention import retain_for_ever
 from threadkeeper.review import review_policy
-from threadkeeper.settings import SettingsError, load_settings, plain
-from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.scheduled import retain_for_ever
+from threadkeeper.settings.cookie_secret import cookie_secret
+from threadkeeper.settings.misspelled import misspelt_names
+from threadkeeper.settings.settings import SettingsError, load_settings, plain
+from threadkeeper.web.auth.gate import Gate, register_logins
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount

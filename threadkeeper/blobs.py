@@ -1,7 +1,7 @@
 """The store of files that the settings name."""
 
 from datalayer import BlobOptions, BlobStore, open_blob_store
-from threadkeeper.settings import Settings, plain
+from threadkeeper.settings.settings import Settings, plain
 
 
 def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:

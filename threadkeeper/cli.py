@@ -29,11 +29,11 @@ from threadkeeper.commands.terminal import console, end, make_data_dir, settings
 from threadkeeper.commands.threads import thread_app
 from threadkeeper.commands.users import user_app
 from threadkeeper.commands.verify import verify
-from threadkeeper.cookie_secret import cookie_secret
 from threadkeeper.logs import configure_logging
-from threadkeeper.misspelt import misspelt_names
-from threadkeeper.settings import SettingsError, inspect_settings
-from threadkeeper.urls import sqlite_file
+from threadkeeper.settings.cookie_secret import cookie_secret
+from threadkeeper.settings.misspelled import misspelt_names
+from threadkeeper.settings.settings import SettingsError, inspect_settings
+from threadkeeper.settings.urls import sqlite_file
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
@@ -145,7 +145,7 @@ def adopt(
 @app.command()
 def check() -> None:
     """Show every setting, where it came from and what is wrong with it, and whether the parts can be reached."""
-    from threadkeeper.checks import check_parts  # noqa: PLC0415
+    from threadkeeper.commands.check import check_parts  # noqa: PLC0415
 
     try:
         reports, settings = inspect_settings()

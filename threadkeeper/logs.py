@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from threadkeeper.urls import MASK
+from threadkeeper.settings.urls import MASK
 
 _NOT_EXTRAS = (*RESERVED_ATTRS, "color_message")
 _QUIET_LOGGERS = (

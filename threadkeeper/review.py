@@ -1,6 +1,6 @@
 """What the operator decides of the review, as it is set."""
 
-from threadkeeper.settings import Settings, plain
+from threadkeeper.settings.settings import Settings, plain
 from threadkeeper.web.review.policy import ReviewPolicy
 
 

@@ -21,7 +21,7 @@ from tests.support.browser import NARROW, WIDE, Visitor, visit
 from tests.support.records import listed, new_id, step
 from tests.support.sample_files import pdf, picture
 from tests.support.server import AppServer
-from threadkeeper.chat.words import say
+from threadkeeper.chat.wording import say
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,7 +8,7 @@ from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import visit
-from threadkeeper.chat.words import say
+from threadkeeper.chat.wording import say
 
 pytestmark = pytest.mark.slow
 

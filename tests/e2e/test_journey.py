@@ -14,7 +14,7 @@ from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.sample_files import archive, pdf, picture, text_file
 from tests.support.server import AppServer
-from threadkeeper.chat.words import say
+from threadkeeper.chat.wording import say
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

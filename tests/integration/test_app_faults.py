@@ -15,7 +15,7 @@ from tests.support.chat_client import ChatClient
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.postgres import Cluster
 from tests.support.server import AppServer
-from threadkeeper.chat.words import unmark_answer
+from threadkeeper.chat.wording import unmark_answer
 
 pytestmark = pytest.mark.slow
 

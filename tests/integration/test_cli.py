@@ -24,7 +24,7 @@ from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from tests.support.server import ROOT, AppServer
 from tests.support.stock import made_by_sqlalchemy_layer
-from threadkeeper.passwords import Passwords
+from threadkeeper.login.passwords import Passwords
 
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 

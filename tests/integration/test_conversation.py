@@ -11,7 +11,7 @@ from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.server import AppServer
-from threadkeeper.passwords import Passwords
+from threadkeeper.login.passwords import Passwords
 
 pytestmark = pytest.mark.slow
 

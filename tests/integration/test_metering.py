@@ -18,12 +18,12 @@ from datalayer.records.usage import CallFilter, Limit, LimitStanding, LlmCall, L
 from datalayer.schema.usage import usage_reservations
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from tests.support.records import new_id
-from threadkeeper.chat.llm import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
-from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
-from threadkeeper.chat.metering import MeteredModel
-from threadkeeper.chat.pricing import costs_of
-from threadkeeper.chat.tokens import counter_for, message_tokens
-from threadkeeper.chat.words import explain, say_nearly_used
+from threadkeeper.chat.context.messages import ChatMessage, picture_parts, user_message
+from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.metering.metered_model import MeteredModel
+from threadkeeper.chat.metering.pricing import costs_of
+from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
+from threadkeeper.chat.wording import explain, say_nearly_used
 
 QUESTION: list[ChatMessage] = [
     {"role": "system", "content": "Be brief."},
@@ -477,8 +477,8 @@ async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer
 async def test_what_is_set_aside_counts_for_as_long_as_the_answer_takes(
     layer: ChainlitLayer, model: MeteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("limits", "metering"):
-        monkeypatch.setattr(f"threadkeeper.chat.{module}.RESERVED_SECONDS", 1.5)
+    for module in ("limits", "metered_model"):
+        monkeypatch.setattr(f"threadkeeper.chat.metering.{module}.RESERVED_SECONDS", 1.5)
     purpose = await limited(layer, 120)
     async with aclosing(model.stream(ModelRequest(QUESTION, "slow:600:0.05", purpose=purpose))) as events:
         await anext(events)

@@ -14,7 +14,7 @@ from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.server import AppServer
-from threadkeeper.chat.words import say, unmark_answer
+from threadkeeper.chat.wording import say, unmark_answer
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from datalayer.cleaning import utc_in
 from datalayer.schema.chat import threads
 from tests.integration.test_cli import CommandLine
 from tests.support.records import step, thread, user_id
-from threadkeeper.retention import retain_for_ever
+from threadkeeper.scheduled import retain_for_ever
 
 _DAY = 24 * 3600
 

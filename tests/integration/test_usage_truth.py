@@ -14,9 +14,9 @@ from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import Billed, ModelServer
 from tests.support.server import AppServer
-from threadkeeper.chat.messages import ChatMessage
-from threadkeeper.chat.metering import STOPPED
-from threadkeeper.chat.tokens import counter_for, message_tokens
+from threadkeeper.chat.context.messages import ChatMessage
+from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.metering.metered_model import STOPPED
 
 pytestmark = pytest.mark.slow
 

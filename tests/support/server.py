@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 import datalayer
-from threadkeeper.passwords import Passwords
+from threadkeeper.login.passwords import Passwords
 from threadkeeper.web.files import file_url
 
 if TYPE_CHECKING:

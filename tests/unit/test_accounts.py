@@ -14,9 +14,9 @@ from chainlit.user import User as ChainlitUser
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
-from threadkeeper.accounts import Authenticator, admit_external, ensure_admin, printable
-from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
-from threadkeeper.throttle import FORGOTTEN_AFTER_SECONDS, LoginThrottle, TooManyTries
+from threadkeeper.login.accounts import Authenticator, admit_external, ensure_admin, printable
+from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
+from threadkeeper.login.throttle import FORGOTTEN_AFTER_SECONDS, LoginThrottle, TooManyTries
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -161,7 +161,7 @@ async def test_a_refusal_is_logged_without_the_password(
     await layer.add_account("broken", "no hash")
     failed_before = metrics.registry.get_sample_value("threadkeeper_logins_total", {"outcome": "failed"}) or 0
     assert await authenticator.verify(identifier, password) is None
-    (record,) = [record for record in caplog.records if record.name == "threadkeeper.accounts"]
+    (record,) = [record for record in caplog.records if record.name == "threadkeeper.login.accounts"]
     line = record.getMessage()
     assert record.levelno == logging.WARNING
     assert reason in line

@@ -14,8 +14,8 @@ from fpdf import FPDF
 from fpdf.enums import AccessPermission, EncryptionMethod
 from PIL import Image
 
-from threadkeeper.chat.attachments import AttachmentReader, AttachmentRefused, Picture, TextAttachment
-from threadkeeper.chat.upload_types import ALL_KINDS, TEXT_EXTENSIONS, accepted_uploads
+from threadkeeper.chat.attachments.reader import AttachmentReader, AttachmentRefused, Picture, TextAttachment
+from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, accepted_uploads
 
 GERMAN = "Grüße aus Köln: Füße, Äpfel, weiß\n"
 MEBIBYTE = 1024 * 1024

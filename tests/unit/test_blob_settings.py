@@ -8,7 +8,7 @@ import datalayer
 import threadkeeper.blobs
 from datalayer.blobs import BlobOptions, BlobStore, LocalBlobs
 from threadkeeper.blobs import open_blobs
-from threadkeeper.settings import Settings, load_settings
+from threadkeeper.settings.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

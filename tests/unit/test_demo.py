@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from threadkeeper.chat import demo
-from threadkeeper.chat.demo import DemoModel
-from threadkeeper.chat.llm import Delta, Finish, ModelRequest
-from threadkeeper.chat.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
+from threadkeeper.chat.context.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
+from threadkeeper.chat.model import Delta, Finish, ModelRequest
+from threadkeeper.chat.providers import demo
+from threadkeeper.chat.providers.demo import DemoModel
 
 
 async def answer(messages: list[ChatMessage]) -> tuple[list[str], Finish]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from threadkeeper.chat.attachment_cache import AttachmentCache
-from threadkeeper.chat.attachments import Attachment, AttachmentRefused, Picture, TextAttachment
-from threadkeeper.chat.history import Context, LoadAttachment, Question, build_messages
-from threadkeeper.chat.llm import ModelError
-from threadkeeper.chat.messages import ChatMessage
-from threadkeeper.chat.tokens import PICTURE_TOKENS
-from threadkeeper.chat.words import mark_answer
+from threadkeeper.chat.attachments.cache import AttachmentCache
+from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture, TextAttachment
+from threadkeeper.chat.context.history import Context, LoadAttachment, Question, build_messages
+from threadkeeper.chat.context.messages import ChatMessage
+from threadkeeper.chat.context.tokens import PICTURE_TOKENS
+from threadkeeper.chat.model import ModelError
+from threadkeeper.chat.wording import mark_answer
 
 MODEL = "gpt-4o-mini"
 PNG = Picture("cat.png", "image/png", b"\x89PNG\r\n\x1a\n")

@@ -1,7 +1,7 @@
 """What is kept of what was said: the newest, without pictures and secrets."""
 
-from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
-from threadkeeper.chat.payloads import MOST_CHARACTERS, kept_messages
+from threadkeeper.chat.context.messages import ChatMessage, picture_parts, user_message
+from threadkeeper.chat.metering.payloads import MOST_CHARACTERS, kept_messages
 
 
 def test_of_a_long_thread_the_newest_is_kept() -> None:

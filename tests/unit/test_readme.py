@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from threadkeeper.cli import app as command_line
-from threadkeeper.settings import Settings
+from threadkeeper.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

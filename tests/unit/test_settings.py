@@ -9,10 +9,10 @@ from pathlib import Path
 import chainlit
 import pytest
 
-from threadkeeper.cookie_secret import cookie_secret
-from threadkeeper.misspelt import misspelt_names
-from threadkeeper.settings import Settings, SettingsError, inspect_settings, load_settings
-from threadkeeper.urls import MASK
+from threadkeeper.settings.cookie_secret import cookie_secret
+from threadkeeper.settings.misspelled import misspelt_names
+from threadkeeper.settings.settings import Settings, SettingsError, inspect_settings, load_settings
+from threadkeeper.settings.urls import MASK
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadkeeper.chat.sse import EventDecoder
+from threadkeeper.chat.providers.sse import EventDecoder
 
 PAYLOADS = ['{"text": "Grüße, 你好, 👋🏽"}', "{}", "[DONE]"]
 LINE_ENDS = ["\n", "\r\n"]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from threadkeeper.chat.tokens import DEFAULT_WINDOW, context_window, counter_for
+from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window, counter_for
 
 
 @pytest.mark.parametrize(

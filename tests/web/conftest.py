@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.accounts import Authenticator
-from threadkeeper.passwords import Passwords
-from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.login.accounts import Authenticator
+from threadkeeper.login.passwords import Passwords
+from threadkeeper.web.auth.gate import Gate, register_logins
 from threadkeeper.web.mount import mount
 from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.routers import all_routers

@@ -21,9 +21,9 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.schema.chat import credentials, logins, users
 from tests.web.conftest import SECRET, Serve
-from threadkeeper.accounts import Authenticator
-from threadkeeper.passwords import Passwords
-from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.login.accounts import Authenticator
+from threadkeeper.login.passwords import Passwords
+from threadkeeper.web.auth.gate import Gate, register_logins
 from threadkeeper.web.mount import mount
 
 PASSWORD = "the analytical engine"
@@ -359,7 +359,7 @@ async def test_who_logs_out_waits_for_no_store(
         await log_out(user_id, login)
 
     monkeypatch.setattr(layer, "log_out", slowly)
-    monkeypatch.setattr("threadkeeper.web.auth._LOG_OUT_SECONDS", 0.05)
+    monkeypatch.setattr("threadkeeper.web.auth.gate._LOG_OUT_SECONDS", 0.05)
     async with serve() as client:
         answer = await client.post("/logout", headers=cookie_of(token))
         assert answer.json() == {"success": True}

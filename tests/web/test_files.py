@@ -18,9 +18,9 @@ from tests.support.azurite import AzuriteServer
 from tests.support.blob_places import azure_blob_place
 from tests.support.records import new_id, opened, thread
 from tests.web.conftest import Serve
-from threadkeeper.accounts import Authenticator
-from threadkeeper.passwords import Passwords
-from threadkeeper.web.auth import Gate, register_logins
+from threadkeeper.login.accounts import Authenticator
+from threadkeeper.login.passwords import Passwords
+from threadkeeper.web.auth.gate import Gate, register_logins
 from threadkeeper.web.files import file_url, files_router
 from threadkeeper.web.mount import mount
 

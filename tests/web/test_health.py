@@ -15,7 +15,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.web.conftest import Serve, no_gate
 from threadkeeper import metrics
 from threadkeeper.web import health
-from threadkeeper.web.auth import Gate
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.health import Readiness, health_router
 from threadkeeper.web.mount import mount
 

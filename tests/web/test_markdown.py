@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.pages import Element, read_page
 from tests.support.safe_pages import runs_nothing
-from threadkeeper.web.pages import formulas, highlight
 from threadkeeper.web.pages.assets import Assets
-from threadkeeper.web.pages.markdown import as_html
+from threadkeeper.web.rendering import formulas, highlight
+from threadkeeper.web.rendering.markdown import as_html
 
 HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 

@@ -24,7 +24,7 @@ from tests.support.records import new_id, step, thread, user_id, vote
 from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
 from tests.web.test_files import store, thread_of
-from threadkeeper.web.pages.markdown import as_html
+from threadkeeper.web.rendering.markdown import as_html
 from threadkeeper.web.review import exports
 
 NOVEMBER = "period=custom&from=2026-11-01&to=2026-11-30"

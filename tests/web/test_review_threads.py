@@ -19,10 +19,10 @@ from tests.support.pages import Element
 from tests.support.records import new_id, thread, vote
 from tests.support.safe_pages import page_at
 from tests.web.conftest import Browser
-from threadkeeper.web.review.thread import ShownMessage, shown_thread
-from threadkeeper.web.review.thread_pages import MOST_CHARACTERS, MOST_MESSAGES, page_of
+from threadkeeper.web.review.paging import MOST_CHARACTERS, MOST_MESSAGES, page_of
 from threadkeeper.web.review.tool_steps import MOST_CHARACTERS as MOST_TOOL_CHARACTERS
 from threadkeeper.web.review.tool_steps import MOST_STEPS, tool_steps
+from threadkeeper.web.review.transcript import ShownMessage, shown_thread
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 from datalayer import acting_user
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
-from threadkeeper.web.pages.roles import Admin, LoggedIn, Reviewer, reading_usage
+from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
 
 EVERYONE, DATA, PAGE = "everyone", "whoever is logged in", "whoever is logged in, a visitor is sent to log in"
 # A form without its token is refused with 403, after the role was asked for: whoever may not know of it gets a 404.

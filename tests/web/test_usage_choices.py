@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.datastructures import QueryParams
 
+from threadkeeper.web.pages.periods import INTERVALS, MOST_BUCKETS, interval_of, intervals_for, period_of
 from threadkeeper.web.pages.shell import BadAddress
-from threadkeeper.web.usage.periods import INTERVALS, MOST_BUCKETS, interval_of, intervals_for, period_of
 from threadkeeper.web.usage.query import read_query
 
 BERLIN = ZoneInfo("Europe/Berlin")

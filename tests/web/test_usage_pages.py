@@ -19,7 +19,7 @@ from tests.support.calls import call
 from tests.support.pages import Element, read_page, table
 from tests.support.records import new_id, thread
 from tests.web.conftest import Browser
-from threadkeeper.web.auth import Gate
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers
 

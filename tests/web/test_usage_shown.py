@@ -9,9 +9,9 @@ import plotly.graph_objects
 import pytest
 
 from datalayer.records.usage import UsageBucket, UsageTotals
-from threadkeeper.web.pages.sentences import SENTENCES
-from threadkeeper.web.usage import formats
-from threadkeeper.web.usage.charts import Drawing
+from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.charts import Drawing
 
 
 def say(key: str, **values: object) -> str:

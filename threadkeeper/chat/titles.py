@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 
-from threadkeeper.chat.llm import Model, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import typer
 from datalayer import Receipt
 from datalayer.accounts.erasure import Receipts
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
-from threadkeeper.settings import Settings
+from threadkeeper.settings.settings import Settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ReceiptFile = Annotated[

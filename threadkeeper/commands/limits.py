@@ -9,7 +9,7 @@ from datalayer.billing.limits import takes_the_place_of
 from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
 from datalayer.records.usage import Limit, plain_amount
-from threadkeeper.commands.books import Books, amount_of, new_id, with_books
+from threadkeeper.commands.database import Books, amount_of, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 limits_app = typer.Typer(no_args_is_help=True, help="Limit what users and projects may use, in tokens or dollars.")

@@ -10,7 +10,7 @@ from typing import Any
 from datalayer.billing.billing import clean_price
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Price
-from threadkeeper.commands.books import new_id, time_in
+from threadkeeper.commands.database import new_id, time_in
 
 _NEEDED = ("model", "input", "output")
 _KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})

@@ -12,11 +12,11 @@ from datalayer.billing.price_patterns import compile_pattern
 from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
-from threadkeeper.chat.pricing import Costs, costs_of
-from threadkeeper.commands.books import Books, amount_of, new_id, said_in, time_of, with_books
+from threadkeeper.chat.metering.pricing import Costs, costs_of
+from threadkeeper.commands.database import Books, amount_of, new_id, said_in, time_of, with_books
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
-from threadkeeper.settings import Settings
+from threadkeeper.settings.settings import Settings
 
 prices_app = typer.Typer(
     no_args_is_help=True, help="Set and list prices of your own; they win over the published ones."

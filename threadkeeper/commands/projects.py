@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from datalayer.records.usage import Project, Provider
-from threadkeeper.commands.books import Books, new_id, with_books
+from threadkeeper.commands.database import Books, new_id, with_books
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 projects_app = typer.Typer(no_args_is_help=True, help="Add, change and list projects.")

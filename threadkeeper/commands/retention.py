@@ -14,7 +14,7 @@ from datalayer.database import Database
 from datalayer.records.review import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
 from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
-from threadkeeper.retention import limits
+from threadkeeper.scheduled import limits
 
 
 def retention(

@@ -21,8 +21,8 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
 from datalayer.store import GuardedStore
 from threadkeeper.blobs import open_blobs
-from threadkeeper.cookie_secret import make_data_dir as make_dir
-from threadkeeper.settings import Settings, SettingsError, load_settings
+from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
+from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 
 T = TypeVar("T")
 L = TypeVar("L", bound=GuardedStore)

@@ -10,7 +10,7 @@ from datalayer.cleaning import known_id
 from datalayer.history import threads
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import end, with_accounts
-from threadkeeper.settings import Settings
+from threadkeeper.settings.settings import Settings
 
 thread_app = typer.Typer(no_args_is_help=True, help="Delete a thread, with a receipt.")
 

@@ -9,7 +9,7 @@ import typer
 from datalayer.accounts.accounts import ROLES, Accounts
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_accounts
-from threadkeeper.passwords import Passwords, Refused, check_identifier, check_password, generate_password
+from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 
 user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from datalayer.records.usage import plain_amount
 from datalayer.usage.verify import UsageProblem
-from threadkeeper.commands.books import with_books
+from threadkeeper.commands.database import with_books
 from threadkeeper.commands.terminal import console, end, settings_or_end
 
 

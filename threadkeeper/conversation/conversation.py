@@ -21,21 +21,21 @@ from chainlit.user_session import user_sessions
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper import metrics
-from threadkeeper.chat.attachment_cache import AttachmentCache
-from threadkeeper.chat.attachments import Attachment, AttachmentReader, AttachmentRefused, Picture
-from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
-from threadkeeper.chat.llm import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
-from threadkeeper.chat.pricing import load_published
+from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.attachments.cache import AttachmentCache
+from threadkeeper.chat.attachments.reader import Attachment, AttachmentReader, AttachmentRefused, Picture
+from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Question, build_messages
+from threadkeeper.chat.context.tokens import context_window, counter_for
+from threadkeeper.chat.metering.pricing import load_published
+from threadkeeper.chat.model import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
 from threadkeeper.chat.titles import make_title
-from threadkeeper.chat.tokens import context_window, counter_for
-from threadkeeper.chat.turn import Outcome, stream_answer
-from threadkeeper.chat.words import explain, say
-from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
-from threadkeeper.conversation.footer import show_footers
+from threadkeeper.chat.wording import explain, say
+from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model, offer_models, offer_settings
 from threadkeeper.conversation.purpose import purpose_of_answer, purpose_of_session
 from threadkeeper.conversation.reply import FINAL, Reply, mark_unfinished, remove_stop_notice, say_error, try_again
 from threadkeeper.conversation.turns import SessionTurns, Turns
-from threadkeeper.settings import Settings
+from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import os
 
 from chainlit.config import HeaderLink, config
 
-from threadkeeper.chat.upload_types import accepted_uploads
-from threadkeeper.chat.words import say
-from threadkeeper.settings import Settings
+from threadkeeper.chat.attachments.types import accepted_uploads
+from threadkeeper.chat.wording import say
+from threadkeeper.settings.settings import Settings
 
 
 def configure_page(settings: Settings) -> None:

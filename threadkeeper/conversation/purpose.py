@@ -3,8 +3,8 @@
 import chainlit as cl
 
 from datalayer.records.usage import LimitStanding
-from threadkeeper.chat.llm import Purpose
-from threadkeeper.chat.words import say_nearly_used
+from threadkeeper.chat.model import Purpose
+from threadkeeper.chat.wording import say_nearly_used
 from threadkeeper.conversation.reply import Reply
 
 

@@ -20,10 +20,10 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from datalayer.records.usage import LlmCall
 from threadkeeper import metrics
-from threadkeeper.chainlit_texts import STOP_NOTICE
-from threadkeeper.chat.turn import Outcome
-from threadkeeper.chat.words import AnswerMark, mark_answer, say
-from threadkeeper.conversation.footer import show_footers
+from threadkeeper.chat.answer import Outcome
+from threadkeeper.chat.wording import AnswerMark, mark_answer, say
+from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
 

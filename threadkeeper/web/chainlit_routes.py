@@ -19,10 +19,10 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
-from threadkeeper.language import is_chinese
-from threadkeeper.web.auth import person_at
-from threadkeeper.web.pages.roles import may_review
-from threadkeeper.web.pages.sentences import SENTENCES
+from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.web.auth.gate import person_at
+from threadkeeper.web.auth.roles import may_review
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
 

@@ -22,8 +22,8 @@ from starlette.types import Receive, Scope, Send
 
 from datalayer import BlobError, Element, OpenBlob
 from datalayer.blobs.headers import BYTES, content_disposition, content_type
-from threadkeeper.web.auth import person_at
-from threadkeeper.web.pages.roles import may_review
+from threadkeeper.web.auth.gate import person_at
+from threadkeeper.web.auth.roles import may_review
 
 logger = logging.getLogger(__name__)
 

@@ -23,15 +23,15 @@ from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
 from datalayer.records.review import Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
-from threadkeeper.web.auth import Person, end_login, login_at
-from threadkeeper.web.me.agents import described
+from threadkeeper.web.auth.gate import Person, end_login, login_at
+from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.me.browsers import described
 from threadkeeper.web.me.reader import OwnReader
+from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.forms import Form
-from threadkeeper.web.pages.roles import LoggedIn
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review.addresses import to
-from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 ROWS_AT_FIRST = 10

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from threadkeeper.web.pages.highlight import style_sheet
+from threadkeeper.web.rendering.highlight import style_sheet
 
 # The gate looks up no account for what is under this folder.
 FOLDER = "/assets/threadkeeper"

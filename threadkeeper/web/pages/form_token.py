@@ -5,7 +5,7 @@ import hmac
 
 from starlette.requests import HTTPConnection
 
-from threadkeeper.web.auth import login_token
+from threadkeeper.web.auth.gate import login_token
 
 TOKEN_FIELD = "form_token"  # noqa: S105  its name, not a token
 

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, HTTPException, Request
 
 from datalayer.cleaning import clean_text
+from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.form_token import TOKEN_FIELD, is_from_this_login
-from threadkeeper.web.pages.roles import LoggedIn
 from threadkeeper.web.pages.shell import BadAddress
 
 LARGEST_FORM = 1_000_000

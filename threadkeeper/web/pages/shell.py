@@ -18,14 +18,14 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
-from threadkeeper.language import is_chinese
-from threadkeeper.web.auth import Person, person_at
+from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.web.auth.gate import Person, person_at
+from threadkeeper.web.auth.roles import may_review
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.form_token import form_token
-from threadkeeper.web.pages.highlight import ColourTime
-from threadkeeper.web.pages.markdown import markdown
-from threadkeeper.web.pages.roles import may_review
-from threadkeeper.web.pages.sentences import SENTENCES
+from threadkeeper.web.rendering.highlight import ColourTime
+from threadkeeper.web.rendering.markdown import markdown
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from fastapi import HTTPException, Response
 from fastapi.responses import RedirectResponse
 
 from datalayer.cleaning import known_id
-from threadkeeper.web.auth import Person
+from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.pages.forms import Posted
 from threadkeeper.web.review.reader import ReviewReader
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from datalayer.cleaning import clean_text
-from threadkeeper.web.pages.roles import Admin
+from threadkeeper.web.auth.roles import Admin
+from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.shell import BadAddress, Pages
 from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.usage import formats
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 ROWS_A_PAGE = 100

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from threadkeeper.web.pages.sentences import SENTENCES
+from threadkeeper.language.page_sentences import SENTENCES
 from threadkeeper.web.pages.shell import Say
 
 

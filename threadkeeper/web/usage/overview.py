@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from datalayer.records.usage import UsageBucket, UsageGroup, UsageTotals
+from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.charts import MOST_MODELS, Drawing
 from threadkeeper.web.pages.shell import Say
-from threadkeeper.web.usage import formats
-from threadkeeper.web.usage.charts import MOST_MODELS, Drawing
 from threadkeeper.web.usage.query import UsageQuery
 from threadkeeper.web.usage.reader import UsageReader
 

@@ -14,8 +14,8 @@ from starlette.datastructures import QueryParams
 
 from datalayer.cleaning import clean_text, clean_time
 from datalayer.records.usage import CallFilter, Dimension, Interval
+from threadkeeper.web.pages.periods import Period, interval_of, period_of
 from threadkeeper.web.pages.shell import BadAddress
-from threadkeeper.web.usage.periods import Period, interval_of, period_of
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 ZONE_COOKIE = "time_zone"

@@ -9,14 +9,15 @@ from fastapi.responses import JSONResponse
 
 from datalayer.cleaning import clean_text
 from datalayer.records.usage import CallRow, Dimension
-from threadkeeper.web.auth import Person
+from threadkeeper.web.auth.gate import Person
+from threadkeeper.web.auth.roles import LoggedIn, reading_usage, sees_all_usage
+from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.downloads import Download, attachment
-from threadkeeper.web.pages.roles import LoggedIn, reading_usage, sees_all_usage
+from threadkeeper.web.pages.periods import PERIODS, intervals_for
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, speaker
-from threadkeeper.web.usage import exports, formats
+from threadkeeper.web.usage import exports
 from threadkeeper.web.usage.calls import one_call
 from threadkeeper.web.usage.overview import overview
-from threadkeeper.web.usage.periods import PERIODS, intervals_for
 from threadkeeper.web.usage.query import DIMENSIONS, ZONE_COOKIE, UsageQuery, read_query, zone_of
 from threadkeeper.web.usage.reader import UsageReader
 

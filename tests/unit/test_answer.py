@@ -1,0 +1,231 @@
+"""One answer from the scripted server to a sink that writes down what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+
+import pytest
+
+from tests.support.model_server import ModelServer
+from threadkeeper.chat import answer
+from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.model import Model, ModelRequest, create_model
+
+
+class Sink:
+    """Writes down every call and when it came; `before_keep` may hold a keep up."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.times: list[float] = []
+        self.kept: list[str] = []
+        self.keeping = 0
+        self.most_at_once = 0
+        self.changed = asyncio.Event()
+        self.release = asyncio.Event()
+        self.release.set()
+        self.cancelled = False
+
+    async def show(self, text: str) -> None:
+        self.shown.append(text)
+        self.times.append(time.perf_counter())
+        self.changed.set()
+
+    async def keep(self, text: str) -> None:
+        self.keeping += 1
+        self.most_at_once = max(self.most_at_once, self.keeping)
+        try:
+            await self.release.wait()
+            self.kept.append(text)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        finally:
+            self.keeping -= 1
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    @property
+    def text(self) -> str:
+        return "".join(self.shown)
+
+
+@pytest.fixture
+async def model(model_server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
+    yield connected
+    await connected.close()
+
+
+def asking(name: str) -> ModelRequest:
+    return ModelRequest([{"role": "user", "content": "Hello there"}], name)
+
+
+def words(count: int) -> str:
+    return "".join(f"word-{number} " for number in range(1, count + 1))
+
+
+async def test_everything_is_shown_once_and_in_order(model: Model) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, asking("slow:60:0.002"), sink)
+    assert sink.text == outcome.text == words(60)
+    assert outcome.status == "complete"
+    assert outcome.error is None
+    assert outcome.finish is not None
+    assert outcome.first_token_seconds is not None
+    assert 0 < outcome.first_token_seconds < outcome.seconds
+
+
+async def test_the_first_text_is_shown_at_once_and_the_rest_is_gathered(model: Model) -> None:
+    sink = Sink()
+    gather = 0.1
+    outcome = await stream_answer(model, asking("slow:150:0.004"), sink, gather_seconds=gather)
+    assert sink.shown[0] == "word-1 "
+    gaps = [later - earlier for earlier, later in pairwise(sink.times)]
+    # The last one may come early: it is what remained at the end.
+    assert min(gaps[:-1]) >= 0.9 * gather
+    assert len(sink.shown) <= outcome.seconds / gather + 2
+
+
+async def test_what_has_gathered_is_shown_although_the_model_pauses(model: Model) -> None:
+    sink = Sink()
+    answering = asyncio.create_task(stream_answer(model, asking("hang:40"), sink))
+    await sink.until(lambda: sink.text == words(40))
+    assert not answering.done()
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+
+
+async def test_the_answer_is_kept_at_its_first_token_and_while_it_grows(model: Model) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, asking("slow:100:0.005"), sink, keep_seconds=0.1)
+    assert sink.kept[0] == "word-1 "
+    assert 3 <= len(sink.kept) <= outcome.seconds / 0.1 + 1
+    for earlier, later in pairwise(sink.kept):
+        assert later.startswith(earlier)
+        assert len(later) > len(earlier)
+    assert sink.most_at_once == 1
+
+
+async def test_a_slow_store_does_not_delay_the_stream(model: Model) -> None:
+    sink = Sink()
+    sink.release.clear()
+    answering = asyncio.create_task(stream_answer(model, asking("slow:30:0.002"), sink, keep_seconds=0.01))
+    await sink.until(lambda: sink.text == words(30))
+    assert sink.keeping == sink.most_at_once == 1
+    sink.release.set()
+    await answering
+    assert sink.keeping == 0
+    assert sink.kept
+
+
+async def test_no_keep_is_left_running(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "_GRACE_SECONDS", 0.05)
+    sink = Sink()
+    sink.release.clear()
+    outcome = await stream_answer(model, asking("echo"), sink)
+    assert outcome.status == "complete"
+    assert sink.cancelled
+    assert sink.keeping == 0
+
+
+async def test_a_store_or_a_browser_that_fails_does_not_end_the_answer(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Sink):
+        async def show(self, text: str) -> None:
+            await super().show(text)
+            raise ConnectionError("the browser has gone")
+
+        async def keep(self, text: str) -> None:
+            raise OSError("the disk is full")
+
+    sink = Failing()
+    with caplog.at_level(logging.ERROR):
+        outcome = await stream_answer(model, asking("slow:20:0.005"), sink, thread_id="thread-7")
+    assert outcome.status == "complete"
+    assert outcome.text == sink.text == words(20)
+    assert "keeping the answer in thread thread-7 failed" in caplog.text
+    assert "showing the answer in thread thread-7 failed" in caplog.text
+    assert "the disk is full" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "status", "text"),
+    [
+        ("cut:5", "cut", "cut", words(5)),
+        ("error:5", "server", "cut", words(5)),
+        ("401", "auth", "error", ""),
+        ("empty", "empty", "error", ""),
+    ],
+)
+async def test_an_error_is_in_the_outcome_with_what_came(
+    model: Model, caplog: pytest.LogCaptureFixture, name: str, kind: str, status: str, text: str
+) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, asking(name), sink, thread_id="thread-7")
+    assert outcome.error is not None
+    assert outcome.error.kind == kind
+    assert outcome.status == status
+    assert outcome.text == sink.text == text
+    assert "thread thread-7" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "status"), [("length", "length"), ("filtered", "filtered")])
+async def test_an_answer_that_the_server_ended_says_so(model: Model, name: str, status: str) -> None:
+    assert (await stream_answer(model, asking(name), Sink())).status == status
+
+
+async def test_stop_shows_what_came_and_ends_the_request(model_server: ModelServer, model: Model) -> None:
+    sink, outcome = Sink(), Outcome()
+    answering = asyncio.create_task(
+        stream_answer(model, asking("slow:2000:0.002"), sink, outcome=outcome, gather_seconds=3600)
+    )
+    await sink.until(lambda: bool(sink.shown))
+    while len(outcome.text) < 100:
+        await asyncio.sleep(0)
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert len(sink.shown) == 2
+    assert sink.text == outcome.text
+    assert words(2000).startswith(outcome.text)
+    assert outcome.status == "stopped"
+    async with asyncio.timeout(5):
+        await model_server.client_left()
+
+
+async def test_stop_waits_for_the_keep_under_way_however_often_it_comes(model: Model) -> None:
+    sink, outcome = Sink(), Outcome()
+    sink.release.clear()
+    answering = asyncio.create_task(stream_answer(model, asking("slow:2000:0.002"), sink, outcome=outcome))
+    await sink.until(lambda: sink.keeping == 1 and bool(sink.shown))
+    for _ in range(3):
+        answering.cancel()
+        await asyncio.sleep(0)
+    assert not answering.done()
+    sink.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert (sink.keeping, sink.cancelled, len(sink.kept)) == (0, False, 1)
+    assert sink.text == outcome.text
+
+
+async def test_stop_before_the_first_token_has_nothing_to_show(model: Model) -> None:
+    sink, outcome = Sink(), Outcome()
+    answering = asyncio.create_task(stream_answer(model, asking("hang"), sink, outcome=outcome))
+    await asyncio.sleep(0.05)
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert (sink.shown, sink.kept, outcome.text, outcome.status) == ([], [], "", "stopped")

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import ast
+import string
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import threadkeeper.chat
+from datalayer.records.usage import Limit, LimitStanding
+from threadkeeper.chat.model import ErrorKind, ModelError
+from threadkeeper.chat.wording import (
+    AnswerMark,
+    explain,
+    mark_answer,
+    say,
+    say_dollars,
+    say_nearly_used,
+    starters,
+    unmark_answer,
+)
+from threadkeeper.language.chat_sentences import SENTENCES
+from threadkeeper.language.negotiation import is_chinese
+
+LANGUAGES = ["en-US", "zh-CN"]
+
+
+def placeholders(sentence: str) -> set[str | None]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+@pytest.mark.parametrize("key", SENTENCES)
+def test_every_sentence_is_there_in_both_languages(key: str) -> None:
+    english, chinese = SENTENCES[key]
+    assert english.strip() == english != ""
+    assert english.isascii() or english.replace("“", "").replace("”", "").isascii()
+    assert any("\u4e00" <= character <= "\u9fff" for character in chinese)
+    assert placeholders(english) == placeholders(chinese)
+
+
+def test_every_key_that_the_code_says_is_there() -> None:
+    """Finds `say("key"…)`, `Notice("key"…)` and `AttachmentRefused("key"…)` in the sources."""
+    said = set()
+    for source in Path(threadkeeper.chat.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            match node:
+                case ast.Call(ast.Name("say" | "Notice" | "AttachmentRefused"), [ast.Constant(key), *_]):
+                    said.add(key)
+    assert len(said) > 10
+    assert said <= SENTENCES.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", get_args(ErrorKind))
+def test_every_model_error_has_words(kind: ErrorKind, language: str) -> None:
+    words = explain(ModelError(kind, "secret detail"), language, model="gpt-x")
+    assert words
+    assert "{" not in words
+    assert "secret detail" not in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_message_that_is_too_long_is_told_with_its_numbers(language: str) -> None:
+    error = ModelError("too_long", "", {"tokens": "12,000", "window": "8,000"})
+    words = explain(error, language, model="m")
+    assert "12,000" in words
+    assert "8,000" in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("reason", ["encrypted", "without_text", "broken", "slow"])
+def test_every_refusal_of_a_pdf_has_words(reason: str, language: str) -> None:
+    assert "a.pdf" in say(f"attachment_pdf_{reason}", language, name="a.pdf", seconds=3)
+
+
+@pytest.mark.parametrize(
+    ("tag", "chinese"),
+    [
+        *[("zh", True), ("zh-TW", True), ("ZH-hans", True), ("zh-CN,zh;q=0.9,en;q=0.8", True)],
+        *[("en-US", False), ("en,zh;q=0.5", False), ("de", False), ("", False), (None, False)],
+    ],
+)
+def test_any_zh_is_chinese(tag: str | None, chinese: bool) -> None:
+    assert is_chinese(tag) is chinese
+    assert (say("try_again", tag) == "重试") is chinese
+
+
+def test_a_missing_value_is_an_error_not_a_gap() -> None:
+    with pytest.raises(KeyError):
+        say("attachment_empty", "en")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_four_starters(language: str) -> None:
+    offered = starters(language)
+    assert len({starter.label for starter in offered}) == 4
+    assert all(len(starter.message) > len(starter.label) for starter in offered)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("mark", get_args(AnswerMark))
+@pytest.mark.parametrize("text", ["Half an ans", "", "with *stars*"])
+def test_a_mark_can_be_taken_off_again(text: str, mark: AnswerMark, language: str) -> None:
+    marked = mark_answer(text, mark, language)
+    assert marked.endswith("*")
+    assert marked != text
+    assert unmark_answer(marked) == text
+    assert unmark_answer(text) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("0", "$0.00"), ("0.00001234", "$0.000012"), ("0.0999", "$0.100"), ("0.1", "$0.10"), ("1234.5", "$1,234.50")],
+)
+def test_small_amounts_have_two_digits_that_say_something(amount: str, words: str) -> None:
+    assert say_dollars(Decimal(amount), "en") == words
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("scope", ["user", "users", "project"])
+@pytest.mark.parametrize("unit", ["tokens", "dollars"])
+@pytest.mark.parametrize("period", ["day", "month"])
+def test_every_limit_has_words(language: str, scope: Any, unit: Any, period: Any) -> None:
+    limit = Limit("id", scope, "subject", period, unit, Decimal(200))
+    standing = LimitStanding(limit, Decimal(170), Decimal(0), "2026-01-01T00:00:00.000000Z")
+    refused = explain(ModelError("over_limit", "", {"standing": standing}), language, model="m")
+    for words in (refused, say_nearly_used(standing, language)):
+        assert "200" in words
+        assert "{" not in words
+    assert "85" in say_nearly_used(standing, language)
+    little = explain(ModelError("over_limit", "", {"standing": standing, "need": Decimal("45.5")}), language, model="m")
+    assert all(number in little for number in ("200", "30", "46" if unit == "tokens" else "45.5"))
+    assert "{" not in little
+
+
+def test_what_is_needed_is_never_said_to_be_what_is_left() -> None:
+    limit = Limit("id", "users", None, "day", "dollars", Decimal("0.01"))
+    standing = LimitStanding(limit, Decimal("0.00878"), Decimal(0), "2026-01-01T00:00:00.000000Z")
+    error = ModelError("over_limit", "", {"standing": standing, "need": Decimal("0.00123")})
+    assert "$0.0012 are left" in explain(error, "en", model="m")
+    assert "about $0.0013." in explain(error, "en", model="m")

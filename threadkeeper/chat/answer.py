@@ -1,0 +1,206 @@
+"""One answer, from the model to the browser and to the store.
+
+A token is worth neither a socket message nor a write of its own. The first text is shown at once; after that,
+what has gathered is shown every few hundredths of a second, and the whole text so far is kept every few
+seconds. Both happen beside the stream, never in its way, and neither wakes up when there is nothing new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from threadkeeper.chat.model import Finish, Model, ModelError, ModelRequest
+
+logger = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.04
+KEEP_SECONDS = 2.0
+_GRACE_SECONDS = 2.0
+
+Status = Literal["complete", "stopped", "cut", "length", "filtered", "error"]
+
+
+class AnswerSink(Protocol):
+    async def show(self, text: str) -> None:
+        """Gets the text that is new, for the browser."""
+
+    async def keep(self, text: str) -> None:
+        """Gets the whole text so far, for the store."""
+
+
+@dataclass
+class Outcome:
+    """What has become of an answer; it fills while the answer streams, so it is right at any moment, after a stop too.
+
+    Times are seconds since the request went out.
+    """
+
+    finish: Finish | None = None
+    error: ModelError | None = None
+    stopped: bool = False
+    first_token_seconds: float | None = None
+    seconds: float = 0.0
+    _parts: list[str] = field(default_factory=list, repr=False)
+
+    def add(self, text: str) -> None:
+        self._parts.append(text)
+
+    @property
+    def text(self) -> str:
+        if len(self._parts) > 1:
+            self._parts[:] = ["".join(self._parts)]
+        return self._parts[0] if self._parts else ""
+
+    @property
+    def status(self) -> Status:
+        """What to store with the answer. "error": there is no text at all; "cut": there is, and it is not all."""
+        if self.stopped:
+            return "stopped"
+        if self.error is not None or self.finish is None:
+            return "cut" if self._parts else "error"
+        reasons: dict[str | None, Status] = {"length": "length", "content_filter": "filtered"}
+        return reasons.get(self.finish.reason, "complete")
+
+
+async def stream_answer(
+    model: Model,
+    request: ModelRequest,
+    sink: AnswerSink,
+    *,
+    outcome: Outcome | None = None,
+    gather_seconds: float = GATHER_SECONDS,
+    keep_seconds: float = KEEP_SECONDS,
+    thread_id: str | None = None,
+) -> Outcome:
+    """Streams one answer into `sink`. Returns `outcome`, filled; pass one in to have the text after a cancellation.
+
+    A ModelError is in the outcome, never raised. On CancelledError everything that came has been shown,
+    `outcome.stopped` is set, and the error goes on. No `keep` is running any more when this returns or raises,
+    so the caller's own write of the final text is the last.
+    """
+    outcome = outcome or Outcome()
+    unshown: list[str] = []
+
+    async def show() -> None:
+        text = "".join(unshown)
+        unshown.clear()
+        await sink.show(text)
+
+    async def keep() -> None:
+        await sink.keep(outcome.text)
+
+    async def settle() -> None:
+        await shower.stop()
+        if unshown:
+            await shower.run_once()
+        await keeper.stop()
+
+    shower = _Paced(show, gather_seconds, f"showing the answer in thread {thread_id}")
+    keeper = _Paced(keep, keep_seconds, f"keeping the answer in thread {thread_id}")
+    began = time.perf_counter()
+    try:
+        async with aclosing(model.stream(request)) as events:
+            async for event in events:
+                if isinstance(event, Finish):
+                    outcome.finish = event
+                    continue
+                if outcome.first_token_seconds is None:
+                    outcome.first_token_seconds = time.perf_counter() - began
+                outcome.add(event.text)
+                unshown.append(event.text)
+                shower.news()
+                keeper.news()
+        _check(outcome)
+    except ModelError as error:
+        outcome.error = error
+        logger.warning("thread %s: no complete answer from model %s: %s", thread_id, request.model, error)
+    except asyncio.CancelledError:
+        outcome.stopped = outcome.finish is None
+        raise
+    finally:
+        outcome.seconds = time.perf_counter() - began
+        await _undisturbed(settle())
+    return outcome
+
+
+def _check(outcome: Outcome) -> None:
+    if outcome.finish is None:
+        raise ModelError("cut", "the model's stream ended without a Finish")
+    if not outcome.text:
+        if outcome.finish.reason == "content_filter":
+            raise ModelError("filtered", "the content filter left no text")
+        raise ModelError("empty", f"the answer has no text, finish_reason {outcome.finish.reason}")
+
+
+class _Paced:
+    """Runs `act` at once on the first news, then once an interval while there is more; never twice at a time."""
+
+    def __init__(self, act: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
+        self._act = act
+        self._seconds = seconds
+        self._what = what
+        self._task: asyncio.Task[None] | None = None
+        self._fresh = False
+        self._pausing = False
+        self._stopped = False
+
+    def news(self) -> None:
+        self._fresh = True
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def run_once(self) -> None:
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._act()
+        except Exception:
+            logger.exception("%s failed", self._what)
+
+    async def stop(self) -> None:
+        """Lets a run that is under way end, within the grace; afterwards none is running and none begins."""
+        self._stopped = True
+        task = self._task
+        if task is None:
+            return
+        if self._pausing:
+            task.cancel()
+        _, running = await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+        if running:
+            logger.warning("%s was given up after %s seconds", self._what, _GRACE_SECONDS)
+            task.cancel()
+            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+
+    async def _run(self) -> None:
+        try:
+            while self._fresh and not self._stopped:
+                self._fresh = False
+                try:
+                    await self._act()
+                except Exception:
+                    logger.exception("%s failed", self._what)
+                self._pausing = not self._stopped
+                if self._pausing:
+                    await asyncio.sleep(self._seconds)
+                    self._pausing = False
+        finally:
+            self._task = None
+
+
+async def _undisturbed(work: Coroutine[None, None, None]) -> None:
+    """Finishes `work` although the task is cancelled meanwhile; the cancellation goes on afterwards."""
+    task = asyncio.create_task(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    task.result()
+    if cancellation is not None:
+        raise cancellation

@@ -1,0 +1,198 @@
+"""Makes of an uploaded file what a model can take: a picture, or text.
+
+What a file is, its bytes decide; the name and the type that the browser claims only decide whether bytes that
+look like text were meant as text. Whatever cannot be taken is refused in words (`AttachmentRefused`), whatever
+is taken in part says so to the user (`notices`) and to the model (in the text).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from threadkeeper.chat.attachments.pdf import PdfReader
+from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
+from threadkeeper.chat.wording import say
+
+_PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+)
+# The PDF standard lets other bytes come before its header.
+_PDF = re.compile(rb"(?s).{0,1024}?%PDF-")
+_NOT_IN_TEXT = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
+_CHINESE_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
+_MEBIBYTE = 1024 * 1024
+_SAMPLE_BYTES = 64 * 1024
+_INLINE_BYTES = 256 * 1024
+
+
+class Notice:
+    """A sentence for the user about an attachment, in any language."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        self.key = key
+        self.values = values
+
+    def say(self, language: str | None) -> str:
+        return say(self.key, language, **self.values)
+
+
+class AttachmentRefused(Exception):
+    """The file does not go to the model; `notice` says why and what to do."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(f"{key}: {values}")
+        self.notice = Notice(key, **values)
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    mime: str
+    data: bytes
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def data_url(self) -> str:
+        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class TextAttachment:
+    name: str
+    text: str
+    notices: tuple[Notice, ...] = ()
+
+
+Attachment = Picture | TextAttachment
+
+
+class AttachmentReader:
+    """Reads uploads within limits: `max_files` a message, `max_total_megabytes` of them all, `max_megabytes` a file,
+    `max_characters` of its text, `max_pdf_pages` of a PDF; and of these `kinds` alone."""
+
+    def __init__(
+        self,
+        *,
+        kinds: Collection[AttachmentKind] = ALL_KINDS,
+        max_files: int = 10,
+        max_total_megabytes: float = 50,
+        max_megabytes: float = 20,
+        max_characters: int = 100_000,
+        max_pdf_pages: int = 200,
+        pdf_seconds: float = 30.0,
+    ) -> None:
+        self._kinds = kinds
+        self._max_files = max_files
+        self._max_total_megabytes = max_total_megabytes
+        self._max_megabytes = max_megabytes
+        self._max_characters = max_characters
+        self._pdf = PdfReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
+
+    def admit(self, sizes: Sequence[tuple[str, int]]) -> None:
+        """Look at the names of one message's files and at their sizes in bytes, before any of them is read.
+
+        The page keeps to the limits by itself; whoever speaks to the server without it does not.
+
+        Raises:
+            AttachmentRefused: there are too many of them, or they are too large, one of them or together.
+        """
+        if len(sizes) > self._max_files:
+            raise AttachmentRefused("attachment_too_many", limit=self._max_files)
+        for name, size in sizes:
+            self._admit_size(name, size)
+        if sum(size for _, size in sizes) > self._max_total_megabytes * _MEBIBYTE:
+            raise AttachmentRefused("attachment_total_too_large", megabytes=f"{self._max_total_megabytes:g}")
+
+    async def read(self, name: str, mime: str | None, data: bytes) -> Attachment:
+        """Raises AttachmentRefused."""
+        if not data:
+            raise AttachmentRefused("attachment_empty", name=name)
+        self._admit_size(name, len(data))
+        for magic, picture_type in _PICTURES:
+            if magic.match(data):
+                self._admit_kind(name, "picture")
+                return Picture(name, picture_type, data)
+        if _PDF.match(data[:1100]):
+            self._admit_kind(name, "pdf")
+            return await self._read_pdf(name, data)
+        if not _meant_as_text(name, mime):
+            raise AttachmentRefused("attachment_unsupported", name=name)
+        self._admit_kind(name, "text")
+        if len(data) > _INLINE_BYTES:
+            return await asyncio.to_thread(self._read_text, name, data)
+        return self._read_text(name, data)
+
+    def _admit_size(self, name: str, size: int) -> None:
+        if size > self._max_megabytes * _MEBIBYTE:
+            raise AttachmentRefused("attachment_too_large", name=name, megabytes=f"{self._max_megabytes:g}")
+
+    def _admit_kind(self, name: str, kind: AttachmentKind) -> None:
+        if kind not in self._kinds:
+            raise AttachmentRefused(f"attachment_no_{kind}", name=name)
+
+    def _read_text(self, name: str, data: bytes) -> TextAttachment:
+        decoded = _decoded(data)
+        if decoded is None:
+            raise AttachmentRefused("attachment_unsupported", name=name)
+        text, encoding, certain = decoded
+        text = text.replace("\r\n", "\n")
+        notices = () if certain else (Notice("notice_encoding", name=name, encoding=encoding),)
+        return _limited(name, text[: self._max_characters], len(text), notices)
+
+    async def _read_pdf(self, name: str, data: bytes) -> TextAttachment:
+        result = await self._pdf.read(name, data)
+        if result.refused:
+            raise AttachmentRefused(f"attachment_pdf_{result.refused}", name=name, seconds=f"{self._pdf.seconds:g}")
+        if result.pages_read == result.pages:
+            return _limited(name, result.text, result.characters)
+        notice = Notice("notice_pages", name=name, kept=result.pages_read, total=result.pages)
+        rest = f"[The file goes on: this is from the first {result.pages_read} of its {result.pages} pages.]"
+        return TextAttachment(name, f"{result.text}\n{rest}", (notice,))
+
+
+def _limited(name: str, text: str, total: int, notices: tuple[Notice, ...] = ()) -> TextAttachment:
+    kept = len(text)
+    if kept == total:
+        return TextAttachment(name, text, notices)
+    notice = Notice("notice_cut", name=name, kept=f"{kept:,}", total=f"{total:,}")
+    rest = f"[The file goes on: these are the first {kept} of its {total} characters.]"
+    return TextAttachment(name, f"{text}\n{rest}", (*notices, notice))
+
+
+def _meant_as_text(name: str, mime: str | None) -> bool:
+    claimed = (mime or "").split(";")[0].strip().lower()
+    if PurePath(name).suffix.lower() in TEXT_EXTENSIONS:
+        return True
+    # Makefile, LICENSE: a name without an extension, to which no browser gives a type.
+    unnamed = not PurePath(name).suffix and claimed in ("", "application/octet-stream")
+    return unnamed or (claimed.startswith("text/") and claimed != "text/rtf") or claimed in TEXT_TYPES
+
+
+def _decoded(data: bytes) -> tuple[str, str, bool] | None:
+    """The text, its encoding, and whether that is certain; None for bytes that are no text."""
+    for encoding, certain in _encodings(data):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if _NOT_IN_TEXT.search(text) else (text, encoding, certain)
+    return None
+
+
+def _encodings(data: bytes) -> list[tuple[str, bool]]:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return [("UTF-16", True)]
+    # Nearly every sequence of bytes is some GB18030. Chinese text has its high bytes in pairs, European text singly.
+    sample = data[:_SAMPLE_BYTES]
+    paired = 2 * len(_CHINESE_PAIR.findall(sample))
+    chinese = paired > 0.6 * len(_HIGH_BYTE.findall(sample))
+    return [("UTF-8-SIG", True), *([("GB18030", True)] if chinese else []), ("Windows-1252", False)]

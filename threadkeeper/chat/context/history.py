@@ -1,0 +1,210 @@
+"""Builds what the model is given from what the thread has kept: the conversation so far, then the question.
+
+The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. It
+holds more than the conversation (tool steps, errors, notices), which stays out. When it is longer than the
+model's window the oldest messages go first, and always whole; system prompt and question are never cut. A
+question that does not fit alone is an error in words, not a silent cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
+from threadkeeper.chat.context.messages import (
+    ChatMessage,
+    Part,
+    absent_part,
+    file_part,
+    picture_parts,
+    text_part,
+    user_message,
+)
+from threadkeeper.chat.context.tokens import MESSAGE_TOKENS, PICTURE_TOKENS, REQUEST_TOKENS, TokenCounter, counter_for
+from threadkeeper.chat.model import ModelError
+from threadkeeper.chat.wording import unmark_answer
+from threadkeeper.language.chainlit_texts import STOP_NOTICE
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a helpful assistant. Answer in the language of the user, to the point, in Markdown where it helps. "
+    "Say so when you do not know something."
+)
+NOTICE_STATUS = "notice"
+"""`metadata.status` of a message that the chat itself wrote: it is kept and shown, and never part of the context."""
+
+_LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
+_ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
+_LARGEST_RESERVE = 16_384
+# Counting this many characters takes about a millisecond; after that the loop gets its turn.
+_LONG_TEXT = 25_000
+
+Step = Mapping[str, Any]
+Element = Mapping[str, Any]
+LoadAttachment = Callable[[Element], Awaitable[Attachment | None]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user asks now. `step_id` and `created_at` place it in the thread; without them it comes after
+    everything.
+    """
+
+    text: str
+    attachments: Sequence[Attachment] = ()
+    step_id: str | None = None
+    created_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """The messages to send, their tokens as counted here, and how many older ones had no room."""
+
+    messages: list[ChatMessage]
+    tokens: int
+    left_out: int
+
+
+async def build_messages(
+    steps: Sequence[Step],
+    elements: Sequence[Element],
+    question: Question,
+    *,
+    model: str,
+    window: int,
+    max_tokens: int | None = None,
+    system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+    vision: bool = True,
+    load_attachment: LoadAttachment | None = None,
+) -> Context:
+    """`steps` and `elements` are a Chainlit ThreadDict's. `window` and `max_tokens` are tokens; room for the
+    answer is set aside: `max_tokens`, else a quarter of the window, at most 16,384, and never more than half of
+    it.
+
+    Raises ModelError of kind "too_long" (values: tokens, window) when the question does not fit.
+    """
+    counter = await counter_for(model)
+    reserve = min(max_tokens or min(window // 4, _LARGEST_RESERVE), window // 2)
+    room = window - reserve
+    asked = user_message(question.text, _parts(question.attachments, vision=vision))
+    system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    used = REQUEST_TOKENS + await _tokens(asked, counter)
+    for message in system:
+        used += await _tokens(message, counter)
+    if used > room:
+        detail = f"the question alone has {used} tokens, {room} of the window of {window} are free for it"
+        raise ModelError("too_long", detail, {"tokens": f"{used:,}", "window": f"{room:,}"})
+
+    earlier = [step for step in _before(steps, question) if _belongs(step)]
+    of_step: dict[str, list[Element]] = defaultdict(list)
+    for element in elements:
+        of_step[element.get("forId") or ""].append(element)
+
+    kept: list[ChatMessage] = []
+    for step in reversed(earlier):
+        message = await _message(step, of_step[step["id"]], vision, load_attachment)
+        tokens = await _tokens(message, counter)
+        if used + tokens > room:
+            # An answer whose question had no room would open the conversation.
+            while kept and kept[-1]["role"] == "assistant":
+                used -= await _tokens(kept.pop(), counter)
+            break
+        kept.append(message)
+        used += tokens
+    return Context([*system, *reversed(kept), asked], used, len(earlier) - len(kept))
+
+
+def _before(steps: Sequence[Step], question: Question) -> list[Step]:
+    """In the order of time; a step without a time stays behind the one that it was stored after."""
+    timed: list[tuple[datetime, Step]] = []
+    last = datetime.min.replace(tzinfo=UTC)
+    for step in steps:
+        last = _moment(step.get("createdAt")) or last
+        timed.append((last, step))
+    timed.sort(key=lambda pair: pair[0])
+    ordered = [step for _, step in timed]
+    for position, step in enumerate(ordered):
+        if question.step_id is not None and step["id"] == question.step_id:
+            return ordered[:position]
+    asked = _moment(question.created_at)
+    return [step for moment, step in timed if asked is None or moment < asked]
+
+
+def _moment(created_at: object) -> datetime | None:
+    if not isinstance(created_at, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(created_at)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _belongs(step: Step) -> bool:
+    role = _ROLES.get(step.get("type") or "")
+    if role is None or step.get("isError"):
+        return False
+    if role == "user":
+        return True
+    status = (step.get("metadata") or {}).get("status")
+    text = step.get("output") or ""
+    return status not in _LEFT_OUT_STATUSES and text != STOP_NOTICE and bool(unmark_answer(text).strip())
+
+
+async def _message(step: Step, elements: Sequence[Element], vision: bool, load: LoadAttachment | None) -> ChatMessage:
+    text = step.get("output") or ""
+    if _ROLES[step["type"]] == "assistant":
+        return {"role": "assistant", "content": unmark_answer(text)}
+    parts: list[Part] = []
+    for element in elements:
+        parts += await _loaded(element, load, vision=vision)
+    return user_message(text, parts)
+
+
+async def _loaded(element: Element, load: LoadAttachment | None, *, vision: bool) -> list[Part]:
+    name = element.get("name") or "file"
+    try:
+        attachment = await load(element) if load else None
+    except AttachmentRefused:
+        return [absent_part(name, "it could not be read")]
+    except Exception:
+        # The store fails for one old file: the conversation goes on, and the model knows that something is missing.
+        logger.exception("thread %s: the attachment %s could not be loaded", element.get("threadId"), element.get("id"))
+        return [absent_part(name, "it could not be loaded")]
+    if attachment is None:
+        return [absent_part(name, "it is no longer there")]
+    return _parts([attachment], vision=vision)
+
+
+def _parts(attachments: Sequence[Attachment], *, vision: bool) -> list[Part]:
+    parts: list[Part] = []
+    for attachment in attachments:
+        if not isinstance(attachment, Picture):
+            parts.append(file_part(attachment.name, attachment.text))
+        elif vision:
+            parts += picture_parts(attachment.name, attachment.data_url)
+        else:
+            parts.append(absent_part(attachment.name, "a picture, and this model cannot see pictures"))
+    return parts
+
+
+async def _tokens(message: ChatMessage, counter: TokenCounter) -> int:
+    content = message["content"]
+    parts: list[Part] = [text_part(content)] if isinstance(content, str) else content
+    total = MESSAGE_TOKENS
+    for part in parts:
+        if part["type"] == "image_url":
+            total += PICTURE_TOKENS
+            continue
+        text = part["text"]
+        total += counter.count(text)
+        if len(text) > _LONG_TEXT:
+            await asyncio.sleep(0)
+    return total

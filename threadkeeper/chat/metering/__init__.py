@@ -1,0 +1,1 @@
+"""Every call to a model is limited, priced, timed and stored."""

@@ -1,0 +1,1 @@
+"""The model servers: OpenAI and what speaks its protocol, Azure OpenAI, and the demo."""

@@ -1,0 +1,230 @@
+"""A model behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the same protocol.
+
+The package does what it does well: authentication, addresses, retries with back-off, time limits. Two things go
+around it, for what they cost: the request goes out through `client.post` (made of typed objects, a thread of
+200 messages takes 30 ms of CPU, as plain JSON 1 ms), and the answer is read as bytes (with an object for each
+token reading costs five times as much). The aiohttp transport, which the package offers, halves what is left.
+
+The package sends some requests again by itself. What goes out is noted where it goes out, in the transport, so that
+each attempt can be accounted for.
+
+Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
+it, or with its other name, and that is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextvars import ContextVar
+from typing import Any, cast
+
+import aiohttp
+import httpx2
+import openai
+
+from threadkeeper.chat.context.messages import on_the_wire
+from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, ModelError, ModelRequest, Source
+from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
+from threadkeeper.chat.providers.openai_errors import (
+    clean,
+    connection_error,
+    refused_parameter,
+    response_error,
+    status_error,
+)
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 10.0
+_DRAIN_SECONDS = 0.1
+_OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options")
+
+
+# Where the attempts of the request under way are noted.
+_attempts: ContextVar[list[Attempt] | None] = ContextVar("attempts", default=None)
+
+
+class _HttpClient(openai.DefaultAioHttpClient):
+    def __init__(self, secret: str | None) -> None:
+        super().__init__()
+        self._secret = secret or ""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        attempt, attempts = Attempt(), _attempts.get()
+        if attempts is not None:
+            attempts.append(attempt)
+        try:
+            response = await self._answer(request, attempt, **options)
+        except (httpx2.RequestError, openai.APIConnectionError) as error:
+            attempt.fail(connection_error(error, self._secret, answering=False))
+            raise
+        if response.is_error:
+            attempt.fail(response_error(response, self._secret))
+        return response
+
+    async def _answer(self, request: httpx2.Request, attempt: Attempt, **options: Any) -> httpx2.Response:
+        try:
+            response = await super().send(request, **options)
+            attempt.status_code = response.status_code
+            if response.is_error:
+                # Why is in the body, and of an attempt that is followed by another nobody reads it later.
+                await response.aread()
+        except httpx2.ReadTimeout as error:
+            # The package retries every time-out of the transport, but none of its own errors. A server that stayed
+            # silent for the whole time limit is not asked a second and a third time: the user has waited enough.
+            raise openai.APITimeoutError(request) from error
+        except aiohttp.ClientError as error:
+            # The transport translates most errors, not all: what is no HTTP at all comes through.
+            raise httpx2.RemoteProtocolError(str(error), request=request) from error
+        return response
+
+
+def openai_client(base_url: str, api_key: str | None, timeout_seconds: float, max_retries: int) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=api_key or "no-key",  # a local server often wants none, the package always does
+        max_retries=max_retries,
+        timeout=_timeout(timeout_seconds),
+        http_client=_HttpClient(api_key),
+    )
+
+
+def azure_client(
+    endpoint: str, api_key: str | None, api_version: str, timeout_seconds: float, max_retries: int
+) -> openai.AsyncOpenAI:
+    return openai.AsyncAzureOpenAI(
+        azure_endpoint=endpoint,
+        api_key=api_key,
+        api_version=api_version,
+        max_retries=max_retries,
+        timeout=_timeout(timeout_seconds),
+        http_client=_HttpClient(api_key),
+    )
+
+
+def _timeout(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
+
+
+class OpenAIModel:
+    demo = False
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        self._client = client
+        self._secret = client.api_key
+        self._refused: set[tuple[str, str, object]] = set()
+        # OpenAI's reasoning models know only the new name, most other servers only the old one.
+        is_azure = isinstance(client, openai.AsyncAzureOpenAI)
+        host = client.base_url.host
+        openais_own = is_azure or host.endswith((".openai.com", ".azure.com"))
+        provider = "azure" if is_azure or host.endswith(".azure.com") else "openai" if openais_own else host
+        self.source = Source(provider, str(client.base_url), f"openai {openai.__version__}", is_azure)
+        names = ["max_completion_tokens", "max_tokens"]
+        self._limit_names = names if openais_own else names[::-1]
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+        response = await self._post(request, stream=True)
+        try:
+            reading = StreamReading(self._secret)
+            try:
+                if response.headers.get("content-type", "").startswith("application/json"):
+                    # A server that does not stream: its answer comes in one piece.
+                    completion = read_completion(await response.aread(), self._secret)
+                    if completion.text:
+                        yield Delta(completion.text)
+                    yield completion.finish
+                    return
+                chunks = response.aiter_bytes()
+                async for chunk in chunks:
+                    if text := reading.feed(chunk):
+                        yield Delta(text)
+                    if reading.failure:
+                        raise reading.failure
+                    if reading.done:
+                        await _drain(chunks)
+                        break
+            except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
+                # All the text is there when the finish_reason is; only the bill may be lost.
+                if not reading.complete:
+                    raise connection_error(error, self._secret, answering=True) from None
+            if text := reading.end():
+                yield Delta(text)
+            if reading.failure:
+                raise reading.failure
+            yield reading.finish()
+        finally:
+            await response.aclose()
+
+    async def complete(self, request: ModelRequest) -> Completion:
+        response = await self._post(request, stream=False)
+        return read_completion(response.content, self._secret)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
+        known = {name for name in _OPTIONAL if (request.model, name, _value(request, name)) in self._refused}
+        left_out = set(known)
+        while True:
+            body = self._body(request, left_out, stream=stream)
+            noting = _attempts.set(request.attempts)
+            try:
+                response = await self._send(body, stream=stream)
+            except openai.APIStatusError as error:
+                name = refused_parameter(error, body)
+                # Never without any limit when the user has set one.
+                if name is None or (name in self._limit_names and left_out.intersection(self._limit_names)):
+                    raise status_error(error, self._secret) from None
+                logger.warning("model %s refuses the parameter %s: asking again without it", request.model, name)
+                left_out.add(name)
+            except openai.APIConnectionError as error:
+                raise connection_error(error, self._secret, answering=False) from None
+            except (openai.OpenAIError, ValueError, TypeError) as error:
+                raise ModelError("server", clean(f"{type(error).__name__}: {error}", self._secret)) from None
+            else:
+                self._refused.update((request.model, name, _value(request, name)) for name in left_out - known)
+                return response
+            finally:
+                _attempts.reset(noting)
+
+    async def _send(self, body: dict[str, Any], *, stream: bool) -> httpx2.Response:
+        path = "/chat/completions"
+        if not stream:
+            return await self._client.post(path, cast_to=httpx2.Response, body=body)
+        stream_cls = openai.AsyncStream[Any]
+        # With cast_to=Response the package hands out the response itself, whatever its signature says of stream_cls.
+        answer = await self._client.post(path, cast_to=httpx2.Response, body=body, stream=True, stream_cls=stream_cls)
+        return cast("httpx2.Response", cast("object", answer))
+
+    def _body(self, request: ModelRequest, left_out: set[str], *, stream: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": request.model, "messages": on_the_wire(request.messages)}
+        if request.temperature is not None and "temperature" not in left_out:
+            body["temperature"] = request.temperature
+        if request.max_tokens is not None:
+            body[next(name for name in self._limit_names if name not in left_out)] = request.max_tokens
+        if stream:
+            body["stream"] = True
+            if "stream_options" not in left_out:
+                body["stream_options"] = {"include_usage": True}
+        return body
+
+
+def _value(request: ModelRequest, name: str) -> object:
+    """A refusal is remembered for the very value: a temperature out of range says nothing of the others."""
+    if name == "stream_options":
+        return None
+    return request.temperature if name == "temperature" else request.max_tokens
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads the little that follows [DONE], so that the connection can be used again; a server that dawdles loses
+    it.
+    """
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                continue
+    except TimeoutError:
+        logger.debug("the server kept the stream open after [DONE]")

@@ -1,0 +1,103 @@
+"""Says to a user, in English or in Chinese, what the chat itself has to say; the sentences are in `sentences`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from typing import Literal
+
+from datalayer.records.usage import Limit, LimitStanding
+from threadkeeper.chat.model import ModelError
+from threadkeeper.language.chat_sentences import SENTENCES
+from threadkeeper.language.negotiation import is_chinese
+
+AnswerMark = Literal["stopped", "cut", "length", "filtered"]
+_MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
+
+
+@dataclass(frozen=True)
+class Starter:
+    label: str
+    message: str
+
+
+def say(key: str, language: str | None, **values: object) -> str:
+    """Raises KeyError for a sentence that is not there or a value that is missing."""
+    return SENTENCES[key][is_chinese(language)].format_map(values)
+
+
+def explain(error: ModelError, language: str | None, *, model: str) -> str:
+    """The sentence for a user to whom `model` gave no answer, or no more of it."""
+    if error.kind == "too_long" and "tokens" in error.values:
+        return say("error_too_long_counted", language, **error.values)
+    standing = error.values.get("standing")
+    if error.kind == "over_limit" and isinstance(standing, LimitStanding):
+        need = error.values.get("need")
+        if isinstance(need, Decimal):
+            return _of_limit(
+                "error_little_left",
+                standing,
+                language,
+                left=_say_rounded(standing.left, standing.limit, language, ROUND_DOWN),
+                need=_say_rounded(need, standing.limit, language, ROUND_UP),
+            )
+        return _of_limit("error_over_limit", standing, language)
+    return say(f"error_{error.kind}", language, model=model)
+
+
+def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
+    """The warning to a user that little is left of a limit."""
+    percent = int(standing.used / standing.limit.amount * 100) if standing.limit.amount else 100
+    return _of_limit("limit_nearly", standing, language, percent=min(percent, 100))
+
+
+def say_dollars(amount: Decimal, language: str | None) -> str:
+    """An amount with cents; one of less than ten cents with two digits that say something, one of nothing with none."""
+    return say("dollars", language, dollars=f"{amount:,.{_digits(amount)}f}")
+
+
+def _digits(dollars: Decimal) -> int:
+    return 2 if dollars >= Decimal("0.1") or not dollars else 1 - dollars.adjusted()
+
+
+def _say_rounded(amount: Decimal, limit: Limit, language: str | None, rounding: str) -> str:
+    """So rounded that what is needed is never said to be what is left."""
+    if limit.unit == "tokens":
+        return f"{amount.to_integral_value(rounding):,.0f}"
+    return say_dollars(amount.quantize(Decimal(1).scaleb(-_digits(amount)), rounding), language)
+
+
+def _of_limit(sentence: str, standing: LimitStanding, language: str | None, **values: object) -> str:
+    limit, day = standing.limit, standing.limit.period == "day"
+    amount = (
+        say("limit_tokens", language, tokens=f"{limit.amount:,.0f}")
+        if limit.unit == "tokens"
+        else say_dollars(limit.amount, language)
+    )
+    return say(
+        f"{sentence}_{'project' if limit.scope == 'project' else 'user'}",
+        language,
+        amount=amount,
+        period=say("limit_today" if day else "limit_this_month", language),
+        again=say("limit_tomorrow" if day else "limit_next_month", language),
+        **values,
+    )
+
+
+def starters(language: str | None) -> list[Starter]:
+    names = ("explain", "improve", "plan", "code")
+    return [Starter(say(f"starter_{name}", language), say(f"starter_{name}_message", language)) for name in names]
+
+
+def mark_answer(text: str, mark: AnswerMark, language: str | None) -> str:
+    """The answer as it is shown and stored when it is not whole: with a line under it that says why."""
+    return f"{text.rstrip()}\n\n*{say(f'mark_{mark}', language)}*".lstrip()
+
+
+def unmark_answer(text: str) -> str:
+    """The answer as the model gave it, for use as context."""
+    for mark in _MARKS:
+        for sentence in SENTENCES[f"mark_{mark}"]:
+            if text.endswith(f"*{sentence}*"):
+                return text.removesuffix(f"*{sentence}*").rstrip()
+    return text

@@ -1,0 +1,1 @@
+"""Passwords, roles and the slowing of failed logins."""

@@ -1,0 +1,555 @@
+"""Every setting, in one frozen object that is read once, from the environment and from `.env` in the working directory.
+
+An empty value counts as not set, and what is not set has a default that works on one machine without any account.
+Wrong values stop the start, each with one sentence that names the variable and never repeats a secret.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from threadkeeper.chat.attachments.types import AttachmentKind
+from threadkeeper.settings.urls import MASK, mask_url, secrets_in_url, split_url
+
+Origin = Literal["environment", ".env file", "default"]
+ENV_FILE = ".env"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class SettingsError(Exception):
+    """Settings are wrong. The message has one sentence for each, which names the variable."""
+
+
+class _Filled(EnvSettingsSource):
+    """The environment, without the values that hold nothing but spaces."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _filled(super().__call__())
+
+
+class _FilledFile(DotEnvSettingsSource):
+    """The `.env` file, likewise."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _filled(super().__call__())
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.strip() for name, value in values.items() if isinstance(value, str) and value.strip()}
+
+
+Count = Annotated[int, Field(ge=1)]
+Days = Annotated[int | None, Field(ge=1, le=36_500)]
+
+
+class Settings(BaseSettings):
+    """What can be set. The environment variable is the field's name in upper case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        dotenv_filtering="only_existing",
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` for every network.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(
+        default=Path(".data"),
+        description="Folder of the database, the files and the cookie secret, where nothing else is set.",
+    )
+    database_url: str = Field(
+        default="",
+        description="`sqlite:///path` or `postgresql://user:password@host/database`; without it, SQLite in `DATA_DIR`.",
+    )
+    blob_url: str = Field(
+        default="",
+        description="Where attachments are kept: `file:///folder`, `azure://account/container`, "
+        "`azure-blob://account/container` or `s3://bucket`; without it, a folder in `DATA_DIR`.",
+    )
+    azure_storage_connection_string: SecretStr | None = Field(
+        default=None, description="Connection string of the storage account."
+    )
+    azure_storage_key: SecretStr | None = Field(default=None, description="Or its account key.")
+    azure_storage_sas: SecretStr | None = Field(
+        default=None, description="Or a SAS; without any of the three, a managed identity is looked for."
+    )
+    azure_storage_endpoint: str | None = Field(
+        default=None,
+        description="Address of the account, where it is not `https://ACCOUNT.dfs.core.windows.net` (or `.blob.`).",
+    )
+    s3_endpoint_url: str | None = Field(default=None, description="Address of a server that speaks S3's protocol.")
+    aws_region: str | None = Field(default=None, description="Region of the bucket.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="Access key of S3; without it, boto looks for credentials where it always does."
+    )
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="Its secret.")
+    aws_session_token: SecretStr | None = Field(default=None, description="Its session token, if it has one.")
+
+    files_redirect_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="When it is set, browsers load files from the store itself, by links that live so long; "
+        "without it, through this server.",
+    )
+
+    openai_api_key: SecretStr | None = Field(default=None, description="Key of the model server.")
+    openai_base_url: str | None = Field(
+        default=None,
+        description="Any server that speaks OpenAI's protocol; without it, OpenAI itself where there is a key.",
+    )
+    openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("gpt-4o-mini",),
+        description="Models (on Azure: deployments) to choose from, with commas between; first = default.",
+    )
+    openai_title_model: str | None = Field(
+        default=None, description="Model that writes the titles of threads; without it, the first of `OPENAI_MODELS`."
+    )
+    azure_openai_endpoint: str | None = Field(
+        default=None, description="`https://NAME.openai.azure.com`; when it is set, Azure OpenAI answers."
+    )
+    azure_openai_api_key: SecretStr | None = Field(
+        default=None, validate_default=True, description="Key of Azure OpenAI."
+    )
+    azure_openai_api_version: str = Field(default="2024-10-21", description="Version of Azure OpenAI's interface.")
+    openai_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Seconds to wait for the model's next sign of life before giving up."
+    )
+    openai_max_retries: int = Field(
+        default=2, ge=0, le=10, description="How often a refused or failed call is tried again."
+    )
+    openai_context_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Window of the model in tokens; without it, the known window of the model, else 8192.",
+    )
+    openai_vision: bool = Field(default=True, description="Whether pictures may be sent to the model.")
+
+    system_prompt: str = Field(default="", description="System prompt of a new chat; without it, a short default.")
+    temperature: float = Field(
+        default=1.0, ge=0, le=2, allow_inf_nan=False, description="Temperature of a new chat, 0 to 2."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Longest answer in tokens; without it, the model's own limit."
+    )
+
+    usage_footer: bool = Field(
+        default=True, description="Whether model, tokens, cost and speed stand under each answer, for its reader."
+    )
+    usage_keep_payloads: bool = Field(
+        default=True,
+        description="Whether what was said in each call to a model is kept beside its tokens and cost, "
+        "without secrets and pictures.",
+    )
+    usage_payload_days: Count = Field(
+        default=30, description="Days after which what was said in a call is deleted; tokens and cost stay."
+    )
+    usage_time_zone: str = Field(
+        default="UTC",
+        description="Time zone of the days and months that limits are for, of days in commands about prices, and of "
+        "pages for browsers that name none, as `Europe/Berlin`.",
+    )
+
+    attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
+        default=("picture", "pdf", "text"),
+        description="Kinds of files that may be attached, of `picture`, `pdf` and `text`, with commas between.",
+    )
+    attachment_max_files: Count = Field(default=10, description="Most files in one message.")
+    attachment_max_megabytes: Count = Field(default=20, description="Largest file, in megabytes.")
+    attachment_max_total_megabytes: Count = Field(
+        default=50, description="Most that all files of one message may have together, in megabytes."
+    )
+    attachment_max_characters: Count = Field(
+        default=100_000, description="Most characters of text taken from one file."
+    )
+    attachment_max_pdf_pages: Count = Field(default=200, description="Most pages read of one PDF.")
+
+    review_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("correct", "wrong", "unsafe", "unclear"),
+        description="What a reviewer's verdict may say, with commas between, in the order of the keys 1, 2, 3.",
+    )
+    review_reasons: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("incorrect", "incomplete", "off-topic", "unsafe", "slow"),
+        description="Reasons to choose from, for a verdict and after a thumb down, with commas between.",
+    )
+    review_ask_reasons: bool = Field(
+        default=True, description="Whether users are asked for a reason after a thumb down."
+    )
+    review_ask_purpose: bool = Field(
+        default=False,
+        description="Whether a reviewer must say why before another person's thread opens or is exported.",
+    )
+    review_tell_users: bool = Field(
+        default=False, description="Whether users see in the chat which of their answers were reviewed."
+    )
+    review_sample_percent: float = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Of the answers without a thumb down, so many percent are put in the queue.",
+    )
+    review_lock_minutes: float = Field(
+        default=30, gt=0, le=1440, description="Minutes for which an answer from the queue is one reviewer's alone."
+    )
+    review_pseudonym_key: SecretStr | None = Field(
+        default=None,
+        description="When it is set, exports call users by names made with it, the same as long as it stays.",
+    )
+    assistant_owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Who sees at `/me` the votes on which assistant, as `assistant=user`, with commas between.",
+    )
+    retention_threads_days: Days = Field(default=None, description="Threads untouched for so many days are deleted.")
+    retention_files_days: Days = Field(default=None, description="Files older than so many days are deleted.")
+    retention_audit_days: Days = Field(default=None, description="Rows of the audit go after so many days.")
+    retention_every_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=8760,
+        description="When it is set, the server deletes so often what is kept no longer; otherwise "
+        "`threadkeeper retention --apply` does.",
+    )
+
+    auth_header: str | None = Field(
+        default=None,
+        description="Header in which a trusted proxy names the user; only where nobody can get past the proxy.",
+    )
+    chainlit_auth_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs the login cookies; without it, a secret made once and kept in `DATA_DIR/cookie_secret`.",
+    )
+
+    chainlit_cookie_samesite: Literal["lax", "strict", "none"] = Field(
+        default="lax", description="`SameSite` of the login cookie; with `none` it is sent over HTTPS only."
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO",
+        description="Least important log line to write: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
+    )
+    log_json: bool = Field(default=False, description="Whether each log line is a JSON object.")
+    metrics_token: SecretStr | None = Field(
+        default=None, description="When it is set, `/metrics` answers only to `Authorization: Bearer` with it."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library passes them by these names
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Filled(settings_cls), _FilledFile(settings_cls)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _at_home(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError("names the home folder of a user who is not there") from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not value:
+            return value
+        if separator and scheme == "sqlite":
+            if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
+                raise ValueError("must name a file, as in sqlite:///path/to/file.db")
+        elif separator and scheme in ("postgresql", "postgres"):
+            split_url(value)
+        else:
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _blobs(cls, value: str) -> str:
+        scheme, separator, place = value.partition("://")
+        if not value:
+            return value
+        if not separator or scheme not in ("file", "azure", "azure-blob", "s3"):
+            raise ValueError("must begin with file:///, azure://, azure-blob:// or s3://")
+        if scheme == "file" and not (place.startswith("/") and place != "/"):
+            raise ValueError("must name a folder, as in file:///path/to/folder")
+        if scheme.startswith("azure") and not all(place.partition("/")[::2]):
+            raise ValueError(f"must name an account and a container, as in {scheme}://account/container")
+        if scheme == "s3" and not place:
+            raise ValueError("must name a bucket, as in s3://bucket")
+        return value
+
+    @field_validator("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and split_url(value).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        if value is not None and not split_url(value).hostname:
+            raise ValueError("must name a host")
+        return value
+
+    @field_validator(
+        "openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners", mode="before"
+    )
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        if not names:
+            raise ValueError("must name at least one")
+        return names
+
+    @field_validator("review_labels", "review_reasons")
+    @classmethod
+    def _short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > 20 or any(len(name) > 60 for name in value):
+            raise ValueError("must be at most 20 names of at most 60 characters")
+        return value
+
+    @field_validator("assistant_owners")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(all(part.strip() for part in pair.partition("=")[::2]) for pair in value):
+            raise ValueError("must name an assistant and a user each, as in travel=alice")
+        return value
+
+    @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("holds a space or a character that is not plain ASCII")
+        return value
+
+    @field_validator("azure_openai_api_key")
+    @classmethod
+    def _with_the_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("azure_openai_endpoint"):
+            raise ValueError("must be set when AZURE_OPENAI_ENDPOINT is")
+        return value
+
+    @field_validator("auth_header")
+    @classmethod
+    def _header(cls, value: str | None) -> str | None:
+        if value is not None and not _HEADER_NAME.fullmatch(value):
+            raise ValueError("must be the name of a header, as in X-Forwarded-User")
+        return value
+
+    @field_validator("chainlit_auth_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @field_validator("usage_time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, LookupError):
+            raise ValueError("must be the name of a time zone, as in Europe/Berlin") from None
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def demo(self) -> bool:
+        """Whether the built-in demo model answers, because no model server is named."""
+        return not (self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
+
+    @property
+    def asked_reasons(self) -> tuple[str, ...]:
+        """The reasons to choose from after a thumb down; none where users are not asked."""
+        return self.review_reasons if self.review_ask_reasons else ()
+
+    @property
+    def owners_of_assistants(self) -> dict[str, tuple[str, ...]]:
+        """The identifiers of whose each assistant is, by its name."""
+        owners: dict[str, tuple[str, ...]] = {}
+        for pair in self.assistant_owners:
+            assistant, _, owner = (part.strip() for part in pair.partition("="))
+            owners[assistant] = (*owners.get(assistant, ()), owner)
+        return owners
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """For how many days what is kept, by class; a class that is not there is kept for good."""
+        days = {
+            "threads": self.retention_threads_days,
+            "files": self.retention_files_days,
+            "payloads": self.usage_payload_days,
+            "audit": self.retention_audit_days,
+        }
+        return {name: number for name, number in days.items() if number is not None}
+
+    @property
+    def title_model(self) -> str:
+        return self.openai_title_model or self.openai_models[0]
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'threadkeeper.db'}"
+
+    @property
+    def resolved_blob_url(self) -> str:
+        return self.blob_url or (self.data_dir.absolute() / "files").as_uri()
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every configured secret as plain text, for the log to leave out."""
+        secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        for url in (
+            *(self.database_url, self.blob_url, self.openai_base_url, self.azure_openai_endpoint),
+            *(self.azure_storage_endpoint, self.s3_endpoint_url),
+        ):
+            secrets.extend(secrets_in_url(url or ""))
+        if self.azure_storage_connection_string:
+            secrets.extend(
+                _secrets_in(self.azure_storage_connection_string, ";", ("accountkey", "sharedaccesssignature"))
+            )
+        if self.azure_storage_sas:
+            secrets.extend(_secrets_in(self.azure_storage_sas, "&", ("sig", "?sig")))
+        return tuple(dict.fromkeys(secret for secret in secrets if secret))
+
+
+def _secrets_in(text: SecretStr, separator: str, names: tuple[str, ...]) -> list[str]:
+    """What these names have as values in `name=value` pairs; each may be written into a log alone."""
+    pairs = (part.partition("=") for part in text.get_secret_value().split(separator))
+    return [value for name, _, value in pairs if name.strip().lower() in names]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingReport:
+    """One setting as an operator may see it: secrets are masked in `shown`."""
+
+    variable: str
+    shown: str
+    origin: Origin
+    problem: str | None
+    description: str
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    """The secret as whoever needs it takes it."""
+    return secret.get_secret_value() if secret else None
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: values cannot be used, or the `.env` file cannot be read.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = _problems(error)
+        raise SettingsError(" ".join(f"{name.upper()} {reason}." for name, reason in problems.items())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+
+
+def inspect_settings() -> tuple[list[SettingReport], Settings]:
+    """Each setting with where it came from and what is wrong with it, and the settings with the wrong ones left out.
+
+    Raises:
+        SettingsError: the `.env` file cannot be read.
+    """
+    try:
+        from_environment, from_file = _Filled(Settings)(), _FilledFile(Settings)()
+        settings, problems = _settings_and_problems()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+    reports = []
+    for name, field in Settings.model_fields.items():
+        origin: Origin = "environment" if name in from_environment else ".env file" if name in from_file else "default"
+        value = from_environment.get(name, from_file.get(name, field.default))
+        shown = MASK if value and SecretStr in get_args(field.annotation) else _shown(value)
+        reports.append(SettingReport(name.upper(), shown, origin, problems.get(name), field.description or ""))
+    return reports, settings
+
+
+def names_in_env_file() -> list[str]:
+    """Every variable of the `.env` file, whoever reads it, in upper case.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        return [name.upper() for name in _FilledFile(Settings).env_vars]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(_unreadable(error)) from None
+
+
+def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
+    try:
+        return Settings(), {}
+    except ValidationError as error:
+        problems = _problems(error)
+    left_out = {name: Settings.model_fields[name].default for name in problems}
+    if "azure_openai_api_key" in problems:
+        left_out["azure_openai_endpoint"] = None
+    return Settings(**left_out), problems
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    """The first of each field."""
+    found: dict[str, str] = {}
+    for details in error.errors():
+        found.setdefault(str(details["loc"][0]), _reason(details))
+    return found
+
+
+_REASONS = {
+    "value_error": "{error}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a sensible size",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _reason(details: ErrorDetails) -> str:
+    known = _REASONS.get(details["type"])
+    return known.format(**details.get("ctx", {})) if known else f"cannot be used: {details['msg']}"
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    return f"The file {ENV_FILE} in the working directory cannot be read: {reason}."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    text = "" if value is None else str(value)
+    return mask_url(text) if "://" in text else text

@@ -1,0 +1,1 @@
+"""Whose request it is: the gate, login tokens, roles, and Chainlit's own login."""

@@ -1,0 +1,114 @@
+"""Numbers as people read them. What is not known is None here, for the page to say so in words."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from datalayer.records.usage import LlmCall, UsageTotals
+from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.web.pages.shell import Say
+
+_MINUTE = 60.0
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n|:?\s*<(?=[A-Z]\w*(?:Error|Exception)\b)")
+_LONGEST_SENTENCE = 300
+
+
+def money(amount: Decimal | None) -> str | None:
+    """US dollars: cents from a dollar on, below that three digits that say something."""
+    if amount is None:
+        return None
+    if amount == 0:
+        return "$0"
+    if abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    digits = max(2, 2 - amount.adjusted())
+    text = f"{amount:.{digits}f}".rstrip("0")
+    return f"${text.ljust(text.index('.') + 3, '0')}"
+
+
+def cost(totals: UsageTotals, say: Say) -> str:
+    """What some calls cost together: "unknown" where no price of theirs is known, and where some are not, that too; a
+    dash where they used nothing that could cost."""
+    if not (totals.total_tokens or totals.total_cost or totals.unpriced):
+        return "–"
+    if not totals.unpriced:
+        return money(totals.total_cost) or ""
+    if not totals.total_cost:
+        return say("unknown")
+    return f"{money(totals.total_cost)} {say('and_unknown', calls=count(totals.unpriced))}"
+
+
+def cost_of_call(call: LlmCall, say: Say) -> str:
+    """What one call cost; a dash where it used nothing that could cost."""
+    if call.total_cost is None:
+        return say("unknown") if call.prompt_tokens or call.completion_tokens else "–"
+    return money(call.total_cost) or ""
+
+
+def count(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"
+
+
+def short_count(number: int) -> str:
+    """At most four digits and a letter: what stands large on a page."""
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k")):
+        if number >= size:
+            unit = 1_000 if letter == "k" else size
+            return f"{number / unit:.{1 if number / unit >= 100 else 2}f}".rstrip("0").rstrip(".") + letter
+    return f"{number:,}"
+
+
+def seconds(duration: float | None) -> str | None:
+    if duration is None:
+        return None
+    if duration < 1:
+        return f"{duration * 1000:.0f} ms"
+    if duration < _MINUTE:
+        return f"{duration:.1f} s"
+    return f"{duration // _MINUTE:.0f} min {duration % _MINUTE:.0f} s"
+
+
+def speed(tokens_per_second: float | None) -> str | None:
+    if tokens_per_second is None:
+        return None
+    return f"{tokens_per_second:.1f}" if tokens_per_second < 10 else f"{tokens_per_second:,.0f}"
+
+
+def percent(part: float | None) -> str | None:
+    if part is None:
+        return None
+    return f"{part:.1%}" if 0 < part < 0.1 else f"{part:.0%}"
+
+
+def change(now: Decimal | float | None, before: Decimal | float | None) -> float | None:
+    """By what part it grew; None where there was nothing to grow from, or is nothing to compare."""
+    if now is None or before is None or before == 0:
+        return None
+    return float(now) / float(before) - 1
+
+
+def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | None:
+    """A stored instant on the reader's clock."""
+    if text is None:
+        return None
+    local = datetime.fromisoformat(text).astimezone(zone)
+    return local.strftime("%Y-%m-%d %H:%M:%S") if not exact else local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def first_sentence(text: str | None) -> str | None:
+    """The beginning of what a library or a server says of an error: more of it is other errors, one in another."""
+    if not text:
+        return text
+    first = _SENTENCE_ENDS.split(text.strip(), maxsplit=1)[0][:_LONGEST_SENTENCE].rstrip()
+    return first if first == text.strip() else f"{first} …"
+
+
+def named(dimension: str, value: str | None, say: Say, name: str | None = None) -> str:
+    """What a value of a dimension is called."""
+    if value is None:
+        return say("without")
+    if dimension in ("kind", "status"):
+        sentence = f"{dimension}_{value}"
+        return say(sentence) if sentence in SENTENCES else value
+    return name or value

@@ -1,0 +1,178 @@
+"""What thumbs and verdicts come to: over time, by assistant and model, how far reviewers agree, and in which words."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Request, Response
+
+from datalayer.cleaning import clean_time
+from datalayer.records.review import AnswerFilter, Coverage, Satisfaction, WordCount
+from threadkeeper.web.auth.roles import Reviewer
+from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.charts import Chart, shortened
+from threadkeeper.web.pages.periods import PERIODS, interval_of, intervals_for, period_of
+from threadkeeper.web.pages.shell import BadAddress, Pages, Say, as_json, speaker
+from threadkeeper.web.review.policy import ReviewPolicy
+from threadkeeper.web.review.reader import ReviewReader
+from threadkeeper.web.review.words import label_name
+from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
+
+SPLITS = ("assistant", "model")
+WORDS_SHOWN = 40
+MOST_LINES = 5
+_COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
+_LONGEST = 60
+
+
+def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
+    """The page of numbers.
+
+    Args:
+        layer: gives the data layer.
+        pages: writes the pages.
+        policy: what the operator decides.
+    """
+    router = APIRouter(route_class=pages.route())
+
+    @router.get("/review/numbers", include_in_schema=False)
+    async def read_numbers(request: Request, person: Reviewer) -> Response:
+        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
+        asked = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("period", "from", "to", "interval")}
+        period = period_of(asked["period"] or "30d", zone, since=asked["from"], until=asked["to"])
+        interval = interval_of(period, asked["interval"])
+        split = request.query_params.get("by") or ""
+        if split and split not in SPLITS:
+            raise BadAddress("bad_choice", value=split[:_LONGEST])
+        since, until = clean_time(period.since, "since"), clean_time(period.until, "until")
+        if since is None or until is None:
+            raise BadAddress("bad_order")
+        which = AnswerFilter(since=since, until=until)
+        coverage = await layer().coverage(which, by=split or "assistant")
+        if not split:
+            # Where there is one assistant only, it is its models that differ.
+            split = "model" if len(coverage) == 1 else "assistant"
+            coverage = coverage if split == "assistant" else await layer().coverage(which, by=split)
+        series = await layer().satisfaction(since, until, interval, zone.key)
+        parts = await layer().satisfaction(since, until, interval, zone.key, split_by=split)
+        values = {
+            "period": period,
+            "interval": interval,
+            "periods": [name for name in PERIODS if name != "custom"],
+            "intervals": intervals_for(period),
+            "splits": SPLITS,
+            "split": split,
+            "address": _addresses(period.name, asked, split),
+            "charts": charts(series, parts, zone, interval, say),
+            "total": _total(coverage),
+            "up": sum(one.up for one in series),
+            "down": sum(one.down for one in series),
+            "coverage": coverage,
+            "agreement": await layer().agreement(since=since, until=until),
+            # They tell what is in threads that open for a purpose alone.
+            "words": None if policy.asks_purpose else await _words(layer(), which, policy.bad_labels),
+            # Verdicts of labels that the operator has taken away since are verdicts still.
+            "labels": list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels)))),
+            "named": label_name(say),
+            "formats": formats,
+            "zone": zone.key,
+        }
+        return pages.page(request, "review/numbers.html", values, person=person, draws=True)
+
+    return router
+
+
+def _total(coverage: Sequence[Coverage]) -> Coverage:
+    """All of them together: each answer is of one assistant and one model, named or not."""
+    return Coverage(
+        None,
+        answers=sum(one.answers for one in coverage),
+        reviewed=sum(one.reviewed for one in coverage),
+        down=sum(one.down for one in coverage),
+        down_reviewed=sum(one.down_reviewed for one in coverage),
+    )
+
+
+async def _words(layer: ReviewReader, which: AnswerFilter, bad_labels: Sequence[str]) -> list[tuple[WordCount, str]]:
+    """The words of bad answers, each with the address of those answers."""
+    found = await layer.words_in_bad_answers(which, bad_labels=bad_labels, limit=WORDS_SHOWN)
+    down, judged = [("thumb", "down")], [("label", label) for label in bad_labels]
+    # The inbox cannot ask for a thumb down or a bad verdict: it shows one of the two.
+    return [(one, "/review?" + urlencode([("words", one.word), *(down if one.down else judged)])) for one in found]
+
+
+def _addresses(period: str, asked: dict[str, str], split: str) -> Callable[..., str]:
+    kept = {"period": period, "interval": asked["interval"], "by": split}
+
+    def address(**changes: str | None) -> str:
+        values = {**kept, **changes}
+        return "/review/numbers?" + "&".join(f"{name}={value}" for name, value in values.items() if value)
+
+    return address
+
+
+def charts(
+    series: Sequence[Satisfaction], parts: Sequence[Satisfaction], zone: ZoneInfo, interval: str, say: Say
+) -> list[Chart]:
+    """The thumbs over time, and the part of them that is up for each of those with the most."""
+    clock = "%Y-%m-%d %H:%M" if interval in ("5 minutes", "hour") else "%Y-%m-%d"
+
+    def at(moment: str) -> datetime:
+        return datetime.fromisoformat(moment).astimezone(zone)
+
+    times = [at(one.start).strftime("%Y-%m-%dT%H:%M") for one in series]
+    thumbs = [
+        _trace("bar", say("thumbs_up"), times, [one.up for one in series], "--chart-1"),
+        _trace("bar", say("thumbs_down"), times, [one.down for one in series], "--destructive"),
+    ]
+    rows = tuple(
+        (at(one.start).strftime(clock), str(one.answers), str(one.up), str(one.down), formats.percent(one.share) or "–")
+        for one in series
+        if one.answers
+    )
+    heads = (say("time"), say("answers"), say("thumbs_up"), say("thumbs_down"), say("satisfaction"))
+    layout = {"barmode": "stack", "xaxis": {"type": "date", "hoverformat": clock}}
+    found = [Chart(say("chart_thumbs"), as_json({"data": thumbs, "layout": layout}), heads, rows)]
+    by_value: dict[str | None, list[Satisfaction]] = defaultdict(list)
+    for one in parts:
+        by_value[one.value].append(one)
+    most = sorted(by_value.items(), key=lambda pair: -sum(one.up + one.down for one in pair[1]))[:MOST_LINES]
+    lines = []
+    for (value, own), colour in zip(most, _COLOURS, strict=False):
+        shares = {one.start: one.share for one in own}
+        name = value if value is not None else say("without")
+        line = _trace("scatter", name, times, [shares.get(one.start) for one in series], colour)
+        lines.append({**line, "mode": "lines+markers", "connectgaps": True, "line": {"color": colour, "width": 2}})
+    share_rows = tuple(
+        (
+            value if value is not None else say("without"),
+            str(sum(one.answers for one in own)),
+            str(sum(one.up for one in own)),
+            str(sum(one.down for one in own)),
+            formats.percent(_share(own)) or "–",
+        )
+        for value, own in most
+    )
+    layout = {**layout, "yaxis": {"tickformat": ".0%", "range": [0, 1.05]}}
+    figure = as_json({"data": lines, "layout": layout})
+    found.append(Chart(say("chart_satisfaction"), figure, (say("name"), *heads[1:]), share_rows))
+    return found
+
+
+def _share(own: Sequence[Satisfaction]) -> float | None:
+    up, down = sum(one.up for one in own), sum(one.down for one in own)
+    return up / (up + down) if up + down else None
+
+
+def _trace(kind: str, name: str, times: Sequence[str], values: Sequence[float | None], colour: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "name": escape(shortened(name), quote=False),
+        "x": list(times),
+        "y": list(values),
+        "marker": {"color": colour},
+    }

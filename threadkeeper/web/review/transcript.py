@@ -1,0 +1,186 @@
+"""A thread as its user saw it, with all that is said of each answer beside it, laid out for the page.
+
+A thumb and a call of a model may be those of a run: they are shown at the last answer in it, as they count for it. What
+went from the thread stands where it stood, folded; an answer among it is judged like any other.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from datalayer.records.review import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+from threadkeeper.language.chainlit_texts import STOP_NOTICE
+from threadkeeper.web.review.tool_steps import ToolSteps, tool_steps
+
+ANSWER, QUESTION = "assistant_message", "user_message"
+_MESSAGES = (ANSWER, QUESTION, "system_message")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """A message with what stands around it; a removed one is gone from the thread, as a question was edited since."""
+
+    step: Mapping[str, Any]
+    tools: ToolSteps = field(default_factory=ToolSteps)
+    elements: tuple[Mapping[str, Any], ...] = ()
+    votes: tuple[Vote, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    versions: tuple[StepVersion, ...] = ()
+    usage: StepUsage | None = None
+    better_runs: tuple[ThreadOrigin, ...] = ()
+    removed: StepVersion | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.step["id"])
+
+    @property
+    def is_answer(self) -> bool:
+        return bool(self.step["type"] == ANSWER)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the calls say it, or the step itself."""
+        said = (self.step.get("metadata") or {}).get("model")
+        return (self.usage.model if self.usage else None) or (said if isinstance(said, str) else None)
+
+    def verdict_of(self, reviewer: str) -> Verdict | None:
+        return next((one for one in self.verdicts if one.reviewer == reviewer), None)
+
+    @property
+    def characters(self) -> int:
+        """How much there is to render: of the message, what it was before, its tools, and what is said of it."""
+        said = (self.step.get("output"), *(one.output for one in self.versions))
+        judged = (text for one in self.verdicts for text in (one.better_answer, one.note))
+        commented = (one.comment for one in self.votes)
+        return self.tools.characters + sum(len(text or "") for text in (*said, *judged, *commented))
+
+    @property
+    def agreement(self) -> float | None:
+        """The part of the pairs of verdicts on it that say the same; None where fewer than two judged."""
+        labels = [one.label for one in self.verdicts]
+        pairs = len(labels) * (len(labels) - 1)
+        return sum(labels.count(label) - 1 for label in labels) / pairs if pairs else None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownThread:
+    """The messages in order; `tools` and `elements` are those that belong to none of them."""
+
+    messages: tuple[ShownMessage, ...]
+    tools: ToolSteps = field(default_factory=ToolSteps)
+    elements: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def answers(self) -> list[ShownMessage]:
+        return [one for one in self.messages if one.is_answer and one.removed is None]
+
+
+@dataclass
+class _Around:
+    """What is said of the messages, by the id of their step."""
+
+    votes: dict[str, list[Vote]] = field(default_factory=lambda: defaultdict(list))
+    verdicts: dict[str, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
+    versions: dict[str, list[StepVersion]] = field(default_factory=lambda: defaultdict(list))
+    usage: dict[str, StepUsage] = field(default_factory=dict)
+    elements: dict[str | None, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    better: dict[str, list[ThreadOrigin]] = field(default_factory=lambda: defaultdict(list))
+
+
+def shown_thread(found: ReviewThread) -> ShownThread:
+    """The thread as its page shows it."""
+    steps: list[dict[str, Any]] = found.thread["steps"]
+    there = {step["id"] for step in steps}
+    removed = _latest(one for one in found.versions if _is_gone(one) and one.step_id not in there)
+    answer_of_run = {one.parent_id: one.step_id for one in removed if one.type == ANSWER and one.parent_id}
+    answer_of_run |= {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
+    around = _around(found, answer_of_run)
+    messages: list[ShownMessage] = []
+    tools: list[Mapping[str, Any]] = []
+    for step in steps:
+        if step["type"] not in _MESSAGES:
+            if step["type"] != "run":
+                tools.append(step)
+            continue
+        if step["type"] != ANSWER and tools and messages:
+            # What a tool did after an answer belongs to no later question.
+            messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tool_steps(tools)))
+            tools = []
+        messages.append(_message(step, tool_steps(tools), around))
+        tools = []
+    loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
+    return ShownThread(_with_removed(messages, removed, around), tool_steps(tools), tuple(loose))
+
+
+def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
+    around = _Around()
+    for vote in found.votes:
+        around.votes[answer_of_run.get(vote.step_id, vote.step_id)].append(vote)
+    for verdict in found.verdicts:
+        around.verdicts[verdict.step_id].append(verdict)
+    for version in found.versions:
+        if version.change == "edited":
+            around.versions[version.step_id].append(version)
+    for usage in found.usage:
+        # The calls that name the answer itself say more than those that name its run.
+        if usage.step_id in answer_of_run:
+            around.usage.setdefault(answer_of_run[usage.step_id], usage)
+        else:
+            around.usage[usage.step_id] = usage
+    for element in found.thread["elements"]:
+        around.elements[element.get("forId")].append(element)
+    for copy in found.copies:
+        if copy.better_step_id and copy.original_step_id:
+            around.better[copy.original_step_id].append(copy)
+    return around
+
+
+def _is_gone(version: StepVersion) -> bool:
+    """Whether it went from the thread and is shown all the same: nobody misses Chainlit's notice."""
+    is_notice = version.type == ANSWER and version.output == STOP_NOTICE
+    return version.change == "removed" and not is_notice
+
+
+def _latest(versions: Iterable[StepVersion]) -> list[StepVersion]:
+    """Each message once, as it was when it went last, in order of time."""
+    return sorted({one.step_id: one for one in versions}.values(), key=lambda one: (one.created_at or "", one.step_id))
+
+
+def _message(
+    step: Mapping[str, Any], tools: ToolSteps, around: _Around, removed: StepVersion | None = None
+) -> ShownMessage:
+    step_id = step["id"]
+    return ShownMessage(
+        step,
+        tools,
+        tuple(around.elements.get(step_id, ())),
+        tuple(around.votes.get(step_id, ())),
+        tuple(around.verdicts.get(step_id, ())),
+        tuple(around.versions.get(step_id, ())),
+        around.usage.get(step_id),
+        tuple(around.better.get(step_id, ())),
+        removed,
+    )
+
+
+def _with_removed(
+    messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
+) -> tuple[ShownMessage, ...]:
+    """The messages, and those that are gone where they once stood: after what is as old."""
+    gone = []
+    for version in removed:
+        if version.type not in _MESSAGES:
+            continue
+        step = {
+            "id": version.step_id,
+            "type": version.type,
+            "name": version.name,
+            "output": version.output,
+            "createdAt": version.created_at,
+            "isError": False,
+        }
+        gone.append(_message(step, ToolSteps(), around, version))
+    return tuple(heapq.merge(messages, gone, key=lambda one: one.step.get("createdAt") or ""))
