@@ -21,7 +21,7 @@ from threadkeeper.chat.wording import (
     starters,
     unmark_answer,
 )
-from threadkeeper.language.chat_sentences import SENTENCES
+from threadkeeper.language.catalogue import CHAT
 from threadkeeper.language.negotiation import is_chinese
 
 LANGUAGES = ["en-US", "zh-CN"]
@@ -31,9 +31,9 @@ def placeholders(sentence: str) -> set[str | None]:
     return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
 
 
-@pytest.mark.parametrize("key", SENTENCES)
+@pytest.mark.parametrize("key", CHAT)
 def test_every_sentence_is_there_in_both_languages(key: str) -> None:
-    english, chinese = SENTENCES[key]
+    english, chinese = CHAT[key]
     assert english.strip() == english != ""
     assert english.isascii() or english.replace("“", "").replace("”", "").isascii()
     assert any("\u4e00" <= character <= "\u9fff" for character in chinese)
@@ -49,7 +49,7 @@ def test_every_key_that_the_code_says_is_there() -> None:
                 case ast.Call(ast.Name("say" | "Notice" | "AttachmentRefused"), [ast.Constant(key), *_]):
                     said.add(key)
     assert len(said) > 10
-    assert said <= SENTENCES.keys()
+    assert said <= CHAT.keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

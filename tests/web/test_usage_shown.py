@@ -9,13 +9,13 @@ import plotly.graph_objects
 import pytest
 
 from datalayer.records.usage import UsageBucket, UsageTotals
-from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import Drawing
 
 
 def say(key: str, **values: object) -> str:
-    return SENTENCES[key][0].format_map(values)
+    return PAGES[key][0].format_map(values)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_there_are_no_other_models_where_all_are_told_apart() -> None:
 def test_every_sentence_has_the_same_values_in_both_languages() -> None:
     from string import Formatter  # noqa: PLC0415
 
-    for key, (english, chinese) in SENTENCES.items():
+    for key, (english, chinese) in PAGES.items():
         names = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in (english, chinese)]
         assert names[0] == names[1], key
         assert english

@@ -1,4 +1,4 @@
-"""Says to a user, in English or in Chinese, what the chat itself has to say; the sentences are in `sentences`."""
+"""Says to a user, in English or in Chinese, what the chat has to say; the sentences are in `language/messages`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from datalayer.records.usage import Limit, LimitStanding
 from threadkeeper.chat.model import ModelError
-from threadkeeper.language.chat_sentences import SENTENCES
+from threadkeeper.language.catalogue import CHAT
 from threadkeeper.language.negotiation import is_chinese
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered"]
@@ -23,7 +23,7 @@ class Starter:
 
 def say(key: str, language: str | None, **values: object) -> str:
     """Raises KeyError for a sentence that is not there or a value that is missing."""
-    return SENTENCES[key][is_chinese(language)].format_map(values)
+    return CHAT[key][is_chinese(language)].format_map(values)
 
 
 def explain(error: ModelError, language: str | None, *, model: str) -> str:
@@ -97,7 +97,7 @@ def mark_answer(text: str, mark: AnswerMark, language: str | None) -> str:
 def unmark_answer(text: str) -> str:
     """The answer as the model gave it, for use as context."""
     for mark in _MARKS:
-        for sentence in SENTENCES[f"mark_{mark}"]:
+        for sentence in CHAT[f"mark_{mark}"]:
             if text.endswith(f"*{sentence}*"):
                 return text.removesuffix(f"*{sentence}*").rstrip()
     return text

@@ -16,7 +16,7 @@ from chainlit.types import UpdateFeedbackRequest
 from datalayer import DataLayerError, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.chat.wording import say
-from threadkeeper.language.chat_sentences import SENTENCES
+from threadkeeper.language.catalogue import CHAT
 
 logger = logging.getLogger(__name__)
 
@@ -142,4 +142,4 @@ def _answer_of(steps: Sequence[dict[str, Any]], voted_id: str) -> str | None:
 
 def _named(reason: str, language: str) -> str:
     key = f"reason_{reason}"
-    return say(key, language) if key in SENTENCES else reason
+    return say(key, language) if key in CHAT else reason

@@ -19,8 +19,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.language.negotiation import is_chinese
-from threadkeeper.language.page_sentences import SENTENCES
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
 
@@ -133,6 +133,6 @@ async def read_settings(
         links = [*links, {"name": "Review", "icon_url": "/public/review.svg", "url": "/review", "target": "_self"}]
     for link in links:
         if link["url"] in _LINK_WORDS:
-            link["display_name"] = SENTENCES[_LINK_WORDS[link["url"]]][chinese]
+            link["display_name"] = PAGES[_LINK_WORDS[link["url"]]][chinese]
     content["ui"]["header_links"] = links
     return JSONResponse(content)

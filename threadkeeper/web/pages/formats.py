@@ -6,7 +6,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import LlmCall, UsageTotals
-from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.pages.shell import Say
 
 _MINUTE = 60.0
@@ -110,5 +110,5 @@ def named(dimension: str, value: str | None, say: Say, name: str | None = None) 
         return say("without")
     if dimension in ("kind", "status"):
         sentence = f"{dimension}_{value}"
-        return say(sentence) if sentence in SENTENCES else value
+        return say(sentence) if sentence in PAGES else value
     return name or value

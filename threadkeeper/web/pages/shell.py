@@ -18,8 +18,8 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.language.negotiation import is_chinese
-from threadkeeper.language.page_sentences import SENTENCES
 from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.auth.roles import may_review
 from threadkeeper.web.pages.assets import Assets
@@ -196,7 +196,7 @@ def speaker(request: Request) -> Say:
     chinese = is_chinese(request.headers.get("accept-language"))
 
     def say(key: str, **values: object) -> str:
-        return SENTENCES[key][chinese].format_map(values)
+        return PAGES[key][chinese].format_map(values)
 
     return say
 

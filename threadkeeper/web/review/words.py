@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from threadkeeper.language.page_sentences import SENTENCES
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.pages.shell import Say
 
 
@@ -11,6 +11,6 @@ def label_name(say: Say) -> Callable[[str], str]:
 
     def named(value: str) -> str:
         key = f"said_{value}"
-        return say(key) if key in SENTENCES else value
+        return say(key) if key in PAGES else value
 
     return named

@@ -1,0 +1,48 @@
+"""The sentences that Threadkeeper says to people, read from the files in `messages/` that a translator edits.
+
+Each language has a folder, and each part of the application a JSON file in it: an object of keys and sentences. A
+sentence may hold placeholders as in `{name}`, the same in both languages. Chinese that is missing fails a test.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+LANGUAGES = ("en-US", "zh-CN")
+_MESSAGES = Path(__file__).with_name("messages")
+
+
+class Catalogue(Mapping[str, tuple[str, str]]):
+    """The English and the Chinese sentence of each key. The files are read at the first use.
+
+    Args:
+        names: the files, without language and ending, as in "chat".
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    @cached_property
+    def _sentences(self) -> dict[str, tuple[str, str]]:
+        english, chinese = map(self._read, LANGUAGES)
+        return {key: (sentence, chinese[key]) for key, sentence in english.items()}
+
+    def _read(self, language: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in self._names:
+            found |= json.loads((_MESSAGES / language / f"{name}.json").read_text("utf-8"))
+        return found
+
+    def __getitem__(self, key: str) -> tuple[str, str]:
+        return self._sentences[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sentences)
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+
+CHAT = Catalogue("chat")
+PAGES = Catalogue("pages", "review")
