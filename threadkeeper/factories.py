@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
-from threadkeeper.chat.model import Model, create_model
+from threadkeeper.chat.model import Model
+from threadkeeper.chat.providers import create_model
 from threadkeeper.logs import Redaction
 from threadkeeper.settings.settings import Settings, plain
 

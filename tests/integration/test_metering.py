@@ -22,7 +22,8 @@ from threadkeeper.chat.context.messages import ChatMessage, picture_parts, user_
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.metering.pricing import costs_of
-from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose, create_model
+from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.wording import explain, say_nearly_used
 
 QUESTION: list[ChatMessage] = [

@@ -16,7 +16,7 @@ from tests.support.model_server import Billed, ModelServer
 from tests.support.server import AppServer
 from threadkeeper.chat.context.messages import ChatMessage
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
-from threadkeeper.chat.metering.metered_model import STOPPED
+from threadkeeper.chat.metering.rows import STOPPED
 
 pytestmark = pytest.mark.slow
 

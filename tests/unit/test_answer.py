@@ -13,7 +13,8 @@ import pytest
 from tests.support.model_server import ModelServer
 from threadkeeper.chat import answer
 from threadkeeper.chat.answer import Outcome, stream_answer
-from threadkeeper.chat.model import Model, ModelRequest, create_model
+from threadkeeper.chat.model import Model, ModelRequest
+from threadkeeper.chat.providers import create_model
 
 
 class Sink:

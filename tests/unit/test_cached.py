@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from datalayer.errors import StorageUnavailable
-from threadkeeper.chat.metering.cached import Remembered
+from threadkeeper.chat.metering.cached import CachedValue
 
 
 class Source:
@@ -24,7 +24,7 @@ class Source:
 
 async def test_many_who_ask_at_once_wait_for_one_reading() -> None:
     source = Source()
-    remembered = Remembered("numbers", source, 60)
+    remembered = CachedValue("numbers", source, 60)
     assert remembered.newest is None
     assert await asyncio.gather(*(remembered.get() for _ in range(10))) == [1] * 10
     assert await remembered.get() == 1
@@ -33,7 +33,7 @@ async def test_many_who_ask_at_once_wait_for_one_reading() -> None:
 
 async def test_what_is_old_is_read_again_and_kept_where_it_cannot_be() -> None:
     source = Source()
-    remembered = Remembered("numbers", source, 0.01)
+    remembered = CachedValue("numbers", source, 0.01)
     assert await remembered.get() == 1
     await asyncio.sleep(0.02)
     assert await remembered.get() == 2
@@ -49,4 +49,4 @@ async def test_what_never_could_be_read_is_said() -> None:
     source = Source()
     source.is_away = True
     with pytest.raises(StorageUnavailable):
-        await Remembered("numbers", source, 60).get()
+        await CachedValue("numbers", source, 60).get()

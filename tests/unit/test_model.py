@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from threadkeeper.chat.context.messages import ChatMessage, file_part, picture_parts, user_message
-from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Usage, create_model
+from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, TokenUsage
+from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.demo import DemoModel
 
 MESSAGES: list[ChatMessage] = [
@@ -59,7 +60,7 @@ async def test_streams_the_answer_and_the_servers_bill(model_server: ModelServer
     assert text == ECHO
     sent = model_server.requests[0]
     prompt = count_tokens(sent.body["messages"])
-    assert finish == Finish("stop", Usage(prompt, len(pieces(ECHO)), 0, 0), "echo")
+    assert finish == Finish("stop", TokenUsage(prompt, len(pieces(ECHO)), 0, 0), "echo")
     assert sent.headers["authorization"] == f"Bearer {API_KEY}"
     assert sent.body["temperature"] == 0.3
     assert sent.body["max_tokens"] == 50

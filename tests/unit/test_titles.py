@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.model_server import ModelServer
-from threadkeeper.chat.model import Model, Purpose, create_model
+from threadkeeper.chat.model import Model, Purpose
+from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
 

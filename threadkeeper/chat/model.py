@@ -1,9 +1,7 @@
 """What the chat asks of a language model, and nothing of how it is reached.
 
 A model streams an answer as `Delta`s and exactly one `Finish`, or raises `ModelError`: of a kind that has words
-for the user, with a detail for the operator's log that never holds a key. `create_model` gives OpenAI, Azure
-OpenAI, any server that speaks the same protocol, or, with none of them configured, the demo model that says
-that it is one.
+for the user, with a detail for the operator's log that never holds a key. `providers.create_model` makes one.
 """
 
 from __future__ import annotations
@@ -16,9 +14,6 @@ from typing import Literal, Protocol
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper.chat.context.messages import ChatMessage
-
-OPENAI_BASE_URL = "https://api.openai.com/v1"
-AZURE_API_VERSION = "2024-10-21"
 
 ErrorKind = Literal[
     "auth",  # the key is refused, or may not use this model
@@ -56,7 +51,7 @@ class ModelError(Exception):
         self.kind = kind
         self.detail = detail
         self.values = dict(values or {})
-        self.usage: Usage | None = None
+        self.usage: TokenUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens as the server billed them; None where it does not say."""
 
     prompt_tokens: int
@@ -83,7 +78,7 @@ class Finish:
     """
 
     reason: str | None
-    usage: Usage | None
+    usage: TokenUsage | None
     model: str | None
 
 
@@ -167,33 +162,3 @@ class Model(Protocol):
         """Raises ModelError."""
 
     async def close(self) -> None: ...
-
-
-def create_model(
-    *,
-    api_key: str | None = None,
-    base_url: str | None = None,
-    azure_endpoint: str | None = None,
-    azure_api_key: str | None = None,
-    azure_api_version: str | None = None,
-    timeout_seconds: float = 60.0,
-    max_retries: int = 2,
-) -> Model:
-    """Azure when its endpoint is given; else OpenAI or the server at `base_url`; with no key and no address, the demo.
-
-    `timeout_seconds` is the longest silence: until a connection, until the first chunk, and between two chunks.
-    """
-    # The openai package takes half a second to import: the demo does without.
-    if azure_endpoint or api_key or base_url:
-        from threadkeeper.chat.providers.openai import OpenAIModel, azure_client, openai_client  # noqa: PLC0415
-
-        if azure_endpoint:
-            version = azure_api_version or AZURE_API_VERSION
-            client = azure_client(azure_endpoint, azure_api_key, version, timeout_seconds, max_retries)
-        else:
-            client = openai_client(base_url or OPENAI_BASE_URL, api_key, timeout_seconds, max_retries)
-        return OpenAIModel(client)
-
-    from threadkeeper.chat.providers.demo import DemoModel  # noqa: PLC0415
-
-    return DemoModel()

@@ -91,7 +91,7 @@ async def _model_server(settings: Settings) -> str:
     # Half a second, which the other commands need not spend.
     import openai  # noqa: PLC0415
 
-    from threadkeeper.chat.model import OPENAI_BASE_URL  # noqa: PLC0415
+    from threadkeeper.chat.providers import OPENAI_BASE_URL  # noqa: PLC0415
     from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
 
     if settings.azure_openai_endpoint:

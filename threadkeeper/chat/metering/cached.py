@@ -1,4 +1,4 @@
-"""What was read from the store a moment ago, so that not every call to a model reads it again."""
+"""A value from the store that is cached for some seconds, so that not every call to a model reads it again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ T = TypeVar("T")
 _PATIENCE_SECONDS = 5.0
 
 
-class Remembered(Generic[T]):
-    """One value, read when it is asked for and older than `seconds`; many who ask at once wait for one reading."""
+class CachedValue(Generic[T]):
+    """One value, read again when it is older than `seconds`. Callers that ask at the same time wait for one read.
+
+    Args:
+        what: names the value in the log.
+        read: reads it from the store.
+        seconds: how long it is used without being read again.
+    """
 
     def __init__(self, what: str, read: Callable[[], Awaitable[T]], seconds: float) -> None:
         self._what, self._read, self._seconds = what, read, seconds
@@ -28,21 +34,21 @@ class Remembered(Generic[T]):
 
     @property
     def newest(self) -> T | None:
-        """The value as it was read last, however long ago; None where it never was."""
+        """The value that was read last, of any age; None if it was never read."""
         return self._value
 
     async def get(self) -> T:
-        """The value; an older one where it cannot be read now.
+        """The value; an older one if reading fails.
 
         Raises:
-            DataLayerError: it cannot be read, and never was.
-            TimeoutError: likewise.
+            DataLayerError: reading failed, and there is no older value.
+            TimeoutError: reading took more than five seconds, and there is no older value.
         """
         if self._is_old():
             async with self._lock:
                 if self._is_old():
                     await self._refresh()
-        return self._value  # type: ignore[return-value]  # read, if only once
+        return self._value  # type: ignore[return-value]  # it was read at least once
 
     def _is_old(self) -> bool:
         return self._since is None or time.monotonic() - self._since > self._seconds
@@ -54,5 +60,5 @@ class Remembered(Generic[T]):
         except (DataLayerError, TimeoutError) as error:
             if self._since is None:
                 raise
-            logger.warning("%s cannot be read now, and are taken as they were: %s", self._what, error)
+            logger.warning("cannot read %s; using the value that was read before: %s", self._what, error)
         self._since = time.monotonic()

@@ -18,7 +18,7 @@ from datalayer.errors import DataLayerError
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
 from threadkeeper.chat.context.messages import picture_count
 from threadkeeper.chat.context.tokens import context_window, counter_for, message_tokens
-from threadkeeper.chat.metering.cached import Remembered
+from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import ModelError, ModelRequest
 
@@ -50,7 +50,7 @@ class Allowances:
         model.
         """
         self._store, self._zone, self._window = store, zone, window
-        self._limits = Remembered("the limits", store.list_limits, REMEMBERED_SECONDS)
+        self._limits = CachedValue("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
     async def concern(self, user_id: str | None, project_id: str | None) -> bool:

@@ -1,40 +1,32 @@
-"""A model whose every call is accounted for: a row for each time that a server was asked, whatever became of it.
+"""A model that stores every call in the usage tables: one row for each request to the server, also for failed ones.
 
-It wraps the model that calls, so that nobody who asks a question can forget it. Before a question goes out, limits are
-asked whether it may; when its answer has ended (complete, failed, cut, stopped) the row is made at once and kept beside
-what goes on. Tokens are those that the server reports; where it says nothing of an answer that it has begun, they are
-counted here, and the row says so. A request that was refused, or that reached nobody, has neither tokens nor cost.
+It wraps the model that makes the calls, so that no caller can leave the accounting out. Before a question is sent, the
+limits are checked and its tokens are reserved. When the answer has ended (complete, failed, cut, stopped), `rows` makes
+its rows at once, and a background task stores them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import platform
-import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any, Protocol
 
-from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
-from datalayer.records.usage import LlmCall, LlmCallPayload, Price, tokens_per_second
-from threadkeeper.chat.context.messages import ChatMessage, all_text, on_the_wire, picture_count
-from threadkeeper.chat.context.tokens import TokenCounter, counter_for, message_tokens
-from threadkeeper.chat.metering.cached import Remembered
+from datalayer.records.usage import LlmCall, LlmCallPayload, Price
+from threadkeeper.chat.context.messages import ChatMessage, on_the_wire
+from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
 from threadkeeper.chat.metering.pricing import Rates, rates_of
-from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
+from threadkeeper.chat.metering.rows import CallRows, OpenCall
+from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest
 
 logger = logging.getLogger(__name__)
-
-STOPPED = "stopped"
-"""The finish_reason of a call that its caller ended."""
 
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
@@ -49,35 +41,8 @@ class CallStore(LimitStore, Protocol):
     async def release(self, call_id: str) -> None: ...
 
 
-@dataclass(slots=True)
-class _Question:
-    """A question under way, and what has come of it so far."""
-
-    request: ModelRequest
-    id: str
-    project_id: str | None
-    counter: TokenCounter
-    is_streaming: bool
-    has_reserved: bool = False
-    extension: asyncio.TimerHandle | None = None
-    began: Attempt = field(default_factory=Attempt)
-    parts: list[str] = field(default_factory=list)
-    first: float | None = None
-    finish: Finish | None = None
-    error: ModelError | None = None
-    stopped: bool = False
-
-    def take(self, event: Delta | Finish) -> None:
-        if isinstance(event, Finish):
-            self.finish = event
-            return
-        if self.first is None:
-            self.first = time.perf_counter()
-        self.parts.append(event.text)
-
-
 class MeteredModel:
-    """Another model, with the books kept."""
+    """Another model, with its calls limited, priced and stored."""
 
     def __init__(
         self,
@@ -91,65 +56,66 @@ class MeteredModel:
     ) -> None:
         """
         Args:
-            model: the one that is asked.
-            store: where calls, prices and limits are kept.
-            zone: the days and months of limits are those of this time zone.
-            window: the most tokens that question and answer may have together; without it, those known of the model.
-            keep_payloads: whether what was said is kept with each call.
+            model: makes the calls.
+            store: keeps calls, prices and limits.
+            zone: IANA name of the time zone in which the days and months of limits begin.
+            window: tokens that question and answer may have together; if None, the model's known window.
+            keep_payloads: whether messages and answer are stored with each call.
             redact: takes secrets out of a text.
         """
         self.demo = model.demo
         self.source = model.source
         self._model, self._store = model, store
         self._keep_payloads, self._redact = keep_payloads, redact
+        self._rows = CallRows(self.source, self._rates, redact)
         self._allowances = Allowances(store, zone, window)
-        self._prices = Remembered("the prices", store.list_prices, _PRICES_SECONDS)
-        self._project = Remembered("the default project", store.default_project, _PROJECT_SECONDS)
+        self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
+        self._project = CachedValue("the default project", store.default_project, _PROJECT_SECONDS)
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
-        question = await self._begin(request, is_streaming=True)
+        call = await self._begin(request, is_streaming=True)
         try:
-            async with aclosing(self._model.stream(question.request)) as events:
+            async with aclosing(self._model.stream(call.request)) as events:
                 async for event in events:
-                    question.take(event)
+                    call.take(event)
                     yield event
         except ModelError as error:
-            question.error = error
+            call.error = error
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            question.stopped = True
+            call.stopped = True
             raise
         finally:
-            self._end(question)
+            self._end(call)
 
     async def complete(self, request: ModelRequest) -> Completion:
-        question = await self._begin(request, is_streaming=False)
+        call = await self._begin(request, is_streaming=False)
         try:
-            completion = await self._model.complete(question.request)
-            question.take(Delta(completion.text))
-            question.take(completion.finish)
+            completion = await self._model.complete(call.request)
+            call.take(Delta(completion.text))
+            call.take(completion.finish)
         except ModelError as error:
-            question.error = error
+            call.error = error
             raise
         except asyncio.CancelledError:
-            question.stopped = True
+            call.stopped = True
             raise
         finally:
-            self._end(question)
+            self._end(call)
         return completion
 
     async def close(self) -> None:
-        """Let what is being kept come into the store's queue, and close the model."""
+        """Wait until open rows are in the store's queue (at most half a second), and close the model."""
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=_CLOSE_SECONDS)
         await self._model.close()
 
-    async def _begin(self, request: ModelRequest, *, is_streaming: bool) -> _Question:
-        """Raises ModelError where the question may not be asked."""
+    async def _begin(self, request: ModelRequest, *, is_streaming: bool) -> OpenCall:
+        """Check the limits and reserve tokens. Raises ModelError if the question may not be sent."""
         await self._known(self._prices)
         project_id = await self._known(self._project)
-        question = _Question(
+        call = OpenCall(
             replace(request, attempts=[]),
             str(uuid.uuid4()),
             project_id,
@@ -158,28 +124,28 @@ class MeteredModel:
         )
         if await self._allowances.concern(request.purpose.user_id, project_id):
             sent = on_the_wire(request.messages)
-            tokens = message_tokens(sent, question.counter)
-            rates = self._rates(request.model, None, question.began.requested_at, tokens)
+            tokens = message_tokens(sent, call.counter)
+            rates = self._rates(request.model, None, call.began.requested_at, tokens)
             try:
-                question.request = await self._allowances.admit(
-                    question.request, question.id, project_id, tokens, rates
-                )
+                call.request = await self._allowances.admit(call.request, call.id, project_id, tokens, rates)
             except (ModelError, asyncio.CancelledError) as error:
                 if not isinstance(error, ModelError) or error.kind == "limit_unchecked":
-                    # It may be set aside all the same.
-                    self._beside(self._release(question.id))
+                    # The reservation may have been stored all the same.
+                    self._beside(self._release(call.id))
                 raise
-            question.has_reserved = True
-            self._extend_in_time(question)
-            # The time that the question took begins when it is asked.
-            question.began = Attempt()
-        return question
+            call.has_reserved = True
+            self._extend_in_time(call)
+            # The time of the call begins when it is sent.
+            call.began = Attempt()
+        return call
 
-    async def _known(self, remembered: Remembered[Any]) -> Any:
+    async def _known(self, cached: CachedValue[Any]) -> Any:
         try:
-            return await remembered.get()
+            return await cached.get()
         except (DataLayerError, TimeoutError) as error:
-            logger.warning("a call is made that its row will say less of: %s", error)
+            logger.warning(
+                "cannot read prices or project; the row of this call will have no cost or project: %s", error
+            )
             return None
 
     def _rates(self, model: str, answered_by: str | None, when: str, prompt_tokens: int) -> Rates | None:
@@ -193,165 +159,66 @@ class MeteredModel:
             prompt_tokens=prompt_tokens,
         )
 
-    def _end(self, question: _Question) -> None:
-        """Have what became of it kept. It waits for nothing, as its task may be on its way out, and raises nothing: an
-        answer is worth more than its row.
+    def _end(self, call: OpenCall) -> None:
+        """Store the rows of a call in the background. It neither waits, because its task may be cancelled, nor raises,
+        because the answer matters more than its row.
         """
-        if question.extension is not None:
-            question.extension.cancel()
+        if call.extension is not None:
+            call.extension.cancel()
         try:
-            self._account(question)
+            self._account(call)
         except Exception:
-            logger.exception("a call to a model is not accounted for", extra={"call_id": question.id})
-            if question.has_reserved:
-                self._beside(self._release(question.id))
+            logger.exception("the usage of a model call is not stored", extra={"call_id": call.id})
+            if call.has_reserved:
+                self._beside(self._release(call.id))
 
-    def _account(self, question: _Question) -> None:
-        if question.finish is None and question.error is None and not question.stopped:
-            question.error = ModelError("cut", "the model's stream ended without a Finish")
-        sent = on_the_wire(question.request.messages)
-        answer = "".join(question.parts)
-        *earlier, last = question.request.attempts or [question.began]
-        rows = [self._failed(question, sent, attempt, at) for at, attempt in enumerate(earlier, 1)]
-        rows.append(self._last(question, sent, last, len(earlier) + 1, answer))
-        if question.request.purpose.on_call is not None:
+    def _account(self, call: OpenCall) -> None:
+        sent = on_the_wire(call.request.messages)
+        answer = "".join(call.parts)
+        rows = self._rows.of(call, sent, answer)
+        if call.request.purpose.on_call is not None:
             for row in rows:
-                question.request.purpose.on_call(row)
-        self._beside(self._keep(question, rows, sent, answer))
+                call.request.purpose.on_call(row)
+        self._beside(self._keep(call, rows, sent, answer))
 
     def _beside(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
 
-    async def _keep(self, question: _Question, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
+    async def _keep(self, call: OpenCall, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
         payload = None
         if self._keep_payloads:
             payload = LlmCallPayload(
                 rows[-1].id, kept_messages(sent, self._redact), self._redact(answer) if answer else None
             )
-        # All at once: the store takes them in this order, so what was set aside is given back when the row counts.
+        # At once and in this order: the reservation must end when the row counts, not before.
         writes = [self._store.record_call(row) for row in rows[:-1]]
         writes.append(self._store.record_call(rows[-1], payload))
-        if question.has_reserved:
-            writes.append(self._release(question.id))
+        if call.has_reserved:
+            writes.append(self._release(call.id))
         for failure in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(failure, Exception):
-                ids = {"thread_id": question.request.purpose.thread_id, "call_id": question.id}
-                logger.error("a call to a model is not accounted for: %s", failure, extra=ids)
+                ids = {"thread_id": call.request.purpose.thread_id, "call_id": call.id}
+                logger.error("the usage of a model call is not stored: %s", failure, extra=ids)
 
-    def _extend_in_time(self, question: _Question) -> None:
-        """Have what is set aside for the question count for as long as it is under way."""
+    def _extend_in_time(self, call: OpenCall) -> None:
+        """Extend the reservation of a call again and again until it ends."""
 
         def extend() -> None:
-            self._beside(self._extend(question.id))
-            self._extend_in_time(question)
+            self._beside(self._extend(call.id))
+            self._extend_in_time(call)
 
-        question.extension = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, extend)
+        call.extension = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, extend)
 
     async def _extend(self, call_id: str) -> None:
         try:
             await self._store.extend(call_id, seconds=RESERVED_SECONDS)
         except DataLayerError as error:
-            logger.warning("what is set aside for a call is not extended: %s", error)
+            logger.warning("cannot extend the reservation of a call: %s", error)
 
     async def _release(self, call_id: str) -> None:
         try:
             await self._store.release(call_id)
         except DataLayerError as error:
-            logger.warning("what was set aside for a call counts until its time is up: %s", error)
-
-    # Rows
-
-    def _row(self, question: _Question, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
-        request, purpose = question.request, question.request.purpose
-        seconds = time.perf_counter() - attempt.began if attempt.seconds is None else attempt.seconds
-        return LlmCall(
-            id=question.id,
-            kind=purpose.kind,
-            model=request.model,
-            requested_at=attempt.requested_at,
-            responded_at=_later(attempt.requested_at, seconds),
-            project_id=question.project_id,
-            provider=self.source.provider,
-            deployment=request.model if self.source.has_deployments else None,
-            user_id=purpose.user_id,
-            thread_id=purpose.thread_id,
-            step_id=purpose.step_id,
-            assistant=purpose.assistant,
-            attempt=number,
-            is_streaming=question.is_streaming,
-            status_code=attempt.status_code,
-            query_characters=sum(len(all_text(message)) for message in sent),
-            seconds=seconds,
-            tags=purpose.tags,
-            library=self.source.library,
-            operating_system=_operating_system(),
-        )
-
-    def _failed(self, question: _Question, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
-        """An attempt that another one followed."""
-        row = replace(self._row(question, sent, attempt, number), id=str(uuid.uuid4()))
-        return _with_error(row, attempt.error, self._redact)
-
-    def _last(
-        self, question: _Question, sent: list[ChatMessage], attempt: Attempt, number: int, answer: str
-    ) -> LlmCall:
-        row = self._row(question, sent, attempt, number)
-        if attempt.error is not None:
-            return _with_error(row, attempt.error, self._redact)
-        finish, first = question.finish, question.first
-        row = replace(
-            _with_error(row, question.error, self._redact),
-            status_code=attempt.status_code or (200 if finish else None),
-            answered_by=finish.model if finish else None,
-            finish_reason=finish.reason if finish else STOPPED if question.stopped else None,
-            response_characters=len(answer),
-            first_token_seconds=None if first is None else first - attempt.began,
-        )
-        billed = finish or question.error
-        usage, is_estimated = (billed.usage if billed else None), False
-        if usage is None and _was_begun(row, question, answer):
-            usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
-        if usage is None:
-            return row
-        rates = self._rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
-        images = picture_count(sent)
-        if rates is not None:
-            costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
-            row = replace(
-                row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
-            )
-        elif images:
-            # Nothing else says how many there were, once there is a price for them.
-            row = replace(row, price={"images": images})
-        return replace(
-            row,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            is_estimated=is_estimated,
-            tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
-        )
-
-
-def _was_begun(row: LlmCall, question: _Question, answer: str) -> bool:
-    """Whether the server has worked for it, so that it will be billed."""
-    if answer or question.finish is not None:
-        return True
-    broke_off = question.stopped or (question.error is not None and question.error.kind in ("cut", "timeout"))
-    return broke_off and row.status_code is not None
-
-
-def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:
-    return row if error is None else replace(row, error_kind=error.kind, error_message=redact(error.detail))
-
-
-def _later(moment: str, seconds: float) -> str | None:
-    return clean_time(datetime.fromisoformat(moment) + timedelta(seconds=seconds), "time of an answer")
-
-
-@lru_cache(maxsize=1)
-def _operating_system() -> str:
-    return platform.platform(terse=True)
+            logger.warning("cannot release the reservation of a call; it counts until it expires: %s", error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from threadkeeper.chat.model import Completion, Finish, ModelError, Usage
+from threadkeeper.chat.model import Completion, Finish, ModelError, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.sse import EventDecoder
 
@@ -26,7 +26,7 @@ class StreamReading:
         self._decoder = EventDecoder()
         self._events = 0
         self._reason: str | None = None
-        self._usage: Usage | None = None
+        self._usage: TokenUsage | None = None
         self._model: str | None = None
         self.done = False
         self.failure: ModelError | None = None
@@ -113,7 +113,7 @@ def _text(message: dict[str, Any]) -> str:
     return content or message.get("refusal") or ""
 
 
-def _usage(usage: object) -> Usage | None:
+def _usage(usage: object) -> TokenUsage | None:
     """The bill; None where it is none, because question or answer have no number. An answer is not lost for that."""
     if not isinstance(usage, dict):
         return None
@@ -121,7 +121,7 @@ def _usage(usage: object) -> Usage | None:
     if prompt is None or completion is None:
         return None
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
-    return Usage(prompt, completion, cached, _detail(usage, "completion_tokens_details", "reasoning_tokens"))
+    return TokenUsage(prompt, completion, cached, _detail(usage, "completion_tokens_details", "reasoning_tokens"))
 
 
 def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:

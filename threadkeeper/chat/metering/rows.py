@@ -1,0 +1,177 @@
+"""The rows of usage for one call to a model: one for each time that the server was asked.
+
+Tokens are those that the server reports. If it reports none for an answer that it began, they are counted here, and the
+row is marked as estimated. A request that was refused, or that reached no server, has neither tokens nor cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from datalayer.cleaning import clean_time
+from datalayer.records.usage import LlmCall, tokens_per_second
+from threadkeeper.chat.context.messages import ChatMessage, all_text, picture_count
+from threadkeeper.chat.context.tokens import TokenCounter, message_tokens
+from threadkeeper.chat.metering.pricing import Rates
+from threadkeeper.chat.model import Attempt, Delta, Finish, ModelError, ModelRequest, Source, TokenUsage
+
+STOPPED = "stopped"
+"""The finish_reason of a call that its caller ended."""
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call to a model that has not ended, and what has arrived of its answer so far."""
+
+    request: ModelRequest
+    id: str
+    project_id: str | None
+    counter: TokenCounter
+    is_streaming: bool
+    has_reserved: bool = False
+    extension: asyncio.TimerHandle | None = None
+    began: Attempt = field(default_factory=Attempt)
+    parts: list[str] = field(default_factory=list)
+    first: float | None = None
+    finish: Finish | None = None
+    error: ModelError | None = None
+    stopped: bool = False
+
+    def take(self, event: Delta | Finish) -> None:
+        if isinstance(event, Finish):
+            self.finish = event
+            return
+        if self.first is None:
+            self.first = time.perf_counter()
+        self.parts.append(event.text)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRows:
+    """Makes the rows of a call that has ended.
+
+    Args:
+        source: the server that was asked.
+        rates: finds the prices for model, name of the model that answered, time of the request (ISO 8601) and prompt
+            tokens; None if no price is known.
+        redact: takes secrets out of a text.
+    """
+
+    source: Source
+    rates: Callable[[str, str | None, str, int], Rates | None]
+    redact: Callable[[str], str]
+
+    def of(self, call: OpenCall, sent: list[ChatMessage], answer: str) -> list[LlmCall]:
+        """A row for each attempt, in the order of the attempts. The last one holds tokens and cost.
+
+        Args:
+            sent: the messages as they went to the server.
+            answer: the text that arrived.
+        """
+        if call.finish is None and call.error is None and not call.stopped:
+            call.error = ModelError("cut", "the model's stream ended without a Finish")
+        *earlier, last = call.request.attempts or [call.began]
+        rows = [self._failed(call, sent, attempt, at) for at, attempt in enumerate(earlier, 1)]
+        rows.append(self._last(call, sent, last, len(earlier) + 1, answer))
+        return rows
+
+    def _row(self, call: OpenCall, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
+        request, purpose = call.request, call.request.purpose
+        seconds = time.perf_counter() - attempt.began if attempt.seconds is None else attempt.seconds
+        return LlmCall(
+            id=call.id,
+            kind=purpose.kind,
+            model=request.model,
+            requested_at=attempt.requested_at,
+            responded_at=_later(attempt.requested_at, seconds),
+            project_id=call.project_id,
+            provider=self.source.provider,
+            deployment=request.model if self.source.has_deployments else None,
+            user_id=purpose.user_id,
+            thread_id=purpose.thread_id,
+            step_id=purpose.step_id,
+            assistant=purpose.assistant,
+            attempt=number,
+            is_streaming=call.is_streaming,
+            status_code=attempt.status_code,
+            query_characters=sum(len(all_text(message)) for message in sent),
+            seconds=seconds,
+            tags=purpose.tags,
+            library=self.source.library,
+            operating_system=_operating_system(),
+        )
+
+    def _failed(self, call: OpenCall, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
+        """The row of an attempt that was followed by another one."""
+        row = replace(self._row(call, sent, attempt, number), id=str(uuid.uuid4()))
+        return _with_error(row, attempt.error, self.redact)
+
+    def _last(self, call: OpenCall, sent: list[ChatMessage], attempt: Attempt, number: int, answer: str) -> LlmCall:
+        row = self._row(call, sent, attempt, number)
+        if attempt.error is not None:
+            return _with_error(row, attempt.error, self.redact)
+        finish, first = call.finish, call.first
+        row = replace(
+            _with_error(row, call.error, self.redact),
+            status_code=attempt.status_code or (200 if finish else None),
+            answered_by=finish.model if finish else None,
+            finish_reason=finish.reason if finish else STOPPED if call.stopped else None,
+            response_characters=len(answer),
+            first_token_seconds=None if first is None else first - attempt.began,
+        )
+        billed = finish or call.error
+        usage, is_estimated = (billed.usage if billed else None), False
+        if usage is None and _was_begun(row, call, answer):
+            usage, is_estimated = (
+                TokenUsage(message_tokens(sent, call.counter), call.counter.count(answer)),
+                True,
+            )
+        if usage is None:
+            return row
+        rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
+        images = picture_count(sent)
+        if rates is not None:
+            costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
+            row = replace(
+                row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
+            )
+        elif images:
+            # Nothing else says how many there were, once there is a price for them.
+            row = replace(row, price={"images": images})
+        return replace(
+            row,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            is_estimated=is_estimated,
+            tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
+        )
+
+
+def _was_begun(row: LlmCall, call: OpenCall, answer: str) -> bool:
+    """Whether the server began to answer, so that it bills the call."""
+    if answer or call.finish is not None:
+        return True
+    broke_off = call.stopped or (call.error is not None and call.error.kind in ("cut", "timeout"))
+    return broke_off and row.status_code is not None
+
+
+def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:
+    return row if error is None else replace(row, error_kind=error.kind, error_message=redact(error.detail))
+
+
+def _later(moment: str, seconds: float) -> str | None:
+    return clean_time(datetime.fromisoformat(moment) + timedelta(seconds=seconds), "time of an answer")
+
+
+@lru_cache(maxsize=1)
+def _operating_system() -> str:
+    return platform.platform(terse=True)
