@@ -25,9 +25,9 @@ from benchmarks.timing import Call, Result, in_turns
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.review import AnswerFilter
 from tests.support.postgres import Cluster, Databases, find_binaries
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.review.inbox import inbox
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.query import read_review_query
 
 THREADS: Final = 100_000

@@ -1,7 +1,7 @@
 """What the operator decides of the review, as it is set."""
 
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
-from threadkeeper.web.review.policy import ReviewPolicy
 
 
 def review_policy(settings: Settings) -> ReviewPolicy:

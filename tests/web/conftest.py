@@ -20,9 +20,9 @@ from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Gate, register_logins
 from threadkeeper.web.mount import mount
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.routers import all_routers
 
 SECRET = "a secret for the tests, long enough to sign with"

@@ -20,8 +20,8 @@ from tests.support.pages import read_page, table
 from tests.support.records import step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.me import routes
-from threadkeeper.web.review.policy import ReviewPolicy
 
 
 @pytest.fixture

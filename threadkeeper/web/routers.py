@@ -6,13 +6,13 @@ from typing import Protocol
 
 from fastapi import APIRouter
 
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web import chainlit_routes
 from threadkeeper.web.files import ElementReader, files_router
 from threadkeeper.web.health import Storage, health_router
 from threadkeeper.web.me.reader import OwnReader
 from threadkeeper.web.me.routes import me_router
 from threadkeeper.web.pages.shell import Pages
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.routes import review_routers
 from threadkeeper.web.usage.reader import UsageReader

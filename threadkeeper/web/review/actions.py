@@ -5,13 +5,13 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from datalayer.records.review import MarkKind, Verdict
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review import purposes
 from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_address, to
 from threadkeeper.web.review.notices import keep_notice
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.queue import next_of_queue
 from threadkeeper.web.review.reader import ReviewReader
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats as number_formats
 from threadkeeper.web.pages.downloads import Download, attachment, cell
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.shell import BadAddress, Pages
 from threadkeeper.web.review import purposes
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.query import read_review_query
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from datalayer import AlreadyExists
 from datalayer.cleaning import clean_text
 from datalayer.records.review import AnswerCount, AnswerFilter, SavedView
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
 from threadkeeper.web.review.addresses import known_or_gone, to
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.query import ME, ReviewQuery, read_review_query
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.words import label_name

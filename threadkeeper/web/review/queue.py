@@ -5,13 +5,13 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from datalayer.cleaning import utc_now
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.shell import Pages
 from threadkeeper.web.review.addresses import item_address, to
 from threadkeeper.web.review.notices import keep_notice, kept_notice, told
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.pages.shell import Pages
 from threadkeeper.web.review.actions import acts_router
 from threadkeeper.web.review.audit import audit_router
 from threadkeeper.web.review.exports import export_router
 from threadkeeper.web.review.inbox import inbox_router
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.queue import queue_router
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.statistics import numbers_router

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Request, Response
 
 from datalayer.cleaning import clean_time
 from datalayer.records.review import AnswerFilter, Coverage, Satisfaction, WordCount
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import Chart, shortened
 from threadkeeper.web.pages.periods import PERIODS, interval_of, intervals_for, period_of
 from threadkeeper.web.pages.shell import BadAddress, Pages, Say, as_json, speaker
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.words import label_name
 from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of

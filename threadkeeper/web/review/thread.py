@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer.cleaning import utc_now
 from datalayer.records.review import CopiedAnswer, ReviewItem, ReviewThread, ThreadOrigin, VerdictChange
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.forms import Form
@@ -19,7 +20,6 @@ from threadkeeper.web.review import purposes
 from threadkeeper.web.review.addresses import is_own, known_or_gone, thread_address, to
 from threadkeeper.web.review.notices import kept_notice, told
 from threadkeeper.web.review.paging import ThreadPage, page_of
-from threadkeeper.web.review.policy import ReviewPolicy
 from threadkeeper.web.review.reader import ReviewReader
 from threadkeeper.web.review.transcript import ShownThread, shown_thread
 from threadkeeper.web.review.words import label_name
