@@ -19,7 +19,6 @@ import datalayer
 from datalayer import WriteFailure
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
-from threadkeeper.blobs import open_blobs
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.conversation import Conversations, language_of_session
 from threadkeeper.conversation.feedback_reasons import Reviewing
@@ -27,12 +26,10 @@ from threadkeeper.conversation.page import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.shared import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
-from threadkeeper.factories import open_model
+from threadkeeper.factories import open_blobs, open_model, review_policy
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
-from threadkeeper.payload_retention import forget_payloads
-from threadkeeper.review import review_policy
-from threadkeeper.scheduled import retain_for_ever
+from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelt_names
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
@@ -132,8 +129,8 @@ async def start() -> None:
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
     conversations.run_beside(conversations.warm_up())
-    conversations.run_beside(forget_payloads(layer, settings.usage_payload_days))
-    conversations.run_beside(retain_for_ever(layer, settings.retention_days, settings.retention_every_hours))
+    conversations.run_beside(run_payload_retention(layer, settings.usage_payload_days))
+    conversations.run_beside(run_retention(layer, settings.retention_days, settings.retention_every_hours))
 
 
 @cl.on_app_shutdown

@@ -1,18 +1,43 @@
-"""The model that the settings name, with the books kept of every call to it."""
+"""What the settings name, built: the file store, the model with its usage stored, and the policy of the review.
+
+Nothing is connected to yet.
+"""
 
 from collections.abc import Iterable
 
+from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
 from threadkeeper.chat.model import Model
 from threadkeeper.chat.providers import create_model
 from threadkeeper.logs import Redaction
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
 
 
-def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> Model:
-    """The model, whose calls are kept in the store without these secrets; nothing is connected to yet.
+def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
+    """The file store of BLOB_URL, or the one at `url` with the same credentials.
 
-    The demo calls no model, so there is nothing to account for.
+    Raises:
+        ConfigurationError: the settings contradict each other, or a package that the store needs is not installed.
+    """
+    options = BlobOptions(
+        azure_connection_string=plain(settings.azure_storage_connection_string),
+        azure_key=plain(settings.azure_storage_key),
+        azure_sas=plain(settings.azure_storage_sas),
+        azure_endpoint=settings.azure_storage_endpoint,
+        s3_endpoint=settings.s3_endpoint_url,
+        s3_region=settings.aws_region,
+        s3_access_key_id=settings.aws_access_key_id,
+        s3_secret_access_key=plain(settings.aws_secret_access_key),
+        s3_session_token=plain(settings.aws_session_token),
+    )
+    return open_blob_store(url or settings.resolved_blob_url, options)
+
+
+def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> Model:
+    """The model, which stores its calls without these secrets.
+
+    The demo is not metered: it calls no server.
     """
     model = create_model(
         api_key=plain(settings.openai_api_key),
@@ -32,4 +57,15 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
         window=settings.openai_context_tokens,
         keep_payloads=settings.usage_keep_payloads,
         redact=Redaction(secrets),
+    )
+
+
+def review_policy(settings: Settings) -> ReviewPolicy:
+    return ReviewPolicy(
+        labels=settings.review_labels,
+        reasons=settings.review_reasons,
+        asks_purpose=settings.review_ask_purpose,
+        sample_percent=settings.review_sample_percent,
+        lock_seconds=settings.review_lock_minutes * 60,
+        pseudonym_key=(plain(settings.review_pseudonym_key) or "").encode() or None,
     )

@@ -1,6 +1,7 @@
-"""What is kept no longer, by the days that are set for each class: for the command and for a server's schedule.
+"""What a server deletes on a schedule: expired records (RETENTION_EVERY_HOURS) and expired texts of calls (daily).
 
-What is pinned or flagged stays, whatever its age. Each class leaves a row in the audit, and a receipt.
+`run_retention` serves the command `threadkeeper retention` through `cutoffs` as well. Pinned and flagged threads are
+kept at any age. Each class of records leaves an audit row and a receipt.
 """
 
 import asyncio
@@ -11,20 +12,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast
 
 from datalayer import SYSTEM, DataLayerError, acting_as
-from datalayer.cleaning import clean_time
+from datalayer.cleaning import clean_time, utc_in
 from datalayer.records.review import RetentionClass, RetentionReceipt
 
 logger = logging.getLogger(__name__)
 
+_DAY_SECONDS = 24 * 3600.0
+
 
 class RetainingStore(Protocol):
-    """What is needed here of the data layer."""
+    """The part of the data layer that `run_retention` uses."""
 
     async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]: ...
 
 
-def limits(days: Mapping[str, int], now: datetime | None = None) -> dict[RetentionClass, str]:
-    """The time before which each class goes, for those that have a number of days."""
+class PayloadStore(Protocol):
+    """The part of the data layer that `run_payload_retention` uses."""
+
+    async def forget_payloads(self, before: str) -> int: ...
+
+
+def cutoffs(days: Mapping[str, int], now: datetime | None = None) -> dict[RetentionClass, str]:
+    """The time (ISO 8601) before which records of each class expire, for the classes that have a number of days."""
     moment = now or datetime.now(UTC)
     return {
         cast(RetentionClass, kind): clean_time(moment - timedelta(days=number), "time of retention") or ""
@@ -32,13 +41,13 @@ def limits(days: Mapping[str, int], now: datetime | None = None) -> dict[Retenti
     }
 
 
-async def retain_for_ever(
+async def run_retention(
     store: RetainingStore, days: Mapping[str, int], every_hours: float | None, *, first_after_seconds: float = 600
 ) -> None:
-    """Delete what is kept no longer each time so many hours have gone by; never for None.
+    """Delete expired records every `every_hours` hours, until cancelled; returns at once if that is None.
 
-    The first time soon after the start: a server that is started anew each night would never do it. A failure is
-    logged, and tried again the next time. Several replicas may do this at once.
+    The first run is soon after the start, because a server that is restarted every night would never reach a later
+    one. A failed run is logged, and the next one tries again. Several replicas may run this at the same time.
     """
     if every_hours is None:
         return
@@ -48,11 +57,25 @@ async def retain_for_ever(
         seconds = every_hours * 3600
         try:
             with acting_as(SYSTEM):
-                receipts = await store.apply_retention(limits(days))
+                receipts = await store.apply_retention(cutoffs(days))
         except DataLayerError as error:
-            logger.error("what is kept no longer could not be deleted: %s", error)
+            logger.error("retention failed and is tried again in %g hours: %s", every_hours, error)
             continue
         for receipt in receipts:
-            gone = {name: count for name, count in receipt.rows.items() if count}
-            if gone or receipt.files:
-                logger.info("kept no longer: %s", asdict(receipt))
+            deleted = {name: count for name, count in receipt.rows.items() if count}
+            if deleted or receipt.files:
+                logger.info("retention deleted expired records: %s", asdict(receipt))
+
+
+async def run_payload_retention(store: PayloadStore, days: int) -> None:
+    """Delete messages and answers of model calls that are older than `days`: now, and daily until cancelled."""
+    while True:
+        try:
+            with acting_as(SYSTEM):
+                count = await store.forget_payloads(utc_in(-days * _DAY_SECONDS))
+        except DataLayerError as error:
+            logger.warning("cannot delete the texts of old model calls; the next try is in a day: %s", error)
+        else:
+            if count:
+                logger.info("deleted the texts of %d model calls that were older than %d days", count, days)
+        await asyncio.sleep(_DAY_SECONDS)

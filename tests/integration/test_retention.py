@@ -13,7 +13,7 @@ from datalayer.cleaning import utc_in
 from datalayer.schema.chat import threads
 from tests.integration.test_cli import CommandLine
 from tests.support.records import step, thread, user_id
-from threadkeeper.scheduled import retain_for_ever
+from threadkeeper.scheduled import run_retention
 
 _DAY = 24 * 3600
 
@@ -82,12 +82,12 @@ async def test_a_server_deletes_by_itself_again_and_again(layer: ChainlitLayer) 
             while await layer.get_thread(thread_id) is not None:
                 await asyncio.sleep(0.05)
 
-    assert await retain_for_ever(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
+    assert await run_retention(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
     old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
-    soon = asyncio.create_task(retain_for_ever(layer, {"threads": 180}, 8760, first_after_seconds=0.1))
+    soon = asyncio.create_task(run_retention(layer, {"threads": 180}, 8760, first_after_seconds=0.1))
     await is_gone(old)
     soon.cancel()
-    running = asyncio.create_task(retain_for_ever(layer, {"threads": 180}, 0.1 / 3600))
+    running = asyncio.create_task(run_retention(layer, {"threads": 180}, 0.1 / 3600))
     try:
         await is_gone(await old_one())
         await is_gone(await old_one())

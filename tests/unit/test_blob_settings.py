@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import datalayer
-import threadkeeper.blobs
+import threadkeeper.factories
 from datalayer.blobs import BlobOptions, BlobStore, LocalBlobs
-from threadkeeper.blobs import open_blobs
+from threadkeeper.factories import open_blobs
 from threadkeeper.settings.settings import Settings, load_settings
 
 
@@ -45,7 +45,7 @@ def test_a_variable_becomes_an_option(monkeypatch: pytest.MonkeyPatch, variable:
         opened.append((url, options))
         return datalayer.open_blob_store("file:///nowhere")
 
-    monkeypatch.setattr(threadkeeper.blobs, "open_blob_store", open_blob_store)
+    monkeypatch.setattr(threadkeeper.factories, "open_blob_store", open_blob_store)
     value = "https://store.example" if "ENDPOINT" in variable else "x1"
     monkeypatch.setenv("BLOB_URL", "s3://bucket")
     monkeypatch.setenv(variable, value)

@@ -16,7 +16,7 @@ from datalayer import DataLayerError
 from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
-from threadkeeper.blobs import open_blobs
+from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings.settings import Settings, SettingsError
 from threadkeeper.settings.urls import sqlite_file

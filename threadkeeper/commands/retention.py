@@ -14,7 +14,7 @@ from datalayer.database import Database
 from datalayer.records.review import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
 from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
-from threadkeeper.scheduled import limits
+from threadkeeper.scheduled import cutoffs
 
 
 def retention(
@@ -28,7 +28,7 @@ def retention(
     settings = settings_or_end()
     # Before anything is gone: what cannot be written afterwards would be lost.
     file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt and apply else None
-    before = limits(settings.retention_days)
+    before = cutoffs(settings.retention_days)
 
     async def work() -> tuple[list[RetentionPlan], list[RetentionReceipt]]:
         async with AsyncExitStack() as closing:

@@ -20,7 +20,7 @@ from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, D
 from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
 from datalayer.store import GuardedStore
-from threadkeeper.blobs import open_blobs
+from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 
