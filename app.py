@@ -13,19 +13,19 @@ import chainlit as cl
 import chainlit.data
 import chainlit.server
 from chainlit.config import APP_ROOT, config
-from chainlit.context import context_var
 
 import datalayer
-from datalayer import WriteFailure
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.wording import say, starters
-from threadkeeper.conversation.conversation import Conversations, language_of_session
 from threadkeeper.conversation.feedback_reasons import Reviewing
-from threadkeeper.conversation.page import configure_page
+from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
-from threadkeeper.conversation.shared import keep_what_is_shared
+from threadkeeper.conversation.session import Conversations
+from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
+from threadkeeper.conversation.write_failures import show_write_failure
 from threadkeeper.factories import open_blobs, open_model, review_policy
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
@@ -54,21 +54,11 @@ configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelt_names():
     logger.warning("%s", doubt)
 
-
-async def tell_of_write_failure(failure: WriteFailure) -> None:
-    """Tell the user whose write was not stored, where there is a page to tell it on."""
-    metrics.write_failures.inc()
-    # What the user said and was told is not lost with a row of the bill.
-    if failure.what != "call" and context_var.get(None) is not None:
-        lost = "file_not_saved" if failure.what == "file" else "not_saved"
-        await cl.context.emitter.send_toast(say(lost, language_of_session()), "error")
-
-
 layer = datalayer.create_data_layer(
     settings.resolved_database_url,
     blobs,
     file_url=file_url,
-    on_write_failure=tell_of_write_failure,
+    on_write_failure=show_write_failure,
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
@@ -128,9 +118,9 @@ async def start() -> None:
         logging.shutdown()
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
-    conversations.run_beside(conversations.warm_up())
-    conversations.run_beside(run_payload_retention(layer, settings.usage_payload_days))
-    conversations.run_beside(run_retention(layer, settings.retention_days, settings.retention_every_hours))
+    conversations.background.start(conversations.warm_up())
+    conversations.background.start(run_payload_retention(layer, settings.usage_payload_days))
+    conversations.background.start(run_retention(layer, settings.retention_days, settings.retention_every_hours))
 
 
 @cl.on_app_shutdown

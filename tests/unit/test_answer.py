@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.model_server import ModelServer
-from threadkeeper.chat import answer
+from threadkeeper.chat import pacing
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.model import Model, ModelRequest
 from threadkeeper.chat.providers import create_model
@@ -131,7 +131,7 @@ async def test_a_slow_store_does_not_delay_the_stream(model: Model) -> None:
 
 
 async def test_no_keep_is_left_running(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(pacing, "_GRACE_SECONDS", 0.05)
     sink = Sink()
     sink.release.clear()
     outcome = await stream_answer(model, asking("echo"), sink)

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from threadkeeper.chat.model import Finish, Model, ModelError, ModelRequest
+from threadkeeper.chat.pacing import Paced, undisturbed
 
 logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.04
 KEEP_SECONDS = 2.0
-_GRACE_SECONDS = 2.0
 
 Status = Literal["complete", "stopped", "cut", "length", "filtered", "error"]
 
@@ -101,8 +100,8 @@ async def stream_answer(
             await shower.run_once()
         await keeper.stop()
 
-    shower = _Paced(show, gather_seconds, f"showing the answer in thread {thread_id}")
-    keeper = _Paced(keep, keep_seconds, f"keeping the answer in thread {thread_id}")
+    shower = Paced(show, gather_seconds, f"showing the answer in thread {thread_id}")
+    keeper = Paced(keep, keep_seconds, f"keeping the answer in thread {thread_id}")
     began = time.perf_counter()
     try:
         async with aclosing(model.stream(request)) as events:
@@ -125,7 +124,7 @@ async def stream_answer(
         raise
     finally:
         outcome.seconds = time.perf_counter() - began
-        await _undisturbed(settle())
+        await undisturbed(settle())
     return outcome
 
 
@@ -136,71 +135,3 @@ def _check(outcome: Outcome) -> None:
         if outcome.finish.reason == "content_filter":
             raise ModelError("filtered", "the content filter left no text")
         raise ModelError("empty", f"the answer has no text, finish_reason {outcome.finish.reason}")
-
-
-class _Paced:
-    """Runs `act` at once on the first news, then once an interval while there is more; never twice at a time."""
-
-    def __init__(self, act: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
-        self._act = act
-        self._seconds = seconds
-        self._what = what
-        self._task: asyncio.Task[None] | None = None
-        self._fresh = False
-        self._pausing = False
-        self._stopped = False
-
-    def news(self) -> None:
-        self._fresh = True
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
-
-    async def run_once(self) -> None:
-        try:
-            async with asyncio.timeout(_GRACE_SECONDS):
-                await self._act()
-        except Exception:
-            logger.exception("%s failed", self._what)
-
-    async def stop(self) -> None:
-        """Lets a run that is under way end, within the grace; afterwards none is running and none begins."""
-        self._stopped = True
-        task = self._task
-        if task is None:
-            return
-        if self._pausing:
-            task.cancel()
-        _, running = await asyncio.wait({task}, timeout=_GRACE_SECONDS)
-        if running:
-            logger.warning("%s was given up after %s seconds", self._what, _GRACE_SECONDS)
-            task.cancel()
-            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
-
-    async def _run(self) -> None:
-        try:
-            while self._fresh and not self._stopped:
-                self._fresh = False
-                try:
-                    await self._act()
-                except Exception:
-                    logger.exception("%s failed", self._what)
-                self._pausing = not self._stopped
-                if self._pausing:
-                    await asyncio.sleep(self._seconds)
-                    self._pausing = False
-        finally:
-            self._task = None
-
-
-async def _undisturbed(work: Coroutine[None, None, None]) -> None:
-    """Finishes `work` although the task is cancelled meanwhile; the cancellation goes on afterwards."""
-    task = asyncio.create_task(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancellation = error
-    task.result()
-    if cancellation is not None:
-        raise cancellation

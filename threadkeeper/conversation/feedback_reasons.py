@@ -16,6 +16,7 @@ from chainlit.types import UpdateFeedbackRequest
 from datalayer import DataLayerError, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.chat.wording import say
+from threadkeeper.conversation.language import language_of_session
 from threadkeeper.language.catalogue import CHAT
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,7 @@ class Reviewing:
     async def give(self, action: cl.Action) -> None:
         """Keep the reason that was chosen, and take the buttons away."""
         step_id, reason = action.payload.get("step_id"), action.payload.get("reason")
-        session = cl.context.session
-        language = session.language if isinstance(session, WebsocketSession) else "en"
+        language = language_of_session()
         if not isinstance(step_id, str) or reason not in self._reasons:
             return
         kept = await self._layer.give_reasons(step_id, [reason])
@@ -129,9 +129,7 @@ class Reviewing:
 
 async def explain_review(_action: cl.Action) -> None:
     """What a click on "reviewed" says."""
-    session = cl.context.session
-    language = session.language if isinstance(session, WebsocketSession) else "en"
-    await cl.context.emitter.send_toast(say("reviewed_words", language), "info")
+    await cl.context.emitter.send_toast(say("reviewed_words", language_of_session()), "info")
 
 
 def _answer_of(steps: Sequence[dict[str, Any]], voted_id: str) -> str | None:

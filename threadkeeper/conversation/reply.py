@@ -18,10 +18,11 @@ from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
-from datalayer.records.usage import LlmCall
+from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
-from threadkeeper.chat.wording import AnswerMark, mark_answer, say
+from threadkeeper.chat.model import Purpose
+from threadkeeper.chat.wording import AnswerMark, mark_answer, say, say_nearly_used
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
@@ -191,3 +192,28 @@ def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
     if call.tokens_per_second is not None:
         facts["usage"]["tokens_per_second"] = round(call.tokens_per_second, 1)
     return facts
+
+
+def purpose_of_session(kind: str, thread_id: str) -> Purpose:
+    """What a call for this session is for."""
+    session = cl.context.session
+    user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
+    return Purpose(kind, user_id=user_id, thread_id=thread_id, assistant=session.chat_profile or None)
+
+
+def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
+    """What the call for an answer is for; its reply is told what it took, its user when little is left."""
+
+    async def warn(standing: LimitStanding) -> None:
+        await cl.context.emitter.send_toast(say_nearly_used(standing, language), "warning")
+
+    whose = purpose_of_session("chat", thread_id)
+    return Purpose(
+        whose.kind,
+        user_id=whose.user_id,
+        thread_id=thread_id,
+        step_id=reply.message.id,
+        assistant=whose.assistant,
+        on_call=reply.called,
+        on_warning=warn,
+    )

@@ -1,0 +1,79 @@
+"""How often a streamed answer is shown and stored: at once, then once an interval while there is more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 2.0
+
+
+class Paced:
+    """Runs `act` at once on the first news, then once an interval while there is more; never twice at a time."""
+
+    def __init__(self, act: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
+        self._act = act
+        self._seconds = seconds
+        self._what = what
+        self._task: asyncio.Task[None] | None = None
+        self._fresh = False
+        self._pausing = False
+        self._stopped = False
+
+    def news(self) -> None:
+        self._fresh = True
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def run_once(self) -> None:
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._act()
+        except Exception:
+            logger.exception("%s failed", self._what)
+
+    async def stop(self) -> None:
+        """Lets a run that is under way end, within the grace; afterwards none is running and none begins."""
+        self._stopped = True
+        task = self._task
+        if task is None:
+            return
+        if self._pausing:
+            task.cancel()
+        _, running = await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+        if running:
+            logger.warning("%s was given up after %s seconds", self._what, _GRACE_SECONDS)
+            task.cancel()
+            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+
+    async def _run(self) -> None:
+        try:
+            while self._fresh and not self._stopped:
+                self._fresh = False
+                try:
+                    await self._act()
+                except Exception:
+                    logger.exception("%s failed", self._what)
+                self._pausing = not self._stopped
+                if self._pausing:
+                    await asyncio.sleep(self._seconds)
+                    self._pausing = False
+        finally:
+            self._task = None
+
+
+async def undisturbed(work: Coroutine[None, None, None]) -> None:
+    """Finishes `work` although the task is cancelled meanwhile; the cancellation goes on afterwards."""
+    task = asyncio.create_task(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    task.result()
+    if cancellation is not None:
+        raise cancellation

@@ -1,0 +1,173 @@
+"""The conversations of this process, session by session: begin, resume, answer, try again, stop."""
+
+import asyncio
+import gc
+import logging
+import uuid
+from typing import Any
+
+import chainlit as cl
+from chainlit.chat_context import chat_context, chat_contexts
+from chainlit.config import config
+from chainlit.session import ws_sessions_id
+from chainlit.user_session import user_sessions
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from threadkeeper.chat.attachments.reader import AttachmentRefused
+from threadkeeper.chat.context.tokens import context_window, counter_for
+from threadkeeper.chat.metering.pricing import load_published
+from threadkeeper.chat.model import Model
+from threadkeeper.chat.wording import say
+from threadkeeper.conversation.background import BackgroundTasks
+from threadkeeper.conversation.chat_settings import chosen_model, offer_models, offer_settings
+from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice, say_error
+from threadkeeper.conversation.second_try import offer_second_try, remove_button, say_error_with_button
+from threadkeeper.conversation.shutdown import end_answers
+from threadkeeper.conversation.turn import Answering
+from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.settings.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Conversations:
+    """Every conversation of this process; the state of one of them is in its Chainlit session.
+
+    `background` runs what no conversation waits for.
+    """
+
+    def __init__(self, layer: ChainlitLayer, model: Model, settings: Settings) -> None:
+        self._layer = layer
+        self._model = model
+        self._settings = settings
+        self._turns = Turns()
+        self.background = BackgroundTasks()
+        self._answering = Answering(layer, model, settings, self._turns, self.background)
+
+    async def warm_up(self) -> None:
+        """Load what the first question would have to wait for, and take all that is loaded out of garbage collection.
+
+        It is there for good: to look through it again and again holds up every answer for a fifth of a second.
+        """
+        gc.collect()
+        gc.freeze()
+        for model in {*self._answering.models, self._settings.title_model}:
+            await counter_for(model)
+            await asyncio.to_thread(context_window, model)
+        await asyncio.to_thread(load_published)
+        gc.freeze()
+
+    async def begin(self) -> None:
+        """Offer the settings and the models of a new conversation."""
+        session, language = cl.context.session, language_of_session()
+        if session.thread_id_to_resume:
+            # Asked for a thread that is not there for this user: what is said now goes into a thread of its own.
+            session.thread_id, session.thread_id_to_resume = str(uuid.uuid4()), None
+        for gone in chat_contexts.keys() - ws_sessions_id.keys():
+            # Chainlit keeps the messages of every session that there ever was.
+            del chat_contexts[gone]
+        await offer_settings({}, self._answering.default, language)
+        await offer_models(self._answering.models, self._answering.models[0], language)
+
+    async def resume(self, thread: dict[str, Any]) -> None:
+        """Put a stored conversation back: its settings, its model, an answer under way, the marks of cut ones."""
+        session, language = cl.context.session, language_of_session()
+        # What the session writes back when it ends must not share again what was unshared meanwhile.
+        for key in ("is_shared", "shared_at"):
+            user_sessions.get(session.id, {}).pop(key, None)
+        metadata = thread.get("metadata") or {}
+        questions = [step for step in thread["steps"] if step["type"] == "user_message"]
+        turns = self._turns.of(session)
+        turns.resumed = True
+        turns.asked.update(step["id"] for step in questions)
+        picked = chosen_model(questions[-1].get("modes") if questions else None, self._answering.models)
+        await offer_settings(metadata.get("chat_settings") or {}, self._answering.default, language)
+        await offer_models(self._answering.models, picked, language)
+        if not self._is_being_answered(thread["id"]):
+            await offer_second_try(thread["steps"], turns)
+        self.mark(thread, language)
+        for reply in self._answering.replies.values():
+            if reply.message.thread_id == thread["id"]:
+                session.current_task = reply.task
+                turns.running.append(reply.task)
+                await reply.watch(cl.context.emitter)
+        if self._settings.usage_footer:
+            await show_footers(thread["steps"], language)
+
+    def mark(self, thread: dict[str, Any], language: str) -> None:
+        """Say in a thread that is about to be shown which answers were cut off, and how far one under way has come."""
+        for step in thread["steps"]:
+            if (reply := self._answering.replies.get(step["id"])) is not None:
+                step["output"] = reply.message.content
+        mark_unfinished(thread["steps"], self._answering.replies.keys(), language)
+
+    async def answer(self, message: cl.Message) -> None:
+        """Answer a question, and tell the user in words where that fails."""
+        language, session = language_of_session(), cl.context.session
+        try:
+            async with self._turns.turn(session, message.id) as again:
+                await remove_button(self._turns.of(session))
+                await self._answering.answer(message, language, again=again)
+        except AttachmentRefused as refusal:
+            await say_error(refusal.notice.say(language))
+        except DataLayerError as error:
+            logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
+            await say_error_with_button(say("not_saved", language), message.id, language, self._turns.of(session))
+        except Exception:
+            reference = uuid.uuid4().hex[:8]
+            logger.exception(
+                "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
+            )
+            await say_error_with_button(
+                say("something_failed", language, reference=reference), message.id, language, self._turns.of(session)
+            )
+        # When a turn is over its thread is there, although the answer did not wait for that.
+        await self._layer.settled(session.thread_id)
+
+    async def retry(self, question_id: object) -> None:
+        """Ask the last question of this conversation again; the answer that failed is cut."""
+        session, language = cl.context.session, language_of_session()
+        if self._turns.running(session) or config.code.on_message is None:
+            return
+        messages = chat_context.get()
+        position = next((at for at, one in enumerate(messages) if one.id == question_id), None)
+        if position is None:
+            await cl.context.emitter.send_toast(say("nothing_to_retry", language), "error")
+            return
+        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
+        ids = [step["id"] for step in thread["steps"] if step["type"] == "user_message"]
+        if question_id in ids[:-1]:
+            await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
+            return
+        for later in messages[position + 1 :]:
+            await later.remove()
+        self._turns.of(session).running.append(
+            asyncio.create_task(_as_a_turn(config.code.on_message, messages[position]))
+        )
+
+    async def stopped(self) -> None:
+        """The user pressed Stop: end every turn of the session, and take Chainlit's notice of it away."""
+        tasks = self._turns.running(cl.context.session)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await remove_stop_notice()
+
+    async def stop(self) -> None:
+        """The server stops: store every answer that is being written as far as it came, and close the model."""
+        await end_answers(self._turns, self._answering, self.background, self._model)
+
+    def _is_being_answered(self, thread_id: str) -> bool:
+        return any(reply.message.thread_id == thread_id for reply in self._answering.replies.values())
+
+
+async def _as_a_turn(handler: Any, message: cl.Message) -> None:
+    await cl.context.emitter.task_start()
+    try:
+        await handler(message)
+    finally:
+        await cl.context.emitter.task_end()

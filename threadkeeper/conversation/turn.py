@@ -1,0 +1,194 @@
+"""One turn of a conversation: the context is built from the store, the answer is streamed, stored and finished.
+
+An edit or a second try cuts what followed the question first.
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+import chainlit as cl
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from threadkeeper import metrics
+from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, build_messages
+from threadkeeper.chat.context.tokens import context_window
+from threadkeeper.chat.model import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
+from threadkeeper.chat.titles import make_title
+from threadkeeper.chat.wording import explain, say
+from threadkeeper.conversation.background import BackgroundTasks
+from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model
+from threadkeeper.conversation.question import QuestionReader, say_notices
+from threadkeeper.conversation.reply import Reply, purpose_of_answer, purpose_of_session, remove_stop_notice, say_error
+from threadkeeper.conversation.second_try import say_error_with_button
+from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.settings.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_OLDER_LEFT_OUT = "older_left_out"
+
+
+class Answering:
+    """Answers the questions of every conversation of this process.
+
+    Attributes:
+        models: the models on offer, the default first.
+        default: the settings of a new chat.
+        replies: the answers that are being written, by the id of their message.
+        endings: tasks that store the end of a cancelled answer.
+        is_stopping: set when the server stops, so that a cut answer is not marked as stopped by its user.
+    """
+
+    def __init__(
+        self, layer: ChainlitLayer, model: Model, settings: Settings, turns: Turns, background: BackgroundTasks
+    ) -> None:
+        self._layer = layer
+        self._model = model
+        self._settings = settings
+        self._turns = turns
+        self._background = background
+        self._questions = QuestionReader(layer, settings)
+        self.models = ("demo",) if model.demo else settings.openai_models
+        self.default = Choices(
+            settings.system_prompt or DEFAULT_SYSTEM_PROMPT, settings.temperature, settings.max_tokens
+        )
+        self.replies: dict[str, Reply] = {}
+        self.endings: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
+
+    async def answer(self, message: cl.Message, language: str, *, again: bool) -> None:
+        """Build the context of a question, stream the answer, and start the title of a new thread.
+
+        Args:
+            again: the question was asked before (an edit or a second try): what followed it is cut.
+
+        Raises:
+            AttachmentRefused: a file of the question cannot be taken.
+            DataLayerError: the thread cannot be read or cut.
+        """
+        session = cl.context.session
+        thread_id = session.thread_id
+        turns = self._turns.of(session)
+        begins = not turns.resumed and turns.asked == {message.id} and not again
+        # What only begins is not in the store yet, and the answer need not wait until it is.
+        thread = None if begins else await self._layer.get_thread(thread_id)
+        if thread is None:
+            if len(turns.asked) > 1:
+                await say_error(say("thread_deleted", language))
+                return
+            thread = {"steps": [], "elements": [], "name": message.content}
+        steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
+        question = await self._questions.read(thread, message)
+        choices = Choices.from_values(cl.context.session.chat_settings, self.default)
+        model = await self._pick(message, language)
+        window = self._settings.openai_context_tokens or context_window(model)
+        try:
+            context = await build_messages(
+                steps,
+                thread["elements"],
+                question,
+                model=model,
+                window=window,
+                max_tokens=choices.max_tokens,
+                system_prompt=choices.system_prompt,
+                vision=self._settings.openai_vision,
+                load_attachment=self._questions.stored,
+            )
+        except ModelError as error:
+            logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
+            metrics.model_errors.labels(error.kind).inc()
+            await say_error(explain(error, language, model=model), model=model)
+            return
+        await say_notices(question, language)
+        if context.left_out and not any((step.get("metadata") or {}).get(_OLDER_LEFT_OUT) for step in steps):
+            notice = {"status": NOTICE_STATUS, _OLDER_LEFT_OUT: True}
+            await cl.Message(content=say("older_left_out", language), metadata=notice).send()
+        request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
+        outcome = await self._stream(request, thread_id, language)
+        if outcome.error is not None:
+            metrics.model_errors.labels(outcome.error.kind).inc()
+            sentence = explain(outcome.error, language, model=model)
+            if outcome.error.kind in NEED_ANOTHER_MODEL:
+                # A button would ask the same one again: the page sends what was picked with a new message alone.
+                await say_error(sentence, model=model, is_final=True)
+            else:
+                await say_error_with_button(sentence, message.id, language, turns, model=model)
+        # Until it has a title, a thread has its first question for a name.
+        first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
+        if outcome.text and thread["name"] == first:
+            self._background.start(self._title(thread_id, first, outcome.text))
+
+    async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
+        reply, outcome = Reply(self._layer, request.model, language, footer=self._settings.usage_footer), Outcome()
+        request = replace(request, purpose=purpose_of_answer(reply, thread_id, language))
+        self.replies[reply.message.id] = reply
+        try:
+            await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
+        except asyncio.CancelledError:
+            # Shielded: a server that stops cancels once more what the user has stopped already.
+            ending = asyncio.create_task(self._end_early(reply, outcome))
+            self.endings.add(ending)
+            ending.add_done_callback(self.endings.discard)
+            await asyncio.shield(ending)
+            raise
+        else:
+            await reply.finish(outcome)
+        finally:
+            self.replies.pop(reply.message.id, None)
+        return outcome
+
+    async def _end_early(self, reply: Reply, outcome: Outcome) -> None:
+        if not self.is_stopping:
+            await remove_stop_notice()
+        await reply.finish(outcome, stopping=self.is_stopping)
+
+    async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
+        """The steps before a question that is asked again; what came after it is cut."""
+        steps: list[dict[str, Any]] = thread["steps"]
+        position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
+        if position is None:
+            return _before(thread, message)
+        run = cl.context.current_run
+        own = {run.id} if run else set()
+        followed = [step for step in steps[position + 1 :] if step["id"] not in own]
+        if followed:
+            await self._layer.cut_thread(message.thread_id, message.id, keep=own)
+            for step in followed:
+                await cl.context.emitter.delete_step(step)  # type: ignore[arg-type]
+        return steps[:position]
+
+    async def _pick(self, message: cl.Message, language: str) -> str:
+        model = chosen_model(message.modes, self.models)
+        wanted = (message.modes or {}).get(MODEL, model)
+        if wanted != model:
+            await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
+        return model
+
+    async def _title(self, thread_id: str, question: str, answer: str) -> None:
+        """Replace the name that Chainlit made of the first question, unless the user was faster."""
+        title = await make_title(
+            self._model,
+            question,
+            answer,
+            title_model=self._settings.title_model,
+            purpose=purpose_of_session("title", thread_id),
+        )
+        if title is None:
+            return
+        try:
+            if await self._layer.replace_thread_name(thread_id, question, title):
+                # The side bar reads its list again when it is told of an interaction.
+                await cl.context.emitter.emit("first_interaction", {"interaction": title, "thread_id": thread_id})
+        except DataLayerError as error:
+            logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
+
+
+def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
+    """What the thread holds beside a new question and its own run, whatever the clocks say of the order."""
+    run = cl.context.current_run
+    own = {message.id, run.id if run else None}
+    return [step for step in thread["steps"] if step["id"] not in own]
