@@ -254,19 +254,19 @@ async def test_tries_for_one_name_take_turns_and_only_a_few_may_wait() -> None:
 
     async def attempt(number: int) -> None:
         nonlocal inside
-        async with throttle.turn("ada") as turn:
+        async with throttle.attempt("ada") as attempt:
             inside += 1
             assert inside == 1
             await hold.wait()
             order.append(number)
             inside -= 1
-            turn.failed()
+            attempt.failed()
 
     attempts = [asyncio.create_task(attempt(number)) for number in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyTries):
         await attempt(3)
-    async with throttle.turn("grace"):
+    async with throttle.attempt("grace"):
         pass
     attempts[1].cancel()
     hold.set()
@@ -277,23 +277,23 @@ async def test_tries_for_one_name_take_turns_and_only_a_few_may_wait() -> None:
 async def test_the_throttle_forgets(clock: Clock) -> None:
     throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
     for _ in range(4):
-        async with throttle.turn("ada") as turn:
-            turn.failed()
+        async with throttle.attempt("ada") as attempt:
+            attempt.failed()
     clock.now += FORGOTTEN_AFTER_SECONDS + 1
-    async with throttle.turn("ada") as turn:
-        assert turn.failed() == 1
+    async with throttle.attempt("ada") as attempt:
+        assert attempt.failed() == 1
 
 
 async def test_the_throttle_remembers_so_many_names_and_no_more(clock: Clock) -> None:
     throttle = LoginThrottle(most_identifiers=100, clock=clock, sleep=clock.sleep)
     for number in range(1000):
-        async with throttle.turn(f"name {number}") as turn:
-            turn.failed()
+        async with throttle.attempt(f"name {number}") as attempt:
+            attempt.failed()
     assert len(throttle) == 100
-    async with throttle.turn("name 999") as turn:
-        assert turn.failed() == 2
-    async with throttle.turn("someone else") as turn:
-        turn.succeeded()
+    async with throttle.attempt("name 999") as attempt:
+        assert attempt.failed() == 2
+    async with throttle.attempt("someone else") as attempt:
+        attempt.succeeded()
     assert len(throttle) == 99
 
 
@@ -301,7 +301,7 @@ async def test_a_try_without_an_outcome_does_not_count(clock: Clock) -> None:
     throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
     for _ in range(9):
         with pytest.raises(datalayer.StorageUnavailable):
-            async with throttle.turn("ada"):
+            async with throttle.attempt("ada"):
                 raise datalayer.StorageUnavailable("away")
     assert (clock.pauses, len(throttle)) == ([], 0)
 

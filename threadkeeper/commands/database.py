@@ -18,13 +18,13 @@ from threadkeeper.settings.settings import Settings
 T = TypeVar("T")
 
 
-class Books(Accounts, Billing, Usage):
+class UsageStore(Accounts, Billing, Usage):
     """Accounts, and what they used."""
 
 
-def with_books(settings: Settings, work: Callable[[Books], Awaitable[T]]) -> T:
+def with_usage(settings: Settings, work: Callable[[UsageStore], Awaitable[T]]) -> T:
     """What the work gives; where the data layer refuses, the end, in words."""
-    return with_layer(Books, settings, work)
+    return with_layer(UsageStore, settings, work)
 
 
 def new_id() -> str:

@@ -9,7 +9,7 @@ from datalayer.billing.limits import takes_the_place_of
 from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
 from datalayer.records.usage import Limit, plain_amount
-from threadkeeper.commands.database import Books, amount_of, new_id, with_books
+from threadkeeper.commands.database import UsageStore, amount_of, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 limits_app = typer.Typer(no_args_is_help=True, help="Limit what users and projects may use, in tokens or dollars.")
@@ -20,21 +20,21 @@ def list_limits() -> None:
     """List every limit, and how far those of a user or a project are used up now."""
     settings = settings_or_end()
 
-    async def rows(books: Books) -> list[tuple[str, ...]]:
-        names = {user.id: f"user {user.identifier}" for user in await books.list_users()}
-        names |= {project.id: f"project {project.slug}" for project in await books.list_projects()}
+    async def rows(store: UsageStore) -> list[tuple[str, ...]]:
+        names = {user.id: f"user {user.identifier}" for user in await store.list_users()}
+        names |= {project.id: f"project {project.slug}" for project in await store.list_projects()}
         found: list[tuple[str, ...]] = []
-        for limit in await books.list_limits():
+        for limit in await store.list_limits():
             used = ""
             if limit.subject_id is not None:
                 whose = (limit.subject_id, None) if limit.scope == "user" else (None, limit.subject_id)
-                standings = await books.limit_standings(*whose, zone=settings.usage_time_zone)
+                standings = await store.limit_standings(*whose, zone=settings.usage_time_zone)
                 used = next((plain_amount(one.used) for one in standings if one.limit.id == limit.id), "")
             subject = "each user" if limit.subject_id is None else names.get(limit.subject_id, "nobody who is there")
             found.append((limit.id, subject, plain_amount(limit.amount), limit.unit, limit.period, used))
         return found
 
-    show_table(("Id", "For", "Amount", "Of", "A", "Used now"), with_books(settings, rows))
+    show_table(("Id", "For", "Amount", "Of", "A", "Used now"), with_usage(settings, rows))
 
 
 @limits_app.command("set")
@@ -58,13 +58,13 @@ def set_limit(
         end("A limit is for a user or for a project, not for both.", 1)
     most = amount_of(amount, "The amount")
 
-    async def put(books: Books) -> tuple[Limit, Limit | None]:
+    async def put(store: UsageStore) -> tuple[Limit, Limit | None]:
         scope: Literal["user", "users", "project"] = "user" if user else "project" if project else "users"
-        subject = await _user_id(books, user) if user else await _project_id(books, project) if project else None
-        kept = await books.put_limit(Limit(new_id(), scope, subject, period, unit, most, utc_now()))
-        return kept, next((one for one in await books.list_limits() if takes_the_place_of(kept, one)), None)
+        subject = await _user_id(store, user) if user else await _project_id(store, project) if project else None
+        kept = await store.put_limit(Limit(new_id(), scope, subject, period, unit, most, utc_now()))
+        return kept, next((one for one in await store.list_limits() if takes_the_place_of(kept, one)), None)
 
-    kept, general = with_books(settings, put)
+    kept, general = with_usage(settings, put)
     subject = f"The user {user}" if user else f"The project {project}" if project else "Each user"
     typer.echo(f"{subject} may use {plain_amount(kept.amount)} {kept.unit} a {kept.period}. Limit {kept.id}.")
     if general is not None:
@@ -76,22 +76,22 @@ def remove_limit(
     limit_id: Annotated[str, typer.Argument(help="As `limits list` shows it.", show_default=False)],
 ) -> None:
     """Remove a limit."""
-    with_books(settings_or_end(), lambda books: books.remove_limit(limit_id))
+    with_usage(settings_or_end(), lambda store: store.remove_limit(limit_id))
     typer.echo("The limit is removed.")
 
 
-async def _user_id(books: Books, identifier: str) -> str:
-    account = await books.get_account(identifier)
+async def _user_id(store: UsageStore, identifier: str) -> str:
+    account = await store.get_account(identifier)
     if account is None:
         raise NotFound(f"there is no user {identifier!r}")
     return account.user.id
 
 
-async def _project_id(books: Books, slug: str) -> str:
+async def _project_id(store: UsageStore, slug: str) -> str:
     if slug == DEFAULT_PROJECT:
         # Else it would be there with the first call only, which may be the one to be limited.
-        return await books.default_project()
-    for project in await books.list_projects():
+        return await store.default_project()
+    for project in await store.list_projects():
         if project.slug == slug:
             return project.id
     raise NotFound(f"there is no project {slug!r}")

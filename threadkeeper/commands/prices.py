@@ -13,7 +13,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
 from threadkeeper.chat.metering.pricing import Costs, costs_of
-from threadkeeper.commands.database import Books, amount_of, new_id, said_in, time_of, with_books
+from threadkeeper.commands.database import UsageStore, amount_of, new_id, said_in, time_of, with_usage
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 from threadkeeper.settings.settings import Settings
@@ -29,7 +29,7 @@ Dollars = Annotated[str, typer.Option(help="US dollars for a million tokens.", s
 @prices_app.command("list")
 def list_prices() -> None:
     """List every price; of those that fit a call, the first is used. Dollars for a million tokens, or an image."""
-    found = with_books(settings_or_end(), Books.list_prices)
+    found = with_usage(settings_or_end(), UsageStore.list_prices)
     show_table(_HEADER, [_row(price) for price in found])
 
 
@@ -66,11 +66,11 @@ def set_price(
         provider=provider,
     )
 
-    async def add(books: Books) -> tuple[Price, list[Price]]:
-        kept = await books.add_price(price)
-        return kept, _later_than(kept, await books.list_prices())
+    async def add(store: UsageStore) -> tuple[Price, list[Price]]:
+        kept = await store.add_price(price)
+        return kept, _later_than(kept, await store.list_prices())
 
-    kept, later = with_books(settings, add)
+    kept, later = with_usage(settings, add)
     typer.echo(f"{kept.pattern} has this price from {said_in(kept.valid_from, zone)} on. Price {kept.id}.")
     for one in later:
         typer.echo(
@@ -91,7 +91,7 @@ def end_price(price_id: Annotated[str, typer.Argument(help="As `prices list` sho
     anew; those that no other price is for keep it even then, unless it is told
     to --forget.
     """
-    with_books(settings_or_end(), lambda books: books.deactivate_price(price_id))
+    with_usage(settings_or_end(), lambda store: store.deactivate_price(price_id))
     typer.echo("The price holds no more. Past calls keep what they cost by it:")
     typer.echo("`threadkeeper reprice --since DATE --forget` says what they would come to without it.")
 
@@ -111,7 +111,7 @@ def import_prices(
         for problem in error.problems:
             typer.echo(problem, err=True)
         end(f"Nothing was imported from {path}.", 1)
-    with_books(settings, lambda books: books.add_prices(prices))
+    with_usage(settings, lambda store: store.add_prices(prices))
     typer.echo(f"Imported {len(prices)} price{'' if len(prices) == 1 else 's'}.")
 
 
@@ -130,11 +130,11 @@ def reprice(
     zone = settings.usage_time_zone
     begin = time_of(since, "--since", zone)
 
-    async def work(books: Books) -> Repricing:
-        own = await books.list_prices()
-        return await books.reprice(begin, lambda call: _costs_of(call, own, settings), forget=forget, dry_run=not apply)
+    async def work(store: UsageStore) -> Repricing:
+        own = await store.list_prices()
+        return await store.reprice(begin, lambda call: _costs_of(call, own, settings), forget=forget, dry_run=not apply)
 
-    done = with_books(settings, work)
+    done = with_usage(settings, work)
     for line in _said(done, said_in(begin, zone), forget=forget, apply=apply):
         typer.echo(line)
     if not apply and (done.changed or (forget and done.unlisted)):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from datalayer.records.usage import Project, Provider
-from threadkeeper.commands.database import Books, new_id, with_books
+from threadkeeper.commands.database import UsageStore, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
 projects_app = typer.Typer(no_args_is_help=True, help="Add, change and list projects.")
@@ -17,7 +17,7 @@ _PROVIDER_KEYS = tuple(field.name for field in fields(Provider))
 @projects_app.command("list")
 def list_projects() -> None:
     """List every project."""
-    found = with_books(settings_or_end(), Books.list_projects)
+    found = with_usage(settings_or_end(), UsageStore.list_projects)
     rows = [
         (
             project.slug,
@@ -65,12 +65,12 @@ def set_project(
     if provider:
         changes["providers"] = tuple(_provider(text) for text in provider)
 
-    async def put(books: Books) -> Project:
-        there = {project.slug: project for project in await books.list_projects()}
+    async def put(store: UsageStore) -> Project:
+        there = {project.slug: project for project in await store.list_projects()}
         project = there.get(slug) or Project(new_id(), slug, slug)
-        return await books.put_project(replace(project, **changes))  # type: ignore[arg-type]
+        return await store.put_project(replace(project, **changes))  # type: ignore[arg-type]
 
-    kept = with_books(settings, put)
+    kept = with_usage(settings, put)
     typer.echo(f"The project {kept.slug} is stored. Project {kept.id}.")
 
 

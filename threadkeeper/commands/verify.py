@@ -7,7 +7,7 @@ from rich.text import Text
 
 from datalayer.records.usage import plain_amount
 from datalayer.usage.verify import UsageProblem
-from threadkeeper.commands.database import with_books
+from threadkeeper.commands.database import with_usage
 from threadkeeper.commands.terminal import console, end, settings_or_end
 
 
@@ -24,7 +24,7 @@ def verify(
         done = "; repaired" if problem.repaired else ""
         shown.print(Text(f"{where}{problem.words}{done}"), soft_wrap=True)
 
-    report = with_books(settings, lambda books: books.verify_usage(repair=repair, found=tell))
+    report = with_usage(settings, lambda store: store.verify_usage(repair=repair, found=tell))
     totals = report.totals
     shown.print(
         f"{report.calls} calls, {totals.total_tokens:,} tokens, ${plain_amount(totals.total_cost)}"

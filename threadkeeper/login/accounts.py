@@ -1,7 +1,6 @@
-"""Who may come in: local accounts with a password, and people whom a proxy or an OAuth provider vouches for.
+"""Checks logins: local accounts with a password, and users whom a proxy or an OAuth provider has authenticated.
 
-A refusal looks the same whoever is refused and takes as long; the reason is in the log, with the name, never with
-the password.
+Every refusal looks the same and takes the same time. The log has the reason and the name, never the password.
 """
 
 import logging
@@ -21,7 +20,7 @@ _LONGEST_LOGGED_NAME = 255
 
 
 class AccountStore(Protocol):
-    """What is needed here of the data layer."""
+    """The part of the data layer that logins use."""
 
     async def get_account(self, identifier: str) -> Account | None: ...
     async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User: ...
@@ -30,7 +29,7 @@ class AccountStore(Protocol):
 
 
 async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) -> str | None:
-    """Make the user `admin` where nobody has a password yet; gives the new password, once, to the one who made it."""
+    """Create the user `admin` if no account has a password yet. Returns the new password, else None."""
     with acting_as(SYSTEM):
         if await store.count_accounts():
             return None
@@ -40,9 +39,9 @@ async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) 
         except AlreadyExists:
             if not await store.count_accounts():
                 logger.warning(
-                    "No admin was made: a user of that name is there without a password. "
-                    "`threadkeeper user passwd admin` gives them one, `threadkeeper user add NAME --role admin` "
-                    "makes an admin."
+                    "no admin was created, because the user admin exists without a password: set one with "
+                    "`threadkeeper user passwd admin`, or create another admin with "
+                    "`threadkeeper user add NAME --role admin`"
                 )
             return None
         return password
@@ -59,23 +58,23 @@ class Authenticator:
         self._throttle = LoginThrottle() if throttle is None else throttle  # an empty one is false
 
     async def verify(self, identifier: str, password: str) -> User | None:
-        """The user, or None when the login is refused, whatever the reason. After failures it takes longer.
+        """The user, or None if the login is refused for any reason. Takes longer after failures.
 
         Raises:
-            StorageUnavailable: the accounts cannot be read now.
+            StorageUnavailable: the accounts cannot be read at the moment.
         """
         try:
             identifier = check_identifier(identifier)
-            async with self._throttle.turn(identifier) as turn:
+            async with self._throttle.attempt(identifier) as attempt:
                 with acting_as(SYSTEM):
                     account = await self._store.get_account(identifier)
                     reason = await self._reason_against(account, password)
                     if account and not reason:
-                        turn.succeeded()
+                        attempt.succeeded()
                         await self._renew_hash(account, password)
                         metrics.logins.labels("ok").inc()
                         return account.user
-                    failures = turn.failed()
+                    failures = attempt.failed()
         except Refused:
             reason, failures = "no such name is possible", 1
         except TooManyTries:
@@ -86,7 +85,7 @@ class Authenticator:
 
     async def _reason_against(self, account: Account | None, password: str) -> str | None:
         if len(password) > LONGEST_PASSWORD:
-            # No password is that long, so nothing is told about the name by not hashing it.
+            # No password is that long, so skipping the hash reveals nothing about the name.
             return "the password is longer than any"
         password_hash = account.password_hash if account else None
         try:
@@ -102,7 +101,7 @@ class Authenticator:
         return "the user is disabled" if account.user.disabled_at else None
 
     async def _renew_hash(self, account: Account, password: str) -> None:
-        """Hash the password again where today's parameters are others; a login never fails for it."""
+        """Hash the password again if the parameters have changed since. A failure is logged; the login goes on."""
         if account.password_hash is None or not self._passwords.is_outdated(account.password_hash):
             return
         identifier = account.user.identifier
@@ -111,17 +110,19 @@ class Authenticator:
             if await self._store.get_account(identifier) == account:  # nobody changed it meanwhile
                 await self._store.set_password(identifier, renewed)
         except (DataLayerError, Refused) as error:
-            logger.warning("the password hash of %s could not be renewed: %s", printable(identifier), error)
+            logger.warning(
+                "cannot renew the password hash of %s, so the old one stays: %s", printable(identifier), error
+            )
 
 
 async def admit_external(store: AccountStore, identifier: str, provider: str) -> bool:
-    """Whether someone may come in whom the provider vouches for under this identifier.
+    """Whether a user whom the provider authenticated under this identifier may log in.
 
-    Not under a name that has a password here or that came from another provider, else whoever can choose a name
-    there would become that user here; and not who is disabled.
+    Refused are names that have a password here or came from another provider, because anybody who can choose a name
+    there could become that user here; and disabled users.
 
     Raises:
-        StorageUnavailable: the accounts cannot be read now.
+        StorageUnavailable: the accounts cannot be read at the moment.
     """
     reason = None
     try:
@@ -148,7 +149,7 @@ async def admit_external(store: AccountStore, identifier: str, provider: str) ->
 
 
 def printable(name: str) -> str:
-    """The name as it can stand in a log line, whatever was typed: escaped and of a bounded length."""
+    """A typed name, made safe for a log line: escaped and of bounded length."""
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in name[:_LONGEST_LOGGED_NAME]

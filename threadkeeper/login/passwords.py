@@ -1,7 +1,7 @@
-"""Passwords: their rules, their argon2 hashes, and new ones where nobody chose one.
+"""Passwords: their rules, their argon2 hashes, and generated ones.
 
-Hashing takes tens of milliseconds and 64 MiB each time, so it runs in a few threads of its own: a flood of logins
-waits for those threads, and neither the event loop nor the machine's memory pays for it.
+Each hash takes tens of milliseconds and 64 MiB, so a few threads of their own compute them: a flood of logins waits for
+those threads and blocks neither the event loop nor fills the memory.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 def check_password(password: str) -> str:
-    """The password, if it keeps the rules.
+    """The password itself.
 
     Raises:
         Refused: it is too short, or too long to be hashed at a bounded cost.
@@ -40,10 +40,10 @@ def check_password(password: str) -> str:
 
 
 def check_identifier(identifier: str) -> str:
-    """The identifier without spaces around it, if it keeps the rules.
+    """The identifier in NFC, without spaces around it.
 
     Raises:
-        Refused: it is empty, too long, or holds control or format characters, with which one name passes for another.
+        Refused: it is empty, too long, or has control or format characters, which make two names look the same.
     """
     identifier = unicodedata.normalize("NFC", identifier.strip())
     if not identifier:
@@ -62,7 +62,7 @@ def generate_password() -> str:
 
 
 class Passwords:
-    """Hashes and verifies, off the event loop."""
+    """Hashes and verifies passwords, off the event loop."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
@@ -78,15 +78,15 @@ class Passwords:
         return await self._in_thread(lambda: self._hasher.hash(_encoded(check_password(password))))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password is the one of this hash. Without a hash (no such user) it takes as long to say no.
+        """Whether the password belongs to this hash. False without a hash (no such user), after the same time.
 
         Raises:
-            argon2.exceptions.InvalidHashError: this is no argon2 hash.
+            argon2.exceptions.InvalidHashError: the text is not an argon2 hash.
         """
         return await self._in_thread(lambda: self._verify(password_hash, password))
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than a new one would be."""
+        """Whether the hash has other parameters than a new hash would have."""
         return self._hasher.check_needs_rehash(password_hash)
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
@@ -103,5 +103,5 @@ class Passwords:
 
 
 def _encoded(password: str) -> bytes:
-    # The same letters, however a keyboard composes them.
+    # Keyboards compose the same letters differently.
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")

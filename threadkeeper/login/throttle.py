@@ -1,8 +1,8 @@
-"""Slows the guessing of one person's password, and nobody else's login.
+"""Slows the guessing of one user's password, without slowing anybody else's login.
 
-After a few free tries each failure for an identifier doubles the pause before the next try for it, up to a limit;
-tries for one identifier go one after another. Nobody is locked out for good: the pause is short enough for a person
-to wait, and long enough for a machine to get nowhere. Names that do not exist are treated like those that do.
+After a few free failures, each failure for an identifier doubles the pause before its next attempt, up to a limit.
+Attempts for one identifier run one after another. No account is ever locked: a person can wait for the pause, and a
+program that guesses gets nowhere. Names that do not exist are treated like those that do.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ FORGOTTEN_AFTER_SECONDS = 3600.0
 
 
 class TooManyTries(Exception):
-    """More tries wait already than may."""
+    """Too many attempts are waiting already."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Tries:
 
 
 class LoginThrottle:
-    """Failed tries per identifier, in the memory of this process."""
+    """Counts failed attempts per identifier, in the memory of this process."""
 
     def __init__(
         self,
@@ -42,7 +42,13 @@ class LoginThrottle:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Bounds: so many identifiers are remembered, and so many tries for one of them may be under way or waiting."""
+        """
+        Args:
+            most_identifiers: identifiers that are remembered at most.
+            most_waiting: attempts for one identifier that may run or wait at the same time.
+            clock: seconds, monotonic.
+            sleep: waits for this many seconds.
+        """
         self._most_identifiers = most_identifiers
         self._most_waiting = most_waiting
         self._clock = clock
@@ -50,15 +56,16 @@ class LoginThrottle:
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many identifiers are remembered."""
+        """The number of identifiers that are remembered."""
         return len(self._tries)
 
     @asynccontextmanager
-    async def turn(self, identifier: str) -> AsyncIterator["Turn"]:
-        """Wait until it is this try's turn; its outcome is told to the `Turn`, and one without outcome does not count.
+    async def attempt(self, identifier: str) -> AsyncIterator["LoginAttempt"]:
+        """Wait for earlier attempts and for the pause. The caller reports the outcome to the attempt that it gets; an
+        attempt without an outcome does not count.
 
         Raises:
-            TooManyTries: too many wait already, for this identifier or altogether.
+            TooManyTries: too many attempts wait already, for this identifier or altogether.
         """
         tries = self._remember(identifier)
         if tries.present >= self._most_waiting:
@@ -68,7 +75,7 @@ class LoginThrottle:
             async with tries.turn:
                 if (pause := tries.not_before - self._clock()) > 0:
                     await self._sleep(pause)
-                yield Turn(tries, self._clock)
+                yield LoginAttempt(tries, self._clock)
         finally:
             tries.present -= 1
             if not tries.present and not tries.failures:
@@ -93,8 +100,8 @@ class LoginThrottle:
         return not tries.present and self._clock() - tries.last_failure > FORGOTTEN_AFTER_SECONDS
 
 
-class Turn:
-    """One try, while no other for the same identifier is under way."""
+class LoginAttempt:
+    """One attempt to log in, while no other for the same identifier runs."""
 
     def __init__(self, tries: _Tries, clock: Callable[[], float]) -> None:
         self._tries = tries
@@ -104,7 +111,7 @@ class Turn:
         self._tries.failures, self._tries.not_before = 0, 0.0
 
     def failed(self) -> int:
-        """Give how many failures there were now in a row."""
+        """Count a failure; returns the number of failures in a row."""
         tries = self._tries
         tries.failures += 1
         tries.last_failure = self._clock()
