@@ -1,41 +1,39 @@
-"""Remembers attachments that were read before: the files of a thread go to the model again with every turn."""
+"""Caches attachments that were read, because the files of a thread go to the model again with every turn."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from cachetools import LRUCache
 
 from threadkeeper.chat.attachments.reader import Attachment, Picture
 
 
 class AttachmentCache:
-    """Called like the `load` that it stands before; keeps the newest results, by element id, within `max_bytes`.
+    """Called like the `load` that it wraps. Keeps the results that were used last, by element id.
 
-    It checks no rights: give it only elements of threads that the user has been shown to own.
+    It checks no rights: pass only elements of threads that the user may read.
+
+    Args:
+        load: reads the file of an ElementDict; None if it is not in the store.
+        max_bytes: size of all results together; a larger one is returned and not kept.
     """
 
     def __init__(
         self, load: Callable[[Mapping[str, Any]], Awaitable[Attachment | None]], *, max_bytes: int = 64 * 1024 * 1024
     ) -> None:
         self._load = load
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[str, Attachment] = OrderedDict()
+        self._kept: LRUCache[str, Attachment] = LRUCache(max_bytes, getsizeof=_size)
 
     async def __call__(self, element: Mapping[str, Any]) -> Attachment | None:
-        """Raises what `load` raises; nothing is remembered then, nor when it gives None."""
+        """Raises what `load` raises. Neither an error nor None is kept."""
         key = str(element["id"])
         if (known := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
             return known
         attachment = await self._load(element)
-        if attachment is not None and key not in self._kept and _size(attachment) <= self._max_bytes:
+        if attachment is not None and _size(attachment) <= self._kept.maxsize:
             self._kept[key] = attachment
-            self._bytes += _size(attachment)
-            while self._bytes > self._max_bytes:
-                _, oldest = self._kept.popitem(last=False)
-                self._bytes -= _size(oldest)
         return attachment
 
 
