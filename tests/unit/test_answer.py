@@ -156,7 +156,7 @@ async def test_a_store_or_a_browser_that_fails_does_not_end_the_answer(
         outcome = await stream_answer(model, asking("slow:20:0.005"), sink, thread_id="thread-7")
     assert outcome.status == "complete"
     assert outcome.text == sink.text == words(20)
-    assert "keeping the answer in thread thread-7 failed" in caplog.text
+    assert "storing the answer in thread thread-7 failed" in caplog.text
     assert "showing the answer in thread thread-7 failed" in caplog.text
     assert "the disk is full" in caplog.text
 

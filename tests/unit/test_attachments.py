@@ -192,7 +192,7 @@ async def test_a_pdf_that_cannot_be_read_is_refused(caplog: pytest.LogCaptureFix
     assert await refusal("a.pdf", pdf("", scanned=True)) == "attachment_pdf_without_text"
     with caplog.at_level(logging.WARNING):
         assert await refusal("a.pdf", b"%PDF-1.7\nnothing of the kind") == "attachment_pdf_broken"
-    assert "could not be read" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 async def test_a_pdf_without_a_password_to_open_it_is_read() -> None:

@@ -1,8 +1,8 @@
-"""One answer, from the model to the browser and to the store.
+"""Streams one answer from the model to the browser and to the store.
 
-A token is worth neither a socket message nor a write of its own. The first text is shown at once; after that,
-what has gathered is shown every few hundredths of a second, and the whole text so far is kept every few
-seconds. Both happen beside the stream, never in its way, and neither wakes up when there is nothing new.
+A socket message or a write for each token would cost too much. The first text is shown at once. After that, new text
+is shown every GATHER_SECONDS, and the whole text so far is stored every KEEP_SECONDS. Both run beside the stream, never
+delay it, and do nothing while there is no new text.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Status = Literal["complete", "stopped", "cut", "length", "filtered", "error"]
 
 class AnswerSink(Protocol):
     async def show(self, text: str) -> None:
-        """Gets the text that is new, for the browser."""
+        """Show new text in the browser."""
 
     async def keep(self, text: str) -> None:
-        """Gets the whole text so far, for the store."""
+        """Store the whole text so far."""
 
 
 @dataclass
 class Outcome:
-    """What has become of an answer; it fills while the answer streams, so it is right at any moment, after a stop too.
+    """The state of an answer. It is updated while the answer streams, so it is right at any moment, also after a stop.
 
-    Times are seconds since the request went out.
+    Times are seconds since the request was sent.
     """
 
     finish: Finish | None = None
@@ -58,7 +58,7 @@ class Outcome:
 
     @property
     def status(self) -> Status:
-        """What to store with the answer. "error": there is no text at all; "cut": there is, and it is not all."""
+        """The status to store with the answer. "error": no text arrived; "cut": the text is not complete."""
         if self.stopped:
             return "stopped"
         if self.error is not None or self.finish is None:
@@ -77,11 +77,17 @@ async def stream_answer(
     keep_seconds: float = KEEP_SECONDS,
     thread_id: str | None = None,
 ) -> Outcome:
-    """Streams one answer into `sink`. Returns `outcome`, filled; pass one in to have the text after a cancellation.
+    """Stream one answer into `sink`, and return its outcome.
 
-    A ModelError is in the outcome, never raised. On CancelledError everything that came has been shown,
-    `outcome.stopped` is set, and the error goes on. No `keep` is running any more when this returns or raises,
-    so the caller's own write of the final text is the last.
+    Args:
+        outcome: is filled and returned; pass one in to read the text after a cancellation.
+        gather_seconds: interval in which new text is shown.
+        keep_seconds: interval in which the text is stored.
+        thread_id: for the log.
+
+    A ModelError is put into the outcome and not raised. After CancelledError, all text that arrived has been shown,
+    `outcome.stopped` is set, and the error is raised again. When this returns or raises, no `keep` is running, so the
+    caller's own write of the final text is the last one.
     """
     outcome = outcome or Outcome()
     unshown: list[str] = []
@@ -101,7 +107,7 @@ async def stream_answer(
         await keeper.stop()
 
     shower = Paced(show, gather_seconds, f"showing the answer in thread {thread_id}")
-    keeper = Paced(keep, keep_seconds, f"keeping the answer in thread {thread_id}")
+    keeper = Paced(keep, keep_seconds, f"storing the answer in thread {thread_id}")
     began = time.perf_counter()
     try:
         async with aclosing(model.stream(request)) as events:

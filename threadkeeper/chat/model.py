@@ -1,7 +1,8 @@
-"""What the chat asks of a language model, and nothing of how it is reached.
+"""The interface of a language model: requests, streamed answers, token usage and errors.
 
-A model streams an answer as `Delta`s and exactly one `Finish`, or raises `ModelError`: of a kind that has words
-for the user, with a detail for the operator's log that never holds a key. `providers.create_model` makes one.
+A model streams an answer as `Delta`s and exactly one `Finish`, or raises `ModelError`. Each kind of error has a
+sentence for the user; its detail goes into the operator's log and never contains a key. `providers.create_model` makes
+models.
 """
 
 from __future__ import annotations
@@ -19,31 +20,33 @@ ErrorKind = Literal[
     "auth",  # the key is refused, or may not use this model
     "quota",  # the operator's account has run out
     "rate_limit",  # too many requests, after the retries
-    "server",  # the server failed, or answered what nobody can read
-    "timeout",  # silence, before the first chunk or between two
+    "server",  # the server failed, or its answer cannot be parsed
+    "timeout",  # no data for too long, before the first chunk or between two
     "cut",  # the answer broke off
     "unreachable",  # no connection
     "refused",  # the server does not accept this request
     "filtered",  # its content filter left nothing
-    "empty",  # an answer without a word
+    "empty",  # an answer without text
     "not_found",  # no such model
     "too_long",  # more tokens than the model's window
-    "over_limit",  # the user, or the project, may use no more for now; no server was asked
-    "in_flight",  # likewise, because of answers that are still being written
-    "limit_unchecked",  # nobody can say now what may still be used
-    "unpriced",  # there is a limit in dollars, and nobody knows what the model costs
+    "over_limit",  # a limit of the user or the project is reached; no request was sent
+    "in_flight",  # the rest of a limit is reserved for answers in progress; no request was sent
+    "limit_unchecked",  # the limits cannot be read at the moment
+    "unpriced",  # there is a limit in dollars, and no price for the model
 ]
 
 NEED_ANOTHER_MODEL: frozenset[ErrorKind] = frozenset({"not_found", "unpriced"})
-"""After these the same question to the same model fails again, until its operator does something."""
+"""After these errors the same question to the same model fails again, until the operator changes something."""
 
 
 class ModelError(Exception):
-    """Why there is no answer, or no more of it.
+    """The reason why there is no answer, or no complete one.
 
-    `detail` is for the log; `values` fill the sentence for the user (`too_long`: tokens, window; `over_limit`: the
-    `LimitStanding` as `standing`, and, where only this question has no room, as `need` what it must have left).
-    `usage` is the bill of an answer that came whole and says nothing.
+    Attributes:
+        detail: for the log.
+        values: fill the sentence for the user. `too_long`: `tokens`, `window`. `over_limit`: `standing`
+            (LimitStanding), and `need` (tokens or dollars that this question needs) if a shorter question would fit.
+        usage: billed tokens of an answer that arrived completely and has no text.
     """
 
     def __init__(self, kind: ErrorKind, detail: str, values: Mapping[str, object] | None = None) -> None:
@@ -56,14 +59,14 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer, never empty."""
+    """The next piece of text of the answer; never empty."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens as the server billed them; None where it does not say."""
+    """Tokens that the server billed; None if it does not report them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -73,8 +76,8 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How the answer ended: the server's finish_reason ("stop", "length", "content_filter"), its bill, its name of
-    the model.
+    """The end of an answer: the server's finish_reason ("stop", "length", "content_filter"), billed tokens, and the
+    name of the model that answered.
     """
 
     reason: str | None
@@ -84,7 +87,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer that came whole."""
+    """An answer that was not streamed."""
 
     text: str
     finish: Finish
@@ -92,10 +95,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a call is for, and whose it is. It is kept with the call, and no server is told of it.
+    """Why a call is made, and for whom. It is stored with the call and not sent to the server.
 
-    `on_call` is told of each row that is about to be kept, before the caller has the end of the answer; `on_warning`
-    once when little is left of what may be used.
+    `on_call` gets each row of usage before it is stored and before the answer ends for the caller. `on_warning` is
+    awaited when a limit is nearly reached.
     """
 
     kind: str = "chat"
@@ -110,8 +113,8 @@ class Purpose:
 
 @dataclass(slots=True)
 class Attempt:
-    """One request that went out to the server. `error` and `seconds` (until then) are set where it failed as such;
-    one that was answered has a status and no error, whatever becomes of the answer."""
+    """One request that was sent to the server. If the request itself failed, `error` and `seconds` (its duration) are
+    set. A request that was answered has a status code and no error, even if its answer breaks off later."""
 
     requested_at: str = field(default_factory=utc_now)
     began: float = field(default_factory=time.perf_counter)
@@ -125,9 +128,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to one model. `max_tokens` bounds the answer; None leaves it to the server.
+    """One question to one model. `max_tokens` bounds the answer; None leaves its length to the server.
 
-    `attempts` fills while the question is under way: one for each time that it was sent.
+    The model adds one item to `attempts` each time it sends the request.
     """
 
     messages: Sequence[ChatMessage]
@@ -140,8 +143,8 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who answers: the provider's name (for a server that is nobody's known, its host), the address, and what it is
-    reached with. At Azure the name of a model is the name of a deployment."""
+    """The server that answers: the provider's name (the host name if the provider is unknown), the address, and the
+    client library. On Azure, the name of a model is the name of a deployment."""
 
     provider: str
     base_url: str
@@ -151,14 +154,14 @@ class Source:
 
 class Model(Protocol):
     demo: bool
-    """True when no language model is behind it."""
+    """True if no language model is connected."""
 
     source: Source
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
-        """Raises ModelError, before the first Delta or after any of them."""
+        """Stream the answer. Raises ModelError, before the first Delta or after any of them."""
 
     async def complete(self, request: ModelRequest) -> Completion:
-        """Raises ModelError."""
+        """The whole answer. Raises ModelError."""
 
     async def close(self) -> None: ...

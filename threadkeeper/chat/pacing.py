@@ -12,7 +12,13 @@ _GRACE_SECONDS = 2.0
 
 
 class Paced:
-    """Runs `act` at once on the first news, then once an interval while there is more; never twice at a time."""
+    """Runs `act` at once on the first news, then once an interval while there is more news; never two runs at a time.
+
+    Args:
+        act: shows or stores what is new. Its errors are logged and do not end the answer.
+        seconds: the interval.
+        what: names the work in the log.
+    """
 
     def __init__(self, act: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
         self._act = act
@@ -36,7 +42,7 @@ class Paced:
             logger.exception("%s failed", self._what)
 
     async def stop(self) -> None:
-        """Lets a run that is under way end, within the grace; afterwards none is running and none begins."""
+        """Wait up to two seconds for a run to end. After that no run is active, and none starts."""
         self._stopped = True
         task = self._task
         if task is None:
@@ -45,7 +51,7 @@ class Paced:
             task.cancel()
         _, running = await asyncio.wait({task}, timeout=_GRACE_SECONDS)
         if running:
-            logger.warning("%s was given up after %s seconds", self._what, _GRACE_SECONDS)
+            logger.warning("%s took longer than %s seconds and was cancelled", self._what, _GRACE_SECONDS)
             task.cancel()
             await asyncio.wait({task}, timeout=_GRACE_SECONDS)
 
@@ -66,7 +72,7 @@ class Paced:
 
 
 async def undisturbed(work: Coroutine[None, None, None]) -> None:
-    """Finishes `work` although the task is cancelled meanwhile; the cancellation goes on afterwards."""
+    """Finish `work` even if the current task is cancelled; the cancellation is raised afterwards."""
     task = asyncio.create_task(work)
     cancellation: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,6 +1,6 @@
-"""A short title for a thread, made by the model from its first question and answer.
+"""A short title for a thread, which the model writes from the first question and answer.
 
-A title is a nicety: whatever goes wrong, the thread simply keeps the name it has, and the log says why.
+If that fails, the thread keeps its name, and the log says why.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ async def make_title(
     purpose: Purpose | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> str | None:
-    """At most LONGEST_TITLE characters on one line, or None. The demo model has no words of its own: the question
-    gives them.
+    """A title of at most LONGEST_TITLE characters on one line, or None if the model gives none.
+
+    With the demo model, the question itself is shortened.
     """
     if model.demo:
         return title_of(question)
@@ -68,7 +69,7 @@ async def make_title(
 
 
 def title_of(text: str) -> str | None:
-    """The first line with words in it, without quotes and label, cut at a word; None when there is none."""
+    """The first line that has words, without quotation marks and label, cut at a word; None if no line has words."""
     for line in text.splitlines():
         title = _LABEL.sub("", " ".join(line.lstrip("# ").split()).strip(_AROUND)).strip(_AROUND)
         if any(character.isalnum() for character in title):

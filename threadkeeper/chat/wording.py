@@ -22,12 +22,12 @@ class Starter:
 
 
 def say(key: str, language: str | None, **values: object) -> str:
-    """Raises KeyError for a sentence that is not there or a value that is missing."""
+    """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
     return CHAT[key][is_chinese(language)].format_map(values)
 
 
 def explain(error: ModelError, language: str | None, *, model: str) -> str:
-    """The sentence for a user to whom `model` gave no answer, or no more of it."""
+    """The sentence for a user who got no answer, or no complete one, from `model`."""
     if error.kind == "too_long" and "tokens" in error.values:
         return say("error_too_long_counted", language, **error.values)
     standing = error.values.get("standing")
@@ -46,13 +46,13 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
 
 
 def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
-    """The warning to a user that little is left of a limit."""
+    """The warning that a limit is nearly reached."""
     percent = int(standing.used / standing.limit.amount * 100) if standing.limit.amount else 100
     return _of_limit("limit_nearly", standing, language, percent=min(percent, 100))
 
 
 def say_dollars(amount: Decimal, language: str | None) -> str:
-    """An amount with cents; one of less than ten cents with two digits that say something, one of nothing with none."""
+    """An amount with cents; below ten cents, with two significant digits."""
     return say("dollars", language, dollars=f"{amount:,.{_digits(amount)}f}")
 
 
@@ -61,7 +61,7 @@ def _digits(dollars: Decimal) -> int:
 
 
 def _say_rounded(amount: Decimal, limit: Limit, language: str | None, rounding: str) -> str:
-    """So rounded that what is needed is never said to be what is left."""
+    """An amount of tokens or dollars, rounded so that the need never looks the same as the rest of the limit."""
     if limit.unit == "tokens":
         return f"{amount.to_integral_value(rounding):,.0f}"
     return say_dollars(amount.quantize(Decimal(1).scaleb(-_digits(amount)), rounding), language)
@@ -90,12 +90,12 @@ def starters(language: str | None) -> list[Starter]:
 
 
 def mark_answer(text: str, mark: AnswerMark, language: str | None) -> str:
-    """The answer as it is shown and stored when it is not whole: with a line under it that says why."""
+    """The text of an incomplete answer as it is shown and stored: with a line under it that says why it ends."""
     return f"{text.rstrip()}\n\n*{say(f'mark_{mark}', language)}*".lstrip()
 
 
 def unmark_answer(text: str) -> str:
-    """The answer as the model gave it, for use as context."""
+    """The text as the model wrote it, without that line, for use as context."""
     for mark in _MARKS:
         for sentence in CHAT[f"mark_{mark}"]:
             if text.endswith(f"*{sentence}*"):

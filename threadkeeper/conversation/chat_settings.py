@@ -1,6 +1,6 @@
-"""What a user sets for a conversation: the model in the composer, and the settings behind the wheel.
+"""The settings of a conversation: the model picker in the composer, and Chainlit's settings dialog.
 
-The values come back from the browser and from stored threads, so each is checked again before it is used.
+Values come from browsers and stored threads, so each is checked before it is used.
 """
 
 import math
@@ -20,7 +20,7 @@ _LONGEST_SYSTEM_PROMPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the answers of a conversation are made with. `max_tokens` None leaves the length to the model."""
+    """The settings for the answers of a conversation. `max_tokens` None leaves the length to the model."""
 
     system_prompt: str
     temperature: float
@@ -28,7 +28,7 @@ class Choices:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], default: "Choices") -> "Choices":
-        """The values as set on the page; where one is missing or senseless, the default."""
+        """The values from the page. A missing or invalid one is replaced by the default."""
         prompt = values.get(_SYSTEM_PROMPT)
         temperature = _number(values.get(_TEMPERATURE), default.temperature)
         max_tokens = _number(values.get(_MAX_TOKENS), default.max_tokens or 0)
@@ -41,9 +41,9 @@ class Choices:
 
 
 async def offer_settings(values: Mapping[str, Any], default: Choices, language: str) -> None:
-    """Put the settings behind the wheel, with the values that this conversation has."""
+    """Fill the settings dialog with the values of this conversation."""
     choices = Choices.from_values(values, default)
-    # The built-in prompt is not shown as the user's own: an empty field means the default.
+    # The default prompt is not shown; an empty field means the default.
     own_prompt = values.get(_SYSTEM_PROMPT) if isinstance(values.get(_SYSTEM_PROMPT), str) else ""
     await cl.ChatSettings(
         [
@@ -74,7 +74,7 @@ async def offer_settings(values: Mapping[str, Any], default: Choices, language: 
 
 
 async def offer_models(models: Sequence[str], chosen: str, language: str) -> None:
-    """Put the picker of models into the composer; where there is nothing to choose there is none."""
+    """Show the model picker in the composer, if there is more than one model."""
     if len(models) < 2:
         return
     options = [cl.ModeOption(id=model, name=model, default=model == chosen) for model in models]
@@ -82,13 +82,13 @@ async def offer_models(models: Sequence[str], chosen: str, language: str) -> Non
 
 
 def chosen_model(modes: object, models: Sequence[str]) -> str:
-    """The model that was picked, or the first one where the pick is not (or no longer) on offer."""
+    """The picked model, or the first one if the pick is not on offer."""
     picked = modes.get(MODEL) if isinstance(modes, Mapping) else None
     return picked if isinstance(picked, str) and picked in models else models[0]
 
 
 def _number(value: Any, default: float) -> float:
-    # The page sends what is typed into a field as text.
+    # The page sends the content of a field as text.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
     try:

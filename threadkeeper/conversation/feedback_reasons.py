@@ -1,7 +1,8 @@
-"""What the review is for a user in the chat: why a thumb is down, asked by buttons, and that an answer was reviewed.
+"""The review in the user's chat: asks for the reason of a thumbs-down, and shows which answers were reviewed.
 
-Chainlit's own dialog asks for a comment; the reasons to choose from are buttons under the answer, Chainlit's own too,
-so that nothing here knows how its page is built. Their ids say what they are for: nothing is kept to take them away.
+Chainlit's own dialog asks for a comment. The reasons are Chainlit's action buttons under the answer, so that this
+module does not depend on how the page is built. The ids of the buttons are derived from the step, so nothing must be
+stored to remove them.
 """
 
 import logging
@@ -26,12 +27,12 @@ _ANSWER = "assistant_message"
 
 
 class Reviewing:
-    """Asks and tells, as far as the operator wants it.
+    """Asks for reasons and shows reviews, as the settings say.
 
     Args:
-        layer: the data layer.
-        reasons: those to choose from; without any nothing is asked.
-        tells_users: whether users see what was reviewed.
+        layer: stores reasons.
+        reasons: the choices; if empty, nobody is asked.
+        tells_users: whether users see which answers were reviewed.
     """
 
     def __init__(self, layer: ChainlitLayer, reasons: Sequence[str], *, tells_users: bool) -> None:
@@ -40,22 +41,22 @@ class Reviewing:
         self._tells_users = tells_users
 
     def listen(self) -> None:
-        """Have Chainlit bring the clicks on the buttons here."""
+        """Register the callbacks of the buttons with Chainlit."""
         cl.action_callback(WHY)(self.give)
         cl.action_callback(REVIEWED)(explain_review)
 
     async def voted(self, update: UpdateFeedbackRequest) -> None:
-        """Ask for the reason of a thumb down on the page that it came from; take the question away after a thumb up."""
+        """Ask for the reason of a thumbs-down on the page of the vote; remove the question after a thumbs-up."""
         session, vote = WebsocketSession.get_by_id(update.sessionId), update.feedback
         if not self._reasons or session is None:
             return
         if session.user is None or session.user.identifier != acting_user.get():
-            # The name of a session is no proof of whose it is.
+            # The id of a session does not prove who owns it.
             return
         try:
             thread = await self._layer.get_thread(session.thread_id)
         except DataLayerError as error:
-            logger.warning("nobody was asked why: %s", error, extra={"step_id": vote.forId})
+            logger.warning("cannot ask for the reason of a vote: %s", error, extra={"step_id": vote.forId})
             return
         answer_id = _answer_of(thread["steps"] if thread else [], vote.forId)
         if answer_id is None:
@@ -69,7 +70,7 @@ class Reviewing:
                 await button.send(for_id=answer_id)
 
     async def give(self, action: cl.Action) -> None:
-        """Keep the reason that was chosen, and take the buttons away."""
+        """Store the chosen reason, and remove the buttons."""
         step_id, reason = action.payload.get("step_id"), action.payload.get("reason")
         language = language_of_session()
         if not isinstance(step_id, str) or reason not in self._reasons:
@@ -81,13 +82,13 @@ class Reviewing:
         await cl.context.emitter.send_toast(say("why_thanks" if kept else "why_gone", language), "success")
 
     async def tell(self, thread_id: str, language: str) -> None:
-        """Say under each answer of the thread that was reviewed that it was, where the operator allows it."""
+        """Mark each reviewed answer of the thread, if REVIEW_TELL_USERS is set."""
         if not self._tells_users:
             return
         try:
             reviewed = await self._layer.reviewed_answers(thread_id)
         except DataLayerError as error:
-            logger.warning("it was not told what was reviewed: %s", error, extra={"thread_id": thread_id})
+            logger.warning("cannot show which answers were reviewed: %s", error, extra={"thread_id": thread_id})
             return
         for one in reviewed:
             hint = say("reviewed_hint", language, day=one.reviewed_at[:10])
@@ -103,7 +104,7 @@ class Reviewing:
             await button.send(for_id=one.step_id)
 
     def _buttons(self, step_id: str, language: str) -> list[cl.Action]:
-        """The question, which is a button too because the page has nothing else to put there, and its answers."""
+        """The question and its choices. The question is a button too, because Chainlit offers nothing else there."""
         question = cl.Action(
             name=WHY,
             payload={},
@@ -128,12 +129,12 @@ class Reviewing:
 
 
 async def explain_review(_action: cl.Action) -> None:
-    """What a click on "reviewed" says."""
+    """Explain the button "reviewed" after a click."""
     await cl.context.emitter.send_toast(say("reviewed_words", language_of_session()), "info")
 
 
 def _answer_of(steps: Sequence[dict[str, Any]], voted_id: str) -> str | None:
-    """The answer that a vote is shown at: Chainlit's votes are on the run that it is the last answer of."""
+    """The id of the answer that shows the vote: Chainlit stores a vote on the run, and shows it on its last answer."""
     own = [step["id"] for step in steps if step["type"] == _ANSWER and voted_id in (step["id"], step.get("parentId"))]
     return own[-1] if own else None
 

@@ -1,4 +1,4 @@
-"""What Chainlit's page is told of the settings: which files it takes, its address, and that a demo is one."""
+"""Chainlit's page configuration from the settings: accepted files, public address, and the demo notice."""
 
 import os
 
@@ -10,14 +10,14 @@ from threadkeeper.settings.settings import Settings
 
 
 def configure_page(settings: Settings) -> None:
-    """Change Chainlit's configuration, in which the page finds all this. Doing it again changes nothing more."""
+    """Change Chainlit's configuration. A second call changes nothing."""
     uploads = config.features.spontaneous_file_upload
     if uploads is not None:
         uploads.accept = accepted_uploads(settings.attachment_kinds, vision=settings.openai_vision)
         uploads.max_files = settings.attachment_max_files
         uploads.max_size_mb = settings.attachment_max_megabytes
     if address := os.environ.get("CHAINLIT_URL", "").rstrip("/"):
-        # What a link's preview is made of must name the address that others see.
+        # Link previews must name the public address.
         config.ui.custom_meta_url = f"{address}/"
         config.ui.custom_meta_image_url = f"{address}/public/preview.png"
     if settings.demo:

@@ -46,7 +46,7 @@ class QuestionReader:
                 content = await asyncio.to_thread(Path(element.path).read_bytes) if element.path else b""
                 attachments.append(await self._reader.read(element.name, element.mime, content))
         else:
-            # A question that was edited after its thread was resumed: its files are in the store.
+            # The question was edited after its thread was resumed, so its files are in the store.
             own = [element for element in thread["elements"] if element.get("forId") == message.id]
             attachments = [found for element in own if (found := await self.stored(element)) is not None]
         for attachment in attachments:

@@ -1,7 +1,7 @@
-"""One answer on the page and in the store: shown as it comes, kept as it grows, finished in its last state.
+"""One answer on the page and in the store: shown as it arrives, stored while it grows, finished with its final state.
 
-While it is being written its row says `streaming`. If the process dies, that is what is left, and whoever reads
-the thread later sees how far the answer got and that it was cut off.
+While the answer is written, its row has `streaming`. If the process dies, that row stays, and readers see the text so
+far with a mark that it was cut off.
 """
 
 import asyncio
@@ -30,14 +30,11 @@ logger = logging.getLogger(__name__)
 
 TRY_AGAIN = "try_again"
 FINAL = "is_final"
-"""In the metadata of an error after which the same question would only fail again."""
+"""Metadata key of an error after which the same question would fail again."""
 
 
 class _Answer(cl.Message):
-    """A message that is made at once.
-
-    Chainlit's own sleeps for a millisecond when it is made, and with it everybody's answers: the sleep is not awaited.
-    """
+    """A message without the delay of Chainlit's own, whose constructor blocks the event loop for a millisecond."""
 
     def __init__(self, model: str) -> None:
         self.content = ""
@@ -49,7 +46,7 @@ class _Answer(cl.Message):
 
 
 class Reply:
-    """The sink of `stream_answer` for one Chainlit message."""
+    """Shows and stores one answer: the sink of `stream_answer` for a Chainlit message."""
 
     def __init__(self, layer: ChainlitLayer, model: str, language: str, *, footer: bool = False) -> None:
         self._layer = layer
@@ -68,12 +65,12 @@ class Reply:
             await watcher.send_token(self.message.id, text)
 
     async def watch(self, page: BaseChainlitEmitter) -> None:
-        """Show what comes from now on, and the end, on this page too: its user came back while it was written."""
+        """Show further text and the end on this page too, because its user resumed the thread."""
         await page.task_start()
         self._watchers.append(page)
 
     def called(self, call: LlmCall) -> None:
-        """Be told of a call to the model that was made for this answer; the last one made it."""
+        """Remember the usage of a model call for this answer; the last call is the one that counts."""
         self._call = call
 
     async def keep(self, text: str) -> None:
@@ -83,8 +80,8 @@ class Reply:
         """Store and show the final state.
 
         Args:
-            outcome: what has become of the answer.
-            stopping: whether it ends because the server stops, and not because the user pressed Stop.
+            outcome: text, status and times of the answer.
+            stopping: the answer ends because the server stops, not because the user pressed Stop.
         """
         status = "cut" if stopping and outcome.stopped else outcome.status
         metrics.answers.labels(_counted(status)).inc()
@@ -103,7 +100,7 @@ class Reply:
         try:
             await self._layer.update_step(step)
         except DataLayerError:
-            # Logged and told to the user by the layer; the page must show the answer all the same.
+            # The layer has logged and shown the failure; the page shows the answer all the same.
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
         await cl.context.emitter.update_step(step)
         if self._footer:
@@ -128,13 +125,13 @@ async def remove_stop_notice() -> None:
 async def say_error(
     sentence: str, action: cl.Action | None = None, *, model: str | None = None, is_final: bool = False
 ) -> None:
-    """Put an error on the page in words, with the button if there is one.
+    """Show an error on the page.
 
     Args:
-        sentence: the words.
-        action: the button.
-        model: the one that failed.
-        is_final: whether a second try is never offered, not to whoever comes back to the thread either.
+        sentence: the text.
+        action: a button under it.
+        model: the model that failed.
+        is_final: no second try is offered, also not after the thread is resumed.
     """
     facts: dict[str, Any] = {"model": model} if model else {}
     if is_final:
@@ -146,7 +143,7 @@ async def say_error(
 
 
 def try_again(question_id: str, language: str) -> cl.Action:
-    """The button that asks a question once more."""
+    """The button that asks a question again."""
     return cl.Action(
         name=TRY_AGAIN,
         payload={"question_id": question_id},
@@ -157,7 +154,7 @@ def try_again(question_id: str, language: str) -> cl.Action:
 
 
 def mark_unfinished(steps: Iterable[dict[str, Any]], alive: Container[str], language: str) -> None:
-    """Say under each answer whose writing ended with its process that it was cut off; `alive` are still written."""
+    """Mark each answer whose process died while it was written as cut off. `alive`: ids of answers in progress."""
     for step in steps:
         if step.get("streaming") and step.get("type") == "assistant_message" and step["id"] not in alive:
             step["streaming"] = False
@@ -174,7 +171,7 @@ def _counted(status: str) -> str:
 
 
 def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
-    """What is known of how the answer came about, as it is kept with it."""
+    """Times, usage and model of the answer, as they are stored in its metadata."""
     facts: dict[str, Any] = {"seconds": round(outcome.seconds, 3)}
     if outcome.first_token_seconds is not None:
         facts["first_token_seconds"] = round(outcome.first_token_seconds, 3)
@@ -195,14 +192,14 @@ def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
 
 
 def purpose_of_session(kind: str, thread_id: str) -> Purpose:
-    """What a call for this session is for."""
+    """The purpose of a call for the current session."""
     session = cl.context.session
     user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
     return Purpose(kind, user_id=user_id, thread_id=thread_id, assistant=session.chat_profile or None)
 
 
 def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
-    """What the call for an answer is for; its reply is told what it took, its user when little is left."""
+    """The purpose of the call for an answer. The reply gets its usage; the user sees warnings of limits."""
 
     async def warn(standing: LimitStanding) -> None:
         await cl.context.emitter.send_toast(say_nearly_used(standing, language), "warning")

@@ -48,9 +48,9 @@ class Conversations:
         self._answering = Answering(layer, model, settings, self._turns, self.background)
 
     async def warm_up(self) -> None:
-        """Load what the first question would have to wait for, and take all that is loaded out of garbage collection.
+        """Load what the first question needs, and exclude all loaded objects from garbage collection.
 
-        It is there for good: to look through it again and again holds up every answer for a fifth of a second.
+        These objects live as long as the process. Scanning them again and again would delay every answer by 0.2 s.
         """
         gc.collect()
         gc.freeze()
@@ -64,18 +64,22 @@ class Conversations:
         """Offer the settings and the models of a new conversation."""
         session, language = cl.context.session, language_of_session()
         if session.thread_id_to_resume:
-            # Asked for a thread that is not there for this user: what is said now goes into a thread of its own.
+            # The thread does not exist for this user, so the conversation gets a new one.
             session.thread_id, session.thread_id_to_resume = str(uuid.uuid4()), None
-        for gone in chat_contexts.keys() - ws_sessions_id.keys():
-            # Chainlit keeps the messages of every session that there ever was.
-            del chat_contexts[gone]
+        for ended in chat_contexts.keys() - ws_sessions_id.keys():
+            # Chainlit keeps the messages of every session that ever existed.
+            del chat_contexts[ended]
         await offer_settings({}, self._answering.default, language)
         await offer_models(self._answering.models, self._answering.models[0], language)
 
     async def resume(self, thread: dict[str, Any]) -> None:
-        """Put a stored conversation back: its settings, its model, an answer under way, the marks of cut ones."""
+        """Restore a stored thread: settings, model, an answer in progress, marks of cut answers, usage footers.
+
+        Args:
+            thread: the ThreadDict that Chainlit shows; its steps are changed in place.
+        """
         session, language = cl.context.session, language_of_session()
-        # What the session writes back when it ends must not share again what was unshared meanwhile.
+        # At its end the session writes its metadata back, which must not share the thread again.
         for key in ("is_shared", "shared_at"):
             user_sessions.get(session.id, {}).pop(key, None)
         metadata = thread.get("metadata") or {}
@@ -98,14 +102,14 @@ class Conversations:
             await show_footers(thread["steps"], language)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
-        """Say in a thread that is about to be shown which answers were cut off, and how far one under way has come."""
+        """Update a ThreadDict that will be shown: mark cut answers, and put the text so far into one in progress."""
         for step in thread["steps"]:
             if (reply := self._answering.replies.get(step["id"])) is not None:
                 step["output"] = reply.message.content
         mark_unfinished(thread["steps"], self._answering.replies.keys(), language)
 
     async def answer(self, message: cl.Message) -> None:
-        """Answer a question, and tell the user in words where that fails."""
+        """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
         language, session = language_of_session(), cl.context.session
         try:
             async with self._turns.turn(session, message.id) as again:
@@ -124,11 +128,11 @@ class Conversations:
             await say_error_with_button(
                 say("something_failed", language, reference=reference), message.id, language, self._turns.of(session)
             )
-        # When a turn is over its thread is there, although the answer did not wait for that.
+        # The answer did not wait until its thread was stored; the end of the turn does.
         await self._layer.settled(session.thread_id)
 
     async def retry(self, question_id: object) -> None:
-        """Ask the last question of this conversation again; the answer that failed is cut."""
+        """Ask the last question of this conversation again. The failed answer is removed."""
         session, language = cl.context.session, language_of_session()
         if self._turns.running(session) or config.code.on_message is None:
             return
@@ -149,7 +153,7 @@ class Conversations:
         )
 
     async def stopped(self) -> None:
-        """The user pressed Stop: end every turn of the session, and take Chainlit's notice of it away."""
+        """The user pressed Stop: cancel every turn of the session, and remove Chainlit's notice."""
         tasks = self._turns.running(cl.context.session)
         for task in tasks:
             task.cancel()
@@ -158,7 +162,7 @@ class Conversations:
         await remove_stop_notice()
 
     async def stop(self) -> None:
-        """The server stops: store every answer that is being written as far as it came, and close the model."""
+        """The server stops: store the text so far of every answer in progress, and close the model."""
         await end_answers(self._turns, self._answering, self.background, self._model)
 
     def _is_being_answered(self, thread_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a reader of a shared link sees: the conversation, and nothing of what its owner thinks of it or has set."""
+"""Reduces a shared thread to what its readers may see: the conversation, without votes and settings of its owner."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ _SHOWN_STEP_METADATA = ("status", "icon")
 
 
 def keep_what_is_shared(thread: dict[str, Any]) -> None:
-    """Take votes, settings and bookkeeping out of a ThreadDict that is about to be shown to others."""
+    """Remove votes, settings and bookkeeping from a ThreadDict that will be shown to others."""
     metadata = thread.get("metadata") or {}
     for key in metadata.keys() - set(_SHARED):
         del metadata[key]

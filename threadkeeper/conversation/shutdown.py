@@ -16,7 +16,7 @@ STOP_SECONDS = 3.0
 
 
 async def end_answers(turns: Turns, answering: Answering, background: BackgroundTasks, model: Model) -> None:
-    """Cancel every turn and background task, wait until the answers are stored as far as they came, close the model.
+    """Cancel every turn and background task, wait until the text so far of their answers is stored, close the model.
 
     Waits three seconds at most, because a database that is away must not hold up the shutdown: a write that is late
     is in the queue, which the data layer stores or spools when it closes.

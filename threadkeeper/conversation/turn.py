@@ -74,7 +74,7 @@ class Answering:
         thread_id = session.thread_id
         turns = self._turns.of(session)
         begins = not turns.resumed and turns.asked == {message.id} and not again
-        # What only begins is not in the store yet, and the answer need not wait until it is.
+        # A new thread is not in the store yet, and the answer does not wait until it is.
         thread = None if begins else await self._layer.get_thread(thread_id)
         if thread is None:
             if len(turns.asked) > 1:
@@ -113,11 +113,11 @@ class Answering:
             metrics.model_errors.labels(outcome.error.kind).inc()
             sentence = explain(outcome.error, language, model=model)
             if outcome.error.kind in NEED_ANOTHER_MODEL:
-                # A button would ask the same one again: the page sends what was picked with a new message alone.
+                # A button would ask the same model again: the page sends the picked model only with a new message.
                 await say_error(sentence, model=model, is_final=True)
             else:
                 await say_error_with_button(sentence, message.id, language, turns, model=model)
-        # Until it has a title, a thread has its first question for a name.
+        # Until it has a title, a thread is named after its first question.
         first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
         if outcome.text and thread["name"] == first:
             self._background.start(self._title(thread_id, first, outcome.text))
@@ -129,7 +129,7 @@ class Answering:
         try:
             await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
         except asyncio.CancelledError:
-            # Shielded: a server that stops cancels once more what the user has stopped already.
+            # Shielded, because a server that stops cancels a second time.
             ending = asyncio.create_task(self._end_early(reply, outcome))
             self.endings.add(ending)
             ending.add_done_callback(self.endings.discard)
@@ -147,7 +147,7 @@ class Answering:
         await reply.finish(outcome, stopping=self.is_stopping)
 
     async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-        """The steps before a question that is asked again; what came after it is cut."""
+        """The steps before a question that is asked again. The steps after it are deleted."""
         steps: list[dict[str, Any]] = thread["steps"]
         position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
         if position is None:
@@ -169,7 +169,7 @@ class Answering:
         return model
 
     async def _title(self, thread_id: str, question: str, answer: str) -> None:
-        """Replace the name that Chainlit made of the first question, unless the user was faster."""
+        """Replace the name that Chainlit took from the first question, unless the user has renamed the thread."""
         title = await make_title(
             self._model,
             question,
@@ -181,14 +181,14 @@ class Answering:
             return
         try:
             if await self._layer.replace_thread_name(thread_id, question, title):
-                # The side bar reads its list again when it is told of an interaction.
+                # This event makes the side bar load its list again.
                 await cl.context.emitter.emit("first_interaction", {"interaction": title, "thread_id": thread_id})
         except DataLayerError as error:
             logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
 
 
 def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-    """What the thread holds beside a new question and its own run, whatever the clocks say of the order."""
+    """The steps without the new question and its run. Ids decide, because clocks can differ."""
     run = cl.context.current_run
     own = {message.id, run.id if run else None}
     return [step for step in thread["steps"] if step["id"] not in own]

@@ -1,6 +1,6 @@
-"""The turns of each session: one after another, an edit before its predecessor, and all of them ended by Stop.
+"""Runs the turns of a session one after another; an edit cancels the turn before it, and Stop cancels all.
 
-Chainlit remembers one task a session, and for an edit none. So who is at work is remembered here.
+Chainlit remembers one task for each session, and none for an edit, so the running tasks are kept here.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ Task = asyncio.Task[Any]
 
 @dataclass(eq=False)
 class SessionTurns:
-    """What a session has asked so far, what is at work for it, and the button that stands under its last error.
+    """The ids of the questions asked in a session, its running tasks, and the button under its last error.
 
-    Of a thread that was `resumed` the earlier questions count as asked.
+    In a `resumed` thread, the earlier questions count as asked.
     """
 
     asked: set[str] = field(default_factory=set)
@@ -30,7 +30,7 @@ class SessionTurns:
 
 
 class Turns:
-    """Of every session of this process."""
+    """The turns of every session of this process."""
 
     def __init__(self) -> None:
         self._sessions: WeakKeyDictionary[BaseSession, SessionTurns] = WeakKeyDictionary()
@@ -40,10 +40,9 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, session: BaseSession, question_id: str) -> AsyncIterator[bool]:
-        """A turn of the current task, once the ones before it have ended; says whether the question is asked again.
+        """Wait for earlier turns, and run one of the current task. Yields whether the question is asked again.
 
-        A question that is asked again (edited, or tried once more) does not wait for an answer to what it was: that
-        is ended.
+        A question that is asked again (an edit or a second try) does not wait: it cancels the earlier turns.
         """
         turns, task = self.of(session), asyncio.current_task()
         assert task is not None
@@ -62,9 +61,9 @@ class Turns:
             turns.running = [one for one in turns.running if one is not task]
 
     def running(self, session: BaseSession) -> list[Task]:
-        """The tasks at work for the session, oldest first."""
+        """The running tasks of the session, oldest first."""
         return [task for task in self.of(session).running if not task.done()]
 
     def everything(self) -> list[Task]:
-        """The tasks at work for any session."""
+        """The running tasks of all sessions."""
         return [task for session in list(self._sessions) for task in self.running(session)]

@@ -1,8 +1,7 @@
-"""The text of a PDF, read in a process of its own.
+"""Reads the text of a PDF in a process of its own, with a time limit and a memory limit.
 
-A PDF is a program that somebody else wrote, and pypdf is pure Python: in a thread, a large one slows every
-stream of the server, and a malicious one can never be stopped. A process can: it has a time limit and a memory
-limit, and ends with the file.
+pypdf is pure Python. In a thread, a large PDF would slow every stream of the server, and a malicious one could not be
+stopped.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ Refusal = Literal["encrypted", "without_text", "broken", "slow"]
 
 @dataclass(frozen=True)
 class PdfText:
-    """The text within the limits, and how much there was: `characters` on the `pages_read` first of `pages` pages.
+    """The text within the limits. The first `pages_read` of `pages` pages had `characters` characters.
 
-    With `refused` there is no text.
+    If `refused` is set there is no text.
     """
 
     text: str = ""
@@ -44,7 +43,7 @@ class PdfReader:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, name: str, data: bytes) -> PdfText:
-        """Never raises for what is in the file; waits while others are being read."""
+        """The text of a PDF. Never raises for the content of the file. Waits while two others are being read."""
         async with self._turns:
             # -I: neither the working directory nor this one is searched for modules.
             process = await asyncio.create_subprocess_exec(
@@ -57,7 +56,7 @@ class PdfReader:
                 async with asyncio.timeout(self.seconds):
                     output, complaints = await process.communicate(data)
             except TimeoutError:
-                logger.warning("the PDF %r, %d bytes, took longer than %s s", name, len(data), self.seconds)
+                logger.warning("the PDF %r (%d bytes) was not read within %s s", name, len(data), self.seconds)
                 return PdfText(refused="slow")
             finally:
                 if process.returncode is None:
@@ -65,6 +64,6 @@ class PdfReader:
                     await process.wait()
         if process.returncode != 0:
             reason = " ".join(complaints.decode("utf-8", "replace").split())[-400:]
-            logger.warning("the PDF %r, %d bytes, could not be read: %s", name, len(data), reason)
+            logger.warning("the PDF %r (%d bytes) cannot be read: %s", name, len(data), reason)
             return PdfText(refused="broken")
         return PdfText(**json.loads(output))

@@ -1,6 +1,6 @@
-"""A program, run by `pdf`: reads a PDF from its input and writes its text as JSON.
+"""The program that `pdf` runs: reads a PDF from standard input and writes its text as JSON to standard output.
 
-Arguments: the most pages, the most characters. Whatever is wrong with the file ends it with a traceback and status 1.
+Arguments: maximum of pages, maximum of characters. A broken file ends it with a traceback and exit status 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     max_pages, max_characters = int(sys.argv[1]), int(sys.argv[2])
     result = text_of(sys.stdin.buffer.read(), max_pages, max_characters)
-    # As ASCII: odd fonts give lone surrogates, which have no UTF-8.
+    # ASCII, because some fonts give lone surrogates, which UTF-8 cannot encode.
     sys.stdout.buffer.write(json.dumps(result).encode("ascii"))
 
 

@@ -1,8 +1,8 @@
-"""Makes of an uploaded file what a model can take: a picture, or text.
+"""Turns an uploaded file into what a model can take: a picture or text.
 
-What a file is, its bytes decide; the name and the type that the browser claims only decide whether bytes that
-look like text were meant as text. Whatever cannot be taken is refused in words (`AttachmentRefused`), whatever
-is taken in part says so to the user (`notices`) and to the model (in the text).
+The bytes decide what a file is. The name and the type from the browser only decide whether bytes that look like text
+are meant as text. A file that cannot be taken raises `AttachmentRefused` with a sentence for the user. If only a part
+is taken, the user (`notices`) and the model (in the text) learn it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _INLINE_BYTES = 256 * 1024
 
 
 class Notice:
-    """A sentence for the user about an attachment, in any language."""
+    """A sentence for the user about an attachment, before its language is known."""
 
     def __init__(self, key: str, **values: object) -> None:
         self.key = key
@@ -46,7 +46,7 @@ class Notice:
 
 
 class AttachmentRefused(Exception):
-    """The file does not go to the model; `notice` says why and what to do."""
+    """The file is not sent to the model; `notice` says why and what to do."""
 
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(f"{key}: {values}")
@@ -76,8 +76,17 @@ Attachment = Picture | TextAttachment
 
 
 class AttachmentReader:
-    """Reads uploads within limits: `max_files` a message, `max_total_megabytes` of them all, `max_megabytes` a file,
-    `max_characters` of its text, `max_pdf_pages` of a PDF; and of these `kinds` alone."""
+    """Reads uploads within limits.
+
+    Args:
+        kinds: the kinds of files that are taken.
+        max_files: files in one message.
+        max_total_megabytes: MiB of all files of one message.
+        max_megabytes: MiB of one file.
+        max_characters: characters of text from one file.
+        max_pdf_pages: pages of a PDF that are read.
+        pdf_seconds: time to read one PDF.
+    """
 
     def __init__(
         self,
@@ -98,12 +107,12 @@ class AttachmentReader:
         self._pdf = PdfReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
 
     def admit(self, sizes: Sequence[tuple[str, int]]) -> None:
-        """Look at the names of one message's files and at their sizes in bytes, before any of them is read.
+        """Check names and sizes (bytes) of the files of one message before any of them is read.
 
-        The page keeps to the limits by itself; whoever speaks to the server without it does not.
+        The page checks the limits as well, but a program that talks to the server does not.
 
         Raises:
-            AttachmentRefused: there are too many of them, or they are too large, one of them or together.
+            AttachmentRefused: too many files, or one of them or all together are too large.
         """
         if len(sizes) > self._max_files:
             raise AttachmentRefused("attachment_too_many", limit=self._max_files)
@@ -113,7 +122,7 @@ class AttachmentReader:
             raise AttachmentRefused("attachment_total_too_large", megabytes=f"{self._max_total_megabytes:g}")
 
     async def read(self, name: str, mime: str | None, data: bytes) -> Attachment:
-        """Raises AttachmentRefused."""
+        """The content of a file. Raises AttachmentRefused."""
         if not data:
             raise AttachmentRefused("attachment_empty", name=name)
         self._admit_size(name, len(data))
@@ -172,13 +181,13 @@ def _meant_as_text(name: str, mime: str | None) -> bool:
     claimed = (mime or "").split(";")[0].strip().lower()
     if PurePath(name).suffix.lower() in TEXT_EXTENSIONS:
         return True
-    # Makefile, LICENSE: a name without an extension, to which no browser gives a type.
+    # Browsers send no type for names without an extension, such as Makefile and LICENSE.
     unnamed = not PurePath(name).suffix and claimed in ("", "application/octet-stream")
     return unnamed or (claimed.startswith("text/") and claimed != "text/rtf") or claimed in TEXT_TYPES
 
 
 def _decoded(data: bytes) -> tuple[str, str, bool] | None:
-    """The text, its encoding, and whether that is certain; None for bytes that are no text."""
+    """The text, its encoding, and whether the encoding is certain; None if the bytes are not text."""
     for encoding, certain in _encodings(data):
         try:
             text = data.decode(encoding)

@@ -1,8 +1,8 @@
-"""Which uploads the browser and Chainlit let through, before anybody reads them.
+"""The types of uploads that the page and Chainlit accept, before a file is read.
 
-Browsers name the types of text files as they please: nothing at all for ``.md`` or ``.py`` (sent as
-application/octet-stream), a video for ``.ts``, Excel for ``.csv``. So beside ``text/*`` every such type is
-allowed, but only with the extension of a text file; `attachments` then looks at the bytes.
+Browsers send odd types for text files: application/octet-stream for ``.md`` or ``.py``, a video for ``.ts``, Excel for
+``.csv``. So these types are accepted beside ``text/*``, but only with the extension of a text file; `reader` then looks
+at the bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TYPES = """
 TEXT_EXTENSIONS = tuple(_EXTENSIONS.split())
 TEXT_TYPES = tuple(_TYPES.split())
 
-# Types of something else altogether, under which a text file may come all the same.
+# Types of other formats under which browsers send text files.
 _MISTAKEN: dict[str, tuple[str, ...]] = {
     "application/octet-stream": TEXT_EXTENSIONS,
     "application/vnd.ms-excel": (".csv", ".tsv"),
@@ -51,7 +51,7 @@ _MISTAKEN: dict[str, tuple[str, ...]] = {
 
 
 def accepted_uploads(kinds: Collection[AttachmentKind] = ALL_KINDS, *, vision: bool = True) -> dict[str, list[str]]:
-    """Type to extensions (none: any), as Chainlit's `features.spontaneous_file_upload.accept` takes it."""
+    """Types and their extensions (an empty list: any), for Chainlit's `features.spontaneous_file_upload.accept`."""
     pictures = {
         "image/png": [".png"],
         "image/jpeg": [".jpg", ".jpeg"],

@@ -1,9 +1,8 @@
-"""Builds what the model is given from what the thread has kept: the conversation so far, then the question.
+"""Builds the context for the model from the stored thread: the conversation so far, then the question.
 
-The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. It
-holds more than the conversation (tool steps, errors, notices), which stays out. When it is longer than the
-model's window the oldest messages go first, and always whole; system prompt and question are never cut. A
-question that does not fit alone is an error in words, not a silent cut.
+The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. Tool steps,
+errors and notices are left out. If the thread is longer than the model's window, the oldest messages are left out, each
+as a whole; system prompt and question are never cut. A question that does not fit by itself raises an error.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ DEFAULT_SYSTEM_PROMPT = (
     "Say so when you do not know something."
 )
 NOTICE_STATUS = "notice"
-"""`metadata.status` of a message that the chat itself wrote: it is kept and shown, and never part of the context."""
+"""`metadata.status` of a message that the chat itself wrote: stored and shown, but never part of the context."""
 
 _LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
 _ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
 _LARGEST_RESERVE = 16_384
-# Counting this many characters takes about a millisecond; after that the loop gets its turn.
+# Counting this many characters takes about a millisecond; after that the event loop runs other tasks.
 _LONG_TEXT = 25_000
 
 Step = Mapping[str, Any]
@@ -53,9 +52,7 @@ LoadAttachment = Callable[[Element], Awaitable[Attachment | None]]
 
 @dataclass(frozen=True)
 class Question:
-    """What the user asks now. `step_id` and `created_at` place it in the thread; without them it comes after
-    everything.
-    """
+    """The question to answer. `step_id` and `created_at` (ISO 8601) place it in the thread; without them it is last."""
 
     text: str
     attachments: Sequence[Attachment] = ()
@@ -65,7 +62,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Context:
-    """The messages to send, their tokens as counted here, and how many older ones had no room."""
+    """The messages to send, their tokens as counted here, and the number of older messages that did not fit."""
 
     messages: list[ChatMessage]
     tokens: int
@@ -84,11 +81,21 @@ async def build_messages(
     vision: bool = True,
     load_attachment: LoadAttachment | None = None,
 ) -> Context:
-    """`steps` and `elements` are a Chainlit ThreadDict's. `window` and `max_tokens` are tokens; room for the
-    answer is set aside: `max_tokens`, else a quarter of the window, at most 16,384, and never more than half of
-    it.
+    """The messages for the model.
 
-    Raises ModelError of kind "too_long" (values: tokens, window) when the question does not fit.
+    Room for the answer is reserved: `max_tokens`, else a quarter of the window (16,384 tokens at most), and never more
+    than half of the window.
+
+    Args:
+        steps: StepDicts of a Chainlit ThreadDict.
+        elements: its ElementDicts.
+        window: tokens that question and answer may have together.
+        max_tokens: tokens of the answer at most.
+        vision: whether the model takes pictures.
+        load_attachment: reads the file of an ElementDict; None if it is not stored any more.
+
+    Raises:
+        ModelError: of kind "too_long" (values: tokens, window), if the question does not fit.
     """
     counter = await counter_for(model)
     reserve = min(max_tokens or min(window // 4, _LARGEST_RESERVE), window // 2)
@@ -112,7 +119,7 @@ async def build_messages(
         message = await _message(step, of_step[step["id"]], vision, load_attachment)
         tokens = await _tokens(message, counter)
         if used + tokens > room:
-            # An answer whose question had no room would open the conversation.
+            # Without this, the conversation could begin with an answer whose question did not fit.
             while kept and kept[-1]["role"] == "assistant":
                 used -= await _tokens(kept.pop(), counter)
             break
@@ -122,7 +129,7 @@ async def build_messages(
 
 
 def _before(steps: Sequence[Step], question: Question) -> list[Step]:
-    """In the order of time; a step without a time stays behind the one that it was stored after."""
+    """The steps before the question, by time; a step without a time stays behind the one before it."""
     timed: list[tuple[datetime, Step]] = []
     last = datetime.min.replace(tzinfo=UTC)
     for step in steps:
@@ -175,7 +182,7 @@ async def _loaded(element: Element, load: LoadAttachment | None, *, vision: bool
     except AttachmentRefused:
         return [absent_part(name, "it could not be read")]
     except Exception:
-        # The store fails for one old file: the conversation goes on, and the model knows that something is missing.
+        # One old file must not end the conversation; the model learns that the file is missing.
         logger.exception("thread %s: the attachment %s could not be loaded", element.get("threadId"), element.get("id"))
         return [absent_part(name, "it could not be loaded")]
     if attachment is None:

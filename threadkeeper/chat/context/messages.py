@@ -1,8 +1,7 @@
-"""The messages as the model gets them, in the chat completions format.
+"""Messages in the chat completions format.
 
-A user's message with attachments is a list of parts: each attachment comes first, opened by a line that names
-its file, and what the user typed is always the last part. So nothing that a file says can pass for the user's
-own words, and nobody has to guess later which is which.
+A message with attachments is a list of parts. Each attachment begins with a line that names its file, and the text that
+the user typed is always the last part. So the text of a file cannot pass for the user's own words.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def text_part(text: str) -> TextPart:
 
 
 def file_part(name: str, text: str) -> TextPart:
-    """The text of one file between two tags; the tag is one that the text itself does not contain."""
+    """The text of one file between two tags; the name of the tag does not occur in the text."""
     tag, number = "file", 1
     while f"</{tag}>" in text:
         number += 1
@@ -55,7 +54,7 @@ def picture_parts(name: str, data_url: str) -> list[Part]:
 
 
 def absent_part(name: str, reason: str) -> TextPart:
-    """Stands for an attachment whose content the model does not get, so that it need not guess."""
+    """Tells the model that an attachment exists whose content it does not get, and why."""
     return text_part(f'<file name="{_quoted(name)}" absent="{_quoted(reason)}">')
 
 
@@ -64,7 +63,7 @@ def user_message(text: str, attached: Sequence[Part] = ()) -> ChatMessage:
 
 
 def typed_text(message: ChatMessage) -> str:
-    """What was typed, without the attachments."""
+    """The text that the user typed, without attachments."""
     content = message["content"]
     if isinstance(content, str):
         return content
@@ -82,7 +81,7 @@ def attached_names(message: ChatMessage) -> list[str]:
 
 
 def all_text(message: ChatMessage) -> str:
-    """Every text that the message carries, attachments too; pictures leave nothing."""
+    """All text of the message, including attachments, without pictures."""
     content = message["content"]
     if isinstance(content, str):
         return content
@@ -95,15 +94,15 @@ def has_pictures(message: ChatMessage) -> bool:
 
 
 def picture_count(messages: Sequence[ChatMessage]) -> int:
-    """How many pictures there are in them."""
+    """The number of pictures in the messages."""
     contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
     return sum(part["type"] == "image_url" for content in contents for part in content)
 
 
 def on_the_wire(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """A message without pictures goes out as a plain string, and two of one role in a row as one.
+    """The messages as they are sent: plain strings where there are no pictures, and neighbours of one role merged.
 
-    Text-only servers refuse lists of parts; the chat templates of some open models refuse two questions in a row, which
+    Text-only servers refuse lists of parts. The chat templates of some open models refuse two questions in a row, which
     a thread has after a failed answer.
     """
     sent: list[ChatMessage] = []

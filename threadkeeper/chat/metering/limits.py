@@ -1,8 +1,7 @@
-"""Asks, before a call is made, whether it may be: for its user and its project, in tokens or dollars, today or this
-month.
+"""Checks the limits of a user and a project (tokens or dollars, a day or a month) before a call is made.
 
-What a call may come to at most is set aside in the store until it has ended, so that neither two tabs nor two servers
-promise the same tokens twice. Where few are left, the answer is bounded to them. Without any limit nothing is asked.
+The most that a call can use is reserved in the store until it has ended, so that two tabs or two servers cannot use the
+same tokens. If few are left, the answer is bounded to them. Without any limit the store is not asked.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import ModelError, ModelRequest
 
 REMEMBERED_SECONDS = 5.0
-# A question does not wait for a database that is away for longer than that.
+# How long a question waits for a database that is away.
 _PATIENCE_SECONDS = 10.0
-# What a process that is gone had set aside is free again after that; an answer that takes longer has it extended.
+# A reservation of a dead process expires after this time. A call that takes longer extends its reservation.
 RESERVED_SECONDS = 600.0
-# An answer without a set maximum. What models can say at most is more for a few, and less for old ones.
+# Tokens reserved for an answer without a maximum. A few models can write more, old ones less.
 LONGEST_ANSWER = 16_384
-# What every model takes for a maximum.
+# A maximum that every model accepts.
 _SHORT_ANSWER = 4_096
-# A short question in a thread of its own, beside what the model is told before every conversation.
+# Tokens of a short question in a new thread, without the system prompt.
 _SHORT_QUESTION = 32
 _NEARLY = Decimal("0.8")
 _MILLION = Decimal(1_000_000)
@@ -43,21 +42,24 @@ class LimitStore(Protocol):
 
 
 class Allowances:
-    """Of every user and project of this process."""
+    """Checks and reserves for every user and project of this process."""
 
     def __init__(self, store: LimitStore, zone: str, window: int | None = None) -> None:
-        """`window`: the most tokens that question and answer may have together; without it, those that are known of the
-        model.
+        """
+        Args:
+            store: keeps limits and reservations.
+            zone: IANA name of the time zone in which days and months begin.
+            window: tokens that question and answer may have together; if None, the model's known window.
         """
         self._store, self._zone, self._window = store, zone, window
         self._limits = CachedValue("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
     async def concern(self, user_id: str | None, project_id: str | None) -> bool:
-        """Whether there is a limit that a call of this user in this project is under.
+        """Whether a limit applies to a call of this user in this project.
 
         Raises:
-            ModelError: nobody can say now.
+            ModelError: the limits cannot be read at the moment.
         """
         try:
             limits = await self._limits.get()
@@ -68,10 +70,10 @@ class Allowances:
     async def admit(
         self, request: ModelRequest, call_id: str, project_id: str | None, prompt_tokens: int, rates: Rates | None
     ) -> ModelRequest:
-        """The request, bounded to what is left; what it may come to is set aside under `call_id`.
+        """Reserve what the request can use under `call_id`; returns the request, bounded to the rest of the limit.
 
         Raises:
-            ModelError: it may not be made, or nobody can say now whether it may.
+            ModelError: a limit is reached, or the limits cannot be checked at the moment.
         """
         purpose, wanted = request.purpose, request.max_tokens or LONGEST_ANSWER
         window = self._window or context_window(request.model)
@@ -97,13 +99,13 @@ class Allowances:
         return request if bound >= wanted else replace(request, max_tokens=bound)
 
     async def _warn(self, request: ModelRequest, standings: Sequence[LimitStanding]) -> None:
-        """Say once in each period that little is left; in each process, as it is no harm to hear it twice."""
+        """Warn once a period (in each process) that a limit is nearly reached."""
         warn, user_id = request.purpose.on_warning, request.purpose.user_id
         for standing in standings:
             key = (standing.limit.id, user_id, standing.ends_at)
             if warn is None or key in self._warned or standing.used < standing.limit.amount * _NEARLY:
                 continue
-            # Those of periods that are over are of no use any more.
+            # Warnings of past periods are forgotten.
             self._warned = {known for known in self._warned if known[0] != key[0] or known[2] == key[2]} | {key}
             await warn(standing)
 
@@ -113,7 +115,7 @@ def _unchecked(error: Exception) -> ModelError:
 
 
 async def _shortest(request: ModelRequest) -> int:
-    """The tokens of a short question in a new thread."""
+    """The tokens of a short question in a new thread, with the system prompt."""
     told = [message for message in request.messages if message["role"] == "system"]
     return message_tokens(told, await counter_for(request.model)) + _SHORT_QUESTION
 
@@ -122,22 +124,22 @@ def _refusal(reached: LimitReached, demand: CallDemand, shortest: int) -> ModelE
     standing, limit = reached.standing, reached.standing.limit
     what = f"limit {limit.id}: {plain_amount(limit.amount)} {limit.unit} a {limit.period}"
     if reached.is_unpriced:
-        return ModelError("unpriced", f"{what}, and the model has no price; `threadkeeper prices set` gives it one")
+        return ModelError("unpriced", f"{what}, but the model has no price: set one with `threadkeeper prices set`")
     detail = (
-        f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} set aside for calls under way"
+        f"{what}, {plain_amount(standing.used)} used, {plain_amount(standing.in_flight)} reserved for calls in progress"
     )
     need = _need(limit, demand, demand.prompt_tokens)
     if standing.in_flight > 0 and standing.used + need <= limit.amount:
         return ModelError("in_flight", detail, {"standing": standing})
     values: dict[str, object] = {"standing": standing}
     if shortest < demand.prompt_tokens and _need(limit, demand, shortest) <= standing.left:
-        # It is not used up: another question would be answered.
+        # The limit is not used up: a shorter question would be answered.
         values["need"] = need
     return ModelError("over_limit", detail, values)
 
 
 def _need(limit: Limit, demand: CallDemand, prompt_tokens: int) -> Decimal:
-    """What a question of so many tokens must have left, at the price that the demanded one has."""
+    """Tokens or dollars that a question of this length needs, at the prices of the demand."""
     answer = min(LEAST_ANSWER, demand.answer_tokens)
     if limit.unit == "tokens":
         return Decimal(prompt_tokens + answer)

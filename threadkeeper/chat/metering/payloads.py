@@ -1,6 +1,6 @@
-"""What was said in a call, as it is kept beside it: without secrets, without pictures, and not without end.
+"""The messages of a call as they are stored with it: without secrets and pictures, and of bounded length.
 
-The thread keeps the pictures and the files; here it is enough to know that they were sent.
+The thread has the pictures and files; here it is enough to know that they were sent.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 from threadkeeper.chat.context.messages import ChatMessage, Part
 
 MOST_CHARACTERS = 200_000
-"""Of all messages of a call together. The newest are kept; every turn sends the whole thread once more."""
+"""For all messages of a call together. The newest are kept, because every turn sends the whole thread again."""
 
 _MEDIA_TYPE = re.compile(r"data:([\w.+-]+/[\w.+-]+)?")
 
 
 def kept_messages(messages: Sequence[ChatMessage], redact: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The messages in order; a text that there is no room for says how long it was."""
+    """The messages in order. A text that does not fit is replaced by its length."""
     room, kept = MOST_CHARACTERS, list[dict[str, Any]]()
     for message in reversed(messages):
         content = message["content"]

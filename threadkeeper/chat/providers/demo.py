@@ -1,6 +1,6 @@
-"""Answers when no language model is configured: says that it is a demo, what it was given, and how to connect a model.
+"""The answer when no language model is configured: it says that it is a demo, and how to connect a model.
 
-It never pretends to understand. What it tells of the message is what can be counted.
+It does not pretend to understand the message; it only reports what can be counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DemoModel:
         return Completion(demo_answer(request), _FINISH)
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: no connection is open."""
 
 
 # No tokens were billed, so none are reported.
@@ -42,7 +42,7 @@ _FINISH = Finish("stop", None, "demo")
 
 
 def demo_answer(request: ModelRequest) -> str:
-    """In Chinese when the newest message is written in it, else in English."""
+    """The text of the answer: in Chinese if the newest message is written in Chinese, else in English."""
     question = request.messages[-1]
     typed = typed_text(question)
     language = "zh" if _CHINESE.search(typed) and not _KANA_OR_HANGUL.search(typed) else "en"

@@ -1,12 +1,11 @@
-"""A model behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the same protocol.
+"""Models behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the same protocol.
 
-The package does what it does well: authentication, addresses, retries with back-off, time limits. Two things go
-around it, for what they cost: the request goes out through `client.post` (made of typed objects, a thread of
-200 messages takes 30 ms of CPU, as plain JSON 1 ms), and the answer is read as bytes (with an object for each
-token reading costs five times as much). The aiohttp transport, which the package offers, halves what is left.
+The package does authentication, addresses, retries with back-off and time limits. Two things go around it because of
+their cost: the request is sent with `client.post` (built of typed objects, a thread of 200 messages takes 30 ms of
+CPU; as plain JSON 1 ms), and the answer is read as bytes (an object for each token costs five times as much). The
+package's aiohttp transport halves the rest.
 
-The package sends some requests again by itself. What goes out is noted where it goes out, in the transport, so that
-each attempt can be accounted for.
+The package repeats some requests by itself. The transport records every attempt, so that each gets a row of usage.
 
 Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
 it, or with its other name, and that is remembered.
@@ -42,7 +41,7 @@ _DRAIN_SECONDS = 0.1
 _OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options")
 
 
-# Where the attempts of the request under way are noted.
+# The attempts of the current request.
 _attempts: ContextVar[list[Attempt] | None] = ContextVar("attempts", default=None)
 
 
@@ -69,14 +68,14 @@ class _HttpClient(openai.DefaultAioHttpClient):
             response = await super().send(request, **options)
             attempt.status_code = response.status_code
             if response.is_error:
-                # Why is in the body, and of an attempt that is followed by another nobody reads it later.
+                # The body says why. After another attempt nobody would read it.
                 await response.aread()
         except httpx2.ReadTimeout as error:
-            # The package retries every time-out of the transport, but none of its own errors. A server that stayed
-            # silent for the whole time limit is not asked a second and a third time: the user has waited enough.
+            # The package retries every time-out of the transport, but none of its own errors. After a full time-out the
+            # user has waited long enough, so the request is not repeated.
             raise openai.APITimeoutError(request) from error
         except aiohttp.ClientError as error:
-            # The transport translates most errors, not all: what is no HTTP at all comes through.
+            # The transport translates most errors, but not those of a server that does not speak HTTP.
             raise httpx2.RemoteProtocolError(str(error), request=request) from error
         return response
 
@@ -84,7 +83,7 @@ class _HttpClient(openai.DefaultAioHttpClient):
 def openai_client(base_url: str, api_key: str | None, timeout_seconds: float, max_retries: int) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(
         base_url=base_url,
-        api_key=api_key or "no-key",  # a local server often wants none, the package always does
+        api_key=api_key or "no-key",  # the package requires one, many local servers do not
         max_retries=max_retries,
         timeout=_timeout(timeout_seconds),
         http_client=_HttpClient(api_key),
@@ -115,7 +114,7 @@ class OpenAIModel:
         self._client = client
         self._secret = client.api_key
         self._refused: set[tuple[str, str, object]] = set()
-        # OpenAI's reasoning models know only the new name, most other servers only the old one.
+        # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         is_azure = isinstance(client, openai.AsyncAzureOpenAI)
         host = client.base_url.host
         openais_own = is_azure or host.endswith((".openai.com", ".azure.com"))
@@ -130,7 +129,7 @@ class OpenAIModel:
             reading = StreamReading(self._secret)
             try:
                 if response.headers.get("content-type", "").startswith("application/json"):
-                    # A server that does not stream: its answer comes in one piece.
+                    # The server does not stream: its answer arrives in one piece.
                     completion = read_completion(await response.aread(), self._secret)
                     if completion.text:
                         yield Delta(completion.text)
@@ -146,7 +145,7 @@ class OpenAIModel:
                         await _drain(chunks)
                         break
             except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
-                # All the text is there when the finish_reason is; only the bill may be lost.
+                # After the finish_reason the text is complete; only the usage can be missing.
                 if not reading.complete:
                     raise connection_error(error, self._secret, answering=True) from None
             if text := reading.end():
@@ -174,10 +173,12 @@ class OpenAIModel:
                 response = await self._send(body, stream=stream)
             except openai.APIStatusError as error:
                 name = refused_parameter(error, body)
-                # Never without any limit when the user has set one.
+                # A limit that the user set is never dropped.
                 if name is None or (name in self._limit_names and left_out.intersection(self._limit_names)):
                     raise status_error(error, self._secret) from None
-                logger.warning("model %s refuses the parameter %s: asking again without it", request.model, name)
+                logger.warning(
+                    "model %s refuses the parameter %s; repeating the request without it", request.model, name
+                )
                 left_out.add(name)
             except openai.APIConnectionError as error:
                 raise connection_error(error, self._secret, answering=False) from None
@@ -194,7 +195,7 @@ class OpenAIModel:
         if not stream:
             return await self._client.post(path, cast_to=httpx2.Response, body=body)
         stream_cls = openai.AsyncStream[Any]
-        # With cast_to=Response the package hands out the response itself, whatever its signature says of stream_cls.
+        # With cast_to=Response the package returns the response itself, although its signature names stream_cls.
         answer = await self._client.post(path, cast_to=httpx2.Response, body=body, stream=True, stream_cls=stream_cls)
         return cast("httpx2.Response", cast("object", answer))
 
@@ -212,16 +213,14 @@ class OpenAIModel:
 
 
 def _value(request: ModelRequest, name: str) -> object:
-    """A refusal is remembered for the very value: a temperature out of range says nothing of the others."""
+    """The refused value: a temperature that is out of range does not rule out other temperatures."""
     if name == "stream_options":
         return None
     return request.temperature if name == "temperature" else request.max_tokens
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Reads the little that follows [DONE], so that the connection can be used again; a server that dawdles loses
-    it.
-    """
+    """Read the rest after [DONE], so that the connection can be used again. A slow server loses its connection."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in chunks:

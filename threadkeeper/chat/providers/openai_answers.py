@@ -1,8 +1,8 @@
-"""Reads what a chat completions server answers: the chunks of a stream, or one whole completion.
+"""Parses the answer of a chat completions server: the chunks of a stream, or one whole completion.
 
-Servers send more than the protocol names and sometimes less: usage in a chunk of its own, in the last one, or
-never; an error object where a chunk should be; an end without [DONE], or [DONE] without a finish_reason. All
-that is an end in order; only a stream that stops with neither is one that broke off.
+Servers differ: usage comes in a chunk of its own, in the last one, or never; an error object can stand in place of a
+chunk; the end comes without [DONE], or [DONE] comes without a finish_reason. Each of these is a regular end. Only a
+stream that stops with neither was cut off.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from threadkeeper.chat.model import Completion, Finish, ModelError, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.sse import EventDecoder
 
-# What a server says beyond that is a mistake of its.
+# A larger number is a mistake of the server.
 _MOST_TOKENS = 10**9
 
 
 class StreamReading:
-    """The state of one streamed answer. `failure` is set when the stream itself tells of an error."""
+    """The state of one streamed answer. `failure` is set if the stream contains an error."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -36,17 +36,17 @@ class StreamReading:
         return self.done or self._reason is not None
 
     def feed(self, chunk: bytes) -> str:
-        """The text that this chunk of bytes completes; often one token, sometimes several, sometimes none."""
+        """The text that this chunk of bytes completes: one token, several, or none."""
         return self._read(self._decoder.feed(chunk))
 
     def end(self) -> str:
-        """To be called when no more bytes come; sets `failure` when the answer is not complete."""
+        """The last text, after the last byte. Sets `failure` if the answer is not complete."""
         text = self._read(self._decoder.finish())
         if not self.complete and self.failure is None:
             if self._events:
                 self.failure = ModelError("cut", "the stream ended without a finish_reason and without [DONE]")
             else:
-                self.failure = ModelError("server", "the answer holds no event of a chat completions stream")
+                self.failure = ModelError("server", "the answer contains no event of a chat completions stream")
         return text
 
     def finish(self) -> Finish:
@@ -89,7 +89,11 @@ class StreamReading:
 
 
 def read_completion(body: bytes, secret: str) -> Completion:
-    """Raises ModelError: the server's own error object, or kind "server" for anything that is not a completion."""
+    """Parse a completion.
+
+    Raises:
+        ModelError: the body is an error object, or (kind "server") not a completion.
+    """
     usage = None
     try:
         answer = json.loads(body)
@@ -114,7 +118,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _usage(usage: object) -> TokenUsage | None:
-    """The bill; None where it is none, because question or answer have no number. An answer is not lost for that."""
+    """The token usage; None if a number is missing or not valid, which does not fail the answer."""
     if not isinstance(usage, dict):
         return None
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") or 0)
@@ -130,7 +134,7 @@ def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    """A number of tokens that can be one. Some servers write whole numbers with a point."""
+    """A valid number of tokens, else None. Some servers write whole numbers with a decimal point."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS

@@ -1,7 +1,7 @@
-"""Every way in which a call through the openai package can fail, as a ModelError.
+"""Translates every failure of a call through the openai package into a ModelError.
 
-The detail goes to the log: status, code and request id of the server, its message on one line, and never a key;
-some servers repeat the key in the message.
+The detail is for the log: status, code and request id of the server, and its message on one line. Keys are removed,
+because some servers repeat the key in the message.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def status_error(error: openai.APIStatusError, secret: str) -> ModelError:
 
 
 def response_error(response: httpx2.Response, secret: str) -> ModelError:
-    """The same of a response that was read, before anybody made an exception of it."""
+    """The error of a response that has been read and has not become an exception."""
     try:
         body = response.json()
     except ValueError:
@@ -45,10 +45,10 @@ def response_error(response: httpx2.Response, secret: str) -> ModelError:
 
 
 def connection_error(error: BaseException, secret: str, *, answering: bool) -> ModelError:
-    """`answering`: the answer had begun, so the connection was there and broke."""
+    """The error of a connection. `answering`: the answer had begun, so the connection broke off."""
     causes = list(_causes(error))
     detail = clean(" < ".join(f"{type(cause).__name__}: {cause}" for cause in causes), secret)
-    # The aiohttp transport names every lost connection a ConnectTimeout; only what lies beneath it tells.
+    # The aiohttp transport calls every lost connection a ConnectTimeout; only the innermost cause is reliable.
     beneath = causes[-1]
     if isinstance(beneath, (TimeoutError, httpx2.ReadTimeout)):
         return ModelError("timeout", detail)
@@ -56,7 +56,7 @@ def connection_error(error: BaseException, secret: str, *, answering: bool) -> M
 
 
 def event_error(error: object, secret: str) -> ModelError:
-    """An error object that came inside a stream, whose status was 200 already."""
+    """The error of an error object inside a stream, whose status was already 200."""
     body = _error_object(error)
     code, message = _code(body), _message(body) or str(error)
     status = int(code) if code.isdigit() else 500
@@ -64,7 +64,7 @@ def event_error(error: object, secret: str) -> ModelError:
 
 
 def refused_parameter(error: openai.APIStatusError, sent: Mapping[str, Any]) -> str | None:
-    """The optional parameter that this request was refused for, if it is one that the request can do without."""
+    """The optional parameter that the server refused; None if the request needs it or the error names none."""
     if error.status_code not in (400, 422):
         return None
     body = _error_object(error.body)

@@ -1,7 +1,7 @@
-"""Cuts a stream of bytes into the payloads of server-sent events.
+"""Splits a stream of bytes into the payloads of server-sent events.
 
-Lines are found among the bytes and only whole payloads are handed on, so a character of several bytes never
-breaks at the border of a chunk. No object is built per event: this runs for every token of every user.
+It works on bytes and returns only whole payloads, so that a character of several bytes is never cut at the border of a
+chunk. It builds no object per event, because it runs for every token of every user.
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class EventDecoder:
-    """Feed it the chunks as they come; it returns the `data` of each event that is complete."""
+    """Takes the chunks one after another; returns the `data` of each event that is complete."""
 
     def __init__(self) -> None:
         self._rest = b""
