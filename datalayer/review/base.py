@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.ownership import acting_user
+from datalayer.records.review import AnswerFilter
 from datalayer.review import access
 from datalayer.store import GuardedStore
 
@@ -46,3 +47,16 @@ class ReviewStore(GuardedStore):
             return await work(connection, await access.demand(connection, actor, roles))
 
         return await self._writer.submit(write)
+
+    async def _looked_through(self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What a reviewer finds, once all that was written before is among the answers."""
+        await self._as_reviewer(_nothing)
+        await self._writer.settled()
+        await self.review_follower.caught_up()
+        if which.words:
+            await self.indexer.caught_up()
+        return await self.database.query(work)
+
+
+async def _nothing(_connection: AsyncConnection) -> None:
+    """To ask for the role alone."""

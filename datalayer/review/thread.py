@@ -6,10 +6,10 @@ from sqlalchemy import func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.history.removed_answers import IS_LAST_VOTE
-from datalayer.records.review import StepUsage, StepVersion, ThreadMark, ThreadOrigin, Vote
-from datalayer.review import verdicts
+from datalayer.records.review import StepUsage, StepVersion, ThreadOrigin, Vote
+from datalayer.review import marks, verdicts
 from datalayer.schema.chat import feedback_changes, feedbacks, users
-from datalayer.schema.review import step_versions, thread_marks, thread_origins
+from datalayer.schema.review import step_versions, thread_origins
 from datalayer.schema.usage import llm_calls
 
 
@@ -21,7 +21,7 @@ async def surroundings(connection: AsyncConnection, thread_id: str) -> dict[str,
         "verdicts": tuple(await verdicts.of_thread(connection, thread_id)),
         "versions": await versions(connection, thread_id),
         "usage": await _usage(connection, thread_id),
-        "marks": await marks(connection, thread_id),
+        "marks": await marks.of_thread(connection, thread_id),
         "origin": next((one for one in origins if one.thread_id == thread_id), None),
         "copies": tuple(one for one in origins if one.original_id == thread_id),
     }
@@ -39,18 +39,6 @@ async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVer
         .order_by(version.id)
     )
     return tuple(StepVersion(*row) for row in await connection.execute(statement))
-
-
-async def marks(connection: AsyncConnection, thread_id: str) -> tuple[ThreadMark, ...]:
-    """The pins and flags on the thread."""
-    mark = thread_marks.c
-    statement = (
-        select(mark.threadId, mark.kind, mark.note, users.c.identifier, mark.createdAt)
-        .outerjoin(users, users.c.id == mark.userId)
-        .where(mark.threadId == thread_id)
-        .order_by(mark.kind)
-    )
-    return tuple(ThreadMark(*row) for row in await connection.execute(statement))
 
 
 async def origins_of(connection: AsyncConnection, thread_id: str) -> list[ThreadOrigin]:
