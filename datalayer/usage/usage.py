@@ -26,7 +26,7 @@ from datalayer.records.usage import (
     UsageTotals,
 )
 from datalayer.review import access, audit
-from datalayer.review.retention_rows import payloads_before
+from datalayer.review.retention import payloads_before
 from datalayer.schema.usage import llm_call_payloads, llm_calls
 from datalayer.store import GuardedStore
 from datalayer.usage import calls, statistics
