@@ -103,7 +103,7 @@ class ReviewAnswers(ReviewStore):
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         conditions = [] if begin is None else [verdicts.c.updatedAt >= begin]
         conditions += [] if end is None else [verdicts.c.updatedAt < end]
-        return await self._as_reviewer(lambda connection: review_verdicts.agreement(connection, conditions))
+        return await self._read_as_reviewer(lambda connection, _: review_verdicts.agreement(connection, conditions))
 
     async def words_in_bad_answers(
         self, which: AnswerFilter, *, bad_labels: Sequence[str] = BAD_LABELS, limit: int = 50

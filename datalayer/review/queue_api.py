@@ -6,7 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, clean_time
 from datalayer.errors import InvalidRecord
-from datalayer.ownership import acting_user
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
 from datalayer.review import access, queue
 from datalayer.review.base import ReviewStore
@@ -35,7 +34,7 @@ class ReviewQueue(ReviewStore):
         await self._settled_answers()
         down = sample = 0
         while True:
-            some: Sampled = await self._do(
+            some = await self._write_as_reviewer(
                 lambda connection, _: queue.fill(
                     connection, self._dialect, percent=percent, since=begin, until=end, wanted=wanted
                 )
@@ -65,7 +64,7 @@ class ReviewQueue(ReviewStore):
                 connection, self._dialect, ids, reviewer_id=assignee, wanted=wanted, reason=reason
             )
 
-        return int(await self._do(enqueue))
+        return await self._write_as_reviewer(enqueue)
 
     async def take_next(self, *, lock_seconds: float = 1800, other_than: Collection[str] = ()) -> ReviewItem | None:
         """The item that the acting reviewer has open, or the next, locked for them; None where there is none left.
@@ -81,12 +80,11 @@ class ReviewQueue(ReviewStore):
             InvalidRecord: the lock is too long.
         """
         seconds, others = _bounded(lock_seconds), [clean_id(one, "step id") for one in other_than]
-        item: ReviewItem | None = await self._do(
+        return await self._write_as_reviewer(
             lambda connection, reviewer: queue.take_next(
                 connection, reviewer.named[0], lock_seconds=seconds, other_than=others
             )
         )
-        return item
 
     async def keep_lock(self, step_id: str, *, lock_seconds: float = 1800) -> bool:
         """Hold on to an item for longer; False where it is not the acting reviewer's any more.
@@ -95,14 +93,14 @@ class ReviewQueue(ReviewStore):
             InvalidRecord: the lock is too long.
         """
         known, seconds = clean_id(step_id, "step id"), _bounded(lock_seconds)
-        return bool(
-            await self._do(lambda connection, reviewer: queue.keep(connection, known, reviewer.named[0], seconds))
+        return await self._write_as_reviewer(
+            lambda connection, reviewer: queue.keep(connection, known, reviewer.named[0], seconds)
         )
 
     async def release_item(self, step_id: str) -> bool:
         """Let go of an item that the acting reviewer holds (the system: that anybody does); whether it was held."""
         known = clean_id(step_id, "step id")
-        return bool(await self._do(lambda connection, reviewer: queue.release(connection, known, reviewer.id)))
+        return await self._write_as_reviewer(lambda connection, reviewer: queue.release(connection, known, reviewer.id))
 
     async def list_queue(
         self, *, is_done: bool = False, limit: int = 100, thread_id: str | None = None, excerpts: bool = False
@@ -113,21 +111,18 @@ class ReviewQueue(ReviewStore):
             thread_id: of this thread alone.
             excerpts: with the beginnings of the questions, which tell of what is in a thread.
         """
-        actor, most = acting_user.get(), max(1, min(limit, MOST_ITEMS))
+        most = max(1, min(limit, MOST_ITEMS))
         known = None if thread_id is None else clean_id(thread_id, "thread id")
-
-        async def find(connection: AsyncConnection) -> list[ReviewItem]:
-            reviewer = await access.demand(connection, actor)
-            return await queue.listed(
+        return await self._read_as_reviewer(
+            lambda connection, reviewer: queue.listed(
                 connection, reviewer.id, is_done=is_done, limit=most, thread_id=known, excerpts=excerpts
             )
-
-        return await self.database.query(find)
+        )
 
     async def review_progress(self, *, since: str | None = None) -> list[ReviewerProgress]:
         """For each reviewer what is done and what is to do, of verdicts since then; and what is for anybody."""
         begin = clean_time(since, "begin")
-        return await self._as_reviewer(lambda connection: queue.progress(connection, begin))
+        return await self._read_as_reviewer(lambda connection, _: queue.progress(connection, begin))
 
 
 def _bounded(lock_seconds: float) -> float:

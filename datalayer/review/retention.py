@@ -17,7 +17,6 @@ from datalayer.errors import InvalidRecord
 from datalayer.history import answers
 from datalayer.history.deletion import Removal, remove_threads
 from datalayer.history.file_outbox import queue_files
-from datalayer.ownership import acting_user
 from datalayer.records.review import RetentionClass, RetentionPlan, RetentionReceipt
 from datalayer.review import access, audit
 from datalayer.review.base import ReviewStore
@@ -41,14 +40,13 @@ class Retention(ReviewStore):
             Forbidden: the acting user is no admin.
             InvalidRecord: a time is none, or there is no such class.
         """
-        actor, wanted = acting_user.get(), _times(before)
+        wanted = _times(before)
 
-        async def plan(connection: AsyncConnection) -> list[RetentionPlan]:
-            await access.demand(connection, actor, access.ADMINS)
+        async def plan(connection: AsyncConnection, _: access.Reviewer) -> list[RetentionPlan]:
             return [await plan_of(connection, kind, moment) for kind, moment in wanted.items()]
 
         await self._writer.settled()
-        return await self.database.query(plan)
+        return await self._read_as_reviewer(plan, access.ADMINS)
 
     async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]:
         """Delete what `plan_retention` counts, for good, and give a receipt for each class. Each leaves an audit row.
@@ -65,13 +63,11 @@ class Retention(ReviewStore):
         rows: dict[str, int] = {}
         gone: list[str] = []
         keys: list[str] = []
-        actor = acting_user.get()
 
-        async def some(connection: AsyncConnection) -> Removal | None:
-            await access.demand(connection, actor, access.ADMINS)
+        async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
             return await _take_away(connection, kind, before)
 
-        while (removed := await self._writer.submit(some)) is not None:
+        while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
                 rows[name] = rows.get(name, 0) + count
             gone += removed.thread_ids
@@ -87,7 +83,7 @@ class Retention(ReviewStore):
             await audit.note(connection, "retention", reviewer.identifier, [(None, None)], details=details)
             return reviewer.identifier
 
-        by: str | None = await self._do(note, access.ADMINS)
+        by = await self._write_as_reviewer(note, access.ADMINS)
         return RetentionReceipt(
             kind=kind,
             before=before,

@@ -12,7 +12,7 @@ from datalayer.chainlit_dicts import whole_thread_dict_of
 from datalayer.cleaning import clean_id, clean_text, known_id, utc_in, utc_now
 from datalayer.errors import BlobNotFound
 from datalayer.history import thread_reads
-from datalayer.ownership import SYSTEM, acting_user
+from datalayer.ownership import SYSTEM
 from datalayer.records.chat import Element
 from datalayer.records.review import AuditPage, ReviewThread, Verdict, VerdictChange
 from datalayer.review import access, audit
@@ -46,10 +46,9 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         Raises:
             InvalidRecord: a purpose is required and none is given, or it is too long.
         """
-        actor, known = acting_user.get(), known_id(thread_id)
+        known = known_id(thread_id)
 
-        async def note(connection: AsyncConnection) -> bool:
-            reviewer = await access.demand(connection, actor)
+        async def note(connection: AsyncConnection, reviewer: access.Reviewer) -> bool:
             if known is None or not (await audit.owner_of(connection, known))[0]:
                 return False
             if subjects := await audit.subjects_of(connection, known, reviewer.id):
@@ -57,7 +56,7 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
                 await audit.note(connection, "read", reviewer.identifier, subjects, purpose=said)
             return True
 
-        if not await self._writer.submit(note) or known is None:
+        if not await self._write_as_reviewer(note) or known is None:
             return None
         await self._writer.settled(known)
         whole = await thread_reads.get(self.database, known)
@@ -94,14 +93,10 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         return await self.blobs.signed_url(element.object_key, seconds)
 
     async def _element_for_review(self, thread_id: str, element_id: str) -> Element | None:
-        actor, known = acting_user.get(), known_id(thread_id)
-        since = utc_in(-OPENED_FOR_SECONDS)
-
-        async def has_opened(connection: AsyncConnection) -> bool:
-            reviewer = await access.demand(connection, actor)
-            return await audit.has_read(connection, reviewer.identifier, known or "", since)
-
-        if known is None or not await self.database.query(has_opened):
+        known, since = known_id(thread_id), utc_in(-OPENED_FOR_SECONDS)
+        if known is None or not await self._read_as_reviewer(
+            lambda connection, reviewer: audit.has_read(connection, reviewer.identifier, known, since)
+        ):
             return None
         return await self._element(known, element_id, SYSTEM)
 
@@ -115,30 +110,27 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             InvalidRecord: the label is empty or too long.
             Forbidden: nobody acts, but the system.
         """
-        actor, said, now = acting_user.get(), review_verdicts.clean(verdict), utc_now()
+        said, now = review_verdicts.clean(verdict), utc_now()
 
-        async def put(connection: AsyncConnection) -> Verdict:
-            reviewer = (await access.demand(connection, actor)).named
-            return await review_verdicts.put(connection, self._dialect, said, reviewer, now)
-
-        kept: Verdict = await self._writer.submit(put)
+        kept = await self._write_as_reviewer(
+            lambda connection, reviewer: review_verdicts.put(connection, self._dialect, said, reviewer.named, now)
+        )
         self.review_follower.note()
         return kept
 
     async def remove_verdict(self, step_id: str) -> bool:
         """Take the acting reviewer's verdict back; whether there was one."""
-        actor, known, now = acting_user.get(), clean_id(step_id, "step id"), utc_now()
-
-        async def remove(connection: AsyncConnection) -> bool:
-            reviewer_id, _ = (await access.demand(connection, actor)).named
-            return await review_verdicts.remove(connection, self._dialect, known, reviewer_id, now)
-
-        return bool(await self._writer.submit(remove))
+        known, now = clean_id(step_id, "step id"), utc_now()
+        return await self._write_as_reviewer(
+            lambda connection, reviewer: review_verdicts.remove(
+                connection, self._dialect, known, reviewer.named[0], now
+            )
+        )
 
     async def verdict_history(self, thread_id: str) -> list[VerdictChange]:
         """All that reviewers ever said of the answers in a thread, oldest first."""
         known = clean_id(thread_id, "thread id")
-        return await self._as_reviewer(lambda connection: review_verdicts.history(connection, known))
+        return await self._read_as_reviewer(lambda connection, _: review_verdicts.history(connection, known))
 
     # The audit
 
@@ -151,12 +143,9 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             Forbidden: the acting user is no admin.
             InvalidRecord: the page is empty, or the cursor is none.
         """
-        asking = acting_user.get()
         conditions = [] if actor is None else [audit_entries.c.actor == clean_text(actor)]
         conditions += [] if thread_id is None else [audit_entries.c.subjectId == clean_id(thread_id, "thread id")]
 
-        async def find(connection: AsyncConnection) -> AuditPage:
-            await access.demand(connection, asking, access.ADMINS)
-            return await audit.page(connection, conditions, cursor=cursor, limit=limit)
-
-        return await self.database.query(find)
+        return await self._read_as_reviewer(
+            lambda connection, _: audit.page(connection, conditions, cursor=cursor, limit=limit), access.ADMINS
+        )

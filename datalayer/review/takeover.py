@@ -6,7 +6,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, known_id
-from datalayer.ownership import acting_user
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
 from datalayer.review import access, audit, copies
 from datalayer.review.base import ReviewStore
@@ -48,7 +47,7 @@ class Takeovers(ReviewStore):
             return origin
 
         await self._writer.settled(known)
-        origin: ThreadOrigin = await self._do(copy)
+        origin = await self._write_as_reviewer(copy)
         self.indexer.note()
         return origin
 
@@ -57,15 +56,12 @@ class Takeovers(ReviewStore):
 
         The system has no copies.
         """
-        actor, known = acting_user.get(), [one for one in map(known_id, copy_ids) if one is not None]
-
-        async def find(connection: AsyncConnection) -> list[CopiedAnswer]:
-            reviewer = await access.demand(connection, actor)
-            return await copies.latest_answers(connection, known, reviewer.id)
-
+        known = [one for one in map(known_id, copy_ids) if one is not None]
         for copy_id in known:
             await self._writer.settled(copy_id)
-        return await self.database.query(find)
+        return await self._read_as_reviewer(
+            lambda connection, reviewer: copies.latest_answers(connection, known, reviewer.id)
+        )
 
     async def link_better_run(self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None) -> None:
         """Say which answer in one's copy is better, and (if `take_over` did not) than which in the original.
@@ -77,7 +73,9 @@ class Takeovers(ReviewStore):
         known, better = clean_id(copy_id, "thread id"), clean_id(better_step_id, "step id")
         original = None if original_step_id is None else clean_id(original_step_id, "step id")
         await self._writer.settled(known)
-        await self._do(lambda connection, reviewer: copies.link(connection, known, better, original, reviewer.named[0]))
+        await self._write_as_reviewer(
+            lambda connection, reviewer: copies.link(connection, known, better, original, reviewer.named[0])
+        )
 
     async def _is_copy(self, thread_id: str) -> bool:
         """Whether the thread was taken over from another, whoever asks."""

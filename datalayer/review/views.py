@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.errors import AlreadyExists, InvalidRecord
-from datalayer.ownership import acting_user
 from datalayer.records.review import SavedView
 from datalayer.review import access
 from datalayer.review.base import ReviewStore
@@ -23,10 +22,8 @@ class SavedViews(ReviewStore):
 
     async def list_views(self) -> list[SavedView]:
         """The acting reviewer's views, and those that others share, by name."""
-        actor = acting_user.get()
 
-        async def find(connection: AsyncConnection) -> list[SavedView]:
-            reviewer = await access.demand(connection, actor)
+        async def find(connection: AsyncConnection, reviewer: access.Reviewer) -> list[SavedView]:
             view = review_views.c
             statement = (
                 select(view.id, view.name, view.query, users.c.identifier, view.isShared, view.createdAt)
@@ -36,7 +33,7 @@ class SavedViews(ReviewStore):
             )
             return [SavedView(*row) for row in await connection.execute(statement)]
 
-        return await self.database.query(find)
+        return await self._read_as_reviewer(find)
 
     async def put_view(self, name: str, query: str, *, is_shared: bool = False) -> SavedView:
         """Save a view under a name that the acting reviewer has no other under.
@@ -62,8 +59,7 @@ class SavedViews(ReviewStore):
                 raise AlreadyExists("the reviewer has a view of this name")
             return view
 
-        kept: SavedView = await self._do(put)
-        return kept
+        return await self._write_as_reviewer(put)
 
     async def remove_view(self, view_id: str) -> bool:
         """Remove one of the acting reviewer's own views; whether there was one."""
@@ -73,4 +69,4 @@ class SavedViews(ReviewStore):
             own = review_views.c.id == known, review_views.c.ownerId == reviewer.named[0]
             return bool((await connection.execute(delete(review_views).where(*own))).rowcount)
 
-        return bool(await self._do(remove))
+        return await self._write_as_reviewer(remove)

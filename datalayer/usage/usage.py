@@ -26,9 +26,9 @@ from datalayer.records.usage import (
     UsageTotals,
 )
 from datalayer.review import access, audit
+from datalayer.review.base import ReviewStore
 from datalayer.review.retention import payloads_before
 from datalayer.schema.usage import llm_call_payloads, llm_calls
-from datalayer.store import GuardedStore
 from datalayer.usage import calls, statistics
 from datalayer.usage.cleaning import clean_call, clean_payload
 from datalayer.usage.filters import matching
@@ -38,7 +38,7 @@ MOST_GROUPS = 1_000
 _FORGOTTEN_AT_ONCE = 1_000
 
 
-class Usage(GuardedStore):
+class Usage(ReviewStore):
     """Keeps calls to models, and says what they came to."""
 
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None:
@@ -169,17 +169,16 @@ class Usage(GuardedStore):
         Raises:
             Forbidden: the acting user is no admin.
         """
-        actor, known = acting_user.get(), known_id(call_id)
+        known = known_id(call_id)
 
-        async def note(connection: AsyncConnection) -> None:
-            admin = await access.demand(connection, actor, access.ADMINS)
+        async def note(connection: AsyncConnection, admin: access.Reviewer) -> None:
             whose = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == known)
             found = (await connection.execute(whose)).first()
             if found is not None and (found.userId is None or found.userId != admin.id):
                 subject, details = (found.threadId, found.userId), {"call": known}
                 await audit.note(connection, "read_call", admin.identifier, [subject], details=details)
 
-        await self._writer.submit(note)
+        await self._write_as_reviewer(note, access.ADMINS)
 
     def export_calls(self, which: CallFilter) -> AsyncIterator[CallRow]:
         """All the calls in order of time, as a stream that needs no more memory for many than for few.
