@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history.answers import ANSWER, is_whole
-from datalayer.history.removed_answers import QUESTION
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
+from datalayer.review.questions import question_before
 from datalayer.schema.chat import elements, steps, threads
 from datalayer.schema.review import thread_origins
 
@@ -130,21 +130,10 @@ class BetterRun:
 
 async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, list[BetterRun]]:
     """The linked better runs of a thread's copies, by the answer that they better; failures are none."""
-    origin, asked = thread_origins.c, steps.alias("asked")
-    question = (
-        select(asked.c.output)
-        .where(
-            asked.c.threadId == steps.c.threadId,
-            asked.c.type == QUESTION,
-            asked.c.createdAt <= steps.c.createdAt,
-        )
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    origin = thread_origins.c
     statement = (
         select(
-            *(origin.originalStepId, origin.linkedAt, question.label("question")),
+            *(origin.originalStepId, origin.linkedAt, question_before(steps).label("question")),
             *(steps.c.output, steps.c.isError, steps.c.metadata),
         )
         .join(steps, steps.c.id == origin.betterStepId)

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Select,
     Text,
     and_,
@@ -29,6 +28,7 @@ from datalayer.history import removed_answers
 from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
 from datalayer.review.access import REVIEWERS
 from datalayer.review.filters import behind, chosen, cursor_of
+from datalayer.review.questions import question_before
 from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, steps, threads, users
 from datalayer.schema.review import IS_TAGGED, answers, review_items, thread_marks, verdicts
 
@@ -137,18 +137,7 @@ def _distinct(column: ColumnElement[Any]) -> Any:
 @cache
 def _shown() -> Select[Any]:
     """What is shown of the answers `ids`, in order: made once, for it is larger than all else that is asked."""
-    answer, asked = steps.alias("answer"), steps.alias("asked")
-    question = (
-        select(func.substr(asked.c.output, 1, EXCERPT))
-        .where(
-            asked.c.threadId == answers.c.threadId,
-            asked.c.createdAt <= answers.c.createdAt,
-            asked.c.type == literal_column("'user_message'", Text),
-        )
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(literal_column("1", Integer))
-        .scalar_subquery()
-    )
+    answer = steps.alias("answer")
     flagged = (
         select(literal_column("1"))
         .where(thread_marks.c.threadId == answers.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
@@ -160,7 +149,7 @@ def _shown() -> Select[Any]:
             answers,
             threads.c.name,
             threads.c.userIdentifier,
-            question.label("question"),
+            question_before(answers, characters=EXCERPT).label("question"),
             func.substr(answer.c.output, 1, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),

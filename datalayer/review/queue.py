@@ -29,9 +29,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
-from datalayer.history.removed_answers import QUESTION
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
-from datalayer.schema.chat import steps, threads, users
+from datalayer.review.questions import question_before
+from datalayer.schema.chat import threads, users
 from datalayer.schema.review import IS_OPEN, answers, review_items, verdicts
 
 MOST_WANTED = 20
@@ -227,15 +227,7 @@ def _listed(condition: ColumnElement[bool]) -> Select[Any]:
 
 async def _questions(connection: AsyncConnection, step_ids: Collection[str]) -> dict[str, str | None]:
     """How the questions before these answers begin, or what their threads are called where there is none."""
-    asked = steps.alias("asked")
-    before = asked.c.threadId == answers.c.threadId, asked.c.createdAt <= answers.c.createdAt
-    question = (
-        select(func.substr(asked.c.output, 1, EXCERPT))
-        .where(*before, asked.c.type == QUESTION)
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    question = question_before(answers, characters=EXCERPT)
     # After the items were chosen, so that no question is looked up for one that is not shown.
     statement = (
         select(answers.c.stepId, func.coalesce(func.nullif(question, ""), threads.c.name))
