@@ -195,12 +195,12 @@ class Billing(GuardedStore):
         """
 
         whose, now = (demand.user_id, demand.project_id), utc_now()
-        accounts = [
-            limits.account_of(limit, *whose, zone=zone, moment=now)
+        budgets = [
+            limits.budget_of(limit, *whose, zone=zone, moment=now)
             for limit in await self.list_limits()
             if limits.concerns(limit, *whose)
         ]
-        spent = await self._spending.so_far(self.database, accounts)
+        spent = await self._spending.so_far(self.database, budgets)
 
         async def set_aside(connection: AsyncConnection) -> Reservation | LimitReached:
             return await limits.reserve(

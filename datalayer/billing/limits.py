@@ -6,7 +6,7 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.billing.spending import Account, Spent, amount_used
+from datalayer.billing.spending import Budget, Spent, amount_used
 from datalayer.errors import NotFound
 from datalayer.periods import period_around
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation
@@ -48,12 +48,12 @@ async def remove(connection: AsyncConnection, limit_id: str) -> None:
         raise NotFound("there is no such limit")
 
 
-def account_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Account:
+def budget_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Budget:
     """What counts for the limit, of this user or this project."""
     begin, _ = period_around(moment, limit.period, zone)
     if limit.scope == "project":
-        return Account("project", project_id, limit.unit, begin)
-    return Account("user", user_id, limit.unit, begin)
+        return Budget("project", project_id, limit.unit, begin)
+    return Budget("user", user_id, limit.unit, begin)
 
 
 def concerns(limit: Limit, user_id: str | None, project_id: str | None) -> bool:
@@ -76,7 +76,7 @@ async def standings(
     *,
     zone: str,
     moment: str,
-    spent: Mapping[Account, Spent] | None = None,
+    spent: Mapping[Budget, Spent] | None = None,
     reserving: str | None = None,
 ) -> list[LimitStanding]:
     """How far each limit of this user and this project is used up now; a user's own one takes the place of the one for
@@ -99,15 +99,15 @@ async def standings(
     for limit in limits:
         if any(takes_the_place_of(own, limit) for own in limits):
             continue
-        account = account_of(limit, user_id, project_id, zone=zone, moment=moment)
+        budget = budget_of(limit, user_id, project_id, zone=zone, moment=moment)
         _, end = period_around(moment, limit.period, zone)
-        before = (spent or {}).get(account, Spent(account.begin, Decimal(0)))
-        column = _promised.projectId if account.whose == "project" else _promised.userId
-        promised = select(_PROMISED[limit.unit]).where(column == account.subject_id, _promised.expiresAt > moment)
+        before = (spent or {}).get(budget, Spent(budget.begin, Decimal(0)))
+        column = _promised.projectId if budget.whose == "project" else _promised.userId
+        promised = select(_PROMISED[limit.unit]).where(column == budget.subject_id, _promised.expiresAt > moment)
         if reserving is not None:
             promised = promised.where(_promised.id != reserving)
         # In one statement: between two, a call that ends elsewhere could go from the second into the first, unseen.
-        since_then = amount_used(account, before.until, end)
+        since_then = amount_used(budget, before.until, end)
         both = select(since_then.scalar_subquery(), promised.scalar_subquery())
         spent_since, in_flight = (Decimal(one or 0) for one in (await connection.execute(both)).one())
         found.append(LimitStanding(limit, before.amount + spent_since, in_flight, end))
@@ -121,7 +121,7 @@ async def reserve(
     zone: str,
     moment: str,
     expires_at: str,
-    spent: Mapping[Account, Spent] | None = None,
+    spent: Mapping[Budget, Spent] | None = None,
 ) -> Reservation | LimitReached:
     """Set aside what the call may come to at most: its question, and as long an answer as it wants and may have."""
     found = await standings(

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
-from datalayer.billing.limits import account_of, standings
-from datalayer.billing.spending import Account, Spending, Spent, used
+from datalayer.billing.limits import budget_of, standings
+from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.periods import period_around
@@ -292,7 +292,7 @@ async def test_a_call_that_ends_elsewhere_meanwhile_is_not_forgotten(
 
 async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: ChainlitLayer) -> None:
     alice, begin = await user(layer), "2026-01-01T00:00:00.000000Z"
-    accounts = [Account("user", alice, "tokens", begin), Account("user", alice, "dollars", begin)]
+    budgets = [Budget("user", alice, "tokens", begin), Budget("user", alice, "dollars", begin)]
     spending = Spending()
 
     async def use(moment: str) -> None:
@@ -302,19 +302,19 @@ async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: Chai
     await use("2026-01-01T00:00:00Z")
     await use(utc_now())
     for _ in range(2):
-        found = await spending.so_far(layer.database, [*accounts, Account("user", alice, "tokens", utc_now())])
-        assert [found[account].amount for account in accounts] == [100, Decimal("0.5")]
+        found = await spending.so_far(layer.database, [*budgets, Budget("user", alice, "tokens", utc_now())])
+        assert [found[budget].amount for budget in budgets] == [100, Decimal("0.5")]
         assert len(found) == 2, "what began a moment ago has nothing to be remembered"
         # Already added up, and for the next half an hour not again.
         await use("2026-01-02T00:00:00Z")
     async with layer.database.read() as connection:
-        assert await used(connection, accounts[0], found[accounts[0]].until, "2100") == 100
-        assert await used(connection, accounts[0], begin, "2100") == 400
+        assert await used(connection, budgets[0], found[budgets[0]].until, "2100") == 100
+        assert await used(connection, budgets[0], begin, "2100") == 400
     limit_of_month = limit(1_000, period="month")
     await layer.put_limit(limit_of_month)
     moment = utc_now()
-    account = account_of(limit_of_month, alice, None, zone="UTC", moment=moment)
-    spent = {account: Spent(moment, Decimal(123))}
+    budget = budget_of(limit_of_month, alice, None, zone="UTC", moment=moment)
+    spent = {budget: Spent(moment, Decimal(123))}
     async with layer.database.read() as connection:
         (standing,) = await standings(connection, alice, None, zone="UTC", moment=moment, spent=spent)
     assert standing.used == 123
