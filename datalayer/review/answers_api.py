@@ -1,4 +1,4 @@
-"""Answers for reviewers: a list, a count, facets, statistics and exports."""
+"""Answers for reviewers: lists, counts, filter values, statistics and exports."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
@@ -18,26 +18,31 @@ from datalayer.review.filters import chosen
 from datalayer.schema.review import verdicts
 
 BAD_LABELS = ("wrong", "unsafe", "unclear")
+"""The labels of verdicts that make an answer a bad one, unless the caller names others."""
 MOST_WORDS = 1_000
 
 
 class ReviewAnswers(ReviewStore):
-    """What reviewers read of answers. Methods raise Forbidden where the acting user is no reviewer."""
+    """Reads over many answers. Methods raise Forbidden if the acting user is no reviewer."""
 
     # Lists
 
     async def list_answers(
         self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50, excerpts: bool = True
     ) -> AnswerPage:
-        """A page of the answers, newest first; it begins behind the cursor that the page before gave.
+        """A page of answers, newest first. For example, the bad ones that nobody has judged:
+
+            page = await layer.list_answers(AnswerFilter(thumb="down", is_reviewed=False), limit=20)
 
         Args:
-            excerpts: whether rows show how question and answer begin, the comment and the title: where to open a
-                thread asks for a purpose, no list should tell what is in it.
-            limit: how many at most; never more than `review_inbox.LARGEST_PAGE`.
+            which: the filter.
+            cursor: `next_cursor` of the page before.
+            limit: the page's size, at most 100.
+            excerpts: whether rows contain the beginnings of question and answer, the comment and the thread's title.
+                Without them the list reveals no content of threads, for sites where opening a thread needs a purpose.
 
         Raises:
-            InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
+            InvalidRecord: the limit is below 1, or the cursor or a time of the filter is not valid.
         """
         return await self._looked_through(
             which,
@@ -47,17 +52,17 @@ class ReviewAnswers(ReviewStore):
         )
 
     async def count_answers(self, which: AnswerFilter, *, most: int = 10_000) -> AnswerCount:
-        """How many answers there are; no more than `most` are counted.
+        """The number of answers. Counting stops at `most`; `is_more` is then true.
 
         Raises:
-            InvalidRecord: a time of the filter is none.
+            InvalidRecord: a time of the filter is not valid.
         """
         return await self._looked_through(
             which, lambda connection: inbox.count(connection, self.database, which, most=most)
         )
 
     async def answer_facets(self) -> dict[str, list[str]]:
-        """What there is to choose from: "assistants", "models", "labels", "tags", "reasons" and "reviewers"."""
+        """Sorted values to filter by; keys: "assistants", "models", "labels", "tags", "reasons" and "reviewers"."""
         return await self._looked_through(AnswerFilter(), inbox.facets)
 
     # Statistics
@@ -65,27 +70,36 @@ class ReviewAnswers(ReviewStore):
     async def satisfaction(
         self, since: str, until: str, interval: Interval, zone: str, *, split_by: str | None = None
     ) -> list[Satisfaction]:
-        """The thumbs in each interval of a time zone, in order and without a gap.
+        """Thumbs up and down per interval, in order and without gaps.
 
         Args:
-            split_by: "assistant" or "model": a row for each in every interval.
+            since: the first moment, ISO 8601.
+            until: the moment after the last.
+            interval: the length of an interval; days, weeks, months and years are those of the time zone.
+            zone: a name such as "Europe/Berlin".
+            split_by: "assistant" or "model": one row per interval and value.
 
         Raises:
-            InvalidRecord: a time is none, there is no such interval or zone, or there would be too many.
+            InvalidRecord: a time is missing or not valid, the interval, zone or split is unknown, or there are more
+                than 3,000 intervals.
         """
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         if begin is None or end is None:
-            raise InvalidRecord("a series has a begin and an end")
+            raise InvalidRecord("a series needs both a begin and an end")
         pieces = periods(begin, end, interval, zone)
         return await self._looked_through(
             AnswerFilter(), lambda connection: statistics.satisfaction(connection, pieces, split_by)
         )
 
     async def coverage(self, which: AnswerFilter, *, by: str | None = None) -> list[Coverage]:
-        """How many answers have a verdict, and which; told apart by "assistant" or "model".
+        """Numbers of answers with and without a verdict, and of verdicts per label; those with most answers first.
+
+        Args:
+            which: the filter.
+            by: "assistant" or "model": one row per value; by default one row for all answers.
 
         Raises:
-            InvalidRecord: a time of the filter is none, or there is nothing of the name to tell them apart by.
+            InvalidRecord: a time of the filter is not valid, or `by` is unknown.
         """
 
         async def count(connection: AsyncConnection) -> list[Coverage]:
@@ -95,10 +109,10 @@ class ReviewAnswers(ReviewStore):
         return await self._looked_through(which, count)
 
     async def agreement(self, *, since: str | None = None, until: str | None = None) -> Agreement:
-        """How far those agree who judged the same answers, of verdicts from `since` to before `until`.
+        """Inter-rater agreement (share and kappa), over verdicts last changed from `since` to before `until`.
 
         Raises:
-            InvalidRecord: a time is none.
+            InvalidRecord: a time is not valid.
         """
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         conditions = [] if begin is None else [verdicts.c.updatedAt >= begin]
@@ -108,13 +122,18 @@ class ReviewAnswers(ReviewStore):
     async def words_in_bad_answers(
         self, which: AnswerFilter, *, bad_labels: Sequence[str] = BAD_LABELS, limit: int = 50
     ) -> list[WordCount]:
-        """The words that are far more common in bad answers than in others, those with the largest difference first.
+        """Words that occur at least twice as often in bad answers as in the others, largest difference first.
 
-        Bad are answers with a thumb down or a verdict of one of the labels. The latest of each are looked at
-        (`review_numbers.LOOKED_AT`).
+        An answer is bad if it has a thumb down or a verdict with one of the labels. The latest 2,000 bad answers are
+        compared with the latest 2,000 others.
+
+        Args:
+            which: the filter.
+            bad_labels: the labels of bad verdicts.
+            limit: how many words, at most 1,000.
 
         Raises:
-            InvalidRecord: a time of the filter is none.
+            InvalidRecord: a time of the filter is not valid.
         """
         labels, most = [clean_text(label) for label in bad_labels], min(limit, MOST_WORDS)
 
@@ -125,15 +144,26 @@ class ReviewAnswers(ReviewStore):
         await self.indexer.caught_up()
         return await self._looked_through(which, count)
 
-    # Exports: each leaves a row in the audit for each thread of another that it gives out, before it does
+    # Exports: the audit gets a row for each thread of another user before that thread is in the stream
 
     def export_conversations(
         self, which: AnswerFilter, *, pseudonym_key: bytes | None = None, purpose: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """The threads that have an answer the filter lets through, whole, with votes and verdicts.
+        """Stream the threads that have an answer that matches the filter, whole, with votes and verdicts.
+
+        Each has the keys "id", "user", "name", "created_at", "tags", "assistant" and "messages": a list with the keys
+        "id", "role" ("user", "assistant" or "system"), "content" and "created_at". Messages of the assistant also have
+        "model", "assistant", "is_error", "votes" ("user", "value", "comment", "reasons", "updated_at") and "verdicts"
+        ("reviewer", "label", "reasons", "note", "better_answer", "updated_at").
 
         Args:
-            pseudonym_key: with it, users are named by pseudonyms that are the same for the same key.
+            which: the filter.
+            pseudonym_key: replaces user names by pseudonyms, which are the same for the same key.
+            purpose: stored in the audit.
+
+        Raises:
+            InvalidRecord: at the call if the purpose is too long; in the stream if a time of the filter is not valid.
+            Forbidden: in the stream, if the acting user of the call is no reviewer.
         """
         return self._export(which, exports.conversation, pseudonym_key, purpose)
 
@@ -145,10 +175,18 @@ class ReviewAnswers(ReviewStore):
         purpose: str | None = None,
         bad_labels: Collection[str] = BAD_LABELS,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Pairs of a chosen and a rejected answer to one prompt; `source` says who chose.
+        """Stream preference pairs: a prompt, a chosen and a rejected answer. Raises as `export_conversations` does.
 
-        "verdict": a reviewer wrote the better one; "run": a better run was linked; "retry": the user had it made anew,
-        and nobody gave that one a thumb down or a verdict of one of the bad labels.
+        Each has the keys "thread_id", "step_id", "user", "source", "prompt" (a list of {"role", "content"}), "chosen",
+        "rejected" and "verdicts". The source is "verdict" (a reviewer wrote the better answer), "run" (a reviewer
+        linked a better answer from a copy of the thread) or "retry" (the user regenerated the answer, and the new one
+        has neither a thumb down nor a bad verdict).
+
+        Args:
+            which: the filter.
+            pseudonym_key: replaces user names by pseudonyms, which are the same for the same key.
+            purpose: stored in the audit.
+            bad_labels: the labels of bad verdicts.
         """
         return self._export(which, exports.pairs, pseudonym_key, purpose, bad_labels)
 
@@ -160,10 +198,17 @@ class ReviewAnswers(ReviewStore):
         purpose: str | None = None,
         bad_labels: Collection[str] = BAD_LABELS,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Threads as examples to train on, in the usual form of chats; better answers stand for the given ones.
+        """Stream threads as examples for fine-tuning, with better answers in place of the given ones.
 
-        Failures, answers that were stopped or cut, those with a thumb down and those with a verdict of one of the bad
-        labels are no examples unless there is a better answer.
+        Each has the key "messages": a list of {"role", "content"}; messages of the assistant also have "weight", which
+        is 1 for an example and 0 for context. An answer that failed, was stopped or cut off, or has a thumb down or a
+        bad verdict is an example only if there is a better answer. Raises as `export_conversations` does.
+
+        Args:
+            which: the filter.
+            pseudonym_key: not used, as no user is named; the same as in the other exports.
+            purpose: stored in the audit.
+            bad_labels: the labels of bad verdicts.
         """
         return self._export(which, exports.fine_tuning, pseudonym_key, purpose, bad_labels)
 
@@ -175,7 +220,7 @@ class ReviewAnswers(ReviewStore):
         purpose: str | None,
         bad_labels: Collection[str] = (),
     ) -> AsyncIterator[dict[str, Any]]:
-        # Not in the generator, which begins to run when somebody reads it: whoever acts then is perhaps not who asked.
+        # Read here and not in the generator, which starts at its first read: another user may be acting then.
         actor, said = acting_user.get(), audit.clean_purpose(purpose)
 
         async def stream() -> AsyncIterator[dict[str, Any]]:

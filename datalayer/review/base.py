@@ -17,13 +17,14 @@ Work = Callable[[AsyncConnection, Reviewer], Awaitable[T]]
 
 
 class ReviewStore(GuardedStore):
-    """Reads and writes that need a role."""
+    """Reads and writes that require a role."""
 
     @property
     def _dialect(self) -> Dialect:
         return self.database.dialect
 
     async def _settled_answers(self) -> None:
+        """Wait until queued writes are stored and the rows of answers follow them."""
         await self._writer.settled()
         await self.review_follower.caught_up()
 
@@ -47,7 +48,7 @@ class ReviewStore(GuardedStore):
         return result
 
     async def _looked_through(self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What a reviewer finds, once all that was written before is among the answers."""
+        """Check the role, wait until earlier writes are among the answers, then read."""
         await self._read_as_reviewer(_nothing)
         await self._settled_answers()
         if which.words:
@@ -66,4 +67,4 @@ def _checked(work: Work[T], roles: tuple[str, ...]) -> Callable[[AsyncConnection
 
 
 async def _nothing(_connection: AsyncConnection, _reviewer: Reviewer) -> None:
-    """Nothing but the check of the role."""
+    """No work; only the role is checked."""

@@ -1,4 +1,4 @@
-"""What users see and say of the review of their own threads. No role is needed."""
+"""The review for users: reasons for their votes, which answers were reviewed, and who read their threads."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,18 @@ from datalayer.schema.review import audit_entries
 
 
 class ReviewsForUsers(ReviewStore):
-    """What users see and say of the review of their own threads."""
+    """Methods for the owners of threads. They require no role."""
 
     async def give_reasons(self, step_id: str, reasons: Sequence[str], comment: str | None = None) -> bool:
-        """Say why the acting user's thumb on this step is what it is; False where there is no thumb of theirs.
+        """Add reasons to the acting user's vote on a step; False if they have no vote on it.
 
-        Without a comment the one that is there stays.
+        Args:
+            step_id: the step with the vote.
+            reasons: replace the earlier reasons.
+            comment: replaces the earlier comment; None keeps it.
+
+        Raises:
+            InvalidRecord: the step's id is not a UUID.
         """
         actor, known, now = acting_user.get(), clean_id(step_id, "step id of a vote"), utc_now()
         said = [clean_text(reason) for reason in reasons]
@@ -38,17 +44,21 @@ class ReviewsForUsers(ReviewStore):
         return bool(await self._writer.submit(give))
 
     async def reviewed_answers(self, thread_id: str) -> list[ReviewedAnswer]:
-        """Which answers of a thread that the acting user may read were reviewed; nothing of by whom and how."""
+        """The reviewed answers of a thread, without reviewers and verdicts; none if the acting user may not read it."""
         thread = await self._thread(thread_id, acting_user.get())
         if thread is None:
             return []
         return await self.database.query(lambda connection: review_verdicts.reviewed(connection, thread.id))
 
     async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage:
-        """The audit of the acting user's own threads, newest first; it outlives the threads.
+        """A page of the audit of the acting user's threads, newest first. Entries are kept when a thread is deleted.
+
+        Args:
+            cursor: `next_cursor` of the page before.
+            limit: the page's size, at most 200.
 
         Raises:
-            InvalidRecord: the page is empty, or the cursor is none.
+            InvalidRecord: the limit is below 1, or the cursor is not valid.
         """
         actor = acting_user.get()
 

@@ -1,4 +1,4 @@
-"""Pins and flags on threads, which exempt them from retention."""
+"""Pins and flags on threads. Both exempt a thread from retention."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,15 +19,20 @@ from datalayer.schema.review import thread_marks
 
 
 class ThreadMarks(ReviewStore):
-    """Pins and flags. Methods say who may use them."""
+    """Methods of pins and flags."""
 
     async def mark_thread(self, thread_id: str, kind: MarkKind, *, note: str | None = None) -> ThreadMark:
-        """Pin or flag a thread, which exempts it from retention. Its owner may pin it, too.
+        """Pin or flag a thread, which exempts it from retention. Reviewers may do both; the owner may pin.
+
+        Args:
+            thread_id: the thread's id.
+            kind: "pin" or "flag". A second mark of the same kind replaces the first.
+            note: shown with the mark.
 
         Raises:
             NotFound: there is no such thread.
             Forbidden: the acting user is neither a reviewer nor, for a pin, the owner.
-            InvalidRecord: it is neither a pin nor a flag.
+            InvalidRecord: the kind is neither "pin" nor "flag".
         """
         known, said = clean_id(thread_id, "thread id"), clean_text(note) if note else None
 
@@ -44,7 +49,7 @@ class ThreadMarks(ReviewStore):
         return kept
 
     async def unmark_thread(self, thread_id: str, kind: MarkKind) -> bool:
-        """Take a pin or a flag away; whether there was one. Raises as `mark_thread` does."""
+        """Remove a pin or a flag; False if there is none. Raises as `mark_thread` does."""
         known = clean_id(thread_id, "thread id")
 
         async def unmark(connection: AsyncConnection, _user_id: str | None, _identifier: str | None) -> bool:
@@ -54,7 +59,7 @@ class ThreadMarks(ReviewStore):
         return bool(await self._mark(known, kind, unmark))
 
     async def thread_marks_of(self, thread_id: str) -> tuple[ThreadMark, ...]:
-        """The pins and flags on a thread that the acting user may read; none of any other."""
+        """The pins and flags on a thread; none if the acting user may not read it."""
         thread = await self._thread(thread_id, acting_user.get())
         if thread is None:
             return ()
@@ -67,7 +72,8 @@ class ThreadMarks(ReviewStore):
         work: Callable[[AsyncConnection, str | None, str | None], Awaitable[Any]],
     ) -> Any:
         if kind not in ("pin", "flag"):
-            raise InvalidRecord("a thread is marked with a pin or a flag")
+            raise InvalidRecord(f"{clean_text(str(kind))[:60]!r} is not a kind of mark: use 'pin' or 'flag'")
+        # An owner needs no role for a pin, so the role is checked here, once the owner is known.
         actor = acting_user.get()
 
         async def write(connection: AsyncConnection) -> Any:

@@ -1,4 +1,4 @@
-"""The queue: answers that are to be judged, given to one reviewer at a time."""
+"""The review queue (also known as an annotation queue): each item is locked for one reviewer at a time."""
 
 from collections.abc import Collection
 
@@ -15,20 +15,24 @@ MOST_ITEMS = 1_000
 
 
 class ReviewQueue(ReviewStore):
-    """The queue. Methods raise Forbidden where the acting user is no reviewer."""
+    """Methods of the queue. They raise Forbidden if the acting user is no reviewer."""
 
     async def fill_queue(
         self, *, percent: float, since: str | None = None, until: str | None = None, wanted: int = 1
     ) -> Sampled:
-        """Put in all answers with a thumb down that nobody has judged, and a sample of the others; what is there stays.
+        """Add every unreviewed answer with a thumb down, and a sample of the other unreviewed answers.
+
+        Items that are in the queue already stay as they are. Returns how many were added.
 
         Args:
-            percent: of the others, from 0 to 100. The same answers each time; a larger sample holds a smaller one.
-            since: of answers from this time on, and to before `until`.
-            wanted: by how many reviewers each is to be judged.
+            percent: the sample's share of the others, from 0 to 100. The same answers are drawn each time, and a larger
+                sample contains each smaller one.
+            since: only answers from this time on.
+            until: only answers before this time.
+            wanted: how many reviewers are to judge each answer, from 1 to 20.
 
         Raises:
-            InvalidRecord: a number is out of bounds, or a time is none.
+            InvalidRecord: a number is out of bounds, or a time is not valid.
         """
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         await self._settled_answers()
@@ -46,15 +50,21 @@ class ReviewQueue(ReviewStore):
     async def enqueue_answers(
         self, step_ids: Collection[str], *, reviewer: str | None = None, wanted: int = 1, reason: ItemReason = "chosen"
     ) -> int:
-        """Put answers in the queue, or assign those that are there to a reviewer (or to nobody); gives how many.
+        """Add answers to the queue and assign them; returns how many items were assigned.
 
-        What is assigned to somebody is locked for nobody else any more.
+        Items that are in the queue already are only assigned. Other reviewers lose their locks on assigned items.
+
+        Args:
+            step_ids: the ids of the answers, at most 1,000.
+            reviewer: the identifier of the assignee; None assigns the items to nobody.
+            wanted: how many reviewers are to judge each new item, from 1 to 20.
+            reason: why new items are in the queue.
 
         Raises:
-            InvalidRecord: there is no such reviewer, `wanted` is out of bounds, or there are more than a thousand.
+            InvalidRecord: no reviewer has this identifier, `wanted` is out of bounds, or there are more than 1,000 ids.
         """
         if len(step_ids) > MOST_ITEMS:
-            raise InvalidRecord(f"at most {MOST_ITEMS} answers are put in at once")
+            raise InvalidRecord(f"{len(step_ids):,} answers are too many to add at once: the maximum is {MOST_ITEMS:,}")
         ids = [clean_id(step_id, "step id") for step_id in step_ids]
         await self._settled_answers()
 
@@ -67,17 +77,17 @@ class ReviewQueue(ReviewStore):
         return await self._write_as_reviewer(enqueue)
 
     async def take_next(self, *, lock_seconds: float = 1800, other_than: Collection[str] = ()) -> ReviewItem | None:
-        """The item that the acting reviewer has open, or the next, locked for them; None where there is none left.
+        """The item that the acting reviewer holds, or the next one, locked for them; None if none is left.
 
-        First what is assigned to them, then what is for anybody: never one's own thread, nor what one has judged, nor
-        what is assigned to another.
+        Items assigned to the reviewer come first, then those assigned to nobody. Unassigned answers in the reviewer's
+        own threads, answers that they have judged, and items assigned to others are left out.
 
         Args:
-            lock_seconds: how long nobody else is given it.
-            other_than: the ids of answers not to give.
+            lock_seconds: how long the item is locked, at most a day.
+            other_than: the ids of answers to skip.
 
         Raises:
-            InvalidRecord: the lock is too long.
+            InvalidRecord: the lock is not between 0 seconds and a day.
         """
         seconds, others = _bounded(lock_seconds), [clean_id(one, "step id") for one in other_than]
         return await self._write_as_reviewer(
@@ -87,10 +97,10 @@ class ReviewQueue(ReviewStore):
         )
 
     async def keep_lock(self, step_id: str, *, lock_seconds: float = 1800) -> bool:
-        """Hold on to an item for longer; False where it is not the acting reviewer's any more.
+        """Extend the acting reviewer's lock on an item, from now; False if they no longer hold it.
 
         Raises:
-            InvalidRecord: the lock is too long.
+            InvalidRecord: the lock is not between 0 seconds and a day.
         """
         known, seconds = clean_id(step_id, "step id"), _bounded(lock_seconds)
         return await self._write_as_reviewer(
@@ -98,18 +108,20 @@ class ReviewQueue(ReviewStore):
         )
 
     async def release_item(self, step_id: str) -> bool:
-        """Let go of an item that the acting reviewer holds (the system: that anybody does); whether it was held."""
+        """Unlock an item that the acting reviewer holds (the system: any item); False if it was not locked."""
         known = clean_id(step_id, "step id")
         return await self._write_as_reviewer(lambda connection, reviewer: queue.release(connection, known, reviewer.id))
 
     async def list_queue(
         self, *, is_done: bool = False, limit: int = 100, thread_id: str | None = None, excerpts: bool = False
     ) -> list[ReviewItem]:
-        """Those that the acting reviewer holds and then the others as they were put in, or those done last.
+        """Open items, the acting reviewer's locked ones first, then by age; or finished items, the latest first.
 
         Args:
-            thread_id: of this thread alone.
-            excerpts: with the beginnings of the questions, which tell of what is in a thread.
+            is_done: whether finished items are listed.
+            limit: how many, at most 1,000.
+            thread_id: only items of this thread.
+            excerpts: whether items contain the beginning of the question, which reveals content of the thread.
         """
         most = max(1, min(limit, MOST_ITEMS))
         known = None if thread_id is None else clean_id(thread_id, "thread id")
@@ -120,12 +132,12 @@ class ReviewQueue(ReviewStore):
         )
 
     async def review_progress(self, *, since: str | None = None) -> list[ReviewerProgress]:
-        """For each reviewer what is done and what is to do, of verdicts since then; and what is for anybody."""
+        """Counts per reviewer of verdicts and finished items since then, and of open items; and of unassigned ones."""
         begin = clean_time(since, "begin")
         return await self._read_as_reviewer(lambda connection, _: queue.progress(connection, begin))
 
 
 def _bounded(lock_seconds: float) -> float:
     if not 0 < lock_seconds <= LONGEST_LOCK_SECONDS:
-        raise InvalidRecord("an item is locked for up to a day")
+        raise InvalidRecord(f"a lock of {lock_seconds:g} seconds is not valid: give more than 0 and at most a day")
     return lock_seconds

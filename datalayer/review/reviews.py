@@ -1,8 +1,7 @@
-"""The review console's data: answers to look through, verdicts, numbers, exports, the audit, and what users see of it.
+"""The review's public methods: find bad answers, judge, correct and export them; owners see who read their threads.
 
-Who acts (`acting_user`) must be a reviewer or an admin by the role in their account, which `access` asks in the
-transaction of a write and before a read; the system may do whatever needs no name. Another person's thread is never
-read before the audit has its row.
+The acting user (`acting_user`) must have the role reviewer or admin in their account (see `access`); the system may do
+everything that needs no person's name. The audit's row is stored before another person's thread is read.
 """
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,23 +27,24 @@ from datalayer.review.views import SavedViews
 from datalayer.schema.review import audit_entries
 
 OPENED_FOR_SECONDS = 24 * 3600.0
-"""So long after a thread was opened for review its files may be read."""
+"""How long a reviewer may read a thread's files after opening the thread."""
 
 
 class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, ReviewsForUsers, Retention):
-    """What reviewers read and say. Methods raise Forbidden where the acting user is no reviewer, unless they say so."""
+    """Threads, verdicts and the audit. Methods raise Forbidden if the acting user is no reviewer."""
 
     # One thread
 
     async def open_thread_for_review(
         self, thread_id: str, *, purpose: str | None = None, purpose_required: bool = False
     ) -> ReviewThread | None:
-        """The thread with all that is said of it; None where there is none. One's own leaves no row in the audit.
+        """The thread with its votes, verdicts, earlier versions, usage, marks and copies; None if it does not exist.
 
-        Another's copy leaves one for whom it was copied from as well.
+        The audit gets a row first, with the purpose. For another reviewer's copy it gets one for the original's owner,
+        too. Reading one's own thread leaves no row.
 
         Raises:
-            InvalidRecord: a purpose is required and none is given, or it is too long.
+            InvalidRecord: the purpose is missing although it is required, or is longer than 2,000 characters.
         """
         known = known_id(thread_id)
 
@@ -68,10 +68,10 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
     async def open_element_for_review(
         self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
     ) -> tuple[Element, OpenBlob] | None:
-        """As `open_element`, for who has opened the thread for review within a day; None for anybody else.
+        """Like `open_element`, for a reviewer who opened the thread in the last 24 hours; None otherwise.
 
         Raises:
-            BlobError: the bytes are there but cannot be read now.
+            BlobError: the store has the file but cannot read it now.
         """
         element = await self._element_for_review(thread_id, element_id)
         if element is None or element.object_key is None:
@@ -82,10 +82,13 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             return None
 
     async def element_link_for_review(self, thread_id: str, element_id: str, seconds: int) -> str | None:
-        """As `element_link`, for who has opened the thread for review within a day; None for anybody else.
+        """Like `element_link`, for a reviewer who opened the thread in the last 24 hours; None otherwise.
+
+        Args:
+            seconds: how long the link is valid.
 
         Raises:
-            BlobError: it cannot be made now.
+            BlobError: the store cannot make a link now.
         """
         element = await self._element_for_review(thread_id, element_id)
         if element is None or element.object_key is None:
@@ -103,12 +106,17 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
     # Verdicts
 
     async def put_verdict(self, verdict: Verdict) -> Verdict:
-        """Give the acting reviewer's verdict, or change it; reviewer, thread and times in the record do not count.
+        """Store the acting reviewer's verdict on an answer, in place of an earlier one; returns it as stored.
+
+        `thread_id`, `reviewer`, `created_at` and `updated_at` of the given record are ignored. An item of the queue is
+        done once it has as many verdicts as it wants. For example:
+
+            await layer.put_verdict(Verdict(step_id, "wrong", reasons=("outdated",), better_answer="In 2026, …"))
 
         Raises:
             NotFound: there is no such answer.
-            InvalidRecord: the label is empty or too long.
-            Forbidden: nobody acts, but the system.
+            InvalidRecord: the label is empty or longer than 100 characters.
+            Forbidden: the acting user is no reviewer, or is the system.
         """
         said, now = review_verdicts.clean(verdict), utc_now()
 
@@ -119,7 +127,7 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         return kept
 
     async def remove_verdict(self, step_id: str) -> bool:
-        """Take the acting reviewer's verdict back; whether there was one."""
+        """Delete the acting reviewer's verdict on an answer; False if there is none. Its history is kept."""
         known, now = clean_id(step_id, "step id"), utc_now()
         return await self._write_as_reviewer(
             lambda connection, reviewer: review_verdicts.remove(
@@ -128,7 +136,7 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         )
 
     async def verdict_history(self, thread_id: str) -> list[VerdictChange]:
-        """All that reviewers ever said of the answers in a thread, oldest first."""
+        """Every change of every verdict on the answers of a thread, oldest first."""
         known = clean_id(thread_id, "thread id")
         return await self._read_as_reviewer(lambda connection, _: review_verdicts.history(connection, known))
 
@@ -137,11 +145,17 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
     async def list_audit(
         self, *, actor: str | None = None, thread_id: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> AuditPage:
-        """The whole audit, newest first, or what one did, or what was done with one thread. For admins.
+        """A page of the audit, newest first. For admins.
+
+        Args:
+            actor: only entries of the user with this identifier.
+            thread_id: only entries about this thread.
+            cursor: `next_cursor` of the page before.
+            limit: the page's size, at most 200.
 
         Raises:
             Forbidden: the acting user is no admin.
-            InvalidRecord: the page is empty, or the cursor is none.
+            InvalidRecord: the limit is below 1, or the cursor is not valid.
         """
         conditions = [] if actor is None else [audit_entries.c.actor == clean_text(actor)]
         conditions += [] if thread_id is None else [audit_entries.c.subjectId == clean_id(thread_id, "thread id")]

@@ -1,4 +1,4 @@
-"""Threads taken over: copies in which a reviewer goes on, and the better answers in them."""
+"""Copies of threads, in which reviewers work out better answers."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ from datalayer.schema.review import thread_origins
 
 
 class Takeovers(ReviewStore):
-    """Threads taken over. Methods raise Forbidden where the acting user is no reviewer."""
+    """Methods of copies. They raise Forbidden if the acting user is no reviewer."""
 
     async def take_over(
         self,
@@ -24,15 +24,18 @@ class Takeovers(ReviewStore):
         purpose_required: bool = False,
         title_ending: str = "",
     ) -> ThreadOrigin:
-        """Copy the thread into the acting reviewer's own, to go on with it there; the original is not touched.
+        """Copy a thread into the acting reviewer's own threads, to continue it there. The original is not changed.
 
         Args:
-            step_id: the answer that is to be bettered.
-            title_ending: what the copy's title ends with, so that the two can be told apart; once for a copy of a copy.
+            thread_id: the original's id.
+            step_id: the answer to improve.
+            purpose: stored in the audit.
+            purpose_required: whether the purpose may be missing.
+            title_ending: appended to the copy's title, unless the title ends with it already.
 
         Raises:
             NotFound: there is no such thread, or no such answer in it.
-            InvalidRecord: a purpose is required and none is given, or it is too long.
+            InvalidRecord: the purpose is missing although it is required, or is longer than 2,000 characters.
         """
         known = clean_id(thread_id, "thread id")
         answer = None if step_id is None else clean_id(step_id, "step id")
@@ -52,9 +55,9 @@ class Takeovers(ReviewStore):
         return origin
 
     async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]:
-        """The latest 20 answers in each of these copies that are the acting reviewer's own, latest first.
+        """The beginnings of the latest 20 answers in each of these copies, latest first.
 
-        The system has no copies.
+        Copies of other reviewers are left out. The system has no copies.
         """
         known = [one for one in map(known_id, copy_ids) if one is not None]
         for copy_id in known:
@@ -64,11 +67,16 @@ class Takeovers(ReviewStore):
         )
 
     async def link_better_run(self, copy_id: str, better_step_id: str, *, original_step_id: str | None = None) -> None:
-        """Say which answer in one's copy is better, and (if `take_over` did not) than which in the original.
+        """Link an answer in the acting reviewer's copy as the better one.
+
+        Args:
+            copy_id: the copy's id.
+            better_step_id: the better answer, in the copy.
+            original_step_id: the answer in the original that it improves; by default the one given to `take_over`.
 
         Raises:
-            NotFound: there is no such copy, or an answer is not where it should be.
-            Forbidden: the copy is another reviewer's.
+            NotFound: there is no such copy, or an answer is not in its thread.
+            Forbidden: the copy belongs to another reviewer.
         """
         known, better = clean_id(copy_id, "thread id"), clean_id(better_step_id, "step id")
         original = None if original_step_id is None else clean_id(original_step_id, "step id")
@@ -78,7 +86,7 @@ class Takeovers(ReviewStore):
         )
 
     async def _is_copy(self, thread_id: str) -> bool:
-        """Whether the thread was taken over from another, whoever asks."""
+        """Whether the thread is a copy. No role is checked."""
         copied = select(thread_origins.c.threadId).where(thread_origins.c.threadId == thread_id)
 
         async def find(connection: AsyncConnection) -> bool:

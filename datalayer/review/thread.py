@@ -1,4 +1,4 @@
-"""A thread as a reviewer sees it: as its user did, and what users, reviewers and models have to do with it beside."""
+"""SQL of what a reviewer sees beside a thread: votes, verdicts, earlier versions, usage, marks and copies."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from datalayer.schema.usage import llm_calls
 
 
 async def surroundings(connection: AsyncConnection, thread_id: str) -> dict[str, Any]:
-    """What `ReviewThread` holds beside the thread itself, by the names of its fields."""
+    """The fields of `ReviewThread` except `thread`."""
     origins = await origins_of(connection, thread_id)
     return {
         "votes": await _votes(connection, thread_id),
@@ -28,7 +28,7 @@ async def surroundings(connection: AsyncConnection, thread_id: str) -> dict[str,
 
 
 async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVersion, ...]:
-    """What messages of the thread were before they were edited or went, in the order in which that happened."""
+    """Earlier versions of edited and removed messages of the thread, in the order of the changes."""
     version = step_versions.c
     statement = (
         select(
@@ -42,7 +42,7 @@ async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVer
 
 
 async def origins_of(connection: AsyncConnection, thread_id: str) -> list[ThreadOrigin]:
-    """Where the thread comes from, and what was copied from it, in order of time."""
+    """The thread's origin, if it is a copy, and its copies, oldest first."""
     origin = thread_origins.c
     statement = (
         select(
@@ -88,7 +88,7 @@ async def _usage(connection: AsyncConnection, thread_id: str) -> tuple[StepUsage
             func.count(),
             func.sum(call.promptTokens),
             func.sum(call.completionTokens),
-            # Of one that nobody knows the price of, nobody knows what all came to.
+            # The sum is unknown if the price of any call is unknown, so priced calls are counted.
             func.sum(call.totalCost).label("cost"),
             func.count(call.totalCost).label("priced"),
             func.sum(call.seconds),

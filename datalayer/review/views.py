@@ -1,4 +1,4 @@
-"""Saved views: filters under a name, a reviewer's own or shared with the others."""
+"""Saved views: named filters, private to a reviewer or shared with all reviewers."""
 
 import uuid
 
@@ -18,10 +18,10 @@ LONGEST_QUERY = 8_000
 
 
 class SavedViews(ReviewStore):
-    """Saved views. Methods raise Forbidden where the acting user is no reviewer."""
+    """Methods of saved views. They raise Forbidden if the acting user is no reviewer."""
 
     async def list_views(self) -> list[SavedView]:
-        """The acting reviewer's views, and those that others share, by name."""
+        """The acting reviewer's views and the shared views of others, by name."""
 
         async def find(connection: AsyncConnection, reviewer: access.Reviewer) -> list[SavedView]:
             view = review_views.c
@@ -36,15 +36,22 @@ class SavedViews(ReviewStore):
         return await self._read_as_reviewer(find)
 
     async def put_view(self, name: str, query: str, *, is_shared: bool = False) -> SavedView:
-        """Save a view under a name that the acting reviewer has no other under.
+        """Save a view under a new name.
+
+        Args:
+            name: at most 200 characters.
+            query: the query string of the list's URL, at most 8,000 characters.
+            is_shared: whether every reviewer sees it.
 
         Raises:
-            AlreadyExists: they have one of that name, which stays as it is.
-            InvalidRecord: the name is empty, or one of the two is too long.
+            AlreadyExists: the acting reviewer has a view of this name, which stays as it is.
+            InvalidRecord: the name is empty, or name or query is too long.
         """
         named, said = clean_text(name).strip(), clean_text(query)
         if not named or len(named) > LONGEST_NAME or len(said) > LONGEST_QUERY:
-            raise InvalidRecord(f"a view has a name of at most {LONGEST_NAME} characters")
+            raise InvalidRecord(
+                f"a view needs a name of 1 to {LONGEST_NAME} characters and a query of at most {LONGEST_QUERY:,}"
+            )
 
         async def put(connection: AsyncConnection, reviewer: access.Reviewer) -> SavedView:
             owner_id, owner = reviewer.named
@@ -56,13 +63,13 @@ class SavedViews(ReviewStore):
                 .on_conflict_do_nothing(index_elements=[review_views.c.ownerId, review_views.c.name])
             )
             if not (await connection.execute(statement)).rowcount:
-                raise AlreadyExists("the reviewer has a view of this name")
+                raise AlreadyExists(f"the view {named!r} exists already: choose another name or remove it first")
             return view
 
         return await self._write_as_reviewer(put)
 
     async def remove_view(self, view_id: str) -> bool:
-        """Remove one of the acting reviewer's own views; whether there was one."""
+        """Remove one of the acting reviewer's own views; False if there is none."""
         known = clean_id(view_id, "view id")
 
         async def remove(connection: AsyncConnection, reviewer: access.Reviewer) -> bool:
