@@ -1,9 +1,8 @@
-"""What is kept no longer: threads, files, payloads of calls and the audit, each from a time on that the operator sets.
+"""Retention: deletes threads, files, payloads and audit entries that are older than the operator's times.
 
-Earlier versions of messages are payloads, too: what was said, and is kept beside what counts.
-
-Threads that are pinned or flagged are exempt with all that is in them, and so are those of which a reviewer has a copy
-(or a copy of a copy) that is pinned, flagged or in use: it goes with its original. A plan counts and changes nothing.
+Payloads are the texts of calls to models and the earlier versions of messages. Exempt are threads that are pinned or
+flagged, with everything in them, and the originals of copies (or copies of copies) that are pinned, flagged or still in
+use, because a copy is deleted with its original. A plan counts what would be deleted and changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_time, utc_now
+from datalayer.cleaning import clean_text, clean_time, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.history import answers
 from datalayer.history.deletion import Removal, remove_threads
 from datalayer.history.file_outbox import queue_files
-from datalayer.records.review import RetentionClass, RetentionPlan, RetentionReceipt
+from datalayer.records.retention import RetentionClass, RetentionPlan, RetentionReceipt
 from datalayer.review import access, audit
 from datalayer.review.base import ReviewStore
 from datalayer.schema.chat import elements, steps, threads
@@ -27,18 +26,24 @@ from datalayer.schema.usage import llm_call_payloads, llm_calls
 AT_ONCE = 50
 PAYLOADS_AT_ONCE = 1_000
 CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
-"""In the order in which they are applied."""
+"""In the order in which retention is applied to them."""
 
 
 class Retention(ReviewStore):
-    """Deletes what is old. Methods raise Forbidden where the acting user is no admin."""
+    """Methods of retention. They raise Forbidden if the acting user is no admin."""
 
     async def plan_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionPlan]:
-        """What would go of each class that was last touched before its time. Changes nothing.
+        """Count what `apply_retention` would delete, per class. Changes nothing. For example:
+
+            plans = await layer.plan_retention({"threads": "2025-01-01", "payloads": "2026-01-01"})
+
+        Args:
+            before: for each class ("payloads", "files", "threads", "audit") the time, ISO 8601. Deleted are payloads,
+                files and entries stored before it, and threads last changed before it.
 
         Raises:
             Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
+            InvalidRecord: a class is unknown, or a time is missing or not valid.
         """
         wanted = _times(before)
 
@@ -49,11 +54,11 @@ class Retention(ReviewStore):
         return await self._read_as_reviewer(plan, access.ADMINS)
 
     async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]:
-        """Delete what `plan_retention` counts, for good, and give a receipt for each class. Each leaves an audit row.
+        """Delete permanently what `plan_retention` counts; returns a receipt per class. The audit gets a row for each.
 
         Raises:
             Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
+            InvalidRecord: a class is unknown, or a time is missing or not valid.
         """
         wanted = _times(before)
         await self._writer.settled()
@@ -97,7 +102,7 @@ class Retention(ReviewStore):
 
 
 async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
-    """Some of what goes; None where nothing is left of it."""
+    """Delete a part of what is old; None if nothing is left."""
     if kind == "threads":
         ids = await next_threads(connection, before)
         return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None
@@ -115,19 +120,21 @@ async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: 
 
 def _times(before: Mapping[RetentionClass, str]) -> dict[RetentionClass, str]:
     if unknown := before.keys() - set(CLASSES):
-        raise InvalidRecord(f"retention is of {', '.join(CLASSES)}, not of {min(unknown)!r}")
+        raise InvalidRecord(
+            f"{clean_text(str(min(unknown)))[:60]!r} is not a retention class: use {', '.join(CLASSES)}"
+        )
     times: dict[RetentionClass, str] = {}
     for kind in CLASSES:
         if kind in before:
             moment = clean_time(before[kind], "time of retention")
             if moment is None:
-                raise InvalidRecord("retention is of what is older than a time")
+                raise InvalidRecord(f"retention of {kind} needs a time before which to delete")
             times[kind] = moment
     return times
 
 
 async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str) -> RetentionPlan:
-    """What of the class would go."""
+    """Count what retention of the class would delete."""
     if kind == "audit":
         return RetentionPlan(kind, before, *await audit.count_older(connection, before))
     if kind == "payloads":
@@ -155,13 +162,13 @@ async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str
 
 
 async def next_threads(connection: AsyncConnection, before: str) -> Sequence[str]:
-    """Some of those that go, the oldest first."""
+    """The ids of the next threads to delete, the oldest first."""
     oldest = select(threads.c.id).where(threads_before(before)).order_by(threads.c.updatedAt, threads.c.id)
     return (await connection.execute(oldest.limit(AT_ONCE))).scalars().all()
 
 
 async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, list[str]]:
-    """Delete the rows of some of the files that go, and queue the files; how many, and their keys."""
+    """Delete the rows of the next files and queue the files for deletion; returns the number of rows, and the keys."""
     some = (
         select(elements.c.id).where(files_before(before)).order_by(elements.c.createdAt, elements.c.id).limit(AT_ONCE)
     )
@@ -172,7 +179,7 @@ async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, l
 
 
 async def remove_payloads(connection: AsyncConnection, before: str) -> int:
-    """Delete what was said in some of the calls; gives in how many."""
+    """Delete the next payloads of calls; returns how many."""
     some = select(llm_call_payloads.c.callId).where(payloads_before(before)).limit(PAYLOADS_AT_ONCE)
     return int(
         (await connection.execute(delete(llm_call_payloads).where(llm_call_payloads.c.callId.in_(some)))).rowcount
@@ -180,17 +187,17 @@ async def remove_payloads(connection: AsyncConnection, before: str) -> int:
 
 
 async def remove_versions(connection: AsyncConnection, before: str) -> int:
-    """Delete some of what messages were before they were edited or went; gives how many."""
+    """Delete the next earlier versions of messages; returns how many."""
     some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
     gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
     thread_ids = (await connection.execute(gone)).scalars().all()
-    # An answer of which nobody knows any more what it said is not looked through.
+    # A removed answer without a stored version is no longer on the lists.
     await answers.mark(connection, sorted(set(thread_ids)))
     return len(thread_ids)
 
 
 def threads_before(before: str) -> ColumnElement[bool]:
-    """Threads in which nothing happened since then, and which are not exempt."""
+    """Threads that have not changed since then and are not exempt."""
     return and_(
         threads.c.updatedAt < before, not_(_is_marked(threads.c.id)), threads.c.id.not_in(_needed_by_copies(before))
     )
@@ -199,13 +206,13 @@ def threads_before(before: str) -> ColumnElement[bool]:
 def files_before(before: str) -> ColumnElement[bool]:
     """Elements with a file that were stored before then, in threads that are not exempt."""
     old = elements.c.objectKey.is_not(None), elements.c.createdAt < before
-    # An adopted database has some that name a step alone.
+    # Some elements of an adopted database name a step and no thread.
     of_step = select(steps.c.threadId).where(steps.c.id == elements.c.forId).scalar_subquery()
     return and_(*old, not_(_is_marked(func.coalesce(elements.c.threadId, of_step))))
 
 
 def payloads_before(before: str) -> ColumnElement[bool]:
-    """What was said in calls and stored before then, but for those of threads that are exempt."""
+    """Payloads of calls that were stored before then, except for those of marked threads."""
     marked = (
         select(llm_calls.c.id)
         .join(thread_marks, thread_marks.c.threadId == llm_calls.c.threadId)
@@ -215,12 +222,12 @@ def payloads_before(before: str) -> ColumnElement[bool]:
 
 
 def versions_before(before: str) -> ColumnElement[bool]:
-    """What messages were until a time before then, but for those in threads that are exempt."""
+    """Versions of messages that were replaced before then, except for those in marked threads."""
     return and_(step_versions.c.replacedAt < before, not_(_is_marked(step_versions.c.threadId)))
 
 
 def _needed_by_copies(before: str) -> Select[Any]:
-    """The ids of the originals of what is in use or marked, and of their originals."""
+    """The ids of the originals of copies that are in use or marked, and of the originals of those."""
     copy, original = threads.alias("copy"), thread_origins.alias("original")
     needed = (
         select(thread_origins.c.originalId.label("id"))
