@@ -1,4 +1,4 @@
-"""Prices, projects and limits in the one form that is kept; what makes no sense is refused."""
+"""Validates prices, projects and limits, and brings their values into the form in which they are stored."""
 
 import re
 from dataclasses import replace
@@ -16,15 +16,15 @@ _HIGHEST = Decimal(10**11)
 
 
 def clean_price(price: Price) -> Price:
-    """The price in the one form that is kept.
+    """The price as it is stored.
 
     Raises:
-        InvalidRecord: it cannot be kept.
+        InvalidRecord: the pattern, the id, the time or an amount is not valid.
     """
     compile_pattern(price.pattern)
     valid_from = clean_time(price.valid_from, "time of a price")
     if valid_from is None:
-        raise InvalidRecord("a price needs a time from which it is valid")
+        raise InvalidRecord("a price needs valid_from, the time from which it holds")
     return replace(
         price,
         id=clean_id(price.id, "id of a price"),
@@ -42,7 +42,7 @@ def clean_price(price: Price) -> Price:
 def _amount(value: Decimal, what: str) -> Decimal:
     if _is_kept_whole(value, _DEAREST):
         return value
-    raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with twelve digits after the point")
+    raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with at most twelve decimal places")
 
 
 def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
@@ -53,17 +53,23 @@ def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
 
 
 def clean_project(project: Project) -> Project:
+    """The project as it is stored.
+
+    Raises:
+        InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an
+            environment variable.
+    """
     if not project.name.strip():
         raise InvalidRecord("a project needs a name")
     for slug in (project.slug, *(provider.slug for provider in project.providers)):
         if not _SLUG.fullmatch(slug):
-            raise InvalidRecord(f"{clean_text(slug)!r} is no slug: small letters and digits, with hyphens between")
+            raise InvalidRecord(f"the slug {clean_text(slug)!r} is not valid: use a-z and 0-9, with hyphens in between")
     if len({provider.slug for provider in project.providers}) < len(project.providers):
-        raise InvalidRecord("two providers have the same slug")
+        raise InvalidRecord("two providers of the project have the same slug")
     for provider in project.providers:
         if provider.secret is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", provider.secret):
-            # Whoever puts the key itself here must not find it in a message or a table later.
-            raise InvalidRecord("a secret is named by its environment variable, in capitals; the key is never kept")
+            # The value is not repeated: it may be the key itself.
+            raise InvalidRecord("the secret must be the name of an environment variable, in capitals, and not the key")
     return replace(
         project,
         id=clean_id(project.id, "id of a project"),
@@ -80,15 +86,20 @@ def _text(text: str | None) -> str | None:
 
 
 def clean_limit(limit: Limit) -> Limit:
+    """The limit as it is stored.
+
+    Raises:
+        InvalidRecord: a field is not valid.
+    """
     if limit.scope not in ("user", "users", "project"):
-        raise InvalidRecord("a limit is for a user, for each of the users, or for a project")
+        raise InvalidRecord("the scope of a limit must be user, users or project")
     if limit.period not in ("day", "month") or limit.unit not in ("tokens", "dollars"):
-        raise InvalidRecord("a limit is of tokens or dollars in a day or a month")
+        raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
     if (limit.subject_id is None) != (limit.scope == "users"):
-        raise InvalidRecord("a limit for a user or a project names which, and one for each user names none")
+        raise InvalidRecord("a limit needs subject_id for the scopes user and project, and none for the scope users")
     if not _is_kept_whole(limit.amount, _HIGHEST):
-        raise InvalidRecord(f"a limit is from 0 to {_HIGHEST:,}")
+        raise InvalidRecord(f"the amount of a limit must be from 0 to {_HIGHEST:,}, with at most twelve decimal places")
     if limit.unit == "tokens" and limit.amount != int(limit.amount):
-        raise InvalidRecord("a limit in tokens is a whole number")
-    subject = None if limit.subject_id is None else clean_id(limit.subject_id, "id of what a limit is for")
+        raise InvalidRecord("the amount of a limit in tokens must be a whole number")
+    subject = None if limit.subject_id is None else clean_id(limit.subject_id, "subject_id of a limit")
     return replace(limit, id=clean_id(limit.id, "id of a limit"), subject_id=subject, created_at=utc_now())

@@ -1,8 +1,7 @@
-"""The operator's own prices: dated rows that are added and ended, never changed; and the patterns of their models.
+"""The operator's own prices, which are added and ended but never changed, and the patterns of their models.
 
-A pattern is a regular expression that says which models a price is for. It is matched against names of models in the
-middle of a chat, on the event loop. So one whose matching could take long is refused when it is written down: an
-expression may only choose so often.
+A pattern is a regular expression for the names of the models that have the price. It is matched during a chat, on the
+event loop, so a pattern that could take long is refused when the price is added: its number of choices is bounded.
 """
 
 import re
@@ -20,7 +19,7 @@ from datalayer.schema.usage import prices as price_table
 
 LONGEST_PATTERN = 200
 LONGEST_NAME = 200
-"""No longer name is matched by anything."""
+"""The longest name of a model that is matched with patterns."""
 
 _MOST_WAYS = 10**7
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
@@ -32,7 +31,7 @@ _COLUMNS = columns(Price, price_table)
 
 
 async def list_all(connection: AsyncConnection) -> list[Price]:
-    """Every price, the newest first: the first that fits a call is the one that holds for it."""
+    """All prices, newest first. The first one that matches a call is its price."""
     newest_first = (price_table.c.validFrom.desc(), price_table.c.createdAt.desc(), price_table.c.id)
     rows = (await connection.execute(select(*_COLUMNS).order_by(*newest_first))).mappings()
     return [record_of(Price, price_table, row) for row in rows]
@@ -44,35 +43,39 @@ async def add(connection: AsyncConnection, new: Sequence[Price]) -> None:
 
 
 async def deactivate(connection: AsyncConnection, price_id: str) -> None:
-    """Raises NotFound where there is no such price."""
+    """End the price.
+
+    Raises:
+        NotFound: there is no such price.
+    """
     statement = update(price_table).where(price_table.c.id == price_id).values(isActive=False)
     if (await connection.execute(statement)).rowcount == 0:
         raise NotFound("there is no such price")
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The expression, to be used with `fullmatch`; the case does not matter.
+    """The compiled pattern, for use with `fullmatch`. It ignores case.
 
     Raises:
-        InvalidRecord: it is none, or matching it could take too long.
+        InvalidRecord: it is not a regular expression, or could take too long to match.
     """
     if not pattern or len(pattern) > LONGEST_PATTERN:
-        raise InvalidRecord(f"a pattern has 1 to {LONGEST_PATTERN} characters")
+        raise InvalidRecord(f"a pattern needs 1 to {LONGEST_PATTERN} characters")
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
         ways = _ways(_parser.parse(pattern, re.IGNORECASE))
     except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidRecord(f"the pattern {pattern!r} is no regular expression ({error})") from None
+        raise InvalidRecord(f"the pattern {pattern!r} is not a regular expression ({error})") from None
     if ways > _MOST_WAYS:
-        raise InvalidRecord(f"the pattern {pattern!r} could take too long: it may repeat freely three times at most")
+        raise InvalidRecord(f"the pattern {pattern!r} could take too long: use at most three of *, + or {{m,n}}")
     return compiled
 
 
 def _ways(parsed: Any) -> int:
-    """How many ways there are at most to match a text of `LONGEST_NAME` characters: the product of all choices.
+    """An upper bound of the ways to match a text of `LONGEST_NAME` characters: the product of all choices.
 
     Raises:
-        InvalidRecord: it cannot be told, as a choice may be made anew each time round.
+        InvalidRecord: there is no bound, because a repetition contains a choice or a repetition.
     """
     ways = 1
     for operation, argument in parsed:
@@ -92,9 +95,9 @@ def _ways(parsed: Any) -> int:
             elif most == 1:
                 ways *= inside + 1
             else:
-                raise InvalidRecord("a pattern may not repeat what itself repeats or chooses")
+                raise InvalidRecord("a pattern must not repeat a group that itself contains *, +, ? or |")
         else:
-            raise InvalidRecord("a pattern may not look around or back")
+            raise InvalidRecord("a pattern must not contain a lookaround, a back reference or an atomic group")
         if ways > _MOST_WAYS:
             return ways
     return ways

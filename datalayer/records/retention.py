@@ -26,8 +26,8 @@ class RetentionPlan:
 class RetentionReceipt:
     """What retention of one class has deleted.
 
-    `rows` counts deleted rows by table, `threads` are ids, `files` are the keys of deleted files, and `files_left` those
-    of files that the store could not delete now. `applied_by` is None for the system.
+    `rows` counts deleted rows by table, `threads` are ids, `files` are keys of deleted files, and `files_left` those of
+    files that the store could not delete now. `applied_by` is None for the system.
     """
 
     kind: RetentionClass

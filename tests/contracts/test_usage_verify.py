@@ -95,8 +95,8 @@ async def test_sums_that_are_not_those_of_the_rows_are_found(
 
     monkeypatch.setattr(statistics, "totals", other)
     assert [(one.kind, one.words) for one in await problems(layer)] == [
-        ("sums", "calls: 2 is shown, and the rows come to 1"),
-        ("sums", "total cost: 0.007 is shown, and the rows come to 0.008000000000"),
+        ("sums", "calls: the statistics show 2, and the rows add up to 1"),
+        ("sums", "total cost: the statistics show 0.007, and the rows add up to 0.008000000000"),
     ]
 
 
