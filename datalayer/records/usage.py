@@ -27,7 +27,8 @@ class LlmCall:
 
     `kind` is "chat", "title", "embedding" or a name of the caller. `model` is the model asked for, `answered_by` the
     one that the provider names. `attempt` counts from 1. `status_code` is None without an answer. If `is_estimated`,
-    the tokens were not reported by the provider. `first_token_seconds` and `tokens_per_second` are None if no token came.
+    the tokens were not reported by the provider. `first_token_seconds` and `tokens_per_second` are None if no token
+    came.
 
     `price` is the price that the costs were calculated with, with the keys "source", "input", "cached" and "output" (US
     dollars per million tokens, as texts) and, if they apply, "image", "images" and "request". The ids of user, thread
