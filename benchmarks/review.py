@@ -1,8 +1,8 @@
-"""`python -m benchmarks.review`: pages of answers to review, on a short history and on a long one, in turns.
+"""`python -m benchmarks.review`: pages of answers for review, on a short and on a long history in turns.
 
-What is promised is that a page costs what it holds: so the time on the long history is compared with that on the short
-one, for every filter; and with a hand-written statement that shows the same page and asks nothing else. The last row is
-the whole first page of the console, with its counts, its choices and its views.
+The time of a page must depend on its size and not on the history. So for every filter the long history is compared with
+the short one, and with a hand-written statement that reads only the same page. The last row is the whole first page of
+the console, with counts, filter values and saved views.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from threadkeeper.web.review.query import read_review_query
 THREADS: Final = 100_000
 FEW: Final = 2_000
 ANSWERS: Final = 5
-"""In each thread."""
+"""Answers per thread."""
 PAGE: Final = 10
 ROUNDS: Final = 20
 USERS: Final = 20
@@ -68,7 +68,7 @@ _ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
 def history(threads: int, answers: int) -> str:
-    """Threads of so many questions and answers of 20 users, with thumbs, comments, errors, tags, and what they cost."""
+    """SQL for this many threads of 20 users, with votes, comments, errors, tags and costs."""
     return f"""
 CREATE TEMP TABLE u AS
     SELECT gen_random_uuid() AS id, 'user' || n AS identifier, n FROM generate_series(0, {USERS - 1}) n;
@@ -100,7 +100,7 @@ INSERT INTO review_pending ("threadId") SELECT id FROM threads;
 
 
 async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
-    """A layer on an empty database, with so many threads in it and all their answers gathered."""
+    """A layer on a new database with this many threads, whose answers have all been gathered."""
     layer = datalayer.create_data_layer(url)
     await layer.migrate()
     connection = await asyncpg.connect(url, command_timeout=1800)
@@ -117,7 +117,7 @@ async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
 async def measure(
     databases: Databases, few: int, many: int, *, answers: int = ANSWERS, rounds: int = ROUNDS
 ) -> dict[str, dict[str, Result]]:
-    """The first page and a page behind it, for each filter: medians in ms on both histories, and of the floor."""
+    """For each filter the medians in ms of the first page and a later one, on both histories and for the floor."""
     async with contextlib.AsyncExitStack() as stack:
         layers: dict[str, ChainlitLayer] = {}
         for kind, threads in ((SHORT, few), (LONG, many)):
@@ -179,7 +179,7 @@ def main() -> None:
 
 
 def _lines(found: Mapping[str, Mapping[str, Result]], many: int, begun: tuple[float, float, float]) -> list[str]:
-    """The section of the page, with its title."""
+    """The section of the report, with its title."""
     rows = [
         _TITLE,
         "",

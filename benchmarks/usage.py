@@ -1,7 +1,7 @@
-"""`python -m benchmarks.usage`: what a million calls to models come to, beside bare SQL that says the same.
+"""`python -m benchmarks.usage`: totals of a million calls to models, beside plain SQL with the same results.
 
-Both ask the same rows by the same indexes, in turns, and their answers are compared: on Postgres by asyncpg with
-prepared statements, on SQLite by the driver that ours has too. Then calls are recorded, beside a bare INSERT.
+Both read the same rows by the same indexes, in turns, and their results are compared. Plain SQL runs on asyncpg with
+prepared statements, or on the SQLite driver that the library uses, too. Then calls are recorded, beside a plain INSERT.
 """
 
 import argparse
@@ -56,7 +56,7 @@ Ask = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 async def measure_postgresql(
     url: str, calls: int = CALLS, *, rounds: int = ROUNDS, cpu: Callable[[], float] = lambda: 0.0
 ) -> Found:
-    """Fill an empty database with so many calls, and measure.
+    """Fill an empty database with this many calls, and measure.
 
     Args:
         cpu: the seconds of CPU that the server has used so far.
@@ -87,7 +87,7 @@ async def measure_postgresql(
 
 
 async def measure_sqlite(path: Path, calls: int = CALLS, *, rounds: int = ROUNDS) -> Found:
-    """Fill a new file with so many calls, and measure."""
+    """Fill a new file with this many calls, and measure."""
     layer = datalayer.create_data_layer(f"sqlite:///{path}")
     try:
         await layer.migrate()
@@ -185,7 +185,7 @@ async def _record(found: Found, layer: ChainlitLayer, execute: Callable[[str], A
 
 
 def _figures(rows: Sequence[Any]) -> list[tuple[int, int]]:
-    """What is compared, of those that have any."""
+    """The numbers to compare, without buckets that have no calls."""
     return sorted((row.totals.calls, row.totals.prompt_tokens) for row in rows if row.totals.calls)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from datalayer import SYSTEM, DataLayerError, acting_as
 from datalayer.cleaning import clean_time, utc_in
-from datalayer.records.review import RetentionClass, RetentionReceipt
+from datalayer.records.retention import RetentionClass, RetentionReceipt
 
 logger = logging.getLogger(__name__)
 

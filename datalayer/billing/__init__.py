@@ -1,1 +1,1 @@
-"""Prices, projects and providers, limits, and what calls cost."""
+"""Prices, projects with their providers, limits, and the cost of calls."""

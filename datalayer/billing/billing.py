@@ -1,21 +1,20 @@
-"""Prices, projects and limits, as the chat, the screens and the command line need them.
+"""Public methods for prices, projects and limits.
 
-Everybody may read them; only the system may change them: who may act as the system is for the application to say.
+Every user may read them. Only the system may change them; the application decides what runs as the system.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.billing import limits, prices, projects, repricing
-from datalayer.billing.price_patterns import compile_pattern
+from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
 from datalayer.billing.spending import Spending
-from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
+from datalayer.cleaning import clean_id, clean_time, utc_in, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.usage import (
@@ -32,16 +31,11 @@ from datalayer.records.usage import (
 from datalayer.store import GuardedStore
 
 DEFAULT_PROJECT = "default"
-"""The slug of the project that holds the chat's own calls."""
-
-_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_SMALLEST = Decimal("1E-12")
-_DEAREST = Decimal(1_000_000)
-_HIGHEST = Decimal(10**11)
+"""The slug of the project of the chat's own calls."""
 
 
 class Billing(GuardedStore):
-    """Keeps what calls cost, belong to and may come to."""
+    """Prices, projects and limits of calls. Methods that change something raise Forbidden for users and visitors."""
 
     @cached_property
     def _spending(self) -> Spending:
@@ -50,26 +44,29 @@ class Billing(GuardedStore):
     # Prices
 
     async def list_prices(self) -> list[Price]:
-        """Every price, ended ones too, the newest first: the first that fits a call is the one that holds for it."""
+        """All prices, ended ones too, newest first. The first one that matches a call is its price."""
         return await self.database.query(prices.list_all)
 
     async def add_price(self, price: Price) -> Price:
-        """Add a price; what it is for has it from `valid_from` on. Gives it as it is stored.
+        """Add a price that holds from its `valid_from` on; returns it as stored. For example:
+
+            await layer.add_price(Price(str(uuid4()), "gpt-4o(-.*)?", "2026-01-01", Decimal("2.5"), Decimal(10)))
 
         Raises:
-            InvalidRecord: the pattern is no regular expression or could take too long, or an amount cannot be.
+            InvalidRecord: the pattern is not a regular expression or could take too long to match, or a time or an
+                amount is not valid.
         """
         return (await self.add_prices([price]))[0]
 
     async def add_prices(self, new: Sequence[Price]) -> list[Price]:
-        """Add prices, all of them or none; raises as `add_price` does."""
+        """Add prices, all or none. Raises as `add_price` does."""
         demand_system(acting_user.get(), "the change of prices")
         cleaned = [clean_price(price) for price in new]
         await self._writer.submit(lambda connection: prices.add(connection, cleaned))
         return cleaned
 
     async def deactivate_price(self, price_id: str) -> None:
-        """Let a price hold for no call any more. Those that were priced by it keep what they cost until `reprice`.
+        """End a price: no later call gets it. Calls that have it keep their cost until `reprice`.
 
         Raises:
             NotFound: there is no such price.
@@ -81,23 +78,23 @@ class Billing(GuardedStore):
     async def reprice(
         self, since: str, cost_of: repricing.CostOf, *, forget: bool = False, dry_run: bool = True
     ) -> Repricing:
-        """Price the calls from that time on anew; only those that come to another cost are changed.
+        """Recalculate the costs of calls since a time, and change those that differ.
 
-        It goes forward in steps, each of which stands once it is stored: one that was broken off is done again.
+        Works in steps of 1,000 calls, each stored on its own. If it is interrupted, run it again.
 
         Args:
-            since: the time of the first call that may change.
-            cost_of: what a call costs by what is known today; None where nobody knows.
-            forget: let a cost become unknown where nobody knows a price of the call any more; else it stays.
-            dry_run: only say what would be changed.
+            since: the time of the first call to recalculate, ISO 8601.
+            cost_of: returns the cost of a call by today's prices; None if no price matches.
+            forget: whether the cost of a call becomes unknown if no price matches; by default it keeps its cost.
+            dry_run: whether to count only, without changes.
 
         Raises:
-            InvalidRecord: it is no time.
+            InvalidRecord: the time is missing or not valid.
         """
-        demand_system(acting_user.get(), "pricing anew")
+        demand_system(acting_user.get(), "repricing")
         begin = clean_time(since, "time")
         if begin is None:
-            raise InvalidRecord("pricing anew needs a time to begin at")
+            raise InvalidRecord("repricing needs the time of the first call to reprice")
         left_out = await self.database.query(lambda connection: repricing.count_without_tokens(connection, begin))
         done = Repricing(without_tokens=left_out)
         async for calls in repricing.with_tokens(self.database, begin):
@@ -130,25 +127,26 @@ class Billing(GuardedStore):
     # Projects
 
     async def list_projects(self) -> list[Project]:
-        """Every project with its providers, by slug."""
+        """All projects with their providers, by slug."""
         return await self.database.query(projects.list_all)
 
     async def put_project(self, project: Project) -> Project:
-        """Store the project; one of the same slug is replaced, and keeps its id.
+        """Store a project in place of the one with the same slug, whose id it gets; returns it as stored.
 
         Raises:
-            InvalidRecord: a slug is no slug, a name is empty, or a secret is no name of a variable.
-            NotFound: there is no user of the owner's name.
+            InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an
+                environment variable.
+            NotFound: no user has the owner's identifier.
         """
         demand_system(acting_user.get(), "the change of projects")
-        cleaned = _clean_project(project)
+        cleaned = clean_project(project)
         stored: str = await self._writer.submit(
             lambda connection: projects.upsert(connection, self.database.dialect, cleaned)
         )
         return replace(cleaned, id=stored)
 
     async def default_project(self) -> str:
-        """The id of the project that holds the chat's own calls; it is made where it is not there."""
+        """The id of the chat's own project, which is created if it does not exist."""
         found = await self.database.query(lambda connection: projects.id_of(connection, DEFAULT_PROJECT))
         if found is not None:
             return found
@@ -165,48 +163,59 @@ class Billing(GuardedStore):
     # Limits
 
     async def list_limits(self) -> list[Limit]:
-        """Every limit, the oldest first."""
+        """All limits, oldest first."""
         return await self.database.query(limits.list_all)
 
     async def put_limit(self, limit: Limit) -> Limit:
-        """Store a limit; where there is one of the same scope, subject, period and unit, it gets this amount.
+        """Store a limit; returns it as stored. A limit of the same scope, subject, period and unit gets the new amount.
+
+        For example, at most two million tokens a month for each user:
+
+            await layer.put_limit(Limit(str(uuid4()), "users", None, "month", "tokens", Decimal(2_000_000)))
 
         Raises:
-            InvalidRecord: it makes no sense.
+            InvalidRecord: a field is not valid.
         """
         demand_system(acting_user.get(), "the change of limits")
-        cleaned = _clean_limit(limit)
+        cleaned = clean_limit(limit)
         stored: str = await self._writer.submit(lambda connection: limits.put(connection, cleaned))
         return replace(cleaned, id=stored)
 
     async def remove_limit(self, limit_id: str) -> None:
-        """Raises NotFound where there is no such limit."""
+        """Remove a limit.
+
+        Raises:
+            NotFound: there is no such limit.
+        """
         demand_system(acting_user.get(), "the change of limits")
         known = clean_id(limit_id, "id of a limit")
         await self._writer.submit(lambda connection: limits.remove(connection, known))
 
     async def limit_standings(self, user_id: str | None, project_id: str | None, *, zone: str) -> list[LimitStanding]:
-        """How far each limit that concerns this user in this project is used up now."""
+        """The current use of each limit for this user in this project. Days and months are those of the time zone."""
         return await self.database.query(
             lambda connection: limits.standings(connection, user_id, project_id, zone=zone, moment=utc_now())
         )
 
     async def reserve(self, demand: CallDemand, *, zone: str, seconds: float) -> Reservation | LimitReached:
-        """Set aside what a call may come to at most, so that others who ask meanwhile are not promised it too.
+        """Reserve the tokens and cost that a call may use at most, so that concurrent calls cannot exceed a limit.
+
+        Returns the reservation, or the limit that allows no further call. The reserved answer is shorter than asked
+        for if less is left.
 
         Args:
-            demand: what the call needs; its answer is promised fewer tokens where fewer are left.
-            zone: days and months are those of this time zone.
-            seconds: after that time it counts no more, whether it was released or not.
+            demand: the tokens of the question and the answer, and their cost if known.
+            zone: the time zone of days and months.
+            seconds: how long the reservation counts, unless it is released before.
         """
 
         whose, now = (demand.user_id, demand.project_id), utc_now()
-        accounts = [
-            limits.account_of(limit, *whose, zone=zone, moment=now)
+        budgets = [
+            limits.budget_of(limit, *whose, zone=zone, moment=now)
             for limit in await self.list_limits()
             if limits.concerns(limit, *whose)
         ]
-        spent = await self._spending.so_far(self.database, accounts)
+        spent = await self._spending.so_far(self.database, budgets)
 
         async def set_aside(connection: AsyncConnection) -> Reservation | LimitReached:
             return await limits.reserve(
@@ -217,88 +226,9 @@ class Billing(GuardedStore):
         return answer
 
     async def extend(self, call_id: str, *, seconds: float) -> None:
-        """Let what was reserved for a call that is still under way count for so long from now on."""
+        """Extend the reservation of a call in progress to this many seconds from now."""
         await self._writer.submit(lambda connection: limits.extend(connection, call_id, expires_at=utc_in(seconds)))
 
     async def release(self, call_id: str) -> None:
-        """Give back what was reserved for a call. Queued before the first await, behind the call's own row."""
+        """Release the reservation of a call. It is queued before the first await, after the call's own row."""
         await self._writer.submit(lambda connection: limits.release(connection, [call_id], moment=utc_now()))
-
-
-def clean_price(price: Price) -> Price:
-    """The price in the one form that is kept.
-
-    Raises:
-        InvalidRecord: it cannot be kept.
-    """
-    compile_pattern(price.pattern)
-    valid_from = clean_time(price.valid_from, "time of a price")
-    if valid_from is None:
-        raise InvalidRecord("a price needs a time from which it is valid")
-    return replace(
-        price,
-        id=clean_id(price.id, "id of a price"),
-        pattern=clean_text(price.pattern),
-        provider=clean_text(price.provider).strip().lower() or None if price.provider else None,
-        valid_from=valid_from,
-        input=_amount(price.input, "input"),
-        output=_amount(price.output, "output"),
-        cached=None if price.cached is None else _amount(price.cached, "cached"),
-        image=None if price.image is None else _amount(price.image, "image"),
-        created_at=utc_now(),
-    )
-
-
-def _amount(value: Decimal, what: str) -> Decimal:
-    if _is_kept_whole(value, _DEAREST):
-        return value
-    raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with twelve digits after the point")
-
-
-def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
-    try:
-        return 0 <= value <= most and value == value.quantize(_SMALLEST)
-    except InvalidOperation:
-        return False
-
-
-def _clean_project(project: Project) -> Project:
-    if not project.name.strip():
-        raise InvalidRecord("a project needs a name")
-    for slug in (project.slug, *(provider.slug for provider in project.providers)):
-        if not _SLUG.fullmatch(slug):
-            raise InvalidRecord(f"{clean_text(slug)!r} is no slug: small letters and digits, with hyphens between")
-    if len({provider.slug for provider in project.providers}) < len(project.providers):
-        raise InvalidRecord("two providers have the same slug")
-    for provider in project.providers:
-        if provider.secret is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", provider.secret):
-            # Whoever puts the key itself here must not find it in a message or a table later.
-            raise InvalidRecord("a secret is named by its environment variable, in capitals; the key is never kept")
-    return replace(
-        project,
-        id=clean_id(project.id, "id of a project"),
-        name=clean_text(project.name.strip()),
-        description=_text(project.description),
-        organisation=_text(project.organisation),
-        tags=tuple(dict.fromkeys(clean_text(tag) for tag in project.tags)),
-        created_at=utc_now(),
-    )
-
-
-def _text(text: str | None) -> str | None:
-    return clean_text(text) if text else None
-
-
-def _clean_limit(limit: Limit) -> Limit:
-    if limit.scope not in ("user", "users", "project"):
-        raise InvalidRecord("a limit is for a user, for each of the users, or for a project")
-    if limit.period not in ("day", "month") or limit.unit not in ("tokens", "dollars"):
-        raise InvalidRecord("a limit is of tokens or dollars in a day or a month")
-    if (limit.subject_id is None) != (limit.scope == "users"):
-        raise InvalidRecord("a limit for a user or a project names which, and one for each user names none")
-    if not _is_kept_whole(limit.amount, _HIGHEST):
-        raise InvalidRecord(f"a limit is from 0 to {_HIGHEST:,}")
-    if limit.unit == "tokens" and limit.amount != int(limit.amount):
-        raise InvalidRecord("a limit in tokens is a whole number")
-    subject = None if limit.subject_id is None else clean_id(limit.subject_id, "id of what a limit is for")
-    return replace(limit, id=clean_id(limit.id, "id of a limit"), subject_id=subject, created_at=utc_now())

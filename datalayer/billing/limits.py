@@ -1,4 +1,4 @@
-"""Limits: what may be used in a day or a month, and how much of it is used or promised to calls under way."""
+"""SQL of limits: their current use, and reservations for calls in progress."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -6,7 +6,7 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.billing.spending import Account, Spent, amount_used
+from datalayer.billing.spending import Budget, Spent, amount_used
 from datalayer.errors import NotFound
 from datalayer.periods import period_around
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation
@@ -14,7 +14,7 @@ from datalayer.schema.rows import columns, given, record_of
 from datalayer.schema.usage import usage_limits, usage_reservations
 
 LEAST_ANSWER = 16
-"""Tokens. Where fewer are left, an answer is not worth its question."""
+"""Tokens. If a limit leaves fewer for the answer, the call is refused."""
 
 _COLUMNS = columns(Limit, usage_limits)
 _promised = usage_reservations.c
@@ -27,7 +27,7 @@ async def list_all(connection: AsyncConnection) -> list[Limit]:
 
 
 async def put(connection: AsyncConnection, limit: Limit) -> str:
-    """Store the limit; one that says the same of another amount gets this one. Gives the id."""
+    """Store the limit, or its amount in a limit of the same scope, subject, period and unit; returns the id."""
     table = usage_limits.c
     same = and_(
         table.scope == limit.scope,
@@ -43,28 +43,32 @@ async def put(connection: AsyncConnection, limit: Limit) -> str:
 
 
 async def remove(connection: AsyncConnection, limit_id: str) -> None:
-    """Raises NotFound where there is no such limit."""
+    """Remove the limit.
+
+    Raises:
+        NotFound: there is no such limit.
+    """
     if (await connection.execute(delete(usage_limits).where(usage_limits.c.id == limit_id))).rowcount == 0:
         raise NotFound("there is no such limit")
 
 
-def account_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Account:
-    """What counts for the limit, of this user or this project."""
+def budget_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Budget:
+    """The budget of this user or this project in the limit's current period."""
     begin, _ = period_around(moment, limit.period, zone)
     if limit.scope == "project":
-        return Account("project", project_id, limit.unit, begin)
-    return Account("user", user_id, limit.unit, begin)
+        return Budget("project", project_id, limit.unit, begin)
+    return Budget("user", user_id, limit.unit, begin)
 
 
 def concerns(limit: Limit, user_id: str | None, project_id: str | None) -> bool:
-    """Whether a call of this user in this project is under the limit, or would be if the user had none of their own."""
+    """Whether the limit applies to a call of this user in this project, personal limits of the user left aside."""
     if limit.scope == "project":
         return limit.subject_id == project_id
     return user_id is not None and limit.subject_id in (None, user_id)
 
 
 def takes_the_place_of(limit: Limit, other: Limit) -> bool:
-    """Whether the other, for each user, does not hold for the one who has this limit."""
+    """Whether this personal limit replaces the other one, which is for each user."""
     is_personal = limit.scope == "user" and other.scope == "users"
     return is_personal and (limit.period, limit.unit) == (other.period, other.unit)
 
@@ -76,15 +80,15 @@ async def standings(
     *,
     zone: str,
     moment: str,
-    spent: Mapping[Account, Spent] | None = None,
+    spent: Mapping[Budget, Spent] | None = None,
     reserving: str | None = None,
 ) -> list[LimitStanding]:
-    """How far each limit of this user and this project is used up now; a user's own one takes the place of the one for
-    each user.
+    """The current use of each limit of this user and this project. A personal limit replaces the one for each user.
 
-    What is `spent` up to a while ago is not added up again. For a call that is `reserving`, what it has reserved
-    already does not count, and the limits stay locked until the transaction ends, so that two who ask at once are
-    answered one after the other.
+    Args:
+        spent: known sums of the budgets up to a time; only later calls are added up.
+        reserving: the id of a call that is about to reserve. Its earlier reservation does not count, and the limits
+            are locked until the transaction ends, so that reservations at the same time wait for each other.
     """
     table = usage_limits.c
     concerned: list[ColumnElement[bool]] = [and_(table.scope == "project", table.subjectId == project_id)]
@@ -99,15 +103,15 @@ async def standings(
     for limit in limits:
         if any(takes_the_place_of(own, limit) for own in limits):
             continue
-        account = account_of(limit, user_id, project_id, zone=zone, moment=moment)
+        budget = budget_of(limit, user_id, project_id, zone=zone, moment=moment)
         _, end = period_around(moment, limit.period, zone)
-        before = (spent or {}).get(account, Spent(account.begin, Decimal(0)))
-        column = _promised.projectId if account.whose == "project" else _promised.userId
-        promised = select(_PROMISED[limit.unit]).where(column == account.subject_id, _promised.expiresAt > moment)
+        before = (spent or {}).get(budget, Spent(budget.begin, Decimal(0)))
+        column = _promised.projectId if budget.whose == "project" else _promised.userId
+        promised = select(_PROMISED[limit.unit]).where(column == budget.subject_id, _promised.expiresAt > moment)
         if reserving is not None:
             promised = promised.where(_promised.id != reserving)
-        # In one statement: between two, a call that ends elsewhere could go from the second into the first, unseen.
-        since_then = amount_used(account, before.until, end)
+        # In one statement. Between two, a call that ends elsewhere moves from reserved to spent and is in neither.
+        since_then = amount_used(budget, before.until, end)
         both = select(since_then.scalar_subquery(), promised.scalar_subquery())
         spent_since, in_flight = (Decimal(one or 0) for one in (await connection.execute(both)).one())
         found.append(LimitStanding(limit, before.amount + spent_since, in_flight, end))
@@ -121,9 +125,9 @@ async def reserve(
     zone: str,
     moment: str,
     expires_at: str,
-    spent: Mapping[Account, Spent] | None = None,
+    spent: Mapping[Budget, Spent] | None = None,
 ) -> Reservation | LimitReached:
-    """Set aside what the call may come to at most: its question, and as long an answer as it wants and may have."""
+    """Reserve the question and as much of the answer as the limits leave; or return the limit that is reached."""
     found = await standings(
         connection,
         demand.user_id,
@@ -161,7 +165,7 @@ async def reserve(
 
 
 def _room(standing: LimitStanding, demand: CallDemand) -> int | None:
-    """How many tokens the answer may have at most under this limit; None where nobody knows what they cost."""
+    """How many tokens of an answer this limit leaves; None if the limit is in dollars and the price is unknown."""
     if standing.limit.unit == "tokens":
         return int(standing.left) - demand.prompt_tokens
     if demand.prompt_cost is None or demand.answer_token_cost is None:
@@ -173,11 +177,11 @@ def _room(standing: LimitStanding, demand: CallDemand) -> int | None:
 
 
 async def extend(connection: AsyncConnection, call_id: str, *, expires_at: str) -> None:
-    """Let what was reserved under this id count until then; what was released stays so."""
+    """Extend the reservation of this id, unless it was released."""
     await connection.execute(update(usage_reservations).where(_promised.id == call_id).values(expiresAt=expires_at))
 
 
 async def release(connection: AsyncConnection, ids: Sequence[str], *, moment: str) -> None:
-    """Give back what was reserved under these ids, and what processes that are gone had reserved."""
+    """Delete the reservations of these ids, and expired ones of processes that have ended."""
     over = or_(_promised.id.in_(ids), _promised.expiresAt <= moment)
     await connection.execute(delete(usage_reservations).where(over))

@@ -1,4 +1,4 @@
-"""Projects, and where the calls of each of them go."""
+"""SQL of projects and their providers."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -18,7 +18,7 @@ _PROVIDER_COLUMNS = columns(Provider, providers)
 
 
 async def list_all(connection: AsyncConnection) -> list[Project]:
-    """Every project with its providers, by slug."""
+    """All projects with their providers, by slug."""
     found: dict[str, list[Provider]] = defaultdict(list)
     statement = select(providers.c.projectId, *_PROVIDER_COLUMNS).order_by(providers.c.slug)
     for row in (await connection.execute(statement)).mappings():
@@ -42,17 +42,17 @@ async def id_of(connection: AsyncConnection, slug: str) -> str | None:
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project) -> str:
-    """Store the project, whole; one of this slug keeps its id, which is given.
+    """Store the project with its providers, in place of the one with this slug, whose id stays; returns the id.
 
     Raises:
-        NotFound: there is no user of the owner's name.
+        NotFound: no user has the owner's identifier.
     """
     owner_id = None
     if project.owner is not None:
         statement = select(users.c.id).where(users.c.identifier == project.owner)
         owner_id = (await connection.execute(statement)).scalar()
         if owner_id is None:
-            raise NotFound(f"there is no user {project.owner!r}")
+            raise NotFound(f"no user has the name {project.owner!r}")
     values = {
         "name": project.name,
         "description": project.description,

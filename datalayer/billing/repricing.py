@@ -1,4 +1,4 @@
-"""Prices calls anew that are kept: what they cost by what is known today of the prices of their time."""
+"""SQL of repricing: recalculates the costs of stored calls by the prices of their time that are known today."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
@@ -18,7 +18,7 @@ _calls = llm_calls.c
 
 
 class CallCosts(Protocol):
-    """What a call came to, in US dollars, and the price that says so."""
+    """The cost of a call in US dollars, and the price that it was calculated with."""
 
     @property
     def input(self) -> Decimal: ...
@@ -34,7 +34,7 @@ CostOf = Callable[[LlmCall], CallCosts | None]
 
 
 async def with_tokens(database: Database, since: str) -> AsyncIterator[Sequence[LlmCall]]:
-    """The calls from that time on that have tokens, oldest first, so many at once."""
+    """The calls with tokens since a time, oldest first, `AT_ONCE` at a time."""
     after: tuple[str, str] | None = None
     while True:
         statement = (
@@ -56,18 +56,18 @@ async def with_tokens(database: Database, since: str) -> AsyncIterator[Sequence[
 
 
 async def count_without_tokens(connection: AsyncConnection, since: str) -> int:
-    """How many calls from that time on have no tokens, and so nothing that a price could be for."""
+    """How many calls since a time have no tokens and therefore no cost."""
     statement = select(func.count()).where(_calls.requestedAt >= since, _calls.promptTokens.is_(None))
     return int((await connection.execute(statement)).scalar_one())
 
 
 def is_changed(call: LlmCall, costs: CallCosts) -> bool:
-    """Whether these are other costs than the call has."""
+    """Whether these costs differ from those of the call."""
     return (costs.input, costs.output) != (call.input_cost, call.output_cost)
 
 
 async def store(connection: AsyncConnection, costs: Sequence[tuple[str, CallCosts]]) -> None:
-    """Give the calls of these ids their new costs."""
+    """Store new costs by the ids of the calls."""
     statement = (
         update(llm_calls)
         .where(_calls.id == bindparam("call"))
@@ -86,7 +86,7 @@ async def store(connection: AsyncConnection, costs: Sequence[tuple[str, CallCost
 
 
 async def forget(connection: AsyncConnection, unlisted: Sequence[LlmCall]) -> None:
-    """Let what the calls cost be unknown."""
+    """Set the costs of the calls to unknown."""
     statement = (
         update(llm_calls)
         .where(_calls.id == bindparam("call"))
@@ -96,6 +96,6 @@ async def forget(connection: AsyncConnection, unlisted: Sequence[LlmCall]) -> No
 
 
 def _without_amounts(call: LlmCall) -> dict[str, Any] | None:
-    # Nothing else says how many pictures there were, once there is a price for them.
+    # The number of images is stored nowhere else; a later price may be per image.
     images = (call.price or {}).get("images")
     return {"images": images} if images else None

@@ -1,8 +1,7 @@
-"""What was used in a period up to a while ago, remembered: of a busy month only the last quarter of an hour is added up
-for each new call.
+"""A cache of the sums of budgets up to 15 minutes ago, so that a new call adds up only the latest calls of a month.
 
-What lies behind that changes only by calls that are stored long after they were made (a spool that is replayed), or
-priced anew; it is added up again after half an hour.
+Older sums change only if calls are stored late (a spool that is replayed) or repriced. They are added up again after
+half an hour.
 """
 
 import asyncio
@@ -31,8 +30,8 @@ _USED: dict[str, ColumnElement[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Whose use is added up, in what, from when on."""
+class Budget:
+    """What a limit adds up: the tokens or dollars of a user's or a project's calls since `begin`."""
 
     whose: Literal["user", "project"]
     subject_id: str | None
@@ -42,53 +41,53 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What calls from the begin of an account to before `until` came to."""
+    """The sum of a budget's calls before `until`."""
 
     until: str
     amount: Decimal
 
 
-def amount_used(account: Account, since: str, until: str) -> Select[Any]:
-    """Asks what the account's calls from `since` to before `until` came to; NULL where there are none."""
-    column = _calls.projectId if account.whose == "project" else _calls.userId
-    return select(_USED[account.unit]).where(
-        column == account.subject_id, _calls.requestedAt >= since, _calls.requestedAt < until
+def amount_used(budget: Budget, since: str, until: str) -> Select[Any]:
+    """A query for the sum of the budget's calls from `since` to before `until`; NULL if there are none."""
+    column = _calls.projectId if budget.whose == "project" else _calls.userId
+    return select(_USED[budget.unit]).where(
+        column == budget.subject_id, _calls.requestedAt >= since, _calls.requestedAt < until
     )
 
 
-async def used(connection: AsyncConnection, account: Account, since: str, until: str) -> Decimal:
-    """What the account's calls from `since` to before `until` came to."""
-    return Decimal((await connection.execute(amount_used(account, since, until))).scalar() or 0)
+async def used(connection: AsyncConnection, budget: Budget, since: str, until: str) -> Decimal:
+    """The sum of the budget's calls from `since` to before `until`."""
+    return Decimal((await connection.execute(amount_used(budget, since, until))).scalar() or 0)
 
 
 class Spending:
-    """What is remembered by one process of one database."""
+    """The cache of one process for one database."""
 
     def __init__(self) -> None:
-        self._spent: dict[Account, tuple[float, Spent]] = {}
+        self._spent: dict[Budget, tuple[float, Spent]] = {}
         self._lock = asyncio.Lock()
 
-    async def so_far(self, database: Database, accounts: list[Account]) -> Mapping[Account, Spent]:
-        """What each of the accounts came to up to a while ago; nothing of one that began only then."""
+    async def so_far(self, database: Database, budgets: list[Budget]) -> Mapping[Budget, Spent]:
+        """The sums of the budgets up to 15 minutes ago, without budgets that began later."""
         until = utc_in(-RECENT_SECONDS)
         found = {}
-        for account in accounts:
-            if account.begin >= until:
+        for budget in budgets:
+            if budget.begin >= until:
                 continue
-            if self._is_old(account):
-                # Many ask at once when the time is up; one of them adds up.
+            if self._is_old(budget):
+                # Many calls may find the sum too old at once; one of them adds up.
                 async with self._lock:
-                    if self._is_old(account):
-                        await self._add_up(database, account, until)
-            found[account] = self._spent[account][1]
+                    if self._is_old(budget):
+                        await self._add_up(database, budget, until)
+            found[budget] = self._spent[budget][1]
         return found
 
-    def _is_old(self, account: Account) -> bool:
-        known = self._spent.get(account)
+    def _is_old(self, budget: Budget) -> bool:
+        known = self._spent.get(budget)
         return known is None or time.monotonic() - known[0] > REMEMBERED_SECONDS
 
-    async def _add_up(self, database: Database, account: Account, until: str) -> None:
+    async def _add_up(self, database: Database, budget: Budget, until: str) -> None:
         if len(self._spent) >= _MOST_REMEMBERED:
             self._spent.clear()
-        amount = await database.query(lambda connection: used(connection, account, account.begin, until))
-        self._spent[account] = (time.monotonic(), Spent(until, amount))
+        amount = await database.query(lambda connection: used(connection, budget, budget.begin, until))
+        self._spent[budget] = (time.monotonic(), Spent(until, amount))

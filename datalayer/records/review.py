@@ -1,7 +1,7 @@
-"""What reviewers work with: answers to look through, verdicts, a queue, an audit; frozen records, as in `records`.
+"""Frozen records of the review: answers, verdicts, the queue, saved views, marks, the audit and statistics.
 
-An answer is a message of the assistant in its thread. Reviewers and users are named by their identifiers, times are UTC
-texts as everywhere, money is US dollars as `Decimal`, durations are seconds.
+An answer is a message of the assistant in a thread. Reviewers and users are named by their identifiers. Times are UTC
+texts (`YYYY-MM-DDTHH:MM:SS.ffffffZ`), costs are US dollars as `Decimal`, durations are seconds.
 """
 
 from dataclasses import dataclass, field
@@ -9,26 +9,24 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Thumb = Literal["up", "down", "none"]
-"""What users said of an answer: "down" where any did, "none" where nobody said anything."""
+"""The votes on an answer: "down" if any vote is, otherwise "up", or "none" without votes."""
 
 ItemReason = Literal["thumbs_down", "sample", "chosen"]
-"""Why an answer is in the queue: users disliked it, the sample fell on it, or somebody put it there."""
+"""Why an answer is in the queue: it has a thumb down, was drawn for the sample, or was added by hand."""
 
 MarkKind = Literal["pin", "flag"]
-"""Either exempts a thread from retention. Its owner and reviewers pin; reviewers flag."""
+"""Both exempt a thread from retention. Reviewers set both; the owner sets pins."""
 
 AuditAction = Literal["read", "read_call", "read_file", "export", "take_over", "retention"]
-
-RetentionClass = Literal["threads", "files", "payloads", "audit"]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFilter:
-    """Which answers; a field that is None or empty says nothing.
+    """A filter of answers. All given fields must match; a field that is None or empty is ignored.
 
-    `since` and `until` are of the answer's time, the end excluded. `words` must all be in one text or the title of its
-    thread. `assigned_to` is the identifier of a reviewer who has it in the queue and has not done it. `is_reviewed`
-    asks whether anybody has given a verdict, `labels` for verdicts of these labels.
+    The answer's time is from `since` to before `until`. All of `words` must occur in one text of the thread or in its
+    title. `assigned_to` is the identifier of a reviewer who has the answer as an open item. `is_reviewed` is whether
+    the answer has a verdict of any reviewer; `labels` are labels of its verdicts.
     """
 
     thumb: Thumb | None = None
@@ -52,11 +50,11 @@ class AnswerFilter:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """An answer as a list shows it.
+    """An answer in a list.
 
-    `question` and `answer` are their beginnings, of `EXCERPT` characters at most. `cost` is None where it is unknown.
-    `comment` is that of the latest vote that has one. `verdicts` counts the reviewers who judged it. One that is gone
-    from its thread, by an edit of its question mostly, is shown with the question as it was asked then.
+    `question` and `answer` are the first 300 characters. `cost` is None if it is unknown. `comment` is that of the
+    latest vote with a comment. `verdicts` is the number of reviewers with a verdict. An answer that was removed from
+    its thread (usually because its question was edited) has the question as it was when the answer was given.
     """
 
     step_id: str
@@ -84,9 +82,9 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPage:
-    """Some answers, newest first, and the cursor to give for those after the last of them; None at the end.
+    """A page of answers, newest first. `next_cursor` is the cursor of the next page; None on the last page.
 
-    `is_partial` says that the words are in more texts than are looked through, so that some answers are missing.
+    If `is_partial`, the filter's words are in more than 2,000 threads, and the answers of the others are missing.
     """
 
     rows: tuple[AnswerRow, ...]
@@ -96,7 +94,7 @@ class AnswerPage:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCount:
-    """How many answers; where there are more than were counted, `is_more`."""
+    """The number of answers. If `is_more`, counting stopped there."""
 
     count: int
     is_more: bool
@@ -104,7 +102,7 @@ class AnswerCount:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one reviewer says of an answer. `better_answer` is what it should have been."""
+    """One reviewer's verdict on an answer. `better_answer` is the reviewer's correction."""
 
     step_id: str
     label: str
@@ -119,7 +117,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class VerdictChange:
-    """What a verdict was from `changed_at` on, until its next change; without a label it was taken back then."""
+    """A verdict as it was from `changed_at` until its next change. Without a label, it was deleted then."""
 
     step_id: str
     reviewer: str | None
@@ -132,7 +130,7 @@ class VerdictChange:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A user's thumb on a step (1 is up, 0 is down), with what they said to it; of a step that is gone, the last."""
+    """A user's vote on a step: 1 is up, 0 is down. On a removed step it is the last vote."""
 
     step_id: str
     value: int
@@ -144,9 +142,9 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class StepVersion:
-    """A message as it was until `replaced_at`, when it was edited, or removed because what is before it was.
+    """A message as it was until `replaced_at`, when it was edited, or removed because an earlier message was edited.
 
-    `parent_id` is that of one which was removed: mostly its run.
+    Removed messages have a `parent_id`: usually that of their run.
     """
 
     step_id: str
@@ -161,7 +159,7 @@ class StepVersion:
 
 @dataclass(frozen=True, slots=True)
 class StepUsage:
-    """What the calls to models for one step came to; None is unknown."""
+    """The usage of all model calls of one step; None is unknown."""
 
     step_id: str
     model: str | None
@@ -176,7 +174,7 @@ class StepUsage:
 
 @dataclass(frozen=True, slots=True)
 class ThreadOrigin:
-    """Where a thread that was taken over comes from; with a better run, the step in it that answers better."""
+    """The origin of a copy: the original thread and the answer to improve; and the better answer, once it is linked."""
 
     thread_id: str
     original_id: str
@@ -189,7 +187,7 @@ class ThreadOrigin:
 
 @dataclass(frozen=True, slots=True)
 class CopiedAnswer:
-    """An answer in a copy of a thread, of which `excerpt` is the beginning."""
+    """An answer in a copy of a thread. `excerpt` is its first 100 characters."""
 
     step_id: str
     thread_id: str
@@ -198,7 +196,7 @@ class CopiedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ThreadMark:
-    """A pin or a flag on a thread."""
+    """A pin or a flag on a thread. `by` is the user who set it; None for the system and deleted users."""
 
     thread_id: str
     kind: MarkKind
@@ -209,7 +207,7 @@ class ThreadMark:
 
 @dataclass(frozen=True, slots=True)
 class ReviewThread:
-    """A thread with all that a reviewer sees of it. `thread` is Chainlit's ThreadDict, steps and elements in order."""
+    """A thread as a reviewer sees it. `thread` is Chainlit's `ThreadDict`, with steps and elements in order."""
 
     thread: dict[str, Any]
     votes: tuple[Vote, ...] = ()
@@ -218,16 +216,16 @@ class ReviewThread:
     usage: tuple[StepUsage, ...] = ()
     marks: tuple[ThreadMark, ...] = ()
     origin: ThreadOrigin | None = None
-    """Of what it is a copy itself."""
+    """The thread's own origin, if it is a copy."""
     copies: tuple[ThreadOrigin, ...] = ()
-    """Its copies, with the better runs among them."""
+    """Its copies, with linked better answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewItem:
-    """An answer in the queue. It is open until it has verdicts of as many reviewers as are `wanted`.
+    """An answer in the queue, open until it has verdicts of `wanted` reviewers.
 
-    `user` is whose thread it is in. `question` is how the question begins, where that was asked for.
+    `user` is the thread's owner. `question` is the question's first 100 characters, if the caller asked for excerpts.
     """
 
     step_id: str
@@ -245,7 +243,7 @@ class ReviewItem:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How many answers came into the queue: those with a thumb down, and those that the sample fell on."""
+    """How many answers were added to the queue: with a thumb down, and by the sample."""
 
     thumbs_down: int
     sample: int
@@ -253,7 +251,10 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class ReviewerProgress:
-    """What a reviewer has done and has before them. A row without a reviewer counts items assigned to nobody."""
+    """A reviewer's counts: finished items with their verdict, assigned open items, locked items, and verdicts.
+
+    A row without a reviewer counts items that are assigned to nobody.
+    """
 
     reviewer: str | None
     done: int
@@ -264,7 +265,7 @@ class ReviewerProgress:
 
 @dataclass(frozen=True, slots=True)
 class SavedView:
-    """A filter under a name; `query` is the part of the URL that says it. A shared one is seen by every reviewer."""
+    """A named filter. `query` is the query string of the list's URL. Every reviewer sees a shared view."""
 
     id: str
     name: str
@@ -276,10 +277,10 @@ class SavedView:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what with whose thread, when and why.
+    """One action on one thread: the acting user, the time, and the purpose.
 
-    `actor` is None for the system itself. `owner_id` is the id of the user whose thread it was. `details` holds ids
-    and counts, and nothing of what anybody wrote.
+    `actor` is None for the system. `owner_id` is the id of the thread's owner. `details` contains ids and counts, and
+    no content.
     """
 
     id: int
@@ -294,7 +295,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Some entries, newest first, and the cursor to give for those after the last of them; None at the end."""
+    """A page of the audit, newest first. `next_cursor` is the cursor of the next page; None on the last page."""
 
     entries: tuple[AuditEntry, ...]
     next_cursor: str | None
@@ -302,19 +303,19 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedAnswer:
-    """That an answer was reviewed, for its user: when last, and by how many. Not by whom, nor with which verdict."""
+    """For the user: that an answer was reviewed, when last, and by how many reviewers; no names and no verdicts."""
 
     step_id: str
     reviewed_at: str
     reviewers: int
 
 
-# Numbers
+# Statistics
 
 
 @dataclass(frozen=True, slots=True)
 class Satisfaction:
-    """Thumbs on the answers from `start` to before `end`, of one assistant or model where they are split."""
+    """Votes on the answers from `start` to before `end`. `value` is the assistant or model, if they are split."""
 
     start: str
     end: str
@@ -325,13 +326,16 @@ class Satisfaction:
 
     @property
     def share(self) -> float | None:
-        """The part of the thumbs that are up, from 0 to 1; None without thumbs."""
+        """The share of votes that are up, from 0 to 1; None without votes."""
         return self.up / (self.up + self.down) if self.up + self.down else None
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of the answers, and of those with a thumb down, have a verdict; of one assistant or model."""
+    """How many answers, and how many with a thumb down, have a verdict; and the verdicts per label.
+
+    `value` is the assistant or model, if they are grouped.
+    """
 
     value: str | None
     answers: int
@@ -343,65 +347,37 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """Two reviewers on the answers that both judged."""
+    """The agreement of two reviewers on the answers that both judged."""
 
     first: str
     second: str
     answers: int
     agreed: int
     kappa: float | None
-    """Cohen's; None where chance alone would have them agree always."""
+    """Cohen's kappa; None if both would always agree by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far the reviewers of one answer say the same, over the answers that more than one judged."""
+    """Inter-rater agreement over the answers with verdicts of more than one reviewer."""
 
     answers: int
     verdicts: int
     agreed: float | None
-    """The part of the pairs of verdicts on one answer that agree, from 0 to 1."""
+    """The share of pairs of verdicts on the same answer that have the same label, from 0 to 1."""
     kappa: float | None
-    """Fleiss', for answers judged by any number; None where chance alone would have them agree always."""
+    """Fleiss' kappa, for any number of verdicts per answer; None if reviewers would always agree by chance."""
     pairs: tuple[PairAgreement, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WordCount:
-    """In how many bad answers, and in how many others, of those that were looked at, a word is.
+    """How many bad answers, and how many others, contain a word.
 
-    Of the bad ones `down` have a thumb down, and the rest a bad verdict alone.
+    `down` of the bad answers have a thumb down, the rest only a bad verdict.
     """
 
     word: str
     bad: int
     others: int
     down: int
-
-
-# Retention
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionPlan:
-    """What of one class would go: what was last touched before this time and is neither pinned nor flagged."""
-
-    kind: RetentionClass
-    before: str
-    count: int
-    exempt: int
-    byte_size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionReceipt:
-    """What of one class is gone: rows of each table, threads by id, files by key, and those that the store kept."""
-
-    kind: RetentionClass
-    before: str
-    applied_at: str
-    applied_by: str | None
-    rows: dict[str, int]
-    threads: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    files_left: tuple[str, ...] = ()

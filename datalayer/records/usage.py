@@ -1,7 +1,7 @@
-"""What is kept of each call to a language model, and what is counted of them: frozen records, as in `records`.
+"""Frozen records of model calls, their totals, prices, projects and limits.
 
-Tokens are those that the provider bills; where it does not say, they are counted here and marked so. Money is US
-dollars as `Decimal`; None is "unknown" and never nothing. Times are UTC texts as everywhere, durations are seconds.
+Tokens are those that the provider reports; otherwise they are estimated and marked as such. Costs are US dollars as
+`Decimal`. None means unknown, never zero. Times are UTC texts (`YYYY-MM-DDTHH:MM:SS.ffffffZ`), durations are seconds.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Dimension = Literal["model", "provider", "user", "project", "assistant", "tag", "kind", "status"]
-"""What calls are told apart by; "status" is the class of the status code: 2 for 200 to 299, 0 where there was none."""
+"""What calls are grouped by. "status" is the class of the status code: 2 for 200 to 299, 0 without a status code."""
 
 Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 
@@ -17,19 +17,22 @@ Period = Literal["day", "month"]
 
 
 def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> float | None:
-    """The speed of a call: output tokens for each second of it. None where either is not known, or is nothing."""
+    """The speed of a call: output tokens per second. None if one of the two is unknown or zero."""
     return completion_tokens / seconds if completion_tokens and seconds else None
 
 
 @dataclass(frozen=True, slots=True)
 class LlmCall:
-    """One call to a model, of whatever kind: an attempt that failed is one too.
+    """One call to a model; a failed attempt is a call, too.
 
-    `kind` is "chat", "title", "embedding" or what the caller names. `model` is the one asked for, `answered_by` the
-    one that the provider names. `attempt` counts from 1. Without an answer there is no `status_code`. `is_estimated`
-    says that the tokens were counted here. `first_token_seconds` and `tokens_per_second` are None where nothing came.
-    `price` is the price used: source, and US dollars for a million tokens, as texts. User, thread and step are None
-    once they are gone; the bill stays.
+    `kind` is "chat", "title", "embedding" or a name of the caller. `model` is the model asked for, `answered_by` the
+    one that the provider names. `attempt` counts from 1. `status_code` is None without an answer. If `is_estimated`,
+    the tokens were not reported by the provider. `first_token_seconds` and `tokens_per_second` are None if no token
+    came.
+
+    `price` is the price that the costs were calculated with, with the keys "source", "input", "cached" and "output" (US
+    dollars per million tokens, as texts) and, if they apply, "image", "images" and "request". The ids of user, thread
+    and step become None when these are deleted; the call and its costs are kept.
     """
 
     id: str
@@ -71,13 +74,13 @@ class LlmCall:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it came to no good end: the provider refused it, or something else broke it off."""
+        """Whether the call failed: with an error, or with a status code of 400 or more."""
         return self.error_kind is not None or (self.status_code is not None and self.status_code >= 400)
 
 
 @dataclass(frozen=True, slots=True)
 class LlmCallPayload:
-    """What was said in a call: the messages as sent, and the answer. Secrets are taken out before it is made."""
+    """The content of a call: the messages as sent, and the answer. Secrets have been removed."""
 
     call_id: str
     messages: list[dict[str, Any]] | None
@@ -86,7 +89,7 @@ class LlmCallPayload:
 
 @dataclass(frozen=True, slots=True)
 class LlmCallWrite:
-    """A call on its way to the store, with what was said in it if that is kept."""
+    """A write of a call, with its payload if that is stored."""
 
     call: LlmCall
     payload: LlmCallPayload | None = None
@@ -94,7 +97,10 @@ class LlmCallWrite:
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls: from `since` to before `until`, and of these values alone where a dimension has any."""
+    """A filter of calls: from `since` to before `until`; a field with values matches calls with any of them.
+
+    `statuses` are classes of status codes, as in `Dimension`.
+    """
 
     since: str | None = None
     until: str | None = None
@@ -110,8 +116,11 @@ class CallFilter:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums over some calls. `unpriced` calls have tokens and no price, so the costs are without them; `estimated`
-    ones have tokens that were counted here. Means and percentiles are None where there is nothing to take them of."""
+    """Sums, means and percentiles of calls.
+
+    `unpriced` calls have tokens but no known cost, and are not in the costs. `estimated` calls have estimated tokens.
+    Means and percentiles (50 and 95, of the seconds to the first token) are None without values.
+    """
 
     calls: int = 0
     failed: int = 0
@@ -132,18 +141,18 @@ class UsageTotals:
 
     @property
     def total_tokens(self) -> int:
-        """Prompt and completion together."""
+        """Tokens of prompts and completions."""
         return self.prompt_tokens + self.completion_tokens
 
     @property
     def error_rate(self) -> float | None:
-        """The part of the calls that failed, from 0 to 1."""
+        """The share of calls that failed, from 0 to 1; None without calls."""
         return self.failed / self.calls if self.calls else None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageBucket:
-    """The calls from `start` to before `end`, of one value of the dimension where the series is split by one."""
+    """Totals of the calls from `start` to before `end`. `value` is the dimension's value if the series is split."""
 
     start: str
     end: str
@@ -153,8 +162,10 @@ class UsageBucket:
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    """The calls that have one value of a dimension: `value` as it is stored (an id for a user or a project, None for
-    calls without one), `name` as a person says it."""
+    """Totals of the calls with one value of a dimension.
+
+    `value` is the stored value (an id for users and projects, None for calls without one), `name` the name for people.
+    """
 
     value: str | None
     name: str | None
@@ -163,7 +174,7 @@ class UsageGroup:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A call as a list shows it, with the names of its user and its project."""
+    """A call in a list, with the names of its user and project."""
 
     call: LlmCall
     user: str | None = None
@@ -172,21 +183,25 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class CallPage:
-    """Some calls, and the cursor to give for those after the last of them; None at the end."""
+    """A page of calls. `next_cursor` is the cursor of the next page; None on the last page."""
 
     rows: tuple[CallRow, ...]
     next_cursor: str | None
 
 
 def plain_amount(amount: Decimal) -> str:
-    """The amount in digits, without the noughts that a database adds behind the point."""
+    """The amount in plain digits, without trailing zeros and without an exponent."""
     return f"{amount.normalize():f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens (and for an image) of the models that the regular expression matches whole,
-    whatever the case, from `valid_from` on until a later one. Without a provider it holds for all of them."""
+    """A price in US dollars per million tokens, and per image.
+
+    It holds for the models whose whole name matches the regular expression `pattern`, without regard to case, from
+    `valid_from` on until a later price matches. Without a provider it holds for all providers. Without `cached`, cached
+    tokens cost as much as `input`.
+    """
 
     id: str
     pattern: str
@@ -202,7 +217,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where a project's calls go. `secret` names where the key is found (an environment variable), never the key."""
+    """A provider of a project. `secret` is the name of the environment variable with the key, never the key itself."""
 
     name: str
     slug: str
@@ -214,7 +229,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A tenant of calls. `owner` is the identifier of a user."""
+    """A project to which calls belong. `owner` is the identifier of a user."""
 
     id: str
     name: str
@@ -229,9 +244,9 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that may be used in a day or a month: of tokens, or of US dollars.
+    """The most tokens or US dollars that may be used in a day or a month.
 
-    For a user (by id), for each user (`scope` "users"), or for a project.
+    The scope is a user or a project (`subject_id` is its id), or "users" for each user (`subject_id` is None).
     """
 
     id: str
@@ -245,8 +260,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStanding:
-    """How far a limit is used up in the period that ends at `ends_at`: by calls that have ended, and by what those
-    under way may come to at most."""
+    """The current use of a limit in the period that ends at `ends_at`.
+
+    `used` is the sum of finished calls, `in_flight` the sum of the reservations of calls in progress.
+    """
 
     limit: Limit
     used: Decimal
@@ -255,15 +272,17 @@ class LimitStanding:
 
     @property
     def left(self) -> Decimal:
-        """What a further call may come to; never less than nothing."""
+        """What is left for further calls, 0 or more."""
         return max(self.limit.amount - self.used - self.in_flight, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
 class CallDemand:
-    """What a call that is about to be made will need: so many tokens for its question and so many at most for its
-    answer, and, where somebody knows, what the question and each token of the answer cost. An answer that cannot have
-    all that it wants is content with `short_answer_tokens`."""
+    """What a call needs: the tokens of its question, and the most tokens of its answer.
+
+    `prompt_cost` and `answer_token_cost` (per token) are US dollars, None if the price is unknown. If a limit leaves
+    less than `answer_tokens`, at most `short_answer_tokens` are reserved for the answer.
+    """
 
     call_id: str
     user_id: str | None
@@ -277,9 +296,9 @@ class CallDemand:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call under way may come to at most: tokens, and US dollars where somebody knows the price.
+    """The most tokens and US dollars that a call in progress may use; `cost` is None if the price is unknown.
 
-    `standings` are those of the limits that the call is under, without the call itself.
+    `standings` are those of the limits that apply to the call, without the call itself.
     """
 
     id: str
@@ -290,7 +309,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """A call that may not be made, because of this limit; where it `is_unpriced`, because nobody knows its price."""
+    """The limit that allows no further call. If `is_unpriced`, it is in dollars and the price is unknown."""
 
     standing: LimitStanding
     is_unpriced: bool = False
@@ -298,12 +317,13 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """What pricing calls anew changes, or has changed: how many calls with tokens were looked at, how many others were
-    left out as they have none, how many get another cost, and what all of those that do came to before (some of them
-    `had_none`) and come to now.
+    """What repricing changes, or has changed.
 
-    An `unlisted` call has a cost by a price that nobody knows any more: it keeps it, or becomes unknown. All of them
-    came to `unlisted_cost`.
+    `calls` with tokens were recalculated; `without_tokens` were left out. `changed` of them get another cost, and
+    `had_none` of those had no cost before. `before` and `after` are the sums of the costs of changed calls.
+
+    `unlisted` calls have a cost but no price matches them now. They keep the cost or lose it; `unlisted_cost` is its
+    sum.
     """
 
     calls: int = 0

@@ -1,1 +1,1 @@
-"""The review: inbox, verdicts, queue, copies, exports, audit and retention."""
+"""Review of answers: lists, verdicts, the queue, copies, exports, the audit and retention."""

@@ -1,6 +1,7 @@
-"""Who may review: the one place in the library that asks for a role, in the transaction of a write and before a read.
+"""Role checks for reviewers and admins: in the transaction of each write, and before each read.
 
-The system may do what needs no name. The account's role counts, not what a page or a cookie says of it.
+The role is the one in the account's row; a role in a cookie or on a page is ignored. The system passes every check, but
+cannot act in a person's name.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ ADMINS = ("admin",)
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """Who reviews: a user, or the system itself, which has neither id nor identifier."""
+    """The acting reviewer: a user, or the system, which has neither id nor identifier."""
 
     id: str | None
     identifier: str | None
@@ -28,18 +29,18 @@ class Reviewer:
         """Id and identifier.
 
         Raises:
-            Forbidden: it is the system, and this is said in somebody's name.
+            Forbidden: the system acts, and the action needs a person.
         """
         if self.id is None or self.identifier is None:
-            raise Forbidden("this is done in a reviewer's name, and the system has none")
+            raise Forbidden("only a reviewer who is logged in can do this, not the system")
         return self.id, self.identifier
 
 
 async def demand(connection: AsyncConnection, actor: Actor, roles: tuple[str, ...] = REVIEWERS) -> Reviewer:
-    """The acting user, if they have one of the roles and are not disabled.
+    """The acting reviewer, if the account is enabled and has one of the roles.
 
     Raises:
-        Forbidden: they have not.
+        Forbidden: the actor is a visitor, a disabled user, or a user without the role.
     """
     if actor is SYSTEM:
         return Reviewer(None, None)
@@ -48,17 +49,17 @@ async def demand(connection: AsyncConnection, actor: Actor, roles: tuple[str, ..
         found = (await connection.execute(select(users.c.id).where(*chosen))).scalar()
         if found is not None:
             return Reviewer(found, actor)
-    raise Forbidden(f"this is for {' and '.join(roles)} accounts alone")
+    raise Forbidden(f"this requires the role {' or '.join(roles)}")
 
 
 async def reviewer_id(connection: AsyncConnection, identifier: str) -> str:
-    """The id of a reviewer who is named.
+    """The id of the reviewer with this identifier.
 
     Raises:
-        InvalidRecord: there is none of this name.
+        InvalidRecord: no enabled account of this identifier has the role.
     """
     chosen = users.c.identifier == identifier, users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None)
     found: str | None = (await connection.execute(select(users.c.id).where(*chosen))).scalar()
     if found is None:
-        raise InvalidRecord(f"there is no reviewer {identifier!r}")
+        raise InvalidRecord(f"no reviewer has the name {identifier!r}")
     return found

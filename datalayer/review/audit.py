@@ -1,6 +1,7 @@
-"""The audit: who did what with whose thread, when and why. Rows are added; that none is changed the database sees to.
+"""The audit: which user did what with which thread, when and why.
 
-A row names people and threads, and holds nothing of what is in a thread: it stays when thread and user are gone.
+Rows are only added: triggers of the database refuse changes. A row contains names and ids but no content of the thread,
+and is kept when the thread or a user is deleted.
 """
 
 from collections.abc import Sequence
@@ -25,16 +26,16 @@ OWNER_ID = func.coalesce(
 
 
 def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
-    """The purpose as it is kept.
+    """The purpose as it is stored.
 
     Raises:
-        InvalidRecord: one is required and none is given, or it is longer than `LONGEST_PURPOSE` characters.
+        InvalidRecord: it is missing although it is required, or is longer than `LONGEST_PURPOSE` characters.
     """
     said = clean_text(purpose or "").strip() or None
     if said is None and required:
-        raise InvalidRecord("a purpose must be given")
+        raise InvalidRecord("a purpose is required")
     if said is not None and len(said) > LONGEST_PURPOSE:
-        raise InvalidRecord(f"a purpose has at most {LONGEST_PURPOSE} characters")
+        raise InvalidRecord(f"the purpose has {len(said):,} characters: the maximum is {LONGEST_PURPOSE:,}")
     return said
 
 
@@ -47,7 +48,7 @@ async def note(
     purpose: str | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Add a row for each subject: the ids of a thread and of its owner."""
+    """Add a row for each subject, which is a pair of ids: of a thread and of its owner."""
     row = {"at": utc_now(), "action": action, "actor": actor, "purpose": purpose, "details": details}
     rows = [row | {"subjectId": thread_id, "ownerId": owner_id} for thread_id, owner_id in subjects]
     if rows:
@@ -55,7 +56,7 @@ async def note(
 
 
 async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
-    """All threads of this user are given out by the operator, who has no name here."""
+    """Add a row for each thread of this user: the operator, who has no name here, exports all of them."""
     user_id = select(users.c.id).where(users.c.identifier == identifier).scalar_subquery()
     theirs = or_(threads.c.userId == user_id, threads.c.userIdentifier == identifier)
     rows = (await connection.execute(select(threads.c.id, OWNER_ID).where(theirs))).all()
@@ -65,18 +66,18 @@ async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
 async def page(
     connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]], *, cursor: str | None, limit: int
 ) -> AuditPage:
-    """The rows behind the cursor, newest first.
+    """The rows after the cursor, newest first.
 
     Raises:
-        InvalidRecord: the page is empty, or the cursor is none that a page gave.
+        InvalidRecord: the limit is below 1, or the cursor is not valid.
     """
     if limit < 1:
-        raise InvalidRecord("a page has at least one entry")
+        raise InvalidRecord(f"a page of {limit} entries is not valid: give at least 1")
     size = min(limit, LARGEST_PAGE)
     statement = select(audit_entries).where(*conditions).order_by(audit_entries.c.id.desc()).limit(size + 1)
     if cursor is not None:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            raise InvalidRecord("the cursor is none that a page gave")
+            raise InvalidRecord("the cursor is not valid: use the next_cursor of a page")
         statement = statement.where(audit_entries.c.id < int(cursor))
     rows = (await connection.execute(statement)).all()
     entries = tuple(
@@ -87,7 +88,7 @@ async def page(
 
 
 async def has_read(connection: AsyncConnection, actor: str | None, thread_id: str, since: str) -> bool:
-    """Whether the actor has opened the thread since then."""
+    """Whether the actor has opened the thread for review since then."""
     who = audit_entries.c.actor.is_(None) if actor is None else audit_entries.c.actor == actor
     read = audit_entries.c.action == "read", audit_entries.c.at >= since
     found = select(audit_entries.c.id).where(audit_entries.c.subjectId == thread_id, who, *read).limit(1)
@@ -95,28 +96,32 @@ async def has_read(connection: AsyncConnection, actor: str | None, thread_id: st
 
 
 def older_than(before: str) -> ColumnElement[bool]:
-    """What retention takes of the audit: not what is about a thread that is pinned or flagged."""
+    """The rows that retention deletes: those before this time, except for threads that are pinned or flagged."""
     marked = select(thread_marks.c.threadId).where(thread_marks.c.threadId == audit_entries.c.subjectId).exists()
     return (audit_entries.c.at < before) & ~marked
 
 
 async def count_older(connection: AsyncConnection, before: str) -> tuple[int, int]:
-    """How many rows retention would take, and how many of that age it would leave."""
+    """How many rows retention would delete, and how many of that age it would keep."""
     every = (await connection.execute(select(func.count()).where(audit_entries.c.at < before))).scalar_one()
     taken = (await connection.execute(select(func.count()).where(older_than(before)))).scalar_one()
     return taken, every - taken
 
 
 async def forget(connection: AsyncConnection, before: str, actor: str | None) -> int:
-    """The one way in which rows go: that they may is said in a row that stays. Gives how many went."""
+    """Delete old rows, after a row of `audit_retentions` permits it to the trigger; returns how many.
+
+    Raises:
+        InvalidRecord: the time is in the future.
+    """
     if before > (now := utc_now()):
-        raise InvalidRecord("the audit of times to come cannot be forgotten")
+        raise InvalidRecord(f"the audit cannot be deleted up to {before}: the time is in the future")
     await connection.execute(insert(audit_retentions).values(olderThan=before, at=now, actor=actor))
     return int((await connection.execute(delete(audit_entries).where(older_than(before)))).rowcount)
 
 
 async def owner_of(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:
-    """Whether the thread is there, and the id of its owner."""
+    """Whether the thread exists, and the id of its owner."""
     found = (await connection.execute(select(OWNER_ID).where(threads.c.id == thread_id))).first()
     return (True, found[0]) if found else (False, None)
 
@@ -124,9 +129,10 @@ async def owner_of(connection: AsyncConnection, thread_id: str) -> tuple[bool, s
 async def subjects_of(
     connection: AsyncConnection, thread_id: str, reader_id: str | None
 ) -> list[tuple[str | None, str | None]]:
-    """Whose words are read with a thread that is there: the ids of it and of its originals, and of the owners.
+    """The threads that are read with an existing thread, as pairs of ids (of the thread and of its owner).
 
-    None of them is the reader's own; and with a thread of one's own, a copy too, nothing is read that was not before.
+    They are the thread and, for a copy, its originals, except for the reader's own. For a thread of the reader the list
+    is empty: what a copy contains they read when they made it.
     """
     found: list[tuple[str | None, str | None]] = []
     at: str | None = thread_id

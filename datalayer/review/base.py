@@ -1,48 +1,70 @@
-"""What all that is done for a review shares: the role is asked first, and what was written before is there."""
+"""What the review's public methods share: the role check, and waiting until earlier writes are among the answers."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.ownership import acting_user
-from datalayer.review import access
+from datalayer.records.review import AnswerFilter
+from datalayer.review.access import REVIEWERS, Reviewer, demand
 from datalayer.store import GuardedStore
 
 T = TypeVar("T")
+Work = Callable[[AsyncConnection, Reviewer], Awaitable[T]]
+"""Work on a connection for the acting reviewer."""
 
 
 class ReviewStore(GuardedStore):
-    """Reads and writes of who has the role for it."""
+    """Reads and writes that require a role."""
 
     @property
     def _dialect(self) -> Dialect:
         return self.database.dialect
 
     async def _settled_answers(self) -> None:
+        """Wait until queued writes are stored and the rows of answers follow them."""
         await self._writer.settled()
         await self.review_follower.caught_up()
 
-    async def _as_reviewer(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What the work finds for a reviewer."""
-        actor = acting_user.get()
+    async def _read_as_reviewer(self, work: Work[T], roles: tuple[str, ...] = REVIEWERS) -> T:
+        """Check the acting user's role, then read, on one connection.
 
-        async def read(connection: AsyncConnection) -> T:
-            await access.demand(connection, actor)
-            return await work(connection)
+        Raises:
+            Forbidden: the acting user has none of the roles.
+        """
+        return await self.database.query(_checked(work, roles))
 
-        return await self.database.query(read)
+    async def _write_as_reviewer(self, work: Work[T], roles: tuple[str, ...] = REVIEWERS) -> T:
+        """Queue a write that first checks the acting user's role, in its own transaction.
 
-    async def _do(
-        self,
-        work: Callable[[AsyncConnection, access.Reviewer], Awaitable[Any]],
-        roles: tuple[str, ...] = access.REVIEWERS,
-    ) -> Any:
-        """What the work of a reviewer, which writes, gives; in its turn among the writes."""
-        actor = acting_user.get()
+        The write is in the queue before the first await.
 
-        async def write(connection: AsyncConnection) -> Any:
-            return await work(connection, await access.demand(connection, actor, roles))
+        Raises:
+            Forbidden: the acting user has none of the roles.
+        """
+        result: T = await self._writer.submit(_checked(work, roles))
+        return result
 
-        return await self._writer.submit(write)
+    async def _looked_through(self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Check the role, wait until earlier writes are among the answers, then read."""
+        await self._read_as_reviewer(_nothing)
+        await self._settled_answers()
+        if which.words:
+            await self.indexer.caught_up()
+        return await self.database.query(work)
+
+
+def _checked(work: Work[T], roles: tuple[str, ...]) -> Callable[[AsyncConnection], Awaitable[T]]:
+    # Read here: the queue runs the work in a task of its own, where another user may be acting.
+    actor = acting_user.get()
+
+    async def checked(connection: AsyncConnection) -> T:
+        return await work(connection, await demand(connection, actor, roles))
+
+    return checked
+
+
+async def _nothing(_connection: AsyncConnection, _reviewer: Reviewer) -> None:
+    """No work; only the role is checked."""

@@ -1,7 +1,7 @@
-"""A thread taken over: a copy in the reviewer's own threads that knows where it comes from. The original stays.
+"""SQL of copies: a thread copied into a reviewer's own threads, with a link to the original.
 
-Steps and elements get new ids; a file is not copied, the copy's row names the same one. The store's files go when no
-row names them (`disposal`), so it does not matter which of the two goes first. Votes and favourites are not copied.
+Steps and elements get new ids. Files are not copied: both rows name the same file, which is deleted with the last row
+that names it, so original and copy can be deleted in any order. Votes and favourites are not copied.
 """
 
 import uuid
@@ -16,27 +16,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history.answers import ANSWER, is_whole
-from datalayer.history.removed_answers import QUESTION
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
+from datalayer.review.questions import question_before
 from datalayer.schema.chat import elements, steps, threads
 from datalayer.schema.review import thread_origins
 
 _AT_ONCE = 500
 _LATEST = 20
 _EXCERPT = 100
-# What is the original user's own, and not to be the copy's.
+# Metadata that belongs to the original's owner.
 _NOT_COPIED = {"is_shared", "shared_at"}
 
 
 async def take_over(
     connection: AsyncConnection, thread_id: str, step_id: str | None, reviewer: tuple[str, str], title_ending: str
 ) -> ThreadOrigin:
-    """Copy the thread for the reviewer, its title with this ending.
+    """Copy the thread for the reviewer (id and identifier), and append the ending to its title.
 
     Raises:
         NotFound: there is no such thread, or no such answer in it.
     """
-    # Held, so that its files are not deleted before the copy has them.
+    # Locked, so that its files are not deleted before the copy's rows name them.
     held = select(threads).where(threads.c.id == thread_id).with_for_update(read=True, key_share=True)
     original = (await connection.execute(held)).mappings().first()
     if original is None:
@@ -71,18 +71,18 @@ async def take_over(
 async def link(
     connection: AsyncConnection, copy_id: str, better_step_id: str, original_step_id: str | None, reviewer_id: str
 ) -> None:
-    """Say which answer in the copy is the better one (and of which answer in the original).
+    """Store which answer in the copy is the better one, and which answer in the original it improves.
 
     Raises:
-        NotFound: there is no such copy, or one of the answers is not where it should be.
-        Forbidden: the copy is another reviewer's.
+        NotFound: there is no such copy, or an answer is not in its thread.
+        Forbidden: the copy belongs to another reviewer.
     """
     of_copy = select(thread_origins).where(thread_origins.c.threadId == copy_id)
     origin = (await connection.execute(of_copy)).first()
     if origin is None:
         raise NotFound("there is no such copy")
     if origin.reviewerId != reviewer_id:
-        raise Forbidden("the copy is another reviewer's")
+        raise Forbidden("the copy belongs to another reviewer")
     values = {"betterStepId": better_step_id, "linkedAt": utc_now()}
     wanted = [(better_step_id, copy_id)]
     if original_step_id is not None:
@@ -98,13 +98,13 @@ async def link(
 async def latest_answers(
     connection: AsyncConnection, copy_ids: Collection[str], reviewer_id: str | None
 ) -> list[CopiedAnswer]:
-    """The latest answers in each of the reviewer's own copies, latest first, of each the beginning."""
+    """The beginnings of the latest answers in each of the reviewer's own copies, latest first."""
     own = select(thread_origins.c.threadId).where(
         thread_origins.c.threadId.in_(copy_ids), thread_origins.c.reviewerId == reviewer_id
     )
     order = steps.c.createdAt.desc(), steps.c.id.desc()
     place = func.row_number().over(partition_by=steps.c.threadId, order_by=order).label("place")
-    # By their ids first, so that of the texts no more is read than is shown.
+    # Ids first, so that only the texts that are shown are read.
     placed = (
         select(steps.c.id, place)
         .where(steps.c.threadId.in_(own), steps.c.type == ANSWER, steps.c.output != "")
@@ -121,7 +121,7 @@ async def latest_answers(
 
 @dataclass(frozen=True, slots=True)
 class BetterRun:
-    """An answer in a copy that was linked as the better one, what it answers, and when it was linked."""
+    """A better answer from a copy, the question that it answers, and when it was linked."""
 
     answer: str
     question: str | None
@@ -129,22 +129,11 @@ class BetterRun:
 
 
 async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, list[BetterRun]]:
-    """The linked better runs of a thread's copies, by the answer that they better; failures are none."""
-    origin, asked = thread_origins.c, steps.alias("asked")
-    question = (
-        select(asked.c.output)
-        .where(
-            asked.c.threadId == steps.c.threadId,
-            asked.c.type == QUESTION,
-            asked.c.createdAt <= steps.c.createdAt,
-        )
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    """The better answers linked in a thread's copies, by the answer that they improve, without failed ones."""
+    origin = thread_origins.c
     statement = (
         select(
-            *(origin.originalStepId, origin.linkedAt, question.label("question")),
+            *(origin.originalStepId, origin.linkedAt, question_before(steps).label("question")),
             *(steps.c.output, steps.c.isError, steps.c.metadata),
         )
         .join(steps, steps.c.id == origin.betterStepId)
@@ -161,7 +150,7 @@ async def better_runs(connection: AsyncConnection, thread_id: str) -> dict[str, 
 async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId == thread_id))
     theirs = or_(elements.c.threadId == thread_id, and_(elements.c.threadId.is_(None), of_steps))
-    # Held, too: an element that goes on its own waits, and its file then has the copy's.
+    # Locked, too: the deletion of an element waits, and then finds that the copy names the file.
     held = select(elements).where(theirs).with_for_update(read=True, key_share=True)
     rows = (await connection.execute(held)).mappings().all()
     for at in range(0, len(rows), _AT_ONCE):

@@ -1,8 +1,8 @@
-"""What is judged, as data for others: conversations, pairs of a chosen and a rejected answer, examples to train on.
+"""Exports of reviewed threads: conversations, preference pairs, and examples for fine-tuning.
 
-A stream of plain dictionaries, one thread after another, that needs no more memory for many than for few. Each thread
-that is given out leaves its row in the audit before it is. With a key, each user is named by a pseudonym that is the
-same in every export under that key and tells nobody who they are; what they wrote is as they wrote it.
+Each export is a stream of dictionaries, thread by thread, whose memory does not grow with the number of threads. The
+audit's row of a thread is stored before the thread is in the stream. With a key, user names are replaced by pseudonyms
+that are the same in every export with that key; texts are exported unchanged.
 """
 
 import hashlib
@@ -38,19 +38,19 @@ Name = Callable[[str | None], str | None]
 
 @dataclass(frozen=True)
 class Talk:
-    """A thread with what is said of it, and which of its answers are wanted."""
+    """A thread to export, with its votes, verdicts, versions and usage, and the answers that match the filter."""
 
     whole: WholeThread
     surroundings: Mapping[str, Any]
     better: Mapping[str, Sequence[BetterRun]]
-    """The better runs of its copies, by the answer."""
+    """The better answers from its copies, by the answer that they improve."""
     wanted: frozenset[str]
     name: Name
     bad_labels: frozenset[str]
 
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
-        """The steps in which something is said."""
+        """The steps with a text of a user, the assistant or the system."""
         return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
 
     @cached_property
@@ -59,7 +59,7 @@ class Talk:
 
     @cached_property
     def run_of(self) -> dict[str, str]:
-        """The run that an answer is the last one in, by the answer: a vote or a call of the run is of that one."""
+        """The run of each answer that is the last one in its run; votes and calls of the run count for that answer."""
         last = {step["parentId"]: step["id"] for step in self.messages if step["type"] == ANSWER and step["parentId"]}
         return {step_id: run_id for run_id, step_id in last.items()}
 
@@ -68,8 +68,10 @@ class Talk:
         return [one for one in self.surroundings["verdicts"] if one.step_id == step_id]
 
     def better_than(self, at: int) -> tuple[str, str] | None:
-        """Where the better answer than this message comes from, and the answer: of what verdicts give and of better
-        runs the latest. A run to another question betters nothing, nor does the same answer once more."""
+        """The latest better answer for this message, from a verdict or a copy, and before it the source.
+
+        Left out are answers from copies in which the question was changed, and answers equal to the given one.
+        """
         step, question = self.messages[at], self._question_before(at)
         found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step["id"])]
         runs = self.better.get(step["id"], ())
@@ -78,7 +80,7 @@ class Talk:
         return max(given)[1:] if given else None
 
     def is_example(self, at: int) -> bool:
-        """Whether this message is an answer that another model may learn: whole, and of which nobody says it is bad."""
+        """Whether this message may be a training example: a complete answer without a thumb down or a bad verdict."""
         step = self.messages[at]
         voted = (step["id"], self.run_of.get(step["id"]))
         is_down = any(one.value == 0 and one.step_id in voted for one in self.surroundings["votes"])
@@ -86,7 +88,7 @@ class Talk:
         return is_whole(step) and not is_down and not is_bad
 
     def better_than_removed(self, removed: StepVersion) -> tuple[str, str] | None:
-        """The better answer of the latest verdict that gives one for an answer which is gone."""
+        """The better answer of the latest verdict that gives one, for an answer that was removed from the thread."""
         given = (
             []
             if removed.step_id in self.ids
@@ -95,7 +97,7 @@ class Talk:
         return ("verdict", max((one.updated_at or "", one.better_answer or "") for one in given)[1]) if given else None
 
     def said_before(self, removed: StepVersion) -> list[Mapping[str, Any]]:
-        """The messages that were before an answer which is gone, as they were when it was given."""
+        """The messages before an answer that was removed from the thread, as they were when it was given."""
         moment = removed.created_at or ""
         texts: list[tuple[str, str, str, Mapping[str, Any]]] = [
             (step["createdAt"] or "", step["id"], "9999", step) for step in self.messages
@@ -105,7 +107,7 @@ class Talk:
             for one in self.surroundings["versions"]
             if one.replaced_at > moment
         ]
-        # Latest first: of several texts of one message that which was replaced first is put in last.
+        # Latest first, so that of several versions of one message the one replaced first stays in the dictionary.
         latest_first = sorted(texts, key=lambda one: one[:3], reverse=True)
         said = {step_id: step for created, step_id, _, step in latest_first if created < moment}
         return [*reversed(said.values())]
@@ -128,11 +130,12 @@ async def export(
     purpose: str | None,
     bad_labels: Collection[str],
 ) -> AsyncIterator[dict[str, Any]]:
-    """What the form makes of each thread that has an answer the filter lets through."""
+    """Apply the form to each thread that has an answer that matches the filter."""
     name = pseudonyms(pseudonym_key)
     async with database.read() as connection:
+        # The actor of the call, who may not be the one who acts when the stream is read.
         await access.demand(connection, actor)
-        # Once for the whole export, and all of them: a page of the inbox makes do with some.
+        # Looked up once for the whole export, and without the maximum that holds for a page of the inbox.
         among = await threads_with_words(connection, database, which)
     which, after = replace(which, words=None), None
     while among is None or among:
@@ -161,7 +164,7 @@ async def export(
 
 
 def pseudonyms(key: bytes | None) -> Name:
-    """What users are called: by their identifiers without a key, else by a name made of the two."""
+    """A function that maps identifiers to pseudonyms (a keyed hash); without a key, to themselves."""
 
     def name(identifier: str | None) -> str | None:
         if identifier is None or key is None:
@@ -172,7 +175,7 @@ def pseudonyms(key: bytes | None) -> Name:
 
 
 def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
-    """The whole thread, with the votes and verdicts on each message."""
+    """The whole thread, with the votes and verdicts on each answer. The keys are listed in `export_conversations`."""
     thread, run_of = talk.whole.thread, talk.run_of
     usage = {one.step_id: one for one in talk.surroundings["usage"]}
     messages = []
@@ -209,10 +212,10 @@ def conversation(talk: Talk) -> Iterator[dict[str, Any]]:
 
 
 def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
-    """For each wanted answer that there is a better one for: what was asked, the better one and the rejected one.
+    """A preference pair for each matching answer that has a better one. The keys are listed in `export_pairs`.
 
-    An answer that went with an edited question is rejected for the better one that a verdict gives, and one that its
-    user had made anew, without another question, for the one that is there now.
+    An answer that was removed because its question was edited is paired with the better answer of a verdict. An answer
+    that the user regenerated for the same question is paired with the one in the thread now.
     """
     messages, versions = talk.messages, talk.surroundings["versions"]
     for at, step in enumerate(messages):
@@ -236,7 +239,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
         at = bisect_left(times, moment) - 1
         if at < 0 or messages[at]["type"] != QUESTION or at + 1 == len(messages):
             continue
-        # It answered this question, and as it still is: no other one stood between, and nobody changed it since.
+        # Both answer the same question: no other question stood between, and this one was not edited since.
         is_other = bisect_left(asked_then, moment) != bisect_left(asked_then, times[at])
         is_reworded = reworded.get(messages[at]["id"], "") > moment
         now = messages[at + 1]
@@ -246,10 +249,10 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
 
 
 def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
-    """The thread up to its last example, in the form of a fine-tuning chat; better answers stand for the given ones.
+    """The thread up to its last example, as a chat for fine-tuning, with better answers in place of the given ones.
 
-    An example is a wanted answer that is bettered, or that is whole and has neither a thumb down nor a bad verdict. The
-    others are there for the context, with a weight of 0; those that are not whole are left out.
+    An example is a matching answer that has a better one, or that is complete and has neither a thumb down nor a bad
+    verdict. Other complete answers are context, with a weight of 0; incomplete ones are left out.
     """
     messages = talk.messages
     better = {at: talk.better_than(at) for at, step in enumerate(messages) if step["type"] == ANSWER}
@@ -269,7 +272,7 @@ def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
 
 
 def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]:
-    """Where the next threads are: the first of those that are known, or behind the last that was given out."""
+    """A condition for the next threads: the first of the known ids, or the ids after the last exported one."""
     if among is not None:
         return answers.c.threadId.in_(among[:_AT_ONCE])
     return true() if after is None else answers.c.threadId > after
@@ -278,7 +281,7 @@ def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]
 async def _page(
     connection: AsyncConnection, database: Database, which: AnswerFilter, where: ColumnElement[bool]
 ) -> list[tuple[str, str | None, frozenset[str]]]:
-    """The next threads, each with its owner's id and the answers in it that the filter lets through."""
+    """The next threads: the thread's id, its owner's id, and the ids of the answers that match the filter."""
     condition = (await chosen(connection, database, which)).condition
     some = select(answers.c.threadId).where(condition, where).distinct().order_by(answers.c.threadId).limit(_AT_ONCE)
     ids = (await connection.execute(some)).scalars().all()

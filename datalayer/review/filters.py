@@ -1,7 +1,7 @@
-"""Which answers somebody looks for, as a condition on `review_answers`, and where a page of them goes on.
+"""Filters of answers as conditions on `review_answers`, and the cursor of a page.
 
-What is looked for by words is looked up first: the index keeps the texts of each user apart, so it is asked for one
-user after another, for many in one statement.
+Words are looked up first, in the search index. The index keeps the texts of each user apart, so a statement asks for
+several users at once until enough threads are found.
 """
 
 import base64
@@ -41,27 +41,27 @@ from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, searc
 from datalayer.schema.review import IS_COMMENTED, IS_ERROR, IS_REVIEWED, answers, review_items, thread_marks, verdicts
 
 MOST_THREADS = 2_000
-"""Words that are in more threads than this find some of them."""
-# For each text of any of the users at once the index asks after all of them: for words that everybody uses a few are
-# enough, and those that nobody of the first ones uses are looked for among ever more.
+"""How many threads a search by words finds at most."""
+# The index compares each text with all users of a statement. For common words the first few users are enough; for rare
+# words each statement asks for twice as many users as the one before.
 _USERS_AT_FIRST = 25
-# Postgres takes no query of more than 1 MB, whether it is of many users or of many words.
+# Postgres accepts no search query of more than 1 MB, and many users or many words make a long one.
 _LONGEST_WANTED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A condition on `review_answers`; `is_partial` where the words are in more threads than it knows of."""
+    """A condition on `review_answers`. If `is_partial`, the words are in more than `MOST_THREADS` threads."""
 
     condition: ColumnElement[bool]
     is_partial: bool = False
 
 
 async def chosen(connection: AsyncConnection, database: Database, which: AnswerFilter) -> Chosen:
-    """The answers that the filter lets through.
+    """The condition for the answers that match the filter.
 
     Raises:
-        InvalidRecord: a time of it is none.
+        InvalidRecord: a time of the filter is not valid.
     """
     conditions = [*_of_row(which), *_of_others(database.dialect, which)]
     user_ids: list[str] | None = None
@@ -81,7 +81,7 @@ async def chosen(connection: AsyncConnection, database: Database, which: AnswerF
 
 
 async def threads_with_words(connection: AsyncConnection, database: Database, which: AnswerFilter) -> list[str] | None:
-    """The ids of every thread with the words of the filter in it, in order; None where it has no words."""
+    """The sorted ids of all threads that contain the filter's words; None if the filter has no words."""
     if not which.words or which.words.isspace():
         return None
     user_ids = await _user_ids(connection, which.users) if which.users else None
@@ -89,15 +89,15 @@ async def threads_with_words(connection: AsyncConnection, database: Database, wh
 
 
 def cursor_of(created_at: str, step_id: str) -> str:
-    """Where a page ended."""
+    """The cursor after this answer."""
     return base64.urlsafe_b64encode(json.dumps([created_at, step_id]).encode()).decode()
 
 
 def behind(cursor: str) -> ColumnElement[bool]:
-    """What comes after the place where a page ended.
+    """The condition for the answers after a page.
 
     Raises:
-        InvalidRecord: the cursor is none that a page gave.
+        InvalidRecord: the cursor is not valid.
     """
     try:
         moment, step_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
@@ -111,7 +111,7 @@ def behind(cursor: str) -> ColumnElement[bool]:
 
 
 def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
-    """What the row of an answer says itself."""
+    """Conditions on the columns of `review_answers`."""
     conditions: list[ColumnElement[bool]] = []
     if which.thumb is not None:
         values = {"up": answers.c.thumb == 1, "down": answers.c.thumb == 0, "none": answers.c.thumb.is_(None)}
@@ -140,7 +140,7 @@ def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
 
 
 def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool]]:
-    """What other tables say of an answer."""
+    """Conditions on other tables."""
     conditions: list[ColumnElement[bool]] = []
     if which.reasons:
         wanted = [clean_text(one) for one in which.reasons]
@@ -153,7 +153,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
             for table in (feedbacks, feedback_changes)
         )
         of_removed = and_(answers.c.isRemoved.is_(true()), once_given.where(IS_LAST_VOTE).exists())
-        # Who gives a reason gives a thumb, and thumbs have an index.
+        # A reason belongs to a vote, and the index of votes narrows the search.
         conditions += [answers.c.thumb.is_not(None), or_(given.exists(), of_removed)]
     if which.tags:
         conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
@@ -168,7 +168,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
 
 @cache
 def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
-    """As the search asks, so that it is answered in the same way: by the index, whatever is looked for."""
+    """The same condition as in the users' own search, so that the engine always uses the index."""
     texts = select(search_texts.c.threadId).where(dialect.holds(WANTED)).distinct()
     return texts if most is None else texts.limit(literal_column(str(most), Integer))
 

@@ -1,6 +1,6 @@
-"""Pages of answers, newest first, and how many there are: each in a time that does not depend on the history's length.
+"""SQL of the lists of answers: pages, newest first, and counts. Their time does not depend on the history's length.
 
-The narrow rows of `review_answers` decide which answers are on a page; what else is shown is looked up for those alone.
+The narrow rows of `review_answers` choose the answers of a page; texts, votes and names are read for those only.
 """
 
 from collections import defaultdict
@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Select,
     Text,
     and_,
@@ -29,6 +28,7 @@ from datalayer.history import removed_answers
 from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
 from datalayer.review.access import REVIEWERS
 from datalayer.review.filters import behind, chosen, cursor_of
+from datalayer.review.questions import question_before
 from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, steps, threads, users
 from datalayer.schema.review import IS_TAGGED, answers, review_items, thread_marks, verdicts
 
@@ -47,17 +47,20 @@ async def page(
     limit: int,
     excerpts: bool,
 ) -> AnswerPage:
-    """The answers behind the cursor, with their beginnings, comments and their thread's title or without.
+    """The answers after the cursor.
+
+    Args:
+        excerpts: whether rows contain the beginnings of question and answer, the comment and the thread's title.
 
     Raises:
-        InvalidRecord: the page is empty, the cursor is none, or a time of the filter is none.
+        InvalidRecord: the limit is below 1, or the cursor or a time of the filter is not valid.
     """
     if limit < 1:
-        raise InvalidRecord("a page has at least one answer")
+        raise InvalidRecord(f"a page of {limit} answers is not valid: give at least 1")
     size = min(limit, LARGEST_PAGE)
     found = await chosen(connection, database, which)
     conditions = [found.condition] if cursor is None else [found.condition, behind(cursor)]
-    # One more than asked for tells whether there is a next page.
+    # One row more than asked for shows whether there is a next page.
     places = (
         select(answers.c.stepId, answers.c.createdAt)
         .where(*conditions)
@@ -70,7 +73,7 @@ async def page(
     texts = await _texts(connection, rows)
     votes = await _votes(connection, rows)
     return AnswerPage(
-        # One whose text is gone at this moment is not shown.
+        # An answer whose text was deleted in this moment is left out.
         tuple(_row(row, texts[row["stepId"]], votes, excerpts=excerpts) for row in rows if row["stepId"] in texts),
         cursor_of(place[size - 1].createdAt, place[size - 1].stepId) if len(place) > size else None,
         found.is_partial,
@@ -78,10 +81,10 @@ async def page(
 
 
 async def count(connection: AsyncConnection, database: Database, which: AnswerFilter, *, most: int) -> AnswerCount:
-    """How many answers there are; no more than `most` are counted.
+    """The number of answers, counted up to `most`.
 
     Raises:
-        InvalidRecord: a time of the filter is none.
+        InvalidRecord: a time of the filter is not valid.
     """
     found = await chosen(connection, database, which)
     some = select(literal_column("1")).select_from(answers).where(found.condition).limit(most + 1).subquery()
@@ -90,8 +93,10 @@ async def count(connection: AsyncConnection, database: Database, which: AnswerFi
 
 
 async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
-    """What there is to choose from: of tags those of the latest thousand answers that have any, of reasons those that
-    were given to the latest thousand thumbs down."""
+    """The values that filters offer, by "assistants", "models", "labels", "tags", "reasons" and "reviewers".
+
+    Tags are those of the latest thousand tagged answers, reasons those of the latest thousand thumbs down.
+    """
     found: dict[str, list[str]] = {}
     for name, column in (
         ("assistants", answers.c.assistant),
@@ -127,7 +132,7 @@ async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
 
 
 def _distinct(column: ColumnElement[Any]) -> Any:
-    """The values in a column, from one to the next by its index, and not over all rows."""
+    """The distinct values of a column, found by stepping through its index instead of reading all rows."""
     values = select(func.min(column).label("value")).cte("value", recursive=True)
     after = select(func.min(column)).where(column > values.c.value).scalar_subquery()
     values = values.union_all(select(after).where(values.c.value.is_not(None)))
@@ -136,19 +141,8 @@ def _distinct(column: ColumnElement[Any]) -> Any:
 
 @cache
 def _shown() -> Select[Any]:
-    """What is shown of the answers `ids`, in order: made once, for it is larger than all else that is asked."""
-    answer, asked = steps.alias("answer"), steps.alias("asked")
-    question = (
-        select(func.substr(asked.c.output, 1, EXCERPT))
-        .where(
-            asked.c.threadId == answers.c.threadId,
-            asked.c.createdAt <= answers.c.createdAt,
-            asked.c.type == literal_column("'user_message'", Text),
-        )
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(literal_column("1", Integer))
-        .scalar_subquery()
-    )
+    """The columns of a page for the answers `ids`, in order. Built once: that takes longer than running it."""
+    answer = steps.alias("answer")
     flagged = (
         select(literal_column("1"))
         .where(thread_marks.c.threadId == answers.c.threadId, thread_marks.c.kind == literal_column("'flag'", Text))
@@ -160,7 +154,7 @@ def _shown() -> Select[Any]:
             answers,
             threads.c.name,
             threads.c.userIdentifier,
-            question.label("question"),
+            question_before(answers, characters=EXCERPT).label("question"),
             func.substr(answer.c.output, 1, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),
@@ -177,7 +171,7 @@ def _shown() -> Select[Any]:
 
 
 async def _texts(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, Any]:
-    """Question and answer of each, by its id; what is gone from its thread is asked for only if there is any."""
+    """Question and answer by the answer's id; removed answers are read by a second statement, if there are any."""
     texts = {row["stepId"]: row for row in rows if row["isHere"]}
     if gone := [row["stepId"] for row in rows if not row["isHere"]]:
         found = await connection.execute(_gone(), {"ids": gone})
@@ -192,7 +186,7 @@ def _gone() -> Select[Any]:
 
 @cache
 def _said() -> Any:
-    """Comments and reasons of the votes on `ids` in these `threads`, the latest first."""
+    """Comments and reasons of the votes on the steps `ids` in these `threads`, the latest first."""
     vote, change = feedbacks.c, feedback_changes.c
     ids, within = (bindparam(name, type_=Identifier, expanding=True) for name in ("ids", "threads"))
     now = select(vote.forId, vote.comment, vote.reasons, vote.updatedAt.label("moment")).where(
@@ -206,7 +200,7 @@ def _said() -> Any:
 
 
 async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
-    """What users said to the thumbs on these answers and their runs, the latest first, by what it is said of."""
+    """Comments and reasons of the votes on these answers and their runs, the latest first, by the step's id."""
     voted = [row for row in rows if row["thumb"] is not None]
     said: dict[str, list[Any]] = defaultdict(list)
     if voted:

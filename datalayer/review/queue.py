@@ -1,8 +1,8 @@
-"""The queue: which answers are to be judged, and by whom. Two reviewers are never given the same item.
+"""SQL of the review queue.
 
-An item that is taken is locked for its reviewer until a time; then whoever comes next may have it. What is assigned to
-one reviewer is given to no other, and whoever had it open has it no more. The sample falls on an answer by the digits
-of its id, which are random, so that it is the same whenever it is taken, and a larger sample holds every smaller one.
+An item that a reviewer takes is locked for them until a time; after it, other reviewers can take the item. An assigned
+item is given to its assignee only, and ends the locks of others. The sample is drawn by digits of the answers' ids,
+which are random: it is the same each time, and a larger sample contains each smaller one.
 """
 
 from collections.abc import Collection
@@ -29,16 +29,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
-from datalayer.history.removed_answers import QUESTION
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
-from datalayer.schema.chat import steps, threads, users
+from datalayer.review.questions import question_before
+from datalayer.schema.chat import threads, users
 from datalayer.schema.review import IS_OPEN, answers, review_items, verdicts
 
 MOST_WANTED = 20
 MOST_AT_ONCE = 1_000
 EXCERPT = 100
-"""So many characters of a question are shown in a list of items."""
-# What is asked for by hand comes first, what nobody complained of last.
+"""How many characters of a question a list of items shows."""
+# The order in which unassigned items are given: those added by hand first, sampled ones last.
 _REASONS: tuple[ItemReason, ...] = ("chosen", "thumbs_down", "sample")
 _PARTS = 16**4
 
@@ -52,16 +52,15 @@ async def fill(
     until: str | None,
     wanted: int,
 ) -> Sampled:
-    """Put in some of what is to be: answers with a thumb down, and then of the sample; nothing at the end.
+    """Add up to a thousand unreviewed answers: those with a thumb down first, then the sample of the others.
 
-    They are those that nobody has judged, all with a thumb down and so many percent of the others. In parts, because
-    other writes wait meanwhile.
+    Adds nothing once all are in the queue. One call adds a part, because other writes wait meanwhile.
 
     Raises:
         InvalidRecord: the percentage is not from 0 to 100, or `wanted` is out of bounds.
     """
     if not 0 <= percent <= 100:
-        raise InvalidRecord("a sample is of 0 to 100 percent")
+        raise InvalidRecord(f"a sample of {percent:g} percent is not valid: give 0 to 100")
     within = [answers.c.verdicts == 0]
     if since is not None:
         within.append(answers.c.createdAt >= since)
@@ -70,7 +69,7 @@ async def fill(
     down = await _put_in(connection, dialect, and_(answers.c.thumb == 0, *within), "thumbs_down", wanted)
     sample = 0
     if not down and (parts := round(_PARTS * percent / 100)) > 0:
-        # The last digits: the first of some ids tell the time.
+        # The last digits, because the first ones of some ids are a time and not random.
         drawn = [] if parts == _PARTS else [func.substr(cast(answers.c.stepId, Text), 33, 4) < f"{parts:04x}"]
         others = or_(answers.c.thumb.is_(None), answers.c.thumb != 0)
         sample = await _put_in(connection, dialect, and_(others, *within, *drawn), "sample", wanted)
@@ -86,7 +85,7 @@ async def enqueue(
     wanted: int,
     reason: ItemReason,
 ) -> int:
-    """Put these answers in, and assign them; gives how many. Locks of others than the assignee end."""
+    """Add these answers and assign them; returns how many. Reviewers other than the assignee lose their locks."""
     chosen = answers.c.stepId.in_(list(step_ids))
     await _put_in(connection, dialect, chosen, reason, wanted)
     changes: dict[str, Any] = {"assignedTo": reviewer_id}
@@ -100,7 +99,7 @@ async def enqueue(
 async def take_next(
     connection: AsyncConnection, reviewer_id: str, *, lock_seconds: float, other_than: Collection[str]
 ) -> ReviewItem | None:
-    """The item that the reviewer has open, or the next that is theirs to take, locked for them; None at the end."""
+    """The item that the reviewer holds, or the next that they may take, locked for them; None if none is left."""
     now = utc_now()
     free = or_(review_items.c.lockedBy.is_(None), review_items.c.lockedUntil <= now)
     judged = select(verdicts.c.id).where(
@@ -119,7 +118,7 @@ async def take_next(
         anyones = free, review_items.c.assignedTo.is_(None), review_items.c.reason == reason, not_(own.exists())
         candidates.append(select(review_items.c.stepId).where(*theirs, *anyones))
     for candidate in candidates:
-        # Who finds it locked in another transaction looks for the next one, and waits for nobody.
+        # A row that another transaction has locked is skipped, so that no reviewer waits for another.
         first = candidate.order_by(*order).limit(1).with_for_update(skip_locked=True, of=review_items)
         step_id = (await connection.execute(first)).scalar()
         if step_id is not None:
@@ -130,14 +129,14 @@ async def take_next(
 
 
 async def keep(connection: AsyncConnection, step_id: str, reviewer_id: str, lock_seconds: float) -> bool:
-    """Hold on to an item that is still the reviewer's; whether it is."""
+    """Extend the reviewer's lock on an item; False if they no longer hold it."""
     now = utc_now()
     held = review_items.c.stepId == step_id, review_items.c.lockedBy == reviewer_id, review_items.c.lockedUntil > now
     return await _lock(connection, and_(*held), reviewer_id, lock_seconds)
 
 
 async def release(connection: AsyncConnection, step_id: str, reviewer_id: str | None) -> bool:
-    """Let go of an item that the reviewer holds (without one: that anybody does); whether it was held."""
+    """Unlock an item that the reviewer holds, or any item if no reviewer is given; False if it was not locked."""
     held = [review_items.c.stepId == step_id, review_items.c.lockedBy.is_not(None)]
     if reviewer_id is not None:
         held.append(review_items.c.lockedBy == reviewer_id)
@@ -154,8 +153,8 @@ async def listed(
     thread_id: str | None,
     excerpts: bool,
 ) -> list[ReviewItem]:
-    """Items, those that the reviewer holds and then those that were put in first; or those done last."""
-    # However long the queue is, who has taken something finds it.
+    """Open items, the reviewer's locked ones first, then by age; or finished items, the latest first."""
+    # First, so that a reviewer finds their own items in a queue longer than the limit.
     held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
     order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
     conditions: list[ColumnElement[bool]] = [not_(IS_OPEN) if is_done else IS_OPEN]
@@ -168,7 +167,7 @@ async def listed(
 
 
 async def progress(connection: AsyncConnection, since: str | None) -> list[ReviewerProgress]:
-    """For each reviewer who has or had something to do, and for what is assigned to nobody."""
+    """Counts for each reviewer with verdicts or items, and for items assigned to nobody."""
     now = utc_now()
     after = [] if since is None else [verdicts.c.updatedAt >= since]
     given = select(verdicts.c.reviewerId, func.count()).where(*after).group_by(verdicts.c.reviewerId)
@@ -193,7 +192,7 @@ async def _put_in(
     connection: AsyncConnection, dialect: Dialect, condition: ColumnElement[bool], reason: ItemReason, wanted: int
 ) -> int:
     if not 1 <= wanted <= MOST_WANTED:
-        raise InvalidRecord(f"an answer is judged by 1 to {MOST_WANTED} reviewers")
+        raise InvalidRecord(f"{wanted} reviewers per answer is not valid: give 1 to {MOST_WANTED}")
     values = answers.c.stepId, answers.c.threadId, literal(reason), literal(utc_now()), literal(wanted)
     names = ["stepId", "threadId", "reason", "createdAt", "wanted"]
     there = select(review_items.c.stepId).where(review_items.c.stepId == answers.c.stepId).exists()
@@ -226,17 +225,9 @@ def _listed(condition: ColumnElement[bool]) -> Select[Any]:
 
 
 async def _questions(connection: AsyncConnection, step_ids: Collection[str]) -> dict[str, str | None]:
-    """How the questions before these answers begin, or what their threads are called where there is none."""
-    asked = steps.alias("asked")
-    before = asked.c.threadId == answers.c.threadId, asked.c.createdAt <= answers.c.createdAt
-    question = (
-        select(func.substr(asked.c.output, 1, EXCERPT))
-        .where(*before, asked.c.type == QUESTION)
-        .order_by(asked.c.createdAt.desc(), asked.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    # After the items were chosen, so that no question is looked up for one that is not shown.
+    """The beginnings of the questions before these answers; the thread's title for an answer without a question."""
+    question = question_before(answers, characters=EXCERPT)
+    # In a second statement, so that questions are looked up only for the items on the list.
     statement = (
         select(answers.c.stepId, func.coalesce(func.nullif(question, ""), threads.c.name))
         .join(threads, threads.c.id == answers.c.threadId)

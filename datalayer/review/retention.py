@@ -1,46 +1,64 @@
-"""What is kept no longer, by class: planned without a change, and applied with a receipt. For admins and the system."""
+"""Retention: deletes threads, files, payloads and audit entries that are older than the operator's times.
 
-from collections.abc import Mapping
+Payloads are the texts of calls to models and the earlier versions of messages. Exempt are threads that are pinned or
+flagged, with everything in them, and the originals of copies (or copies of copies) that are pinned, flagged or still in
+use, because a copy is deleted with its original. A plan counts what would be deleted and changes nothing.
+"""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_time, utc_now
+from datalayer.cleaning import clean_text, clean_time, utc_now
 from datalayer.errors import InvalidRecord
+from datalayer.history import answers
 from datalayer.history.deletion import Removal, remove_threads
-from datalayer.ownership import acting_user
-from datalayer.records.review import RetentionClass, RetentionPlan, RetentionReceipt
-from datalayer.review import access, audit, retention_rows
+from datalayer.history.file_outbox import queue_files
+from datalayer.records.retention import RetentionClass, RetentionPlan, RetentionReceipt
+from datalayer.review import access, audit
 from datalayer.review.base import ReviewStore
-from datalayer.schema.chat import elements, threads
-from datalayer.schema.review import step_versions
-from datalayer.schema.usage import llm_call_payloads
+from datalayer.schema.chat import elements, steps, threads
+from datalayer.schema.review import step_versions, thread_marks, thread_origins
+from datalayer.schema.usage import llm_call_payloads, llm_calls
+
+AT_ONCE = 50
+PAYLOADS_AT_ONCE = 1_000
+CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
+"""In the order in which retention is applied to them."""
 
 
 class Retention(ReviewStore):
-    """Deletes what is old. Methods raise Forbidden where the acting user is no admin."""
+    """Methods of retention. They raise Forbidden if the acting user is no admin."""
 
     async def plan_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionPlan]:
-        """What would go of each class that was last touched before its time. Changes nothing.
+        """Count what `apply_retention` would delete, per class. Changes nothing. For example:
+
+            plans = await layer.plan_retention({"threads": "2025-01-01", "payloads": "2026-01-01"})
+
+        Args:
+            before: for each class ("payloads", "files", "threads", "audit") the time, ISO 8601. Deleted are payloads,
+                files and entries stored before it, and threads last changed before it.
 
         Raises:
             Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
+            InvalidRecord: a class is unknown, or a time is missing or not valid.
         """
-        actor, wanted = acting_user.get(), _times(before)
+        wanted = _times(before)
 
-        async def plan(connection: AsyncConnection) -> list[RetentionPlan]:
-            await access.demand(connection, actor, access.ADMINS)
-            return [await retention_rows.plan(connection, kind, moment) for kind, moment in wanted.items()]
+        async def plan(connection: AsyncConnection, _: access.Reviewer) -> list[RetentionPlan]:
+            return [await plan_of(connection, kind, moment) for kind, moment in wanted.items()]
 
         await self._writer.settled()
-        return await self.database.query(plan)
+        return await self._read_as_reviewer(plan, access.ADMINS)
 
     async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]:
-        """Delete what `plan_retention` counts, for good, and give a receipt for each class. Each leaves an audit row.
+        """Delete permanently what `plan_retention` counts; returns a receipt per class. The audit gets a row for each.
 
         Raises:
             Forbidden: the acting user is no admin.
-            InvalidRecord: a time is none, or there is no such class.
+            InvalidRecord: a class is unknown, or a time is missing or not valid.
         """
         wanted = _times(before)
         await self._writer.settled()
@@ -50,13 +68,11 @@ class Retention(ReviewStore):
         rows: dict[str, int] = {}
         gone: list[str] = []
         keys: list[str] = []
-        actor = acting_user.get()
 
-        async def some(connection: AsyncConnection) -> Removal | None:
-            await access.demand(connection, actor, access.ADMINS)
+        async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
             return await _take_away(connection, kind, before)
 
-        while (removed := await self._writer.submit(some)) is not None:
+        while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
                 rows[name] = rows.get(name, 0) + count
             gone += removed.thread_ids
@@ -72,7 +88,7 @@ class Retention(ReviewStore):
             await audit.note(connection, "retention", reviewer.identifier, [(None, None)], details=details)
             return reviewer.identifier
 
-        by: str | None = await self._do(note, access.ADMINS)
+        by = await self._write_as_reviewer(note, access.ADMINS)
         return RetentionReceipt(
             kind=kind,
             before=before,
@@ -86,30 +102,143 @@ class Retention(ReviewStore):
 
 
 async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
-    """Some of what goes; None where nothing is left of it."""
+    """Delete a part of what is old; None if nothing is left."""
     if kind == "threads":
-        ids = await retention_rows.next_threads(connection, before)
+        ids = await next_threads(connection, before)
         return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None
     if kind == "files":
-        count, keys = await retention_rows.remove_files(connection, before)
+        count, keys = await remove_files(connection, before)
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
     if kind == "payloads":
         rows = {
-            llm_call_payloads.name: await retention_rows.remove_payloads(connection, before),
-            step_versions.name: await retention_rows.remove_versions(connection, before),
+            llm_call_payloads.name: await remove_payloads(connection, before),
+            step_versions.name: await remove_versions(connection, before),
         }
         return Removal(rows) if any(rows.values()) else None
     return None
 
 
 def _times(before: Mapping[RetentionClass, str]) -> dict[RetentionClass, str]:
-    if unknown := before.keys() - set(retention_rows.CLASSES):
-        raise InvalidRecord(f"retention is of {', '.join(retention_rows.CLASSES)}, not of {min(unknown)!r}")
+    if unknown := before.keys() - set(CLASSES):
+        raise InvalidRecord(
+            f"{clean_text(str(min(unknown)))[:60]!r} is not a retention class: use {', '.join(CLASSES)}"
+        )
     times: dict[RetentionClass, str] = {}
-    for kind in retention_rows.CLASSES:
+    for kind in CLASSES:
         if kind in before:
             moment = clean_time(before[kind], "time of retention")
             if moment is None:
-                raise InvalidRecord("retention is of what is older than a time")
+                raise InvalidRecord(f"retention of {kind} needs a time before which to delete")
             times[kind] = moment
     return times
+
+
+async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str) -> RetentionPlan:
+    """Count what retention of the class would delete."""
+    if kind == "audit":
+        return RetentionPlan(kind, before, *await audit.count_older(connection, before))
+    if kind == "payloads":
+        taken = every_old = 0
+        for table, moment, goes in (
+            (llm_call_payloads, llm_call_payloads.c.createdAt, payloads_before(before)),
+            (step_versions, step_versions.c.replacedAt, versions_before(before)),
+        ):
+            counted = select(func.count()).select_from(table)
+            taken += (await connection.execute(counted.where(goes))).scalar_one()
+            every_old += (await connection.execute(counted.where(moment < before))).scalar_one()
+        return RetentionPlan(kind, before, taken, every_old - taken)
+    size = func.coalesce(func.sum(elements.c.byteSize), 0)
+    if kind == "files":
+        rows = select(func.count(), size).select_from(elements)
+        old = and_(elements.c.objectKey.is_not(None), elements.c.createdAt < before)
+        taken, size_taken = (await connection.execute(rows.where(files_before(before)))).one()
+        every_old = (await connection.execute(rows.where(old))).one()[0]
+        return RetentionPlan(kind, before, taken, every_old - taken, int(size_taken))
+    count = select(func.count()).select_from(threads)
+    taken = (await connection.execute(count.where(threads_before(before)))).scalar_one()
+    every_old = (await connection.execute(count.where(threads.c.updatedAt < before))).scalar_one()
+    of_files = select(size).where(elements.c.threadId.in_(select(threads.c.id).where(threads_before(before))))
+    return RetentionPlan(kind, before, taken, every_old - taken, int((await connection.execute(of_files)).scalar_one()))
+
+
+async def next_threads(connection: AsyncConnection, before: str) -> Sequence[str]:
+    """The ids of the next threads to delete, the oldest first."""
+    oldest = select(threads.c.id).where(threads_before(before)).order_by(threads.c.updatedAt, threads.c.id)
+    return (await connection.execute(oldest.limit(AT_ONCE))).scalars().all()
+
+
+async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, list[str]]:
+    """Delete the rows of the next files and queue the files for deletion; returns the number of rows, and the keys."""
+    some = (
+        select(elements.c.id).where(files_before(before)).order_by(elements.c.createdAt, elements.c.id).limit(AT_ONCE)
+    )
+    ids = (await connection.execute(some)).scalars().all()
+    keys = await queue_files(connection, elements.c.id.in_(ids))
+    removed = await connection.execute(delete(elements).where(elements.c.id.in_(ids)))
+    return int(removed.rowcount), keys
+
+
+async def remove_payloads(connection: AsyncConnection, before: str) -> int:
+    """Delete the next payloads of calls; returns how many."""
+    some = select(llm_call_payloads.c.callId).where(payloads_before(before)).limit(PAYLOADS_AT_ONCE)
+    return int(
+        (await connection.execute(delete(llm_call_payloads).where(llm_call_payloads.c.callId.in_(some)))).rowcount
+    )
+
+
+async def remove_versions(connection: AsyncConnection, before: str) -> int:
+    """Delete the next earlier versions of messages; returns how many."""
+    some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
+    gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
+    thread_ids = (await connection.execute(gone)).scalars().all()
+    # A removed answer without a stored version is no longer on the lists.
+    await answers.mark(connection, sorted(set(thread_ids)))
+    return len(thread_ids)
+
+
+def threads_before(before: str) -> ColumnElement[bool]:
+    """Threads that have not changed since then and are not exempt."""
+    return and_(
+        threads.c.updatedAt < before, not_(_is_marked(threads.c.id)), threads.c.id.not_in(_needed_by_copies(before))
+    )
+
+
+def files_before(before: str) -> ColumnElement[bool]:
+    """Elements with a file that were stored before then, in threads that are not exempt."""
+    old = elements.c.objectKey.is_not(None), elements.c.createdAt < before
+    # Some elements of an adopted database name a step and no thread.
+    of_step = select(steps.c.threadId).where(steps.c.id == elements.c.forId).scalar_subquery()
+    return and_(*old, not_(_is_marked(func.coalesce(elements.c.threadId, of_step))))
+
+
+def payloads_before(before: str) -> ColumnElement[bool]:
+    """Payloads of calls that were stored before then, except for those of marked threads."""
+    marked = (
+        select(llm_calls.c.id)
+        .join(thread_marks, thread_marks.c.threadId == llm_calls.c.threadId)
+        .where(llm_calls.c.id == llm_call_payloads.c.callId)
+    )
+    return and_(llm_call_payloads.c.createdAt < before, not_(marked.exists()))
+
+
+def versions_before(before: str) -> ColumnElement[bool]:
+    """Versions of messages that were replaced before then, except for those in marked threads."""
+    return and_(step_versions.c.replacedAt < before, not_(_is_marked(step_versions.c.threadId)))
+
+
+def _needed_by_copies(before: str) -> Select[Any]:
+    """The ids of the originals of copies that are in use or marked, and of the originals of those."""
+    copy, original = threads.alias("copy"), thread_origins.alias("original")
+    needed = (
+        select(thread_origins.c.originalId.label("id"))
+        .join(copy, copy.c.id == thread_origins.c.threadId)
+        .where(or_(copy.c.updatedAt >= before, _is_marked(thread_origins.c.threadId)))
+        .cte("needed", recursive=True)
+    )
+    needed = needed.union(select(original.c.originalId).join(needed, needed.c.id == original.c.threadId))
+    return select(needed.c.id)
+
+
+def _is_marked(thread_id: ColumnElement[str]) -> ColumnElement[bool]:
+    marked = select(thread_marks.c.threadId).where(thread_marks.c.threadId == thread_id)
+    return marked.correlate_except(thread_marks).exists()

@@ -1,4 +1,4 @@
-"""What the thumbs and the verdicts come to: over time, by assistant and model, and in which words. Counted in SQL."""
+"""Statistics of votes and verdicts, computed in SQL: over time, by assistant and model, and by words."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.history.search_tokens import KEY_LENGTH
@@ -32,11 +33,11 @@ from datalayer.schema.chat import search_texts
 from datalayer.schema.review import IS_REVIEWED, answers, verdicts
 
 LOOKED_AT = 2_000
-"""So many of the latest bad answers, and of the others, are looked at for their words."""
+"""How many of the latest bad answers, and of the latest others, are searched for words."""
 TIMES_AS_COMMON = 2
-"""A word is shown if its share of the bad answers is at least so many times its share of the others."""
+"""A word is listed if its share of the bad answers is at least this many times its share of the others."""
 SHORTEST_WORD = 3
-"""Letters, in scripts that set blanks between words; of the others two say as much."""
+"""Letters of a word, in scripts with spaces between words; in other scripts two characters are enough."""
 _BYTES_OF_A_SIGN = 3
 _SPLITS: dict[str, Column[Any]] = {"assistant": answers.c.assistant, "model": answers.c.model}
 
@@ -44,10 +45,10 @@ _SPLITS: dict[str, Column[Any]] = {"assistant": answers.c.assistant, "model": an
 async def satisfaction(
     connection: AsyncConnection, periods: Sequence[tuple[str, str]], split_by: str | None
 ) -> list[Satisfaction]:
-    """The thumbs in each period, in order; split, a row for each value that there is in any.
+    """Votes per period, in order. If split, each period has a row for every value that occurs in any period.
 
     Raises:
-        InvalidRecord: there is nothing of the name to split by.
+        InvalidRecord: `split_by` is unknown.
     """
     if not periods:
         return []
@@ -75,10 +76,10 @@ async def satisfaction(
 
 
 async def coverage(connection: AsyncConnection, condition: ColumnElement[bool], by: str | None) -> list[Coverage]:
-    """How many of the answers have a verdict, and which; those with most answers first.
+    """Numbers of answers with a verdict, and of verdicts per label; values with most answers first.
 
     Raises:
-        InvalidRecord: there is nothing of the name to tell them apart by.
+        InvalidRecord: `by` is unknown.
     """
     value, down = _split(by).label("value"), answers.c.thumb == 0
     counts = select(
@@ -109,11 +110,10 @@ async def words_in_bad(
     bad_labels: Sequence[str],
     limit: int,
 ) -> list[WordCount]:
-    """The words that are in more of the bad answers than of the others, those with the largest difference first.
+    """Words that are more common in bad answers than in the others, largest difference of the two shares first.
 
-    Only those whose share of the bad answers is at least `TIMES_AS_COMMON` times their share of the others: what is in
-    most of the others is never among them, however often it is in the bad ones. Words of less than `SHORTEST_WORD`
-    letters are left out.
+    A word's share of the bad answers must be at least `TIMES_AS_COMMON` times its share of the others, so that words of
+    most answers are never listed. Words of less than `SHORTEST_WORD` letters are left out.
     """
     labelled = select(verdicts.c.stepId).where(verdicts.c.label.in_(list(bad_labels)))
     bad = or_(func.coalesce(answers.c.thumb, 1) == 0, and_(IS_REVIEWED, answers.c.stepId.in_(labelled)))
@@ -153,8 +153,8 @@ def _latest(condition: ColumnElement[bool], name: str) -> Any:
 
 
 def _says_something(word: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether it is long enough: one sign of a script without blanks is three bytes, a letter mostly one or two."""
-    # A token has no backslash, which Postgres would take for the beginning of a byte.
+    """Whether the word is long enough. A character of a script without spaces has three bytes, a letter one or two."""
+    # The cast is safe: a token contains no backslash, which Postgres would read as an escape.
     length, size = func.length(word), func.length(cast(word, LargeBinary))
     return or_(length >= SHORTEST_WORD, and_(length > 1, size >= _BYTES_OF_A_SIGN * length))
 
@@ -167,7 +167,7 @@ def _split(by: str | None) -> ColumnElement[Any]:
     if by is None:
         return cast(null(), Text)
     if by not in _SPLITS:
-        raise InvalidRecord(f"answers are told apart by {' or '.join(_SPLITS)}")
+        raise InvalidRecord(f"cannot group answers by {clean_text(str(by))[:60]!r}: use {' or '.join(_SPLITS)}")
     return _SPLITS[by]
 
 

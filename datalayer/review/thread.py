@@ -1,4 +1,4 @@
-"""A thread as a reviewer sees it: as its user did, and what users, reviewers and models have to do with it beside."""
+"""SQL of what a reviewer sees beside a thread: votes, verdicts, earlier versions, usage, marks and copies."""
 
 from typing import Any
 
@@ -6,29 +6,29 @@ from sqlalchemy import func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.history.removed_answers import IS_LAST_VOTE
-from datalayer.records.review import StepUsage, StepVersion, ThreadMark, ThreadOrigin, Vote
-from datalayer.review import verdicts
+from datalayer.records.review import StepUsage, StepVersion, ThreadOrigin, Vote
+from datalayer.review import marks, verdicts
 from datalayer.schema.chat import feedback_changes, feedbacks, users
-from datalayer.schema.review import step_versions, thread_marks, thread_origins
+from datalayer.schema.review import step_versions, thread_origins
 from datalayer.schema.usage import llm_calls
 
 
 async def surroundings(connection: AsyncConnection, thread_id: str) -> dict[str, Any]:
-    """What `ReviewThread` holds beside the thread itself, by the names of its fields."""
+    """The fields of `ReviewThread` except `thread`."""
     origins = await origins_of(connection, thread_id)
     return {
         "votes": await _votes(connection, thread_id),
         "verdicts": tuple(await verdicts.of_thread(connection, thread_id)),
         "versions": await versions(connection, thread_id),
         "usage": await _usage(connection, thread_id),
-        "marks": await marks(connection, thread_id),
+        "marks": await marks.of_thread(connection, thread_id),
         "origin": next((one for one in origins if one.thread_id == thread_id), None),
         "copies": tuple(one for one in origins if one.original_id == thread_id),
     }
 
 
 async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVersion, ...]:
-    """What messages of the thread were before they were edited or went, in the order in which that happened."""
+    """Earlier versions of edited and removed messages of the thread, in the order of the changes."""
     version = step_versions.c
     statement = (
         select(
@@ -41,20 +41,8 @@ async def versions(connection: AsyncConnection, thread_id: str) -> tuple[StepVer
     return tuple(StepVersion(*row) for row in await connection.execute(statement))
 
 
-async def marks(connection: AsyncConnection, thread_id: str) -> tuple[ThreadMark, ...]:
-    """The pins and flags on the thread."""
-    mark = thread_marks.c
-    statement = (
-        select(mark.threadId, mark.kind, mark.note, users.c.identifier, mark.createdAt)
-        .outerjoin(users, users.c.id == mark.userId)
-        .where(mark.threadId == thread_id)
-        .order_by(mark.kind)
-    )
-    return tuple(ThreadMark(*row) for row in await connection.execute(statement))
-
-
 async def origins_of(connection: AsyncConnection, thread_id: str) -> list[ThreadOrigin]:
-    """Where the thread comes from, and what was copied from it, in order of time."""
+    """The thread's origin, if it is a copy, and its copies, oldest first."""
     origin = thread_origins.c
     statement = (
         select(
@@ -100,7 +88,7 @@ async def _usage(connection: AsyncConnection, thread_id: str) -> tuple[StepUsage
             func.count(),
             func.sum(call.promptTokens),
             func.sum(call.completionTokens),
-            # Of one that nobody knows the price of, nobody knows what all came to.
+            # The sum is unknown if the price of any call is unknown, so priced calls are counted.
             func.sum(call.totalCost).label("cost"),
             func.count(call.totalCost).label("priced"),
             func.sum(call.seconds),

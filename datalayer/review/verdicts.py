@@ -1,4 +1,4 @@
-"""Verdicts: one for each reviewer and answer, each change of it kept; and how far reviewers agree."""
+"""SQL of verdicts (also known as scores): one per reviewer and answer, their history, and inter-rater agreement."""
 
 import uuid
 from collections import defaultdict
@@ -22,14 +22,14 @@ _SAID = ("label", "reasons", "note", "betterAnswer")
 
 
 def clean(verdict: Verdict) -> dict[str, Any]:
-    """What a verdict says, as its columns take it.
+    """The verdict's content as values of its columns.
 
     Raises:
-        InvalidRecord: the step is no id, or the label is empty or too long.
+        InvalidRecord: the step's id is not a UUID, or the label is empty or too long.
     """
     label = clean_text(verdict.label).strip()
     if not label or len(label) > LONGEST_LABEL:
-        raise InvalidRecord(f"a verdict has a label of at most {LONGEST_LABEL} characters")
+        raise InvalidRecord(f"the label of a verdict needs 1 to {LONGEST_LABEL} characters")
     return {
         "stepId": clean_id(verdict.step_id, "step id of a verdict"),
         "label": label,
@@ -42,9 +42,14 @@ def clean(verdict: Verdict) -> dict[str, Any]:
 async def put(
     connection: AsyncConnection, dialect: Dialect, said: Mapping[str, Any], reviewer: tuple[str, str], now: str
 ) -> Verdict:
-    """Give the reviewer's verdict on an answer, or change it. The queue's item is done once it has all it wants.
+    """Store the reviewer's verdict on an answer; the queue's item is done once it has as many verdicts as it wants.
 
-    The answer may be gone from its thread meanwhile, if it is known what it was.
+    The answer may have been removed from its thread, if an earlier version of it is stored.
+
+    Args:
+        said: the values from `clean`.
+        reviewer: id and identifier.
+        now: the time of the change.
 
     Raises:
         NotFound: there is no such answer.
@@ -74,7 +79,7 @@ async def put(
 
 
 async def remove(connection: AsyncConnection, dialect: Dialect, step_id: str, reviewer_id: str, now: str) -> bool:
-    """Take the reviewer's verdict back; that it was there stays on record. Whether there was one."""
+    """Delete the reviewer's verdict but keep its history; False if there is none."""
     await _hold_item(connection, step_id)
     mine = verdicts.c.stepId == step_id, verdicts.c.reviewerId == reviewer_id
     removed = await connection.execute(delete(verdicts).where(*mine).returning(verdicts.c.threadId))
@@ -98,7 +103,7 @@ async def of_thread(connection: AsyncConnection, thread_id: str) -> list[Verdict
 
 
 async def history(connection: AsyncConnection, thread_id: str) -> list[VerdictChange]:
-    """All that reviewers ever said of the answers in a thread, oldest first."""
+    """Every change of every verdict on answers of the thread, oldest first."""
     change = verdict_changes.c
     statement = (
         select(*(change[name] for name in ("stepId", *_SAID, "changedAt")), users.c.identifier)
@@ -121,7 +126,7 @@ async def history(connection: AsyncConnection, thread_id: str) -> list[VerdictCh
 
 
 async def reviewed(connection: AsyncConnection, thread_id: str) -> list[ReviewedAnswer]:
-    """Which answers of the thread have a verdict, for its user."""
+    """The answers of the thread that have a verdict, in order of the latest one."""
     given = select(verdicts.c.stepId, func.max(verdicts.c.updatedAt), func.count())
     grouped = given.where(verdicts.c.threadId == thread_id).group_by(verdicts.c.stepId)
     found = [ReviewedAnswer(*row) for row in await connection.execute(grouped)]
@@ -129,7 +134,7 @@ async def reviewed(connection: AsyncConnection, thread_id: str) -> list[Reviewed
 
 
 async def agreement(connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]]) -> Agreement:
-    """How far those agree who judged the same answers. Counted by the database, reckoned here."""
+    """Inter-rater agreement (share and kappa). Counts come from SQL; kappa is computed here."""
     chosen = select(verdicts.c.stepId, verdicts.c.reviewerId, verdicts.c.label).where(*conditions).cte("chosen")
     number = func.count()
     of_answer = select(chosen.c.stepId, number.label("n")).group_by(chosen.c.stepId).having(number > 1).cte("of_answer")
@@ -198,7 +203,7 @@ def _given(step_id: str) -> Any:
 
 
 async def _hold_item(connection: AsyncConnection, step_id: str) -> None:
-    """Of two who judge at once the second counts the first one's verdict, too."""
+    """Lock the queue's item, so that of two verdicts at once the second counts the first."""
     item = select(review_items.c.stepId).where(review_items.c.stepId == step_id)
     await connection.execute(item.with_for_update())
 
@@ -214,7 +219,7 @@ async def _close_item(connection: AsyncConnection, step_id: str, reviewer_id: st
 
 
 async def _note(connection: AsyncConnection, dialect: Dialect, values: Mapping[str, Any], now: str) -> None:
-    # The same write applied again, because nobody knows whether it was stored, is not noted twice.
+    # A write is applied again if its connection was lost; its id keeps it from being noted twice.
     identity = f"{values['stepId']} {values['reviewerId']} {now}"
     statement = dialect.insert(verdict_changes).values(
         id=str(uuid.uuid5(uuid.NAMESPACE_OID, identity)), changedAt=now, **values

@@ -1,1 +1,1 @@
-"""Calls to models: stored, counted, listed, exported and verified."""
+"""Calls to models: stored, aggregated, listed, exported and checked."""

@@ -1,4 +1,4 @@
-"""Calls one by one: a page of them in any order, one in full, and all of them in a stream."""
+"""SQL of single calls: a page in any order, one call with its payload, and all calls as a stream."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import known_id
+from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import CallPage, CallRow, LlmCall, LlmCallPayload
@@ -24,7 +24,7 @@ from datalayer.usage.filters import TOKENS
 LARGEST_PAGE = 200
 _EXPORTED_AT_ONCE = 500
 _NAMES = column_names(LlmCall, llm_calls)
-# What is unknown comes below nothing at all.
+# Unknown values sort below zero.
 _ORDERS: dict[str, ColumnElement[Any]] = {
     "requested_at": llm_calls.c.requestedAt,
     "cost": func.coalesce(llm_calls.c.totalCost, literal(Decimal(-1), Money), type_=Money),
@@ -32,7 +32,7 @@ _ORDERS: dict[str, ColumnElement[Any]] = {
     "seconds": func.coalesce(llm_calls.c.seconds, literal(-1.0, Float), type_=Float),
 }
 ORDERS = tuple(_ORDERS)
-# How a place in these orders is read, and from where to where it can be.
+# How the value in a cursor is read, with its smallest and largest valid value.
 _PLACES: dict[str, tuple[Callable[[str], Any], Any, Any]] = {
     "cost": (Decimal, Decimal(-1), LARGEST_COST),
     "tokens": (int, 0, 2 * LARGEST_COUNT),
@@ -49,15 +49,15 @@ async def page(
     cursor: str | None,
     limit: int,
 ) -> CallPage:
-    """Some of the calls in this order, behind the cursor; `LARGEST_PAGE` at most.
+    """The calls after the cursor in this order, at most `LARGEST_PAGE`.
 
     Raises:
-        InvalidRecord: there is no such order, the cursor is none of it, or the page is empty.
+        InvalidRecord: the order is unknown, the cursor is not valid or of another order, or the limit is below 1.
     """
     if limit < 1:
-        raise InvalidRecord("a page has at least one call")
+        raise InvalidRecord(f"a page of {limit} calls is not valid: give at least 1")
     if order not in _ORDERS:
-        raise InvalidRecord(f"calls are in order of {', '.join(ORDERS)}")
+        raise InvalidRecord(f"cannot order calls by {clean_text(str(order))[:60]!r}: use {', '.join(ORDERS)}")
     size, key = min(limit, LARGEST_PAGE), _ORDERS[order]
     statement = _rows(chosen, key, descending=descending).limit(size + 1)
     if cursor is not None:
@@ -76,7 +76,7 @@ async def page(
 async def get(
     connection: AsyncConnection, chosen: ColumnElement[bool], call_id: str
 ) -> tuple[CallRow, LlmCallPayload | None] | None:
-    """The call, if it is one of those, and what was said in it, if that is kept."""
+    """The call and its payload, if that is stored; None if the call does not match the condition."""
     statement = _rows(chosen, llm_calls.c.requestedAt, descending=False).where(llm_calls.c.id == call_id)
     row = (await connection.execute(statement)).mappings().first()
     if row is None:
@@ -87,7 +87,7 @@ async def get(
 
 
 async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterator[CallRow]:
-    """The calls in order of time, a page at a time: neither memory nor a transaction grows with their number."""
+    """All calls, oldest first, read page by page, so that neither memory nor a transaction grows with their number."""
     moment = llm_calls.c.requestedAt
     statement = _rows(chosen, moment, descending=False).limit(_EXPORTED_AT_ONCE)
     page = statement
@@ -103,7 +103,7 @@ async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterat
 
 
 def call_of(row: Mapping[Any, Any]) -> LlmCall:
-    """The call in a row of its table."""
+    """The call of a row of `llm_calls`."""
     values = {field: row[column] for field, column in _NAMES.items()}
     return LlmCall(**values | {"tags": tuple(values["tags"] or ())})
 
@@ -137,11 +137,11 @@ def _place(cursor: str, order: str) -> tuple[Any, str]:
 
 
 def _place_of(order: str, text: str) -> Any:
-    """Raises ValueError or InvalidOperation where no call can be there, as the engine might then fail."""
+    """Raises ValueError or InvalidOperation for a value that no call can have, on which the engine might fail."""
     if order not in _PLACES:
         return text
     read, least, most = _PLACES[order]
     value = read(text)
     if not least <= value <= most or (order == "cost" and value != round(value, 12)):
-        raise ValueError(f"no call is there in order of {order}")
+        raise ValueError(f"no call has this value of {order}")
     return value

@@ -1,7 +1,7 @@
-"""A call, or a question about calls, in the one form that is kept and asked by; what makes no sense is refused.
+"""Validates calls and payloads, and brings their values into the form in which they are stored.
 
-Texts are cleaned as everywhere. A number that cannot be (a negative count, a speed that is no number, a price without
-end) would spoil every sum that it is in, so that it is refused instead.
+Texts are cleaned. Numbers that are not valid (a negative count, a speed that is not a number, an infinite cost) are
+refused, because they would make every sum wrong that contains them.
 """
 
 import math
@@ -15,7 +15,7 @@ from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, LlmCallPayload, tokens_per_second
 
 LARGEST_COUNT = 10**12
-"""Of tokens or characters in one call: millions of such calls still have a sum that every engine knows."""
+"""Tokens or characters of one call. The sum of millions of such calls fits into the integers of both engines."""
 LARGEST_COST = Decimal(9_000_000)
 """US dollars for one call."""
 _SMALLEST = Decimal("1E-12")
@@ -31,20 +31,20 @@ _COSTS = ("input_cost", "output_cost", "total_cost")
 
 
 def clean_call(call: LlmCall) -> LlmCall:
-    """The call as it is kept, with its speed where it can be told.
+    """The call as it is stored, with its speed if tokens and seconds are known.
 
     Raises:
-        InvalidRecord: a value of it cannot be.
+        InvalidRecord: a field is not valid.
     """
     requested_at = clean_time(call.requested_at, "time of a call")
     if requested_at is None:
-        raise InvalidRecord("a call without a time cannot be kept")
+        raise InvalidRecord("a call needs requested_at, the time of the request")
     if not call.kind or not call.model:
-        raise InvalidRecord("a call has a kind and a model")
+        raise InvalidRecord("a call needs a kind and a model")
     if not 1 <= _whole(call.attempt, "attempt") < 2**31:
-        raise InvalidRecord("attempts are counted from 1")
+        raise InvalidRecord("attempt of a call must be 1 or more")
     if call.status_code is not None and not 100 <= _whole(call.status_code, "status code") <= 999:
-        raise InvalidRecord("a status code has three digits")
+        raise InvalidRecord("status code of a call must have three digits")
     values: dict[str, Any] = {name: _maybe(clean_id, call, name) for name in _IDS}
     values |= {name: _maybe(lambda text, _what: clean_text(str(text)), call, name) for name in _TEXTS}
     values |= {name: _maybe(_count, call, name) for name in (*_COUNTS, *_CHARACTERS)}
@@ -60,20 +60,20 @@ def clean_call(call: LlmCall) -> LlmCall:
         requested_at=requested_at,
         responded_at=clean_time(call.responded_at, "time of an answer"),
         price=None if call.price is None else _object(call.price),
-        # A tag that is there twice would count the call twice.
+        # A tag that occurs twice would count the call twice.
         tags=tuple(dict.fromkeys(clean_text(str(tag)) for tag in call.tags)),
         **values,
     )
 
 
 def clean_payload(payload: LlmCallPayload, call: LlmCall) -> LlmCallPayload:
-    """What was said in this call, as it is kept.
+    """The payload of this call as it is stored.
 
     Raises:
-        InvalidRecord: it is of another call, or nested too deep.
+        InvalidRecord: it belongs to another call, or is nested too deeply.
     """
     if clean_id(payload.call_id, "id of a call") != call.id:
-        raise InvalidRecord("the payload is of another call")
+        raise InvalidRecord(f"the payload belongs to another call, {clean_text(str(payload.call_id))[:60]!r}")
     response = None if payload.response is None else clean_text(payload.response)
     return LlmCallPayload(call.id, clean_json(payload.messages), response)
 
@@ -85,19 +85,19 @@ def _maybe(clean: Any, call: LlmCall, name: str) -> Any:
 
 def _whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRecord(f"{what} of a call is no whole number")
+        raise InvalidRecord(f"{what} of a call is not a whole number: {clean_text(str(value))[:60]!r}")
     return value
 
 
 def _count(value: Any, what: str) -> int:
     if not 0 <= _whole(value, what) <= LARGEST_COUNT:
-        raise InvalidRecord(f"{what} of a call cannot be {value}")
+        raise InvalidRecord(f"{what} of a call must be from 0 to {LARGEST_COUNT:,}")
     return int(value)
 
 
 def _measure(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InvalidRecord(f"{what} of a call cannot be {clean_text(str(value))[:60]}")
+        raise InvalidRecord(f"{what} of a call is {clean_text(str(value))[:60]}, which is not a number of 0 or more")
     return float(value)
 
 
@@ -105,14 +105,16 @@ def _cost(value: Any, what: str) -> Decimal:
     try:
         cost = value if isinstance(value, Decimal) else Decimal(str(value))
         if 0 <= cost < LARGEST_COST:
-            # Here, because each engine would round in a way of its own. Adding 0 makes a nought without a sign.
+            # Rounded here, because the engines round differently. Adding 0 turns -0 into 0.
             return cost.quantize(_SMALLEST) + 0
     except InvalidOperation:
         pass
-    raise InvalidRecord(f"{what} of a call cannot be {clean_text(str(value))[:60]} dollars")
+    raise InvalidRecord(
+        f"{what} of a call is {clean_text(str(value))[:60]}, which is not an amount from 0 to {LARGEST_COST:,} dollars"
+    )
 
 
 def _object(value: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidRecord("the price of a call is an object")
+        raise InvalidRecord("price of a call is not a dictionary")
     return dict(clean_json(value))

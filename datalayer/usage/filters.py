@@ -1,4 +1,4 @@
-"""Which calls are meant, as a condition for SQL: what was asked for, and of it what the actor may see."""
+"""Filters of calls as SQL conditions, restricted to the calls that the actor may see."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from datalayer.ownership import Actor, calls_readable_by
 from datalayer.records.usage import CallFilter
 from datalayer.schema.usage import llm_calls
 
-# Constants of the statement: as parameters they would be others in each place, and a group is found by its very words.
+# Constants in the SQL text: as parameters they would differ in SELECT and GROUP BY, and Postgres compares the texts.
 _NONE, _CLASS, _ERRORS = (literal_column(text, Integer) for text in ("0", "100", "400"))
 STATUS_CLASS: ColumnElement[int] = func.coalesce(llm_calls.c.statusCode // _CLASS, _NONE)
 HAS_FAILED: ColumnElement[bool] = or_(
@@ -23,10 +23,10 @@ IS_UNPRICED: ColumnElement[bool] = and_(llm_calls.c.totalCost.is_(None), TOKENS 
 
 
 def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement[bool]:
-    """Whether a row of `llm_calls` is one of these, and for the actor to see.
+    """The condition on `llm_calls` for calls that match the filter and that the actor may see.
 
     Raises:
-        InvalidRecord: a time is none.
+        InvalidRecord: a time is not valid.
     """
     calls = llm_calls.c
     conditions = [calls_readable_by(actor)]

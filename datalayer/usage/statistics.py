@@ -1,8 +1,8 @@
-"""What calls come to: sums, means and percentiles, made by the database whatever is asked.
+"""Sums, means and percentiles of calls, always computed by the database.
 
-A percentile is a time to the first token that was measured, to the millisecond: the least that so many hundredths of
-the calls did not exceed. An engine that has no aggregate for it is asked by a second statement, which counts the calls
-of each millisecond first, so that a few thousand times are ranked and not each call.
+Percentiles are discrete (as `percentile_disc`), of the time to the first token in milliseconds. An engine without such
+an aggregate runs a second statement, which first counts the calls per millisecond, so that it ranks a few thousand
+times instead of every call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import clean_text
 from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsageTotals
@@ -34,9 +35,9 @@ from datalayer.schema.usage import llm_calls, projects
 from datalayer.usage.filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS
 
 ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
-"""By what groups can be put in order: the most first, a name from A on."""
+"""The orders of groups: largest first, except for names."""
 MOST_BUCKETS = 20_000
-"""Of a series that is split: more are no answer to anybody, and take seconds to make."""
+"""The maximum of a series that is split. More buckets take seconds and are of no use."""
 
 _COLUMNS: dict[Dimension, Column[Any]] = {
     "model": llm_calls.c.model,
@@ -46,7 +47,7 @@ _COLUMNS: dict[Dimension, Column[Any]] = {
     "assistant": llm_calls.c.assistant,
     "kind": llm_calls.c.kind,
 }
-# Whose id the dimension's value is, and what they are called.
+# For dimensions whose values are ids: the column of the id and the column of the name.
 _NAMED: dict[Dimension, tuple[Column[Any], Column[Any]]] = {
     "user": (users.c.id, users.c.identifier),
     "project": (projects.c.id, projects.c.name),
@@ -61,7 +62,7 @@ _MILLISECONDS: ColumnElement[Any] = func.round(llm_calls.c.firstTokenSeconds * l
 
 
 async def totals(connection: AsyncConnection, dialect: Dialect, chosen: ColumnElement[bool]) -> UsageTotals:
-    """Over all calls that the condition holds for."""
+    """The totals of the calls that match the condition."""
     found = await _found(connection, dialect, True, lambda aggregate: aggregate(llm_calls, chosen, []))
     return found.get((), UsageTotals())
 
@@ -75,13 +76,13 @@ async def series(
     *,
     percentiles: bool,
 ) -> list[UsageBucket]:
-    """For each period, in order, those of its calls; split by a dimension, one for each value that there is in any.
+    """Totals per period, in order. If split, each period has one bucket for every value that occurs in any period.
 
     Args:
-        periods: as `usage_periods.periods` gives them.
+        periods: begin and end of each, as `datalayer.periods.periods` returns them.
 
     Raises:
-        InvalidRecord: there is no such dimension, or there would be more than `MOST_BUCKETS`.
+        InvalidRecord: the dimension is unknown, or there are more than `MOST_BUCKETS` buckets.
     """
     if not periods:
         return []
@@ -95,7 +96,7 @@ async def series(
 
         return by_value
 
-    # A period without calls may have a row as well.
+    # A period without calls may have a row, too.
     most = MOST_BUCKETS + len(periods) + 1
     found = await _found(
         connection,
@@ -111,7 +112,7 @@ async def series(
     values = sorted({value for _, value in found}, key=lambda one: (one is None, one or ""))
     if len(found) > MOST_BUCKETS or len(values) * len(periods) > MOST_BUCKETS:
         raise InvalidRecord(
-            f"that would be more than {MOST_BUCKETS:,} buckets: ask for longer intervals or fewer values"
+            f"the series has more than {MOST_BUCKETS:,} buckets: choose longer intervals or fewer values"
         )
     return [
         UsageBucket(*period, value, found.get((at, value), nothing))
@@ -130,13 +131,13 @@ async def by(
     limit: int,
     percentiles: bool,
 ) -> list[UsageGroup]:
-    """The calls for each value of the dimension, and for those without one.
+    """Totals per value of the dimension, and of the calls without a value.
 
     Raises:
-        InvalidRecord: there is no such dimension or order.
+        InvalidRecord: the dimension or the order is unknown.
     """
     if order not in ORDERS:
-        raise InvalidRecord(f"groups are in order of {', '.join(ORDERS)}")
+        raise InvalidRecord(f"cannot order groups by {clean_text(str(order))[:60]!r}: use {', '.join(ORDERS)}")
     source, value = _valued(dialect, llm_calls, dimension)
     of_engine, apart = _ranking(dialect, percentiles)
     summed = _in_order(_added_up(of_engine, source, chosen, [value]), dimension, order)
@@ -146,7 +147,7 @@ async def by(
 
 
 def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[Any]:
-    """The groups with their names, in this order."""
+    """The groups in this order, with their names."""
     one = groups.subquery("one")
     named: FromClause = one
     name: ColumnElement[Any] = one.c.value
@@ -171,7 +172,7 @@ def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[A
 
 
 def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple[FromClause, Label[Any]]:
-    """What to select from to have the value of the dimension, and the value."""
+    """A source that contains the dimension's value, and the value."""
     value: ColumnElement[Any]
     if dimension == "tag":
         each = dialect.each(llm_calls.c.tags)
@@ -181,12 +182,13 @@ def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple
     elif dimension in _COLUMNS:
         value = _COLUMNS[dimension]
     else:
-        raise InvalidRecord(f"calls are told apart by {', '.join((*_COLUMNS, 'tag', 'status'))}")
+        known = ", ".join((*_COLUMNS, "tag", "status"))
+        raise InvalidRecord(f"cannot group calls by {clean_text(str(dimension))[:60]!r}: use {known}")
     return source, value.label("value")
 
 
 def _ranking(dialect: Dialect, percentiles: bool) -> tuple[Percentile | None, bool]:
-    """The engine's aggregate for percentiles, if they are wanted and it has one; and whether to ask for them apart."""
+    """The engine's aggregate for percentiles, if wanted and present; and whether a second statement is needed."""
     return dialect.percentile if percentiles else None, percentiles and dialect.percentile is None
 
 
@@ -196,7 +198,7 @@ def _added_up(
     where: ColumnElement[bool],
     keys: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    # Of an id: where a period has no calls there may be a row, but no call in it.
+    # Counts ids: a period without calls may have a row whose columns are NULL.
     calls = func.count(llm_calls.c.id)
     statement = select(
         *keys,
@@ -215,7 +217,7 @@ def _added_up(
 
 
 def _ranked(source: FromClause, where: ColumnElement[bool], keys: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    """The percentiles alone, for an engine that has no aggregate for them."""
+    """Percentiles only, for an engine without an aggregate for them."""
     times = (
         select(*keys, _MILLISECONDS.label("milliseconds"), func.count().label("times"))
         .select_from(source)
@@ -240,7 +242,7 @@ def _ranked(source: FromClause, where: ColumnElement[bool], keys: Sequence[Colum
 async def _found(
     connection: AsyncConnection, dialect: Dialect, percentiles: bool, build: Callable[[Aggregate], Select[Any]]
 ) -> dict[tuple[Any, ...], UsageTotals]:
-    """By the values of the keys, what the calls come to; without those keys that no call has."""
+    """The totals by the values of the keys, without keys that no call has."""
     of_engine, apart = _ranking(dialect, percentiles)
     rows = (await connection.execute(build(partial(_added_up, of_engine)))).all()
     ranks = await _ranks(connection, build(_ranked)) if apart else {}

@@ -1,6 +1,6 @@
-"""What calls to models came to: they are kept, counted, listed and exported, each for whom it may be shown.
+"""Store, aggregate, list and export model calls.
 
-Here alone it is decided whose calls those are: the system sees every one, a user their own, a visitor none.
+Users see their own calls; the system sees all; visitors see none. This is decided here and nowhere else.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -26,9 +26,9 @@ from datalayer.records.usage import (
     UsageTotals,
 )
 from datalayer.review import access, audit
-from datalayer.review.retention_rows import payloads_before
+from datalayer.review.base import ReviewStore
+from datalayer.review.retention import payloads_before
 from datalayer.schema.usage import llm_call_payloads, llm_calls
-from datalayer.store import GuardedStore
 from datalayer.usage import calls, statistics
 from datalayer.usage.cleaning import clean_call, clean_payload
 from datalayer.usage.filters import matching
@@ -38,16 +38,20 @@ MOST_GROUPS = 1_000
 _FORGOTTEN_AT_ONCE = 1_000
 
 
-class Usage(GuardedStore):
-    """Keeps calls to models, and says what they came to."""
+class Usage(ReviewStore):
+    """Public methods for calls to models."""
 
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None:
-        """Store the call, over an earlier state of it; a speed that is not given is reckoned.
+        """Store a call in place of an earlier state of it. A missing `tokens_per_second` is computed.
 
-        Of a user, a thread or a project that is not there the call keeps no id, and then no payload.
+        Ids of users, threads and projects that do not exist are stored as None, and the payload is then dropped.
+
+        Args:
+            call: the call.
+            payload: its messages and answer, to be stored with it; without one, a stored payload is kept.
 
         Raises:
-            InvalidRecord: a value of it cannot be.
+            InvalidRecord: a field is not valid.
         """
         try:
             kept = clean_call(call)
@@ -58,10 +62,10 @@ class Usage(GuardedStore):
         await self._write("call", LlmCallWrite(kept, said))
 
     async def usage_totals(self, which: CallFilter) -> UsageTotals:
-        """What the calls come to.
+        """The totals of the calls that match the filter.
 
         Raises:
-            InvalidRecord: a time is none.
+            InvalidRecord: a time is not valid.
         """
         dialect = self.database.dialect
         chosen = matching(dialect, which, acting_user.get())
@@ -77,20 +81,28 @@ class Usage(GuardedStore):
         *,
         percentiles: bool = True,
     ) -> list[UsageBucket]:
-        """What the calls come to in each interval of a time zone (as "Europe/Berlin"), in order and without a gap.
+        """Totals per interval, in order and without gaps. The first and last are cut at the filter's times.
 
-        The first and the last are cut at the filter's times. Split by a dimension, each interval has a bucket for each
-        value that there is in any of them.
-        Without `percentiles` there are none of them, which saves about half of the time.
+        For example, the cost per day and model:
+
+            march = CallFilter(since="2026-03-01", until="2026-04-01")
+            buckets = await layer.usage_series(march, "day", "Europe/Berlin", "model")
+
+        Args:
+            which: the filter, with both times.
+            interval: "5 minutes", "hour", "day", "week", "month" or "year".
+            zone: the time zone of the intervals, such as "Europe/Berlin".
+            split_by: a dimension: each interval has one bucket for every value that occurs in any interval.
+            percentiles: whether to compute percentiles, which take about half of the time.
 
         Raises:
-            InvalidRecord: a time is missing or none, there is no such interval, zone or dimension, or there would be
-                too many of them.
+            InvalidRecord: a time is missing or not valid, the interval, zone or dimension is unknown, or there are
+                more than 3,000 intervals or 20,000 buckets.
         """
         dialect = self.database.dialect
         since, until = clean_time(which.since, "begin"), clean_time(which.until, "end")
         if since is None or until is None:
-            raise InvalidRecord("a series has a begin and an end")
+            raise InvalidRecord("a series needs both since and until")
         pieces = periods(since, until, interval, zone)
         chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
@@ -107,17 +119,17 @@ class Usage(GuardedStore):
         limit: int = 100,
         percentiles: bool = True,
     ) -> list[UsageGroup]:
-        """What the calls come to for each value of a dimension, those with the most first (by name: from A on).
-
-        A call with several tags counts for each of them.
+        """Totals per value of a dimension. A call with several tags counts for each of them.
 
         Args:
-            order: one of `usage_statistics.ORDERS`.
-            limit: how many at most; never more than `MOST_GROUPS`.
-            percentiles: without them, which are about half of the time, there are none.
+            which: the filter.
+            dimension: "model", "provider", "user", "project", "assistant", "tag", "kind" or "status".
+            order: "cost", "calls", "tokens", "failed", "seconds", "speed" or "first_token" (largest first), or "name".
+            limit: how many groups, at most 1,000.
+            percentiles: whether to compute percentiles, which take about half of the time.
 
         Raises:
-            InvalidRecord: a time is none, or there is no such dimension or order.
+            InvalidRecord: a time is not valid, or the dimension or order is unknown.
         """
         dialect = self.database.dialect
         chosen, most = matching(dialect, which, acting_user.get()), min(limit, MOST_GROUPS)
@@ -137,14 +149,17 @@ class Usage(GuardedStore):
         cursor: str | None = None,
         limit: int = 50,
     ) -> CallPage:
-        """A page of the calls; it begins behind the cursor that the page before gave.
+        """A page of calls.
 
         Args:
-            order: "requested_at", "cost", "tokens" or "seconds"; what is unknown counts as less than nothing.
-            limit: how many at most; never more than `usage_calls.LARGEST_PAGE`.
+            which: the filter.
+            order: "requested_at", "cost", "tokens" or "seconds"; unknown values sort below zero.
+            descending: whether the largest or latest comes first.
+            cursor: `next_cursor` of the page before, in the same order.
+            limit: the page's size, at most 200.
 
         Raises:
-            InvalidRecord: a time is none, there is no such order, or the cursor is of another one.
+            InvalidRecord: a time or the cursor is not valid, the order is unknown, or the limit is below 1.
         """
         chosen = matching(self.database.dialect, which, acting_user.get())
         await self._writer.settled()
@@ -155,7 +170,7 @@ class Usage(GuardedStore):
         )
 
     async def get_call(self, call_id: str) -> tuple[CallRow, LlmCallPayload | None] | None:
-        """The call and what was said in it, if that is kept; None where there is no such call for the acting user."""
+        """The call and its payload, if that is stored; None if the acting user may see no such call."""
         known = known_id(call_id)
         if known is None:
             return None
@@ -164,46 +179,45 @@ class Usage(GuardedStore):
         return await self.database.query(lambda connection: calls.get(connection, chosen, known))
 
     async def note_call_read(self, call_id: str) -> None:
-        """Say in the audit that the acting admin reads what was said in another's call; before it is shown to them.
+        """Note in the audit that the acting admin reads the payload of another user's call; call it before showing it.
 
         Raises:
             Forbidden: the acting user is no admin.
         """
-        actor, known = acting_user.get(), known_id(call_id)
+        known = known_id(call_id)
 
-        async def note(connection: AsyncConnection) -> None:
-            admin = await access.demand(connection, actor, access.ADMINS)
+        async def note(connection: AsyncConnection, admin: access.Reviewer) -> None:
             whose = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == known)
             found = (await connection.execute(whose)).first()
             if found is not None and (found.userId is None or found.userId != admin.id):
                 subject, details = (found.threadId, found.userId), {"call": known}
                 await audit.note(connection, "read_call", admin.identifier, [subject], details=details)
 
-        await self._writer.submit(note)
+        await self._write_as_reviewer(note, access.ADMINS)
 
     def export_calls(self, which: CallFilter) -> AsyncIterator[CallRow]:
-        """All the calls in order of time, as a stream that needs no more memory for many than for few.
+        """Stream all calls that match the filter, oldest first. Memory does not grow with their number.
 
         Raises:
-            InvalidRecord: a time is none.
+            InvalidRecord: a time is not valid.
         """
-        # Not in the generator, which begins to run when somebody reads it: whoever acts then is perhaps not who asked.
+        # Read here and not in the generator, which starts at its first read: another user may be acting then.
         chosen = matching(self.database.dialect, which, acting_user.get())
         return calls.export(self.database, chosen)
 
     async def forget_payloads(self, before: str) -> int:
-        """Delete what was said in calls and stored before this time; gives of how many calls. For the system alone.
+        """Delete payloads of calls stored before a time; returns how many. Only the system may do this.
 
-        What was said in threads that are pinned or flagged stays.
+        Payloads of pinned and flagged threads are kept.
 
         Raises:
-            Forbidden: a user asks for it.
-            InvalidRecord: it is no time.
+            Forbidden: a user or a visitor acts.
+            InvalidRecord: the time is missing or not valid.
         """
         demand_system(acting_user.get(), "the retention of payloads")
         moment = clean_time(before, "time")
         if moment is None:
-            raise InvalidRecord("payloads are forgotten from before a time")
+            raise InvalidRecord("deleting payloads needs a time before which to delete")
         payloads = llm_call_payloads.c
         oldest = select(payloads.callId).where(payloads_before(moment)).order_by(payloads.createdAt)
         some = delete(llm_call_payloads).where(payloads.callId.in_(oldest.limit(_FORGOTTEN_AT_ONCE)))
@@ -211,7 +225,7 @@ class Usage(GuardedStore):
         async def forget(connection: AsyncConnection) -> int:
             return int((await connection.execute(some)).rowcount)
 
-        # Some at a time: what chats write meanwhile must not wait for the deletion of years.
+        # In parts, so that writes of chats do not wait for the whole deletion.
         count = done = await self._writer.submit(forget)
         while done:
             done = await self._writer.submit(forget)
@@ -221,14 +235,14 @@ class Usage(GuardedStore):
     async def verify_usage(
         self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None
     ) -> UsageReport:
-        """Reckon every cost anew and compare what is shown of all calls with their rows. For the system alone.
+        """Recalculate the cost of every call and check all totals. Only the system may do this.
 
         Args:
-            repair: take ids out of calls whose user or thread is gone; costs are left as they are.
-            found: is told each problem at once.
+            repair: whether to remove ids of deleted users and threads from calls. Costs are never changed.
+            found: is called with each problem as soon as it is found.
 
         Raises:
-            Forbidden: a user asks for it.
+            Forbidden: a user or a visitor acts.
         """
         demand_system(acting_user.get(), "the check of all calls")
         await self._writer.settled()

@@ -1,7 +1,7 @@
-"""Looks at every call once more: what it cost is reckoned anew, and what is shown of all is compared with their rows.
+"""Checks all calls: recalculates their costs and compares the totals of the statistics with the rows.
 
-Rows go by in pages, so that any number of them takes the same memory, and what is found is told at once. Nothing here
-uses what the statistics are made with: sums are added up one by one, and costs come of the price that the call keeps.
+Rows are read in pages, so that memory does not grow with their number, and problems are reported as they are found. The
+check does not share code with the statistics: it adds rows up one by one, and uses the price stored with each call.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from datalayer.usage import calls as usage_calls
 from datalayer.usage import statistics
 
 EXACT_TO = Decimal("1E-9")
-"""US dollars. So near a cost must be to its tokens times their price."""
+"""US dollars. The largest difference between a cost and its tokens times their price."""
 _MILLION = Decimal(1_000_000)
 _TRIES = 3
 
@@ -30,9 +30,12 @@ Problem = Literal["cost", "total", "sums", "nowhere"]
 
 @dataclass(frozen=True, slots=True)
 class UsageProblem:
-    """One thing that is wrong with what is kept of calls: a `cost` that is not its tokens times its price, a `total`
-    that is not the sum of its parts, `sums` that are not those of the rows, or calls that point `nowhere`: to a user or
-    a thread that is gone."""
+    """A problem of the stored calls.
+
+    The kinds are "cost" (a cost is not its tokens times their price), "total" (a total is not the sum of its parts),
+    "sums" (totals of the statistics differ from those of the rows) and "nowhere" (calls refer to a deleted user or
+    thread). `words` describes it for people.
+    """
 
     kind: Problem
     words: str
@@ -42,33 +45,33 @@ class UsageProblem:
 
 @dataclass(slots=True)
 class UsageReport:
-    """How many calls were looked at, what they come to added up one by one, and how many problems there are."""
+    """How many calls were checked, their totals added up one by one, and the numbers of problems."""
 
     calls: int = 0
     totals: UsageTotals = field(default_factory=UsageTotals)
     problems: Counter[Problem] = field(default_factory=Counter)
     repaired: Counter[Problem] = field(default_factory=Counter)
     is_compared: bool = False
-    """Whether the sums could be compared; not where calls came in faster than they were looked at."""
+    """Whether the sums were compared; False if calls arrived during each of the three tries."""
 
     @property
     def left(self) -> int:
-        """How many problems are not repaired."""
+        """The number of problems that are not repaired."""
         return self.problems.total() - self.repaired.total()
 
 
 class UsageCheck:
-    """One look at all calls of one database."""
+    """One check of all calls of a database."""
 
     def __init__(self, database: Database, *, found: Callable[[UsageProblem], None] = lambda _problem: None) -> None:
-        """`found` is told each problem at once."""
+        """`found` is called with each problem as soon as it is found."""
         self._database, self._found = database, found
         self._report = UsageReport()
 
     async def run(self, *, repair: bool = False) -> UsageReport:
-        """Look at every call; `repair` takes ids out of those that point nowhere, and deletes what was said in them.
+        """Check every call. `repair` removes ids of deleted users and threads from calls, and the payloads of those.
 
-        A cost is never changed here: pricing calls anew is for whoever knows the prices.
+        Costs are never changed here: repricing needs the prices, which the check does not have.
         """
         told: set[str] = set()
         for _ in range(_TRIES):
@@ -98,8 +101,8 @@ class UsageCheck:
                 self._tell(
                     UsageProblem(
                         "sums",
-                        f"{name.replace('_', ' ')}: {getattr(shown, name)} is shown, "
-                        f"and the rows come to {getattr(added_up, name)}",
+                        f"{name.replace('_', ' ')}: the statistics show {getattr(shown, name)}, "
+                        f"and the rows add up to {getattr(added_up, name)}",
                     )
                 )
 
@@ -114,7 +117,7 @@ class UsageCheck:
             if repair:
                 async with self._database.write() as connection:
                     await let_go_of_calls(connection, gone, {column.name: None})
-            self._tell(UsageProblem("nowhere", f"{count} calls are of {table.name} that are gone", repaired=repair))
+            self._tell(UsageProblem("nowhere", f"{count} calls refer to missing {table.name}", repaired=repair))
 
     def _tell(self, problem: UsageProblem) -> None:
         self._report.problems[problem.kind] += 1
@@ -123,7 +126,7 @@ class UsageCheck:
 
 
 def cost_problem(call: LlmCall) -> UsageProblem | None:
-    """What is wrong with what the call cost, by the tokens and the price that it keeps itself."""
+    """The problem with the call's costs, by the tokens and the price stored with it; None if there is none."""
     costs = (call.input_cost, call.output_cost, call.total_cost)
     known = [cost for cost in costs if cost is not None]
     if known and (len(known) < len(costs) or call.input_cost + call.output_cost != call.total_cost):  # type: ignore[operator]
@@ -134,16 +137,21 @@ def cost_problem(call: LlmCall) -> UsageProblem | None:
     try:
         due = costs_by(call.price, call)
     except (InvalidOperation, TypeError, ValueError, AttributeError):
-        return UsageProblem("cost", "the price that it keeps is not understood", call.id)
+        return UsageProblem("cost", "the price stored with the call cannot be read", call.id)
     for what, cost, amount in zip(("input", "output"), costs[:2], due, strict=True):
         if cost is None or abs(cost - amount) > EXACT_TO:
-            return UsageProblem("cost", f"its {what} cost {cost} dollars, and its price says {amount:f}", call.id)
+            return UsageProblem(
+                "cost", f"the {what} cost is {cost} dollars, but by the stored price it is {amount:f}", call.id
+            )
     return None
 
 
 def costs_by(price: Mapping[str, Any], call: LlmCall) -> tuple[Decimal, Decimal]:
-    """What the call's input and output come to by the price that it keeps: dollars for a million tokens, cached ones
-    apart where the price has them apart, for each image, and for the request."""
+    """The costs of the call's input and output by the price stored with it.
+
+    The price has the keys "input", "output", "cached" (each in US dollars per million tokens; without "cached", cached
+    tokens cost as much as others), "image" (per image), "images" (their number) and "request" (per call).
+    """
     rate = {name: Decimal(str(price.get(name) or 0)) for name in ("input", "output", "image", "images", "request")}
     cached_rate = Decimal(str(price["cached"])) if price.get("cached") is not None else rate["input"]
     prompt = call.prompt_tokens or 0
@@ -154,7 +162,7 @@ def costs_by(price: Mapping[str, Any], call: LlmCall) -> tuple[Decimal, Decimal]
 
 
 class _Sums:
-    """Added up one by one."""
+    """Totals, added up call by call."""
 
     NAMES = (
         *("calls", "failed", "unpriced", "estimated"),
@@ -167,7 +175,7 @@ class _Sums:
 
     @property
     def totals(self) -> UsageTotals:
-        """Without means and percentiles."""
+        """The totals without means and percentiles."""
         costs = {name: Decimal(self._sums[name]) for name in self.NAMES if name.endswith("cost")}
         return replace(UsageTotals(), **self._sums | costs)
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
-from datalayer.billing.limits import account_of, standings
-from datalayer.billing.spending import Account, Spending, Spent, used
+from datalayer.billing.limits import budget_of, standings
+from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.periods import period_around
@@ -29,7 +29,7 @@ def price(pattern: str = "gpt-x", valid_from: str = NOW, **fields: Any) -> Price
 
 
 def limit(amount: Any, unit: Any = "tokens", *, period: Any = "day", user: str | None = None, **fields: Any) -> Limit:
-    """For a user, or for each of them, unless said otherwise."""
+    """A limit for a user, or for each user if none is given."""
     scope: Any = "user" if user else "users"
     return Limit(**{"id": new_id(), "scope": scope, "subject_id": user, "period": period, "unit": unit,
                     "amount": Decimal(amount), **fields})  # fmt: skip
@@ -72,7 +72,7 @@ async def test_prices_are_added_all_or_none(layer: ChainlitLayer) -> None:
     assert await layer.list_prices() == []
 
 
-async def test_a_price_can_be_ended(layer: ChainlitLayer) -> None:
+async def test_a_price_is_ended_once(layer: ChainlitLayer) -> None:
     kept = await layer.add_price(price())
     await layer.deactivate_price(kept.id)
     assert [one.is_active for one in await layer.list_prices()] == [False]
@@ -92,14 +92,14 @@ async def test_a_pattern_that_could_take_long_is_refused(layer: ChainlitLayer, p
 @pytest.mark.parametrize(
     "pattern", [r"gpt-4o(-mini)?(-\d{4}-\d{2}-\d{2})?", "claude-.*", "(gpt|o)[-.0-9a-z]+", ".*llama.*instruct.*", "x"]
 )
-async def test_an_ordinary_pattern_is_taken(layer: ChainlitLayer, pattern: str) -> None:
+async def test_an_ordinary_pattern_is_accepted(layer: ChainlitLayer, pattern: str) -> None:
     assert (await layer.add_price(price(pattern))).pattern == pattern
 
 
 # Projects
 
 
-async def test_there_is_one_default_project_however_many_ask_for_it(layer: ChainlitLayer, database_url: str) -> None:
+async def test_concurrent_requests_create_one_default_project(layer: ChainlitLayer, database_url: str) -> None:
     other = datalayer.create_data_layer(database_url)
     found = await asyncio.gather(*(one.default_project() for one in (layer, other) * 5))
     await other.close()
@@ -107,7 +107,7 @@ async def test_there_is_one_default_project_however_many_ask_for_it(layer: Chain
     assert [(one.id, one.slug) for one in await layer.list_projects()] == [(found[0], "default")]
 
 
-async def test_a_project_is_stored_whole_and_keeps_its_id(layer: ChainlitLayer) -> None:
+async def test_a_project_is_replaced_completely_and_keeps_its_id(layer: ChainlitLayer) -> None:
     await user(layer)
     azure = Provider("Azure", "azure", "https://x.openai.azure.com", "gpt-4o", "the fast one", "AZURE_OPENAI_API_KEY")
     first = await layer.put_project(
@@ -131,7 +131,7 @@ async def test_a_project_is_stored_whole_and_keeps_its_id(layer: ChainlitLayer) 
         {"providers": (Provider("P", "p"), Provider("Q", "p"))},
     ],
 )
-async def test_a_project_that_makes_no_sense_is_refused(layer: ChainlitLayer, wrong: dict[str, Any]) -> None:
+async def test_an_invalid_project_is_refused(layer: ChainlitLayer, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRecord) as refused:
         await layer.put_project(Project(**{"id": new_id(), "name": "One", "slug": "one", **wrong}))
     assert "sk-not" not in str(refused.value)
@@ -139,7 +139,7 @@ async def test_a_project_that_makes_no_sense_is_refused(layer: ChainlitLayer, wr
         await layer.put_project(Project(new_id(), "One", "one", owner="nobody"))
 
 
-async def test_only_the_operator_changes_any_of_it(layer: ChainlitLayer) -> None:
+async def test_only_the_system_changes_prices_projects_and_limits(layer: ChainlitLayer) -> None:
     with acting_as("alice"):
         for change in (
             layer.add_price(price()),
@@ -156,7 +156,7 @@ async def test_only_the_operator_changes_any_of_it(layer: ChainlitLayer) -> None
 # Limits
 
 
-async def test_a_limit_is_there_once_with_its_newest_amount(layer: ChainlitLayer) -> None:
+async def test_a_limit_is_stored_once_with_its_newest_amount(layer: ChainlitLayer) -> None:
     alice = await user(layer)
     first = await layer.put_limit(limit(100_000_000_000))
     again = await layer.put_limit(limit(5))
@@ -185,12 +185,12 @@ async def test_a_limit_is_there_once_with_its_newest_amount(layer: ChainlitLayer
         replace(limit(1), subject_id=new_id()),
     ],
 )
-async def test_a_limit_that_makes_no_sense_is_refused(layer: ChainlitLayer, wrong: Limit) -> None:
+async def test_an_invalid_limit_is_refused(layer: ChainlitLayer, wrong: Limit) -> None:
     with pytest.raises(InvalidRecord):
         await layer.put_limit(wrong)
 
 
-async def test_calls_that_ended_and_calls_under_way_count(layer: ChainlitLayer) -> None:
+async def test_finished_calls_and_reservations_count(layer: ChainlitLayer) -> None:
     alice, bob = await user(layer), await user(layer, "bob")
     await layer.put_limit(limit(1_000))
     now = utc_now()
@@ -201,7 +201,7 @@ async def test_calls_that_ended_and_calls_under_way_count(layer: ChainlitLayer) 
     assert isinstance(under_way, Reservation)
     (standing,) = under_way.standings
     assert [standing.used, standing.in_flight, standing.left, under_way.tokens] == [700, 0, 300, 100]
-    # 200 are left; of an answer that wants more there is room for what is left.
+    # 200 tokens are left, so an answer that asks for more gets 200.
     second = await reserve(layer, demand(alice, 10, 500))
     assert isinstance(second, Reservation)
     assert second.tokens == 200
@@ -216,7 +216,7 @@ async def test_calls_that_ended_and_calls_under_way_count(layer: ChainlitLayer) 
     assert [seen.used, seen.in_flight] == [700, 300]
 
 
-async def test_a_limit_of_ones_own_takes_the_place_of_the_one_for_each_user(layer: ChainlitLayer) -> None:
+async def test_a_personal_limit_replaces_the_limit_for_each_user(layer: ChainlitLayer) -> None:
     more, less, other = [await user(layer, name) for name in ("more", "less", "other")]
     for one in (limit(100), limit(150, period="month"), limit(500, user=more), limit(50, user=less)):
         await layer.put_limit(one)
@@ -235,7 +235,7 @@ async def test_a_limit_of_ones_own_takes_the_place_of_the_one_for_each_user(laye
     assert shortened.tokens == 90
 
 
-async def test_what_a_process_that_is_gone_had_set_aside_is_free_again(layer: ChainlitLayer) -> None:
+async def test_expired_reservations_of_ended_processes_are_released(layer: ChainlitLayer) -> None:
     alice = await user(layer)
     await layer.put_limit(limit(100))
     assert isinstance(await reserve(layer, demand(alice), seconds=0.2), Reservation)
@@ -244,7 +244,7 @@ async def test_what_a_process_that_is_gone_had_set_aside_is_free_again(layer: Ch
     assert isinstance(await reserve(layer, demand(alice)), Reservation)
 
 
-async def test_two_replicas_never_promise_the_same_tokens_twice(layer: ChainlitLayer, database_url: str) -> None:
+async def test_two_replicas_never_reserve_the_same_tokens(layer: ChainlitLayer, database_url: str) -> None:
     alice = await user(layer)
     project = await layer.default_project()
     await layer.put_limit(limit(1_000, user=alice))
@@ -259,16 +259,16 @@ async def test_two_replicas_never_promise_the_same_tokens_twice(layer: ChainlitL
     assert promised == [100] * 10
 
 
-async def test_a_call_that_ends_elsewhere_meanwhile_is_not_forgotten(
+async def test_a_call_that_ends_in_another_process_meanwhile_counts(
     layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever its row takes the place of what was set aside for it, one of the two counts."""
+    """Its reservation or its row counts, whenever the one replaces the other."""
     alice = await user(layer)
     await layer.put_limit(limit(100))
     other = datalayer.create_data_layer(database_url)
     first = await reserve(other, demand(alice, 10, 90))
     assert isinstance(first, Reservation)
-    # What was used up to a while ago is remembered from now on, and not asked for in between.
+    # Older sums are cached from now on, and not read in between.
     assert isinstance(await reserve(layer, demand(alice)), LimitReached)
     ending: list[asyncio.Future[Any]] = []
     execute = AsyncConnection.execute
@@ -278,7 +278,7 @@ async def test_a_call_that_ends_elsewhere_meanwhile_is_not_forgotten(
         if not ending and "sum(" in str(statement) and "llm_calls" in str(statement):
             ended = call(utc_now(), user_id=alice, prompt_tokens=10, completion_tokens=90)
             ending.append(asyncio.gather(other.record_call(ended), other.release(first.id)))
-            # On SQLite it waits until the transaction in between is over.
+            # On SQLite it waits until the other transaction has ended.
             await asyncio.wait(ending, timeout=1)
         return result
 
@@ -290,9 +290,9 @@ async def test_a_call_that_ends_elsewhere_meanwhile_is_not_forgotten(
     assert isinstance(second, LimitReached)
 
 
-async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: ChainlitLayer) -> None:
+async def test_sums_of_a_month_are_cached_and_only_recent_calls_added_up(layer: ChainlitLayer) -> None:
     alice, begin = await user(layer), "2026-01-01T00:00:00.000000Z"
-    accounts = [Account("user", alice, "tokens", begin), Account("user", alice, "dollars", begin)]
+    budgets = [Budget("user", alice, "tokens", begin), Budget("user", alice, "dollars", begin)]
     spending = Spending()
 
     async def use(moment: str) -> None:
@@ -302,19 +302,19 @@ async def test_of_a_busy_month_only_what_is_recent_is_added_up_again(layer: Chai
     await use("2026-01-01T00:00:00Z")
     await use(utc_now())
     for _ in range(2):
-        found = await spending.so_far(layer.database, [*accounts, Account("user", alice, "tokens", utc_now())])
-        assert [found[account].amount for account in accounts] == [100, Decimal("0.5")]
-        assert len(found) == 2, "what began a moment ago has nothing to be remembered"
-        # Already added up, and for the next half an hour not again.
+        found = await spending.so_far(layer.database, [*budgets, Budget("user", alice, "tokens", utc_now())])
+        assert [found[budget].amount for budget in budgets] == [100, Decimal("0.5")]
+        assert len(found) == 2, "a budget that began a moment ago has no sum to cache"
+        # The sums are cached for half an hour.
         await use("2026-01-02T00:00:00Z")
     async with layer.database.read() as connection:
-        assert await used(connection, accounts[0], found[accounts[0]].until, "2100") == 100
-        assert await used(connection, accounts[0], begin, "2100") == 400
+        assert await used(connection, budgets[0], found[budgets[0]].until, "2100") == 100
+        assert await used(connection, budgets[0], begin, "2100") == 400
     limit_of_month = limit(1_000, period="month")
     await layer.put_limit(limit_of_month)
     moment = utc_now()
-    account = account_of(limit_of_month, alice, None, zone="UTC", moment=moment)
-    spent = {account: Spent(moment, Decimal(123))}
+    budget = budget_of(limit_of_month, alice, None, zone="UTC", moment=moment)
+    spent = {budget: Spent(moment, Decimal(123))}
     async with layer.database.read() as connection:
         (standing,) = await standings(connection, alice, None, zone="UTC", moment=moment, spent=spent)
     assert standing.used == 123
@@ -329,7 +329,7 @@ async def test_a_limit_in_dollars_needs_a_price(layer: ChainlitLayer) -> None:
     priced: dict[str, Any] = {"prompt_cost": Decimal("0.0004"), "answer_token_cost": Decimal("0.00001")}
     first = await reserve(layer, demand(alice, 10, 90, **priced))
     assert isinstance(first, Reservation)
-    # 60 tokens of an answer are what is left after the question.
+    # After the question, 60 tokens are left for the answer.
     assert (first.tokens, first.cost) == (70, Decimal("0.001"))
     assert isinstance(await reserve(layer, demand(alice, **priced)), LimitReached)
     free: dict[str, Any] = {"prompt_cost": Decimal(0), "answer_token_cost": Decimal(0)}
@@ -346,11 +346,11 @@ async def test_a_limit_in_dollars_needs_a_price(layer: ChainlitLayer) -> None:
         ("month", "Asia/Shanghai", "2026-02-28T16:00:00.000000Z", "2026-03-31T16:00:00.000000Z"),
     ],
 )
-def test_a_period_is_that_of_the_zone(period: Any, zone: str, begin: str, end: str) -> None:
+def test_a_period_follows_the_time_zone(period: Any, zone: str, begin: str, end: str) -> None:
     assert period_around("2026-03-29T10:00:00.000000Z", period, zone) == (begin, end)
 
 
-def test_there_is_no_such_zone() -> None:
+def test_an_unknown_time_zone_is_refused() -> None:
     for zone in ("Moon/Crater", "../etc/passwd", ""):
         with pytest.raises(InvalidRecord):
             period_around(NOW, "day", zone)

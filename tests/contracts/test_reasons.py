@@ -1,4 +1,4 @@
-"""A database that cannot be used says why, in words, and repeats nothing secret."""
+"""Errors of an unusable database give the reason and reveal no secret."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def reason(url: str) -> str:
     ],
     ids=["password", "database", "host", "port", "port of several addresses"],
 )
-async def test_what_is_wrong_with_a_postgres_url_is_told(
+async def test_the_reason_for_a_wrong_postgres_url_is_given(
     postgres: Databases, change: dict[str, str], words: str
 ) -> None:
     parts = urlsplit(postgres.server_url)
@@ -46,7 +46,7 @@ async def test_what_is_wrong_with_a_postgres_url_is_told(
 
 @pytest.fixture
 async def server_without_tls() -> AsyncIterator[int]:
-    """Says no to whoever asks for TLS, and hangs up."""
+    """A server that refuses TLS and closes the connection."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(8)
@@ -59,14 +59,14 @@ async def server_without_tls() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_server_without_tls_is_told(server_without_tls: int) -> None:
+async def test_a_server_without_tls_is_reported(server_without_tls: int) -> None:
     address = f"postgresql://someone:{SECRET}@127.0.0.1:{server_without_tls}/x"
     assert "offers no TLS" in await reason(f"{address}?sslmode=require")
-    # What has no words is named by its class.
+    # An error without a known reason is named by its class.
     assert "the database cannot be used now (" in await reason(f"{address}?sslmode=disable")
 
 
-async def test_what_is_wrong_with_a_sqlite_file_is_told(tmp_path: Path) -> None:
+async def test_the_reason_for_an_unusable_sqlite_file_is_given(tmp_path: Path) -> None:
     assert "its folder is missing" in await reason(f"sqlite:///{tmp_path}/nowhere/x.db")
     (tmp_path / "text.db").write_text("this is no database, however long it goes on" * 100)
     assert "is no SQLite database" in await reason(f"sqlite:///{tmp_path}/text.db")

@@ -1,4 +1,4 @@
-"""Answers are found by whatever is said of them, read with a row in the audit, and judged by several."""
+"""Answers are found by every filter, read with a row in the audit, and judged by several reviewers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ async def found(layer: ChainlitLayer, **which: Any) -> list[str]:
     return [row.step_id for row in page.rows]
 
 
-async def test_what_the_application_itself_says_is_no_answer(layer: ChainlitLayer) -> None:
+async def test_messages_of_the_application_are_not_answers(layer: ChainlitLayer) -> None:
     await talk(layer, answer="Older messages were left out.", answer_fields={"metadata": {"status": "notice"}})
     turn = await talk(layer, answer_fields={"metadata": {"status": "complete"}})
     with reviewing():
@@ -43,14 +43,14 @@ async def test_what_the_application_itself_says_is_no_answer(layer: ChainlitLaye
     assert [row.step_id for row in found.rows] == [turn.answer]
 
 
-async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) -> None:
+async def test_answers_are_found_by_each_field_of_the_filter(layer: ChainlitLayer) -> None:
     good = await talk(layer, thumb=1, at="2026-03-01T10:00:00.000000Z")
     bad = await talk(layer, "bob", thumb=0, comment="no", at="2026-03-02T10:00:00.000000Z", tags=["geo", "eu"])
     plain = await talk(layer, "bob", "and of Italy", "Rome", at="2026-03-03T10:00:00.000000Z",
                        metadata={"chat_profile": "Guide"})  # fmt: skip
     broken = await talk(layer, at="2026-03-04T10:00:00.000000Z", answer_fields={"isError": True})
     await call(layer, bad, model="large", cost="2", assistant="Sage")
-    # Of one call nobody knows the price, so nobody knows what both came to.
+    # The price of one call is unknown, so the cost of both is unknown.
     for cost in (None, "9"):
         await call(layer, plain, model="small", cost=cost)
     await call(layer, good, model="small", cost="0.25")
@@ -94,7 +94,7 @@ async def test_an_answer_is_found_by_what_is_said_of_it(layer: ChainlitLayer) ->
                       "tags": ["eu", "geo"], "reviewers": ["ada", "rita", "rob"]}  # fmt: skip
 
 
-async def test_a_reason_is_given_to_a_thumb_and_found(layer: ChainlitLayer) -> None:
+async def test_reasons_are_added_to_a_vote_and_found(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     other = await talk(layer, "bob", thumb=0)
     with datalayer.acting_as("alice"):
@@ -107,12 +107,12 @@ async def test_a_reason_is_given_to_a_thumb_and_found(layer: ChainlitLayer) -> N
         assert (row.reasons, row.comment) == (("wrong", "too long"), "it is Paris")
         assert (await layer.answer_facets())["reasons"] == ["too long", "wrong"]
     with datalayer.acting_as("alice"):
-        # Another thumb has its own reasons, and a comment is said with each.
+        # The vote changes: it has reasons of its own, and a new comment.
         await layer.upsert_feedback(vote(turn.run, 1))
     assert await found(layer, reasons=("wrong",)) == []
 
 
-async def test_answers_follow_what_changes(layer: ChainlitLayer) -> None:
+async def test_answers_follow_votes_and_deletions(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     assert await found(layer, thumb="down") == [turn.answer]
     with datalayer.acting_as("alice"):
@@ -120,7 +120,7 @@ async def test_answers_follow_what_changes(layer: ChainlitLayer) -> None:
         await layer.delete_feedback(found_vote)
     assert await found(layer, thumb="down") == []
     with datalayer.acting_as("alice"):
-        # A thumb on the run is on its last answer.
+        # A vote on a run counts for its last answer.
         second = step(turn.thread, "Paris.", type="assistant_message", parentId=turn.run)
         await layer.create_step(second)
         await layer.upsert_feedback(vote(turn.run, 1))
@@ -140,7 +140,7 @@ async def test_answers_follow_what_changes(layer: ChainlitLayer) -> None:
         assert (await connection.execute(select(func.count()).select_from(answers))).scalar_one() == 0
 
 
-async def test_a_thread_that_is_tagged_flagged_or_given_away_is_found_so(layer: ChainlitLayer) -> None:
+async def test_answers_are_found_by_new_tags_flags_and_owners(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     bob = await user_id(layer, "bob")
     assert await found(layer, tags=("geo",)) == await found(layer, is_flagged=True) == []
@@ -157,7 +157,7 @@ async def test_a_thread_that_is_tagged_flagged_or_given_away_is_found_so(layer: 
     assert await found(layer, users=("bob",)) == [turn.answer]
 
 
-async def test_what_two_gather_at_once_is_what_is_there(layer: ChainlitLayer, database_url: str) -> None:
+async def test_two_processes_that_gather_answers_at_once_lose_none(layer: ChainlitLayer, database_url: str) -> None:
     turns = [await talk(layer) for _ in range(6)]
     other = create_data_layer(database_url)
 
@@ -178,7 +178,7 @@ async def test_what_two_gather_at_once_is_what_is_there(layer: ChainlitLayer, da
     assert set(await found(layer, thumb="up")) == {turn.answer for turn in turns}
 
 
-async def test_one_gathers_after_another_and_leaves_nothing(
+async def test_gathering_waits_for_another_process_and_leaves_nothing_pending(
     layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review_answers, "BATCH", 1)
@@ -195,8 +195,8 @@ async def test_one_gathers_after_another_and_leaves_nothing(
         await other.close()
 
 
-async def test_pages_hold_every_answer_once(layer: ChainlitLayer) -> None:
-    # Some of the same instant.
+async def test_pages_contain_every_answer_once(layer: ChainlitLayer) -> None:
+    # Some answers have the same time.
     turns = [await talk(layer, at=f"2026-03-0{1 + at // 4}T10:00:00.000000Z", thumb=at % 2) for at in range(12)]
     for which in (AnswerFilter(), AnswerFilter(thumb="down")):
         seen: list[str] = []
@@ -219,7 +219,7 @@ async def test_pages_hold_every_answer_once(layer: ChainlitLayer) -> None:
             await layer.list_answers(AnswerFilter(), cursor=cursor)
 
 
-async def test_reading_a_thread_leaves_a_row_that_its_user_sees(layer: ChainlitLayer) -> None:
+async def test_reading_a_thread_adds_an_audit_row_that_its_owner_sees(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0, comment="no")
     await call(layer, turn)
     with reviewing():
@@ -249,7 +249,7 @@ async def test_reading_a_thread_leaves_a_row_that_its_user_sees(layer: ChainlitL
         await layer.list_audit()
 
 
-async def test_the_audit_has_its_row_even_if_the_read_fails(
+async def test_the_audit_row_is_stored_even_if_the_read_fails(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn = await talk(layer)
@@ -264,7 +264,7 @@ async def test_the_audit_has_its_row_even_if_the_read_fails(
         assert (await connection.execute(select(audit_entries.c.subjectId))).scalars().all() == [turn.thread]
 
 
-async def test_the_files_of_a_thread_are_for_who_opened_it(layer: ChainlitLayer) -> None:
+async def test_only_a_reviewer_who_opened_the_thread_reads_its_files(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with datalayer.acting_as("alice"):
         element = text_element(turn.thread, turn.question, "a file")
@@ -280,7 +280,7 @@ async def test_the_files_of_a_thread_are_for_who_opened_it(layer: ChainlitLayer)
         assert await layer.open_element_for_review(turn.thread, element.id) is None
 
 
-async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) -> None:
+async def test_reviewers_see_versions_of_edited_and_removed_messages(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with datalayer.acting_as("alice"):
         asked = (await layer.get_thread(turn.thread))["steps"][0]
@@ -288,10 +288,10 @@ async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) 
         await layer.cut_thread(turn.thread, turn.question)
         given = step(turn.thread, "Madrid.", type="assistant_message")
         await layer.create_step(given)
-        # An answer that grows has no versions.
+        # A streamed answer that grows has no versions.
         await layer.update_step({**given, "output": "Madrid, I think."})
         shown = await layer.get_thread(turn.thread)
-        # So Chainlit takes away what followed an edited question.
+        # This is how Chainlit removes the messages after an edited question.
         await layer.delete_step(given["id"])
     assert [one["output"] for one in shown["steps"]] == ["what is the capital of Spain", "Madrid, I think."]
     with reviewing():
@@ -308,7 +308,7 @@ async def test_what_was_edited_away_is_kept_for_reviewers(layer: ChainlitLayer) 
 
 
 async def edited(layer: ChainlitLayer, turn: Turn, text: str) -> None:
-    """The question edited, as Chainlit does it: the answer goes first, the run of before when it is answered anew."""
+    """Edit the question as Chainlit does: the answer is removed first, and its run with the new answer."""
     with datalayer.acting_as("alice"):
         asked = next(one for one in (await layer.get_thread(turn.thread))["steps"] if one["id"] == turn.question)
         await layer.delete_step(turn.answer)
@@ -316,7 +316,7 @@ async def edited(layer: ChainlitLayer, turn: Turn, text: str) -> None:
         await layer.cut_thread(turn.thread, turn.question)
 
 
-async def test_an_answer_that_was_edited_away_is_found_by_its_thumb_and_judged(layer: ChainlitLayer) -> None:
+async def test_a_removed_answer_is_found_by_its_vote_and_judged(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0, comment="no")
     unrated = await talk(layer, question="and of Italy", at="2026-03-02T10:00:00.000000Z")
     await call(layer, turn, model="large", cost="2", assistant="Sage")
@@ -325,7 +325,7 @@ async def test_an_answer_that_was_edited_away_is_found_by_its_thumb_and_judged(l
     await edited(layer, turn, "what is the capital of Spain")
     await edited(layer, unrated, "and of Malta")
     anew = await talk(layer, thread_id=turn.thread, question="x", at="2026-03-03T10:00:00.000000Z", answer="Madrid.")
-    assert await found(layer) == [anew.answer, turn.answer], "what was made anew without a thumb fills no inbox"
+    assert await found(layer) == [anew.answer, turn.answer], "a regenerated answer without a vote is not listed"
     for which in ({"thumb": "down"}, {"has_comment": True}, {"reasons": ("wrong",)}, {"assistants": ("Sage",)}):
         assert await found(layer, **which) == [turn.answer], which
     with reviewing():
@@ -358,7 +358,7 @@ async def test_an_answer_that_was_edited_away_is_found_by_its_thumb_and_judged(l
     assert await found(layer) == []
 
 
-async def test_the_question_of_an_answer_that_is_gone_is_what_was_asked_then(layer: ChainlitLayer) -> None:
+async def test_a_removed_answer_is_listed_with_its_original_question(layer: ChainlitLayer) -> None:
     first = await talk(layer, question="one")
     second = await talk(layer, question="two", thread_id=first.thread, thumb=1, at="2026-03-01T11:00:00.000000Z")
     with datalayer.acting_as("alice"):
@@ -371,7 +371,7 @@ async def test_the_question_of_an_answer_that_is_gone_is_what_was_asked_then(lay
     assert (row.step_id, row.question) == (second.answer, "two")
 
 
-async def test_the_thumb_of_a_run_counts_for_its_last_answer_also_when_that_is_gone(layer: ChainlitLayer) -> None:
+async def test_a_vote_on_a_run_counts_for_its_last_answer_even_if_removed(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with datalayer.acting_as("alice"):
         second = step(turn.thread, "Paris.", type="assistant_message", parentId=turn.run)
@@ -391,14 +391,14 @@ async def test_the_thumb_of_a_run_counts_for_its_last_answer_also_when_that_is_g
         await layer.delete_step(turn.run)
     assert await found(layer, thumb="up") == [second["id"]]
     with datalayer.acting_as("alice"):
-        # An update that comes late brings the step back, and it is no removed one.
+        # A late update brings the step back; it is then no longer a removed one.
         await layer.update_step(second)
     assert await found(layer, thumb="up") == [second["id"]]
     with reviewing():
         assert not (await layer.list_answers(AnswerFilter())).rows[0].is_removed
 
 
-async def test_an_answer_that_is_gone_is_not_found_without_its_voter_or_its_text(layer: ChainlitLayer) -> None:
+async def test_a_removed_answer_is_not_found_without_its_voter_or_text(layer: ChainlitLayer) -> None:
     turn, other = await talk(layer, thumb=0), await talk(layer, thumb=0)
     for one in (turn, other):
         await edited(layer, one, "something else")
@@ -413,7 +413,7 @@ async def test_an_answer_that_is_gone_is_not_found_without_its_voter_or_its_text
     assert await found(layer) == []
 
 
-async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitLayer) -> None:
+async def test_several_reviewers_judge_an_answer_and_every_change_is_stored(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():
         first = await layer.put_verdict(Verdict(turn.answer, "wrong", ("facts",), "Lyon?", "It is Paris."))
@@ -448,7 +448,7 @@ async def test_several_judge_one_answer_and_each_change_is_kept(layer: ChainlitL
             await layer.put_verdict(Verdict(turn.answer, " "))
 
 
-async def test_the_history_of_a_thread_is_that_of_all_its_answers(layer: ChainlitLayer) -> None:
+async def test_the_verdict_history_of_a_thread_covers_all_its_answers(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     later = await talk(layer, thread_id=turn.thread, at="2026-03-01T11:00:00.000000Z")
     elsewhere = await talk(layer)
@@ -465,7 +465,7 @@ async def test_the_history_of_a_thread_is_that_of_all_its_answers(layer: Chainli
     ]  # fmt: skip
 
 
-async def test_two_verdicts_of_one_reviewer_at_once_are_one(layer: ChainlitLayer) -> None:
+async def test_concurrent_verdicts_of_one_reviewer_are_stored_as_one(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():
         labels = ["wrong", "correct", "unsafe", "unclear"] * 3
@@ -476,8 +476,8 @@ async def test_two_verdicts_of_one_reviewer_at_once_are_one(layer: ChainlitLayer
         assert [one.label for one in await layer.verdict_history(turn.thread)] == labels
 
 
-async def test_agreement_is_that_of_the_books(layer: ChainlitLayer) -> None:
-    # Two reviewers, 20 + 15 agreed of 50: Cohen's kappa of 0.4 is the textbook's example.
+async def test_agreement_matches_examples_of_textbooks(layer: ChainlitLayer) -> None:
+    # Two reviewers agree on 20 + 15 of 50 answers. Cohen's kappa is 0.4, a common textbook example.
     turn = await talk(layer, answer="0")
     ids = [turn.answer]
     with datalayer.acting_as("alice"):
@@ -499,11 +499,11 @@ async def test_agreement_is_that_of_the_books(layer: ChainlitLayer) -> None:
     assert pair.kappa == pytest.approx(0.4)
     assert (agreement.answers, agreement.verdicts) == (50, 100)
     assert agreement.agreed == pytest.approx(0.7)
-    # Fleiss' by hand: (0.7 - (0.55² + 0.45²)) / (1 - (0.55² + 0.45²)).
+    # Fleiss' kappa by hand: (0.7 - (0.55² + 0.45²)) / (1 - (0.55² + 0.45²)).
     assert agreement.kappa == pytest.approx((0.7 - 0.505) / 0.495)
 
 
-async def test_numbers_add_up(layer: ChainlitLayer) -> None:
+async def test_satisfaction_and_coverage_add_up(layer: ChainlitLayer) -> None:
     for day, thumb, assistant in ((1, 1, "A"), (1, 0, "A"), (1, None, "B"), (3, 0, "B"), (3, 0, "B")):
         await talk(layer, answer="sorry I cannot" if thumb == 0 else "here you are", thumb=thumb,
                    at=f"2026-03-0{day}T23:30:00.000000Z", metadata={"chat_profile": assistant})  # fmt: skip
@@ -532,7 +532,7 @@ async def test_numbers_add_up(layer: ChainlitLayer) -> None:
     assert [(one.word, one.bad, one.others, one.down) for one in words] == [("cannot", 3, 0, 3), ("sorry", 3, 0, 3)]
 
 
-async def test_words_that_are_no_help_are_left_out(layer: ChainlitLayer) -> None:
+async def test_common_and_short_words_are_left_out(layer: ChainlitLayer) -> None:
     for said in ("the river is 很长 of course", "the river is 很长 or so", "the 河 is of no use"):
         await talk(layer, answer=said, thumb=0)
     judged = await talk(layer, answer="the mill is of wood")
@@ -541,11 +541,11 @@ async def test_words_that_are_no_help_are_left_out(layer: ChainlitLayer) -> None
     with reviewing():
         await layer.put_verdict(Verdict(judged.answer, "wrong"))
         words = {one.word: one for one in await layer.words_in_bad_answers(AnswerFilter())}
-    # In all four of the bad ones and in three of the four others: "the" is no help, and "is" is short as well.
+    # "the" is in all four bad answers and in three of the others, so it is left out; "is" is too short.
     assert not {"the", "is", "of", "or", "no", "河"} & set(words)
     assert (words["很长"].bad, words["river"].bad, words["river"].others) == (2, 2, 1)
-    assert "use" not in words, "as common in the others"
-    assert (words["mill"].bad, words["mill"].down) == (1, 0), "by a verdict alone"
+    assert "use" not in words, "as common in the other answers"
+    assert (words["mill"].bad, words["mill"].down) == (1, 0), "bad by a verdict only"
 
 
 NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {
@@ -588,18 +588,18 @@ NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("method", NOBODYS)
-async def test_who_is_no_reviewer_does_none_of_it(layer: ChainlitLayer, method: str) -> None:
+async def test_methods_for_reviewers_refuse_everyone_else(layer: ChainlitLayer, method: str) -> None:
     turn = await talk(layer, thumb=0)
     await layer.set_disabled("rob", True)
     await user_id(layer, "bob")
-    # The owner is no reviewer of their own, a disabled one is none any more, and a name without an account never was.
+    # The thread's owner, a disabled reviewer, and a name without an account.
     for actor in ("alice", "bob", None, "rob", "nobody"):
         with datalayer.acting_as(actor), pytest.raises(datalayer.Forbidden):
             await NOBODYS[method](layer, turn)
 
 
 @pytest.mark.parametrize("method", ["list_audit", "note_call_read", "plan_retention", "apply_retention"])
-async def test_what_is_for_admins_is_not_for_reviewers(layer: ChainlitLayer, method: str) -> None:
+async def test_methods_for_admins_refuse_reviewers(layer: ChainlitLayer, method: str) -> None:
     turn = await talk(layer)
     with reviewing(), pytest.raises(datalayer.Forbidden):
         await NOBODYS[method](layer, turn)
@@ -607,7 +607,7 @@ async def test_what_is_for_admins_is_not_for_reviewers(layer: ChainlitLayer, met
         await NOBODYS[method](layer, turn)
 
 
-async def test_many_words_are_looked_for_among_many_users(layer: ChainlitLayer) -> None:
+async def test_a_search_with_many_words_covers_many_users(layer: ChainlitLayer) -> None:
     text = " ".join(f"{at:02}".ljust(64, "x") for at in range(60))
     async with layer.database.write() as connection:
         for at in range(1_000):

@@ -1,4 +1,4 @@
-"""A thread that is taken over is a copy: the original stays, a file while either needs it, and nothing is left."""
+"""Copies of threads: the original is unchanged, files are kept while a row names them, and deletion is complete."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ async def with_file(layer: ChainlitLayer) -> tuple[Turn, Any, str]:
     return turn, element, key
 
 
-async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: ChainlitLayer) -> None:
+async def test_a_copy_is_complete_and_leaves_the_original_unchanged(layer: ChainlitLayer) -> None:
     turn, _, key = await with_file(layer)
     with datalayer.acting_as("alice"):
         before = await layer.get_thread(turn.thread)
@@ -53,7 +53,7 @@ async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: Chainl
     assert [[one[key] for key in same] for one in copy["steps"]] == [
         [one[key] for key in same] for one in before["steps"]
     ]
-    # The answer is in the copy's run, and the file at the copy's question.
+    # The copied answer is in the copied run, and the file belongs to the copied question.
     assert copy["steps"][2]["parentId"] == copy["steps"][1]["id"]
     assert copy["elements"][0]["forId"] == copy["steps"][0]["id"]
     assert copy["elements"][0]["objectKey"] == key
@@ -72,7 +72,7 @@ async def test_a_copy_is_whole_and_ones_own_and_the_original_stays(layer: Chainl
                 await layer.take_over(thread_id, step_id=step_id)
 
 
-async def test_the_latest_answers_of_ones_own_copies_are_found_at_once(layer: ChainlitLayer) -> None:
+async def test_the_latest_answers_of_own_copies_are_listed(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():
         first, second = [await layer.take_over(turn.thread) for _ in range(2)]
@@ -89,14 +89,14 @@ async def test_the_latest_answers_of_ones_own_copies_are_found_at_once(layer: Ch
     assert of_second.excerpt == "It is Lyon."
     assert of_second.step_id != turn.answer
     with reviewing("rob"):
-        assert await layer.answers_of_copies([first.thread_id]) == [], "another's copy"
+        assert await layer.answers_of_copies([first.thread_id]) == [], "the copy of another reviewer"
 
 
-async def test_who_reads_a_copy_is_seen_by_whom_it_was_copied_from(layer: ChainlitLayer) -> None:
+async def test_reading_a_copy_is_shown_to_the_owner_of_the_original(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():
         origin = await layer.take_over(turn.thread)
-        # Their own since: that they have it is said already.
+        # It is their own thread now, and taking it over is in the audit already.
         await layer.open_thread_for_review(origin.thread_id)
     with reviewing("rob"):
         with pytest.raises(datalayer.InvalidRecord):
@@ -125,7 +125,7 @@ async def test_a_copy_is_not_shared(layer: ChainlitLayer) -> None:
         assert await layer.get_thread(origin.thread_id) is None
 
 
-async def test_an_owner_who_is_named_alone_sees_who_looked(layer: ChainlitLayer) -> None:
+async def test_an_owner_known_by_identifier_only_sees_who_read_the_thread(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     async with layer.database.write() as connection:
         await connection.execute(update(threads).where(threads.c.id == turn.thread).values(userId=None))
@@ -137,7 +137,7 @@ async def test_an_owner_who_is_named_alone_sees_who_looked(layer: ChainlitLayer)
         assert [one.action for one in (await layer.who_looked()).entries] == ["export", "read"]
 
 
-async def test_a_file_that_two_have_goes_with_the_second(layer: ChainlitLayer) -> None:
+async def test_a_shared_file_is_deleted_with_the_last_thread_that_names_it(layer: ChainlitLayer) -> None:
     turn, element, key = await with_file(layer)
     with reviewing():
         origin = await layer.take_over(turn.thread)
@@ -157,7 +157,7 @@ async def test_a_file_that_two_have_goes_with_the_second(layer: ChainlitLayer) -
         assert (await connection.execute(select(func.count()).select_from(blob_deletions))).scalar_one() == 0
 
 
-async def test_a_copy_that_goes_leaves_the_original_its_file(layer: ChainlitLayer) -> None:
+async def test_deleting_a_copy_keeps_the_file_of_the_original(layer: ChainlitLayer) -> None:
     turn, _, key = await with_file(layer)
     with reviewing():
         origin = await layer.take_over(turn.thread)
@@ -169,7 +169,7 @@ async def test_a_copy_that_goes_leaves_the_original_its_file(layer: ChainlitLaye
         assert (await layer.get_thread(turn.thread))["elements"]
 
 
-async def test_the_end_of_a_thread_is_the_end_of_all_that_was_made_of_it(layer: ChainlitLayer) -> None:
+async def test_deleting_a_thread_deletes_its_copies_verdicts_and_marks(layer: ChainlitLayer) -> None:
     async with layer.database.read() as connection:
         tables = {table.name for table in metadata.sorted_tables if "threadId" in table.c}
     empty = await rows(layer)
@@ -179,7 +179,7 @@ async def test_the_end_of_a_thread_is_the_end_of_all_that_was_made_of_it(layer: 
         origin = await layer.take_over(turn.thread, step_id=turn.answer)
         again = await layer.take_over(origin.thread_id)
         sampled = await layer.fill_queue(percent=100)
-        assert sampled.thumbs_down + sampled.sample == 1, "the copies are nobody's answers"
+        assert sampled.thumbs_down + sampled.sample == 1, "answers in copies are not sampled"
         await layer.put_verdict(Verdict(turn.answer, "wrong", note="Lyon?"))
         await layer.mark_thread(turn.thread, "flag", note="look")
         await layer.open_thread_for_review(turn.thread)
@@ -191,7 +191,7 @@ async def test_the_end_of_a_thread_is_the_end_of_all_that_was_made_of_it(layer: 
     assert receipt.rows["review_items"] >= 1
     assert tables <= receipt.rows.keys() | {"blob_deletions", "llm_calls"}
     left = await rows(layer)
-    # What a call cost stays, and that the thread was read; neither holds anything of it.
+    # The cost of the call and the audit are kept; neither contains content of the thread.
     changed = {name for name, count in left.items() if count != empty[name]}
     assert {"audit_entries"} <= changed <= {"audit_entries", "llm_calls"}
     async with layer.database.read() as connection:
@@ -199,7 +199,7 @@ async def test_the_end_of_a_thread_is_the_end_of_all_that_was_made_of_it(layer: 
             assert (await connection.execute(select(func.count()).select_from(table))).scalar_one() == 0
 
 
-async def test_what_a_reviewer_said_goes_with_the_reviewer(layer: ChainlitLayer) -> None:
+async def test_deleting_a_reviewer_deletes_verdicts_and_views_but_no_audit(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     with reviewing():
         await layer.fill_queue(percent=0)
@@ -221,11 +221,11 @@ async def test_what_a_reviewer_said_goes_with_the_reviewer(layer: ChainlitLayer)
         ]
         assert [item.assigned_to for item in await layer.list_queue(is_done=True)] == [None]
     with datalayer.acting_as("alice"):
-        # Who looked stays said, whoever is gone.
+        # The audit is kept after a reviewer was deleted.
         assert [one.actor for one in (await layer.who_looked()).entries] == ["rob", "rita"]
 
 
-async def test_a_better_run_is_linked_by_who_made_it(layer: ChainlitLayer) -> None:
+async def test_only_the_owner_of_a_copy_links_a_better_answer(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with reviewing():
         origin = await layer.take_over(turn.thread, step_id=turn.answer)

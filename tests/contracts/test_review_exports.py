@@ -1,4 +1,4 @@
-"""What was judged comes out as data, thread after thread, in names of one's choice, and every thread's user is told."""
+"""Exports of reviewed threads: their contents, pseudonyms, and an audit row for every thread."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +23,7 @@ async def whole(stream: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one async for one in stream]
 
 
-async def test_a_conversation_comes_out_with_what_is_said_of_it(layer: ChainlitLayer) -> None:
+async def test_conversations_are_exported_with_votes_and_verdicts(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0, comment="no", tags=["geo"])
     await call(layer, turn, assistant="Sage")
     with datalayer.acting_as("alice"):
@@ -50,7 +50,7 @@ async def test_a_conversation_comes_out_with_what_is_said_of_it(layer: ChainlitL
         assert (await layer.who_looked()).entries == ()
 
 
-async def test_an_answer_that_was_edited_away_is_a_pair_with_what_was_asked_then(layer: ChainlitLayer) -> None:
+async def test_a_removed_answer_is_a_pair_with_its_original_question(layer: ChainlitLayer) -> None:
     first = await talk(layer, question="one", answer="1")
     second = await talk(layer, question="two", answer="2", thread_id=first.thread, thumb=0,
                         at="2026-03-01T11:00:00.000000Z")  # fmt: skip
@@ -64,7 +64,7 @@ async def test_an_answer_that_was_edited_away_is_a_pair_with_what_was_asked_then
         assert await whole(layer.export_pairs(AnswerFilter())) == []
         await layer.put_verdict(Verdict(second.answer, "wrong", better_answer="not quite"))
         await layer.put_verdict(Verdict(second.answer, "wrong", better_answer="II"))
-        # Nobody has said anything of this one, so it is not among the answers that are looked through.
+        # A removed answer without a vote or a verdict is not on the lists.
         await layer.put_verdict(Verdict(first.answer, "wrong", better_answer="I"))
         (pair,) = await whole(layer.export_pairs(AnswerFilter()))
     assert (pair["step_id"], pair["source"], pair["chosen"], pair["rejected"]) == (second.answer, "verdict", "II", "2")
@@ -73,7 +73,7 @@ async def test_an_answer_that_was_edited_away_is_a_pair_with_what_was_asked_then
     ]  # fmt: skip
 
 
-async def test_pairs_are_of_verdicts_better_runs_and_second_tries(layer: ChainlitLayer) -> None:
+async def test_pairs_come_from_verdicts_better_answers_and_retries(layer: ChainlitLayer) -> None:
     judged, bettered, tried, edited = [await talk(layer, question=f"question {at}") for at in range(4)]
     await talk(layer, question="nobody said anything")
     with reviewing():
@@ -85,7 +85,7 @@ async def test_pairs_are_of_verdicts_better_runs_and_second_tries(layer: Chainli
     with datalayer.acting_as("alice"):
         await layer.cut_thread(tried.thread, tried.question)
         await layer.create_step(step(tried.thread, "Paris!", type="assistant_message"))
-        # Another question has another answer, of which nobody says that it is better.
+        # An answer to another question is not a better answer to this one.
         asked = (await layer.get_thread(edited.thread))["steps"][0]
         await layer.update_step({**asked, "output": "and of Italy"})
         await layer.cut_thread(edited.thread, edited.question)
@@ -101,7 +101,7 @@ async def test_pairs_are_of_verdicts_better_runs_and_second_tries(layer: Chainli
     assert pair["prompt"] == [{"role": "user", "content": "question 0"}]
 
 
-async def test_examples_to_train_on_hold_the_better_answers(layer: ChainlitLayer) -> None:
+async def test_training_examples_contain_the_better_answers(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     later = await talk(layer, question="and of Italy", answer="Rome", thread_id=turn.thread,
                        at="2026-03-02T10:00:00.000000Z", thumb=1)  # fmt: skip
@@ -120,7 +120,7 @@ async def test_examples_to_train_on_hold_the_better_answers(layer: ChainlitLayer
     assert later.thread == turn.thread
 
 
-async def test_what_is_bad_or_not_whole_is_no_example(layer: ChainlitLayer) -> None:
+async def test_bad_and_incomplete_answers_are_not_examples(layer: ChainlitLayer) -> None:
     down = await talk(layer, thumb=0)
     judged, alright = await talk(layer), await talk(layer, answer="It is Paris.")
     failed = await talk(layer, answer="The server failed.", answer_fields={"isError": True})
@@ -142,7 +142,7 @@ async def test_what_is_bad_or_not_whole_is_no_example(layer: ChainlitLayer) -> N
     assert again.thread == failed.thread
 
 
-async def test_a_second_try_is_chosen_only_if_nobody_says_that_it_is_bad(layer: ChainlitLayer) -> None:
+async def test_a_retry_with_a_thumb_down_or_a_bad_verdict_is_not_chosen(layer: ChainlitLayer) -> None:
     turns = [await talk(layer, question=f"question {at}") for at in range(3)]
     again = [step(turn.thread, "Try again!", type="assistant_message") for turn in turns]
     with datalayer.acting_as("alice"):
@@ -156,7 +156,7 @@ async def test_a_second_try_is_chosen_only_if_nobody_says_that_it_is_bad(layer: 
     assert [(one["thread_id"], one["source"]) for one in found] == [(turns[2].thread, "retry")]
 
 
-async def test_an_answer_to_a_question_that_went_is_no_second_try_of_another(layer: ChainlitLayer) -> None:
+async def test_an_answer_to_a_removed_question_is_not_paired_with_another(layer: ChainlitLayer) -> None:
     first = await talk(layer, question="of France", answer="Paris")
     await talk(layer, question="of Italy", answer="Rome", thread_id=first.thread, at="2026-03-02T10:00:00.000000Z")
     with datalayer.acting_as("alice"):
@@ -167,7 +167,7 @@ async def test_an_answer_to_a_question_that_went_is_no_second_try_of_another(lay
     assert [(one["chosen"], one["rejected"]) for one in found] == [("Paris!", "Paris")]
 
 
-async def test_neither_a_failure_nor_the_same_answer_is_a_better_run_and_a_later_one_hides_none(
+async def test_failed_and_equal_answers_are_never_chosen_and_hide_no_better_one(
     layer: ChainlitLayer,
 ) -> None:
     turn = await talk(layer, thumb=0)
@@ -194,7 +194,7 @@ async def test_neither_a_failure_nor_the_same_answer_is_a_better_run_and_a_later
     assert (pair["source"], pair["chosen"]) == ("run", "It is Paris.")
 
 
-async def test_the_latest_of_what_is_better_is_chosen_and_a_run_of_another_question_never(
+async def test_the_latest_better_answer_to_the_same_question_is_chosen(
     layer: ChainlitLayer,
 ) -> None:
     turn = await talk(layer)
@@ -212,7 +212,7 @@ async def test_the_latest_of_what_is_better_is_chosen_and_a_run_of_another_quest
             assert (pair["source"], pair["chosen"], pair["rejected"]) == (source, chosen, "It is Lyon.")
 
 
-async def test_a_pseudonym_is_the_same_under_the_same_key_and_tells_nobody(layer: ChainlitLayer) -> None:
+async def test_pseudonyms_are_stable_per_key_and_reveal_no_name(layer: ChainlitLayer) -> None:
     for identifier in ("alice", "bob", "alice"):
         await talk(layer, identifier, thumb=0)
     with reviewing():
@@ -227,13 +227,13 @@ async def test_a_pseudonym_is_the_same_under_the_same_key_and_tells_nobody(layer
     assert not set(names.values()) & {found["user"] for found in other}
 
 
-async def test_a_long_export_goes_by_in_pages(layer: ChainlitLayer) -> None:
+async def test_a_long_export_reads_and_audits_page_by_page(layer: ChainlitLayer) -> None:
     turns = [await talk(layer) for _ in range(45)]
     with reviewing():
         stream = layer.export_conversations(AnswerFilter())
         first = await anext(stream)
         with datalayer.acting_as("alice"):
-            # The audit has its rows before anything is given out, and none of what is not.
+            # The audit has the rows of a page before its first thread is in the stream, and none of later pages.
             assert len((await layer.who_looked(limit=200)).entries) == 20
         found = [first, *(await whole(stream))]
     assert {one["id"] for one in found} == {turn.thread for turn in turns}
@@ -242,7 +242,7 @@ async def test_a_long_export_goes_by_in_pages(layer: ChainlitLayer) -> None:
         assert len((await layer.who_looked(limit=200)).entries) == 45
 
 
-async def test_who_asked_is_who_exports(layer: ChainlitLayer) -> None:
+async def test_an_export_runs_as_the_user_who_called_it(layer: ChainlitLayer) -> None:
     await talk(layer)
     with datalayer.acting_as("alice"):
         stream = layer.export_pairs(AnswerFilter())
@@ -250,7 +250,7 @@ async def test_who_asked_is_who_exports(layer: ChainlitLayer) -> None:
         await anext(stream)
 
 
-async def test_words_that_are_everywhere_leave_no_thread_out_of_an_export(
+async def test_an_export_by_common_words_contains_every_thread(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filters, "MOST_THREADS", 2)

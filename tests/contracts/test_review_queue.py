@@ -1,4 +1,4 @@
-"""The queue gives each answer to one reviewer at a time, in this process or another, and in the end to enough."""
+"""The queue gives each answer to one reviewer at a time, also across processes, until enough have judged it."""
 
 import asyncio
 from pathlib import Path
@@ -27,7 +27,7 @@ async def layer(layer: ChainlitLayer) -> ChainlitLayer:
 
 
 async def many(layer: ChainlitLayer, count: int) -> list[str]:
-    """Answers in one thread."""
+    """Answers of one thread."""
     turn = await talk(layer)
     ids = [turn.answer]
     with datalayer.acting_as("alice"):
@@ -38,7 +38,7 @@ async def many(layer: ChainlitLayer, count: int) -> list[str]:
     return ids
 
 
-async def test_all_thumbs_down_and_a_part_of_the_others_are_drawn(layer: ChainlitLayer) -> None:
+async def test_the_queue_gets_all_thumbs_down_and_a_sample_of_the_others(layer: ChainlitLayer) -> None:
     down = [(await talk(layer, thumb=0)).answer for _ in range(3)]
     judged = await talk(layer, thumb=0)
     others = await many(layer, 200)
@@ -52,7 +52,7 @@ async def test_all_thumbs_down_and_a_part_of_the_others_are_drawn(layer: Chainli
         rest = await layer.fill_queue(percent=100)
         queue = await layer.list_queue(limit=1000)
         assert tenth.sample + rest.sample == len(others)
-        # The same are drawn wherever it is done, and a larger sample holds the smaller one.
+        # The sample is the same in every database, and a larger sample contains a smaller one.
         assert drawn == {one for one in others if one[32:] < f"{round(65536 / 10):04x}"}
         for percent in (-1, 101):
             with pytest.raises(datalayer.InvalidRecord):
@@ -62,7 +62,7 @@ async def test_all_thumbs_down_and_a_part_of_the_others_are_drawn(layer: Chainli
     assert {item.step_id for item in queue if item.reason == "thumbs_down"} == set(down)
 
 
-async def test_what_users_disliked_comes_before_the_sample_and_what_is_assigned_before_both(
+async def test_assigned_items_come_first_then_thumbs_down_then_the_sample(
     layer: ChainlitLayer,
 ) -> None:
     plain, down, mine = await talk(layer), await talk(layer, thumb=0), await talk(layer)
@@ -89,14 +89,14 @@ async def test_what_users_disliked_comes_before_the_sample_and_what_is_assigned_
     assert [(one.reviewer, one.done, one.open, one.locked, one.verdicts) for one in progress] == [("rita", 3, 0, 0, 3)]
 
 
-async def test_an_item_is_held_until_its_time_is_up_or_it_is_let_go(layer: ChainlitLayer) -> None:
+async def test_an_item_is_locked_until_it_expires_or_is_released(layer: ChainlitLayer) -> None:
     await talk(layer, thumb=0)
     with reviewing():
         await layer.fill_queue(percent=0)
         item = await layer.take_next()
         assert item is not None
         assert item.locked_by == "rita"
-        # Who asks again has the one that is open.
+        # Asking again returns the locked item.
         assert (await layer.take_next() or item).step_id == item.step_id
         assert await layer.take_next(other_than=[item.step_id]) is None
         assert [(one.reviewer, one.locked) for one in await layer.review_progress()] == [("rita", 1), (None, 0)]
@@ -120,13 +120,13 @@ async def test_an_item_is_held_until_its_time_is_up_or_it_is_let_go(layer: Chain
                 await layer.take_next(lock_seconds=seconds)
 
 
-async def test_what_is_assigned_to_one_is_given_to_no_other(layer: ChainlitLayer) -> None:
+async def test_an_assigned_item_is_given_to_its_assignee_only(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     with reviewing():
         await layer.fill_queue(percent=0)
         assert await layer.take_next() is not None
         await layer.enqueue_answers([turn.answer], reviewer="rita")
-        assert [item.locked_by for item in await layer.list_queue()] == ["rita"], "her own lock stays"
+        assert [item.locked_by for item in await layer.list_queue()] == ["rita"], "the assignee keeps her lock"
         await layer.enqueue_answers([turn.answer], reviewer="rob")
         (item,) = await layer.list_queue()
         assert (item.assigned_to, item.locked_by, item.locked_until) == ("rob", None, None)
@@ -138,8 +138,8 @@ async def test_what_is_assigned_to_one_is_given_to_no_other(layer: ChainlitLayer
         assert [item.locked_by for item in await layer.list_queue()] == ["rob"]
 
 
-async def test_what_was_locked_before_it_was_assigned_is_not_given_again(layer: ChainlitLayer) -> None:
-    """As it is in a database where an assignment once left the lock."""
+async def test_a_lock_from_before_an_assignment_gives_no_item(layer: ChainlitLayer) -> None:
+    """An earlier version left such locks in the database when it assigned items."""
     turn = await talk(layer, thumb=0)
     with reviewing():
         await layer.enqueue_answers([turn.answer], reviewer="rob")
@@ -150,7 +150,7 @@ async def test_what_was_locked_before_it_was_assigned_is_not_given_again(layer: 
         assert await layer.take_next() is None
 
 
-async def test_items_are_listed_with_their_users_and_on_request_with_their_questions(layer: ChainlitLayer) -> None:
+async def test_items_are_listed_with_users_and_on_request_with_questions(layer: ChainlitLayer) -> None:
     asked = await talk(layer, question="How long is " + "x" * 200)
     other = await talk(layer, "bob", question="")
     with reviewing():
@@ -162,7 +162,7 @@ async def test_items_are_listed_with_their_users_and_on_request_with_their_quest
         assert [item.step_id for item in await layer.list_queue(thread_id=other.thread)] == [other.answer]
 
 
-async def test_an_answer_is_judged_by_as_many_as_are_wanted_and_by_none_twice(layer: ChainlitLayer) -> None:
+async def test_an_item_is_done_after_the_wanted_number_of_different_reviewers(layer: ChainlitLayer) -> None:
     turn = await talk(layer, thumb=0)
     with reviewing():
         await layer.fill_queue(percent=0, wanted=2)
@@ -182,7 +182,7 @@ async def test_an_answer_is_judged_by_as_many_as_are_wanted_and_by_none_twice(la
         assert await layer.take_next() is not None
 
 
-async def test_two_who_judge_at_once_are_counted_both(layer: ChainlitLayer, database_url: str) -> None:
+async def test_concurrent_verdicts_of_two_reviewers_both_count(layer: ChainlitLayer, database_url: str) -> None:
     turn = await talk(layer, thumb=0)
     other = create_data_layer(database_url)
     said = review_verdicts.clean(Verdict(turn.answer, "wrong"))
@@ -202,7 +202,7 @@ async def test_two_who_judge_at_once_are_counted_both(layer: ChainlitLayer, data
         assert [item.step_id for item in await layer.list_queue(is_done=True)] == [turn.answer]
 
 
-async def test_nobody_is_given_their_own_answers(layer: ChainlitLayer) -> None:
+async def test_reviewers_are_not_given_answers_of_their_own_threads(layer: ChainlitLayer) -> None:
     turn = await talk(layer, "rita", thumb=0)
     with reviewing():
         await layer.fill_queue(percent=0)
@@ -213,8 +213,10 @@ async def test_nobody_is_given_their_own_answers(layer: ChainlitLayer) -> None:
     assert item.step_id == turn.answer
 
 
-async def test_no_item_is_given_to_two_at_once(layer: ChainlitLayer, database_url: str, tmp_path: Path) -> None:
-    """Reviewers on four processes, each taking and judging until nothing is left."""
+async def test_no_item_is_locked_for_two_reviewers_in_four_processes(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path
+) -> None:
+    """Reviewers in four processes take and judge items until none is left."""
     ids = await many(layer, 60)
     reviewers = [f"reviewer {at}" for at in range(8)]
     for identifier in reviewers:
@@ -244,10 +246,8 @@ async def test_no_item_is_given_to_two_at_once(layer: ChainlitLayer, database_ur
     assert sum(one.done for one in progress) == len(ids)
 
 
-async def test_what_is_held_by_one_at_the_same_instant_is_held_by_no_other(
-    layer: ChainlitLayer, database_url: str
-) -> None:
-    """All ask at once, and nobody lets go: no two have the same."""
+async def test_concurrent_requests_lock_different_items(layer: ChainlitLayer, database_url: str) -> None:
+    """All ask at once and keep their items: all items are different."""
     await many(layer, 6)
     other = create_data_layer(database_url)
     names = [f"reviewer {at}" for at in range(10)]
@@ -271,7 +271,7 @@ async def test_what_is_held_by_one_at_the_same_instant_is_held_by_no_other(
         await other.close()
 
 
-async def test_views_are_ones_own_unless_they_are_shared(layer: ChainlitLayer) -> None:
+async def test_views_are_private_unless_shared(layer: ChainlitLayer) -> None:
     with reviewing():
         mine = await layer.put_view("bad ones", "thumb=down")
         with pytest.raises(datalayer.AlreadyExists):
@@ -289,7 +289,7 @@ async def test_views_are_ones_own_unless_they_are_shared(layer: ChainlitLayer) -
                 await layer.put_view(name, "")
 
 
-async def test_what_one_holds_is_listed_first_however_long_the_queue_is(layer: ChainlitLayer) -> None:
+async def test_locked_items_are_listed_first_in_a_long_queue(layer: ChainlitLayer) -> None:
     for at in range(3):
         await talk(layer, at=f"2026-03-01T10:0{at}:00.000000Z")
     last = await talk(layer, thumb=0)
@@ -305,4 +305,4 @@ async def test_what_one_holds_is_listed_first_however_long_the_queue_is(layer: C
         assert [one.step_id for one in await layer.list_queue(limit=1)] == [last.answer]
     with reviewing("rob"):
         assert (await layer.list_queue(limit=1))[0].step_id != last.answer
-    assert len(await layer.list_queue()) == 4, "the system holds none"
+    assert len(await layer.list_queue()) == 4, "the system has no locked items"

@@ -1,4 +1,4 @@
-"""The audit only grows, but for what a retention says; and retention takes what is old and leaves what is marked."""
+"""The audit is append-only except for retention; retention deletes what is old and keeps what is marked."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ async def layer(layer: ChainlitLayer) -> ChainlitLayer:
 CHANGES: list[Executable] = [
     update(audit_entries).values(purpose="none"),
     delete(audit_entries),
-    # Not even that it was forgotten is forgotten.
+    # The record of a retention cannot be deleted either.
     update(audit_retentions).values(olderThan=""),
     delete(audit_retentions),
 ]
@@ -42,7 +42,7 @@ CHANGES_OF: dict[str, list[Executable]] = {
 }
 
 
-async def test_nobody_changes_the_audit(layer: ChainlitLayer, engine: str) -> None:
+async def test_the_audit_refuses_changes_and_deletions(layer: ChainlitLayer, engine: str) -> None:
     turn = await talk(layer)
     with reviewing():
         await layer.open_thread_for_review(turn.thread)
@@ -59,7 +59,7 @@ async def test_nobody_changes_the_audit(layer: ChainlitLayer, engine: str) -> No
 
 
 async def aged(layer: ChainlitLayer, **fields: Any) -> tuple[Turn, str]:
-    """A thread of long ago, with a file and a call; gives the file's key."""
+    """An old thread with a file and a call; returns the file's key."""
     turn = await talk(layer, **fields)
     with datalayer.acting_as("alice"):
         await layer.create_element(text_element(turn.thread, turn.question, "a file"))
@@ -78,7 +78,7 @@ async def counted(layer: ChainlitLayer, table: Any) -> int:
         return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
 
 
-async def test_what_is_old_goes_and_what_is_marked_or_copied_stays(layer: ChainlitLayer) -> None:
+async def test_retention_deletes_old_threads_but_not_marked_or_copied_ones(layer: ChainlitLayer) -> None:
     old, key = await aged(layer)
     pinned, pinned_key = await aged(layer)
     flagged, flagged_key = await aged(layer)
@@ -123,7 +123,7 @@ async def test_what_is_old_goes_and_what_is_marked_or_copied_stays(layer: Chainl
         assert [one.count for one in await layer.plan_retention({"threads": THEN})] == [1]
 
 
-async def test_earlier_versions_go_with_the_payloads(layer: ChainlitLayer) -> None:
+async def test_retention_of_payloads_deletes_earlier_versions(layer: ChainlitLayer) -> None:
     turn, pinned = await talk(layer), await talk(layer)
     with datalayer.acting_as("alice"):
         for one in (turn, pinned):
@@ -142,7 +142,7 @@ async def test_earlier_versions_go_with_the_payloads(layer: ChainlitLayer) -> No
             assert len(opened.versions) == left
 
 
-async def test_the_audit_is_forgotten_in_one_way_which_stays_said(layer: ChainlitLayer) -> None:
+async def test_retention_of_the_audit_leaves_a_record_of_itself(layer: ChainlitLayer) -> None:
     turn, flagged = await talk(layer), await talk(layer)
     async with layer.database.write() as connection:
         for thread_id in (turn.thread, flagged.thread):
@@ -163,7 +163,7 @@ async def test_the_audit_is_forgotten_in_one_way_which_stays_said(layer: Chainli
     assert [tuple(row) for row in rows] == [(THEN, "ada")]
 
 
-async def test_many_threads_go_in_parts(layer: ChainlitLayer) -> None:
+async def test_retention_deletes_many_threads_in_parts(layer: ChainlitLayer) -> None:
     for _ in range(120):
         await talk(layer)
     async with layer.database.write() as connection:
@@ -176,7 +176,7 @@ async def test_many_threads_go_in_parts(layer: ChainlitLayer) -> None:
             await layer.plan_retention(wrong)  # type: ignore[arg-type]
 
 
-async def test_what_was_said_in_calls_of_a_marked_thread_stays(layer: ChainlitLayer) -> None:
+async def test_retention_keeps_payloads_of_calls_in_marked_threads(layer: ChainlitLayer) -> None:
     flagged, plain = await talk(layer), await talk(layer)
     with reviewing():
         await layer.mark_thread(flagged.thread, "flag")
@@ -188,7 +188,7 @@ async def test_what_was_said_in_calls_of_a_marked_thread_stays(layer: ChainlitLa
     assert await counted(layer, llm_call_payloads) == 1
 
 
-async def test_the_original_of_a_copy_of_a_copy_in_use_stays_with_both(layer: ChainlitLayer) -> None:
+async def test_retention_keeps_the_originals_of_a_copy_of_a_copy_in_use(layer: ChainlitLayer) -> None:
     turn, _ = await aged(layer)
     with reviewing():
         copy = await layer.take_over(turn.thread)
@@ -207,7 +207,7 @@ async def test_the_original_of_a_copy_of_a_copy_in_use_stays_with_both(layer: Ch
     assert len(receipt.threads) == 3
 
 
-async def test_a_file_that_names_its_step_alone_is_exempt_with_its_thread(layer: ChainlitLayer) -> None:
+async def test_a_file_without_a_thread_id_is_exempt_with_the_thread_of_its_step(layer: ChainlitLayer) -> None:
     turn, key = await aged(layer)
     async with layer.database.write() as connection:
         await connection.execute(update(elements).where(elements.c.forId == turn.question).values(threadId=None))

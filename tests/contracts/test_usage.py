@@ -1,4 +1,4 @@
-"""What calls to models come to: kept once, summed exactly, and the same on both engines."""
+"""Calls to models are stored once, and their totals are exact and equal on both engines."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ def at(clock: str, day: str = "2026-03-10") -> str:
     return f"{day}T{clock}Z"
 
 
-async def test_a_call_comes_back_as_it_was_with_its_names(layer: ChainlitLayer) -> None:
+async def test_a_call_is_read_back_unchanged_with_names_of_user_and_project(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner)
     record = call(
@@ -72,7 +72,7 @@ async def test_a_call_comes_back_as_it_was_with_its_names(layer: ChainlitLayer) 
         assert getattr(kept, name) == getattr(record, name), name
 
 
-async def test_a_call_is_stored_once_and_the_newest_stands(layer: ChainlitLayer) -> None:
+async def test_a_call_is_stored_once_with_its_newest_state(layer: ChainlitLayer) -> None:
     one = call(prompt_tokens=10, total_cost=Decimal("0.5"))
     newer = call(id=one.id, prompt_tokens=30, status_code=None, model="other")
     await asyncio.gather(*(layer.record_call(record) for record in (one, newer, one, newer)))
@@ -81,7 +81,7 @@ async def test_a_call_is_stored_once_and_the_newest_stands(layer: ChainlitLayer)
     assert [group.value for group in await layer.usage_by(EVERYTHING, "model")] == ["other"]
 
 
-async def test_five_minutes_at_a_time(layer: ChainlitLayer) -> None:
+async def test_a_series_of_five_minute_intervals(layer: ChainlitLayer) -> None:
     times = ["12:00:00", "12:01:30", "12:04:59.999999", "12:07:00", "12:10:00", "12:14:59", "12:20:00", "11:59:59"]
     for time in times:
         await layer.record_call(call(at(time)))
@@ -91,7 +91,7 @@ async def test_five_minutes_at_a_time(layer: ChainlitLayer) -> None:
     assert all(before.end == after.start for before, after in itertools.pairwise(found))
 
 
-async def test_totals_add_up_exactly_and_a_failed_call_costs_nothing_but_counts(layer: ChainlitLayer) -> None:
+async def test_totals_are_exact_and_failed_calls_count_without_a_cost(layer: ChainlitLayer) -> None:
     tiny = Decimal("0.000000000001")
     for number in range(10):
         await layer.record_call(
@@ -131,14 +131,14 @@ async def test_totals_add_up_exactly_and_a_failed_call_costs_nothing_but_counts(
     assert (await layer.usage_totals(EVERYTHING)).error_rate == pytest.approx(1 / 12)
 
 
-async def test_nothing_comes_to_nothing(layer: ChainlitLayer) -> None:
+async def test_without_calls_all_totals_are_zero(layer: ChainlitLayer) -> None:
     assert await layer.usage_totals(EVERYTHING) == UsageTotals()
     assert await layer.usage_by(EVERYTHING, "tag") == []
     assert [one.totals for one in await layer.usage_series(DAY, "hour", "UTC")] == [UsageTotals()] * 24
     assert (await layer.list_calls(EVERYTHING)).rows == ()
 
 
-async def test_by_each_dimension_with_names(layer: ChainlitLayer) -> None:
+async def test_totals_by_each_dimension_with_names(layer: ChainlitLayer) -> None:
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     given: list[dict[str, Any]] = [
         {"user_id": alice, "model": "m1", "assistant": "A", "tags": ("x", "y"), "total_cost": Decimal(3)},
@@ -184,7 +184,7 @@ async def test_by_each_dimension_with_names(layer: ChainlitLayer) -> None:
         (CallFilter(until=MORNING), 0),
     ],
 )
-async def test_filters(layer: ChainlitLayer, which: CallFilter, count: int) -> None:
+async def test_each_field_of_the_filter(layer: ChainlitLayer, which: CallFilter, count: int) -> None:
     for fields in (
         {"model": "m1", "tags": ("x",)},
         {"model": "m2", "tags": ("y", "x"), "status_code": 500},
@@ -198,14 +198,14 @@ async def test_filters(layer: ChainlitLayer, which: CallFilter, count: int) -> N
     assert sum(one.totals.calls for one in await layer.usage_by(which, "kind")) == count
 
 
-async def test_each_sees_their_own_calls_alone(layer: ChainlitLayer) -> None:
+async def test_users_see_only_their_own_calls(layer: ChainlitLayer) -> None:
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs, nobodys = call(user_id=alice), call(user_id=bob), call()
     for record in (mine, theirs, nobodys):
         await layer.record_call(record, LlmCallPayload(record.id, [], "said"))
 
     async def seen() -> set[str]:
-        """By every way in which calls are seen, which must all show the same."""
+        """The calls by every method that shows them; all must agree."""
         listed = {row.call.id for row in (await layer.list_calls(EVERYTHING)).rows}
         assert {row.call.id async for row in layer.export_calls(EVERYTHING)} == listed
         assert {record.id for record in (mine, theirs, nobodys) if await layer.get_call(record.id)} == listed
@@ -228,7 +228,7 @@ async def test_each_sees_their_own_calls_alone(layer: ChainlitLayer) -> None:
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("order", ["requested_at", "cost", "tokens", "seconds"])
-async def test_pages_in_any_order_hold_each_call_once(layer: ChainlitLayer, order: str, descending: bool) -> None:
+async def test_pages_in_any_order_contain_each_call_once(layer: ChainlitLayer, order: str, descending: bool) -> None:
     records = [
         call(
             at(f"12:00:{number % 4:02}"),
@@ -259,7 +259,7 @@ async def test_pages_in_any_order_hold_each_call_once(layer: ChainlitLayer, orde
     assert places == sorted(places, reverse=descending)
 
 
-async def test_an_export_gives_every_call_in_order(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_contains_every_call_in_order(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datalayer.usage.calls._EXPORTED_AT_ONCE", 3)
     records = [call(at(f"12:00:{number % 5:02}")) for number in range(9)]
     await asyncio.gather(*map(layer.record_call, records))
@@ -267,7 +267,7 @@ async def test_an_export_gives_every_call_in_order(layer: ChainlitLayer, monkeyp
     assert exported == [one.id for one in sorted(records, key=lambda one: (one.requested_at, one.id))]
 
 
-async def test_what_makes_no_sense_is_refused_and_told(
+async def test_invalid_calls_are_refused_and_reported(
     database_url: str, layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad: list[dict[str, Any]] = [
@@ -300,7 +300,7 @@ async def test_what_makes_no_sense_is_refused_and_told(
 
 
 def cursor(order: str, place: str) -> dict[str, str]:
-    """A page in this order, behind a place that no page gave."""
+    """Arguments for a page in this order, with a cursor that no page returned."""
     return {"order": order, "cursor": base64.urlsafe_b64encode(json.dumps([order, place, new_id()]).encode()).decode()}
 
 
@@ -337,12 +337,12 @@ def cursor(order: str, place: str) -> dict[str, str]:
         lambda layer: layer.forget_payloads(""),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_refused(layer: ChainlitLayer, ask: Any) -> None:
+async def test_invalid_filters_orders_and_cursors_are_refused(layer: ChainlitLayer, ask: Any) -> None:
     with pytest.raises(datalayer.InvalidRecord):
         await ask(layer)
 
 
-async def test_percentiles_are_left_out_where_nobody_wants_them(layer: ChainlitLayer) -> None:
+async def test_percentiles_are_left_out_on_request(layer: ChainlitLayer) -> None:
     await layer.record_call(call(requested_at=at("12:00:00"), first_token_seconds=0.25))
     with_them = await layer.usage_by(EVERYTHING, "model")
     without = await layer.usage_by(EVERYTHING, "model", percentiles=False)

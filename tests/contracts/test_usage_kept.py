@@ -1,4 +1,4 @@
-"""What becomes of calls: the bill outlives those whom it names, and what was said in a call does not."""
+"""Calls outlive their users and threads, payloads do not. Queue, spool and takeouts leave calls unchanged."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def other(other_database_url: str) -> AsyncIterator[ChainlitLayer]:
 
 
 async def talk(layer: ChainlitLayer, owner: str) -> tuple[str, LlmCall]:
-    """A thread of a question and of an answer that was paid for; gives its id, and the call."""
+    """A thread with a question and an answer with a cost; returns its id and the call."""
     owner_id = await user_id(layer, owner)
     thread_id = await thread(layer, owner_id)
     answer = step(thread_id, "answer", type="assistant_message")
@@ -68,11 +68,11 @@ def payload(record: LlmCall) -> LlmCallPayload:
 
 async def kept(layer: ChainlitLayer, record: LlmCall) -> tuple[LlmCall, LlmCallPayload | None]:
     found = await layer.get_call(record.id)
-    assert found is not None, "the bill is gone"
+    assert found is not None, "the call is missing"
     return found[0].call, found[1]
 
 
-async def test_the_bill_outlives_its_thread_and_what_was_said_does_not(layer: ChainlitLayer) -> None:
+async def test_a_call_outlives_its_thread_without_its_payload(layer: ChainlitLayer) -> None:
     thread_id, record = await talk(layer, "alice")
     _, others = await talk(layer, "bob")
     before = await layer.usage_totals(EVERYTHING)
@@ -92,7 +92,7 @@ async def test_the_bill_outlives_its_thread_and_what_was_said_does_not(layer: Ch
     assert (await kept(layer, others))[0].thread_id == others.thread_id
 
 
-async def test_the_bill_outlives_its_user(layer: ChainlitLayer) -> None:
+async def test_a_call_outlives_its_user(layer: ChainlitLayer) -> None:
     _, record = await talk(layer, "alice")
     elsewhere = replace(record, id=new_id(), thread_id=(await talk(layer, "bob"))[0])
     nowhere = replace(record, id=new_id(), thread_id=None)
@@ -111,7 +111,7 @@ async def test_the_bill_outlives_its_user(layer: ChainlitLayer) -> None:
     ]
 
 
-async def test_a_call_that_comes_after_the_end_of_its_thread_or_user_is_kept_without_them(
+async def test_a_call_of_a_deleted_thread_or_user_is_stored_without_their_ids(
     database_url: str, layer: ChainlitLayer
 ) -> None:
     for end in ("thread", "user"):
@@ -120,7 +120,7 @@ async def test_a_call_that_comes_after_the_end_of_its_thread_or_user_is_kept_wit
         await (layer.delete_thread(thread_id) if end == "thread" else layer.delete_user("alice"))
         other = create_data_layer(database_url)
         for one in (layer, other):
-            # Also the same one again, as the spool of a process that ended may bring it.
+            # And the same call again, as a replayed spool may store it twice.
             for again in (record, late):
                 await one.record_call(again, payload(again))
                 stored, said = await kept(one, again)
@@ -129,7 +129,7 @@ async def test_a_call_that_comes_after_the_end_of_its_thread_or_user_is_kept_wit
         await other.close()
 
 
-async def test_a_call_loses_its_step_with_the_step(layer: ChainlitLayer) -> None:
+async def test_a_call_loses_the_id_of_a_deleted_step(layer: ChainlitLayer) -> None:
     thread_id, record = await talk(layer, "alice")
     tool = step(thread_id, "what it gave", type="tool")
     await layer.create_step(tool)
@@ -140,14 +140,12 @@ async def test_a_call_loses_its_step_with_the_step(layer: ChainlitLayer) -> None
         await layer.delete_step(step_id)
     stored, said = await kept(layer, of_tool)
     assert (stored.step_id, stored.thread_id, said) == (None, thread_id, payload(of_tool))
-    # What an answer said is kept for reviewers, and so is what it took.
+    # The removed answer is kept for reviewers, and its usage with it.
     stored, said = await kept(layer, record)
     assert (stored.step_id, stored.thread_id, said) == (record.step_id, thread_id, payload(record))
 
 
-async def test_deletions_and_calls_at_once_leave_nothing_that_points_nowhere(
-    database_url: str, layer: ChainlitLayer
-) -> None:
+async def test_concurrent_deletions_and_calls_leave_no_dangling_ids(database_url: str, layer: ChainlitLayer) -> None:
     other = create_data_layer(database_url)
     for _ in range(15):
         thread_id, record = await talk(layer, "alice")
@@ -163,9 +161,7 @@ async def test_deletions_and_calls_at_once_leave_nothing_that_points_nowhere(
     await other.close()
 
 
-async def test_what_was_said_is_forgotten_when_its_time_is_up(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_payloads_are_deleted(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datalayer.usage.usage._FORGOTTEN_AT_ONCE", 2)
     old = [(await talk(layer, "alice"))[1] for _ in range(3)]
     moment = utc_now()
@@ -176,7 +172,7 @@ async def test_what_was_said_is_forgotten_when_its_time_is_up(
     assert (await kept(layer, new))[1] == payload(new)
 
 
-async def test_a_newer_state_of_a_call_keeps_what_was_said_unless_it_says_otherwise(layer: ChainlitLayer) -> None:
+async def test_a_newer_state_of_a_call_keeps_the_payload_unless_it_has_one(layer: ChainlitLayer) -> None:
     _, record = await talk(layer, "alice")
     await layer.record_call(replace(record, finish_reason="stop"))
     assert (await kept(layer, record))[1] == payload(record)
@@ -184,9 +180,7 @@ async def test_a_newer_state_of_a_call_keeps_what_was_said_unless_it_says_otherw
     assert (await kept(layer, record))[1] == replace(payload(record), response="more")
 
 
-async def test_calls_that_wait_are_stored_in_one_statement(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_queued_calls_are_stored_in_one_statement(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     store = usage_writes.store
 
@@ -208,7 +202,7 @@ async def test_calls_that_wait_are_stored_in_one_statement(
     assert (found.calls, found.prompt_tokens) == (150, sum(range(150)))
 
 
-def test_a_call_goes_through_the_spool_as_it_is() -> None:
+def test_a_call_is_unchanged_by_the_spool() -> None:
     record = call(
         user_id=new_id(),
         input_cost=Decimal("1E-12"),
@@ -224,7 +218,7 @@ def test_a_call_goes_through_the_spool_as_it_is() -> None:
         from_line(to_line(LlmCallWrite(record)).replace("1E-12", "one"))
 
 
-async def test_a_call_that_could_not_be_stored_is_stored_by_the_next_start(database_url: str, tmp_path: Path) -> None:
+async def test_a_spooled_call_is_stored_at_the_next_start(database_url: str, tmp_path: Path) -> None:
     spool = tmp_path / "spool.jsonl"
     layer = create_data_layer(database_url, spool=spool)
     record = call(total_cost=COST)
@@ -236,14 +230,14 @@ async def test_a_call_that_could_not_be_stored_is_stored_by_the_next_start(datab
     await layer.close()
 
 
-def test_the_queue_knows_about_how_much_a_call_holds() -> None:
+def test_the_queue_estimates_the_size_of_a_call() -> None:
     record = call(error_message="x" * 1_000)
     said = LlmCallPayload(record.id, [{"content": "y" * 10_000}], "z" * 5_000)
     assert 17_000 <= _rough_size(LlmCallWrite(record, said)) <= 18_000
     assert _rough_size(LlmCallWrite(call())) < 2_000
 
 
-async def test_a_takeout_brings_the_calls_of_its_user_to_another_engine(
+async def test_a_takeout_moves_the_calls_of_a_user_to_another_engine(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_PAGE", 2)
@@ -264,7 +258,7 @@ async def test_a_takeout_brings_the_calls_of_its_user_to_another_engine(
     stored, said = await kept(other, elsewhere)
     assert (stored.thread_id, said) == (None, payload(elsewhere))
     assert (await other.usage_totals(EVERYTHING)).total_cost == 4 * COST
-    # Once more, over what is here, changes nothing.
+    # Importing it again changes nothing.
     await other.record_call(replace(stored, model="newer"))
     report = await import_user(other.database, None, path, skip_existing=True)
     assert (report.counts["llm_calls"], report.left_out_calls) == (0, 4)
@@ -283,7 +277,7 @@ async def test_a_takeout_brings_the_calls_of_its_user_to_another_engine(
         {"colour": "blue"},
     ],
 )
-async def test_a_takeout_brings_in_nothing_that_cannot_be(
+async def test_a_takeout_with_invalid_calls_is_refused(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     await talk(layer, "alice")

@@ -1,4 +1,4 @@
-"""Whatever is done to calls, and however they are asked for: the sums are those that a dictionary would give."""
+"""Properties of totals: after any sequence of writes they equal those of a dictionary, for every filter and split."""
 
 import asyncio
 from collections import defaultdict
@@ -53,7 +53,7 @@ DOINGS = st.lists(
 
 
 def totals(calls: Iterable[LlmCall]) -> UsageTotals:
-    """What they come to, one by one."""
+    """The totals, added up call by call."""
     calls = list(calls)
 
     def given(name: str) -> list[Any]:
@@ -84,7 +84,7 @@ def totals(calls: Iterable[LlmCall]) -> UsageTotals:
 
 
 class Trial:
-    """Calls, in the store and in a dictionary."""
+    """Calls in the store and in a dictionary."""
 
     def __init__(self, layer: ChainlitLayer) -> None:
         self.layer, self.calls = layer, dict[str, LlmCall]()
@@ -139,7 +139,7 @@ class Trial:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(doings=DOINGS)
-async def test_any_sequence_comes_to_what_a_dictionary_would_say(layer: ChainlitLayer, doings: list[Any]) -> None:
+async def test_any_sequence_of_writes_has_the_totals_of_a_dictionary(layer: ChainlitLayer, doings: list[Any]) -> None:
     async with layer.database.write() as connection:
         for table in ("llm_call_payloads", "llm_calls"):
             await connection.exec_driver_sql(f"DELETE FROM {table}")
@@ -163,7 +163,7 @@ async def test_a_series_of_too_many_buckets_is_refused(layer: ChainlitLayer, mon
 
 
 @pytest.mark.parametrize("interval", ["5 minutes", "hour", "day", "week", "month", "year"])
-async def test_every_interval_holds_each_call_once(layer: ChainlitLayer, interval: Interval) -> None:
+async def test_every_interval_contains_each_call_once(layer: ChainlitLayer, interval: Interval) -> None:
     times = [f"2026-03-29T{hour:02}:{minute:02}:59.5Z" for hour in range(0, 24, 5) for minute in (0, 4, 5)]
     await asyncio.gather(*(layer.record_call(call(time, tags=("a", "b"))) for time in times))
     which = CallFilter("2026-03-29T00:00:00Z", "2026-03-30T00:00:00Z")

@@ -1,4 +1,4 @@
-"""The check of all calls finds what was changed behind the library's back, and nothing else."""
+"""The check of all calls reports rows that were changed outside the library, and nothing else."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -34,7 +34,7 @@ async def problems(layer: ChainlitLayer, *, repair: bool = False) -> list[UsageP
     return told
 
 
-def test_a_call_costs_its_tokens_times_its_price() -> None:
+def test_a_cost_is_tokens_times_the_stored_price() -> None:
     assert costs_by(PRICE, priced()) == (Decimal("0.002"), Decimal("0.006"))
     assert costs_by({"input": "2.5", "output": "10"}, priced()) == (Decimal("0.0025"), Decimal("0.006"))
     more = {**PRICE, "image": "0.5", "images": 2, "request": "0.01"}
@@ -42,7 +42,7 @@ def test_a_call_costs_its_tokens_times_its_price() -> None:
     assert costs_by(PRICE, call()) == (Decimal(0), Decimal(0))
 
 
-async def test_what_is_kept_as_it_should_be_has_no_problem(layer: ChainlitLayer) -> None:
+async def test_correct_calls_have_no_problems(layer: ChainlitLayer) -> None:
     assert await problems(layer) == []
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner)
@@ -75,7 +75,7 @@ async def test_what_is_kept_as_it_should_be_has_no_problem(layer: ChainlitLayer)
         ({"price": None}, None),
     ],
 )
-async def test_a_cost_that_was_changed_is_found(layer: ChainlitLayer, change: dict[str, Any], kind: str | None) -> None:
+async def test_a_changed_cost_is_reported(layer: ChainlitLayer, change: dict[str, Any], kind: str | None) -> None:
     record = priced()
     await layer.record_call(record)
     await layer.record_call(priced())
@@ -84,7 +84,7 @@ async def test_a_cost_that_was_changed_is_found(layer: ChainlitLayer, change: di
     assert [(one.kind, one.call_id) for one in await problems(layer)] == ([(kind, record.id)] if kind else [])
 
 
-async def test_sums_that_are_not_those_of_the_rows_are_found(
+async def test_totals_that_differ_from_the_rows_are_reported(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await layer.record_call(priced())
@@ -95,12 +95,12 @@ async def test_sums_that_are_not_those_of_the_rows_are_found(
 
     monkeypatch.setattr(statistics, "totals", other)
     assert [(one.kind, one.words) for one in await problems(layer)] == [
-        ("sums", "calls: 2 is shown, and the rows come to 1"),
-        ("sums", "total cost: 0.007 is shown, and the rows come to 0.008000000000"),
+        ("sums", "calls: the statistics show 2, and the rows add up to 1"),
+        ("sums", "total cost: the statistics show 0.007, and the rows add up to 0.008000000000"),
     ]
 
 
-async def test_calls_that_point_nowhere_are_found_and_repaired(layer: ChainlitLayer) -> None:
+async def test_dangling_ids_of_calls_are_reported_and_repaired(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     record = priced(user_id=owner, thread_id=await thread(layer, owner))
     await layer.record_call(record, LlmCallPayload(record.id, [], "answer"))
@@ -115,6 +115,6 @@ async def test_calls_that_point_nowhere_are_found_and_repaired(layer: ChainlitLa
     assert (found[0].call.user_id, found[0].call.thread_id, found[1]) == (None, None, None)
 
 
-async def test_a_user_may_not_look_at_everybodys(layer: ChainlitLayer) -> None:
+async def test_a_user_cannot_check_all_calls(layer: ChainlitLayer) -> None:
     with datalayer.acting_as("alice"), pytest.raises(datalayer.Forbidden):
         await layer.verify_usage()

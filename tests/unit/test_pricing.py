@@ -11,7 +11,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalayer.billing.price_patterns import LONGEST_NAME, compile_pattern
+from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.records.usage import LlmCall, Price
 from tests.support.records import new_id
 from threadkeeper.chat.metering.pricing import Rates, costs_of, rates_of

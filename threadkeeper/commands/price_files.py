@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from datalayer.billing.billing import clean_price
+from datalayer.billing.cleaning import clean_price
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Price
 from threadkeeper.commands.database import new_id, time_in

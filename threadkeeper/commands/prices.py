@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from datalayer.billing.price_patterns import compile_pattern
+from datalayer.billing.prices import compile_pattern
 from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount

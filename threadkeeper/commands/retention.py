@@ -11,7 +11,7 @@ from rich.table import Table
 
 from datalayer import SYSTEM, acting_as
 from datalayer.database import Database
-from datalayer.records.review import RetentionPlan, RetentionReceipt
+from datalayer.records.retention import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
 from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
 from threadkeeper.scheduled import cutoffs

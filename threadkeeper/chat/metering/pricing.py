@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from datalayer.billing.price_patterns import LONGEST_NAME, compile_pattern
+from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, plain_amount
 

@@ -1,0 +1,105 @@
+"""Validates prices, projects and limits, and brings their values into the form in which they are stored."""
+
+import re
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+
+from datalayer.billing.prices import compile_pattern
+from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
+from datalayer.errors import InvalidRecord
+from datalayer.records.usage import Limit, Price, Project
+
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_SMALLEST = Decimal("1E-12")
+_DEAREST = Decimal(1_000_000)
+_HIGHEST = Decimal(10**11)
+
+
+def clean_price(price: Price) -> Price:
+    """The price as it is stored.
+
+    Raises:
+        InvalidRecord: the pattern, the id, the time or an amount is not valid.
+    """
+    compile_pattern(price.pattern)
+    valid_from = clean_time(price.valid_from, "time of a price")
+    if valid_from is None:
+        raise InvalidRecord("a price needs valid_from, the time from which it holds")
+    return replace(
+        price,
+        id=clean_id(price.id, "id of a price"),
+        pattern=clean_text(price.pattern),
+        provider=clean_text(price.provider).strip().lower() or None if price.provider else None,
+        valid_from=valid_from,
+        input=_amount(price.input, "input"),
+        output=_amount(price.output, "output"),
+        cached=None if price.cached is None else _amount(price.cached, "cached"),
+        image=None if price.image is None else _amount(price.image, "image"),
+        created_at=utc_now(),
+    )
+
+
+def _amount(value: Decimal, what: str) -> Decimal:
+    if _is_kept_whole(value, _DEAREST):
+        return value
+    raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with at most twelve decimal places")
+
+
+def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
+    try:
+        return 0 <= value <= most and value == value.quantize(_SMALLEST)
+    except InvalidOperation:
+        return False
+
+
+def clean_project(project: Project) -> Project:
+    """The project as it is stored.
+
+    Raises:
+        InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an
+            environment variable.
+    """
+    if not project.name.strip():
+        raise InvalidRecord("a project needs a name")
+    for slug in (project.slug, *(provider.slug for provider in project.providers)):
+        if not _SLUG.fullmatch(slug):
+            raise InvalidRecord(f"the slug {clean_text(slug)!r} is not valid: use a-z and 0-9, with hyphens in between")
+    if len({provider.slug for provider in project.providers}) < len(project.providers):
+        raise InvalidRecord("two providers of the project have the same slug")
+    for provider in project.providers:
+        if provider.secret is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", provider.secret):
+            # The value is not repeated: it may be the key itself.
+            raise InvalidRecord("the secret must be the name of an environment variable, in capitals, and not the key")
+    return replace(
+        project,
+        id=clean_id(project.id, "id of a project"),
+        name=clean_text(project.name.strip()),
+        description=_text(project.description),
+        organisation=_text(project.organisation),
+        tags=tuple(dict.fromkeys(clean_text(tag) for tag in project.tags)),
+        created_at=utc_now(),
+    )
+
+
+def _text(text: str | None) -> str | None:
+    return clean_text(text) if text else None
+
+
+def clean_limit(limit: Limit) -> Limit:
+    """The limit as it is stored.
+
+    Raises:
+        InvalidRecord: a field is not valid.
+    """
+    if limit.scope not in ("user", "users", "project"):
+        raise InvalidRecord("the scope of a limit must be user, users or project")
+    if limit.period not in ("day", "month") or limit.unit not in ("tokens", "dollars"):
+        raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
+    if (limit.subject_id is None) != (limit.scope == "users"):
+        raise InvalidRecord("a limit needs subject_id for the scopes user and project, and none for the scope users")
+    if not _is_kept_whole(limit.amount, _HIGHEST):
+        raise InvalidRecord(f"the amount of a limit must be from 0 to {_HIGHEST:,}, with at most twelve decimal places")
+    if limit.unit == "tokens" and limit.amount != int(limit.amount):
+        raise InvalidRecord("the amount of a limit in tokens must be a whole number")
+    subject = None if limit.subject_id is None else clean_id(limit.subject_id, "subject_id of a limit")
+    return replace(limit, id=clean_id(limit.id, "id of a limit"), subject_id=subject, created_at=utc_now())

@@ -1,0 +1,40 @@
+"""Plans and receipts of retention."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+RetentionClass = Literal["threads", "files", "payloads", "audit"]
+"""Payloads are the texts of calls to models and the earlier versions of messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPlan:
+    """What retention of one class would delete.
+
+    `count` rows would be deleted; `exempt` rows are as old but belong to exempt threads. `byte_size` is the size of the
+    files, for the classes "files" and "threads".
+    """
+
+    kind: RetentionClass
+    before: str
+    count: int
+    exempt: int
+    byte_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReceipt:
+    """What retention of one class has deleted.
+
+    `rows` counts deleted rows by table, `threads` are ids, `files` are keys of deleted files, and `files_left` those of
+    files that the store could not delete now. `applied_by` is None for the system.
+    """
+
+    kind: RetentionClass
+    before: str
+    applied_at: str
+    applied_by: str | None
+    rows: dict[str, int]
+    threads: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    files_left: tuple[str, ...] = ()

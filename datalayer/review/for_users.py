@@ -1,0 +1,72 @@
+"""The review for users: reasons for their votes, which answers were reviewed, and who read their threads."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_id, clean_text, utc_now
+from datalayer.history import feedback as votes
+from datalayer.history import users
+from datalayer.ownership import acting_user
+from datalayer.records.review import AuditPage, ReviewedAnswer
+from datalayer.review import audit
+from datalayer.review import verdicts as review_verdicts
+from datalayer.review.base import ReviewStore
+from datalayer.schema.review import audit_entries
+
+
+class ReviewsForUsers(ReviewStore):
+    """Methods for the owners of threads. They require no role."""
+
+    async def give_reasons(self, step_id: str, reasons: Sequence[str], comment: str | None = None) -> bool:
+        """Add reasons to the acting user's vote on a step; False if they have no vote on it.
+
+        Args:
+            step_id: the step with the vote.
+            reasons: replace the earlier reasons.
+            comment: replaces the earlier comment; None keeps it.
+
+        Raises:
+            InvalidRecord: the step's id is not a UUID.
+        """
+        actor, known, now = acting_user.get(), clean_id(step_id, "step id of a vote"), utc_now()
+        said = [clean_text(reason) for reason in reasons]
+        text = None if comment is None else clean_text(comment)
+
+        async def give(connection: AsyncConnection) -> bool:
+            user = await users.acting(connection, actor)
+            vote = await votes.of_user(connection, known, user.id if user else None)
+            if vote is None:
+                return False
+            await votes.give_reasons(connection, self._dialect, vote, reasons=said, comment=text, now=now)
+            return True
+
+        return bool(await self._writer.submit(give))
+
+    async def reviewed_answers(self, thread_id: str) -> list[ReviewedAnswer]:
+        """The reviewed answers of a thread, without reviewers and verdicts; none if the acting user may not read it."""
+        thread = await self._thread(thread_id, acting_user.get())
+        if thread is None:
+            return []
+        return await self.database.query(lambda connection: review_verdicts.reviewed(connection, thread.id))
+
+    async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage:
+        """A page of the audit of the acting user's threads, newest first. Entries are kept when a thread is deleted.
+
+        Args:
+            cursor: `next_cursor` of the page before.
+            limit: the page's size, at most 200.
+
+        Raises:
+            InvalidRecord: the limit is below 1, or the cursor is not valid.
+        """
+        actor = acting_user.get()
+
+        async def find(connection: AsyncConnection) -> AuditPage:
+            user = await users.acting(connection, actor)
+            if user is None:
+                return AuditPage((), None)
+            own = [audit_entries.c.ownerId == user.id]
+            return await audit.page(connection, own, cursor=cursor, limit=limit)
+
+        return await self.database.query(find)
