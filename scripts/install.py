@@ -23,7 +23,11 @@ _SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.3
 _LINES_SHOWN_ON_FAILURE = 40
-_COLLECTING = re.compile(r"\s*(?:Collecting|Obtaining|Requirement already satisfied:) ([^\s=<>!~;@(]+)")
+# A line for each package: of an index, installed already, a file on this disk, or this project itself.
+_PACKAGE = re.compile(
+    r"\s*(?:(?:Collecting|Requirement already satisfied:) (?P<name>[^\s=<>!~;@(]+)"
+    r"|Processing \S*/(?P<file>[^\s/-]+)-\S*|(?P<project>Obtaining) )"
+)
 
 
 def remove_half_installed(site_packages: Path = _SITE_PACKAGES) -> None:
@@ -48,13 +52,14 @@ class Progress:
         self._to_install = 0
         self._installed_before = 0
         self._shown = ""
+        self._phase_shown = ""
         self._shown_at = 0.0
 
     def read(self, line: str) -> None:
         self.last_lines.append(line)
-        if collecting := _COLLECTING.match(line):
+        if package := _PACKAGE.match(line):
             self._fetched += 1
-            self._name = "this project" if line.lstrip().startswith("Obtaining") else collecting[1]
+            self._name = package["name"] or package["file"] or "this project"
         elif line.startswith("Ignoring "):
             # Its marker is of another system or another Python.
             self._to_fetch -= 1
@@ -66,17 +71,18 @@ class Progress:
 
     def show(self) -> None:
         text = self._text()
+        phase = text.partition(":")[0]
         if text == self._shown:
             return
         if sys.stdout.isatty():
             sys.stdout.write(f"\r{text}\033[K")
-        elif time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_LINES:
+        elif phase != self._phase_shown or time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_LINES:
             sys.stdout.write(f"{text}\n")
             self._shown_at = time.monotonic()
         else:
             return
         sys.stdout.flush()
-        self._shown = text
+        self._shown, self._phase_shown = text, phase
 
     def end(self, sentence: str) -> None:
         self._write_line(sentence, sys.stdout)
