@@ -1,5 +1,6 @@
-# `make run` and `make test` need nothing but Python 3.11+ and the package registries.
-PYTHON ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
+# `make run` and `make test` need Python 3.11, 3.12 or 3.13 and the package registries. PYTHON=... names another Python
+# than the first that scripts/environment.sh finds.
+export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -32,21 +33,26 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+# An environment that cannot be used is made again: its making was interrupted, its Python is gone, or it was moved.
+ifneq ($(shell sh scripts/environment.sh check && echo yes),yes)
+.PHONY: $(VENV)/pyvenv.cfg
+endif
+$(VENV)/pyvenv.cfg:
+	@sh scripts/environment.sh
 
-$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+$(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.lock pyproject.toml
+	@echo "Installing the packages of requirements.lock into $(VENV); the first time takes about a minute."
+	@$(BIN)/python scripts/install.py --no-deps -r requirements.lock --editable .
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.lock
-	touch $@
+	@echo "Installing the packages of requirements-dev.lock into $(VENV); the first time takes about a minute."
+	@$(BIN)/python scripts/install.py --no-deps -r requirements-dev.lock
+	@touch $@
 
 # The locks hold exact versions and no registry's address. What is served runs on the versions that were tested: S3's
 # library holds some others back.
-lock: $(VENV)/bin/python
+lock: $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra azure --extra s3 pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app -c requirements-dev.lock pyproject.toml -o requirements.lock

@@ -58,7 +58,10 @@ def postgres() -> Iterator[Databases]:
         return
     binaries = find_binaries()
     if binaries is None:
-        missing.tell("POSTGRES: none found, so its half of the tests was skipped; install one or set TEST_DATABASE_URL")
+        missing.tell(
+            "POSTGRES: none found, so its half of the tests was skipped; "
+            "install the package postgresql or set TEST_DATABASE_URL"
+        )
     with Cluster(binaries) as cluster:
         databases = Databases(cluster.url)
         yield databases

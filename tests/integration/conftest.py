@@ -13,7 +13,10 @@ def stoppable_postgres() -> Iterator[Cluster]:
     """A durable server of our own: the one that TEST_DATABASE_URL names may belong to others as well."""
     binaries = find_binaries()
     if binaries is None:
-        missing.tell("POSTGRES: no server's binaries found, so the faults of Postgres were not tried")
+        missing.tell(
+            "POSTGRES: no server's binaries found, so the faults of Postgres were not tried; "
+            "install the package postgresql"
+        )
     with Cluster(binaries, durable=True) as cluster:
         yield cluster
 

@@ -42,7 +42,7 @@ def install() -> Path:
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        raise AzuriteMissing("node and npm are not installed")
+        raise AzuriteMissing("install the packages nodejs and npm")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     # Which Azurite fits depends on Node.js, and npm picks it.
     folder = _CACHE / f"azurite-node-{version}"
