@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on. `0.0.0.0` listens on every network interface.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on. `0.0.0.0` listens on every network interface."
+    )
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     data_dir: Path = Field(
         default=Path(".data"),
@@ -86,8 +88,9 @@ class Settings(BaseSettings):
         "`azure-blob://account/container` or `s3://bucket`. If unset, a folder in `DATA_DIR`.",
     )
     azure_storage_connection_string: SecretStr | None = Field(
-        default=None, description="Azure: connection string of the storage account. Set only one of this, `AZURE_STORAGE_KEY` "
-        "and `AZURE_STORAGE_SAS`."
+        default=None,
+        description="Azure: connection string of the storage account. Set only one of this, `AZURE_STORAGE_KEY` "
+        "and `AZURE_STORAGE_SAS`.",
     )
     azure_storage_key: SecretStr | None = Field(default=None, description="Azure: account key.")
     azure_storage_sas: SecretStr | None = Field(
@@ -104,7 +107,9 @@ class Settings(BaseSettings):
         default=None, description="S3: access key. If unset, boto's default credential chain is used."
     )
     aws_secret_access_key: SecretStr | None = Field(default=None, description="S3: secret access key.")
-    aws_session_token: SecretStr | None = Field(default=None, description="S3: session token, for temporary credentials.")
+    aws_session_token: SecretStr | None = Field(
+        default=None, description="S3: session token, for temporary credentials."
+    )
 
     files_redirect_seconds: int | None = Field(
         default=None,
@@ -121,8 +126,7 @@ class Settings(BaseSettings):
     )
     openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("gpt-4o-mini",),
-        description="Models to choose from (on Azure: deployments), separated by commas. The first is the "
-        "default.",
+        description="Models to choose from (on Azure: deployments), separated by commas. The first is the default.",
     )
     openai_title_model: str | None = Field(
         default=None, description="Model that writes thread titles. If unset, the first of `OPENAI_MODELS`."
@@ -155,16 +159,14 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Maximum tokens per answer. If unset, the limit of the model."
     )
 
-    usage_footer: bool = Field(
-        default=True, description="Show model, tokens, cost and speed under each answer."
-    )
+    usage_footer: bool = Field(default=True, description="Show model, tokens, cost and speed under each answer.")
     usage_keep_payloads: bool = Field(
         default=True,
         description="Store the messages and the answer of each model call, without secrets and pictures.",
     )
     usage_payload_days: Count = Field(
-        default=30, description="Days until the stored messages and answer of a model call are deleted. Tokens and cost are "
-        "kept."
+        default=30,
+        description="Days until the stored messages and answer of a model call are deleted. Tokens and cost are kept.",
     )
     usage_time_zone: str = Field(
         default="UTC",
@@ -194,9 +196,7 @@ class Settings(BaseSettings):
         default=("incorrect", "incomplete", "off-topic", "unsafe", "slow"),
         description="Reasons to choose from for a verdict and after a thumbs-down, separated by commas.",
     )
-    review_ask_reasons: bool = Field(
-        default=True, description="Ask users for a reason after a thumbs-down."
-    )
+    review_ask_reasons: bool = Field(default=True, description="Ask users for a reason after a thumbs-down.")
     review_ask_purpose: bool = Field(
         default=False,
         description="Require a reason from reviewers before they open or export another person's thread.",
@@ -220,12 +220,17 @@ class Settings(BaseSettings):
     )
     assistant_owners: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Users who see the votes on an assistant at `/me`: `assistant=user` pairs, separated by "
-        "commas.",
+        description="Users who see the votes on an assistant at `/me`: `assistant=user` pairs, separated by commas.",
     )
-    retention_threads_days: Days = Field(default=None, description="Days without activity until a thread is deleted. If unset, threads are kept.")
-    retention_files_days: Days = Field(default=None, description="Days until a file is deleted. If unset, files are kept.")
-    retention_audit_days: Days = Field(default=None, description="Days until a row of the audit is deleted. If unset, rows are kept.")
+    retention_threads_days: Days = Field(
+        default=None, description="Days without activity until a thread is deleted. If unset, threads are kept."
+    )
+    retention_files_days: Days = Field(
+        default=None, description="Days until a file is deleted. If unset, files are kept."
+    )
+    retention_audit_days: Days = Field(
+        default=None, description="Days until a row of the audit is deleted. If unset, rows are kept."
+    )
     retention_every_hours: float | None = Field(
         default=None,
         gt=0,
@@ -246,7 +251,8 @@ class Settings(BaseSettings):
     )
 
     chainlit_cookie_samesite: Literal["lax", "strict", "none"] = Field(
-        default="lax", description="`SameSite` attribute of the login cookie. With `none`, the cookie is sent over HTTPS only."
+        default="lax",
+        description="`SameSite` attribute of the login cookie. With `none`, the cookie is sent over HTTPS only.",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(

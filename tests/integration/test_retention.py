@@ -1,4 +1,4 @@
-"""What is kept no longer goes by command: said first, done when it is asked for, with receipts."""
+"""Retention by command and by the server: dry run, deletion, receipts."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def command_line(tmp_path: Path) -> CommandLine:
 
 
 async def old_threads(url: str, tmp_path: Path) -> tuple[str, str]:
-    """Two threads that nobody has touched for a year, of which the second is pinned, and one of today."""
+    """Two threads without activity for a year, the second one pinned, and a new one."""
     layer = datalayer.create_data_layer(url, f"file://{tmp_path / 'blobs'}")
     try:
         owner = await user_id(layer, "alice")
@@ -48,7 +48,7 @@ async def test_a_dry_run_and_then_a_receipt(database_url: str, command_line: Com
     settings = {"DATABASE_URL": database_url, "BLOB_URL": f"file://{tmp_path / 'blobs'}"}
     nothing = command_line("retention", **settings)
     assert nothing.returncode == 0, nothing.stderr
-    assert "threads" not in nothing.stdout, "what has no number of days is kept for good"
+    assert "threads" not in nothing.stdout, "classes without a number of days are kept forever"
     settings |= {"RETENTION_THREADS_DAYS": "180"}
     dry = command_line("retention", **settings)
     assert dry.returncode == 0, dry.stderr
@@ -63,13 +63,13 @@ async def test_a_dry_run_and_then_a_receipt(database_url: str, command_line: Com
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "never"])
-def test_days_that_make_no_sense_end_it_in_words(days: str, command_line: CommandLine) -> None:
+def test_invalid_days_are_reported(days: str, command_line: CommandLine) -> None:
     refused = command_line("retention", RETENTION_FILES_DAYS=days)
     assert refused.returncode == 2
     assert "RETENTION_FILES_DAYS" in refused.stderr
 
 
-async def test_a_server_deletes_by_itself_again_and_again(layer: ChainlitLayer) -> None:
+async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -> None:
     async def old_one() -> str:
         thread_id = await thread(layer, await user_id(layer, "alice"), "old")
         async with layer.database.write() as connection:

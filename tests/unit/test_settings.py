@@ -74,7 +74,11 @@ def test_settings_are_immutable() -> None:
         ("PORT", "65536", "PORT must be at most 65535."),
         ("DATABASE_URL", "mysql://root:hunter2@db/x", "DATABASE_URL must start with sqlite:/// or postgresql://."),
         ("DATABASE_URL", "sqlite://", "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db."),
-        ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db."),
+        (
+            "DATABASE_URL",
+            "sqlite:///:memory:",
+            "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db.",
+        ),
         (
             "DATABASE_URL",
             "postgresql://me:hunter2:x@db:port/x",
