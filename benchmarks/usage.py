@@ -1,7 +1,7 @@
-"""`python -m benchmarks.usage`: what a million calls to models come to, beside bare SQL that says the same.
+"""`python -m benchmarks.usage`: usage statistics of a million model calls, compared with bare SQL.
 
-Both ask the same rows by the same indexes, in turns, and their answers are compared: on Postgres by asyncpg with
-prepared statements, on SQLite by the driver that ours has too. Then calls are recorded, beside a bare INSERT.
+Both query the same rows with the same indexes, in turns, and their answers are compared. Bare SQL uses asyncpg with
+prepared statements on Postgres, and our layer's driver on SQLite. Recording a call is compared with a bare INSERT.
 """
 
 import argparse
@@ -56,10 +56,10 @@ Ask = Callable[[str], Awaitable[Sequence[Sequence[Any]]]]
 async def measure_postgresql(
     url: str, calls: int = CALLS, *, rounds: int = ROUNDS, cpu: Callable[[], float] = lambda: 0.0
 ) -> Found:
-    """Fill an empty database with so many calls, and measure.
+    """Fill an empty database with this many calls, and measure.
 
     Args:
-        cpu: the seconds of CPU that the server has used so far.
+        cpu: returns the CPU seconds that the server has used so far.
     """
     layer = datalayer.create_data_layer(url)
     connection = await asyncpg.connect(url, command_timeout=600)
@@ -87,7 +87,7 @@ async def measure_postgresql(
 
 
 async def measure_sqlite(path: Path, calls: int = CALLS, *, rounds: int = ROUNDS) -> Found:
-    """Fill a new file with so many calls, and measure."""
+    """Fill a new file with this many calls, and measure."""
     layer = datalayer.create_data_layer(f"sqlite:///{path}")
     try:
         await layer.migrate()
@@ -185,14 +185,14 @@ async def _record(found: Found, layer: ChainlitLayer, execute: Callable[[str], A
 
 
 def _figures(rows: Sequence[Any]) -> list[tuple[int, int]]:
-    """What is compared, of those that have any."""
+    """The figures that are compared, of all rows with calls."""
     return sorted((row.totals.calls, row.totals.prompt_tokens) for row in rows if row.totals.calls)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=CALLS)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each question is asked, at most")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="maximum number of runs of each query")
     parser.add_argument("--out", type=Path, default=usage_report.PAGE, help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
