@@ -1,4 +1,4 @@
-"""The commands that look after files and take users out and in, run as an operator runs them."""
+"""The commands for files and takeouts, run as an operator runs them."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ CONTENT = b"the content of a file"
 
 @pytest.fixture
 def kept(tmp_path: Path) -> tuple[CommandLine, Path]:
-    """An installation with one user, thread and file; and where the file is."""
+    """An installation with one user, thread and file, and the path of the file."""
     cli = CommandLine(tmp_path / "elsewhere")
     cli.directory.mkdir()
     assert cli("migrate").returncode == 0
@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> tuple[CommandLine, Path]:
     return cli, file
 
 
-def test_verify_tells_what_is_wrong_and_repairs_what_can_be(kept: tuple[CommandLine, Path]) -> None:
+def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     good = cli("files", "verify")
     assert (good.returncode, good.stderr) == (0, "")
@@ -74,7 +74,7 @@ def test_verify_tells_what_is_wrong_and_repairs_what_can_be(kept: tuple[CommandL
     assert "1 rows were marked by an earlier run: their file is missing." in after.stdout
 
 
-def test_move_goes_to_another_store_and_says_what_to_set(kept: tuple[CommandLine, Path]) -> None:
+def test_move_copies_to_another_store_and_prints_the_next_steps(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     target = cli.directory / "other"
     dry = cli("files", "move", "--to", f"file://{target}", "--dry-run")
@@ -99,7 +99,7 @@ def test_move_goes_to_another_store_and_says_what_to_set(kept: tuple[CommandLine
     assert cli("files", "verify", BLOB_URL=f"file://{target}").returncode == 0
 
 
-def test_move_says_what_to_do_with_what_came_meanwhile(kept: tuple[CommandLine, Path]) -> None:
+def test_move_prints_what_to_do_with_newer_files(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     tomorrow = time.time() + 24 * 3600
     os.utime(file, (tomorrow, tomorrow))
@@ -109,7 +109,7 @@ def test_move_says_what_to_do_with_what_came_meanwhile(kept: tuple[CommandLine, 
     assert file.exists()
 
 
-def test_move_refuses_what_makes_no_sense(kept: tuple[CommandLine, Path]) -> None:
+def test_move_refuses_invalid_targets(kept: tuple[CommandLine, Path]) -> None:
     cli, _ = kept
     for place in (".data/files", ".data/files/inside"):
         refused = cli("files", "move", "--to", f"file://{cli.directory}/{place}")
@@ -120,7 +120,7 @@ def test_move_refuses_what_makes_no_sense(kept: tuple[CommandLine, Path]) -> Non
     assert refused.stderr.startswith("--to: the blob URL must be file:///")
 
 
-def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
     cli, file = kept
     out = cli("export", "user", "ada")
     assert (out.returncode, out.stderr) == (0, "")
@@ -136,7 +136,7 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
         await database.close()
         return [(row[0], row[1], row[2]) for row in rows]
 
-    assert asyncio.run(looked()) == [("export", None, file.parent.name)], "its user sees that it was given out"
+    assert asyncio.run(looked()) == [("export", None, file.parent.name)], "the user sees the export in the audit"
     assert cli("export", "user", "ada").stderr == f"There is a file {name} already.\n"
     assert cli("export", "user", "nobody").stderr == "There is no user 'nobody'.\n"
 
@@ -144,7 +144,7 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
     other.directory.mkdir()
     missing = other("import", "nowhere.zip")
     assert (missing.returncode, missing.stderr) == (1, "Cannot read nowhere.zip: No such file or directory.\n")
-    assert list(other.directory.iterdir()) == [], "a mistyped name makes nothing"
+    assert list(other.directory.iterdir()) == [], "a mistyped file name creates nothing"
     back = other("import", str(cli.directory / name))
     assert (back.returncode, back.stderr) == (0, "")
     assert back.stdout.splitlines() == [
@@ -164,7 +164,7 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
     assert other("files", "verify").returncode == 0
 
 
-def test_a_takeout_does_not_hide_that_a_file_is_damaged(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+def test_a_takeout_reports_a_damaged_file(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
     cli, file = kept
     file.write_bytes(CONTENT.upper())
     out = cli("export", "user", "ada", "--to", "ada.zip")
