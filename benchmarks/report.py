@@ -16,12 +16,13 @@ PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
 _INTRODUCTION = f"""# Benchmarks
 
-`make bench` (`python -m benchmarks.run`) writes the tables and the plot. It starts its own Postgres, creates histories of
-up to 100,000 threads (1.1 million steps), and needs about twenty minutes and 10 GB of free disk. The section on what
-dominates comes from a separate run with a profiler. The **floor** is hand-written asyncpg: one prepared statement per operation and the right
-indexes, without ownership checks, queue, retries or cleaning ([`benchmarks/floor.py`](../benchmarks/floor.py)).
-Chainlit's two layers run on their own schemas. All contenders take turns on one Postgres with `fsync` on, each in its
-own database with the same history: threads of 11 steps of 330 characters.
+`make bench` (`python -m benchmarks.run`) writes the tables and the plot. It starts its own Postgres, creates
+histories of up to 100,000 threads (1.1 million steps), and needs about twenty minutes and 10 GB of free disk. The
+section on what dominates comes from a separate run with a profiler. The **floor** is hand-written asyncpg: one
+prepared statement per operation and the right indexes, without ownership checks, queue, retries or cleaning
+([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two layers run on their own schemas. All contenders take
+turns on one Postgres with `fsync` on, each in its own database with the same history: threads of 11 steps of 330
+characters.
 
 The milliseconds are medians from one machine that also did other work. **Read the ratios to the floor**, and not to
 the second digit, because other jobs disturb single rows. A note in brackets says what was wrong with an answer; a fast
