@@ -23,8 +23,12 @@ def retention(
         Path | None, typer.Option(help="Also write the receipts to this new file.", show_default=False)
     ] = None,
 ) -> None:
-    """Delete threads, files and audit rows older than RETENTION_*_DAYS, and messages and answers of model calls
-    older than USAGE_PAYLOAD_DAYS. Pinned and flagged threads are kept."""
+    """Delete data that is older than its retention period. A dry run by default.
+
+    Threads, files and audit rows are kept for RETENTION_*_DAYS, the messages
+    and answers of model calls for USAGE_PAYLOAD_DAYS. Pinned and flagged
+    threads are kept.
+    """
     settings = settings_or_end()
     # Opened before the deletion: if the file cannot be written, nothing is deleted.
     file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt and apply else None
