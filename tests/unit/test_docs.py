@@ -117,10 +117,10 @@ def commands() -> dict[tuple[str, ...], frozenset[str]]:
     def add(path: tuple[str, ...], command: Any) -> None:
         found[path] = frozenset({"--help", *(option for parameter in command.params for option in parameter.opts)})
         if hasattr(command, "list_commands"):
-            # Through the group's own methods, which also load commands that are imported when first used.
+            # As a call resolves them, because a command can be imported when it is first used.
             context = typer.Context(command)
             for name in command.list_commands(context):
-                add((*path, name), command.get_command(context, name))
+                add((*path, name), command.resolve_command(context, [name])[1])
 
     add((), typer.main.get_command(command_line))
     return found
