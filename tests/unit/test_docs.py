@@ -17,6 +17,7 @@ import pytest
 import typer
 import typer.main
 
+from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.cli import app as command_line
 from threadkeeper.settings import Settings
 
@@ -250,6 +251,13 @@ def test_the_settings_table_matches_the_settings() -> None:
     match = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- /settings -->", page, re.DOTALL)
     assert match is not None
     assert match.group(1) == settings_table()
+
+
+def test_the_readme_of_the_library_lists_every_public_method() -> None:
+    methods = {name for name in dir(ChainlitLayer) if not name.startswith("_")}
+    page = read(ROOT / "datalayer" / "README.md").text
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert methods == {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 def test_the_readme_has_at_most_100_lines() -> None:
