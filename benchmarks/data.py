@@ -1,4 +1,4 @@
-"""The tables of each contender and one and the same history in all of them, made inside the server."""
+"""The tables of each contender, filled with the same history by SQL on the server."""
 
 import hashlib
 import random
@@ -18,7 +18,7 @@ VOTED_EVERY: Final = 20
 LONG_TEXTS: Final = 500
 LONG_TEXT_WORDS: Final = 250
 
-# The tables that Chainlit's SQLAlchemy layer reads and writes; as documented, without an index but the keys.
+# The tables of Chainlit's SQLAlchemy layer as documented, without indexes except the keys.
 SQLALCHEMY_SCHEMA: Final = """
 CREATE TABLE users (id UUID PRIMARY KEY, identifier TEXT NOT NULL UNIQUE, metadata JSONB NOT NULL, "createdAt" TEXT);
 CREATE TABLE threads (id UUID PRIMARY KEY, "createdAt" TEXT, name TEXT,
@@ -35,7 +35,7 @@ CREATE TABLE feedbacks (id UUID PRIMARY KEY, "forId" UUID NOT NULL,
     "threadId" UUID NOT NULL REFERENCES threads ON DELETE CASCADE, value INT NOT NULL, comment TEXT);
 """
 
-# The same tables with what a careful hand would add; the indexes when the rows are there.
+# The same tables with what a careful developer would add; the indexes are created after the rows.
 FLOOR_SCHEMA: Final = f"""
 {SQLALCHEMY_SCHEMA}
 ALTER TABLE threads ADD "updatedAt" TEXT;
@@ -54,7 +54,7 @@ CREATE INDEX bench_names ON threads USING gin (name gin_trgm_ops);
 """
 FLOOR_NO_SEARCH: Final = "DROP INDEX bench_texts, bench_names"
 
-# The tables that Chainlit's asyncpg layer reads and writes, with an index for whatever it asks by, and more.
+# The tables of Chainlit's asyncpg layer, with its indexes.
 ASYNCPG_SCHEMA: Final = """
 CREATE TYPE "StepType" AS ENUM ('assistant_message', 'embedding', 'llm', 'retrieval', 'rerank', 'run', 'system_message',
     'tool', 'undefined', 'user_message');
@@ -96,16 +96,16 @@ CREATE INDEX ON "Feedback" (name, value);
 """
 
 LONG_THREAD: Final = "00000000-0000-4000-8000-000000000002"
-# One step in eleven says something in these as well.
+# One of eleven steps also contains these characters.
 _COMMON: Final = "的一是了我不人在他有这个上们来到"
 _ISO: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
 def history(threads: int, *, updated_at: bool) -> str:
-    """Threads of 11 steps a minute apart, one of 200 steps older than all; for the tables with Chainlit's names.
+    """SQL that creates threads of 11 steps, one minute apart, and an oldest thread of 200 steps, in Chainlit's tables.
 
     Args:
-        updated_at: whether threads have this column.
+        updated_at: fill the column `updatedAt` of threads.
     """
     last = f", to_char(moment + interval '{STEPS_PER_THREAD} seconds', {_ISO})" if updated_at else ""
     return f"""
@@ -145,7 +145,7 @@ INSERT INTO "Element" (id, "threadId", "stepId", metadata, mime, name, url, disp
 
 
 def thread_id(number: int) -> str:
-    """SQL's `md5('t' || number)::uuid`."""
+    """The id of a thread, as `md5('t' || number)::uuid` in SQL."""
     return str(uuid.UUID(hashlib.md5(f"t{number}".encode(), usedforsecurity=False).hexdigest()))
 
 
@@ -169,7 +169,7 @@ def _steps(count: int) -> str:
 
 @cache
 def long_texts() -> list[str]:
-    """Texts of about 2 kB of made-up words, some of them frequent and most rare; the same each time."""
+    """Reproducible texts of about 2 kB of invented words, a few of them frequent and most rare."""
     chooser = random.Random(2025)
     words = ["".join(chooser.choices(string.ascii_lowercase, k=chooser.randint(2, 12))) for _ in range(20_000)]
     return [

@@ -1,7 +1,7 @@
-"""The floor: the least that the work can cost, written by hand for one schema over asyncpg.
+"""The floor: the minimum cost of the work, hand-written for one schema with asyncpg.
 
-Prepared statements, the right indexes, one round trip for each operation; no ownership, no queue, no retry, no search
-beyond trigrams. It is no layer to use, only what one is measured against.
+Prepared statements, the right indexes, one round trip per operation; no ownership checks, queue, retries or search
+beyond trigrams. It is not a usable layer, only a baseline for the measurements.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ SELECT * FROM threads t WHERE "userId" = $1 AND ("updatedAt", id) < ($2, $3) {co
 ORDER BY "updatedAt" DESC, id DESC LIMIT $4
 """
 _VOTED = 'AND EXISTS (SELECT FROM feedbacks f WHERE f."threadId" = t.id AND f.value = $5)'
-# An array, so that the search is run once and not, on a bad day of the planner, once for each thread.
+# An array, so that the search runs once. Otherwise the planner can choose to run it once per thread.
 _HOLDS = """
 AND t.id = ANY (ARRAY(
     SELECT n.id FROM threads n WHERE n.name ILIKE $5 UNION SELECT s."threadId" FROM steps s WHERE s.output ILIKE $5
@@ -55,11 +55,11 @@ _LAST = ("9999", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
 class Floor:
-    """Ten connections, each with its statements prepared."""
+    """Ten connections with prepared statements."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        # The last one used is the next: its plans are made and its caches warm.
+        # Reuse the last connection first: its plans exist and its caches are warm.
         self._free: asyncio.LifoQueue[dict[str, Any]] = asyncio.LifoQueue()
         self._connections: list[Any] = []
 
@@ -76,7 +76,7 @@ class Floor:
             connection = await asyncpg.connect(self._url, server_settings={"jit": "off"})
             self._connections.append(connection)
             prepared = {name: await connection.prepare(sql) for name, sql in statements.items()}
-            # Preparing leaves the connection inside a transaction with locks on the tables; this ends it.
+            # Preparing leaves the connection in a transaction with locks on the tables; this ends the transaction.
             await connection.execute("SELECT 1")
             self._free.put_nowait(prepared)
 

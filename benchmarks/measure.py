@@ -1,4 +1,4 @@
-"""What is measured on a history of one size: every operation of the budgets, for every contender."""
+"""The measurements on a history of one size: every operation of the budgets, for every contender."""
 
 import contextlib
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ FLAT = f"list, page 5, beside its own time at {SMALL_THREADS} threads"
 SEARCH, SEARCH_CJK, VOTED = "search a rare word", "search two CJK characters", "filter by vote"
 PER_SECOND = frozenset({BURST, BURST_INDEXED})
 
-# Beside what an operation is held, where that is not the floor's own time for it.
+# The baseline of an operation, if it is not the floor's own time.
 BASELINES = {
-    # What an index for search costs is told by who writes without one.
+    # A floor without a search index shows what the index costs.
     BURST_INDEXED: (BURST_INDEXED, BARE),
-    # Trigrams find nothing of two characters.
+    # Trigrams do not find words of two characters.
     SEARCH_CJK: (SEARCH, FLOOR),
     FLAT: (FLAT, SMALL),
 }
@@ -41,13 +41,13 @@ BASELINES = {
 
 @dataclass
 class Size:
-    """The results on a history of so many threads."""
+    """The results on a history of `threads` threads."""
 
     threads: int
     results: dict[str, dict[str, Result]] = field(default_factory=dict)
 
     def ratio(self, operation: str, kind: str) -> float | None:
-        """How many times the baseline's time it took (in flight: which part of the baseline's rate it reached)."""
+        """The ratio to the time of the baseline; for operations in flight, the ratio to its rate."""
         beside, baseline = BASELINES.get(operation, (operation, FLOOR))
         found, held_to = self.results.get(operation, {}).get(kind), self.results.get(beside, {}).get(baseline)
         return found.value / held_to.value if found and held_to else None
@@ -61,14 +61,14 @@ async def measure_size(
     kinds: tuple[str, ...] = KINDS,
     sustained_seconds: float = SUSTAINED_SECONDS,
 ) -> Size:
-    """Measure all operations on a history of this many threads; each contender on a database of its own."""
+    """Measure all operations on a history of this many threads, each contender on its own database."""
     size = Size(threads)
     async with contextlib.AsyncExitStack() as made:
         urls = {kind: await _filled(made, databases, kind, threads) for kind in kinds}
         init_http_context()
         async with contextlib.AsyncExitStack() as stack:
             opened = {kind: await _open(stack, kind, url) for kind, url in urls.items()}
-            # Reading comes first, while the history is what it was made to be.
+            # Reads come first, because writes change the history.
             await _read(size, opened, rounds)
             if threads >= (PAGES_BEFORE + 1) * PAGE_SIZE:
                 small = None
@@ -123,7 +123,7 @@ async def _read_far_back(size: Size, opened: Mapping[str, Contender], small: Con
         fifth[kind] = _page(one, cursor)
     size.results[FIFTH_PAGE] = await in_turns(fifth, rounds, _is_full)
     if small:
-        # Twenty threads are one page.
+        # Twenty threads fit on one page.
         size.results[FLAT] = await in_turns({OURS: fifth[OURS], SMALL: _page(small)}, rounds, _is_full)
 
 
@@ -147,13 +147,13 @@ async def _search_and_write(
     if has_trigrams:
         indexed[BARE] = await sustained(opened[FLOOR], seconds)
         if OURS in opened:
-            # Ours has one way to write: what it indexes, it indexes always.
+            # Our layer always updates its index; it has no variant without one.
             indexed[OURS] = await sustained(opened[OURS], seconds)
         results[BURST_INDEXED] = indexed
 
 
 async def _has_trigrams(url: str) -> bool:
-    """Index the floor's texts, where the server has the extension for it."""
+    """Create the floor's search index if the server has the extension; return whether it does."""
     connection = await asyncpg.connect(url)
     try:
         if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'"):
@@ -174,7 +174,7 @@ async def _run(url: str, statement: str) -> None:
 
 
 def creating(contender: Contender) -> Call:
-    """Creates one more step each time."""
+    """A call that creates one more step each time."""
     return lambda: contender.write(new_step(data.thread_id(1)), created=True)
 
 

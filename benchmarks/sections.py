@@ -1,16 +1,16 @@
-"""What a module of measurements gives to the page: its own section, and its rows of the table of budgets."""
+"""The contribution of a module to the page: a section, and rows of the table of budgets."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One budget that hangs on no size of the history."""
+    """A budget that does not depend on the size of the history."""
 
     what: str
     promised: str
     found: str
-    """The number, with its unit; "not measured" where something that it needs is not there."""
+    """The number with its unit, or "not measured" if a requirement is missing."""
     met: bool | None
 
 

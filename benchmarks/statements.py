@@ -1,4 +1,4 @@
-"""How many statements and round trips a write takes, counted on the wire: BEGIN, COMMIT and resets included."""
+"""The number of statements and round trips per write, counted on the wire, including BEGIN, COMMIT and resets."""
 
 from chainlit.context import init_http_context
 

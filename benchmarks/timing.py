@@ -1,4 +1,4 @@
-"""Clocks. The contenders take turns, call by call, so that what else the machine does hits all alike."""
+"""Timing. The contenders take turns, call by call, so that other work on the machine affects all of them equally."""
 
 import asyncio
 import statistics
@@ -11,7 +11,7 @@ from benchmarks import data
 from benchmarks.contenders import Contender, new_step
 
 SECONDS_EACH = 2.0
-"""Nobody gets more than this for one operation: the slow ones are measured fewer times."""
+"""Maximum seconds per operation and contender. Slow contenders are measured fewer times."""
 WARM_UPS = 6
 SLOW_SECONDS = 0.1
 IN_FLIGHT = 50
@@ -24,23 +24,23 @@ Call = Callable[[], Awaitable[Any]]
 
 @dataclass
 class Result:
-    """What one contender took for one operation: a median in ms, or for a burst writes per second."""
+    """The result of one contender for one operation: a median in ms, or writes per second for a burst."""
 
     value: float
     times: int
     wrong: str = ""
-    """What was wrong with the answer, where it was."""
+    """What was wrong with the answer; empty if it was right."""
     note: str = ""
 
 
 async def in_turns(
     calls: Mapping[str, Call], rounds: int, fault: Callable[[Any], str] = lambda _: ""
 ) -> dict[str, Result]:
-    """The median of each call, in ms. The first answers are looked at for faults, and their time is not counted."""
+    """The median of each call, in ms. The first answers are checked, and their time does not count."""
     times: dict[str, list[float]] = {kind: [] for kind in calls}
     wrong = {kind: fault(await call()) for kind, call in calls.items()}
     for call in calls.values():
-        # From the sixth time on Postgres and the drivers have their plans.
+        # From the sixth call on, Postgres and the drivers reuse their plans.
         for _ in range(WARM_UPS if rounds > WARM_UPS else 0):
             if await _timed(call) > SLOW_SECONDS:
                 break
@@ -61,9 +61,9 @@ async def bursts(contenders: Mapping[str, Contender]) -> dict[str, Result]:
 
 
 async def sustained(contender: Contender, seconds: float = SUSTAINED_SECONDS) -> Result:
-    """Writes per second that many writers keep up with texts of many words, until they are acknowledged.
+    """Acknowledged writes per second of many writers over a longer time, with texts of many words.
 
-    What is indexed beside the writes goes on meanwhile; its note says how long it still took when the writes ended.
+    A background indexer runs at the same time. The note of the result says how long it needed after the last write.
     """
     texts = data.long_texts()
     begun = time.perf_counter()

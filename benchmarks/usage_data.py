@@ -1,4 +1,4 @@
-"""A month of calls to models, made inside the database, and what a careful hand would ask of it in SQL."""
+"""A month of model calls, created by SQL in the database, and hand-written queries on it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,8 +9,8 @@ UNTIL: Final = "2026-03-31T00:00:00.000000Z"
 DAYS: Final = 30
 USERS: Final = 200
 USER_ID: Final = f"00000000-0000-4000-8000-{1_000_000_007:012x}"
-"""One of them."""
-# So many in a thousand fail, and so many have no price.
+"""The id of one of the users."""
+# The numbers of failed calls and of calls without a price, per thousand.
 _FAILED, _UNPRICED = 20, 10
 _BEGIN: Final = 1_772_323_200
 
@@ -21,7 +21,7 @@ _COLUMNS = """id, provider, "userId", assistant, kind, model, "answeredBy", atte
 
 
 def postgresql(calls: int) -> tuple[str, ...]:
-    """Statements that put so many calls, evenly over the month, into an empty database of ours."""
+    """Statements that insert this many calls, evenly over the month, into an empty database of our layer."""
     return _statements(
         numbers=f"generate_series(0::bigint, {calls - 1}) AS n(i)",
         identity="('00000000-0000-4000-8000-' || lpad(to_hex({}), 12, '0'))::uuid",
@@ -47,7 +47,7 @@ def sqlite(calls: int) -> tuple[str, ...]:
 
 
 def _statements(*, numbers: str, identity: str, moment: str, cost: str, json: str, tags: str) -> tuple[str, ...]:
-    # Numbers that look random and are the same everywhere.
+    # Reproducible pseudo-random numbers.
     failed, unpriced = f"i * 7919 % 1000 < {_FAILED}", f"i * 104729 % 1000 < {_UNPRICED}"
     answered = f"CASE WHEN {failed} THEN NULL ELSE {{}} END"
     costs = f"CASE WHEN {failed} OR {unpriced} THEN NULL ELSE {{}} END"
@@ -72,7 +72,7 @@ def _statements(*, numbers: str, identity: str, moment: str, cost: str, json: st
     )
 
 
-# The figures of a row of statistics, the first two of which are compared.
+# The figures of a row of statistics. The first two are compared.
 _FIGURES = """count(*), sum("promptTokens"), sum("completionTokens"), sum("cachedTokens"), sum("reasoningTokens"),
     sum("inputCost"), sum("outputCost"), sum("totalCost"), avg(seconds), avg("tokensPerSecond"),
     avg("firstTokenSeconds"), count(*) FILTER (WHERE "isEstimated"),
@@ -87,7 +87,7 @@ _PAGE = """SELECT c.*, u.identifier FROM llm_calls c LEFT JOIN users u ON u.id =
 
 @dataclass(frozen=True)
 class Floor:
-    """Each question as one statement, as one would write it by hand."""
+    """Each query as one hand-written statement."""
 
     by_day: str
     own_by_day: str

@@ -1,4 +1,4 @@
-"""What was measured of the statistics of calls, as numbers and as a section of `docs/benchmarks.md`."""
+"""The measurements of the usage statistics, as numbers and as a section of `docs/benchmarks.md`."""
 
 import os
 import platform
@@ -19,39 +19,39 @@ BY_MODEL, BY_USER = "by model", "by user"
 LIST, FAR, DEAREST = "list, newest first", "list, from the middle of the month", "list, dearest first"
 WRITE = "record a call"
 MOST_TIMES = 2.0
-"""Ours to bare SQL, for a month by day."""
+"""Maximum ratio of our time to that of bare SQL, for a month by day."""
 MOST_MS = 1_600.0
-"""The least that Prompt Sail tells of its statistics, over a thousand transactions."""
+"""The fastest time that Prompt Sail reports for its statistics, over a thousand transactions."""
 _TITLE = "## Usage of models"
 
 
 @dataclass
 class Found:
-    """What was measured on one engine: medians in ms, by operation and by who did it."""
+    """The measurements on one engine: medians in ms, by operation and contender."""
 
     server: str
     calls: int
     results: dict[str, dict[str, Result]] = field(default_factory=dict)
     cpu_ms: float = 0.0
-    """What a month by day takes of ours, of the server where there is one."""
+    """CPU time of a month by day in our layer; with a database server, the CPU time of that server."""
 
     @property
     def name(self) -> str:
-        """The server with its version, without what its packager adds."""
+        """The server with its version, without the packager's suffix."""
         return self.server.split(" (", maxsplit=1)[0]
 
     def ratio(self, operation: str) -> float:
-        """How many times the bare SQL's time ours took."""
+        """The ratio of our time to that of bare SQL."""
         return self.results[operation][OURS].value / self.results[operation][FLOOR].value
 
     @property
     def wrong(self) -> dict[tuple[str, str], str]:
-        """The answers that were not those of the bare SQL."""
+        """The answers that differ from those of bare SQL."""
         return {(what, who): one.wrong for what, both in self.results.items() for who, one in both.items() if one.wrong}
 
 
 def lines(found: Sequence[Found], *, begun: tuple[float, float, float]) -> list[str]:
-    """The section, with its title; the first of those found is what the budgets are for."""
+    """The section with its title. The budgets apply to the first engine in `found`."""
     rows = [
         _TITLE,
         "",
@@ -59,11 +59,11 @@ def lines(found: Sequence[Found], *, begun: tuple[float, float, float]) -> list[
         f"{platform.python_version()}, sqlalchemy {version('sqlalchemy')}, asyncpg {version('asyncpg')}; load average",
         f"{begun[0]:.1f} before, {os.getloadavg()[0]:.1f} at the end, the benchmark included.",
         "",
-        f"{found[0].calls:,} calls of {USERS} users, evenly over {DAYS} days, all in the month that is asked for. The",
-        "bare SQL is one statement by hand, on the same tables and indexes: on Postgres for the same figures,",
-        "percentiles among them; on SQLite, which has no aggregate for those, for the sums alone. Medians in ms",
-        "(× bare); answers are compared. They depend on what else the machine does; the CPU time of a month",
-        f"by day does so much less: {', '.join(f'{one.cpu_ms:,.0f} ms on {one.name}' for one in found)}.",
+        f"{found[0].calls:,} calls of {USERS} users, evenly over {DAYS} days, all in the month of the query. The bare",
+        "SQL is one hand-written statement on the same tables and indexes. On Postgres it returns the same figures,",
+        "including percentiles; on SQLite, which has no percentile aggregate, only the sums. Medians in ms (× bare);",
+        "the answers are compared. Other work on the machine affects these times, but much less the CPU time of a",
+        f"month by day: {', '.join(f'{one.cpu_ms:,.0f} ms on {one.name}' for one in found)}.",
         "",
         "| | " + " | ".join(f"{who}, {one.name}" for one in found for who in (FLOOR, OURS)) + " |",
         "| --- |" + " ---: |" * (2 * len(found)),
@@ -83,7 +83,7 @@ def lines(found: Sequence[Found], *, begun: tuple[float, float, float]) -> list[
 
 
 def put(page: Path, section: Sequence[str]) -> None:
-    """Write the section at the end of the page, instead of the one that is there."""
+    """Write the section at the end of the page, and remove its previous version."""
     put_section(page, _TITLE, section)
 
 

@@ -1,7 +1,7 @@
-"""A TCP proxy before Postgres: it counts what a client asks, and can add the time that a network takes.
+"""A TCP proxy in front of Postgres: it counts the statements of a client and can add the delay of a network.
 
-It reads Postgres' own protocol, so it counts for every driver alike, preparing and BEGIN and COMMIT included, which a
-counter inside the server may not show. Its delay is for calls made one at a time.
+It parses the Postgres protocol, so it counts in the same way for every driver, including preparing, BEGIN and COMMIT,
+which a counter in the server may not show. The delay is meant for calls made one at a time.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ _CHUNK = 1 << 20
 
 
 class _Reader:
-    """Cuts what a client sends into messages, across the borders of packets."""
+    """Splits the bytes of a client into messages, across packet boundaries."""
 
     def __init__(self) -> None:
         self._kept = b""
         self._started = False
 
     def kinds(self, data: bytes) -> list[bytes]:
-        """The types of the messages that are now complete."""
+        """The types of the messages completed by this data."""
         self._kept += data
         found: list[bytes] = []
         while True:
@@ -41,23 +41,23 @@ class _Reader:
             if self._started:
                 found.append(message[:1])
             else:
-                # The first messages have no type; a wish for encryption comes before the real beginning.
+                # The first messages have no type; a request for encryption comes before the startup message.
                 (code,) = struct.unpack("!I", message[4:8])
                 self._started = code not in (_SSL_REQUEST, _GSS_REQUEST)
 
 
 class Wire:
-    """From `with` to the end of the block, `url` leads through this proxy to the server of the given URL."""
+    """Within the `with` block, `url` is the URL of this proxy to the given server."""
 
     def __init__(self, url: str, *, delay_seconds: float = 0.0) -> None:
-        """The delay is of a whole round trip: half of it on the way there, half on the way back."""
+        """The delay is that of a whole round trip: half of it in each direction."""
         self._parts = urlsplit(url)
         self._half = delay_seconds / 2
         self._lock = threading.Lock()
         self.statements = 0
         """Statements run: simple queries and executions."""
         self.round_trips = 0
-        """How often a client waited for an answer: simple queries and syncs."""
+        """Round trips, which are simple queries and syncs."""
 
     @property
     def url(self) -> str:
@@ -89,7 +89,7 @@ class Wire:
                 threading.Thread(target=self._pass, args=(server, client, None), daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket, reader: _Reader | None) -> None:
-        with contextlib.suppress(OSError):  # either end may go at any time, which ends the other
+        with contextlib.suppress(OSError):  # either end can close at any time, which ends the other
             while data := source.recv(_CHUNK):
                 if reader:
                     self._count(reader.kinds(data))
@@ -107,7 +107,7 @@ class Wire:
 
 
 def _wait(seconds: float) -> None:
-    """Turns and does not sleep: a sleep of half a millisecond may take one tick of the kernel, which is four."""
+    """Wait actively: a sleep of half a millisecond can take one tick of the kernel, which is four milliseconds."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass

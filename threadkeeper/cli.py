@@ -59,12 +59,12 @@ def main() -> None:
 
 @app.callback()
 def _threadkeeper() -> None:
-    """A self-hosted chat whose every thread, step, file and thumb is kept."""
+    """A self-hosted chat that stores every thread, step, file and vote."""
 
 
 @app.command()
 def serve() -> None:
-    """Serve the chat at HOST and PORT until told to stop."""
+    """Serve the chat at HOST and PORT."""
     settings = settings_or_end()
     make_data_dir(settings)
     try:
@@ -74,7 +74,7 @@ def serve() -> None:
     configure_logging(settings.log_level, settings.log_json, [*settings.secret_values(), secret])
     app_file = PROJECT_ROOT / "app.py"
     if not app_file.is_file():
-        end(f"{app_file} is missing: install Threadkeeper from its repository, with `pip install --editable`.", 1)
+        end(f"{app_file} is missing. Install Threadkeeper from its repository with `pip install --editable`.", 1)
     listener = _listen(settings.host, settings.port)
 
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
@@ -99,18 +99,18 @@ def serve() -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # A browser that polls would hold up the end for as long as it is open.
+            # Without a limit, a browser that polls would delay the shutdown until it is closed.
             timeout_graceful_shutdown=FINISH_SECONDS,
         )
     )
     server.run(sockets=[listener])
     if not server.started:
-        end("The server did not start; the lines above say why.", 1)
+        end("The server did not start. See the log lines above for the reason.", 1)
 
 
 @app.command()
 def migrate() -> None:
-    """Make the database's schema, or bring it up to this version."""
+    """Create the database schema, or upgrade it to this version."""
     settings = settings_or_end()
     make_data_dir(settings)
     applied = with_accounts(settings, Accounts.migrate)
@@ -121,30 +121,30 @@ def migrate() -> None:
 
 @app.command()
 def adopt(
-    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
 ) -> None:
-    """Take over the database of one of Chainlit's own data layers; a dry run first."""
+    """Adopt a database of one of Chainlit's own data layers. A dry run by default."""
     settings = settings_or_end()
     if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
-        end(f"There is no database to adopt: {file} is not there.", 1)
+        end(f"No database to adopt: {file} does not exist.", 1)
     report = with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
     shown = console()
-    table = Table("From", "To", "Found", "There before", "There after", "Left behind")
+    table = Table("From", "To", "Found", "Rows before", "Rows after", "Not copied")
     for count in report.counts:
         table.add_row(count.source, count.table, *map(str, (count.found, count.before, count.after, count.left_behind)))
     shown.print(table)
     if report.findings:
-        table = Table("Noticed", "How many", "For example")
+        table = Table("Finding", "Count", "Examples")
         for finding in report.findings:
             table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
         shown.print(table)
-    dry = "A dry run: nothing was changed. `threadkeeper adopt --apply` does it."
+    dry = "Dry run: nothing was changed. To apply, run `threadkeeper adopt --apply`."
     shown.print("Done." if report.applied else dry)
 
 
 @app.command()
 def check() -> None:
-    """Show every setting, where it came from and what is wrong with it, and whether the parts can be reached."""
+    """Show every setting with its source and problems, and check database, file store and model server."""
     from threadkeeper.commands.check import check_parts  # noqa: PLC0415
 
     try:
@@ -153,15 +153,15 @@ def check() -> None:
     except SettingsError as error:
         end(str(error), 2)
     shown = console()
-    table = Table("Setting", "Value", "From", "Problem")
+    table = Table("Setting", "Value", "Source", "Problem")
     for report in reports:
         table.add_row(report.variable, Text(report.shown), report.origin, Text(report.problem or "", "bold red"))
     shown.print(table)
     wrong = [report.variable for report in reports if report.problem]
-    # What libraries have to say here is said again, in words, in the table.
+    # The table reports the same problems in plain words; log lines of libraries would only repeat them.
     logging.disable(logging.CRITICAL)
-    marks = {True: Text("ok", "green"), False: Text("wrong", "bold red"), None: Text("?", "yellow")}
-    table = Table("Part", "", "Found")
+    marks = {True: Text("ok", "green"), False: Text("failed", "bold red"), None: Text("?", "yellow")}
+    table = Table("Part", "", "Result")
     parts = asyncio.run(check_parts(settings, wrong))
     for part in parts:
         table.add_row(part.part, marks[part.ok], Text(part.finding))
@@ -173,7 +173,7 @@ def check() -> None:
     if wrong:
         end(f"{len(wrong)} problem{'s' if len(wrong) > 1 else ''} found: {', '.join(wrong)}.", 1)
     is_doubtful = bool(doubts) or any(part.ok is None for part in parts)
-    shown.print("Everything else is as it should be." if is_doubtful else "Everything is as it should be.")
+    shown.print("No other problems found." if is_doubtful else "No problems found.")
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -182,8 +182,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            end(f"Port {port} on {host} is in use: set PORT to another, or stop what uses it.", 1)
-        end(f"HOST {host} with PORT {port} cannot be listened on: {error.strerror}.", 1)
+            end(f"Port {port} on {host} is in use. Set PORT to a free port, or stop the program that uses it.", 1)
+        end(f"Cannot listen on HOST {host}, PORT {port}: {error.strerror}.", 1)
 
 
 if __name__ == "__main__":

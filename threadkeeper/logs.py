@@ -1,7 +1,7 @@
-"""Log lines for operators: one JSON object each, or plain text, on standard error, in UTC, and without secrets.
+"""Log lines for operators: JSON or plain text, on standard error, in UTC, without secrets.
 
-Secrets are taken out of the finished line, so that none gets through in a traceback, an extra or an error's text.
-Libraries are kept to what an operator can use: at level DEBUG everything is let through but what Amazon's would write.
+Secrets are masked in the finished line, so that none appears in a traceback, an extra or the text of an error.
+Libraries log warnings and errors only. At level DEBUG they log everything, except Amazon's libraries.
 """
 
 import json
@@ -35,7 +35,7 @@ _QUIET_LOGGERS = (
     "engineio",
     "watchfiles",
 )
-# At level DEBUG they write out signatures, signed links and session tokens, none of which is a setting to be left out.
+# At level DEBUG they log signatures, signed links and session tokens, which are not settings and so are not masked.
 _NEVER_AT_DEBUG = ("botocore", "aiobotocore")
 _EMPTY_WORDS = (
     ("chainlit", "Translation file for "),
@@ -46,17 +46,17 @@ _EMPTY_WORDS = (
     ("uvicorn.error", '%s - "WebSocket'),
 )
 
-# The login cookie and bearer tokens, which the libraries write out at level DEBUG.
+# The login cookie and bearer tokens, which libraries log at level DEBUG.
 _LOGIN = r"(?<=access_token=)[\w.-]+|(?<=access_token_\d=)[\w.-]+|(?<=Bearer )[\w.~+/=-]+"
 
 
 def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> None:
-    """Send every logger's lines to standard error, in this form; a second call replaces the first.
+    """Write the lines of all loggers to standard error in this format. A second call replaces the first.
 
     Args:
-        level: least important level to write, such as `INFO`.
-        json: whether a line is a JSON object with `time`, `level`, `logger`, `message` and the extras.
-        secrets: values that no line may hold.
+        level: minimum level, such as `INFO`.
+        json: write each line as a JSON object with `time`, `level`, `logger`, `message` and the extras.
+        secrets: values to mask in every line.
     """
     handler = _Handler()
     handler.setFormatter(_Json(secrets) if json else _Text(secrets))
@@ -64,7 +64,7 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
         handler.addFilter(_says_something)
     root = logging.getLogger()
     for other in root.handlers[:]:
-        # Those of `logging.basicConfig`, which Chainlit's command calls, and of an earlier call.
+        # Handlers of `logging.basicConfig`, which Chainlit's command calls, and of an earlier call.
         if type(other) in (logging.StreamHandler, _Handler):
             root.removeHandler(other)
     root.addHandler(handler)
@@ -81,22 +81,22 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Standard error, told apart from handlers of other makers."""
+    """Standard error; a class of its own, to recognise the handlers of this module."""
 
 
 class Redaction:
-    """Takes the secrets of one configuration out of a text, and the marks of a login."""
+    """Masks the secrets of one configuration in a text, and login cookies and bearer tokens."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])}
         patterns = [
-            # A short password may be part of ordinary words: those are left alone.
+            # A short secret can be part of an ordinary word; only whole words are masked.
             re.escape(form) if len(form) >= 12 else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=len, reverse=True)
             if form
         ]
         self._pattern = re.compile("|".join([*patterns, _LOGIN]))
-        # Nearly every text holds none of them, and to look for a few words is a hundred times faster.
+        # Almost no text contains a secret, and a search for a few substrings is a hundred times faster.
         self._signs = [*filter(None, forms), "access_token", "Bearer "]
 
     def __call__(self, text: str) -> str:

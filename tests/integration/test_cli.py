@@ -1,4 +1,4 @@
-"""The command line, run as its own process in an empty directory, as an operator runs it."""
+"""The command line, run as a process in an empty directory, as an operator runs it."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 @dataclass
 class CommandLine:
-    """Runs commands in one directory, with nothing set but what is given."""
+    """Runs commands in one directory, with only the given settings."""
 
     directory: Path
 
@@ -52,7 +52,7 @@ class CommandLine:
         )
 
     def verify(self, name: str, password: str) -> bool:
-        """Whether this is the name's password, as it is stored."""
+        """Whether the stored password of this user is this one."""
 
         async def read() -> datalayer.Account | None:
             accounts = Accounts(Database(f"sqlite:///{self.directory}/.data/threadkeeper.db"), None)
@@ -66,7 +66,7 @@ class CommandLine:
 
 
 def at_a_terminal(cli: CommandLine, *arguments: str, answer: str) -> str:
-    """All that a command shows to somebody who types this."""
+    """The output of a command on a terminal, for a user who types this answer."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "threadkeeper.cli", *arguments],
@@ -80,7 +80,7 @@ def at_a_terminal(cli: CommandLine, *arguments: str, answer: str) -> str:
         os.close(theirs)
         os.write(ours, answer.encode())
         shown = b""
-        # Linux says EIO where nobody holds the other end any more.
+        # Linux raises EIO when the other end is closed.
         with contextlib.suppress(OSError):
             while more := os.read(ours, 1000):
                 shown += more
@@ -104,11 +104,11 @@ def migrated(cli: CommandLine) -> CommandLine:
 # Adoption
 
 
-def test_adopting_is_a_dry_run_until_told_otherwise(migrated: CommandLine) -> None:
+def test_adopting_is_a_dry_run_without_apply(migrated: CommandLine) -> None:
     dry = migrated("adopt")
     assert dry.returncode == 0
-    assert "A dry run: nothing was changed." in dry.stdout
-    assert "There before" in dry.stdout
+    assert "Dry run: nothing was changed." in dry.stdout
+    assert "Rows before" in dry.stdout
     done = migrated("adopt", "--apply")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Done.")
 
@@ -121,11 +121,11 @@ def test_a_database_that_is_not_chainlits_is_not_adopted(cli: CommandLine) -> No
     assert "none of Chainlit's layers made this database" in result.stderr
 
 
-def test_a_mistyped_path_is_said_and_no_file_is_made_there(cli: CommandLine) -> None:
+def test_a_mistyped_path_is_reported_and_no_file_is_created(cli: CommandLine) -> None:
     result = cli("adopt", DATABASE_URL=f"sqlite:///{cli.directory}/chat.bd")
     assert (result.returncode, result.stderr) == (
         1,
-        f"There is no database to adopt: {cli.directory}/chat.bd is not there.\n",
+        f"No database to adopt: {cli.directory}/chat.bd does not exist.\n",
     )
     assert list(cli.directory.iterdir()) == []
 
@@ -134,36 +134,36 @@ def test_a_mistyped_path_is_said_and_no_file_is_made_there(cli: CommandLine) -> 
 
 
 @pytest.mark.parametrize("command", [["serve"], ["migrate"], ["user", "list"]])
-def test_a_wrong_setting_ends_every_command_with_one_sentence(cli: CommandLine, command: list[str]) -> None:
+def test_an_invalid_setting_ends_every_command_with_one_sentence(cli: CommandLine, command: list[str]) -> None:
     result = cli(*command, DATABASE_URL="mysql://me:hunter2@db/x")
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "DATABASE_URL must begin with sqlite:/// or postgresql://. `threadkeeper check` lists every setting.\n"
+        "DATABASE_URL must start with sqlite:/// or postgresql://. `threadkeeper check` lists every setting.\n"
     )
     assert list(cli.directory.iterdir()) == []
 
 
-def test_a_data_dir_that_cannot_be_made_is_named(cli: CommandLine) -> None:
+def test_a_data_dir_that_cannot_be_created_is_reported(cli: CommandLine) -> None:
     (cli.directory / "taken").write_text("", encoding="utf-8")
     result = cli("serve", DATA_DIR="taken/data")
-    assert (result.returncode, result.stderr) == (2, "DATA_DIR taken/data cannot be made: Not a directory.\n")
+    assert (result.returncode, result.stderr) == (2, "Cannot create DATA_DIR taken/data: Not a directory.\n")
 
 
-def test_a_port_in_use_is_named(cli: CommandLine) -> None:
+def test_a_port_in_use_is_reported(cli: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         result = cli("serve", PORT=str(port))
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        f"Port {port} on 127.0.0.1 is in use: set PORT to another, or stop what uses it."
+        f"Port {port} on 127.0.0.1 is in use. Set PORT to a free port, or stop the program that uses it."
     )
 
 
-def test_a_host_that_is_not_ours_is_named(cli: CommandLine) -> None:
+def test_a_host_of_another_machine_is_reported(cli: CommandLine) -> None:
     result = cli("serve", HOST="192.0.2.1")
     assert result.returncode == 1
-    assert result.stderr.startswith("HOST 192.0.2.1 with PORT 8000 cannot be listened on: ")
+    assert result.stderr.startswith("Cannot listen on HOST 192.0.2.1, PORT 8000: ")
 
 
 def test_commands_start_without_chainlit_and_without_a_model_client() -> None:
@@ -180,15 +180,15 @@ def test_commands_start_without_chainlit_and_without_a_model_client() -> None:
 # check
 
 
-def test_check_on_a_new_machine_finds_nothing_wrong_and_makes_nothing(cli: CommandLine) -> None:
+def test_check_on_a_new_machine_finds_no_problem_and_creates_nothing(cli: CommandLine) -> None:
     result = cli("check")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "demo model" in result.stdout
-    assert "not there yet" in result.stdout
+    assert "does not exist yet" in result.stdout
     assert list(cli.directory.iterdir()) == []
 
 
-def test_check_reports_all_that_is_wrong_and_shows_no_secret(cli: CommandLine) -> None:
+def test_check_reports_every_problem_and_shows_no_secret(cli: CommandLine) -> None:
     (cli.directory / ".env").write_text("TEMPERATURE=9\nOPENAI_API_KEY=sk-hunter2\nLOG_LEVEL=debug\n", encoding="utf-8")
     (cli.directory / "file").write_text("", encoding="utf-8")
     result = cli(
@@ -211,51 +211,55 @@ def test_check_reports_all_that_is_wrong_and_shows_no_secret(cli: CommandLine) -
     assert "hunter2" not in result.stdout + result.stderr
 
 
-def test_check_tells_of_a_misspelt_name_and_finds_no_fault_in_it(cli: CommandLine) -> None:
+def test_check_reports_a_misspelled_name_but_not_as_a_problem(cli: CommandLine) -> None:
     (cli.directory / ".env").write_text("OPENAI_MODEL=hunter2\n", encoding="utf-8")
     result = cli("check")
     assert result.returncode == 0
     assert result.stdout.splitlines()[-2:] == [
-        "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?",
-        "Everything else is as it should be.",
+        "Unknown setting OPENAI_MODEL. Did you mean OPENAI_MODELS?",
+        "No other problems found.",
     ]
     assert "hunter2" not in result.stdout + result.stderr
 
 
-def test_check_looks_only_at_what_its_settings_allow(cli: CommandLine) -> None:
+def test_check_skips_parts_with_an_invalid_setting(cli: CommandLine) -> None:
     result = cli("check", DATABASE_URL="mysql://x", OPENAI_MODELS=",")
-    assert "not looked at, DATABASE_URL is wrong" in result.stdout
-    assert "not looked at, OPENAI_MODELS is wrong" in result.stdout
+    assert "not checked, because DATABASE_URL is invalid" in result.stdout
+    assert "not checked, because OPENAI_MODELS is invalid" in result.stdout
     assert result.stderr == "2 problems found: DATABASE_URL, OPENAI_MODELS.\n"
 
 
-def test_check_tells_of_the_schema(cli: CommandLine, empty_database_url: str) -> None:
+def test_check_reports_the_state_of_the_schema(cli: CommandLine, empty_database_url: str) -> None:
     if empty_database_url.startswith("sqlite"):
         Path(empty_database_url.removeprefix("sqlite:///")).touch()
     before = cli("check", DATABASE_URL=empty_database_url)
     assert "applies: build_schema" in before.stdout
     assert before.returncode == 0
     cli("migrate", DATABASE_URL=empty_database_url)
-    assert "its schema is up to date" in cli("check", DATABASE_URL=empty_database_url).stdout
+    assert "the schema is up to date" in cli("check", DATABASE_URL=empty_database_url).stdout
 
 
-async def test_check_points_out_a_database_that_is_not_adopted_yet(cli: CommandLine, empty_database_url: str) -> None:
+async def test_check_reports_a_database_that_is_not_adopted_yet(cli: CommandLine, empty_database_url: str) -> None:
     await made_by_sqlalchemy_layer(empty_database_url, "today")
     before = cli("check", DATABASE_URL=empty_database_url)
-    assert "one of Chainlit's own layers made it: `threadkeeper adopt`" in before.stdout
-    assert before.stdout.splitlines()[-1] == "Everything else is as it should be."
+    assert "created by one of Chainlit's own data layers: run `threadkeeper adopt`" in before.stdout
+    assert before.stdout.splitlines()[-1] == "No other problems found."
     assert cli("adopt", "--apply", DATABASE_URL=empty_database_url).returncode == 0
     after = cli("check", DATABASE_URL=empty_database_url)
-    assert "its schema is up to date" in after.stdout
-    assert after.stdout.splitlines()[-1] == "Everything is as it should be."
+    assert "the schema is up to date" in after.stdout
+    assert after.stdout.splitlines()[-1] == "No problems found."
 
 
 @pytest.mark.parametrize(
     ("settings", "finding", "code"),
     [
         ({"OPENAI_MODELS": "echo"}, "│ reachable ", 0),
-        ({"OPENAI_MODELS": "echo,none-such"}, "its list of models lacks none-such", 0),
-        ({"OPENAI_MODELS": "echo", "AZURE_OPENAI_ENDPOINT": "https://127.0.0.1:1"}, "AZURE_OPENAI_API_KEY is wrong", 1),
+        ({"OPENAI_MODELS": "echo,none-such"}, "its list of models does not contain none-such", 0),
+        (
+            {"OPENAI_MODELS": "echo", "AZURE_OPENAI_ENDPOINT": "https://127.0.0.1:1"},
+            "AZURE_OPENAI_API_KEY is invalid",
+            1,
+        ),
     ],
 )
 async def test_check_asks_the_model_server(
@@ -270,12 +274,12 @@ async def test_check_asks_the_model_server(
 @pytest.mark.parametrize(
     ("path", "finding"),
     [
-        ("refuses", "answered with 401: is the key right?"),
-        ("page", "answers, but not as a model server"),
-        ("lists-none", "there is no list of models at this address"),
+        ("refuses", "failed with status 401; check the API key"),
+        ("page", "reachable, but not a model server"),
+        ("lists-none", "reachable, but this URL has no list of models"),
     ],
 )
-async def test_check_tells_what_is_wrong_with_a_model_server(cli: CommandLine, path: str, finding: str) -> None:
+async def test_check_reports_the_problem_of_a_model_server(cli: CommandLine, path: str, finding: str) -> None:
     async def refuse(_request: web.Request) -> web.Response:
         return web.json_response({"error": {"message": "no"}}, status=401)
 
@@ -296,7 +300,7 @@ async def test_check_tells_what_is_wrong_with_a_model_server(cli: CommandLine, p
     assert result.returncode == (0 if path == "lists-none" else 1)
 
 
-def test_check_does_not_wait_for_a_server_that_says_nothing(cli: CommandLine) -> None:
+def test_check_does_not_wait_for_a_silent_server(cli: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         result = cli("check", OPENAI_BASE_URL=f"http://{address}/v1", DATABASE_URL=f"postgresql://someone@{address}/x")
@@ -307,7 +311,7 @@ def test_check_does_not_wait_for_a_server_that_says_nothing(cli: CommandLine) ->
 # migrate
 
 
-def test_migrate_says_what_it_did(cli: CommandLine, empty_database_url: str) -> None:
+def test_migrate_prints_the_applied_migrations(cli: CommandLine, empty_database_url: str) -> None:
     first = cli("migrate", DATABASE_URL=empty_database_url)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("applied: build_schema\n")
@@ -315,7 +319,7 @@ def test_migrate_says_what_it_did(cli: CommandLine, empty_database_url: str) -> 
     assert cli("migrate", DATABASE_URL=empty_database_url).stdout == "The schema is up to date.\n"
 
 
-def test_a_database_that_is_away_is_a_sentence(cli: CommandLine) -> None:
+def test_an_unavailable_database_is_reported_in_one_sentence(cli: CommandLine) -> None:
     result = cli("migrate", DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:1/nowhere")
     assert result.returncode == 1
     assert result.stderr == "DATABASE_URL: the database cannot be used now (nothing listens at that host and port).\n"
@@ -324,7 +328,7 @@ def test_a_database_that_is_away_is_a_sentence(cli: CommandLine) -> None:
 # user
 
 
-def test_an_account_from_its_beginning_to_its_end(migrated: CommandLine) -> None:
+def test_the_life_of_an_account(migrated: CommandLine) -> None:
     def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         return migrated("user", *arguments, given=given)
 
@@ -339,17 +343,17 @@ def test_an_account_from_its_beginning_to_its_end(migrated: CommandLine) -> None
     assert migrated.verify("ada", changed.stdout.split("Password: ")[1].strip())
     assert not migrated.verify("ada", "the first password")
 
-    assert run("disable", "ada").stdout == "ada may not log in any more.\n"
+    assert run("disable", "ada").stdout == "Disabled ada.\n"
     header, row = (line.split("\t") for line in run("list").stdout.splitlines())
-    assert header == ["Name", "Role", "Signs in by", "Since", "Disabled"]
+    assert header == ["Name", "Role", "Login method", "Created", "Disabled"]
     assert row[:3] == ["ada", "reviewer", "credentials"]
     assert row[4]
-    assert run("enable", "ada").stdout == "ada may log in again.\n"
+    assert run("enable", "ada").stdout == "Enabled ada.\n"
     assert run("list").stdout.splitlines()[1].endswith("\t")
 
 
 @pytest.mark.parametrize("command", ["passwd", "disable", "enable"])
-def test_a_user_who_is_not_there_is_named(migrated: CommandLine, command: str) -> None:
+def test_an_unknown_user_is_reported(migrated: CommandLine, command: str) -> None:
     options = ["--generate"] if command == "passwd" else []
     result = migrated("user", command, "nobody", *options)
     assert (result.returncode, result.stdout) == (1, "")
@@ -363,10 +367,10 @@ def test_a_user_who_is_not_there_is_named(migrated: CommandLine, command: str) -
         (["ada", "--role", "king", "--generate"], "", "The role must be one of user, reviewer, admin."),
         ([" ", "--generate"], "", "A user name must not be empty."),
         (["ada\x1b[31m", "--generate"], "", "A user name must not hold control characters."),
-        (["ada"], "", "Nobody is there to ask for a password: use --password-stdin or --generate."),
+        (["ada"], "", "No terminal to ask for a password. Use --password-stdin or --generate."),
     ],
 )
-def test_what_breaks_a_rule_never_reaches_the_database(
+def test_invalid_input_never_reaches_the_database(
     cli: CommandLine, arguments: list[str], given: str, sentence: str
 ) -> None:
     result = cli("user", "add", *arguments, given=given)
@@ -374,7 +378,7 @@ def test_what_breaks_a_rule_never_reaches_the_database(
     assert list(cli.directory.iterdir()) == []
 
 
-def test_without_a_schema_one_is_told_how_to_make_it(cli: CommandLine) -> None:
+def test_without_a_schema_the_message_names_the_command(cli: CommandLine) -> None:
     (cli.directory / ".data").mkdir()
     result = cli("user", "list")
     assert result.returncode == 1
@@ -382,9 +386,12 @@ def test_without_a_schema_one_is_told_how_to_make_it(cli: CommandLine) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_deleted_user_is_gone_and_the_receipt_says_what_was_removed(migrated: CommandLine) -> None:
+def test_a_deleted_user_is_gone_and_the_receipt_counts_the_rows(migrated: CommandLine) -> None:
     migrated("user", "add", "ada", "--generate")
-    assert migrated("user", "delete", "ada").stderr == "Nobody is there to be asked: use --yes.\n"
+    assert (
+        migrated("user", "delete", "ada").stderr
+        == "No terminal to ask for confirmation. Use --yes to proceed without it.\n"
+    )
     assert "ada" in migrated("user", "list").stdout
     done = migrated("user", "delete", "ada", "--yes", "--receipt", "receipt.json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -402,7 +409,10 @@ async def test_a_deleted_thread_is_gone_and_the_receipt_names_its_rows(migrated:
     thread_id, step_id = str(uuid.uuid4()), str(uuid.uuid4())
     await layer.create_step({"id": step_id, "threadId": thread_id, "type": "user_message", "output": "gone soon"})
     try:
-        assert migrated("thread", "delete", thread_id).stderr == "Nobody is there to be asked: use --yes.\n"
+        assert (
+            migrated("thread", "delete", thread_id).stderr
+            == "No terminal to ask for confirmation. Use --yes to proceed without it.\n"
+        )
         done = migrated("thread", "delete", thread_id, "--yes")
         assert (done.returncode, done.stderr) == (0, "")
         receipt = json.loads(done.stdout)
@@ -416,7 +426,7 @@ async def test_a_deleted_thread_is_gone_and_the_receipt_names_its_rows(migrated:
     assert migrated("thread", "delete", "no id", "--yes").returncode == 1
 
 
-async def test_at_a_terminal_a_thread_is_deleted_by_its_title_and_owner(migrated: CommandLine) -> None:
+async def test_the_confirmation_shows_title_and_owner_of_the_thread(migrated: CommandLine) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{migrated.directory}/.data/threadkeeper.db")
     thread_id = str(uuid.uuid4())
     owner = await layer.create_user(cl.User("ada"))
@@ -424,20 +434,20 @@ async def test_at_a_terminal_a_thread_is_deleted_by_its_title_and_owner(migrated
     try:
         unknown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", new_id(), answer="n\n")
         assert unknown.endswith("There is no such thread.\r\n")
-        assert "for good?" not in unknown
+        assert "Permanently delete" not in unknown
         shown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", thread_id, answer="n\n")
-        assert f"Delete the thread {thread_id} ('Ein “Titel”\\x1b[2J 文', of 'ada'), with every step" in shown
+        assert f"Permanently delete the thread {thread_id} ('Ein “Titel”\\x1b[2J 文', owner 'ada') with all" in shown
         assert shown.endswith("Nothing was deleted.\r\n")
         assert await layer.get_thread(thread_id) is not None
         await layer.create_step({"id": new_id(), "threadId": (other := new_id()), "type": "user_message"})
         shown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", other, answer="y\n")
-        assert f"Delete the thread {other} (without a title, of nobody), with" in shown
+        assert f"Permanently delete the thread {other} (no title, no owner) with all its steps" in shown
         assert await layer.get_thread(other) is None
     finally:
         await layer.close()
 
 
-def test_nothing_is_deleted_where_the_receipt_cannot_be_written(migrated: CommandLine) -> None:
+def test_nothing_is_deleted_if_the_receipt_cannot_be_written(migrated: CommandLine) -> None:
     migrated("user", "add", "ada", "--generate")
     (migrated.directory / "there.json").write_text("an older receipt", encoding="utf-8")
     for path in ("there.json", "no/such/folder.json"):
@@ -451,7 +461,7 @@ def test_nothing_is_deleted_where_the_receipt_cannot_be_written(migrated: Comman
     assert not (migrated.directory / "new.json").exists()
 
 
-def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: CommandLine) -> None:
+def test_a_terminal_asks_for_the_password_twice_without_showing_it(migrated: CommandLine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "threadkeeper.cli", "user", "add", "ada"],
@@ -465,7 +475,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: C
         os.close(theirs)
         shown = ""
         try:
-            # The space after a prompt comes when what is typed is not shown any more.
+            # The prompt ends with a space once the terminal no longer shows the input.
             for prompt in ("Password: ", "Repeat for confirmation: "):
                 while not shown.endswith(prompt):
                     shown += os.read(ours, 1000).decode()
@@ -483,7 +493,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: C
 
 
 @pytest.mark.slow
-async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_path: Path) -> None:
+async def test_serve_creates_its_files_prints_the_password_once_and_stops_cleanly(tmp_path: Path) -> None:
     environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
     async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:
         assert server.log.count("Log in as admin with the password ") == 1
@@ -498,9 +508,9 @@ async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_p
             await server.start()
             assert (await client.get("/user")).json()["identifier"] == "admin", "a restart logs nobody out"
         assert server.log.count("Log in as admin") == 1
-        assert server.log.count("THREADKEEPER_PORT is no setting: is PORT meant?") == 2, "once at each start"
+        assert server.log.count("Unknown setting THREADKEEPER_PORT. Did you mean PORT?") == 2, "once at each start"
         assert await server.stop() == 0
-        lines = [line for line in server.log.splitlines() if line and not line.startswith("The first user")]
+        lines = [line for line in server.log.splitlines() if line and not line.startswith("Created the user")]
         assert all({"time", "level", "logger", "message"} <= json.loads(line).keys() for line in lines)
         assert secret not in server.log
     assert not (server.directory / ".chainlit").exists(), "the working directory is not Chainlit's"

@@ -1,4 +1,4 @@
-"""The commands that look after files and take users out and in, run as an operator runs them."""
+"""The commands for files and takeouts, run as an operator runs them."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ CONTENT = b"the content of a file"
 
 @pytest.fixture
 def kept(tmp_path: Path) -> tuple[CommandLine, Path]:
-    """An installation with one user, thread and file; and where the file is."""
+    """An installation with one user, thread and file, and the path of the file."""
     cli = CommandLine(tmp_path / "elsewhere")
     cli.directory.mkdir()
     assert cli("migrate").returncode == 0
@@ -45,19 +45,19 @@ def kept(tmp_path: Path) -> tuple[CommandLine, Path]:
     return cli, file
 
 
-def test_verify_tells_what_is_wrong_and_repairs_what_can_be(kept: tuple[CommandLine, Path]) -> None:
+def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     good = cli("files", "verify")
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.splitlines()[-2:] == [
         f"1 rows with a file, 1 files in the store, {len(CONTENT)} bytes read.",
-        "Everything is as it should be.",
+        "No problems found.",
     ]
     file.write_bytes(CONTENT.upper())
     assert cli("files", "verify", "--quick").returncode == 0
     changed = cli("files", "verify")
-    assert (changed.returncode, changed.stderr) == (1, "1 × content is not its row's.\n")
-    assert f"{file.parent.name}/{file.name}: content is not its row's: its SHA-256 is" in changed.stdout
+    assert (changed.returncode, changed.stderr) == (1, "1 × checksum differs from the database.\n")
+    assert f"{file.parent.name}/{file.name}: checksum differs from the database: its SHA-256 is" in changed.stdout
     file.unlink()
     orphan = file.with_name("nobodys")
     orphan.write_bytes(b"x")
@@ -67,58 +67,60 @@ def test_verify_tells_what_is_wrong_and_repairs_what_can_be(kept: tuple[CommandL
     assert (lost.returncode, lost.stderr) == (1, "1 × file is missing.\n")
     assert f"{file.parent.name}/{file.name}: file is missing (thread " in lost.stdout
     assert "; its row is marked\n" in lost.stdout
-    assert "1 rows were marked now: their file is missing." in lost.stdout
+    assert "1 rows with a missing file were marked." in lost.stdout
     assert "1 × file has no row: deleted.\n" in lost.stdout
     after = cli("files", "verify")
     assert after.returncode == 0
-    assert "1 rows are marked: their file was missing before." in after.stdout
+    assert "1 rows were marked by an earlier run: their file is missing." in after.stdout
 
 
-def test_move_goes_to_another_store_and_says_what_to_set(kept: tuple[CommandLine, Path]) -> None:
+def test_move_copies_to_another_store_and_prints_the_next_steps(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     target = cli.directory / "other"
     dry = cli("files", "move", "--to", f"file://{target}", "--dry-run")
-    assert dry.stdout == f"1 files of {len(CONTENT)} bytes would be copied, 0 are there.\n"
+    assert dry.stdout == f"1 files ({len(CONTENT)} bytes) would be copied, 0 are already there.\n"
     assert not target.exists()
     done = cli("files", "move", "--to", f"file://{target}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"1 files of {len(CONTENT)} bytes were copied, 0 were there already.\n")
+    assert done.stdout.startswith(f"Copied 1 files ({len(CONTENT)} bytes); 0 were already there.\n")
     assert f"Now set BLOB_URL=file://{target} and restart" in done.stdout
-    assert "run once more" in done.stdout
+    assert "run the same command again with the old BLOB_URL" in done.stdout
     assert (target / file.parent.name / file.name).read_bytes() == CONTENT == file.read_bytes()
     again = cli("files", "move", "--to", f"file://{target}", "--delete-source")
     assert again.stdout.splitlines()[:2] == [
-        "0 files of 0 bytes were copied, 1 were there already.",
-        "1 files were deleted from the old store; 0 that are newer were left.",
+        "Copied 0 files (0 bytes); 1 were already there.",
+        "Deleted 1 files from the old store; kept 0 newer files.",
     ]
-    assert again.stdout.splitlines()[2].startswith("The old store has no file any more: ")
-    assert "once more" not in again.stdout
+    assert again.stdout.splitlines()[2].startswith(
+        "The old store is empty, so a replica that still uses it shows no files."
+    )
+    assert "run the same command again" not in again.stdout
     assert not file.exists()
     assert cli("files", "verify", BLOB_URL=f"file://{target}").returncode == 0
 
 
-def test_move_says_what_to_do_with_what_came_meanwhile(kept: tuple[CommandLine, Path]) -> None:
+def test_move_prints_what_to_do_with_newer_files(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     tomorrow = time.time() + 24 * 3600
     os.utime(file, (tomorrow, tomorrow))
     done = cli("files", "move", "--to", f"file://{cli.directory / 'other'}", "--delete-source")
-    assert "0 files were deleted from the old store; 1 that are newer were left." in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("run the same command with the old BLOB_URL once more.")
+    assert "Deleted 0 files from the old store; kept 1 newer files." in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("run the same command again with the old BLOB_URL.")
     assert file.exists()
 
 
-def test_move_refuses_what_makes_no_sense(kept: tuple[CommandLine, Path]) -> None:
+def test_move_refuses_invalid_targets(kept: tuple[CommandLine, Path]) -> None:
     cli, _ = kept
     for place in (".data/files", ".data/files/inside"):
         refused = cli("files", "move", "--to", f"file://{cli.directory}/{place}")
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.stderr == "--to: the two stores are one, or one lies inside the other.\n"
+        assert refused.stderr == "--to: the two stores are the same, or one is inside the other.\n"
     refused = cli("files", "move", "--to", "ftp://x")
     assert refused.returncode == 2
     assert refused.stderr.startswith("--to: the blob URL must be file:///")
 
 
-def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
     cli, file = kept
     out = cli("export", "user", "ada")
     assert (out.returncode, out.stderr) == (0, "")
@@ -134,20 +136,21 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
         await database.close()
         return [(row[0], row[1], row[2]) for row in rows]
 
-    assert asyncio.run(looked()) == [("export", None, file.parent.name)], "its user sees that it was given out"
+    assert asyncio.run(looked()) == [("export", None, file.parent.name)], "the user sees the export in the audit"
     assert cli("export", "user", "ada").stderr == f"There is a file {name} already.\n"
     assert cli("export", "user", "nobody").stderr == "There is no user 'nobody'.\n"
 
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
     missing = other("import", "nowhere.zip")
-    assert (missing.returncode, missing.stderr) == (1, "nowhere.zip cannot be read: No such file or directory.\n")
-    assert list(other.directory.iterdir()) == [], "a mistyped name makes nothing"
+    assert (missing.returncode, missing.stderr) == (1, "Cannot read nowhere.zip: No such file or directory.\n")
+    assert list(other.directory.iterdir()) == [], "a mistyped file name creates nothing"
     back = other("import", str(cli.directory / name))
     assert (back.returncode, back.stderr) == (0, "")
     assert back.stdout.splitlines() == [
-        "For ada: 1 threads, 1 elements, 1 files.",
-        "The user ada was made, with the role user and without a password: `threadkeeper user passwd ada` gives one.",
+        "Imported for ada: 1 threads, 1 elements, 1 files.",
+        "Created the user ada with the role user and without a password. "
+        "To set one, run `threadkeeper user passwd ada`.",
     ]
     assert other("user", "passwd", "ada", "--generate").returncode == 0
     (kept_file,) = (other.directory / ".data" / "files" / file.parent.name).iterdir()
@@ -161,21 +164,21 @@ def test_a_takeout_goes_and_comes(kept: tuple[CommandLine, Path], tmp_path: Path
     assert other("files", "verify").returncode == 0
 
 
-def test_a_takeout_does_not_hide_that_a_file_is_damaged(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+def test_a_takeout_reports_a_damaged_file(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
     cli, file = kept
     file.write_bytes(CONTENT.upper())
     out = cli("export", "user", "ada", "--to", "ada.zip")
     assert out.returncode == 1
     assert out.stderr == (
-        "1 files are damaged in the store, and in the takeout: their content is not their row's; "
-        "its manifest names them.\n"
+        "1 files are damaged in the store and so in the takeout: their checksum differs from the database. "
+        "The manifest names them.\n"
     )
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
     assert other("migrate").returncode == 0
     back = other("import", str(cli.directory / "ada.zip"))
     assert (back.returncode, back.stderr) == (0, "")
-    assert "content is not its row's (threads/00001 [bold]a thread/files/00001 [red].txt)" in back.stdout
-    assert "1 files were damaged when the takeout was made." in back.stdout
+    assert "checksum differs from the database (threads/00001 [bold]a thread/files/00001 [red].txt)" in back.stdout
+    assert "1 files were damaged when the takeout was created." in back.stdout
     after = other("files", "verify")
-    assert (after.returncode, after.stderr) == (1, "1 × content is not its row's.\n")
+    assert (after.returncode, after.stderr) == (1, "1 × checksum differs from the database.\n")

@@ -1,4 +1,4 @@
-"""`threadkeeper prices`, `reprice`, `projects` and `limits`, as an operator runs them."""
+"""`threadkeeper prices`, `reprice`, `projects`, `limits` and `verify`, as an operator runs them."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_a_price_is_set_listed_and_ended(run: CommandLine, database: dict[str, s
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
 
 
-async def test_a_file_of_prices_is_imported_whole_or_not_at_all(
+async def test_a_price_file_is_imported_completely_or_not_at_all(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:
     path = run.directory / "prices.csv"
@@ -80,7 +80,7 @@ async def test_a_file_of_prices_is_imported_whole_or_not_at_all(
     assert run("prices", "import", "nowhere.csv", **database).returncode == 1
 
 
-async def test_calls_are_priced_anew_and_only_those_that_come_to_another_cost(
+async def test_reprice_changes_only_calls_whose_cost_differs(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:
     tokens = {"prompt_tokens": 1_000_000, "completion_tokens": 100_000}
@@ -98,14 +98,14 @@ async def test_calls_are_priced_anew_and_only_those_that_come_to_another_cost(
     before = await calls(layer)
     dry = run("reprice", "--since", "2026-03-01", **database)
     assert dry.stdout.splitlines() == [
-        "4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens left out.",
-        "2 calls would get another cost: they came to $18 (unknown for 1), and would come to $2.4: -$15.6.",
-        "1 keeps a price that is no longer listed ($7); --forget makes it unknown.",
-        "A dry run: nothing was changed. `threadkeeper reprice --since 2026-03-01 --apply` does it.",
+        "Checked 4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens skipped.",
+        "The cost of 2 calls would change: $18 (unknown for 1) → $2.4 (-$15.6).",
+        "1 call without a current price keeps its cost ($7). Use --forget to set it to unknown.",
+        "Dry run: nothing was changed. To apply, run `threadkeeper reprice --since 2026-03-01 --apply`.",
     ]
     assert await calls(layer) == before
     done = run("reprice", "--since", "2026-03-01", "--apply", **database)
-    assert "2 calls got another cost" in done.stdout
+    assert "The cost of 2 calls changed: $18" in done.stdout
     after = {record.id: record for record in await calls(layer)}
     assert [after[one.id].total_cost for one in (old, unknown, dearer, same, nobodys, failed)] == [
         None, Decimal("1.2"), Decimal("1.2"), Decimal("1.2"), Decimal(7), None,
@@ -113,14 +113,14 @@ async def test_calls_are_priced_anew_and_only_those_that_come_to_another_cost(
     assert (after[unknown.id].price or {})["source"].startswith("own ")
     assert after[same.id].price == {"source": "as it was"}
     assert run("reprice", "--since", "2026-03-01", **database).stdout.splitlines() == [
-        "4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens left out.",
-        "None would get another cost.",
-        "1 keeps a price that is no longer listed ($7); --forget makes it unknown.",
+        "Checked 4 calls with tokens since 2026-03-01 00:00:00+00:00; 1 without tokens skipped.",
+        "No cost would change.",
+        "1 call without a current price keeps its cost ($7). Use --forget to set it to unknown.",
     ]
     assert run("reprice", "--since", "yesterday", **database).returncode == 1
 
 
-async def test_a_wrong_price_can_be_taken_out_of_the_books(
+async def test_costs_of_a_wrong_price_can_be_removed(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:
     price = run("prices", "set", "own", "--input", "999999", "--output", "1", "--from", "2025-01-01", **database)
@@ -133,19 +133,23 @@ async def test_a_wrong_price_can_be_taken_out_of_the_books(
     ended = run("prices", "end", price.stdout.split("Price ")[1].split(".")[0], **database)
     assert "`threadkeeper reprice --since DATE --forget`" in ended.stdout
     kept = run("reprice", "--since", "2026-03-01", "--apply", **database)
-    assert "2 keep a price that is no longer listed ($1999998); --forget makes them unknown." in kept.stdout
+    assert (
+        "2 calls without a current price keep their cost ($1999998). Use --forget to set them to unknown."
+        in kept.stdout
+    )
 
     before = await calls(layer)
     dry = run("reprice", "--since", "2026-03-01 00:00", "--forget", **database).stdout.splitlines()
     assert dry == [
-        "3 calls with tokens since 2026-03-01 00:00:00+00:00.",
-        "None would get another cost.",
-        "2 calls at a price that is no longer listed would become unknown ($1999998 so far).",
-        "A dry run: nothing was changed. `threadkeeper reprice --since '2026-03-01 00:00' --forget --apply` does it.",
+        "Checked 3 calls with tokens since 2026-03-01 00:00:00+00:00.",
+        "No cost would change.",
+        "The cost of 2 calls without a current price would become unknown ($1999998 before).",
+        "Dry run: nothing was changed. "
+        "To apply, run `threadkeeper reprice --since '2026-03-01 00:00' --forget --apply`.",
     ]
     assert await calls(layer) == before
     done = run("reprice", "--since", "2026-03-01", "--forget", "--apply", **database)
-    assert "2 calls at a price that is no longer listed became unknown ($1999998 so far)." in done.stdout
+    assert "The cost of 2 calls without a current price became unknown ($1999998 before)." in done.stdout
     after = {record.id: record for record in await calls(layer)}
     assert (after[wrong.id].input_cost, after[wrong.id].output_cost, after[wrong.id].total_cost) == (None, None, None)
     assert (after[wrong.id].price, after[seen.id].price) == (None, {"images": 2})
@@ -153,7 +157,7 @@ async def test_a_wrong_price_can_be_taken_out_of_the_books(
     (gone, *_) = [one for one in (await layer.usage_by(CallFilter(), "model")) if one.value == "own"]
     assert gone.totals.unpriced == 2
     assert run("verify", **database).returncode == 0
-    assert "no longer listed" not in run("reprice", "--since", "2026-03-01", **database).stdout
+    assert "without a current price" not in run("reprice", "--since", "2026-03-01", **database).stdout
 
 
 async def test_a_price_of_one_path_of_a_host_is_still_listed(
@@ -165,17 +169,17 @@ async def test_a_price_of_one_path_of_a_host_is_still_listed(
     )  # fmt: skip
     reprice = ("reprice", "--since", "2026-03-01", "--forget")
     address = "https://router.huggingface.co/groq/openai/v1"
-    assert "1 call would get another cost" in run(*reprice, OPENAI_BASE_URL=address, **database).stdout
+    assert "The cost of 1 call would change" in run(*reprice, OPENAI_BASE_URL=address, **database).stdout
 
 
-async def test_days_begin_where_the_operator_is(
+async def test_dates_are_in_the_configured_time_zone(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:
     berlin = {**database, "USAGE_TIME_ZONE": "Europe/Berlin"}
     for moment in ("2026-02-28T22:59:59Z", "2026-02-28T23:00:00Z"):
         await layer.record_call(call(moment, model="own", prompt_tokens=1_000_000, completion_tokens=0))
     done = run("prices", "set", "own", "--input", "1", "--output", "1", "--from", "2026-03-01", **berlin)
-    assert "from 2026-03-01 00:00:00+01:00 on" in done.stdout
+    assert "from 2026-03-01 00:00:00+01:00." in done.stdout
     (run.directory / "prices.csv").write_text(
         "model,input,output,valid_from\nB,1,1,2026-07-01\nC,1,1,2026-07-01T00:00Z\n"
     )
@@ -188,31 +192,28 @@ async def test_days_begin_where_the_operator_is(
     }
     told = run("reprice", "--since", "2026-03-01", "--apply", **berlin).stdout.splitlines()
     assert told == [
-        "1 call with tokens since 2026-03-01 00:00:00+01:00.",
-        "1 call got another cost: unknown so far, they come to $1.",
+        "Checked 1 call with tokens since 2026-03-01 00:00:00+01:00.",
+        "The cost of 1 call changed: unknown → $1.",
     ]
     assert [record.total_cost for record in await calls(layer)] == [None, 1]
 
 
-def test_it_is_said_which_price_holds(run: CommandLine, database: dict[str, str]) -> None:
+def test_prices_set_names_the_price_that_overrides_the_new_one(run: CommandLine, database: dict[str, str]) -> None:
     def set_price(model: str, since: str, *more: str) -> str:
         return run("prices", "set", model, "--input", "1", "--output", "1", "--from", since, *more, **database).stdout
 
     later = set_price("gpt-.*", "2026-06-01", "--provider", "azure").split("Price ")[1].split(".")[0]
     told = set_price("gpt-4o", "2026-03-01")
-    assert (
-        f"From 2026-06-01 00:00:00+00:00 on another stands over it, as its --from is later: gpt-.*, price {later}"
-        in told
-    )
+    assert f"From 2026-06-01 00:00:00+00:00, a price with a later --from overrides it: gpt-.*, price {later}" in told
     for model, since, more in (
         ("gpt-4o", "2026-06-02", ()), ("claude", "2026-03-01", ()), ("gpt-4o", "2026-03-01", ("--provider", "openai")),
     ):  # fmt: skip
         run("prices", "end", set_price(model, since, *more).split("Price ")[1].split(".")[0], **database)
     run("prices", "end", later, **database)
-    assert "stands over" not in set_price("gpt-4o", "2026-03-01")
+    assert "overrides it" not in set_price("gpt-4o", "2026-03-01")
     ahead = set_price("o9", "2199-01-01")
     assert "Until then nothing changes." in ahead
-    assert "Calls before now" not in ahead
+    assert "Past calls keep their cost" not in ahead
 
 
 async def test_projects_and_limits_are_set_listed_and_removed(
@@ -238,9 +239,9 @@ async def test_projects_and_limits_are_set_listed_and_removed(
 
     for arguments in (("5", "dollars", "month", "--project", "lab"), ("100000", "tokens", "day", "--user", "alice")):
         assert run("limits", "set", *arguments, **database).returncode == 0
-    assert "Each user may use 10 tokens a day" in run("limits", "set", "10", "tokens", "day", **database).stdout
+    assert "Each user can use 10 tokens per day" in run("limits", "set", "10", "tokens", "day", **database).stdout
     again = run("limits", "set", "100000", "tokens", "day", "--user", "alice", **database).stdout
-    assert "It takes the place of the 10 that each user may use." in again
+    assert "For this user, it replaces the limit of 10 for each user." in again
     await layer.record_call(
         call(utc_now(), user_id=alice.id, project_id=project.id, prompt_tokens=7, total_cost=Decimal("0.5"))
     )
@@ -261,14 +262,14 @@ async def test_projects_and_limits_are_set_listed_and_removed(
 def test_the_chats_own_project_can_be_limited_before_its_first_call(run: CommandLine, database: dict[str, str]) -> None:
     done = run("limits", "set", "100", "dollars", "month", "--project", "default", **database)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "The project default may use 100 dollars a month." in done.stdout
+    assert "The project default can use 100 dollars per month." in done.stdout
     assert run("projects", "list", **database).stdout.splitlines()[1].startswith("default\tDefault\t")
     assert run("limits", "list", **database).stdout.splitlines()[1].split("\t")[1:] == [
         "project default", "100", "dollars", "month", "0",
     ]  # fmt: skip
 
 
-async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
+async def test_costs_are_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
     costs: dict[str, Any] = {
         "input_cost": Decimal("0.5"),
         "output_cost": Decimal("0.25"),
@@ -279,7 +280,7 @@ async def test_the_bill_is_verified(run: CommandLine, database: dict[str, str], 
     await layer.record_call(record)
     done = run("verify", **database)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 calls, 1,100,000 tokens, $0.75 (0 without a price, 0 with tokens that were estimated)." in done.stdout
+    assert "1 calls, 1,100,000 tokens, $0.75 (0 without a price, 0 with estimated tokens)." in done.stdout
     await layer.record_call(replace(record, price=price | {"output": "3"}))
     done = run("verify", **database)
     assert (done.returncode, done.stderr) == (1, "1 problem found.\n")

@@ -1,4 +1,4 @@
-"""Retention by command: a dry run first, then deletion with receipts; and retention by the server."""
+"""Retention by command and by the server: dry run, deletion, receipts."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def command_line(tmp_path: Path) -> CommandLine:
 
 
 async def old_threads(url: str, tmp_path: Path) -> tuple[str, str]:
-    """Two threads last changed a year ago, of which the second is pinned, and one of today."""
+    """Two threads without activity for a year, the second one pinned, and a new one."""
     layer = datalayer.create_data_layer(url, f"file://{tmp_path / 'blobs'}")
     try:
         owner = await user_id(layer, "alice")
@@ -50,7 +50,7 @@ async def test_a_dry_run_prints_a_plan_and_apply_a_receipt(
     settings = {"DATABASE_URL": database_url, "BLOB_URL": f"file://{tmp_path / 'blobs'}"}
     nothing = command_line("retention", **settings)
     assert nothing.returncode == 0, nothing.stderr
-    assert "threads" not in nothing.stdout, "a class without a number of days is kept"
+    assert "threads" not in nothing.stdout, "classes without a number of days are kept forever"
     settings |= {"RETENTION_THREADS_DAYS": "180"}
     dry = command_line("retention", **settings)
     assert dry.returncode == 0, dry.stderr
@@ -65,13 +65,13 @@ async def test_a_dry_run_prints_a_plan_and_apply_a_receipt(
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "never"])
-def test_invalid_days_are_refused_with_a_message(days: str, command_line: CommandLine) -> None:
+def test_invalid_days_are_reported(days: str, command_line: CommandLine) -> None:
     refused = command_line("retention", RETENTION_FILES_DAYS=days)
     assert refused.returncode == 2
     assert "RETENTION_FILES_DAYS" in refused.stderr
 
 
-async def test_a_server_applies_retention_repeatedly(layer: ChainlitLayer) -> None:
+async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -> None:
     async def old_one() -> str:
         thread_id = await thread(layer, await user_id(layer, "alice"), "old")
         async with layer.database.write() as connection:

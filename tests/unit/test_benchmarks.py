@@ -1,4 +1,4 @@
-"""What the page of benchmarks says of a budget is what was measured."""
+"""The page of benchmarks reports budgets as they were measured."""
 
 import pytest
 

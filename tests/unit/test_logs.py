@@ -1,4 +1,4 @@
-"""Log lines: their form, what they never hold, and what is not worth a line."""
+"""Log lines: their format, masked secrets, and filtered lines."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ def test_a_json_line_has_time_level_logger_message_and_extras(capsys: pytest.Cap
     }
 
 
-def test_a_plain_line_names_its_extras_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plain_line_contains_its_extras(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", json=False)
     logging.getLogger("threadkeeper").error("not stored", extra={"thread_id": "t1"})
     assert capsys.readouterr().err.endswith("Z ERROR   threadkeeper: not stored thread_id=t1\n")
@@ -56,7 +56,7 @@ def test_a_traceback_is_one_json_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("secret", SECRETS)
-def test_no_secret_gets_into_a_line(secret: str, as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_masked(secret: str, as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("DEBUG", json=as_json, secrets=SECRETS)
     try:
         raise ValueError(f"refused key {secret}")
@@ -70,7 +70,7 @@ def test_no_secret_gets_into_a_line(secret: str, as_json: bool, capsys: pytest.C
         assert "********" in json.loads(written)["message"]
 
 
-def test_a_short_secret_does_not_blot_out_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_secret_does_not_mask_parts_of_words(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", json=False, secrets=["host"])
     logging.getLogger("x").info("hosts at postgresql://me:host@localhost")
     assert capsys.readouterr().err.endswith("hosts at postgresql://me:********@localhost\n")
@@ -86,7 +86,7 @@ def test_a_second_call_replaces_the_first_and_basic_config(capsys: pytest.Captur
     assert json.loads(line)["message"] == "once"
 
 
-def test_lines_that_tell_nothing_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_without_information_are_filtered(capsys: pytest.CaptureFixture[str]) -> None:
     def noise() -> str:
         logging.getLogger("httpx").info("HTTP Request: POST https://example.org")
         logging.getLogger("chainlit").warning("Translation file for fr-FR not found. Using default translation en-US.")
@@ -101,7 +101,7 @@ def test_lines_that_tell_nothing_are_left_out(capsys: pytest.CaptureFixture[str]
     assert len(noise().splitlines()) == 3
 
 
-def test_signatures_for_a_store_are_in_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_signatures_for_a_store_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("DEBUG", json=False)
     logging.getLogger("botocore.auth").debug("Signature:\n%s", "0f" * 32)
     logging.getLogger("botocore.auth").info("something else")

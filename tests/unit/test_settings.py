@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused and in which words, and the secret behind the login cookies."""
+"""Settings: their sources, error messages for invalid values, and the secret of the login cookies."""
 
 import multiprocessing
 import multiprocessing.synchronize
@@ -31,7 +31,7 @@ def test_defaults_need_no_account(tmp_path: Path) -> None:
     assert settings.title_model == settings.openai_models[0]
 
 
-def test_the_environment_goes_before_the_file_and_blank_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file_and_blank_values_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(
         "PORT=9001\nLOG_LEVEL=debug\nHOST=  \nSOMETHING_ELSE=1\nOPENAI_API_KEY=\n", encoding="utf-8"
     )
@@ -50,18 +50,18 @@ def test_the_environment_goes_before_the_file_and_blank_counts_as_unset(monkeypa
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"])
-def test_a_named_model_server_ends_the_demo(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_model_server_replaces_the_demo(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "key")
     monkeypatch.setenv(variable, "sk-1234" if variable.endswith("KEY") else "http://localhost:1234/v1")
     assert not load_settings().demo
 
 
-def test_models_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_MODELS", " first , second,,first ")
     assert load_settings().openai_models == ("first", "second")
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1
 
@@ -72,9 +72,13 @@ def test_settings_do_not_change() -> None:
         ("PORT", "eight", "PORT must be a whole number."),
         ("PORT", "0", "PORT must be at least 1."),
         ("PORT", "65536", "PORT must be at most 65535."),
-        ("DATABASE_URL", "mysql://root:hunter2@db/x", "DATABASE_URL must begin with sqlite:/// or postgresql://."),
-        ("DATABASE_URL", "sqlite://", "DATABASE_URL must name a file, as in sqlite:///path/to/file.db."),
-        ("DATABASE_URL", "sqlite:///:memory:", "DATABASE_URL must name a file, as in sqlite:///path/to/file.db."),
+        ("DATABASE_URL", "mysql://root:hunter2@db/x", "DATABASE_URL must start with sqlite:/// or postgresql://."),
+        ("DATABASE_URL", "sqlite://", "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db."),
+        (
+            "DATABASE_URL",
+            "sqlite:///:memory:",
+            "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db.",
+        ),
         (
             "DATABASE_URL",
             "postgresql://me:hunter2:x@db:port/x",
@@ -83,26 +87,30 @@ def test_settings_do_not_change() -> None:
         (
             "BLOB_URL",
             "azure://account/",
-            "BLOB_URL must name an account and a container, as in azure://account/container.",
+            "BLOB_URL must contain an account and a container, as in azure://account/container.",
         ),
         (
             "BLOB_URL",
             "https://account.blob.core.windows.net/x?sig=hunter2",
-            "BLOB_URL must begin with file:///, azure://, azure-blob:// or s3://.",
+            "BLOB_URL must start with file:///, azure://, azure-blob:// or s3://.",
         ),
-        ("BLOB_URL", "/var/files", "BLOB_URL must begin with file:///, azure://, azure-blob:// or s3://."),
-        ("BLOB_URL", "s3://", "BLOB_URL must name a bucket, as in s3://bucket."),
-        ("S3_ENDPOINT_URL", "localhost:9000", "S3_ENDPOINT_URL must begin with http:// or https://."),
-        ("BLOB_URL", "file:///", "BLOB_URL must name a folder, as in file:///path/to/folder."),
-        ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must begin with http:// or https://."),
-        ("OPENAI_BASE_URL", "http://", "OPENAI_BASE_URL must name a host."),
+        ("BLOB_URL", "/var/files", "BLOB_URL must start with file:///, azure://, azure-blob:// or s3://."),
+        ("BLOB_URL", "s3://", "BLOB_URL must contain a bucket, as in s3://bucket."),
+        ("S3_ENDPOINT_URL", "localhost:9000", "S3_ENDPOINT_URL must start with http:// or https://."),
+        ("BLOB_URL", "file:///", "BLOB_URL must contain a folder, as in file:///path/to/folder."),
+        ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must start with http:// or https://."),
+        ("OPENAI_BASE_URL", "http://", "OPENAI_BASE_URL must contain a host."),
         ("ATTACHMENT_KINDS", "pdf,film", "ATTACHMENT_KINDS must be one of 'picture', 'pdf' or 'text'."),
         ("FILES_REDIRECT_SECONDS", "0", "FILES_REDIRECT_SECONDS must be at least 1."),
-        ("OPENAI_MODELS", ", ,", "OPENAI_MODELS must name at least one."),
-        ("OPENAI_API_KEY", "sk-hunter2 x", "OPENAI_API_KEY holds a space or a character that is not plain ASCII."),
-        ("OPENAI_TIMEOUT_SECONDS", "0", "OPENAI_TIMEOUT_SECONDS must be more than 0."),
+        ("OPENAI_MODELS", ", ,", "OPENAI_MODELS must contain at least one name."),
+        ("OPENAI_API_KEY", "sk-hunter2 x", "OPENAI_API_KEY contains a space or a character that is not plain ASCII."),
+        ("OPENAI_TIMEOUT_SECONDS", "0", "OPENAI_TIMEOUT_SECONDS must be greater than 0."),
         ("OPENAI_VISION", "perhaps", "OPENAI_VISION must be true or false."),
-        ("AZURE_OPENAI_ENDPOINT", "https://x.y", "AZURE_OPENAI_API_KEY must be set when AZURE_OPENAI_ENDPOINT is."),
+        (
+            "AZURE_OPENAI_ENDPOINT",
+            "https://x.y",
+            "AZURE_OPENAI_API_KEY must be set because AZURE_OPENAI_ENDPOINT is set.",
+        ),
         ("TEMPERATURE", "2.1", "TEMPERATURE must be at most 2."),
         ("TEMPERATURE", "nan", "TEMPERATURE must be a number."),
         ("MAX_TOKENS", "-5", "MAX_TOKENS must be at least 1."),
@@ -116,7 +124,7 @@ def test_settings_do_not_change() -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_one_sentence_without_the_secret(
+def test_an_invalid_value_is_reported_in_one_sentence_without_secrets(
     variable: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -126,19 +134,19 @@ def test_a_wrong_value_is_one_sentence_without_the_secret(
     assert "hunter2" not in sentence
 
 
-def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "eight")
     monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@db/x")
     monkeypatch.setenv("TEMPERATURE", "9")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == (
-        "PORT must be a whole number. DATABASE_URL must begin with sqlite:/// or postgresql://. "
+        "PORT must be a whole number. DATABASE_URL must start with sqlite:/// or postgresql://. "
         "TEMPERATURE must be at most 2."
     )
 
 
-def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_name_is_reported_with_the_most_similar_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(
         "OPENAI_MODEL=x\nDATABSE_URL=hunter2\nopenai_key=hunter2\nPORT=9001\n"
         "POSTGRES_PASSWORD=hunter2\nTZ=UTC\nTHREADKEEPER_TEMPRATURE=1\n",
@@ -146,21 +154,21 @@ def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.
     )
     monkeypatch.setenv("THREADKEEPER_PORT", "9002")
     monkeypatch.setenv("THREADKEEPER_QUUX", "hunter2")
-    # Outside of the file other programs have their names.
+    # Variables of other programs in the environment are ignored.
     monkeypatch.setenv("OPENAI_MODELZ", "x")
     assert misspelt_names() == [
-        "DATABSE_URL is no setting: is DATABASE_URL meant?",
-        "OPENAI_KEY is no setting: is OPENAI_API_KEY meant?",
-        "OPENAI_MODEL is no setting: is OPENAI_MODELS meant?",
-        "THREADKEEPER_PORT is no setting: is PORT meant?",
-        "THREADKEEPER_QUUX is no setting.",
-        "THREADKEEPER_TEMPRATURE is no setting: is TEMPERATURE meant?",
+        "Unknown setting DATABSE_URL. Did you mean DATABASE_URL?",
+        "Unknown setting OPENAI_KEY. Did you mean OPENAI_API_KEY?",
+        "Unknown setting OPENAI_MODEL. Did you mean OPENAI_MODELS?",
+        "Unknown setting THREADKEEPER_PORT. Did you mean PORT?",
+        "Unknown setting THREADKEEPER_QUUX.",
+        "Unknown setting THREADKEEPER_TEMPRATURE. Did you mean TEMPERATURE?",
     ]
     assert load_settings().port == 9001
 
 
-def test_the_variables_that_chainlit_reads_are_not_doubted() -> None:
-    """Those that stand in its source, with all of its providers of logins."""
+def test_variables_of_chainlit_are_not_reported_as_misspelled() -> None:
+    """All variables in Chainlit's source, including those of its login providers."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in Path(chainlit.__path__[0]).rglob("*.py"))
     names = set(re.findall(r"environ(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\"", source))
     assert {"CHAINLIT_URL", "OAUTH_GITHUB_CLIENT_ID"} < names
@@ -168,7 +176,7 @@ def test_the_variables_that_chainlit_reads_are_not_doubted() -> None:
     assert misspelt_names() == []
 
 
-def test_every_problem_is_reported_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_problem_is_reported_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("TEMPERATURE", "9")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
@@ -185,13 +193,13 @@ def test_every_problem_is_reported_and_no_secret_is_shown(monkeypatch: pytest.Mo
     assert shown["PORT"].shown == "x"
 
 
-def test_an_azure_without_a_key_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_without_a_key_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.example.org")
     reports, _ = inspect_settings()
     assert [report.variable for report in reports if report.problem] == ["AZURE_OPENAI_API_KEY"]
 
 
-def test_secret_values_hold_every_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_values_contain_every_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-one")
     monkeypatch.setenv("METRICS_TOKEN", "token-two")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:p%40ss@db/name")
@@ -203,21 +211,21 @@ def test_secret_values_hold_every_configured_secret(monkeypatch: pytest.MonkeyPa
     assert set(secrets) == {"sk-one", "token-two", "p%40ss", "p@ss", "three", "four", "five==", *whole}
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     reports, _ = inspect_settings()
     assert [report.variable for report in reports] == [name.upper() for name in Settings.model_fields]
     assert all(report.description.endswith((".", "`.")) for report in reports)
 
 
-def test_an_env_file_that_is_no_text_is_named() -> None:
+def test_an_env_file_that_is_not_text_is_reported() -> None:
     Path(".env").write_bytes(b"PORT=\xff\xfe\n")
-    with pytest.raises(SettingsError, match=r"The file \.env .* not UTF-8"):
+    with pytest.raises(SettingsError, match=r"Cannot read the file \.env .* not UTF-8"):
         load_settings()
-    with pytest.raises(SettingsError, match=r"The file \.env .* not UTF-8"):
+    with pytest.raises(SettingsError, match=r"Cannot read the file \.env .* not UTF-8"):
         inspect_settings()
 
 
-def test_the_cookie_secret_is_made_once_and_private(tmp_path: Path) -> None:
+def test_the_cookie_secret_is_created_once_and_is_private(tmp_path: Path) -> None:
     settings = load_settings()
     secret = cookie_secret(settings)
     path = tmp_path / ".data" / "cookie_secret"
@@ -228,34 +236,34 @@ def test_the_cookie_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["cookie_secret"]
 
 
-def test_a_set_cookie_secret_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_cookie_secret_creates_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINLIT_AUTH_SECRET", "s" * 40)
     assert cookie_secret(load_settings()) == "s" * 40
     assert not (tmp_path / ".data").exists()
 
 
-def test_a_cookie_secret_that_others_may_read_is_mended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_mode_of_a_readable_cookie_secret_is_repaired(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = load_settings()
     secret = cookie_secret(settings)
     path = tmp_path / ".data" / "cookie_secret"
     path.chmod(0o644)
     assert cookie_secret(settings) == secret
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "could be read by others" in caplog.text
+    assert "was readable by other users" in caplog.text
     assert secret not in caplog.text
 
 
-def test_a_cookie_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_empty_cookie_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".data").mkdir()
     (tmp_path / ".data" / "cookie_secret").write_text("", encoding="ascii")
     with pytest.raises(SettingsError, match="fewer than 32 characters"):
         cookie_secret(load_settings())
 
 
-def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_dir_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_text("", encoding="utf-8")
     monkeypatch.setenv("DATA_DIR", "taken")
-    with pytest.raises(SettingsError, match=r"cookie secret taken/cookie_secret cannot be made .*DATA_DIR"):
+    with pytest.raises(SettingsError, match=r"Cannot create or read the cookie secret taken/cookie_secret: .*DATA_DIR"):
         cookie_secret(load_settings())
 
 
@@ -270,7 +278,7 @@ def _first_secrets(
     found.put(secrets)
 
 
-def test_processes_that_start_at_once_share_one_cookie_secret(tmp_path: Path) -> None:
+def test_processes_that_start_at_the_same_time_share_one_cookie_secret(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, found = context.Barrier(4), context.Queue()
     folders = [tmp_path / str(number) for number in range(10)]

@@ -1,6 +1,6 @@
-"""What `threadkeeper check` finds out about the parts: the database, the files, the cookie secret, the model server.
+"""`threadkeeper check`: checks the database, the file store, the cookie secret and the model server.
 
-Nothing is made by looking: a place that is not there yet is only asked whether it could be made.
+A check creates nothing: for a file or folder that does not exist yet, it only tests whether it can be created.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """One part in a sentence, and whether it is as it should be; None where that cannot be told."""
+    """The result for one part. `ok` is None if the check cannot decide."""
 
     part: str
     finding: str
@@ -34,16 +34,20 @@ class PartReport:
 
 
 async def check_parts(settings: Settings, wrong: Collection[str] = ()) -> list[PartReport]:
-    """Every part, looked at side by side; not those that hang on a setting that is wrong."""
+    """Check all parts concurrently, except those that depend on an invalid setting.
+
+    Args:
+        wrong: the variables of the invalid settings.
+    """
     return await asyncio.gather(*(_report(part, settings, wrong) for part in _PARTS))
 
 
 class _Wrong(Exception):
-    """The part cannot work; the message says why."""
+    """The part does not work; the message says why."""
 
 
 class _Doubtful(Exception):
-    """The part may work or not; the message says why."""
+    """It is unknown whether the part works; the message says why."""
 
 
 async def _database(settings: Settings) -> str:
@@ -55,12 +59,12 @@ async def _database(settings: Settings) -> str:
         await accounts.ping()
         pending = await accounts.pending_migrations()
         if await is_to_be_adopted(accounts.database):
-            raise _Doubtful("reachable; one of Chainlit's own layers made it: `threadkeeper adopt` says what is in it")
+            raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
     finally:
         await accounts.close()
     if pending:
         return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
-    return "reachable; its schema is up to date"
+    return "reachable; the schema is up to date"
 
 
 async def _files(settings: Settings) -> str:
@@ -72,7 +76,7 @@ async def _files(settings: Settings) -> str:
         await store.ping()
     finally:
         await store.close()
-    return "can be written"
+    return "writable"
 
 
 async def _cookie_secret(settings: Settings) -> str:
@@ -82,13 +86,13 @@ async def _cookie_secret(settings: Settings) -> str:
     if later := _made_later(path):
         return later
     cookie_secret(settings)
-    return f"kept in {path}"
+    return f"stored in {path}"
 
 
 async def _model_server(settings: Settings) -> str:
     if settings.demo:
-        return "none is set: the built-in demo model answers"
-    # Half a second, which the other commands need not spend.
+        return "none configured; the built-in demo model answers"
+    # The import takes half a second, which the other commands do not need.
     import openai  # noqa: PLC0415
 
     from threadkeeper.chat.providers import OPENAI_BASE_URL  # noqa: PLC0415
@@ -107,21 +111,21 @@ async def _model_server(settings: Settings) -> str:
             listed = {str(model["id"]) for model in answer["data"]}
         except openai.APIStatusError as error:
             if error.status_code == 404:
-                raise _Doubtful("reachable, but there is no list of models at this address") from None
-            hint = ": is the key right?" if error.status_code in (401, 403) else ""
-            raise _Wrong(f"the list of models was answered with {error.status_code}{hint}") from None
+                raise _Doubtful("reachable, but this URL has no list of models") from None
+            hint = "; check the API key" if error.status_code in (401, 403) else ""
+            raise _Wrong(f"the request for the list of models failed with status {error.status_code}{hint}") from None
         except openai.APIConnectionError as error:
-            raise _Wrong(f"cannot be reached ({_root_of(error)})") from None
+            raise _Wrong(f"not reachable ({_root_of(error)})") from None
         except (openai.APIError, ValueError, KeyError, TypeError):
-            raise _Wrong("answers, but not as a model server: is the address right, /v1 included?") from None
+            raise _Wrong("reachable, but not a model server; check the URL, including /v1") from None
     unknown = [name for name in dict.fromkeys((*settings.openai_models, settings.title_model)) if name not in listed]
     if unknown and not settings.azure_openai_endpoint:
-        # No proof: some servers know a model by a second name.
-        raise _Doubtful(f"reachable, but its list of models lacks {', '.join(unknown)}")
+        # Not an error: some servers accept a second name for a model.
+        raise _Doubtful(f"reachable, but its list of models does not contain {', '.join(unknown)}")
     return "reachable"
 
 
-# Each with the variables it hangs on.
+# Each part with the variables it depends on.
 _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] = {
     "database": (("DATABASE_URL", "DATA_DIR"), _database),
     "files": (("BLOB_URL", "DATA_DIR", "AZURE_STORAGE_ENDPOINT", "S3_ENDPOINT_URL"), _files),
@@ -139,7 +143,7 @@ _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] 
 async def _report(part: str, settings: Settings, wrong: Collection[str]) -> PartReport:
     variables, check = _PARTS[part]
     if standing_in_the_way := [variable for variable in variables if variable in wrong]:
-        return PartReport(part, f"not looked at, {standing_in_the_way[0]} is wrong", ok=None)
+        return PartReport(part, f"not checked, because {standing_in_the_way[0]} is invalid", ok=None)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return PartReport(part, await check(settings), ok=True)
@@ -152,7 +156,7 @@ async def _report(part: str, settings: Settings, wrong: Collection[str]) -> Part
 
 
 def _root_of(error: BaseException) -> str:
-    # The transport names every lost connection a time-out; only what lies beneath it tells.
+    # The transport reports every lost connection as a timeout; only the innermost cause says what happened.
     while beneath := error.__cause__ or error.__context__:
         error = beneath
     return f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__
@@ -163,14 +167,14 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _made_later(path: Path) -> str | None:
-    """What to say of a path that is not there yet.
+    """The finding for a path that does not exist yet; None if it exists.
 
     Raises:
-        _Wrong: nor can it be made.
+        _Wrong: the path cannot be created either.
     """
     if path.exists():
         return None
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise _Wrong(f"{path} is not there, and {folder} cannot be written")
-    return f"{path} is not there yet; it is made at the first start"
+        raise _Wrong(f"{path} does not exist, and {folder} is not writable")
+    return f"{path} does not exist yet; the first start creates it"

@@ -1,4 +1,4 @@
-"""What the commands of money work with: prices, projects, limits and calls of one database."""
+"""What the commands for prices, projects and limits share: the database and the parsing of amounts and times."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class UsageStore(Accounts, Billing, Usage):
-    """Accounts, and what they used."""
+    """Accounts, prices, projects, limits and calls of one database."""
 
 
 def with_usage(settings: Settings, work: Callable[[UsageStore], Awaitable[T]]) -> T:
-    """What the work gives; where the data layer refuses, the end, in words."""
+    """The result of `work`. Errors of the data layer end the command with a message."""
     return with_layer(UsageStore, settings, work)
 
 
@@ -32,29 +32,33 @@ def new_id() -> str:
 
 
 def amount_of(text: str, what: str) -> Decimal:
-    """The number that the text says, or the end."""
+    """The text as a number. If it is not a number of at least 0, the command ends."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        end(f"{what} must be a number, as in 0.15; it is {text!r}.", 1)
+        end(f"{what} must be a number, as in 0.15, not {text!r}.", 1)
     if not amount.is_finite() or amount < 0:
-        end(f"{what} must be a number that is not less than 0.", 1)
+        end(f"{what} must be a number of at least 0, not {text!r}.", 1)
     return amount
 
 
 def time_of(text: str, what: str, zone: str) -> str:
-    """The time that the text says, as it is kept, or the end. Without a zone of its own it is of this one."""
+    """The text as a stored time. If it is not a valid time, the command ends.
+
+    Args:
+        zone: the time zone of times that have none.
+    """
     try:
         return time_in(text, zone)
     except InvalidRecord:
-        end(f"{what} must be a date, as in 2026-03-01 or 2026-03-01T12:00:00Z; it is {text!r}.", 1)
+        end(f"{what} must be a date, as in 2026-03-01 or 2026-03-01T12:00:00Z, not {text!r}.", 1)
 
 
 def time_in(text: str, zone: str) -> str:
-    """The time that the text says, as it is kept: a day begins, and a clock without a zone goes, as in this zone.
+    """The text as a stored time. Dates, and times without a time zone, are in this zone.
 
     Raises:
-        InvalidRecord: it is no time.
+        InvalidRecord: not a valid time.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -62,10 +66,10 @@ def time_in(text: str, zone: str) -> str:
         moment = None
     kept = clean_time(moment.replace(tzinfo=moment.tzinfo or ZoneInfo(zone)) if moment else text, "time")
     if kept is None:
-        raise InvalidRecord("there is no time")
+        raise InvalidRecord("the time is missing")
     return kept
 
 
 def said_in(moment: str, zone: str) -> str:
-    """A kept time, for a person in this zone: to the second, with the zone's distance from UTC."""
+    """A stored time for display in this zone: to the second, with the offset from UTC."""
     return datetime.fromisoformat(moment).astimezone(ZoneInfo(zone)).isoformat(" ", "seconds")

@@ -1,4 +1,4 @@
-"""What is deleted for good at the terminal: asked for once, and told in a receipt."""
+"""Permanent deletion from the command line: a confirmation, the deletion, a receipt."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ from datalayer.accounts.erasure import Receipts
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 from threadkeeper.settings.settings import Settings
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 ReceiptFile = Annotated[
-    Path | None, typer.Option("--receipt", help="A new file for the receipt as well.", show_default=False)
+    Path | None, typer.Option("--receipt", help="Also write the receipt to this new file.", show_default=False)
 ]
 
 
@@ -27,23 +27,25 @@ def delete_for_good(
     yes: bool,
     receipt: Path | None,
 ) -> None:
-    """Ask, delete, and print the receipt; it goes into the file too, if one is named.
+    """Ask for confirmation, delete, and print the receipt.
 
     Args:
-        what: gives what is to be deleted, in the words of the question; is called only where it is asked.
+        what: returns the description for the confirmation; called only if the command asks for one.
+        yes: do not ask for confirmation.
+        receipt: also write the receipt to this new file.
     """
     settings = settings_or_end()
     if not yes:
         if not sys.stdin.isatty():
-            end("Nobody is there to be asked: use --yes.", 1)
-        if not typer.confirm(f"Delete {what(settings)} for good?"):
+            end("No terminal to ask for confirmation. Use --yes to proceed without it.", 1)
+        if not typer.confirm(f"Permanently delete {what(settings)}?"):
             end("Nothing was deleted.", 1)
-    # Before anything is gone: what cannot be written afterwards would be lost.
-    file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
+    # Opened before the deletion: if the file cannot be written, nothing is deleted.
+    file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt else None
 
     async def delete_whole(store: Receipts) -> Receipt:
         done = await delete(store)
-        # The words of the search index too, before this process ends.
+        # Deletes the words of the search index before this process ends.
         await store.indexer.finish()
         return done
 
@@ -60,4 +62,8 @@ def delete_for_good(
         with file:
             file.write(f"{text}\n")
     if done.files_left:
-        end(f"{len(done.files_left)} files could not be removed from the store; the receipt names them.", 1)
+        end(
+            f"{len(done.files_left)} files could not be deleted from the store. The receipt names them. "
+            "They are queued and will be deleted later.",
+            1,
+        )

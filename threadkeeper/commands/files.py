@@ -1,4 +1,4 @@
-"""`threadkeeper files`: the care of the files, wherever they are."""
+"""`threadkeeper files`: checks the files of any store and moves them to another store."""
 
 from contextlib import AsyncExitStack
 from typing import Annotated
@@ -12,15 +12,15 @@ from datalayer.files.move import AT_ONCE, FileMove, MoveReport
 from datalayer.files.verify import FileCheck, FileProblem, FileReport
 from threadkeeper.commands.terminal import console, end, open_store, progress, run, settings_or_end
 
-files_app = typer.Typer(no_args_is_help=True, help="Look after the files: compare them with their rows, move them.")
+files_app = typer.Typer(no_args_is_help=True, help="Check the stored files, or move them to another store.")
 
 _WORDS = {
     "missing": "file is missing",
-    "size": "size is not its row's",
-    "checksum": "content is not its row's",
+    "size": "size differs from the database",
+    "checksum": "checksum differs from the database",
     "unreadable": "file cannot be read",
     "orphan": "file has no row",
-    "unfinished": "left by an upload that broke off",
+    "unfinished": "incomplete upload",
 }
 
 
@@ -30,13 +30,13 @@ def verify(
         bool,
         typer.Option(
             "--repair",
-            help="Delete files without a row and what broken uploads left, mark rows whose file is missing, "
-            "and keep missing checksums.",
+            help="Delete files without a row and incomplete uploads, mark rows with a missing file, "
+            "and store missing checksums.",
         ),
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only; read no file.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only, without reading the files.")] = False,
 ) -> None:
-    """Compare every file with its row, and every row with its file; exit code 1 where something is wrong."""
+    """Compare every file with its row, and every row with its file. Exit code 1 if a problem is found."""
     settings = settings_or_end()
     shown = console()
 
@@ -66,41 +66,44 @@ def verify(
     report = run(look())
     shown.print(f"{report.rows} rows with a file, {report.blobs} files in the store, {report.read_bytes} bytes read.")
     if report.marked:
-        shown.print(f"{report.marked} rows were marked now: their file is missing. The next run only counts them.")
+        shown.print(f"{report.marked} rows with a missing file were marked. The next run only counts them.")
     for kind, count in sorted(report.repaired.items()):
         if count:
             shown.print(f"{count} × {_WORDS[kind]}: deleted.", highlight=False)
     if report.known_missing:
-        shown.print(f"{report.known_missing} rows are marked: their file was missing before.")
+        shown.print(f"{report.known_missing} rows were marked by an earlier run: their file is missing.")
     if report.found_again:
-        shown.print(f"{report.found_again} files of marked rows are back{'; the marks are gone' if repair else ''}.")
+        removed = "; the marks were removed" if repair else ""
+        shown.print(f"{report.found_again} files of marked rows exist again{removed}.")
     if report.checksums_added:
-        shown.print(f"{report.checksums_added} checksums were computed and kept.")
+        shown.print(f"{report.checksums_added} missing checksums were computed and stored.")
     elif report.without_checksum:
-        shown.print(f"{report.without_checksum} files have no checksum in their row; --repair computes them.")
+        shown.print(f"{report.without_checksum} rows have no checksum. Run with --repair to compute them.")
     if report.uploads_unknown:
-        shown.print(Text(f"Uploads that broke off could not be looked for: {report.uploads_unknown}."), soft_wrap=True)
+        shown.print(Text(f"Incomplete uploads were not checked: {report.uploads_unknown}."), soft_wrap=True)
     if report.left:
         problems = (f"{count} × {_WORDS[kind]}" for kind, count in sorted((report.problems - report.repaired).items()))
         end(f"{', '.join(problems)}.", 1)
-    shown.print("Everything is as it should be.")
+    shown.print("No problems found.")
 
 
 @files_app.command("move")
 def move(
-    to: Annotated[str, typer.Option("--to", help="The other store, as a BLOB_URL.", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be copied.")] = False,
+    to: Annotated[str, typer.Option("--to", help="The target store, in the form of BLOB_URL.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the files to copy.")] = False,
     delete_source: Annotated[
         bool,
-        typer.Option("--delete-source", help="Delete the files from BLOB_URL once all of them are verified at --to."),
+        typer.Option(
+            "--delete-source", help="Delete the files from BLOB_URL after all of them have been verified at --to."
+        ),
     ] = False,
-    at_once: Annotated[int, typer.Option(min=1, max=64, help="How many files are on their way at once.")] = AT_ONCE,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Maximum number of concurrent copies.")] = AT_ONCE,
 ) -> None:
-    """Copy every file to another store; begun once more, it goes on where it was."""
+    """Copy every file to another store. Run it again to continue after an interruption."""
     settings = settings_or_end()
     here, there = (url.rstrip("/") for url in (settings.resolved_blob_url, to))
     if f"{there}/".startswith(f"{here}/") or f"{here}/".startswith(f"{there}/"):
-        end("--to: the two stores are one, or one lies inside the other.", 2)
+        end("--to: the two stores are the same, or one is inside the other.", 2)
     shown = console()
 
     async def work() -> MoveReport:
@@ -127,26 +130,28 @@ def move(
 
     report = run(work())
     if dry_run:
-        shown.print(f"{report.copied} files of {report.copied_bytes} bytes would be copied, {report.there} are there.")
+        shown.print(
+            f"{report.copied} files ({report.copied_bytes} bytes) would be copied, {report.there} are already there."
+        )
         return
-    shown.print(f"{report.copied} files of {report.copied_bytes} bytes were copied, {report.there} were there already.")
+    shown.print(f"Copied {report.copied} files ({report.copied_bytes} bytes); {report.there} were already there.")
     if report.failed:
-        end(f"{report.failed} files are not there as they should be. Nothing was deleted; begin once more.", 1)
+        end(f"{report.failed} files could not be copied or verified. Nothing was deleted. Run the command again.", 1)
     if delete_source:
-        shown.print(f"{report.deleted} files were deleted from the old store; {report.left} that are newer were left.")
+        shown.print(f"Deleted {report.deleted} files from the old store; kept {report.left} newer files.")
     if delete_source and not report.left:
         last = (
-            f"The old store has no file any more: a replica on it shows none. Where BLOB_URL={to} is not set yet, "
-            "set it now and restart."
+            f"The old store is empty, so a replica that still uses it shows no files. Set BLOB_URL={to} on every "
+            "replica that does not have it yet, and restart it."
         )
     elif delete_source:
         last = (
-            f"What was left came during the move, from a replica on the old store. Set BLOB_URL={to} for every one, "
-            "restart them, and run the same command with the old BLOB_URL once more."
+            f"The newer files were uploaded during the move by a replica on the old store. Set BLOB_URL={to} on every "
+            "replica, restart them, and run the same command again with the old BLOB_URL."
         )
     else:
         last = (
-            f"Now set BLOB_URL={to} and restart every replica. What was uploaded meanwhile is copied by the same "
-            "command with the old BLOB_URL, run once more."
+            f"Now set BLOB_URL={to} and restart every replica. Then run the same command again with the old BLOB_URL "
+            "to copy files that were uploaded in the meantime."
         )
     shown.print(Text(last), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`threadkeeper limits`: what may be used in a day or a month."""
+"""`threadkeeper limits`: limits on usage per day or month."""
 
 from typing import Annotated, Literal
 
@@ -12,12 +12,12 @@ from datalayer.records.usage import Limit, plain_amount
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
-limits_app = typer.Typer(no_args_is_help=True, help="Limit what users and projects may use, in tokens or dollars.")
+limits_app = typer.Typer(no_args_is_help=True, help="Limit the usage of users and projects, in tokens or dollars.")
 
 
 @limits_app.command("list")
 def list_limits() -> None:
-    """List every limit, and how far those of a user or a project are used up now."""
+    """List all limits. Limits of one user or project show how much is used in the current period."""
     settings = settings_or_end()
 
     async def rows(store: UsageStore) -> list[tuple[str, ...]]:
@@ -30,32 +30,32 @@ def list_limits() -> None:
                 whose = (limit.subject_id, None) if limit.scope == "user" else (None, limit.subject_id)
                 standings = await store.limit_standings(*whose, zone=settings.usage_time_zone)
                 used = next((plain_amount(one.used) for one in standings if one.limit.id == limit.id), "")
-            subject = "each user" if limit.subject_id is None else names.get(limit.subject_id, "nobody who is there")
+            subject = "each user" if limit.subject_id is None else names.get(limit.subject_id, "deleted")
             found.append((limit.id, subject, plain_amount(limit.amount), limit.unit, limit.period, used))
         return found
 
-    show_table(("Id", "For", "Amount", "Of", "A", "Used now"), with_usage(settings, rows))
+    show_table(("ID", "Applies to", "Limit", "Unit", "Period", "Used"), with_usage(settings, rows))
 
 
 @limits_app.command("set")
 def set_limit(
-    amount: Annotated[str, typer.Argument(help="The most that may be used.", show_default=False)],
-    unit: Annotated[Literal["tokens", "dollars"], typer.Argument(help="Of what.", show_default=False)],
-    period: Annotated[Literal["day", "month"], typer.Argument(help="In which time.", show_default=False)],
+    amount: Annotated[str, typer.Argument(help="Maximum usage.", show_default=False)],
+    unit: Annotated[Literal["tokens", "dollars"], typer.Argument(help="The unit of the amount.", show_default=False)],
+    period: Annotated[Literal["day", "month"], typer.Argument(help="The period of the limit.", show_default=False)],
     user: Annotated[
-        str | None, typer.Option(help="For this user, in place of the limit for each user.", show_default=False)
+        str | None, typer.Option(help="Limit this user. Replaces the limit for all users.", show_default=False)
     ] = None,
-    project: Annotated[str | None, typer.Option(help="For this project, by its slug.", show_default=False)] = None,
+    project: Annotated[str | None, typer.Option(help="Limit the project with this slug.", show_default=False)] = None,
 ) -> None:
-    """Set a limit: for a user, for a project, or else for each user.
+    """Set a limit for one user, for one project, or (without an option) for each user.
 
-    A user's own limit takes the place of the one for each user that is of the
-    same unit and period, be it more or less. All others hold beside each other:
+    A limit of one user replaces the limit for each user with the same unit and
+    period, whether it is higher or lower. All other limits apply together:
     tokens and dollars, day and month, user and project.
     """
     settings = settings_or_end()
     if user is not None and project is not None:
-        end("A limit is for a user or for a project, not for both.", 1)
+        end("A limit applies to a user or to a project, not to both. Use --user or --project.", 1)
     most = amount_of(amount, "The amount")
 
     async def put(store: UsageStore) -> tuple[Limit, Limit | None]:
@@ -66,18 +66,18 @@ def set_limit(
 
     kept, general = with_usage(settings, put)
     subject = f"The user {user}" if user else f"The project {project}" if project else "Each user"
-    typer.echo(f"{subject} may use {plain_amount(kept.amount)} {kept.unit} a {kept.period}. Limit {kept.id}.")
+    typer.echo(f"{subject} can use {plain_amount(kept.amount)} {kept.unit} per {kept.period}. Limit {kept.id}.")
     if general is not None:
-        typer.echo(f"It takes the place of the {plain_amount(general.amount)} that each user may use.")
+        typer.echo(f"For this user, it replaces the limit of {plain_amount(general.amount)} for each user.")
 
 
 @limits_app.command("remove")
 def remove_limit(
-    limit_id: Annotated[str, typer.Argument(help="As `limits list` shows it.", show_default=False)],
+    limit_id: Annotated[str, typer.Argument(help="The ID, as shown by `limits list`.", show_default=False)],
 ) -> None:
     """Remove a limit."""
     with_usage(settings_or_end(), lambda store: store.remove_limit(limit_id))
-    typer.echo("The limit is removed.")
+    typer.echo("Removed the limit.")
 
 
 async def _user_id(store: UsageStore, identifier: str) -> str:
@@ -89,7 +89,7 @@ async def _user_id(store: UsageStore, identifier: str) -> str:
 
 async def _project_id(store: UsageStore, slug: str) -> str:
     if slug == DEFAULT_PROJECT:
-        # Else it would be there with the first call only, which may be the one to be limited.
+        # Otherwise the project is created with its first call, which can be the call to limit.
         return await store.default_project()
     for project in await store.list_projects():
         if project.slug == slug:

@@ -1,4 +1,4 @@
-"""Reads prices from a CSV or JSON file, and says of every line that is wrong what is wrong with it."""
+"""Reads prices from a CSV or JSON file and reports the problem of every invalid line."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ _KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})
 
 
 class PriceFileError(Exception):
-    """The file cannot be read, or lines of it are wrong: one sentence for each problem."""
+    """The file cannot be read, or some lines are invalid. `problems` has one sentence per problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(" ".join(problems))
@@ -25,10 +25,14 @@ class PriceFileError(Exception):
 
 
 def read_prices(path: Path, now: str, zone: str) -> list[Price]:
-    """The prices in the file; one without `valid_from` is valid from now on, and a day begins as in the zone.
+    """The prices in the file.
+
+    Args:
+        now: `valid_from` of prices that have none.
+        zone: the time zone of dates.
 
     Raises:
-        PriceFileError: there is nothing in it, or something in it is wrong.
+        PriceFileError: the file cannot be read, is empty, or contains an invalid price.
     """
     problems: list[str] = []
     prices: list[Price] = []
@@ -40,23 +44,23 @@ def read_prices(path: Path, now: str, zone: str) -> list[Price]:
                 problems.append(f"{where}: {error}.")
     except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise PriceFileError([f"{path} cannot be read: {reason}."]) from None
+        raise PriceFileError([f"Cannot read {path}: {reason}."]) from None
     if not prices and not problems:
-        problems.append(f"{path} holds no price.")
+        problems.append(f"{path} contains no prices.")
     if problems:
         raise PriceFileError(problems)
     return prices
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each entry of the file, with the place where it stands."""
+    """Each entry of the file with its position, such as `line 3`."""
     kind = path.suffix.lower()
     if kind not in (".csv", ".json"):
-        raise PriceFileError([f"{path} is neither a .csv nor a .json file."])
+        raise PriceFileError([f"{path} is not a .csv or .json file."])
     if kind == ".json":
         read = json.loads(path.read_text("utf-8-sig"))
         if not isinstance(read, list):
-            raise PriceFileError([f"{path} must hold a list of objects."])
+            raise PriceFileError([f"{path} must contain a list of objects."])
         for number, entry in enumerate(read, 1):
             yield f"entry {number}", entry if isinstance(entry, dict) else {}
         return
@@ -66,7 +70,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if missing := [name for name in _NEEDED if name not in names]:
             raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
         if twice := [name for name in names if names.count(name) > 1]:
-            raise PriceFileError([f"line 1: the column {twice[0]} is there twice."])
+            raise PriceFileError([f"line 1: the column {twice[0]} occurs twice."])
         reader.fieldnames = names
         for entry in reader:
             yield f"line {reader.line_num}", entry
@@ -74,10 +78,10 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
     """Raises ValueError and InvalidRecord."""
-    # Where a line of CSV has more than its header, the rest stands under None.
+    # If a CSV line has more values than the header, the reader puts the rest under None.
     for name in values:
         if name not in _KNOWN:
-            raise ValueError(f"{name} is nothing that a price has" if name else "there are more values than columns")
+            raise ValueError(f"unknown column {name}" if name else "there are more values than columns")
     given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
     for name in _NEEDED:
         if not given.get(name):
@@ -100,4 +104,4 @@ def _amount(given: Mapping[str, str], name: str) -> Decimal:
     try:
         return Decimal(given[name])
     except InvalidOperation:
-        raise ValueError(f"{name} is {given[name]!r}, and no number") from None
+        raise ValueError(f"{name} must be a number, not {given[name]!r}") from None

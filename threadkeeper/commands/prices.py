@@ -1,4 +1,4 @@
-"""`threadkeeper prices`: what models cost by the operator's own knowledge; and `threadkeeper reprice`."""
+"""`threadkeeper prices`: the operator's own prices of models; and `threadkeeper reprice`."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,41 +18,39 @@ from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 from threadkeeper.settings.settings import Settings
 
-prices_app = typer.Typer(
-    no_args_is_help=True, help="Set and list prices of your own; they win over the published ones."
-)
+prices_app = typer.Typer(no_args_is_help=True, help="Set and list your own prices. They override published prices.")
 
-_HEADER = ("Id", "Model", "Provider", "Valid from", "Input", "Cached", "Output", "Image", "Ended")
-Dollars = Annotated[str, typer.Option(help="US dollars for a million tokens.", show_default=False)]
+_HEADER = ("ID", "Model", "Provider", "Valid from", "Input", "Cached", "Output", "Image", "Ended")
+Dollars = Annotated[str, typer.Option(help="US dollars per million tokens.", show_default=False)]
 
 
 @prices_app.command("list")
 def list_prices() -> None:
-    """List every price; of those that fit a call, the first is used. Dollars for a million tokens, or an image."""
+    """List all prices, in US dollars per million tokens or per image. The first matching price of a call is used."""
     found = with_usage(settings_or_end(), UsageStore.list_prices)
     show_table(_HEADER, [_row(price) for price in found])
 
 
 @prices_app.command("set")
 def set_price(
-    model: Annotated[str, typer.Argument(help="Regular expression that matches the whole name of the model.")],
+    model: Annotated[str, typer.Argument(help="Regular expression for the whole name of the model.")],
     *,
     input: Dollars,  # noqa: A002  the option's name
     output: Dollars,
-    cached: Annotated[str | None, typer.Option(help="The same for cached input; else as input.")] = None,
-    image: Annotated[str | None, typer.Option(help="US dollars for each image that is sent.")] = None,
+    cached: Annotated[
+        str | None, typer.Option(help="US dollars per million cached input tokens. Default: --input.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="US dollars per image sent.")] = None,
     provider: Annotated[
         str | None,
-        typer.Option(
-            help="For this provider alone: `openai`, `azure`, or a host without its port.", show_default=False
-        ),
+        typer.Option(help="Only for this provider: `openai`, `azure`, or a host without its port.", show_default=False),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", help="First day, or moment, at which it is valid; else now.", show_default=False),
+        typer.Option("--from", help="Date or time from which the price is valid. Default: now.", show_default=False),
     ] = None,
 ) -> None:
-    """Set what a model costs from now on, or from another time on."""
+    """Set the price of a model."""
     settings, now = settings_or_end(), utc_now()
     zone = settings.usage_time_zone
     price = Price(
@@ -71,38 +69,39 @@ def set_price(
         return kept, _later_than(kept, await store.list_prices())
 
     kept, later = with_usage(settings, add)
-    typer.echo(f"{kept.pattern} has this price from {said_in(kept.valid_from, zone)} on. Price {kept.id}.")
+    typer.echo(f"Set the price of {kept.pattern} from {said_in(kept.valid_from, zone)}. Price {kept.id}.")
     for one in later:
         typer.echo(
-            f"From {said_in(one.valid_from, zone)} on another stands over it, as its --from is later: {one.pattern}, "
-            f"price {one.id}. `threadkeeper prices end {one.id}` ends that one."
+            f"From {said_in(one.valid_from, zone)}, a price with a later --from overrides it: {one.pattern}, "
+            f"price {one.id}. To end that price, run `threadkeeper prices end {one.id}`."
         )
     if kept.valid_from > now:
         typer.echo("Until then nothing changes.")
     else:
-        typer.echo("Calls before now keep theirs: `threadkeeper reprice --since DATE` prices them anew.")
+        typer.echo("Past calls keep their cost. To recalculate them, run `threadkeeper reprice --since DATE`.")
 
 
 @prices_app.command("end")
-def end_price(price_id: Annotated[str, typer.Argument(help="As `prices list` shows it.", show_default=False)]) -> None:
-    """Let a price hold no more.
+def end_price(
+    price_id: Annotated[str, typer.Argument(help="The ID, as shown by `prices list`.", show_default=False)],
+) -> None:
+    """End a price, so that it is no longer used.
 
-    Past calls keep what they cost by it until `threadkeeper reprice` prices them
-    anew; those that no other price is for keep it even then, unless it is told
-    to --forget.
+    Past calls keep their cost until you run `threadkeeper reprice`. Even then,
+    calls without another matching price keep it, unless you use --forget.
     """
     with_usage(settings_or_end(), lambda store: store.deactivate_price(price_id))
-    typer.echo("The price holds no more. Past calls keep what they cost by it:")
-    typer.echo("`threadkeeper reprice --since DATE --forget` says what they would come to without it.")
+    typer.echo("Ended the price. Past calls keep their cost. To see their cost without this price, run")
+    typer.echo("`threadkeeper reprice --since DATE --forget`.")
 
 
 @prices_app.command("import")
 def import_prices(
     path: Annotated[Path, typer.Argument(help="A .csv file with a header, or a .json list.", show_default=False)],
 ) -> None:
-    """Add the prices of a file: all of them, or none where one is wrong.
+    """Add the prices of a file. If one is invalid, none is added.
 
-    Columns, or keys: model, input, output, and if wanted cached, image, provider, valid_from.
+    Columns or keys: model, input, output; optional: cached, image, provider, valid_from.
     """
     settings = settings_or_end()
     try:
@@ -116,15 +115,15 @@ def import_prices(
 
 
 def reprice(
-    since: Annotated[str, typer.Option(help="First day, or moment, whose calls may change.", show_default=False)],
+    since: Annotated[str, typer.Option(help="Date or time of the first calls to recalculate.", show_default=False)],
     forget: Annotated[
-        bool, typer.Option("--forget", help="Let what calls cost be unknown where nobody knows their price any more.")
+        bool, typer.Option("--forget", help="Set the cost of calls without a current price to unknown.")
     ] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
 ) -> None:
-    """Price calls anew by the prices that are known today for their time; a dry run first.
+    """Recalculate the cost of past calls from the prices known today. A dry run by default.
 
-    A call whose price nobody knows any more keeps what it cost, unless told to --forget it.
+    Calls without a current price keep their cost, unless you use --forget.
     """
     settings = settings_or_end()
     zone = settings.usage_time_zone
@@ -139,50 +138,50 @@ def reprice(
         typer.echo(line)
     if not apply and (done.changed or (forget and done.unlisted)):
         command = ["threadkeeper", "reprice", "--since", since, *(["--forget"] if forget else []), "--apply"]
-        typer.echo(f"A dry run: nothing was changed. `{shlex.join(command)}` does it.")
+        typer.echo(f"Dry run: nothing was changed. To apply, run `{shlex.join(command)}`.")
 
 
 def _costs_of(call: LlmCall, own: Sequence[Price], settings: Settings) -> Costs | None:
-    # A call keeps the host alone of who answered, and some published prices are for one path of a host.
+    # A call stores only the host of the server, but some published prices are for one path of a host.
     address = settings.openai_base_url
     is_there = address is not None and urlsplit(address).hostname == call.provider
     return costs_of(call, own, address if is_there else None)
 
 
 def _said(done: Repricing, begin: str, *, forget: bool, apply: bool) -> list[str]:
-    """What was looked at, and what has become, or would become, of it."""
+    """The report: how many calls were checked, and how their costs change (or would change)."""
     would = "" if apply else "would "
-    left_out = f"; {done.without_tokens} without tokens left out" if done.without_tokens else ""
-    said = [f"{_calls(done.calls)} with tokens since {begin}{left_out}."]
+    left_out = f"; {done.without_tokens} without tokens skipped" if done.without_tokens else ""
+    said = [f"Checked {_calls(done.calls)} with tokens since {begin}{left_out}."]
     if not done.changed:
-        said.append(f"None {'got' if apply else 'would get'} another cost.")
+        said.append("No cost changed." if apply else "No cost would change.")
     else:
-        said.append(
-            f"{_calls(done.changed)} {'got' if apply else 'would get'} another cost: {_difference(done, would)}."
-        )
+        said.append(f"The cost of {_calls(done.changed)} {would}change{'' if would else 'd'}: {_difference(done)}.")
     if done.unlisted:
         cost = f"${plain_amount(done.unlisted_cost)}"
         if forget:
             became = "became" if apply else "would become"
             said.append(
-                f"{_calls(done.unlisted)} at a price that is no longer listed {became} unknown ({cost} so far)."
+                f"The cost of {_calls(done.unlisted)} without a current price {became} unknown ({cost} before)."
             )
         else:
-            keep, them = ("keeps", "it") if done.unlisted == 1 else ("keep", "them")
+            keep, their = ("keeps", "its") if done.unlisted == 1 else ("keep", "their")
             said.append(
-                f"{done.unlisted} {keep} a price that is no longer listed ({cost}); --forget makes {them} unknown."
+                f"{_calls(done.unlisted)} without a current price {keep} {their} cost ({cost}). "
+                f"Use --forget to set {'it' if done.unlisted == 1 else 'them'} to unknown."
             )
     return said
 
 
-def _difference(done: Repricing, would: str) -> str:
-    after = f"{would}come to ${plain_amount(done.after)}"
+def _difference(done: Repricing) -> str:
     if done.had_none == done.changed:
-        return f"unknown so far, they {after}"
+        return f"unknown → ${plain_amount(done.after)}"
     difference = done.after - done.before
     sign = "-" if difference < 0 else "+"
     unknown = f" (unknown for {done.had_none})" if done.had_none else ""
-    return f"they came to ${plain_amount(done.before)}{unknown}, and {after}: {sign}${plain_amount(abs(difference))}"
+    return (
+        f"${plain_amount(done.before)}{unknown} → ${plain_amount(done.after)} ({sign}${plain_amount(abs(difference))})"
+    )
 
 
 def _calls(number: int) -> str:
@@ -190,7 +189,7 @@ def _calls(number: int) -> str:
 
 
 def _later_than(kept: Price, prices: Sequence[Price]) -> list[Price]:
-    """The prices that take over from this one at a later time, as far as two patterns can be compared."""
+    """The prices that override this one at a later time, as far as two patterns can be compared."""
     return [
         one
         for one in prices
@@ -202,11 +201,11 @@ def _later_than(kept: Price, prices: Sequence[Price]) -> list[Price]:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    """Whether it is for the model of this name, or says the same."""
+    """Whether the pattern matches this name, or is the same text."""
     try:
         return pattern.lower() == name.lower() or compile_pattern(pattern).fullmatch(name) is not None
     except InvalidRecord:
-        # Another program may have written it.
+        # Another program may have stored an invalid pattern.
         return False
 
 

@@ -1,4 +1,4 @@
-"""`threadkeeper projects`: whose calls those are."""
+"""`threadkeeper projects`: the projects to which model calls are assigned."""
 
 from dataclasses import fields, replace
 from typing import Annotated
@@ -16,7 +16,7 @@ _PROVIDER_KEYS = tuple(field.name for field in fields(Provider))
 
 @projects_app.command("list")
 def list_projects() -> None:
-    """List every project."""
+    """List all projects."""
     found = with_usage(settings_or_end(), UsageStore.list_projects)
     rows = [
         (
@@ -30,32 +30,32 @@ def list_projects() -> None:
         )
         for project in found
     ]
-    show_table(("Slug", "Name", "Owner", "Organisation", "Tags", "Providers", "Id"), rows)
+    show_table(("Slug", "Name", "Owner", "Organisation", "Tags", "Providers", "ID"), rows)
 
 
 @projects_app.command("set")
 def set_project(
-    slug: Annotated[str, typer.Argument(help="Small letters and digits, with hyphens.", show_default=False)],
+    slug: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.", show_default=False)],
     *,
-    name: Annotated[str | None, typer.Option(help="How people call it.", show_default=False)] = None,
-    description: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
-    owner: Annotated[str | None, typer.Option(help="The name of a user.", show_default=False)] = None,
-    organisation: Annotated[str | None, typer.Option(help="Whose it is.", show_default=False)] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="One tag; may be given again.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Display name.", show_default=False)] = None,
+    description: Annotated[str | None, typer.Option(help="Description.", show_default=False)] = None,
+    owner: Annotated[str | None, typer.Option(help="Login name of the owner.", show_default=False)] = None,
+    organisation: Annotated[str | None, typer.Option(help="Organisation.", show_default=False)] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag. Can be repeated.", show_default=False)] = None,
     provider: Annotated[
         list[str] | None,
         typer.Option(
-            help="As slug=azure,secret=AZURE_KEY; its keys are above. May be given again.",
+            help="A provider, as in slug=azure,secret=AZURE_KEY (keys: see above). Can be repeated.",
             show_default=False,
             metavar="KEY=VALUE,…",
         ),
     ] = None,
 ) -> None:
-    """Add a project, or change what is given of one that is there.
+    """Add a project, or change the given fields of an existing project.
 
-    A provider has the keys slug, name, base_url, deployment, description, and
-    secret, which names the environment variable that holds its key. Those that
-    are given replace all that the project had.
+    A provider has the keys slug, name, base_url, deployment, description and
+    secret. The secret is the name of the environment variable with the API key.
+    The given providers replace all providers of the project.
     """
     settings = settings_or_end()
     given = {"name": name, "description": description, "owner": owner, "organisation": organisation}
@@ -71,13 +71,13 @@ def set_project(
         return await store.put_project(replace(project, **changes))  # type: ignore[arg-type]
 
     kept = with_usage(settings, put)
-    typer.echo(f"The project {kept.slug} is stored. Project {kept.id}.")
+    typer.echo(f"Stored the project {kept.slug}. Project {kept.id}.")
 
 
 def _provider(text: str) -> Provider:
     pairs = dict(part.partition("=")[::2] for part in text.split(","))
     if unknown := set(pairs) - set(_PROVIDER_KEYS):
-        end(f"A provider has {', '.join(_PROVIDER_KEYS)}, and no {sorted(unknown)[0]!r}.", 1)
+        end(f"--provider: unknown key {sorted(unknown)[0]!r}. The keys are {', '.join(_PROVIDER_KEYS)}.", 1)
     if not pairs.get("slug"):
-        end("A provider needs a slug, as in --provider slug=azure,base_url=https://…", 1)
+        end("--provider: slug is missing. Example: --provider slug=azure,base_url=https://…", 1)
     return Provider(**{"name": pairs["slug"], **{key: value for key, value in pairs.items() if value}})

@@ -1,4 +1,4 @@
-"""`threadkeeper retention`: delete what is kept no longer; a dry run first."""
+"""`threadkeeper retention`: deletes data that is older than its retention period. A dry run by default."""
 
 import json
 from contextlib import AsyncExitStack
@@ -18,16 +18,20 @@ from threadkeeper.scheduled import cutoffs
 
 
 def retention(
-    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
     receipt: Annotated[
-        Path | None, typer.Option(help="A new file for the receipts as well.", show_default=False)
+        Path | None, typer.Option(help="Also write the receipts to this new file.", show_default=False)
     ] = None,
 ) -> None:
-    """Delete threads, files and audit older than RETENTION_*_DAYS say, and what was said in calls older than
-    USAGE_PAYLOAD_DAYS; pinned and flagged threads stay."""
+    """Delete data that is older than its retention period. A dry run by default.
+
+    Threads, files and audit rows are kept for RETENTION_*_DAYS, the messages
+    and answers of model calls for USAGE_PAYLOAD_DAYS. Pinned and flagged
+    threads are kept.
+    """
     settings = settings_or_end()
-    # Before anything is gone: what cannot be written afterwards would be lost.
-    file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt and apply else None
+    # Opened before the deletion: if the file cannot be written, nothing is deleted.
+    file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt and apply else None
     before = cutoffs(settings.retention_days)
 
     async def work() -> tuple[list[RetentionPlan], list[RetentionReceipt]]:
@@ -40,13 +44,13 @@ def retention(
 
     plans, receipts = run(work())
     shown = console()
-    table = Table("Class", "Before", "To go", "Bytes of files", "Exempt: pinned or flagged")
+    table = Table("Class", "Older than", "To delete", "Bytes of files", "Exempt (pinned or flagged)")
     for plan in plans:
         size = "" if plan.byte_size is None else f"{plan.byte_size:,}"
         table.add_row(plan.kind, plan.before, f"{plan.count:,}", size, f"{plan.exempt:,}")
     shown.print(table)
     if not apply:
-        shown.print("A dry run: nothing was deleted. `threadkeeper retention --apply` does it.")
+        shown.print("Dry run: nothing was deleted. To apply, run `threadkeeper retention --apply`.")
         return
     text = json.dumps([asdict(one) for one in receipts], ensure_ascii=False, indent=2)
     if file is not None:
@@ -54,4 +58,4 @@ def retention(
             file.write(text + "\n")
     typer.echo(text)
     if left := sum(len(one.files_left) for one in receipts):
-        end(f"{left} files were not let go of by the store; they are tried again.", 1)
+        end(f"{left} files could not be deleted from the store. They are queued and will be deleted later.", 1)

@@ -1,4 +1,4 @@
-"""`threadkeeper export` and `import`: all that one user has, as one file."""
+"""`threadkeeper export` and `import`: all data of one user as one file."""
 
 import asyncio
 import shlex
@@ -20,17 +20,17 @@ from datalayer.takeout.format import readable
 from datalayer.takeout.import_ import ImportReport, import_user
 from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
 
-export_app = typer.Typer(no_args_is_help=True, help="Write what is kept into files that can be taken elsewhere.")
+export_app = typer.Typer(no_args_is_help=True, help="Export the data of a user.")
 
 
 @export_app.command("user")
 def export_takeout(
-    name: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Login name of the user.", show_default=False)],
     to: Annotated[
-        Path | None, typer.Option(help="A new file; without it, NAME-DATE.zip here.", show_default=False)
+        Path | None, typer.Option(help="A new file. Default: NAME-DATE.zip in the current folder.", show_default=False)
     ] = None,
 ) -> None:
-    """Write all that someone has into one zip: threads, steps, files, votes and their history. No password."""
+    """Export all data of a user to a ZIP: threads, steps, files, votes and their history. Without the password."""
     settings = settings_or_end()
     path = to or Path(f"{readable(name, 'user')}-{datetime.now(UTC).date()}.zip")
     shown = console()
@@ -43,7 +43,7 @@ def export_takeout(
             closing.push_async_callback(store.close)
             bar = closing.enter_context(progress(TextColumn("{task.description}"), DownloadColumn(), console=shown))
             task = bar.add_task("files", total=None)
-            # Their user sees at `/me` that all of it was given out.
+            # The audit entry, so that the user sees the export at `/me`.
             async with database.write() as connection:
                 await note_takeout(connection, clean_text(name))
             return await export_user(
@@ -59,38 +59,36 @@ def export_takeout(
     try:
         report = run(work())
     except OSError as error:
-        end(f"{path} cannot be written: {error.strerror}.", 1)
+        end(f"Cannot write {path}: {error.strerror}.", 1)
     shown.print(f"Wrote {path}: {_counted(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
     wrong = []
     if report.missing:
         wrong.append(
-            f"{len(report.missing)} files are missing from the store, and from the takeout; its manifest names them."
+            f"{len(report.missing)} files are missing from the store and so from the takeout. The manifest names them."
         )
     if report.damaged:
         wrong.append(
-            f"{len(report.damaged)} files are damaged in the store, and in the takeout: their content is not their "
-            "row's; its manifest names them."
+            f"{len(report.damaged)} files are damaged in the store and so in the takeout: their checksum differs from "
+            "the database. The manifest names them."
         )
     if wrong:
         end("\n".join(wrong), 1)
 
 
 def import_takeout(
-    file: Annotated[Path, typer.Argument(help="A zip that `threadkeeper export user` wrote.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A ZIP written by `threadkeeper export user`.", show_default=False)],
     as_user: Annotated[
         str | None,
-        typer.Option("--as", help="Whose it becomes; without it, of the user of the same name.", show_default=False),
+        typer.Option("--as", help="User to import for. Default: the user name in the takeout.", show_default=False),
     ] = None,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave threads alone that are here already.")
-    ] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip threads that already exist.")] = False,
 ) -> None:
-    """Bring a takeout back, here or on another installation; the schema is made, or brought up, first."""
+    """Import a takeout, also from another installation. Creates or upgrades the schema first."""
     settings = settings_or_end()
     shown = console()
 
     async def work() -> ImportReport:
-        # Before anything is made for it: a mistyped name makes no database.
+        # Checked first, so that a mistyped file name creates no database.
         (await asyncio.to_thread(TakeoutArchive, file)).close()
         make_data_dir(settings)
         async with AsyncExitStack() as closing:
@@ -115,29 +113,31 @@ def import_takeout(
     try:
         report = run(work())
     except OSError as error:
-        end(f"{file} cannot be read: {error.strerror}.", 1)
-    shown.print(f"For {report.user}: {_counted(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
+        end(f"Cannot read {file}: {error.strerror}.", 1)
+    counted = _counted(report.counts)
+    shown.print(f"Imported for {report.user}: {counted}.", markup=False, highlight=False, soft_wrap=True)
     if report.skipped_threads:
-        shown.print(f"{report.skipped_threads} threads are here already and were left alone.")
+        shown.print(f"Skipped {report.skipped_threads} threads that already exist.")
     if report.left_out_votes:
-        shown.print(f"{report.left_out_votes} votes of people, or in threads, that are not here were left out.")
+        shown.print(f"Skipped {report.left_out_votes} votes whose user or thread does not exist here.")
     if report.left_out_calls:
-        shown.print(f"{report.left_out_calls} calls to models are here already and were left alone.")
+        shown.print(f"Skipped {report.left_out_calls} model calls that already exist.")
     if report.missing_files:
-        shown.print(f"{report.missing_files} files were missing when the takeout was made.")
+        shown.print(f"{report.missing_files} files were missing when the takeout was created.")
     for key, entry in report.damaged.items():
-        shown.print(f"{key}: content is not its row's ({entry})", markup=False, highlight=False, soft_wrap=True)
+        text = f"{key}: checksum differs from the database ({entry})"
+        shown.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.damaged:
         shown.print(
-            f"{len(report.damaged)} files were damaged when the takeout was made. They are kept as they are, and "
-            "`threadkeeper files verify` names them until their right content is back.",
+            f"{len(report.damaged)} files were damaged when the takeout was created. They were imported as they are. "
+            "`threadkeeper files verify` reports them until the correct files are restored.",
             highlight=False,
             soft_wrap=True,
         )
     if report.made_user:
         shown.print(
-            f"The user {report.user} was made, with the role user and without a password: "
-            f"`threadkeeper user passwd {shlex.quote(report.user)}` gives one.",
+            f"Created the user {report.user} with the role user and without a password. "
+            f"To set one, run `threadkeeper user passwd {shlex.quote(report.user)}`.",
             markup=False,
             highlight=False,
             soft_wrap=True,

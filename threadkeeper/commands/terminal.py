@@ -1,6 +1,6 @@
-"""What every command has to do with the terminal: settings, words, and the end.
+"""What all commands share: loading the settings, running the work, output and exit codes.
 
-Wrong settings end a command with one sentence for each and exit code 2, what cannot be done with one and exit code 1.
+Invalid settings end a command with one sentence per setting and exit code 2, other errors with exit code 1.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ L = TypeVar("L", bound=GuardedStore)
 
 
 def settings_or_end() -> Settings:
-    """The settings, if none of them is wrong."""
+    """The settings. If one is invalid, the command ends."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -37,15 +37,15 @@ def settings_or_end() -> Settings:
 
 
 def make_data_dir(settings: Settings) -> None:
-    """Make the folder of the data, if it can be made."""
+    """Create the folder `DATA_DIR`. If that fails, the command ends."""
     try:
         make_dir(settings.data_dir)
     except OSError as error:
-        end(f"DATA_DIR {settings.data_dir} cannot be made: {error.strerror}.", 2)
+        end(f"Cannot create DATA_DIR {settings.data_dir}: {error.strerror}.", 2)
 
 
 def open_store(settings: Settings, url: str | None = None) -> BlobStore:
-    """The store of files that the settings name, or the one of this URL with the same credentials."""
+    """The file store of the settings, or the store at this URL with the same credentials."""
     try:
         return open_blobs(settings, url)
     except ConfigurationError as error:
@@ -53,15 +53,15 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
 
 
 def progress(*columns: ProgressColumn, console: Console) -> Progress:
-    """A bar that is to be seen at a terminal alone, and gone when its work is done."""
+    """A progress bar. It is shown on a terminal only, and disappears at the end."""
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def with_layer(kind: type[L], settings: Settings, work: Callable[[L], Awaitable[T]], *, files: bool = False) -> T:
-    """What the work gives, with a part of the data layer; where that refuses, the end, in words.
+    """The result of `work` with a part of the data layer. Errors of the data layer end the command with a message.
 
     Args:
-        files: whether it has the store of files.
+        files: open the file store as well.
     """
 
     async def work_and_close() -> T:
@@ -76,12 +76,12 @@ def with_layer(kind: type[L], settings: Settings, work: Callable[[L], Awaitable[
 
 
 def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """What the work gives; where the data layer refuses, the end, in words."""
+    """The result of `work` with the accounts. Errors of the data layer end the command with a message."""
     return with_layer(Accounts, settings, work)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives; where the data layer refuses, the end, in words."""
+    """The result of `work`. Errors of the data layer end the command with a message."""
     try:
         return asyncio.run(work)
     except (NotFound, AlreadyExists, InvalidRecord) as error:
@@ -93,20 +93,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def new_file(path: Path, what: str, otherwise: str) -> TextIO:
-    """A file that was not there before, for its owner's eyes alone."""
+    """A new file that only its owner can read. An existing file ends the command."""
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except OSError as error:
-        end(f"{what} cannot be written to {path}: {error.strerror}. {otherwise}", 1)
+        end(f"Cannot write {what} to {path}: {error.strerror}. {otherwise}", 1)
 
 
 def console() -> Console:
-    """Where tables are shown. Where nobody looks, nothing is cut to fit a screen."""
+    """The console for tables. If the output is not a terminal, it is 200 columns wide."""
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table for a person, lines with tabs for a program."""
+    """Print a table on a terminal, otherwise lines with tabs for programs."""
     if not sys.stdout.isatty():
         for row in (header, *rows):
             typer.echo("\t".join(row))
@@ -118,7 +118,7 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def end(words: str, code: int) -> NoReturn:
-    """Say it and leave with this exit code."""
+    """Print the message on standard error and end the command with this exit code."""
     typer.echo(words, err=True)
     raise typer.Exit(code)
 

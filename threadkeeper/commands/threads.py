@@ -1,4 +1,4 @@
-"""`threadkeeper thread`: one conversation, by the id that its address in the browser ends with."""
+"""`threadkeeper thread`: commands for one thread, by its id, which is the end of its URL."""
 
 from typing import Annotated
 
@@ -14,10 +14,10 @@ from threadkeeper.settings.settings import Settings
 
 thread_app = typer.Typer(no_args_is_help=True, help="Delete a thread, with a receipt.")
 
-ThreadId = Annotated[str, typer.Argument(help="The end of the thread's address.", show_default=False)]
+ThreadId = Annotated[str, typer.Argument(help="The id of the thread: the end of its URL.", show_default=False)]
 
 
-# A group of one command would otherwise be the command itself.
+# Without a callback, Typer turns a group with one command into that command.
 @thread_app.callback()
 def _threads() -> None:
     """Delete a thread, with a receipt."""
@@ -25,7 +25,7 @@ def _threads() -> None:
 
 @thread_app.command("delete")
 def delete_thread(thread_id: ThreadId, yes: Yes = False, receipt: ReceiptFile = None) -> None:
-    """Delete a thread for good, with every step, vote and file of it, and print a receipt."""
+    """Permanently delete a thread with all its steps, votes and files, and print a receipt."""
     delete_for_good(
         lambda settings: _described(settings, thread_id),
         lambda store: store.delete_thread_with_receipt(thread_id),
@@ -35,7 +35,7 @@ def delete_thread(thread_id: ThreadId, yes: Yes = False, receipt: ReceiptFile = 
 
 
 def _described(settings: Settings, thread_id: str) -> str:
-    """The thread in the words of the question: nobody knows an id by heart."""
+    """The thread for the confirmation: id, title and owner."""
 
     async def find(accounts: Accounts) -> Thread | None:
         known = known_id(thread_id)
@@ -44,7 +44,7 @@ def _described(settings: Settings, thread_id: str) -> str:
     thread = with_accounts(settings, find)
     if thread is None:
         end("There is no such thread.", 1)
-    # As they are in Python: what a user wrote moves no cursor.
-    title = repr(thread.name) if thread.name else "without a title"
-    owner = f"of {thread.user_identifier!r}" if thread.user_identifier else "of nobody"
-    return f"the thread {thread.id} ({title}, {owner}), with every step, vote and file of it,"
+    # `repr` escapes control characters, so that a title cannot move the cursor.
+    title = repr(thread.name) if thread.name else "no title"
+    owner = f"owner {thread.user_identifier!r}" if thread.user_identifier else "no owner"
+    return f"the thread {thread.id} ({title}, {owner}) with all its steps, votes and files"

@@ -1,4 +1,4 @@
-"""`threadkeeper user`: the people who may log in."""
+"""`threadkeeper user`: manages user accounts."""
 
 import sys
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_accounts
 from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 
-user_app = typer.Typer(no_args_is_help=True, help="Add, change and list the people who may log in.")
+user_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete users.")
 
-Name = Annotated[str, typer.Argument(help="The name to log in with.", show_default=False)]
-FromStandardInput = Annotated[bool, typer.Option("--password-stdin", help="Take the password from standard input.")]
-Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it.")]
+Name = Annotated[str, typer.Argument(help="The login name.", show_default=False)]
+FromStandardInput = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Generate a password and print it.")]
 
 
 @user_app.command("add")
@@ -25,7 +25,7 @@ def add_user(
     password_stdin: FromStandardInput = False,
     generate: Generate = False,
 ) -> None:
-    """Let someone log in with a password."""
+    """Add a user who logs in with a password."""
     if role not in ROLES:
         end(f"The role must be one of {', '.join(ROLES)}.", 1)
     settings, name = settings_or_end(), _checked(check_identifier, name)
@@ -40,7 +40,7 @@ def add_user(
 
 @user_app.command("passwd")
 def change_password(name: Name, password_stdin: FromStandardInput = False, generate: Generate = False) -> None:
-    """Give someone a new password."""
+    """Set a new password. The user's current sessions end."""
     settings, name = settings_or_end(), _checked(check_identifier, name)
     password = _new_password(password_stdin, generate)
 
@@ -53,9 +53,9 @@ def change_password(name: Name, password_stdin: FromStandardInput = False, gener
 
 @user_app.command("list")
 def list_users() -> None:
-    """List everyone who can log in, or could."""
+    """List all users, including disabled ones."""
     users = with_accounts(settings_or_end(), Accounts.list_users)
-    header = ("Name", "Role", "Signs in by", "Since", "Disabled")
+    header = ("Name", "Role", "Login method", "Created", "Disabled")
     rows = [
         (
             user.identifier,
@@ -71,22 +71,25 @@ def list_users() -> None:
 
 @user_app.command("disable")
 def disable_user(name: Name) -> None:
-    """Shut someone out; what they wrote is kept."""
+    """Disable a user: end all sessions and refuse logins. The user's data is kept."""
     _set_disabled(name, disabled=True)
-    typer.echo(f"{name} may not log in any more.")
+    typer.echo(f"Disabled {name}.")
 
 
 @user_app.command("enable")
 def enable_user(name: Name) -> None:
-    """Let someone in again."""
+    """Enable a disabled user."""
     _set_disabled(name, disabled=False)
-    typer.echo(f"{name} may log in again.")
+    typer.echo(f"Enabled {name}.")
 
 
 @user_app.command("delete")
 def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> None:
-    """Delete someone for good, with every thread, vote and file of theirs, and print a receipt."""
-    what = f"{name}, with every thread, vote and file of theirs,"
+    """Permanently delete a user with all threads, votes and files, and print a receipt.
+
+    Disable the user first: a page that is still open can write new data after the deletion.
+    """
+    what = f"the user {name} with all threads, votes and files"
     delete_for_good(lambda _: what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
 
 
@@ -107,5 +110,5 @@ def _new_password(from_standard_input: bool, generate: bool) -> str:
     if from_standard_input:
         return _checked(check_password, sys.stdin.readline().rstrip("\r\n"))
     if not sys.stdin.isatty():
-        end("Nobody is there to ask for a password: use --password-stdin or --generate.", 1)
+        end("No terminal to ask for a password. Use --password-stdin or --generate.", 1)
     return _checked(check_password, str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))

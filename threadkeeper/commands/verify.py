@@ -1,4 +1,4 @@
-"""`threadkeeper verify`: is the bill right? Every cost is reckoned anew, every sum compared with its rows."""
+"""`threadkeeper verify`: recalculates the cost of every model call and compares all totals with their rows."""
 
 from typing import Annotated
 
@@ -13,10 +13,15 @@ from threadkeeper.commands.terminal import console, end, settings_or_end
 
 def verify(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Let calls go of users and threads that are gone. No cost is changed.")
+        bool,
+        typer.Option(
+            "--repair",
+            help="Remove references to deleted users and threads from calls, with the messages stored for these "
+            "calls. Costs do not change.",
+        ),
     ] = False,
 ) -> None:
-    """Reckon every call's cost anew and compare all sums with their rows; exit code 1 where something is wrong."""
+    """Recalculate the cost of every call and check all totals. Exit code 1 if a problem is found."""
     settings, shown = settings_or_end(), console()
 
     def tell(problem: UsageProblem) -> None:
@@ -28,10 +33,10 @@ def verify(
     totals = report.totals
     shown.print(
         f"{report.calls} calls, {totals.total_tokens:,} tokens, ${plain_amount(totals.total_cost)}"
-        f" ({totals.unpriced} without a price, {totals.estimated} with tokens that were estimated)."
+        f" ({totals.unpriced} without a price, {totals.estimated} with estimated tokens)."
     )
     if report.left:
         end(f"{report.left} problem{'s' if report.left > 1 else ''} found.", 1)
     if not report.is_compared:
-        end("Calls came in faster than they were looked at, so the sums were not compared: try again.", 1)
-    shown.print("Every cost is its tokens times its price, and every sum that of its rows.")
+        end("New calls were stored during the check, so the totals were not compared. Run the command again.", 1)
+    shown.print("No problems found: every cost is tokens × price, and every total is the sum of its rows.")

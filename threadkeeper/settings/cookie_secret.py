@@ -1,7 +1,7 @@
-"""The secret that signs login cookies, made once and kept beside the data, so that a restart logs nobody out.
+"""The secret that signs login cookies, generated once and stored in `DATA_DIR`, so that a restart logs nobody out.
 
-The file comes into being whole or not at all: it is written under another name and then linked to its own, which
-fails when it is there. Of two processes that start at once, the slower takes the secret of the faster.
+The file appears complete or not at all: it is written under a temporary name and then hard-linked to its own name,
+which fails if the file exists. If two processes start at the same time, the slower one uses the secret of the faster.
 """
 
 import logging
@@ -20,10 +20,11 @@ ENOUGH_CHARACTERS = 32
 
 
 def cookie_secret(settings: Settings) -> str:
-    """The secret for `CHAINLIT_AUTH_SECRET`: the one that is set, else the one in `DATA_DIR`, made when it is missing.
+    """The value of `CHAINLIT_AUTH_SECRET` if set, otherwise the secret in `DATA_DIR`, which is created if missing.
 
     Raises:
-        SettingsError: the file cannot be made or read, holds no secret, or others may read it for good.
+        SettingsError: the file cannot be created or read, its secret is too short, or other users can read the file
+            and its mode cannot be changed.
     """
     if settings.chainlit_auth_secret:
         return settings.chainlit_auth_secret.get_secret_value()
@@ -35,23 +36,24 @@ def cookie_secret(settings: Settings) -> str:
         _keep_private(path)
         secret = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not plain ASCII text"
         raise SettingsError(
-            f"The cookie secret {path} cannot be made or read ({reason}): "
-            "set CHAINLIT_AUTH_SECRET, or a DATA_DIR that can be written."
+            f"Cannot create or read the cookie secret {path}: {reason}. "
+            "Set CHAINLIT_AUTH_SECRET, or set DATA_DIR to a writable folder."
         ) from error
     if len(secret) < ENOUGH_CHARACTERS:
         raise SettingsError(
-            f"The cookie secret {path} has fewer than {ENOUGH_CHARACTERS} characters: remove it to have a new one made."
+            f"The cookie secret {path} has fewer than {ENOUGH_CHARACTERS} characters. "
+            "Delete the file; the next start creates a new one."
         )
     return secret
 
 
 def make_data_dir(path: Path) -> None:
-    """Make the data folder, for its owner alone, if it is not there.
+    """Create the data folder with access for its owner only, if it does not exist.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -67,7 +69,7 @@ def _make(path: Path) -> None:
         try:
             path.hardlink_to(temporary)
         except FileExistsError:
-            return  # another process was faster: its secret is the one
+            return  # another process was faster; its secret is used
     finally:
         temporary.unlink()
 
@@ -75,10 +77,11 @@ def _make(path: Path) -> None:
 def _keep_private(path: Path) -> None:
     if _others_may(path):
         path.chmod(0o600)
-        logger.warning("The cookie secret %s could be read by others; its mode was changed to 0600.", path)
-    if _others_may(path):  # some network and foreign file systems take a mode and ignore it
+        logger.warning("The cookie secret %s was readable by other users. Its mode is now 0600.", path)
+    if _others_may(path):  # some network and foreign file systems accept a mode and ignore it
         raise SettingsError(
-            f"The cookie secret {path} can be read by others and its mode cannot be changed: set CHAINLIT_AUTH_SECRET."
+            f"The cookie secret {path} is readable by other users and its mode cannot be changed. "
+            "Set CHAINLIT_AUTH_SECRET instead."
         )
 
 

@@ -1,7 +1,7 @@
-"""Variables that look like a setting and are none.
+"""Finds misspelled names of settings.
 
-They stop nothing, for `.env` may hold other programs' variables too. Of the environment, where everybody's are, only
-those that bear Threadkeeper's own name are looked at.
+They are warnings, not errors, because `.env` can also hold variables of other programs. In the environment, only
+variables that start with `THREADKEEPER_` are checked.
 """
 
 import difflib
@@ -10,13 +10,13 @@ import os
 from threadkeeper.settings.settings import Settings, names_in_env_file
 
 _OWN_NAME = "THREADKEEPER_"
-# OPENAI_MODEL is more like OPENAI_MODELS than this, and no variable of Chainlit's as much like one of ours.
+# The similarity of OPENAI_MODEL to OPENAI_MODELS is above this; that of each of Chainlit's variables to ours is below.
 _ALIKE = 0.8
 _ALIKE_AT_ALL = 0.6
 
 
 def misspelt_names() -> list[str]:
-    """A sentence for each, with the setting that is meant where one is near; never a value.
+    """One sentence per unknown name, with the most similar setting if there is one. Values are never included.
 
     Raises:
         SettingsError: the `.env` file cannot be read.
@@ -28,7 +28,7 @@ def misspelt_names() -> list[str]:
         plain = name.removeprefix(_OWN_NAME)
         is_own = plain != name
         if near := difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE_AT_ALL if is_own else _ALIKE):
-            sentences.append(f"{name} is no setting: is {near[0]} meant?")
+            sentences.append(f"Unknown setting {name}. Did you mean {near[0]}?")
         elif is_own:
-            sentences.append(f"{name} is no setting.")
+            sentences.append(f"Unknown setting {name}.")
     return sentences

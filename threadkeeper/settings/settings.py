@@ -1,7 +1,7 @@
-"""Every setting, in one frozen object that is read once, from the environment and from `.env` in the working directory.
+"""All settings, read once from the environment and from `.env` in the working directory into one frozen object.
 
-An empty value counts as not set, and what is not set has a default that works on one machine without any account.
-Wrong values stop the start, each with one sentence that names the variable and never repeats a secret.
+Empty values count as unset. The defaults work on one machine without any account.
+Invalid values stop the startup: one sentence per value names the variable and never repeats a secret.
 """
 
 import re
@@ -30,18 +30,18 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class SettingsError(Exception):
-    """Settings are wrong. The message has one sentence for each, which names the variable."""
+    """Settings are invalid. The message has one sentence per setting, which names the variable."""
 
 
 class _Filled(EnvSettingsSource):
-    """The environment, without the values that hold nothing but spaces."""
+    """The environment, without blank values."""
 
     def __call__(self) -> dict[str, Any]:
         return _filled(super().__call__())
 
 
 class _FilledFile(DotEnvSettingsSource):
-    """The `.env` file, likewise."""
+    """The `.env` file, without blank values."""
 
     def __call__(self) -> dict[str, Any]:
         return _filled(super().__call__())
@@ -56,7 +56,7 @@ Days = Annotated[int | None, Field(ge=1, le=36_500)]
 
 
 class Settings(BaseSettings):
-    """What can be set. The environment variable is the field's name in upper case."""
+    """The settings. Each environment variable is the name of its field in upper case."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -68,185 +68,200 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` for every network.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on. `0.0.0.0` listens on every network interface."
+    )
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     data_dir: Path = Field(
         default=Path(".data"),
-        description="Folder of the database, the files and the cookie secret, where nothing else is set.",
+        description="Folder for the database, the files and the cookie secret, unless other settings place them "
+        "elsewhere.",
     )
     database_url: str = Field(
         default="",
-        description="`sqlite:///path` or `postgresql://user:password@host/database`; without it, SQLite in `DATA_DIR`.",
+        description="`sqlite:///path` or `postgresql://user:password@host/database`. If unset, a SQLite file in "
+        "`DATA_DIR`.",
     )
     blob_url: str = Field(
         default="",
-        description="Where attachments are kept: `file:///folder`, `azure://account/container`, "
-        "`azure-blob://account/container` or `s3://bucket`; without it, a folder in `DATA_DIR`.",
+        description="Store for attachments: `file:///folder`, `azure://account/container`, "
+        "`azure-blob://account/container` or `s3://bucket`. If unset, a folder in `DATA_DIR`.",
     )
     azure_storage_connection_string: SecretStr | None = Field(
-        default=None, description="Connection string of the storage account."
+        default=None,
+        description="Azure: connection string of the storage account. Set only one of this, `AZURE_STORAGE_KEY` "
+        "and `AZURE_STORAGE_SAS`.",
     )
-    azure_storage_key: SecretStr | None = Field(default=None, description="Or its account key.")
+    azure_storage_key: SecretStr | None = Field(default=None, description="Azure: account key.")
     azure_storage_sas: SecretStr | None = Field(
-        default=None, description="Or a SAS; without any of the three, a managed identity is looked for."
+        default=None, description="Azure: SAS token. If no Azure credential is set, a managed identity is used."
     )
     azure_storage_endpoint: str | None = Field(
         default=None,
-        description="Address of the account, where it is not `https://ACCOUNT.dfs.core.windows.net` (or `.blob.`).",
+        description="Azure: URL of the storage account, if it is not `https://ACCOUNT.dfs.core.windows.net` (or "
+        "`.blob.`).",
     )
-    s3_endpoint_url: str | None = Field(default=None, description="Address of a server that speaks S3's protocol.")
-    aws_region: str | None = Field(default=None, description="Region of the bucket.")
+    s3_endpoint_url: str | None = Field(default=None, description="S3: URL of an S3-compatible server.")
+    aws_region: str | None = Field(default=None, description="S3: region of the bucket.")
     aws_access_key_id: str | None = Field(
-        default=None, description="Access key of S3; without it, boto looks for credentials where it always does."
+        default=None, description="S3: access key. If unset, boto's default credential chain is used."
     )
-    aws_secret_access_key: SecretStr | None = Field(default=None, description="Its secret.")
-    aws_session_token: SecretStr | None = Field(default=None, description="Its session token, if it has one.")
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="S3: secret access key.")
+    aws_session_token: SecretStr | None = Field(
+        default=None, description="S3: session token, for temporary credentials."
+    )
 
     files_redirect_seconds: int | None = Field(
         default=None,
         ge=1,
         le=86_400,
-        description="When it is set, browsers load files from the store itself, by links that live so long; "
-        "without it, through this server.",
+        description="Lifetime in seconds of signed links through which browsers load files directly from the "
+        "store. If unset, files are served by this server.",
     )
 
-    openai_api_key: SecretStr | None = Field(default=None, description="Key of the model server.")
+    openai_api_key: SecretStr | None = Field(default=None, description="API key of the model server.")
     openai_base_url: str | None = Field(
         default=None,
-        description="Any server that speaks OpenAI's protocol; without it, OpenAI itself where there is a key.",
+        description="URL of an OpenAI-compatible server. If unset and `OPENAI_API_KEY` is set, OpenAI itself.",
     )
     openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("gpt-4o-mini",),
-        description="Models (on Azure: deployments) to choose from, with commas between; first = default.",
+        description="Models to choose from (on Azure: deployments), separated by commas. The first is the default.",
     )
     openai_title_model: str | None = Field(
-        default=None, description="Model that writes the titles of threads; without it, the first of `OPENAI_MODELS`."
+        default=None, description="Model that writes thread titles. If unset, the first of `OPENAI_MODELS`."
     )
     azure_openai_endpoint: str | None = Field(
-        default=None, description="`https://NAME.openai.azure.com`; when it is set, Azure OpenAI answers."
+        default=None, description="`https://NAME.openai.azure.com`. If set, Azure OpenAI is used."
     )
     azure_openai_api_key: SecretStr | None = Field(
-        default=None, validate_default=True, description="Key of Azure OpenAI."
+        default=None, validate_default=True, description="API key of Azure OpenAI."
     )
-    azure_openai_api_version: str = Field(default="2024-10-21", description="Version of Azure OpenAI's interface.")
+    azure_openai_api_version: str = Field(default="2024-10-21", description="API version of Azure OpenAI.")
     openai_timeout_seconds: float = Field(
-        default=60, gt=0, le=3600, description="Seconds to wait for the model's next sign of life before giving up."
+        default=60, gt=0, le=3600, description="Read timeout: seconds to wait for the next data from the model."
     )
     openai_max_retries: int = Field(
-        default=2, ge=0, le=10, description="How often a refused or failed call is tried again."
+        default=2, ge=0, le=10, description="Maximum retries of a model call that was refused or failed."
     )
     openai_context_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Window of the model in tokens; without it, the known window of the model, else 8192.",
+        description="Context window of the model in tokens. If unset, the known window of the model, or 8192.",
     )
-    openai_vision: bool = Field(default=True, description="Whether pictures may be sent to the model.")
+    openai_vision: bool = Field(default=True, description="Send pictures to the model.")
 
-    system_prompt: str = Field(default="", description="System prompt of a new chat; without it, a short default.")
+    system_prompt: str = Field(default="", description="System prompt of new chats. If unset, a short default.")
     temperature: float = Field(
-        default=1.0, ge=0, le=2, allow_inf_nan=False, description="Temperature of a new chat, 0 to 2."
+        default=1.0, ge=0, le=2, allow_inf_nan=False, description="Temperature of new chats, 0 to 2."
     )
     max_tokens: int | None = Field(
-        default=None, ge=1, description="Longest answer in tokens; without it, the model's own limit."
+        default=None, ge=1, description="Maximum tokens per answer. If unset, the limit of the model."
     )
 
-    usage_footer: bool = Field(
-        default=True, description="Whether model, tokens, cost and speed stand under each answer, for its reader."
-    )
+    usage_footer: bool = Field(default=True, description="Show model, tokens, cost and speed under each answer.")
     usage_keep_payloads: bool = Field(
         default=True,
-        description="Whether what was said in each call to a model is kept beside its tokens and cost, "
-        "without secrets and pictures.",
+        description="Store the messages and the answer of each model call, without secrets and pictures.",
     )
     usage_payload_days: Count = Field(
-        default=30, description="Days after which what was said in a call is deleted; tokens and cost stay."
+        default=30,
+        description="Days until the stored messages and answer of a model call are deleted. Tokens and cost are kept.",
     )
     usage_time_zone: str = Field(
         default="UTC",
-        description="Time zone of the days and months that limits are for, of days in commands about prices, and of "
-        "pages for browsers that name none, as `Europe/Berlin`.",
+        description="Time zone of the days and months of limits, of dates in price commands, and of pages if the "
+        "browser sends no time zone. For example `Europe/Berlin`.",
     )
 
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
         default=("picture", "pdf", "text"),
-        description="Kinds of files that may be attached, of `picture`, `pdf` and `text`, with commas between.",
+        description="Allowed kinds of attachments: `picture`, `pdf` and `text`, separated by commas.",
     )
-    attachment_max_files: Count = Field(default=10, description="Most files in one message.")
-    attachment_max_megabytes: Count = Field(default=20, description="Largest file, in megabytes.")
+    attachment_max_files: Count = Field(default=10, description="Maximum number of files per message.")
+    attachment_max_megabytes: Count = Field(default=20, description="Maximum size of one file, in megabytes.")
     attachment_max_total_megabytes: Count = Field(
-        default=50, description="Most that all files of one message may have together, in megabytes."
+        default=50, description="Maximum total size of the files of one message, in megabytes."
     )
     attachment_max_characters: Count = Field(
-        default=100_000, description="Most characters of text taken from one file."
+        default=100_000, description="Maximum number of characters read from one file."
     )
-    attachment_max_pdf_pages: Count = Field(default=200, description="Most pages read of one PDF.")
+    attachment_max_pdf_pages: Count = Field(default=200, description="Maximum number of pages read from one PDF.")
 
     review_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("correct", "wrong", "unsafe", "unclear"),
-        description="What a reviewer's verdict may say, with commas between, in the order of the keys 1, 2, 3.",
+        description="Verdicts that reviewers can choose, separated by commas, in the order of the keys 1, 2, 3.",
     )
     review_reasons: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("incorrect", "incomplete", "off-topic", "unsafe", "slow"),
-        description="Reasons to choose from, for a verdict and after a thumb down, with commas between.",
+        description="Reasons to choose from for a verdict and after a thumbs-down, separated by commas.",
     )
-    review_ask_reasons: bool = Field(
-        default=True, description="Whether users are asked for a reason after a thumb down."
-    )
+    review_ask_reasons: bool = Field(default=True, description="Ask users for a reason after a thumbs-down.")
     review_ask_purpose: bool = Field(
         default=False,
-        description="Whether a reviewer must say why before another person's thread opens or is exported.",
+        description="Require a reason from reviewers before they open or export another person's thread.",
     )
     review_tell_users: bool = Field(
-        default=False, description="Whether users see in the chat which of their answers were reviewed."
+        default=False, description="Show users in the chat which of their answers were reviewed."
     )
     review_sample_percent: float = Field(
         default=5,
         ge=0,
         le=100,
-        description="Of the answers without a thumb down, so many percent are put in the queue.",
+        description="Percentage of the answers without a thumbs-down that is added to the queue.",
     )
     review_lock_minutes: float = Field(
-        default=30, gt=0, le=1440, description="Minutes for which an answer from the queue is one reviewer's alone."
+        default=30, gt=0, le=1440, description="Minutes for which an answer from the queue is locked for one reviewer."
     )
     review_pseudonym_key: SecretStr | None = Field(
         default=None,
-        description="When it is set, exports call users by names made with it, the same as long as it stays.",
+        description="Secret for pseudonyms. If set, exports replace user names with pseudonyms that stay the same "
+        "while the key is unchanged.",
     )
     assistant_owners: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Who sees at `/me` the votes on which assistant, as `assistant=user`, with commas between.",
+        description="Users who see the votes on an assistant at `/me`: `assistant=user` pairs, separated by commas.",
     )
-    retention_threads_days: Days = Field(default=None, description="Threads untouched for so many days are deleted.")
-    retention_files_days: Days = Field(default=None, description="Files older than so many days are deleted.")
-    retention_audit_days: Days = Field(default=None, description="Rows of the audit go after so many days.")
+    retention_threads_days: Days = Field(
+        default=None, description="Days without activity until a thread is deleted. If unset, threads are kept."
+    )
+    retention_files_days: Days = Field(
+        default=None, description="Days until a file is deleted. If unset, files are kept."
+    )
+    retention_audit_days: Days = Field(
+        default=None, description="Days until a row of the audit is deleted. If unset, rows are kept."
+    )
     retention_every_hours: float | None = Field(
         default=None,
         gt=0,
         le=8760,
-        description="When it is set, the server deletes so often what is kept no longer; otherwise "
-        "`threadkeeper retention --apply` does.",
+        description="How often, in hours, the server applies retention. If unset, run `threadkeeper retention "
+        "--apply`.",
     )
 
     auth_header: str | None = Field(
         default=None,
-        description="Header in which a trusted proxy names the user; only where nobody can get past the proxy.",
+        description="Header in which a trusted proxy passes the user name. Use it only if the server can be "
+        "reached through the proxy alone.",
     )
     chainlit_auth_secret: SecretStr | None = Field(
         default=None,
-        description="Signs the login cookies; without it, a secret made once and kept in `DATA_DIR/cookie_secret`.",
+        description="Secret that signs the login cookies. If unset, a secret is generated once and stored in "
+        "`DATA_DIR/cookie_secret`.",
     )
 
     chainlit_cookie_samesite: Literal["lax", "strict", "none"] = Field(
-        default="lax", description="`SameSite` of the login cookie; with `none` it is sent over HTTPS only."
+        default="lax",
+        description="`SameSite` attribute of the login cookie. With `none`, the cookie is sent over HTTPS only.",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO",
-        description="Least important log line to write: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
+        description="Minimum log level: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
     )
-    log_json: bool = Field(default=False, description="Whether each log line is a JSON object.")
+    log_json: bool = Field(default=False, description="Write each log line as a JSON object.")
     metrics_token: SecretStr | None = Field(
-        default=None, description="When it is set, `/metrics` answers only to `Authorization: Bearer` with it."
+        default=None, description="If set, `/metrics` requires the header `Authorization: Bearer` with this token."
     )
 
     @classmethod
@@ -266,7 +281,7 @@ class Settings(BaseSettings):
         try:
             return value.expanduser()
         except RuntimeError:
-            raise ValueError("names the home folder of a user who is not there") from None
+            raise ValueError("contains the home folder of an unknown user") from None
 
     @field_validator("database_url")
     @classmethod
@@ -276,11 +291,11 @@ class Settings(BaseSettings):
             return value
         if separator and scheme == "sqlite":
             if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
-                raise ValueError("must name a file, as in sqlite:///path/to/file.db")
+                raise ValueError("must contain a file path, as in sqlite:///path/to/file.db")
         elif separator and scheme in ("postgresql", "postgres"):
             split_url(value)
         else:
-            raise ValueError("must begin with sqlite:/// or postgresql://")
+            raise ValueError("must start with sqlite:/// or postgresql://")
         return value
 
     @field_validator("blob_url")
@@ -290,22 +305,22 @@ class Settings(BaseSettings):
         if not value:
             return value
         if not separator or scheme not in ("file", "azure", "azure-blob", "s3"):
-            raise ValueError("must begin with file:///, azure://, azure-blob:// or s3://")
+            raise ValueError("must start with file:///, azure://, azure-blob:// or s3://")
         if scheme == "file" and not (place.startswith("/") and place != "/"):
-            raise ValueError("must name a folder, as in file:///path/to/folder")
+            raise ValueError("must contain a folder, as in file:///path/to/folder")
         if scheme.startswith("azure") and not all(place.partition("/")[::2]):
-            raise ValueError(f"must name an account and a container, as in {scheme}://account/container")
+            raise ValueError(f"must contain an account and a container, as in {scheme}://account/container")
         if scheme == "s3" and not place:
-            raise ValueError("must name a bucket, as in s3://bucket")
+            raise ValueError("must contain a bucket, as in s3://bucket")
         return value
 
     @field_validator("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and split_url(value).scheme not in ("http", "https"):
-            raise ValueError("must begin with http:// or https://")
+            raise ValueError("must start with http:// or https://")
         if value is not None and not split_url(value).hostname:
-            raise ValueError("must name a host")
+            raise ValueError("must contain a host")
         return value
 
     @field_validator(
@@ -317,21 +332,21 @@ class Settings(BaseSettings):
             return value
         names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
         if not names:
-            raise ValueError("must name at least one")
+            raise ValueError("must contain at least one name")
         return names
 
     @field_validator("review_labels", "review_reasons")
     @classmethod
     def _short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(value) > 20 or any(len(name) > 60 for name in value):
-            raise ValueError("must be at most 20 names of at most 60 characters")
+            raise ValueError("must contain at most 20 names of at most 60 characters")
         return value
 
     @field_validator("assistant_owners")
     @classmethod
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(all(part.strip() for part in pair.partition("=")[::2]) for pair in value):
-            raise ValueError("must name an assistant and a user each, as in travel=alice")
+            raise ValueError("must contain pairs of an assistant and a user, as in travel=alice")
         return value
 
     @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
@@ -339,14 +354,14 @@ class Settings(BaseSettings):
     def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value() if value else ""
         if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ValueError("holds a space or a character that is not plain ASCII")
+            raise ValueError("contains a space or a character that is not plain ASCII")
         return value
 
     @field_validator("azure_openai_api_key")
     @classmethod
     def _with_the_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("azure_openai_endpoint"):
-            raise ValueError("must be set when AZURE_OPENAI_ENDPOINT is")
+            raise ValueError("must be set because AZURE_OPENAI_ENDPOINT is set")
         return value
 
     @field_validator("auth_header")
@@ -379,17 +394,17 @@ class Settings(BaseSettings):
 
     @property
     def demo(self) -> bool:
-        """Whether the built-in demo model answers, because no model server is named."""
+        """Whether the built-in demo model answers, because no model server is configured."""
         return not (self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
 
     @property
     def asked_reasons(self) -> tuple[str, ...]:
-        """The reasons to choose from after a thumb down; none where users are not asked."""
+        """The reasons to choose from after a thumbs-down; empty if users are not asked."""
         return self.review_reasons if self.review_ask_reasons else ()
 
     @property
     def owners_of_assistants(self) -> dict[str, tuple[str, ...]]:
-        """The identifiers of whose each assistant is, by its name."""
+        """The identifiers of the owners of each assistant, by the name of the assistant."""
         owners: dict[str, tuple[str, ...]] = {}
         for pair in self.assistant_owners:
             assistant, _, owner = (part.strip() for part in pair.partition("="))
@@ -398,7 +413,7 @@ class Settings(BaseSettings):
 
     @property
     def retention_days(self) -> dict[str, int]:
-        """For how many days what is kept, by class; a class that is not there is kept for good."""
+        """Retention in days by class of data; classes that are not listed are kept forever."""
         days = {
             "threads": self.retention_threads_days,
             "files": self.retention_files_days,
@@ -420,7 +435,7 @@ class Settings(BaseSettings):
         return self.blob_url or (self.data_dir.absolute() / "files").as_uri()
 
     def secret_values(self) -> tuple[str, ...]:
-        """Every configured secret as plain text, for the log to leave out."""
+        """Every configured secret as plain text, so that the log can mask it."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         for url in (
             *(self.database_url, self.blob_url, self.openai_base_url, self.azure_openai_endpoint),
@@ -437,14 +452,14 @@ class Settings(BaseSettings):
 
 
 def _secrets_in(text: SecretStr, separator: str, names: tuple[str, ...]) -> list[str]:
-    """What these names have as values in `name=value` pairs; each may be written into a log alone."""
+    """The values of these names in `name=value` pairs: a library may log a value without its pair."""
     pairs = (part.partition("=") for part in text.get_secret_value().split(separator))
     return [value for name, _, value in pairs if name.strip().lower() in names]
 
 
 @dataclass(frozen=True, slots=True)
 class SettingReport:
-    """One setting as an operator may see it: secrets are masked in `shown`."""
+    """One setting for display to an operator. In `shown`, secrets are masked."""
 
     variable: str
     shown: str
@@ -454,7 +469,7 @@ class SettingReport:
 
 
 def plain(secret: SecretStr | None) -> str | None:
-    """The secret as whoever needs it takes it."""
+    """The secret as plain text; None if it is not set."""
     return secret.get_secret_value() if secret else None
 
 
@@ -462,7 +477,7 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SettingsError: values cannot be used, or the `.env` file cannot be read.
+        SettingsError: a value is invalid, or the `.env` file cannot be read.
     """
     try:
         return Settings()
@@ -474,7 +489,7 @@ def load_settings() -> Settings:
 
 
 def inspect_settings() -> tuple[list[SettingReport], Settings]:
-    """Each setting with where it came from and what is wrong with it, and the settings with the wrong ones left out.
+    """A report on each setting (origin, problem), and the settings with defaults in place of invalid values.
 
     Raises:
         SettingsError: the `.env` file cannot be read.
@@ -494,7 +509,7 @@ def inspect_settings() -> tuple[list[SettingReport], Settings]:
 
 
 def names_in_env_file() -> list[str]:
-    """Every variable of the `.env` file, whoever reads it, in upper case.
+    """The names of all variables in the `.env` file, also those of other programs, in upper case.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -517,7 +532,7 @@ def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
 
 
 def _problems(error: ValidationError) -> dict[str, str]:
-    """The first of each field."""
+    """The first problem of each field."""
     found: dict[str, str] = {}
     for details in error.errors():
         found.setdefault(str(details["loc"][0]), _reason(details))
@@ -527,11 +542,11 @@ def _problems(error: ValidationError) -> dict[str, str]:
 _REASONS = {
     "value_error": "{error}",
     "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of a sensible size",
+    "int_parsing_size": "must be a whole number with fewer digits",
     "float_parsing": "must be a number",
     "finite_number": "must be a number",
     "bool_parsing": "must be true or false",
-    "greater_than": "must be more than {gt:g}",
+    "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be one of {expected}",
@@ -540,12 +555,12 @@ _REASONS = {
 
 def _reason(details: ErrorDetails) -> str:
     known = _REASONS.get(details["type"])
-    return known.format(**details.get("ctx", {})) if known else f"cannot be used: {details['msg']}"
+    return known.format(**details.get("ctx", {})) if known else f"is invalid: {details['msg']}"
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> str:
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-    return f"The file {ENV_FILE} in the working directory cannot be read: {reason}."
+    return f"Cannot read the file {ENV_FILE} in the working directory: {reason}."
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a URL tells: its secrets (the password, and parameters that are named like one), and SQLite's file."""
+"""Reads URLs of stores: their secrets (the password, and parameters with names of secrets), and the file of SQLite."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ _SECRET_PARAMETER = re.compile(r"pass|pwd|secret|key|token|sig", re.IGNORECASE)
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL, its port known to be a number.
+    """The parts of a URL. The port is checked to be a number.
 
     Raises:
-        ValueError: it is no URL. The message does not repeat it.
+        ValueError: not a valid URL. The message does not repeat the URL.
     """
     try:
         parts = urlsplit(url)
@@ -23,11 +23,11 @@ def split_url(url: str) -> SplitResult:
 
 
 def secrets_in_url(url: str) -> list[str]:
-    """The secrets in a URL, each as it is written and as it is meant."""
+    """The secrets in a URL, each as written and percent-decoded."""
     try:
         parts = split_url(url)
     except ValueError:
-        # Everything between the first colon of the address and the last @ may be part of a password.
+        # Everything between the first colon after the scheme and the last @ can be part of a password.
         written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
         return [written] if written else []
     password = parts.password or ""
@@ -36,7 +36,7 @@ def secrets_in_url(url: str) -> list[str]:
 
 
 def mask_url(url: str) -> str:
-    """The URL as one may show it."""
+    """The URL with its secrets masked."""
     try:
         parts = split_url(url)
     except ValueError:
@@ -50,7 +50,7 @@ def mask_url(url: str) -> str:
 
 
 def sqlite_file(database_url: str) -> Path | None:
-    """The file of a SQLite database; None for another engine's."""
+    """The file of a SQLite database; None for other engines."""
     if not database_url.startswith("sqlite:"):
         return None
     return Path(database_url.removeprefix("sqlite:///").partition("?")[0])
