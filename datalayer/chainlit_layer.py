@@ -38,19 +38,17 @@ from datalayer.files.content import content_of
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.ownership import acting_user, recorded
-from datalayer.records.chat import (
+from datalayer.records.chat import Feedback, Thread, User
+from datalayer.records.writes import (
     ElementDeletion,
     FavoriteMark,
-    Feedback,
     Removed,
     StepDeletion,
     StepWrite,
-    Thread,
     ThreadCut,
     ThreadDeletion,
     ThreadRename,
     ThreadWrite,
-    User,
     UserWrite,
     VoteRemoval,
     VoteWrite,

@@ -24,17 +24,8 @@ from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, 
 from datalayer.history import elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
-from datalayer.records.chat import (
-    Element,
-    ElementDeletion,
-    Recorded,
-    Removed,
-    StepDeletion,
-    Thread,
-    ThreadCut,
-    ThreadDeletion,
-    ids_of,
-)
+from datalayer.records.chat import Element, Thread
+from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 from datalayer.writes.spool import Spool, from_line
 

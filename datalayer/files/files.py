@@ -10,15 +10,13 @@ from datalayer.blobs import OpenBlob
 from datalayer.blobs.uploads import Upload
 from datalayer.cleaning import utc_in
 from datalayer.errors import BlobError, BlobNotFound, DataLayerError
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.ownership import Actor, acting_user, recorded
-from datalayer.records.chat import Element, ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
+from datalayer.records.chat import Element
+from datalayer.records.writes import ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
 from datalayer.store import GuardedStore
 
 logger = logging.getLogger(__name__)
-
-# What a killed process has sent of a file without a row is deleted after that time: nobody can be sending it, and no
-# spool file can be holding its row, any more.
-ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
 
 
 class Files(GuardedStore):

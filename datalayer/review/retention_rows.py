@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.history import answers
+from datalayer.history import feedback
 from datalayer.history.file_outbox import queue_files
 from datalayer.records.review import RetentionClass, RetentionPlan
 from datalayer.review import audit
@@ -85,7 +85,7 @@ async def remove_versions(connection: AsyncConnection, before: str) -> int:
     gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
     thread_ids = (await connection.execute(gone)).scalars().all()
     # An answer of which nobody knows any more what it said is not looked through.
-    await answers.mark(connection, sorted(set(thread_ids)))
+    await feedback.mark_answers(connection, sorted(set(thread_ids)))
     return len(thread_ids)
 
 

@@ -23,8 +23,8 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
 from datalayer.errors import AlreadyExists, InvalidRecord
-from datalayer.files.files import ABANDONED_AFTER_SECONDS
-from datalayer.history import answers, file_outbox, users
+from datalayer.history import feedback, file_outbox, users
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.records.chat import User
 from datalayer.schema.chat import elements, steps, threads
 from datalayer.schema.chat import users as users_table
@@ -214,7 +214,7 @@ class _Import:
                         counts[table.name] += len(kept)
         await file_outbox.forget(connection, [one["objectKey"] for one in stored.values()])
         # Of answers that are gone no step is there that would leave a mark.
-        await answers.mark(connection, [thread["id"]])
+        await feedback.mark_answers(connection, [thread["id"]])
         return counts, left_out
 
     def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:

@@ -10,8 +10,9 @@ from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import elements, feedback, file_outbox, steps, thread_writes, threads, users
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
-from datalayer.records.chat import (
-    Element,
+from datalayer.records.chat import Element, User
+from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import (
     ElementDeletion,
     ElementWrite,
     FavoriteMark,
@@ -24,12 +25,10 @@ from datalayer.records.chat import (
     ThreadDeletion,
     ThreadRename,
     ThreadWrite,
-    User,
     UserWrite,
     VoteRemoval,
     VoteWrite,
 )
-from datalayer.records.usage import LlmCallWrite
 from datalayer.writes import calls
 
 

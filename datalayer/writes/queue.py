@@ -25,8 +25,9 @@ from datalayer.database import Database
 from datalayer.errors import NotFound, StorageUnavailable, TimedOut
 from datalayer.history import threads
 from datalayer.history.deletion import Removal
-from datalayer.records.chat import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite, ids_of
+from datalayer.records.chat import Step
 from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite, ids_of
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
 from datalayer.writes.deleted import DeletedThreads

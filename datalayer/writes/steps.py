@@ -8,7 +8,8 @@ from datalayer.database import Database
 from datalayer.errors import DataLayerError, Forbidden, NotFound
 from datalayer.history import steps, threads
 from datalayer.ownership import actor_of, demand_write
-from datalayer.records.chat import Step, StepKey, StepWrite
+from datalayer.records.chat import Step
+from datalayer.records.writes import StepKey, StepWrite
 from datalayer.schema.chat import steps as step_table
 from datalayer.schema.rows import newest_extra
 

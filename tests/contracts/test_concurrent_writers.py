@@ -12,7 +12,7 @@ from sqlalchemy import insert, text, update
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.chat import StepDeletion
+from datalayer.records.writes import StepDeletion
 from datalayer.schema.chat import steps, threads
 from datalayer.writes.spool import Spool
 from tests.support.records import listed, new_id, page, step, thread, user_id

@@ -16,7 +16,8 @@ import datalayer
 from datalayer.background import search_indexer as indexing
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history import search, search_index, threads
-from datalayer.history.search_tokens import MOST_CHARACTERS, Query, owner_key, tokens, understood
+from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens, understood
+from datalayer.records.search import Query
 from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
