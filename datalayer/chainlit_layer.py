@@ -123,7 +123,7 @@ class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, R
             raise InvalidRecord("threads are listed for one user: the filter names none")
         await self._writer.settled()
         if filters.search:
-            await self.indexer.caught_up()
+            await self.search_indexer.caught_up()
         page = await threads.page(
             self.database,
             user_id,

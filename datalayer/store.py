@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from datalayer import migrations
-from datalayer.background.answer_follower import ReviewFollower
-from datalayer.background.file_deleter import Disposal
-from datalayer.background.search_indexer import Indexer
+from datalayer.background.answer_follower import AnswerFollower
+from datalayer.background.file_deleter import FileDeleter
+from datalayer.background.search_indexer import SearchIndexer
 from datalayer.blobs import BlobStore
 from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
@@ -45,7 +45,7 @@ class WriteFailure:
     error: DataLayerError
 
 
-class GuardedStore:
+class DataStore:
     """One database and one blob store, with ownership checked and every failure told."""
 
     def __init__(
@@ -65,9 +65,9 @@ class GuardedStore:
         self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds)
         self._uploads = Uploads(patience_seconds=patience_seconds)
-        self.disposal = Disposal(database, blobs)
-        self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
-        self.review_follower = ReviewFollower(database)
+        self.file_deleter = FileDeleter(database, blobs)
+        self.search_indexer = SearchIndexer(database, is_busy=lambda: len(self._writer) > 0)
+        self.answer_follower = AnswerFollower(database)
 
     # The schema and the connections
 
@@ -88,8 +88,8 @@ class GuardedStore:
                 await self._replay(self._spool)
             except OSError as error:
                 raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
-        self.indexer.note()
-        self.disposal.note()
+        self.search_indexer.note()
+        self.file_deleter.note()
         return applied
 
     async def _replay(self, spool: Spool) -> None:
@@ -154,9 +154,9 @@ class GuardedStore:
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
         ends = time.monotonic() + deadline_seconds
-        await self.indexer.stop()
-        await self.review_follower.stop()
-        await self.disposal.stop()
+        await self.search_indexer.stop()
+        await self.answer_follower.stop()
+        await self.file_deleter.stop()
         await self._uploads.close(deadline_seconds / 2)
         spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
         if spooled or lost:
@@ -206,15 +206,15 @@ class GuardedStore:
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
         deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
-        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
-        stored.add_done_callback(lambda _: self.review_follower.note())
+        stored.add_done_callback(lambda _: self.search_indexer.note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.answer_follower.note())
         result = await stored
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
         elif isinstance(result, Removed) and result.step_ids:
             self._uploads.end(step_ids=result.step_ids)
         if isinstance(result, Removed) and result.object_keys:
-            await self.disposal.delete(result.object_keys, thread_id)
+            await self.file_deleter.delete(result.object_keys, thread_id)
         return result
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:

@@ -11,12 +11,12 @@ from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import users
 from datalayer.records.chat import Account, User
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 ROLES = ("user", "reviewer", "admin")
 
 
-class Accounts(GuardedStore):
+class Accounts(DataStore):
     """Users, their passwords' hashes, their roles, and whether they may come in."""
 
     async def get_account(self, identifier: str) -> Account | None:

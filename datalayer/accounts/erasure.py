@@ -15,7 +15,7 @@ from datalayer.history import threads as thread_table
 from datalayer.history.deletion import Removal, remove_threads, remove_user
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.schema.chat import threads
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 from datalayer.writes.apply import demand
 
 
@@ -43,7 +43,7 @@ class Receipt:
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Receipts(GuardedStore):
+class Receipts(DataStore):
     """Deletes threads and users for good. The rows go in one transaction, then the files."""
 
     async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:
@@ -107,8 +107,8 @@ class Receipts(GuardedStore):
         self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
     ) -> Receipt:
         moment = utc_now()
-        self.indexer.note(deleted=True)
-        disposed = await self.disposal.delete(removed.object_keys, record_id if what == "thread" else None)
+        self.search_indexer.note(deleted=True)
+        disposed = await self.file_deleter.delete(removed.object_keys, record_id if what == "thread" else None)
         return Receipt(
             what=what,
             id=record_id,

@@ -16,12 +16,12 @@ from datalayer.history import users
 from datalayer.ownership import Actor, acting_user, demand_system
 from datalayer.records.chat import Account, Login
 from datalayer.schema.chat import logins as login_table
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 MOST_LOGINS = 100
 
 
-class OwnLogins(GuardedStore):
+class OwnLogins(DataStore):
     """The system records logins; a user lists and ends their own alone."""
 
     async def get_account_and_login(self, identifier: str, token_hash: str) -> tuple[Account | None, Login | None]:

@@ -10,7 +10,7 @@ from datalayer.cleaning import known_id
 from datalayer.history import users
 from datalayer.ownership import acting_user
 from datalayer.schema.chat import threads
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 MOST_SHARED = 500
 _MOST_NAMED = 500
@@ -25,7 +25,7 @@ class SharedThread:
     shared_at: str | None
 
 
-class OwnThreads(GuardedStore):
+class OwnThreads(DataStore):
     """Of the acting user's threads alone; a visitor has none, and neither has the system."""
 
     async def shared_threads(self) -> list[SharedThread]:

@@ -29,7 +29,7 @@ from datalayer.records.usage import (
     Repricing,
     Reservation,
 )
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 DEFAULT_PROJECT = "default"
 """The slug of the project that holds the chat's own calls."""
@@ -40,7 +40,7 @@ _DEAREST = Decimal(1_000_000)
 _HIGHEST = Decimal(10**11)
 
 
-class Billing(GuardedStore):
+class Billing(DataStore):
     """Keeps what calls cost, belong to and may come to."""
 
     @cached_property

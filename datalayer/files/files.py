@@ -14,12 +14,12 @@ from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.ownership import Actor, acting_user, recorded
 from datalayer.records.chat import Element
 from datalayer.records.writes import ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 logger = logging.getLogger(__name__)
 
 
-class Files(GuardedStore):
+class Files(DataStore):
     """Stores and opens files."""
 
     _told_of_links = False
@@ -111,4 +111,4 @@ class Files(GuardedStore):
     def _abandon(self, object_key: str) -> None:
         """There will be no row: have what was sent deleted, as soon as the database says so."""
         # Of no thread, so that the end of its own does not drop it.
-        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.disposal.note())
+        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.file_deleter.note())

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.dialects import Dialect
 from datalayer.ownership import acting_user
 from datalayer.review import access
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 T = TypeVar("T")
 
 
-class ReviewStore(GuardedStore):
+class ReviewStore(DataStore):
     """Reads and writes of who has the role for it."""
 
     @property
@@ -22,7 +22,7 @@ class ReviewStore(GuardedStore):
 
     async def _settled_answers(self) -> None:
         await self._writer.settled()
-        await self.review_follower.caught_up()
+        await self.answer_follower.caught_up()
 
     async def _as_reviewer(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What the work finds for a reviewer."""

@@ -61,8 +61,8 @@ class Retention(ReviewStore):
                 rows[name] = rows.get(name, 0) + count
             gone += removed.thread_ids
             keys += removed.object_keys
-        self.indexer.note(deleted=True)
-        disposed = await self.disposal.delete(keys, None)
+        self.search_indexer.note(deleted=True)
+        disposed = await self.file_deleter.delete(keys, None)
 
         async def note(connection: AsyncConnection, reviewer: access.Reviewer) -> str | None:
             forgotten = await audit.forget(connection, before, reviewer.identifier) if kind == "audit" else None

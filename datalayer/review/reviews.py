@@ -165,7 +165,7 @@ class Reviews(ReviewWork, Retention):
             return await review_verdicts.put(connection, self._dialect, said, reviewer, now)
 
         kept: Verdict = await self._writer.submit(put)
-        self.review_follower.note()
+        self.answer_follower.note()
         return kept
 
     async def remove_verdict(self, step_id: str) -> bool:
@@ -245,7 +245,7 @@ class Reviews(ReviewWork, Retention):
             condition = (await chosen(connection, self.database, which)).condition
             return await statistics.words_in_bad(connection, self._dialect, condition, bad_labels=labels, limit=most)
 
-        await self.indexer.caught_up()
+        await self.search_indexer.caught_up()
         return await self._looked_through(which, count)
 
     # Exports: each leaves a row in the audit for each thread of another that it gives out, before it does
@@ -360,9 +360,9 @@ class Reviews(ReviewWork, Retention):
         """What a reviewer finds, once all that was written before is among the answers."""
         await self._as_reviewer(_nothing)
         await self._writer.settled()
-        await self.review_follower.caught_up()
+        await self.answer_follower.caught_up()
         if which.words:
-            await self.indexer.caught_up()
+            await self.search_indexer.caught_up()
         return await self.database.query(work)
 
     def _export(
@@ -378,9 +378,9 @@ class Reviews(ReviewWork, Retention):
 
         async def stream() -> AsyncIterator[dict[str, Any]]:
             await self._writer.settled()
-            await self.review_follower.caught_up()
+            await self.answer_follower.caught_up()
             if which.words:
-                await self.indexer.caught_up()
+                await self.search_indexer.caught_up()
             found = exports.export(
                 self.database,
                 which,

@@ -283,7 +283,7 @@ class ReviewWork(ReviewStore):
 
         await self._writer.settled(known)
         origin: ThreadOrigin = await self._do(copy)
-        self.indexer.note()
+        self.search_indexer.note()
         return origin
 
     async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]:

@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.background.file_deleter import Disposal
-from datalayer.background.search_indexer import Indexer
+from datalayer.background.file_deleter import FileDeleter
+from datalayer.background.search_indexer import SearchIndexer
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
@@ -84,7 +84,7 @@ async def import_user(
     """
     archive = TakeoutArchive(path)
     writer = Writer(database)
-    indexer = Indexer(database)
+    indexer = SearchIndexer(database)
     try:
         work = _Import(database, writer, blobs, archive, progressed)
         try:
@@ -109,7 +109,7 @@ class _Import:
         progressed: Callable[[ImportReport], None],
     ) -> None:
         self._database, self._writer, self._blobs = database, writer, blobs
-        self._disposal = Disposal(database, blobs)
+        self._file_deleter = FileDeleter(database, blobs)
         self._archive = archive
         self._progressed = progressed
         self._report = ImportReport()
@@ -142,7 +142,7 @@ class _Import:
 
     async def end(self) -> None:
         """Take up nothing more; what files are left is in the queue of deletions."""
-        await self._disposal.stop()
+        await self._file_deleter.stop()
 
     async def _owner(self, told: dict[str, Any], identifier: str) -> User:
         self._report.user = identifier
@@ -301,7 +301,7 @@ class _Import:
 
         if keys:
             await self._writer.submit(abandon)
-            await self._disposal.delete(keys, thread_id)
+            await self._file_deleter.delete(keys, thread_id)
 
     async def _votes_elsewhere(self) -> None:
         """The user's own votes in threads of others, where those threads are here."""

@@ -28,7 +28,7 @@ from datalayer.records.usage import (
 from datalayer.review import access, audit
 from datalayer.review.retention_rows import payloads_before
 from datalayer.schema.usage import llm_call_payloads, llm_calls
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 from datalayer.usage import calls, statistics
 from datalayer.usage.cleaning import clean_call, clean_payload
 from datalayer.usage.filters import matching
@@ -38,7 +38,7 @@ MOST_GROUPS = 1_000
 _FORGOTTEN_AT_ONCE = 1_000
 
 
-class Usage(GuardedStore):
+class Usage(DataStore):
     """Keeps calls to models, and says what they came to."""
 
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None:

@@ -44,7 +44,7 @@ def delete_for_good(
     async def delete_whole(store: Receipts) -> Receipt:
         done = await delete(store)
         # The words of the search index too, before this process ends.
-        await store.indexer.finish()
+        await store.search_indexer.finish()
         return done
 
     try:
