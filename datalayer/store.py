@@ -20,19 +20,19 @@ from datalayer.blobs import BlobStore
 from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, StorageUnavailable
 from datalayer.history import elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
 from datalayer.records.chat import Element, Thread
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
-from datalayer.writes.spool import Spool, from_line
+from datalayer.writes.replay import replay
+from datalayer.writes.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 _LET_GO_SECONDS = 2.0
-_REPLAYED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +85,12 @@ class DataStore:
         applied = await migrations.migrate(self.database)
         if self._spool is not None:
             try:
-                await self._replay(self._spool)
+                await replay(self._spool, self._apply)
             except OSError as error:
                 raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
         self.search_indexer.note()
         self.file_deleter.note()
         return applied
-
-    async def _replay(self, spool: Spool) -> None:
-        left, stored = spool.take(), 0
-        while left:
-            now, left = left[:_REPLAYED_AT_ONCE], left[_REPLAYED_AT_ONCE:]
-            results = await asyncio.gather(*(self._replay_line(line) for line in now), return_exceptions=True)
-            for at, (line, result) in enumerate(zip(now, results, strict=True)):
-                if isinstance(result, StorageUnavailable | SchemaError):
-                    spool.keep(now[at:] + left)
-                    raise result
-                if isinstance(result, BaseException):
-                    spool.refuse(line)
-                else:
-                    stored += 1
-            spool.keep(left)
-            left = left or spool.take()
-        if stored:
-            logger.warning("%d writes of an earlier process were stored from its spool file", stored)
-
-    async def _replay_line(self, line: str) -> None:
-        thread_id = record_id = None
-        try:
-            write = from_line(line)
-            thread_id, record_id = ids_of(write)
-            await self._apply(write)
-        except (StorageUnavailable, SchemaError):
-            raise
-        except Exception as error:
-            ids = {"thread_id": thread_id, "record_id": record_id}
-            logger.error("a spooled write is refused and kept aside: %s", error, extra=ids)
-            raise
 
     async def pending_migrations(self) -> list[str]:
         """The steps that `migrate` would apply."""

@@ -78,7 +78,7 @@ async def test_what_a_caller_wrote_who_went_away_is_read_and_its_failure_is_told
         await asyncio.sleep(0)
         refused.cancel()
     await layer.settled(thread_id)
-    told = [record for record in caplog.records if "caller went away" in record.message]
+    told = [record for record in caplog.records if "its caller was cancelled" in record.message]
     assert [(record.levelno, vars(record)["thread_id"]) for record in told] == [(logging.ERROR, thread_id)]
 
 
