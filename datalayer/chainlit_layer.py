@@ -19,9 +19,9 @@ from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
 
 from datalayer.accounts.accounts import Accounts, new_user
-from datalayer.accounts.erasure import Receipts
-from datalayer.accounts.own_logins import OwnLogins
-from datalayer.accounts.shared_threads import OwnThreads
+from datalayer.accounts.erasure import Erasure
+from datalayer.accounts.logins import Logins
+from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
@@ -74,7 +74,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

@@ -23,11 +23,12 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
 from datalayer.errors import AlreadyExists, InvalidRecord
-from datalayer.history import feedback, file_outbox, users
+from datalayer.history import feedback, file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
+from datalayer.history.users import add as add_user
+from datalayer.history.users import get as get_user
 from datalayer.records.chat import User
-from datalayer.schema.chat import elements, steps, threads
-from datalayer.schema.chat import users as users_table
+from datalayer.schema.chat import elements, steps, threads, users
 from datalayer.schema.review import VERSION_CHANGES, step_versions
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.calls import CallsImport
@@ -119,7 +120,7 @@ class _Import:
         async for size in self._archive.check():
             self._report.checked_bytes += size
             self._progressed(self._report)
-        told = checked_row(users_table, self._archive.json(USER))
+        told = checked_row(users, self._archive.json(USER))
         folders = {clean_id(one["id"], "thread id"): one["folder"] for one in self._archive.manifest["threads"]}
         there = await self._among(threads, list(folders))
         if there and not skip_existing:
@@ -146,10 +147,10 @@ class _Import:
 
     async def _owner(self, told: dict[str, Any], identifier: str) -> User:
         self._report.user = identifier
-        found = await self._database.query(lambda connection: users.get(connection, identifier))
+        found = await self._database.query(lambda connection: get_user(connection, identifier))
         if found is not None:
             return found
-        taken = await self._among(users_table, [told["id"]])
+        taken = await self._among(users, [told["id"]])
         record = User(
             id=str(uuid.uuid4()) if taken else told["id"],
             identifier=identifier,
@@ -158,9 +159,7 @@ class _Import:
             disabled_at=told["disabledAt"],
         )
         self._report.made_user = True
-        added: User = await self._writer.submit(
-            lambda connection: users.add(connection, self._database.dialect, record)
-        )
+        added: User = await self._writer.submit(lambda connection: add_user(connection, self._database.dialect, record))
         return added
 
     async def _thread(self, thread_id: str, folder: str) -> None:
@@ -234,7 +233,7 @@ class _Import:
         others = {row["userId"] for row in rows} - {None, self._told_id}
         here = set()
         if others:
-            found = select(users_table.c.id).where(users_table.c.id.in_(others))
+            found = select(users.c.id).where(users.c.id.in_(others))
             here = set((await connection.execute(found)).scalars())
         mapping = {None: None, self._told_id: self._user.id} | {voter: voter for voter in here}
         return [row | {"userId": mapping[row["userId"]]} for row in rows if row["userId"] in mapping]

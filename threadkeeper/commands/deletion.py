@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from datalayer import Receipt
-from datalayer.accounts.erasure import Receipts
+from datalayer.accounts.erasure import Erasure
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 from threadkeeper.settings.settings import Settings
 
@@ -22,7 +22,7 @@ ReceiptFile = Annotated[
 
 def delete_for_good(
     what: Callable[[Settings], str],
-    delete: Callable[[Receipts], Awaitable[Receipt]],
+    delete: Callable[[Erasure], Awaitable[Receipt]],
     *,
     yes: bool,
     receipt: Path | None,
@@ -41,14 +41,14 @@ def delete_for_good(
     # Before anything is gone: what cannot be written afterwards would be lost.
     file = new_file(receipt, "The receipt", "Nothing was deleted.") if receipt else None
 
-    async def delete_whole(store: Receipts) -> Receipt:
+    async def delete_whole(store: Erasure) -> Receipt:
         done = await delete(store)
         # The words of the search index too, before this process ends.
         await store.search_indexer.finish()
         return done
 
     try:
-        done = with_layer(Receipts, settings, delete_whole, files=True)
+        done = with_layer(Erasure, settings, delete_whole, files=True)
     except typer.Exit:
         if receipt and file:
             file.close()
