@@ -100,7 +100,7 @@ class Layer:
     async def catch_up(self) -> None:
         """Wait until the search finds everything written."""
         if isinstance(self._layer, ChainlitLayer):
-            await self._layer.indexer.finish()
+            await self._layer.search_indexer.finish()
 
     async def close(self) -> None:
         await self._close()
@@ -152,7 +152,7 @@ async def fill(url: str, kind: str, threads: int) -> None:
         ours = datalayer.create_data_layer(url)
         await ours.migrate()
         # Existing texts are indexed in the background; the measurements start after that.
-        await ours.indexer.finish()
+        await ours.search_indexer.finish()
         await ours.close()
     connection = await asyncpg.connect(url)
     try:

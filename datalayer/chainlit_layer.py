@@ -19,9 +19,9 @@ from chainlit.types import PageInfo, PaginatedResponse
 from chainlit.user import PersistedUser
 
 from datalayer.accounts.accounts import Accounts, new_user
-from datalayer.accounts.erasure import Receipts
-from datalayer.accounts.own_logins import OwnLogins
-from datalayer.accounts.shared_threads import OwnThreads
+from datalayer.accounts.erasure import Erasure
+from datalayer.accounts.logins import Logins
+from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
@@ -38,19 +38,17 @@ from datalayer.files.content import content_of
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.ownership import acting_user, recorded
-from datalayer.records.chat import (
+from datalayer.records.chat import Feedback, Thread, User
+from datalayer.records.writes import (
     ElementDeletion,
     FavoriteMark,
-    Feedback,
     Removed,
     StepDeletion,
     StepWrite,
-    Thread,
     ThreadCut,
     ThreadDeletion,
     ThreadRename,
     ThreadWrite,
-    User,
     UserWrite,
     VoteRemoval,
     VoteWrite,
@@ -76,7 +74,7 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, Reviews, Usage, BaseDataLayer):
+class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer):
     """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
@@ -125,7 +123,7 @@ class ChainlitLayer(Accounts, Billing, Files, OwnLogins, OwnThreads, Receipts, R
             raise InvalidRecord("threads are listed for one user: the filter names none")
         await self._writer.settled()
         if filters.search:
-            await self.indexer.caught_up()
+            await self.search_indexer.caught_up()
         page = await threads.page(
             self.database,
             user_id,

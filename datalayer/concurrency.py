@@ -1,4 +1,4 @@
-"""Some work for each of any number of things, a few at once: what comes next is asked for when there is a hand free."""
+"""Run an async function over an async iterator with bounded concurrency."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,23 +7,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def side_by_side(things: AsyncIterator[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
-    """Do the work for each. The first that fails ends the others, and its error is raised."""
-    one_asks = asyncio.Lock()
+async def for_each(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], *, concurrency: int) -> None:
+    """Call `work` for each item, for at most `concurrency` of them at the same time.
+
+    The next item is requested only when a worker is free. The first error cancels the other workers and is raised.
+    """
+    asking = asyncio.Lock()
     end = object()
 
-    async def hand() -> None:
+    async def worker() -> None:
         while True:
-            async with one_asks:
-                thing = await anext(things, end)
-            if thing is end:
+            async with asking:
+                item = await anext(items, end)
+            if item is end:
                 return
-            await work(thing)  # type: ignore[arg-type]
+            await work(item)  # type: ignore[arg-type]
 
-    hands = [asyncio.create_task(hand()) for _ in range(at_once)]
+    workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
     try:
-        await asyncio.gather(*hands)
+        await asyncio.gather(*workers)
     finally:
-        for one in hands:
+        for one in workers:
             one.cancel()
-        await asyncio.gather(*hands, return_exceptions=True)
+        await asyncio.gather(*workers, return_exceptions=True)

@@ -13,35 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from datalayer import migrations
-from datalayer.background.answer_follower import ReviewFollower
-from datalayer.background.file_deleter import Disposal
-from datalayer.background.search_indexer import Indexer
+from datalayer.background.answer_follower import AnswerFollower
+from datalayer.background.file_deleter import FileDeleter
+from datalayer.background.search_indexer import SearchIndexer
 from datalayer.blobs import BlobStore
 from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, StorageUnavailable
 from datalayer.history import elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
-from datalayer.records.chat import (
-    Element,
-    ElementDeletion,
-    Recorded,
-    Removed,
-    StepDeletion,
-    Thread,
-    ThreadCut,
-    ThreadDeletion,
-    ids_of,
-)
+from datalayer.records.chat import Element, Thread
+from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
-from datalayer.writes.spool import Spool, from_line
+from datalayer.writes.replay import replay
+from datalayer.writes.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 _LET_GO_SECONDS = 2.0
-_REPLAYED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +45,7 @@ class WriteFailure:
     error: DataLayerError
 
 
-class GuardedStore:
+class DataStore:
     """One database and one blob store, with ownership checked and every failure told."""
 
     def __init__(
@@ -74,9 +65,9 @@ class GuardedStore:
         self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds)
         self._uploads = Uploads(patience_seconds=patience_seconds)
-        self.disposal = Disposal(database, blobs)
-        self.indexer = Indexer(database, is_busy=lambda: len(self._writer) > 0)
-        self.review_follower = ReviewFollower(database)
+        self.file_deleter = FileDeleter(database, blobs)
+        self.search_indexer = SearchIndexer(database, is_busy=lambda: len(self._writer) > 0)
+        self.answer_follower = AnswerFollower(database)
 
     # The schema and the connections
 
@@ -94,43 +85,12 @@ class GuardedStore:
         applied = await migrations.migrate(self.database)
         if self._spool is not None:
             try:
-                await self._replay(self._spool)
+                await replay(self._spool, self._apply)
             except OSError as error:
                 raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
-        self.indexer.note()
-        self.disposal.note()
+        self.search_indexer.note()
+        self.file_deleter.note()
         return applied
-
-    async def _replay(self, spool: Spool) -> None:
-        left, stored = spool.take(), 0
-        while left:
-            now, left = left[:_REPLAYED_AT_ONCE], left[_REPLAYED_AT_ONCE:]
-            results = await asyncio.gather(*(self._replay_line(line) for line in now), return_exceptions=True)
-            for at, (line, result) in enumerate(zip(now, results, strict=True)):
-                if isinstance(result, StorageUnavailable | SchemaError):
-                    spool.keep(now[at:] + left)
-                    raise result
-                if isinstance(result, BaseException):
-                    spool.refuse(line)
-                else:
-                    stored += 1
-            spool.keep(left)
-            left = left or spool.take()
-        if stored:
-            logger.warning("%d writes of an earlier process were stored from its spool file", stored)
-
-    async def _replay_line(self, line: str) -> None:
-        thread_id = record_id = None
-        try:
-            write = from_line(line)
-            thread_id, record_id = ids_of(write)
-            await self._apply(write)
-        except (StorageUnavailable, SchemaError):
-            raise
-        except Exception as error:
-            ids = {"thread_id": thread_id, "record_id": record_id}
-            logger.error("a spooled write is refused and kept aside: %s", error, extra=ids)
-            raise
 
     async def pending_migrations(self) -> list[str]:
         """The steps that `migrate` would apply."""
@@ -163,9 +123,9 @@ class GuardedStore:
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
         ends = time.monotonic() + deadline_seconds
-        await self.indexer.stop()
-        await self.review_follower.stop()
-        await self.disposal.stop()
+        await self.search_indexer.stop()
+        await self.answer_follower.stop()
+        await self.file_deleter.stop()
         await self._uploads.close(deadline_seconds / 2)
         spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
         if spooled or lost:
@@ -215,15 +175,15 @@ class GuardedStore:
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
         deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
-        stored.add_done_callback(lambda _: self.indexer.note(deleted=deletes))
-        stored.add_done_callback(lambda _: self.review_follower.note())
+        stored.add_done_callback(lambda _: self.search_indexer.note(deleted=deletes))
+        stored.add_done_callback(lambda _: self.answer_follower.note())
         result = await stored
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
         elif isinstance(result, Removed) and result.step_ids:
             self._uploads.end(step_ids=result.step_ids)
         if isinstance(result, Removed) and result.object_keys:
-            await self.disposal.delete(result.object_keys, thread_id)
+            await self.file_deleter.delete(result.object_keys, thread_id)
         return result
 
     async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:

@@ -125,9 +125,9 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     """A data layer with files in a folder. At the end no connection may be left in use."""
     layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
     yield layer
-    await layer.indexer.stop()
-    await layer.review_follower.stop()
-    await layer.disposal.stop()
+    await layer.search_indexer.stop()
+    await layer.answer_follower.stop()
+    await layer.file_deleter.stop()
     in_use = layer.database.in_use
     await layer.close()
     assert in_use == 0, f"{in_use} connections were not given back to the pool"

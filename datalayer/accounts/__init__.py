@@ -1,1 +1,1 @@
-"""Accounts with passwords and roles, their logins, their shared threads, and how a user is erased."""
+"""Accounts with passwords and roles, their logins, their shared threads, and the erasure of users."""

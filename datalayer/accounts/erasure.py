@@ -1,6 +1,6 @@
-"""Deletions that give a receipt: what was removed, whose it was, when, and which files the store did not let go of.
+"""Erasure of threads and users, with a receipt: what was deleted, by whom, when, and which files could not be deleted.
 
-A receipt holds counts, ids and keys, and nothing of what anybody wrote.
+A receipt holds counts, ids and keys, and no text that anybody wrote.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,24 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.errors import NotFound
-from datalayer.history import threads as thread_table
 from datalayer.history.deletion import Removal, remove_threads, remove_user
+from datalayer.history.threads import owner as owner_of
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.schema.chat import threads
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 from datalayer.writes.apply import demand
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A deletion that is done.
+    """The record of a deletion.
 
-    `what` and `id` say what of; `id` is None for a user of whom only threads were left. `owner` is the identifier of
-    whose it was, `deleted_by` of who asked for it (None for the system itself). `rows` counts the rows of each table,
-    `threads` are the ids of the threads among them, in order, `files` are the keys removed from the blob store, and
-    `files_left` those that it did not let go of: they are in the queue of deletions and are tried again later, but for
-    keys that are none of this store's, as an adopted database may have them. `row_ids` names, by table, each row that
-    has an id of its own.
+    `what` and `id` name the deleted thread or user; `id` is None for a user of whom only threads were left. `owner` is
+    the identifier of its user, `deleted_by` that of the acting user (None for the system). `rows` is the number of
+    deleted rows by table, `row_ids` their ids by table where the table has ids. `threads` are the ids of the deleted
+    threads, sorted. `files` are the keys deleted from the blob store, `files_left` those that could not be deleted:
+    they stay in `blob_deletions` and are retried, except keys of other stores, as an adopted database may have them.
     """
 
     what: Literal["thread", "user"]
@@ -43,21 +42,21 @@ class Receipt:
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Receipts(GuardedStore):
-    """Deletes threads and users for good. The rows go in one transaction, then the files."""
+class Erasure(DataStore):
+    """Deletes threads and users permanently: the rows in one transaction, then the files."""
 
     async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:
-        """Delete the thread with its steps, votes, elements and files. What calls to models cost stays, without ids.
+        """Delete the thread with its steps, votes, elements and files. The costs of its model calls stay, without ids.
 
         Raises:
-            NotFound: there is no such thread.
-            Forbidden: it is someone else's.
+            NotFound: the thread does not exist.
+            Forbidden: the thread belongs to someone else.
         """
         actor, thread_id = acting_user.get(), clean_id(thread_id, "thread id")
         owner: list[str | None] = []
 
         async def remove(connection: AsyncConnection) -> Removal:
-            owner.append((await thread_table.owner(connection, thread_id))[1])
+            owner.append((await owner_of(connection, thread_id))[1])
             await demand(connection, thread_id, actor)
             return await remove_threads(connection, threads.c.id == thread_id)
 
@@ -65,15 +64,14 @@ class Receipts(GuardedStore):
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
 
     async def delete_user(self, identifier: str) -> Receipt:
-        """Delete the user with password, votes, threads and files. Only the user and the system may.
+        """Delete the user with password, votes, threads and files. Only the user and the system may do this.
 
-        What their calls to models cost stays, without ids.
-
-        A page of theirs that is still open may write on: disable the user first, or delete once more.
+        The costs of the user's model calls stay, without ids. A page of the user that is still open can write new data
+        after the deletion: disable the user first, or delete again.
 
         Raises:
-            NotFound: there is no such user, and no thread of theirs.
-            Forbidden: someone else asks for it.
+            NotFound: neither the user nor a thread of theirs exists.
+            Forbidden: the acting user is someone else.
         """
         actor, identifier = acting_user.get(), clean_text(identifier)
         demand_write(actor, identifier, "the account")
@@ -95,7 +93,7 @@ class Receipts(GuardedStore):
             if not any(removed.rows.values()):
                 if not tried:
                     raise NotFound(unknown)
-                # An earlier try had committed before its connection was lost.
+                # An earlier attempt was committed, and its connection was lost before the answer came.
                 return tried[-1]
             tried.append(removed)
             return removed
@@ -107,8 +105,8 @@ class Receipts(GuardedStore):
         self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
     ) -> Receipt:
         moment = utc_now()
-        self.indexer.note(deleted=True)
-        disposed = await self.disposal.delete(removed.object_keys, record_id if what == "thread" else None)
+        self.search_indexer.note(deleted=True)
+        files = await self.file_deleter.delete(removed.object_keys, record_id if what == "thread" else None)
         return Receipt(
             what=what,
             id=record_id,
@@ -116,8 +114,8 @@ class Receipts(GuardedStore):
             deleted_by=recorded(actor)[0],
             deleted_at=moment,
             rows=removed.rows,
-            files=tuple(disposed.deleted),
-            files_left=tuple(disposed.left),
+            files=tuple(files.deleted),
+            files_left=tuple(files.left),
             threads=tuple(sorted(removed.thread_ids)),
             row_ids={table: tuple(sorted(ids)) for table, ids in removed.row_ids.items()},
         )

@@ -1,4 +1,4 @@
-"""What a user sees of their own threads beside the list in the chat: which they share, and what some are called."""
+"""The acting user's own threads outside the chat's list: the shared ones, and the names of some."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from datalayer.cleaning import known_id
 from datalayer.history import users
 from datalayer.ownership import acting_user
 from datalayer.schema.chat import threads
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 MOST_SHARED = 500
 _MOST_NAMED = 500
@@ -18,18 +18,18 @@ _MOST_NAMED = 500
 
 @dataclass(frozen=True, slots=True)
 class SharedThread:
-    """A thread that everyone who is logged in and knows its link may read."""
+    """A thread that every logged-in user with its link may read. `shared_at` is a UTC text, if it is known."""
 
     id: str
     name: str | None
     shared_at: str | None
 
 
-class OwnThreads(GuardedStore):
-    """Of the acting user's threads alone; a visitor has none, and neither has the system."""
+class SharedThreads(DataStore):
+    """Reads the acting user's threads only; an anonymous visitor and the system have none."""
 
     async def shared_threads(self) -> list[SharedThread]:
-        """Those that are shared, last activity first; `MOST_SHARED` at most."""
+        """The acting user's shared threads, last activity first, at most `MOST_SHARED`."""
         actor, dialect = acting_user.get(), self.database.dialect
 
         async def find(connection: AsyncConnection) -> list[SharedThread]:
@@ -51,7 +51,7 @@ class OwnThreads(GuardedStore):
         return await self.database.query(find)
 
     async def names_of_threads(self, thread_ids: Collection[str]) -> dict[str, str]:
-        """What those of these threads that are the acting user's are called; one without a name is called ""."""
+        """The names, by id, of those of these threads that belong to the acting user; "" if a thread has no name."""
         actor = acting_user.get()
         ids = [known for one in list(thread_ids)[:_MOST_NAMED] if (known := known_id(one)) is not None]
 

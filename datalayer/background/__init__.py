@@ -1,1 +1,1 @@
-"""What runs beside the writes: indexing, following answers, deleting files."""
+"""Work that runs beside the writes: search indexing, the table of answers under review, and the deletion of files."""

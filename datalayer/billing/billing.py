@@ -28,13 +28,13 @@ from datalayer.records.usage import (
     Repricing,
     Reservation,
 )
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
 
 
-class Billing(GuardedStore):
+class Billing(DataStore):
     """Prices, projects and limits of calls. Methods that change something raise Forbidden for users and visitors."""
 
     @cached_property

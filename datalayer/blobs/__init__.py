@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from datalayer.blobs.base import BlobStore, ListedBlob, OpenBlob, StoredBlob, UnfinishedUpload, is_key
+from datalayer.blobs.base import BlobOptions, BlobStore, ListedBlob, OpenBlob, StoredBlob, UnfinishedUpload, is_key
 from datalayer.blobs.local import LocalBlobs
-from datalayer.blobs.options import BlobOptions
 from datalayer.errors import ConfigurationError
 
 __all__ = [

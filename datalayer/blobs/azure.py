@@ -1,4 +1,4 @@
-"""What Azure's two kinds of store have in common: addresses, credentials, signing keys, and what their errors mean."""
+"""Shared by the two Azure stores: construction, addresses, credentials, signing keys, and the meaning of errors."""
 
 import asyncio
 import base64
@@ -12,12 +12,13 @@ import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.identity.aio import DefaultAzureCredential
 
-from datalayer.blobs.base import LONGEST_SIGNED_SECONDS
-from datalayer.blobs.options import BlobOptions
-from datalayer.blobs.requests import request
+from datalayer.blobs.base import LONGEST_SIGNED_SECONDS, BlobOptions, BlobStore, checked_key, request
+from datalayer.blobs.content import MEBIBYTE
 from datalayer.errors import BlobError, BlobNotFound, BlobRefused, ConfigurationError
 
 Service = TypeVar("Service")
+
+CHUNK_BYTES = 4 * MEBIBYTE
 
 # After a second each, or so: the SDK's own pauses of 18, 24 and 42 seconds are for jobs that nobody waits for.
 _RETRIES = {"retry_total": 3, "initial_backoff": 0.1, "increment_base": 1, "random_jitter_range": 0.5}
@@ -167,6 +168,31 @@ class AzureAccount(Generic[Service]):
             await client.close()
         if identity is not None:
             await identity.close()
+
+
+class AzureStore(BlobStore, Generic[Service]):
+    """A store in one container of an account, under a prefix or not."""
+
+    def __init__(
+        self, account: str, container: str, prefix: str, options: BlobOptions, *, service: type[Service], kind: str
+    ) -> None:
+        """`service` and `kind` are those of `AzureAccount`, which says what it raises."""
+        self._account = AzureAccount(
+            account,
+            options,
+            service=service,
+            kind=kind,
+            client_options={"max_single_get_size": CHUNK_BYTES, "max_chunk_get_size": CHUNK_BYTES},
+        )
+        self._container_name = container
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._proved_writable = False
+
+    async def close(self) -> None:
+        await self._account.close()
+
+    def _path(self, key: str) -> str:
+        return self._prefix + checked_key(key)
 
 
 def _is_base64(text: str) -> bool:

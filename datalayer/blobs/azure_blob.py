@@ -14,53 +14,41 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobSasPermissions, ContentSettings, generate_blob_sas
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
-from datalayer.blobs.azure import AzureAccount, error_code
+from datalayer.blobs.azure import CHUNK_BYTES, AzureStore, error_code
 from datalayer.blobs.base import (
-    BlobStore,
+    BlobOptions,
     Content,
     ListedBlob,
     OpenBlob,
     StoredBlob,
     UnfinishedUpload,
-    checked_key,
     checked_prefix,
     checked_range,
     checked_seconds,
     is_key,
     range_within,
 )
-from datalayer.blobs.content import MEBIBYTE, MeasuredContent
+from datalayer.blobs.content import MeasuredContent
 from datalayer.blobs.headers import content_disposition, content_type
-from datalayer.blobs.options import BlobOptions
 from datalayer.errors import BlobError, BlobNotFound
 
-_CHUNK_BYTES = 4 * MEBIBYTE
 _ATTEMPTS = 5
 
 
-class AzureBlobs(BlobStore):
+class AzureBlobs(AzureStore[BlobServiceClient]):
     """Blobs in one container, under a prefix or not."""
 
     def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
-        self._account: AzureAccount[BlobServiceClient] = AzureAccount(
-            account,
-            options,
-            service=BlobServiceClient,
-            kind="blob",
-            client_options={"max_single_get_size": _CHUNK_BYTES, "max_chunk_get_size": _CHUNK_BYTES},
-        )
-        self._container_name = container
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._proved_writable = False
+        super().__init__(account, container, prefix, options, service=BlobServiceClient, kind="blob")
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
-        blob = self._blob(self._prefix + checked_key(key))
+        blob = self._blob(self._path(key))
         settings = ContentSettings(
             content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
         )
         # The first of two uploads that ends drops the blocks of the other one, which then starts again.
         for _ in range(_ATTEMPTS):
-            async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
+            async with MeasuredContent(content, CHUNK_BYTES) as chunks:
                 if await self._upload(blob, chunks, settings):
                     return chunks.stored_as(key)
             if not isinstance(content, bytes | Path):
@@ -68,7 +56,7 @@ class AzureBlobs(BlobStore):
         raise BlobError("another upload to the same key came in between")
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
-        blob = self._blob(self._prefix + checked_key(key))
+        blob = self._blob(self._path(key))
         if not checked_range(start, end):
             async with self._account.request():
                 download = await blob.download_blob(max_concurrency=1)
@@ -83,7 +71,7 @@ class AzureBlobs(BlobStore):
         return OpenBlob(size, start, end, self._account.chunks(download.chunks()))
 
     async def delete(self, key: str) -> None:
-        blob = self._blob(self._prefix + checked_key(key))
+        blob = self._blob(self._path(key))
         with suppress(BlobNotFound):
             async with self._account.request():
                 await blob.delete_blob(delete_snapshots="include")
@@ -110,7 +98,7 @@ class AzureBlobs(BlobStore):
         """There is none to discard."""
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
-        name = self._prefix + checked_key(key)
+        name = self._path(key)
         signing_key = await self._account.signing_key(checked_seconds(seconds))
         if signing_key is None:
             return None
@@ -135,9 +123,6 @@ class AzureBlobs(BlobStore):
         async with self._account.request():
             await anext(aiter(self._container.list_blobs(name_starts_with=self._prefix, results_per_page=1)), None)
 
-    async def close(self) -> None:
-        await self._account.close()
-
     @property
     def _container(self) -> ContainerClient:
         return self._account.client.get_container_client(self._container_name)
@@ -149,7 +134,7 @@ class AzureBlobs(BlobStore):
         """Whether it was stored, and not undone by another upload."""
         upload = secrets.token_hex(8)
         chunk = await chunks.read()
-        if len(chunk) < _CHUNK_BYTES:
+        if len(chunk) < CHUNK_BYTES:
             async with self._account.request():
                 await blob.upload_blob(BytesIO(chunk), length=len(chunk), overwrite=True, content_settings=settings)
             return True

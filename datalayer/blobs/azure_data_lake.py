@@ -14,46 +14,34 @@ from io import BytesIO
 from azure.storage.filedatalake import ContentSettings, FileSasPermissions, PathProperties, generate_file_sas
 from azure.storage.filedatalake.aio import DataLakeFileClient, DataLakeServiceClient, FileSystemClient
 
-from datalayer.blobs.azure import AzureAccount
+from datalayer.blobs.azure import CHUNK_BYTES, AzureStore
 from datalayer.blobs.base import (
-    BlobStore,
+    BlobOptions,
     Content,
     ListedBlob,
     OpenBlob,
     StoredBlob,
     UnfinishedUpload,
-    checked_key,
     checked_prefix,
     checked_range,
     checked_seconds,
     is_key,
     range_within,
 )
-from datalayer.blobs.content import MEBIBYTE, MeasuredContent
+from datalayer.blobs.content import MeasuredContent
 from datalayer.blobs.headers import content_disposition, content_type
-from datalayer.blobs.options import BlobOptions
 from datalayer.errors import BlobError, BlobNotFound
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 4 * MEBIBYTE
 _PART = ".part-"
 
 
-class DataLakeBlobs(BlobStore):
+class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
     """Files in one container, under a prefix or not."""
 
     def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
-        self._account: AzureAccount[DataLakeServiceClient] = AzureAccount(
-            account,
-            options,
-            service=DataLakeServiceClient,
-            kind="dfs",
-            client_options={"max_single_get_size": _CHUNK_BYTES, "max_chunk_get_size": _CHUNK_BYTES},
-        )
-        self._container_name = container
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._proved_writable = False
+        super().__init__(account, container, prefix, options, service=DataLakeServiceClient, kind="dfs")
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
         path = self._path(key)
@@ -64,7 +52,7 @@ class DataLakeBlobs(BlobStore):
         settings = ContentSettings(
             content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
         )
-        async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
+        async with MeasuredContent(content, CHUNK_BYTES) as chunks:
             try:
                 async with self._account.request():
                     await part.create_file(content_settings=settings, metadata={"upload": upload})
@@ -152,15 +140,9 @@ class DataLakeBlobs(BlobStore):
                     None,
                 )
 
-    async def close(self) -> None:
-        await self._account.close()
-
     @property
     def _container(self) -> FileSystemClient:
         return self._account.client.get_file_system_client(self._container_name)
-
-    def _path(self, key: str) -> str:
-        return self._prefix + checked_key(key)
 
     def _file(self, path: str) -> DataLakeFileClient:
         return self._container.get_file_client(path)

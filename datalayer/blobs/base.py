@@ -4,15 +4,17 @@ A blob is there whole or not at all, under a key that its caller chose: to store
 retry never makes a second one. Contents go by in chunks and are never whole in memory, unless the caller asks for that.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from datalayer.errors import BlobNotFound
+from datalayer.errors import BlobError, BlobNotFound
 
 Content: TypeAlias = bytes | Path | AsyncIterable[bytes]
 
@@ -23,6 +25,33 @@ _PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 _KEY = re.compile(rf"{_PART}(?:/{_PART})*")
 _LONGEST_KEY = 512
 _LONGEST_PART = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BlobOptions:
+    """How to reach a store of Azure's or S3's. What is not given is looked for where the cloud's own SDK looks.
+
+    Azure: one of connection string, account key and SAS; without any, `DefaultAzureCredential` (managed identity,
+    workload identity, environment variables, `az login`). `azure_endpoint` is the address of the account where it is
+    not `https://ACCOUNT.dfs.core.windows.net` (or `.blob.`): a sovereign cloud's, a private one.
+
+    S3: without key and secret, boto's own chain (environment, `~/.aws`, instance role). `s3_endpoint` is the address
+    of a compatible server.
+    """
+
+    azure_connection_string: str | None = field(default=None, repr=False)
+    azure_key: str | None = field(default=None, repr=False)
+    azure_sas: str | None = field(default=None, repr=False)
+    azure_endpoint: str | None = None
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: str | None = field(default=None, repr=False)
+    s3_session_token: str | None = field(default=None, repr=False)
+    patience_seconds: float = 30.0
+    """How long one request of a chunk (5 MiB at most) may take, with all its retries."""
+    ca_file: str | None = None
+    """PEM file of the authorities that sign the endpoint's certificate, where the system does not know them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +251,26 @@ def checked_seconds(seconds: int) -> int:
     if not 1 <= seconds <= LONGEST_SIGNED_SECONDS:
         raise ValueError(f"a signed URL lives for 1 to {LONGEST_SIGNED_SECONDS} seconds, not {seconds}")
     return seconds
+
+
+@asynccontextmanager
+async def request(
+    seconds: float, failures: tuple[type[Exception], ...], translate: Callable[[Exception], BlobError]
+) -> AsyncIterator[None]:
+    """What is awaited inside has so many seconds, the SDK's own retries included.
+
+    Args:
+        seconds: how long all of it may take.
+        failures: what the SDK raises.
+        translate: makes one of ours of it. The SDK's own text is not passed on: it may quote a signed address.
+
+    Raises:
+        BlobError: it took too long, or the SDK gave up.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except failures as error:
+        raise translate(error) from None
+    except TimeoutError:
+        raise BlobError(f"the store of files gave no answer within {seconds:g} seconds") from None

@@ -19,6 +19,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from datalayer.blobs.base import (
+    BlobOptions,
     BlobStore,
     Content,
     ListedBlob,
@@ -31,11 +32,10 @@ from datalayer.blobs.base import (
     checked_seconds,
     is_key,
     range_within,
+    request,
 )
 from datalayer.blobs.content import MEBIBYTE, MeasuredContent
 from datalayer.blobs.headers import content_disposition, content_type
-from datalayer.blobs.options import BlobOptions
-from datalayer.blobs.requests import request
 from datalayer.errors import BlobError, BlobNotFound, BlobRefused
 
 logger = logging.getLogger(__name__)

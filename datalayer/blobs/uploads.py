@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datalayer.blobs import BlobStore, StoredBlob
+from datalayer.blobs.base import BlobStore, StoredBlob
 from datalayer.errors import BlobError, BlobRefused
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, Tab
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.errors import DataLayerError
-from datalayer.history.search_tokens import Query
-from datalayer.records.chat import StepKey, StepWrite
+from datalayer.records.search import Query
+from datalayer.records.writes import StepKey, StepWrite
 
 Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
 """Aggregates what is in the FROM clause where the condition holds, grouped by some keys, which come first."""

@@ -50,8 +50,8 @@ from datalayer.errors import (
     StorageUnavailable,
     TimedOut,
 )
-from datalayer.history.search_tokens import Query
-from datalayer.records.chat import StepKey, StepWrite
+from datalayer.records.search import Query
+from datalayer.records.writes import StepKey, StepWrite
 from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # Any constant will do, as long as every replica takes the same.

@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import Boolean, Integer
 
-from datalayer.records.chat import Step, StepKey, StepWrite
+from datalayer.records.chat import Step
+from datalayer.records.writes import StepKey, StepWrite
 from datalayer.schema.chat import Identifier, Json, Tags, steps
 from datalayer.schema.rows import OURS, column_names
 

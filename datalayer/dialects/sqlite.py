@@ -40,7 +40,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from datalayer.dialects import Aggregate
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
-from datalayer.history.search_tokens import Query
+from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
 
 # The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a

@@ -10,18 +10,16 @@ from datalayer.blobs import OpenBlob
 from datalayer.blobs.uploads import Upload
 from datalayer.cleaning import utc_in
 from datalayer.errors import BlobError, BlobNotFound, DataLayerError
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.ownership import Actor, acting_user, recorded
-from datalayer.records.chat import Element, ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
-from datalayer.store import GuardedStore
+from datalayer.records.chat import Element
+from datalayer.records.writes import ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
+from datalayer.store import DataStore
 
 logger = logging.getLogger(__name__)
 
-# What a killed process has sent of a file without a row is deleted after that time: nobody can be sending it, and no
-# spool file can be holding its row, any more.
-ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
 
-
-class Files(GuardedStore):
+class Files(DataStore):
     """Stores and opens files."""
 
     _told_of_links = False
@@ -113,4 +111,4 @@ class Files(GuardedStore):
     def _abandon(self, object_key: str) -> None:
         """There will be no row: have what was sent deleted, as soon as the database says so."""
         # Of no thread, so that the end of its own does not drop it.
-        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.disposal.note())
+        self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.file_deleter.note())

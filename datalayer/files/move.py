@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from datalayer.blobs import BlobStore, ListedBlob
-from datalayer.concurrency import side_by_side
+from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobError, BlobNotFound
 from datalayer.history import elements
@@ -80,7 +80,7 @@ class FileMove:
                 self._report.copied_bytes += blob.size
             self._seen(blob)
 
-        await side_by_side(self._files(), look, at_once=self._at_once)
+        await for_each(self._files(), look, concurrency=self._at_once)
         return self._report
 
     async def run(self, *, delete_source: bool = False) -> MoveReport:
@@ -95,10 +95,10 @@ class FileMove:
             StorageUnavailable: the database cannot be used.
         """
         begun = datetime.now(UTC)
-        await side_by_side(self._files(), self._move, at_once=self._at_once)
+        await for_each(self._files(), self._move, concurrency=self._at_once)
         if delete_source and not self._report.failed:
             # Once more, reading: what was copied, and what came meanwhile.
-            await side_by_side(self._files(), self._move_again, at_once=self._at_once)
+            await for_each(self._files(), self._move_again, concurrency=self._at_once)
             if not self._report.failed:
                 await self._delete_source(begun)
         return self._report

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from datalayer.blobs import BlobStore, ListedBlob
 from datalayer.cleaning import utc_now
-from datalayer.concurrency import side_by_side
+from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobError, BlobNotFound
 from datalayer.history import elements
@@ -112,7 +112,7 @@ class FileCheck:
             BlobError: the store cannot be listed.
             StorageUnavailable: the database cannot be used.
         """
-        await side_by_side(self._rows(), self._check_row, at_once=AT_ONCE)
+        await for_each(self._rows(), self._check_row, concurrency=AT_ONCE)
         batch: list[ListedBlob] = []
         async for blob in self._blobs.list():
             batch.append(blob)

@@ -22,7 +22,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    insert,
     null,
     or_,
     select,
@@ -43,12 +42,6 @@ BATCH = 500
 ANSWER = removed_answers.ANSWER
 NOTICE = "notice"
 """The `status` in the metadata of what an application itself says in the chat: no answer, and nobody's to judge."""
-
-
-async def mark(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
-    """Something was said of an answer in these threads."""
-    if thread_ids:
-        await connection.execute(insert(review_pending), [{"threadId": one} for one in thread_ids])
 
 
 async def is_behind(connection: AsyncConnection) -> bool:

@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
-from datalayer.history import answers
 from datalayer.records.chat import Feedback
 from datalayer.schema.chat import NAMED_VOTE, NAMELESS_VOTE, feedback_changes, feedbacks
+from datalayer.schema.review import review_pending
 from datalayer.schema.rows import columns, given, record_of
 
 _COLUMNS = columns(Feedback, feedbacks)
@@ -61,7 +61,7 @@ async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedbac
     """Take the vote back; that it was there stays on record."""
     await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
     if feedback.thread_id is not None:
-        await answers.mark(connection, [feedback.thread_id])
+        await mark_answers(connection, [feedback.thread_id])
     await _note(connection, dialect, feedback, feedback.id, value=None, now=now)
 
 
@@ -107,6 +107,12 @@ async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tup
     columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
     statement = select(*columns_).where(feedback_changes.c.forId == step_id).order_by(feedback_changes.c.changedAt)
     return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
+
+
+async def mark_answers(connection: AsyncConnection, thread_ids: Sequence[str]) -> None:
+    """Mark these threads: a vote or a verdict changed, so their rows in `review_answers` must be rebuilt."""
+    if thread_ids:
+        await connection.execute(insert(review_pending), [{"threadId": one} for one in thread_ids])
 
 
 async def _note(

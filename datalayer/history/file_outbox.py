@@ -14,6 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_now
 from datalayer.schema.chat import blob_deletions, elements
 
+ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
+"""An announced file without a row is deleted after this time: by then no process is still sending it, and no spool file
+holds its row."""
+
 
 @dataclass(frozen=True, slots=True)
 class DueDeletion:

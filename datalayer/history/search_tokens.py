@@ -12,9 +12,10 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+
+from datalayer.records.search import Query
 
 MOST_CHARACTERS = 200_000
 """So many characters of a text are searched by; the rest is kept and shown, but not found."""
@@ -36,14 +37,6 @@ _PARTS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _ASCII_RUN = re.compile("[0-9a-z_]+")
 # Seen by nobody: soft hyphens, joiners, marks of direction, variants of one glyph.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Tokens that must all be in one text: as they are, or as the beginning of one there."""
-
-    whole: tuple[str, ...]
-    beginnings: tuple[str, ...]
 
 
 def owner_key(user_id: str) -> str:

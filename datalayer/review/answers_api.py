@@ -141,7 +141,7 @@ class ReviewAnswers(ReviewStore):
             condition = (await chosen(connection, self.database, which)).condition
             return await statistics.words_in_bad(connection, self._dialect, condition, bad_labels=labels, limit=most)
 
-        await self.indexer.caught_up()
+        await self.search_indexer.caught_up()
         return await self._looked_through(which, count)
 
     # Exports: the audit gets a row for each thread of another user before that thread is in the stream
@@ -225,9 +225,9 @@ class ReviewAnswers(ReviewStore):
 
         async def stream() -> AsyncIterator[dict[str, Any]]:
             await self._writer.settled()
-            await self.review_follower.caught_up()
+            await self.answer_follower.caught_up()
             if which.words:
-                await self.indexer.caught_up()
+                await self.search_indexer.caught_up()
             found = exports.export(
                 self.database,
                 which,

@@ -9,14 +9,14 @@ from datalayer.dialects import Dialect
 from datalayer.ownership import acting_user
 from datalayer.records.review import AnswerFilter
 from datalayer.review.access import REVIEWERS, Reviewer, demand
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection, Reviewer], Awaitable[T]]
 """Work on a connection for the acting reviewer."""
 
 
-class ReviewStore(GuardedStore):
+class ReviewStore(DataStore):
     """Reads and writes that require a role."""
 
     @property
@@ -26,7 +26,7 @@ class ReviewStore(GuardedStore):
     async def _settled_answers(self) -> None:
         """Wait until queued writes are stored and the rows of answers follow them."""
         await self._writer.settled()
-        await self.review_follower.caught_up()
+        await self.answer_follower.caught_up()
 
     async def _read_as_reviewer(self, work: Work[T], roles: tuple[str, ...] = REVIEWERS) -> T:
         """Check the acting user's role, then read, on one connection.
@@ -52,7 +52,7 @@ class ReviewStore(GuardedStore):
         await self._read_as_reviewer(_nothing)
         await self._settled_answers()
         if which.words:
-            await self.indexer.caught_up()
+            await self.search_indexer.caught_up()
         return await self.database.query(work)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, clean_time, utc_now
 from datalayer.errors import InvalidRecord
-from datalayer.history import answers
+from datalayer.history import feedback
 from datalayer.history.deletion import Removal, remove_threads
 from datalayer.history.file_outbox import queue_files
 from datalayer.records.retention import RetentionClass, RetentionPlan, RetentionReceipt
@@ -77,8 +77,8 @@ class Retention(ReviewStore):
                 rows[name] = rows.get(name, 0) + count
             gone += removed.thread_ids
             keys += removed.object_keys
-        self.indexer.note(deleted=True)
-        disposed = await self.disposal.delete(keys, None)
+        self.search_indexer.note(deleted=True)
+        disposed = await self.file_deleter.delete(keys, None)
 
         async def note(connection: AsyncConnection, reviewer: access.Reviewer) -> str | None:
             forgotten = await audit.forget(connection, before, reviewer.identifier) if kind == "audit" else None
@@ -192,7 +192,7 @@ async def remove_versions(connection: AsyncConnection, before: str) -> int:
     gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
     thread_ids = (await connection.execute(gone)).scalars().all()
     # A removed answer without a stored version is no longer on the lists.
-    await answers.mark(connection, sorted(set(thread_ids)))
+    await feedback.mark_answers(connection, sorted(set(thread_ids)))
     return len(thread_ids)
 
 

@@ -123,7 +123,7 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         kept = await self._write_as_reviewer(
             lambda connection, reviewer: review_verdicts.put(connection, self._dialect, said, reviewer.named, now)
         )
-        self.review_follower.note()
+        self.answer_follower.note()
         return kept
 
     async def remove_verdict(self, step_id: str) -> bool:

@@ -51,7 +51,7 @@ class Takeovers(ReviewStore):
 
         await self._writer.settled(known)
         origin = await self._write_as_reviewer(copy)
-        self.indexer.note()
+        self.search_indexer.note()
         return origin
 
     async def answers_of_copies(self, copy_ids: Collection[str]) -> list[CopiedAnswer]:

@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_id, clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
-from datalayer.history import answers as review_answers
-from datalayer.history import removed_answers
+from datalayer.history import feedback, removed_answers
 from datalayer.records.review import Agreement, PairAgreement, ReviewedAnswer, Verdict, VerdictChange
 from datalayer.schema.chat import steps, users
 from datalayer.schema.review import review_items, verdict_changes, verdicts
@@ -55,7 +54,7 @@ async def put(
         NotFound: there is no such answer.
     """
     step_id, reviewer_id = said["stepId"], reviewer[0]
-    answer = steps.c.id == step_id, steps.c.type == review_answers.ANSWER
+    answer = steps.c.id == step_id, steps.c.type == removed_answers.ANSWER
     thread_id = (await connection.execute(select(steps.c.threadId).where(*answer))).scalar()
     thread_id = thread_id or await removed_answers.thread_of(connection, step_id)
     if thread_id is None:
@@ -72,7 +71,7 @@ async def put(
             .on_conflict_do_update(index_elements=[verdicts.c.stepId, verdicts.c.reviewerId], set_=changes)
         )
         await _note(connection, dialect, {**said, "threadId": thread_id, "reviewerId": reviewer_id}, now)
-        await review_answers.mark(connection, [thread_id])
+        await feedback.mark_answers(connection, [thread_id])
     await _close_item(connection, step_id, reviewer_id, now)
     kept = (await connection.execute(_listed(and_(*mine)))).mappings().one()
     return _verdict(kept)
@@ -90,7 +89,7 @@ async def remove(connection: AsyncConnection, dialect: Dialect, step_id: str, re
     await _note(
         connection, dialect, {"stepId": step_id, **nothing, "threadId": thread_id, "reviewerId": reviewer_id}, now
     )
-    await review_answers.mark(connection, [thread_id])
+    await feedback.mark_answers(connection, [thread_id])
     lacking = review_items.c.stepId == step_id, _given(step_id) < review_items.c.wanted
     await connection.execute(update(review_items).where(*lacking).values(doneAt=None))
     return True

@@ -23,10 +23,9 @@ from datalayer.blobs import BlobStore, OpenBlob
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.database import Database
 from datalayer.errors import AlreadyExists, BlobNotFound, NotFound
-from datalayer.history import users
+from datalayer.history.users import get as get_user
 from datalayer.records.chat import User
-from datalayer.schema.chat import elements, steps, threads
-from datalayer.schema.chat import users as users_table
+from datalayer.schema.chat import elements, steps, threads, users
 from datalayer.schema.usage import llm_call_payloads, llm_calls
 from datalayer.takeout.format import (
     FILE,
@@ -79,7 +78,7 @@ async def export_user(
             both are told of instead.
         OSError: the file cannot be written.
     """
-    user = await database.query(lambda connection: users.get(connection, clean_text(identifier)))
+    user = await database.query(lambda connection: get_user(connection, clean_text(identifier)))
     if user is None:
         raise NotFound(f"there is no user {clean_text(identifier)!r}")
     part = to.with_name(f"{to.name}.part")
@@ -130,7 +129,7 @@ class _Export:
         theirs = or_(threads.c.userId == self._user_id, threads.c.userIdentifier == self._identifier)
         listed = []
         async with self._database.read() as connection:
-            row = (await connection.execute(select(users_table).where(users_table.c.id == self._user_id))).mappings()
+            row = (await connection.execute(select(users).where(users.c.id == self._user_id))).mappings()
             await self._object(USER, dict(row.one()))
         async for thread in self._rows(threads, func.coalesce(threads.c.createdAt, ""), theirs):
             self._report.counts[threads.name] += 1

@@ -17,17 +17,18 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.background.file_deleter import Disposal
-from datalayer.background.search_indexer import Indexer
+from datalayer.background.file_deleter import FileDeleter
+from datalayer.background.search_indexer import SearchIndexer
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
 from datalayer.errors import AlreadyExists, InvalidRecord
-from datalayer.files.files import ABANDONED_AFTER_SECONDS
-from datalayer.history import answers, file_outbox, users
+from datalayer.history import feedback, file_outbox
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
+from datalayer.history.users import add as add_user
+from datalayer.history.users import get as get_user
 from datalayer.records.chat import User
-from datalayer.schema.chat import elements, steps, threads
-from datalayer.schema.chat import users as users_table
+from datalayer.schema.chat import elements, steps, threads, users
 from datalayer.schema.review import VERSION_CHANGES, step_versions
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.calls import CallsImport
@@ -84,7 +85,7 @@ async def import_user(
     """
     archive = TakeoutArchive(path)
     writer = Writer(database)
-    indexer = Indexer(database)
+    indexer = SearchIndexer(database)
     try:
         work = _Import(database, writer, blobs, archive, progressed)
         try:
@@ -109,7 +110,7 @@ class _Import:
         progressed: Callable[[ImportReport], None],
     ) -> None:
         self._database, self._writer, self._blobs = database, writer, blobs
-        self._disposal = Disposal(database, blobs)
+        self._file_deleter = FileDeleter(database, blobs)
         self._archive = archive
         self._progressed = progressed
         self._report = ImportReport()
@@ -119,7 +120,7 @@ class _Import:
         async for size in self._archive.check():
             self._report.checked_bytes += size
             self._progressed(self._report)
-        told = checked_row(users_table, self._archive.json(USER))
+        told = checked_row(users, self._archive.json(USER))
         folders = {clean_id(one["id"], "thread id"): one["folder"] for one in self._archive.manifest["threads"]}
         there = await self._among(threads, list(folders))
         if there and not skip_existing:
@@ -142,14 +143,14 @@ class _Import:
 
     async def end(self) -> None:
         """Take up nothing more; what files are left is in the queue of deletions."""
-        await self._disposal.stop()
+        await self._file_deleter.stop()
 
     async def _owner(self, told: dict[str, Any], identifier: str) -> User:
         self._report.user = identifier
-        found = await self._database.query(lambda connection: users.get(connection, identifier))
+        found = await self._database.query(lambda connection: get_user(connection, identifier))
         if found is not None:
             return found
-        taken = await self._among(users_table, [told["id"]])
+        taken = await self._among(users, [told["id"]])
         record = User(
             id=str(uuid.uuid4()) if taken else told["id"],
             identifier=identifier,
@@ -158,9 +159,7 @@ class _Import:
             disabled_at=told["disabledAt"],
         )
         self._report.made_user = True
-        added: User = await self._writer.submit(
-            lambda connection: users.add(connection, self._database.dialect, record)
-        )
+        added: User = await self._writer.submit(lambda connection: add_user(connection, self._database.dialect, record))
         return added
 
     async def _thread(self, thread_id: str, folder: str) -> None:
@@ -214,7 +213,7 @@ class _Import:
                         counts[table.name] += len(kept)
         await file_outbox.forget(connection, [one["objectKey"] for one in stored.values()])
         # Of answers that are gone no step is there that would leave a mark.
-        await answers.mark(connection, [thread["id"]])
+        await feedback.mark_answers(connection, [thread["id"]])
         return counts, left_out
 
     def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:
@@ -234,7 +233,7 @@ class _Import:
         others = {row["userId"] for row in rows} - {None, self._told_id}
         here = set()
         if others:
-            found = select(users_table.c.id).where(users_table.c.id.in_(others))
+            found = select(users.c.id).where(users.c.id.in_(others))
             here = set((await connection.execute(found)).scalars())
         mapping = {None: None, self._told_id: self._user.id} | {voter: voter for voter in here}
         return [row | {"userId": mapping[row["userId"]]} for row in rows if row["userId"] in mapping]
@@ -301,7 +300,7 @@ class _Import:
 
         if keys:
             await self._writer.submit(abandon)
-            await self._disposal.delete(keys, thread_id)
+            await self._file_deleter.delete(keys, thread_id)
 
     async def _votes_elsewhere(self) -> None:
         """The user's own votes in threads of others, where those threads are here."""

@@ -10,8 +10,9 @@ from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import elements, feedback, file_outbox, steps, thread_writes, threads, users
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
-from datalayer.records.chat import (
-    Element,
+from datalayer.records.chat import Element, User
+from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import (
     ElementDeletion,
     ElementWrite,
     FavoriteMark,
@@ -24,12 +25,10 @@ from datalayer.records.chat import (
     ThreadDeletion,
     ThreadRename,
     ThreadWrite,
-    User,
     UserWrite,
     VoteRemoval,
     VoteWrite,
 )
-from datalayer.records.usage import LlmCallWrite
 from datalayer.writes import calls
 
 
@@ -44,8 +43,27 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
 
 
 async def in_one_statement(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> bool:
-    """Whether the write is stored; if not, `apply` finds out why, and says so."""
+    """Store the write with one statement; False if it stored nothing: then call `when_nothing_was_stored`."""
     return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=actor_of(write))
+
+
+async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> None:
+    """Find out why `in_one_statement` stored nothing, without running the same statement again.
+
+    Raises:
+        Forbidden: the thread belongs to someone else, or would afterwards.
+        InvalidRecord: the thread would belong to a user who does not exist.
+    """
+    actor = actor_of(write)
+    if actor is SYSTEM:
+        # Nothing was to change, or the thread does not exist and the write does not create it.
+        return
+    exists = await demand(connection, write.thread.id, actor)
+    if not exists and write.thread.name is None and write.thread.user_id is None:
+        return
+    await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
+    # The user who creates a thread, or gives it away, must be its owner afterwards.
+    await demand(connection, write.thread.id, actor)
 
 
 async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
@@ -82,13 +100,8 @@ async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Diale
 
 @_apply.register
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
-    if await in_one_statement(connection, dialect, write):
-        return
-    actor = actor_of(write)
-    await demand(connection, write.thread.id, actor)
-    await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
-    # Whoever makes or gives away a thread must be its owner afterwards.
-    await demand(connection, write.thread.id, actor)
+    if not await in_one_statement(connection, dialect, write):
+        await when_nothing_was_stored(connection, dialect, write)
 
 
 @_apply.register

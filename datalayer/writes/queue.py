@@ -1,22 +1,18 @@
-"""The write queue: the order of calls is the order of application, and a failure reaches its own caller.
+"""The write queue: writes are applied in the order of the calls, and a failure reaches its own caller.
 
-Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability.
-`submit` puts a write in the queue before its first await; one worker takes all that waits and commits it, steps in
-one statement and everything else in one transaction, and while that is in flight the next ones gather. There is no
-timer: a lone write leaves at once. A write that the database refuses is taken out of its batch, and the others go
-through without it. While the database is away the worker tries again, with growing pauses, until it is back or
-`close` runs out of patience. The queue is bounded in number and in rough bytes: past that, writes stand outside of
-it, in order, for a bounded time. What `close` could not store in time is given back, to be kept in the spool.
+Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability. `submit`
+queues a write before its first await. One worker takes everything that waits and commits it: steps in one statement,
+other writes in one transaction. While that is in flight, the next writes gather. There is no timer: a lone write leaves
+immediately. A write that the database refuses is taken out of its batch, and the others are stored. While the database
+is unavailable the worker retries with growing pauses until it is back or the patience of the writes ends.
+`close` gives back what it could not store in time, so that it can be spooled. `admission` bounds the queue.
 """
 
 import asyncio
 import contextvars
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, fields
 from itertools import groupby
-from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,11 +21,11 @@ from datalayer.database import Database
 from datalayer.errors import NotFound, StorageUnavailable, TimedOut
 from datalayer.history import threads
 from datalayer.history.deletion import Removal
-from datalayer.records.chat import OtherWrite, Recorded, Step, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite, ids_of
 from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
-from datalayer.writes.deleted import DeletedThreads
+from datalayer.writes.admission import Admission, DeletedThreads, Operation, QueuedWrite, fail, rough_size
 
 logger = logging.getLogger(__name__)
 
@@ -40,29 +36,8 @@ MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
 MOST_FAILED_ALONE = 3
-_BYTES_OF_A_WRITE = 1_000
-_OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
-_texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
-_objects_of = attrgetter(*_OBJECTS)
 
-Operation = Callable[[AsyncConnection], Awaitable[Any]]
-
-
-@dataclass(eq=False, slots=True)
-class _Write:
-    thread_id: str | None
-    operation: Operation | Recorded
-    done: asyncio.Future[Any] = field(repr=False)
-    size: int
-    since: float
-    """When it was called, by the loop's clock: the patience is with the write, not with its batch."""
-    give_up: asyncio.TimerHandle | None = None
-    settled: bool = False
-    is_abandoned: bool = False
-    """Whether its caller went away, and somebody else waits for it now."""
-
-
-Attempt: TypeAlias = Callable[[list[_Write]], Awaitable[list[Any]]]
+Attempt: TypeAlias = Callable[[list[QueuedWrite]], Awaitable[list[Any]]]
 
 
 class Writer:
@@ -80,21 +55,15 @@ class Writer:
         """Nothing runs until the first write.
 
         Args:
-            patience_seconds: how long a write is tried again while the database is away.
-            most_queued: how many writes the queue takes; further ones stand outside.
-            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more. As many may stand
-                outside; past that a write fails at once.
-            admission_seconds: how long a write stands outside before it fails.
+            patience_seconds: how long a write is retried while the database is unavailable.
+            most_queued, most_queued_bytes, admission_seconds: the bounds, as in `Admission`.
         """
         self._database = database
         self._deleted = DeletedThreads()
         self._patience = patience_seconds
-        self._waiting: deque[_Write] = deque()
-        self._outside: deque[_Write] = deque()
-        self._in_flight: list[_Write] = []
-        self._bytes = self._outside_bytes = 0
-        self._most_queued, self._most_bytes = most_queued, most_queued_bytes
-        self._admission_seconds = admission_seconds
+        self._admission = Admission(
+            most_queued=most_queued, most_queued_bytes=most_queued_bytes, seconds=admission_seconds
+        )
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
         self._away: StorageUnavailable | None = None
@@ -102,70 +71,41 @@ class Writer:
 
     def __len__(self) -> int:
         """How many writes are not stored yet."""
-        return len(self._waiting) + len(self._in_flight) + len(self._outside)
+        return len(self._admission)
 
     def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
-        """Queue the operation now; the future gives its result once it is committed.
+        """Queue the operation now; the future gives its result after the commit.
 
         Raises:
-            StorageUnavailable: (in the future) the database stayed away, the queue stayed full, or the writer is
+            StorageUnavailable: (in the future) the database stayed unavailable, the queue stayed full, or the writer is
                 closed.
             DataLayerError: (in the future) whatever the operation raised.
         """
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         if self._closing:
-            _fail(done, StorageUnavailable("the data layer is closed"))
+            fail(done, StorageUnavailable("the data layer is closed"))
             return done
-        write = _Write(thread_id, operation, done, _rough_size(operation), loop.time())
-        if self._outside and self._outside_bytes + write.size > self._most_bytes:
-            # They hold memory out there too. Nobody awaits Chainlit's calls, so nobody would wait to make the next one.
-            _settle(write, StorageUnavailable("too many writes wait for the database"))
-            return done
-        self._outside.append(write)
-        self._outside_bytes += write.size
-        self._admit()
-        if self._outside:
-            # All stand there equally long, so they also leave in order.
-            write.give_up = loop.call_later(self._admission_seconds, self._turn_away, write)
-        if self._worker is None or self._worker.done():
-            # In a context of its own: the worker acts for many users and must not inherit one of them.
+        entered = self._admission.enter(QueuedWrite(thread_id, operation, done, rough_size(operation), loop.time()))
+        if entered and (self._worker is None or self._worker.done()):
+            # In an empty context: the worker acts for many users and must not inherit one of them.
             self._worker = loop.create_task(self._work(), name="datalayer-writer", context=contextvars.Context())
         return done
 
-    def _admit(self) -> None:
-        """Let those in who stand outside, in order, as far as there is room."""
-        while self._outside:
-            queued = len(self._waiting) + len(self._in_flight)
-            size = self._outside[0].size
-            if queued and (queued >= self._most_queued or self._bytes + size > self._most_bytes):
-                return
-            write = self._outside.popleft()
-            if write.give_up is not None:
-                write.give_up.cancel()
-            self._outside_bytes -= size
-            self._bytes += size
-            self._waiting.append(write)
-
-    def _turn_away(self, write: _Write) -> None:
-        self._outside.remove(write)
-        self._outside_bytes -= write.size
-        _settle(write, StorageUnavailable("too many writes wait for the database"))
-
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
-        """Wait until what is queued now (of this thread, or all) is stored or has failed, or the time is up."""
-        # A write that names no thread may be about something in this one.
+        """Wait until everything queued now (for this thread, or all) is stored or has failed, up to the timeout."""
+        # A write without a thread id may concern this thread.
         pending = [
-            _end_of(write)
-            for write in self._unstored()
+            write.end()
+            for write in self._admission.unstored()
             if thread_id is None or write.thread_id is None or write.thread_id == thread_id
         ]
         if pending and (await asyncio.wait(pending, timeout=timeout_seconds))[1]:
-            logger.warning("a read did not wait for the writes before it any longer", extra={"thread_id": thread_id})
-
-    def _unstored(self) -> list[_Write]:
-        """In the order in which they were written."""
-        return [*self._in_flight, *self._waiting, *self._outside]
+            logger.warning(
+                "a read did not wait longer than %s seconds for earlier writes",
+                timeout_seconds,
+                extra={"thread_id": thread_id},
+            )
 
     async def close(
         self, deadline_seconds: float = 10.0, rescue: Callable[[list[Recorded]], bool] = lambda _writes: False
@@ -173,7 +113,7 @@ class Writer:
         """Store what waits and take nothing more.
 
         Args:
-            rescue: is given, in order, what could not be stored in time and is data; says whether it keeps it.
+            rescue: is given, in order, the writes that are data and could not be stored in time; True if it keeps them.
 
         Returns:
             How many writes were rescued, and how many are lost.
@@ -185,30 +125,18 @@ class Writer:
             if not worker.done():
                 worker.cancel()
                 await asyncio.wait([worker], timeout=1)
-        left = [write for write in self._unstored() if not write.settled]
-        self._in_flight, self._waiting, self._outside = [], deque(), deque()
-        data: list[Recorded] = [
-            write.operation for write in left if isinstance(write.operation, Recorded) and not self._drops(write)
-        ]
+        left = self._admission.empty()
+        dropped = {id(write) for write in left if isinstance(write.operation, Recorded) and self._deleted.drops(write)}
+        data = [write.operation for write in left if isinstance(write.operation, Recorded) and id(write) not in dropped]
         rescued = len(data) if data and rescue(data) else 0
         for write in left:
-            if write.give_up is not None:
-                write.give_up.cancel()
             kept = rescued and isinstance(write.operation, Recorded)
             fate = "; it is kept in the spool file" if kept else ""
-            _settle(write, StorageUnavailable(f"the database did not come back before the end{fate}"))
-        dropped = sum(isinstance(write.operation, Recorded) and self._drops(write) for write in left)
-        return rescued, len(left) - rescued - dropped
+            write.settle(StorageUnavailable(f"the database stayed unavailable until the data layer was closed{fate}"))
+        return rescued, len(left) - rescued - len(dropped)
 
-    def _drops(self, write: _Write) -> bool:
-        """Whether the write comes after the end of its thread; known when its turn has come, not before."""
-        if write.thread_id not in self._deleted or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
-            return False
-        logger.info("a write came after its thread was deleted", extra={"thread_id": write.thread_id})
-        return True
-
-    async def _look_again(self, run: list[_Write]) -> None:
-        """Forget of the deletion of threads that another process has opened anew: what is written there counts."""
+    async def _look_again(self, run: list[QueuedWrite]) -> None:
+        """Forget the deletion of threads that another process has created again, so that writes to them count."""
         remembered = {
             write.thread_id for write in run if write.thread_id is not None and write.thread_id in self._deleted
         }
@@ -219,47 +147,43 @@ class Writer:
                 self._deleted.discard(thread_id)
 
     async def _work(self) -> None:
-        while self._waiting:
-            size = min(len(self._waiting), MOST_IN_ONE_TRANSACTION)
-            self._in_flight = [self._waiting.popleft() for _ in range(size)]
-            for kind, run in _runs(self._in_flight):
-                await self._store(run, self._write_steps if kind else self._transact)
-            self._bytes -= sum(write.size for write in self._in_flight)
-            self._in_flight = []
-            self._admit()
+        while batch := self._admission.take(MOST_IN_ONE_TRANSACTION):
+            for are_steps, run in _runs(batch):
+                await self._store(run, self._write_steps if are_steps else self._transact)
+            self._admission.release()
 
-    async def _store(self, run: list[_Write], attempt: Attempt) -> None:
+    async def _store(self, run: list[QueuedWrite], attempt: Attempt) -> None:
         try:
             results = await self._insist(run, attempt)
         except StorageUnavailable as error:
             if len(run) == 1 or not isinstance(error, TimedOut) or self._failed_alone >= MOST_FAILED_ALONE:
                 self._failed_alone += 1
                 for write in run:
-                    _settle(write, error)
+                    write.settle(error)
                 return
-            # One that always takes too long must not take the others along: it is found by halving, in order. After a
-            # few that fail by themselves it is not the writes' fault.
+            # A write that always times out must not fail the others: it is found by halving, in order. After a few
+            # writes that time out alone, the writes are not the cause.
             middle = len(run) // 2
             await self._store(run[:middle], attempt)
             await self._store(run[middle:], attempt)
         except Exception as error:  # noqa: BLE001  a mistake in one operation must not end the worker
             if len(run) == 1:
-                _settle(run[0], error)
+                run[0].settle(error)
                 return
-            # One of them spoils the batch: each alone, in order, so that only that one fails.
+            # One of them spoils the batch: store each alone, in order, so that only that one fails.
             for write in run:
                 await self._store([write], attempt)
         else:
             self._failed_alone = 0
             for write, result in zip(run, results, strict=True):
-                _settle(write, result)
+                write.settle(result)
 
-    async def _insist(self, run: list[_Write], attempt: Attempt) -> list[Any]:
-        """Try again while the database is away."""
+    async def _insist(self, run: list[QueuedWrite], attempt: Attempt) -> list[Any]:
+        """Retry while the database is unavailable."""
         loop = asyncio.get_running_loop()
         give_up = max(write.since for write in run) + self._patience
         if self._away is not None and loop.time() > give_up:
-            # They have waited for as long as those before them, who were just told of the failure.
+            # They have waited as long as the writes before them, which have just failed.
             raise self._away
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -271,7 +195,7 @@ class Writer:
                 self._away = None if isinstance(error, TimedOut) else error
                 if loop.time() + pause > give_up:
                     raise
-                logger.warning("writes wait for the database: %s", error, extra={"waiting": len(self)})
+                logger.warning("%d writes wait for the database: %s", len(self), error, extra={"waiting": len(self)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             except Exception:
@@ -281,33 +205,42 @@ class Writer:
                 self._away = None
                 return results
 
-    async def _transact(self, run: list[_Write]) -> list[Any]:
-        if len(run) == 1 and isinstance(run[0].operation, ThreadWrite) and not self._drops(run[0]):
-            async with self._database.write_once() as connection:
-                if await record_writes.in_one_statement(connection, self._database.dialect, run[0].operation):
-                    return [None]
+    async def _transact(self, run: list[QueuedWrite]) -> list[Any]:
+        only = run[0].operation if len(run) == 1 else None
+        if isinstance(only, ThreadWrite) and not self._deleted.drops(run[0]):
+            await self._write_thread(only)
+            return [None]
         results: list[Any] = []
         ended: set[str] = set()
         async with self._database.write() as connection:
             for are_calls, some in groupby(run, lambda write: isinstance(write.operation, LlmCallWrite)):
                 if are_calls:
-                    # A call outlives its thread, so that none is dropped.
+                    # A call outlives its thread, so none is dropped.
                     results += await self._store_calls(connection, list(some))
                     continue
                 for write in some:
-                    dropped = write.thread_id in ended or self._drops(write)
+                    dropped = write.thread_id in ended or self._deleted.drops(write)
                     result = _of_dropped(write) if dropped else await self._apply(connection, write.operation)
                     results.append(result)
                     if isinstance(write.operation, ThreadDeletion):
                         ended.add(write.operation.thread_id)
                     elif isinstance(result, Removal):
                         ended.update(result.thread_ids)
-        # Not before the deletion is committed: until then what stands before it must not be dropped.
+        # Only after the commit: until then, writes before the deletion must not be dropped.
         for thread_id in ended:
             self._deleted.add(thread_id)
         return results
 
-    async def _store_calls(self, connection: AsyncConnection, run: list[_Write]) -> list[None]:
+    async def _write_thread(self, write: ThreadWrite) -> None:
+        """A lone thread write: mostly one statement without a transaction around it."""
+        dialect = self._database.dialect
+        async with self._database.write_once() as connection:
+            if await record_writes.in_one_statement(connection, dialect, write):
+                return
+        async with self._database.write() as connection:
+            await record_writes.when_nothing_was_stored(connection, dialect, write)
+
+    async def _store_calls(self, connection: AsyncConnection, run: list[QueuedWrite]) -> list[None]:
         writes = [cast(LlmCallWrite, write.operation) for write in run]
         await calls.store(connection, self._database.dialect, writes)
         return [None] * len(run)
@@ -317,19 +250,21 @@ class Writer:
             return await record_writes.apply(connection, self._database.dialect, operation)
         return await cast(Operation, operation)(connection)
 
-    async def _write_steps(self, run: list[_Write]) -> list[Any]:
-        writes = {at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._drops(write)}
+    async def _write_steps(self, run: list[QueuedWrite]) -> list[Any]:
+        writes = {
+            at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._deleted.drops(write)
+        }
         refusals = dict(zip(writes, await steps.write(self._database, list(writes.values())), strict=True))
         return [refusals.get(at) for at in range(len(run))]
 
 
-def _runs(writes: list[_Write]) -> list[tuple[bool, list[_Write]]]:
-    """Steps and other writes apart, in as few runs as keep the order within each thread; says which are steps.
+def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
+    """Split into runs of steps and runs of other writes, as few as keep the order within each thread.
 
-    When many begin at once, their questions and their threads come in turns, and in the order of calls alone each
-    would be a transaction by itself. A write of no thread keeps its place among all.
+    When many chats begin at once, their questions and their threads alternate; in the order of the calls, each would be
+    a transaction by itself. A write without a thread id keeps its place among all. True marks a run of steps.
     """
-    runs: list[tuple[bool, list[_Write]]] = []
+    runs: list[tuple[bool, list[QueuedWrite]]] = []
     earliest: dict[str, int] = {}
     barrier = 0
     for write in writes:
@@ -347,56 +282,6 @@ def _runs(writes: list[_Write]) -> list[tuple[bool, list[_Write]]]:
     return runs
 
 
-def _rough_size(operation: Operation | Recorded) -> int:
-    """About how many bytes the write holds on to."""
-    if isinstance(operation, StepWrite):
-        texts = sum(map(len, filter(None, _texts_of(operation.step))))
-        return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
-    if isinstance(operation, ThreadWrite):
-        return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
-    if isinstance(operation, LlmCallWrite):
-        said = operation.payload
-        kept = _size(said.messages) + _size(said.response) if said is not None else 0
-        return _BYTES_OF_A_WRITE + _size(operation.call.error_message) + kept
-    return _BYTES_OF_A_WRITE
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(_size(key) + _size(inner) + 50 for key, inner in value.items())
-    return sum(_size(inner) + 50 for inner in value) if isinstance(value, list) else 0
-
-
-def _of_dropped(write: _Write) -> NotFound | None:
-    """What a write into a deleted thread comes to; a vote must give an id, and there is none."""
+def _of_dropped(write: QueuedWrite) -> NotFound | None:
+    """The result of a write to a deleted thread. A vote must give an id, and has none."""
     return NotFound("there is no such step") if isinstance(write.operation, VoteWrite) else None
-
-
-def _end_of(write: _Write) -> asyncio.Future[Any]:
-    """Done when the write is stored or has failed, also where its caller went away meanwhile."""
-    if write.done.cancelled():
-        write.done, write.is_abandoned = write.done.get_loop().create_future(), True
-    return write.done
-
-
-def _settle(write: _Write, result: Any) -> None:
-    # Said apart from the future, which a caller that went away has cancelled while its write still waits.
-    write.settled = True
-    if isinstance(result, Exception) and (write.is_abandoned or write.done.cancelled()):
-        thread_id, record_id = ids_of(write.operation) if isinstance(write.operation, Recorded) else (None, None)
-        ids = {"thread_id": thread_id, "record_id": record_id}
-        logger.error("a write whose caller went away was not stored: %s", result, extra=ids)
-    if write.done.done():
-        return
-    if isinstance(result, Exception):
-        _fail(write.done, result)
-    else:
-        write.done.set_result(result)
-
-
-def _fail(done: asyncio.Future[Any], error: Exception) -> None:
-    done.set_exception(error)
-    # Chainlit drops the task that awaits this, and asyncio would complain; the layer has logged the failure itself.
-    done.exception()

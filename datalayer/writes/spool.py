@@ -17,29 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from datalayer.errors import InvalidRecord
-from datalayer.records.chat import (
-    Element,
+from datalayer.records.chat import Element, Feedback, Step, Thread, User
+from datalayer.records.usage import LlmCall, LlmCallPayload, LlmCallWrite
+from datalayer.records.writes import (
     ElementDeletion,
     ElementWrite,
     FavoriteMark,
-    Feedback,
     FileAbandonment,
     FileAnnouncement,
     Recorded,
-    Step,
     StepDeletion,
     StepWrite,
-    Thread,
     ThreadCut,
     ThreadDeletion,
     ThreadRename,
     ThreadWrite,
-    User,
     UserWrite,
     VoteRemoval,
     VoteWrite,
 )
-from datalayer.records.usage import LlmCall, LlmCallPayload, LlmCallWrite
 
 KINDS: dict[str, type[Any]] = {
     "step": StepWrite,

@@ -6,10 +6,12 @@ from typing import Any
 
 from datalayer.database import Database
 from datalayer.errors import DataLayerError, Forbidden, NotFound
-from datalayer.history import steps, threads
+from datalayer.history import threads
+from datalayer.history.steps import upsert
 from datalayer.ownership import actor_of, demand_write
-from datalayer.records.chat import Step, StepKey, StepWrite
-from datalayer.schema.chat import steps as step_table
+from datalayer.records.chat import Step
+from datalayer.records.writes import StepKey, StepWrite
+from datalayer.schema.chat import steps
 from datalayer.schema.rows import newest_extra
 
 _FIELDS = tuple(item.name for item in fields(Step) if item.name != "extra")
@@ -66,7 +68,7 @@ def _over(older: Step, newer: Step) -> Step:
         value = getattr(newer, name)
         values[name] = getattr(older, name) if value is None else value
     # A key that was of no column's kind and is now, or the other way round, counts as it was said last.
-    merged = {**(older.extra or {}), **newest_extra(newer, step_table)}
+    merged = {**(older.extra or {}), **newest_extra(newer, steps)}
     return Step(**values, extra={key: value for key, value in merged.items() if value is not None} or None)
 
 
@@ -84,7 +86,7 @@ async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[St
                 if one.opens:
                     moment = one.step.created_at or one.moment
                     await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
-                await steps.upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
+                await upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
             except Forbidden:
                 continue
             kept.add(one.key)

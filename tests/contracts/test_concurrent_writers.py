@@ -12,7 +12,7 @@ from sqlalchemy import insert, text, update
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.chat import StepDeletion
+from datalayer.records.writes import StepDeletion
 from datalayer.schema.chat import steps, threads
 from datalayer.writes.spool import Spool
 from tests.support.records import listed, new_id, page, step, thread, user_id
@@ -78,7 +78,7 @@ async def test_what_a_caller_wrote_who_went_away_is_read_and_its_failure_is_told
         await asyncio.sleep(0)
         refused.cancel()
     await layer.settled(thread_id)
-    told = [record for record in caplog.records if "caller went away" in record.message]
+    told = [record for record in caplog.records if "its caller was cancelled" in record.message]
     assert [(record.levelno, vars(record)["thread_id"]) for record in told] == [(logging.ERROR, thread_id)]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import event, func, select
 
 import datalayer
 from datalayer import Login
-from datalayer.accounts.own_logins import MOST_LOGINS
+from datalayer.accounts.logins import MOST_LOGINS
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.schema.chat import logins

@@ -187,7 +187,7 @@ async def test_gathering_waits_for_another_process_and_leaves_nothing_pending(
     try:
         async with layer.database.write() as connection:
             assert await review_answers.take_marks(connection, layer.database.dialect)
-            second = asyncio.create_task(other.review_follower.caught_up())
+            second = asyncio.create_task(other.answer_follower.caught_up())
             assert not (await asyncio.wait([second], timeout=0.3))[0]
         assert await second
         assert not await layer.database.query(review_answers.is_behind)

@@ -16,7 +16,8 @@ import datalayer
 from datalayer.background import search_indexer as indexing
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history import search, search_index, threads
-from datalayer.history.search_tokens import MOST_CHARACTERS, Query, owner_key, tokens, understood
+from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens, understood
+from datalayer.records.search import Query
 from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
@@ -128,7 +129,7 @@ async def test_steps_and_owner_may_come_at_once(layer: ChainlitLayer) -> None:
             layer.create_step(step(thread_id, "needle")),
             layer.update_thread(thread_id, user_id=owner, name="a name"),
             layer.create_step(step(thread_id, "haystack")),
-            layer.indexer.finish(),
+            layer.search_indexer.finish(),
         )
     for words in ("needle", "haystack", "name"):
         assert sorted(await listed(layer, owner, search=words)) == sorted(made)
@@ -194,7 +195,7 @@ async def test_deletions_leave_nothing_to_find(layer: ChainlitLayer) -> None:
     for one in written:
         await layer.create_step(one)
     await layer.create_step(step(other, "needle"))
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     assert await rows(layer) == (7, 0)
     await layer.delete_step(written[3]["id"])
     await layer.cut_thread(made, written[0]["id"])
@@ -214,7 +215,7 @@ async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     await layer.create_step(step(made, "needle"))
-    await layer.indexer.stop()
+    await layer.search_indexer.stop()
     assert (await rows(layer))[1] > 0
     other = datalayer.create_data_layer(database_url)
     assert await listed(other, owner, search="needle") == [made]
@@ -260,7 +261,7 @@ async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(l
         part = await search_index.backlog(connection, 10)
     assert part is not None
     await layer.update_step({**written, "output": "new"})
-    assert await layer.indexer.caught_up()
+    assert await layer.search_indexer.caught_up()
     walk, found, after = part
     stale = [(one, one.words()) for one in found]
     for mine in (True, False):
@@ -284,11 +285,11 @@ async def test_several_processes_index_at_once(layer: ChainlitLayer, database_ur
             for one in mine:
                 changed = {**one, "output": f"state{state} {str(one['output']).split()[1]}"}
                 await (replica.update_step(changed) if state else replica.create_step(changed))
-            await replica.indexer.finish()
+            await replica.search_indexer.finish()
 
     await asyncio.gather(*(write(replica, written[number::3]) for number, replica in enumerate(replicas)))
     for replica in replicas:
-        await replica.indexer.finish()
+        await replica.search_indexer.finish()
     assert await rows(layer) == (64, 0)
     for number in range(60):
         assert await listed(layer, owner, search=f"word{number} state2 ") == [made[number % 4]]
@@ -330,7 +331,7 @@ async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch
 
     monkeypatch.setattr(search_index, "marked", hang)
     begun = time.monotonic()
-    assert not await layer.indexer.caught_up(timeout_seconds=0.1)
+    assert not await layer.search_indexer.caught_up(timeout_seconds=0.1)
     assert await listed(layer, owner, search="early") == [made]
     assert time.monotonic() - begun < 10
 
@@ -340,7 +341,7 @@ async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) 
     made = await thread(layer, owner)
     enormous = "beginning " + "".join(map(chr, range(0x20000, 0x32000))) + " x" * MOST_CHARACTERS + " end"
     await layer.create_step(step(made, enormous))
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     assert await listed(layer, owner, search="beginning") == [made]
     assert await listed(layer, owner, search="end") == []
     assert (await layer.get_thread(made))["steps"][0]["output"] == enormous
@@ -403,7 +404,7 @@ async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, en
     ]
     async with layer.database.write() as connection:
         await connection.execute(insert(steps), rows)
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     query = understood("天气 nee")
     assert query is not None
     dialect = layer.database.dialect

@@ -25,7 +25,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.history import feedback
-from datalayer.records.chat import Recorded, StepWrite
+from datalayer.records.writes import Recorded, StepWrite
 from datalayer.schema.chat import steps
 from datalayer.writes.queue import Writer
 from datalayer.writes.spool import KINDS, Spool

@@ -28,7 +28,7 @@ async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_p
     for one in (first, second):
         await layer.create_step(one)
         # A part of the index for each, as they come when people write.
-        await layer.indexer.finish()
+        await layer.search_indexer.finish()
     assert SECRET.encode() in await everything(layer, tmp_path)
     match what:
         case "thread":
@@ -43,7 +43,7 @@ async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_p
             await layer.cut_thread(thread_id, first["id"], keep=set())
     # What a message was is kept for reviewers, until the operator says so.
     await layer.apply_retention({"payloads": utc_now()})
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     assert SECRET[:6].encode() not in await everything(layer, tmp_path)
 
 

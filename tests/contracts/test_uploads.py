@@ -239,7 +239,7 @@ async def test_the_end_waits_for_what_is_being_sent(chat: ChainlitLayer, blobs: 
 CRASH = """
 import asyncio, os, signal, sys, datalayer
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, thread
+from tests.support.records import new_id, thread
 
 async def crash(database_url, blobs, thread_id, at):
     layer = datalayer.create_data_layer(database_url, blobs)
@@ -294,7 +294,7 @@ async def test_a_crash_between_a_file_and_its_row_is_finished_when_nobody_can_be
     assert (len(blobs.files()), len(await queued(chat))) == (1, 1)
     async with chat.database.write() as connection:
         await connection.execute(update(blob_deletions).values(dueAt=LONG_AGO))
-    chat.disposal.note()
+    chat.file_deleter.note()
     await until(lambda: nothing_queued(chat))
     assert blobs.files() == []
 
@@ -311,7 +311,7 @@ async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLay
     # As an import of a takeout may do it.
     async with chat.database.write() as connection:
         await connection.execute(update(elements).where(elements.c.id == second.id).values(objectKey=keys[0]))
-    chat.disposal.note()
+    chat.file_deleter.note()
     await until(lambda: nothing_queued(chat))
     found = await opened(chat, thread_id, second.id)
     assert found is not None

@@ -20,7 +20,7 @@ from datalayer.takeout import export
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from datalayer.writes import calls as usage_writes
-from datalayer.writes.queue import _rough_size
+from datalayer.writes.admission import rough_size
 from datalayer.writes.spool import from_line, to_line
 from tests.contracts.test_takeout import rewritten
 from tests.support.calls import call
@@ -233,8 +233,8 @@ async def test_a_spooled_call_is_stored_at_the_next_start(database_url: str, tmp
 def test_the_queue_estimates_the_size_of_a_call() -> None:
     record = call(error_message="x" * 1_000)
     said = LlmCallPayload(record.id, [{"content": "y" * 10_000}], "z" * 5_000)
-    assert 17_000 <= _rough_size(LlmCallWrite(record, said)) <= 18_000
-    assert _rough_size(LlmCallWrite(call())) < 2_000
+    assert 17_000 <= rough_size(LlmCallWrite(record, said)) <= 18_000
+    assert rough_size(LlmCallWrite(call())) < 2_000
 
 
 async def test_a_takeout_moves_the_calls_of_a_user_to_another_engine(

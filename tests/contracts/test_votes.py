@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.history import feedback as feedback_table
+from datalayer.history import feedback
 from datalayer.schema.chat import feedback_changes, feedbacks
 from tests.support.records import new_id, step, thread, user_id, vote
 
@@ -47,7 +47,7 @@ async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:
         assert await layer.delete_feedback(kept) is True
         assert await layer.delete_feedback(kept) is False
     async with layer.database.read() as connection:
-        history = await feedback_table.changes_of_step(connection, step_id)
+        history = await feedback.changes_of_step(connection, step_id)
     assert [(value, comment) for value, comment, _ in history] == [
         (1, "good"),
         (0, "on second thoughts"),

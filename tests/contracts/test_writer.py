@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
+from datalayer.ownership import System
 from datalayer.writes.queue import Writer
-from tests.support.records import new_id, step, thread
+from tests.support.records import new_id, step, thread, user_id
 
 
 async def test_what_waits_is_committed_together(database_url: str) -> None:
@@ -60,6 +64,48 @@ async def test_close_stores_what_is_queued(database_url: str) -> None:
     again = create_data_layer(database_url)
     assert len((await again.get_thread(thread_id))["steps"]) == 300
     await again.close()
+
+
+@pytest.mark.parametrize("actor", ["alice", datalayer.SYSTEM])
+async def test_a_thread_write_that_stores_nothing_runs_one_write_statement(
+    layer: ChainlitLayer, actor: str | System
+) -> None:
+    """As when a session ends after its thread was deleted elsewhere."""
+    thread_id = new_id()
+    with statements_on_threads(layer) as statements, datalayer.acting_as(actor):
+        await layer.update_thread(thread_id, metadata={"mood": "calm"})
+    assert statements == (["UPDATE"] if actor is datalayer.SYSTEM else ["UPDATE", "SELECT"])
+    assert await layer.get_thread(thread_id) is None
+
+
+@pytest.mark.parametrize("name", [None, "new name"])
+async def test_a_thread_write_that_is_refused_is_tried_once(layer: ChainlitLayer, name: str | None) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"), name="name")
+    with (
+        statements_on_threads(layer) as statements,
+        datalayer.acting_as("bob"),
+        pytest.raises(datalayer.Forbidden),
+    ):
+        await layer.update_thread(thread_id, name=name, metadata={"mood": "calm"})
+    assert statements == ["UPDATE", "SELECT"]
+    assert (await layer.get_thread(thread_id))["name"] == "name"
+
+
+@contextmanager
+def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
+    """The first words of the statements that the writer runs on the table of threads."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "threads" in statement:
+            statements.append(statement.split(maxsplit=1)[0])
+
+    engine = layer.database.writing_engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 async def test_after_close_a_write_is_refused_and_not_lost_in_silence(layer: ChainlitLayer) -> None:

@@ -135,7 +135,7 @@ async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> 
         assert (element["forId"], element["name"], element["type"]) == (answer["id"], "notes", "text")
         assert element["objectKey"]
     assert names == {"thread 0", "thread 1", "thread 2"}
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     for words in ("thread 1 ", "assistant_message 1 "):
         assert [(await layer.get_thread(one))["name"] for one in await listed(layer, owner, search=words)] == [
             "thread 1"

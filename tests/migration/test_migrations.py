@@ -216,7 +216,7 @@ async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_da
     await layer.create_step(written)
     await layer.upsert_feedback(vote(written["id"], 0))
     assert len((await layer.get_thread(thread_id))["steps"]) == 2
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     assert await listed(layer, owner, search="from before") == await listed(layer, owner, search="old") == [thread_id]
     await layer.close()
 
@@ -230,7 +230,7 @@ async def test_a_history_that_an_older_version_wrote_becomes_searchable(
     nobodys = await thread(layer, None)
     for number in range(40):
         await layer.create_step(step([*made, nobodys][number % 21], f"text{number}"))
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     async with layer.database.write() as connection:
         for table in (search_texts, search_pending, search_backlog):
             await connection.run_sync(table.drop)
@@ -243,7 +243,7 @@ async def test_a_history_that_an_older_version_wrote_becomes_searchable(
     # While the rest is being indexed: what is new is found at once.
     await layer.create_step(step(made[0], "brandnew"))
     assert await listed(layer, owner, search="brandnew") == [made[0]]
-    await layer.indexer.finish()
+    await layer.search_indexer.finish()
     for number in range(20):
         assert await listed(layer, owner, search=f"name{number} ") == [made[number]]
         assert await listed(layer, owner, search=f"text{number} ") == [made[number]]

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalayer.history.search_tokens import (
-    LONGEST_WORD,
-    MOST_BYTES,
-    MOST_CHARACTERS,
-    Query,
-    owner_key,
-    tokens,
-    understood,
-)
+from datalayer.history.search_tokens import LONGEST_WORD, MOST_BYTES, MOST_CHARACTERS, owner_key, tokens, understood
+from datalayer.records.search import Query
 
 TEXTS = st.text() | st.text("abÄß İı9_ 天气好ンﾝ한กा\u0301\u3099'\"\\:*%&|!()")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from datalayer import Receipt
-from datalayer.accounts.erasure import Receipts
+from datalayer.accounts.erasure import Erasure
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 from threadkeeper.settings.settings import Settings
 
@@ -22,7 +22,7 @@ ReceiptFile = Annotated[
 
 def delete_for_good(
     what: Callable[[Settings], str],
-    delete: Callable[[Receipts], Awaitable[Receipt]],
+    delete: Callable[[Erasure], Awaitable[Receipt]],
     *,
     yes: bool,
     receipt: Path | None,
@@ -43,14 +43,14 @@ def delete_for_good(
     # Opened before the deletion: if the file cannot be written, nothing is deleted.
     file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt else None
 
-    async def delete_whole(store: Receipts) -> Receipt:
+    async def delete_whole(store: Erasure) -> Receipt:
         done = await delete(store)
         # Deletes the words of the search index before this process ends.
-        await store.indexer.finish()
+        await store.search_indexer.finish()
         return done
 
     try:
-        done = with_layer(Receipts, settings, delete_whole, files=True)
+        done = with_layer(Erasure, settings, delete_whole, files=True)
     except typer.Exit:
         if receipt and file:
             file.close()

@@ -19,13 +19,13 @@ from rich.text import Text
 from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
 from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
-from datalayer.store import GuardedStore
+from datalayer.store import DataStore
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 
 T = TypeVar("T")
-L = TypeVar("L", bound=GuardedStore)
+L = TypeVar("L", bound=DataStore)
 
 
 def settings_or_end() -> Settings:

@@ -1,0 +1,207 @@
+"""Which writes the queue accepts: its bounds in number and bytes, and writes to threads that were deleted.
+
+Past the bounds, writes stand outside the queue, in order, for a bounded time. As many bytes may stand outside as in the
+queue; past that a write fails immediately, because nobody awaits Chainlit's calls and so nobody would wait to make the
+next one.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.errors import StorageUnavailable
+from datalayer.records.chat import Step
+from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import Recorded, StepWrite, ThreadDeletion, ThreadWrite, ids_of
+
+logger = logging.getLogger(__name__)
+
+MOST_REMEMBERED = 10_000
+_BYTES_OF_A_WRITE = 1_000
+_OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
+_texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
+_objects_of = attrgetter(*_OBJECTS)
+
+Operation = Callable[[AsyncConnection], Awaitable[Any]]
+"""A write that is a function and no data: it cannot be spooled."""
+
+
+@dataclass(eq=False, slots=True)
+class QueuedWrite:
+    """A write together with the future that its caller awaits."""
+
+    thread_id: str | None
+    operation: Operation | Recorded
+    done: asyncio.Future[Any] = field(repr=False)
+    size: int
+    since: float
+    """The time of the call, by the loop's clock: patience counts from the write, not from its batch."""
+    give_up: asyncio.TimerHandle | None = None
+    settled: bool = False
+    is_abandoned: bool = False
+    """Whether its caller was cancelled and another future stands in for the caller's."""
+
+    def end(self) -> asyncio.Future[Any]:
+        """Done when the write is stored or has failed, even if its caller was cancelled meanwhile."""
+        if self.done.cancelled():
+            self.done, self.is_abandoned = self.done.get_loop().create_future(), True
+        return self.done
+
+    def settle(self, result: Any) -> None:
+        """Give the caller the result, or the error if it is one; an error without a caller is logged."""
+        # Kept apart from the future, which a cancelled caller has cancelled while its write still waits.
+        self.settled = True
+        if isinstance(result, Exception) and (self.is_abandoned or self.done.cancelled()):
+            thread_id, record_id = ids_of(self.operation) if isinstance(self.operation, Recorded) else (None, None)
+            ids = {"thread_id": thread_id, "record_id": record_id}
+            logger.error("a write was not stored, and its caller was cancelled: %s", result, extra=ids)
+        if self.done.done():
+            return
+        if isinstance(result, Exception):
+            fail(self.done, result)
+        else:
+            self.done.set_result(result)
+
+
+class Admission:
+    """The writes that wait in the queue and those that stand outside it."""
+
+    def __init__(self, *, most_queued: int, most_queued_bytes: int, seconds: float) -> None:
+        """
+        Args:
+            most_queued: how many writes the queue takes.
+            most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
+            seconds: how long a write stands outside before it fails.
+        """
+        self._most_queued, self._most_bytes, self._seconds = most_queued, most_queued_bytes, seconds
+        self._waiting: deque[QueuedWrite] = deque()
+        self._outside: deque[QueuedWrite] = deque()
+        self._in_flight: list[QueuedWrite] = []
+        self._bytes = self._outside_bytes = 0
+
+    def __len__(self) -> int:
+        """How many writes are not stored yet."""
+        return len(self._waiting) + len(self._in_flight) + len(self._outside)
+
+    def enter(self, write: QueuedWrite) -> bool:
+        """Queue the write, or let it stand outside; False if it failed because there is no room outside either."""
+        if self._outside and self._outside_bytes + write.size > self._most_bytes:
+            write.settle(StorageUnavailable("too many writes wait for the database"))
+            return False
+        self._outside.append(write)
+        self._outside_bytes += write.size
+        self._admit()
+        if self._outside:
+            # All stand there equally long, so they also leave in order.
+            write.give_up = asyncio.get_running_loop().call_later(self._seconds, self._turn_away, write)
+        return True
+
+    def take(self, most: int) -> list[QueuedWrite]:
+        """The oldest writes of the queue, which are in flight until `release`."""
+        self._in_flight = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+        return self._in_flight
+
+    def release(self) -> None:
+        """The writes in flight are stored or have failed: make room for others."""
+        self._bytes -= sum(write.size for write in self._in_flight)
+        self._in_flight = []
+        self._admit()
+
+    def unstored(self) -> list[QueuedWrite]:
+        """All writes that are not stored yet, in the order of their calls."""
+        return [*self._in_flight, *self._waiting, *self._outside]
+
+    def empty(self) -> list[QueuedWrite]:
+        """Take out all writes; gives those without a result."""
+        left = [write for write in self.unstored() if not write.settled]
+        self._in_flight, self._waiting, self._outside = [], deque(), deque()
+        for write in left:
+            if write.give_up is not None:
+                write.give_up.cancel()
+        return left
+
+    def _admit(self) -> None:
+        """Move writes from outside into the queue, in order, while there is room."""
+        while self._outside:
+            queued = len(self._waiting) + len(self._in_flight)
+            size = self._outside[0].size
+            if queued and (queued >= self._most_queued or self._bytes + size > self._most_bytes):
+                return
+            write = self._outside.popleft()
+            if write.give_up is not None:
+                write.give_up.cancel()
+            self._outside_bytes -= size
+            self._bytes += size
+            self._waiting.append(write)
+
+    def _turn_away(self, write: QueuedWrite) -> None:
+        self._outside.remove(write)
+        self._outside_bytes -= write.size
+        write.settle(StorageUnavailable("too many writes wait for the database"))
+
+
+class DeletedThreads:
+    """The threads that were deleted through this process, the last `MOST_REMEMBERED` of them.
+
+    A session that is still open keeps writing, and must not bring its deleted thread back.
+    """
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, thread_id: str) -> None:
+        self._ids[thread_id] = None
+        if len(self._ids) > MOST_REMEMBERED:
+            self._ids.popitem(last=False)
+
+    def discard(self, thread_id: str) -> None:
+        """The thread exists again: another process created it."""
+        self._ids.pop(thread_id, None)
+
+    def drops(self, write: QueuedWrite) -> bool:
+        """Whether the write comes after the deletion of its thread; true only of what was deleted before its turn."""
+        if write.thread_id not in self._ids or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
+            return False
+        logger.info("dropped a write to a deleted thread", extra={"thread_id": write.thread_id})
+        return True
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, thread_id: str | None) -> bool:
+        return thread_id in self._ids
+
+
+def fail(done: asyncio.Future[Any], error: Exception) -> None:
+    """Set the error, without asyncio's complaint if nobody awaits the future."""
+    done.set_exception(error)
+    # Chainlit drops the task that awaits this; the layer has logged the failure itself.
+    done.exception()
+
+
+def rough_size(operation: Operation | Recorded) -> int:
+    """About how many bytes of memory the write holds."""
+    if isinstance(operation, StepWrite):
+        texts = sum(map(len, filter(None, _texts_of(operation.step))))
+        return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
+    if isinstance(operation, ThreadWrite):
+        return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
+    if isinstance(operation, LlmCallWrite):
+        payload = operation.payload
+        kept = _size(payload.messages) + _size(payload.response) if payload is not None else 0
+        return _BYTES_OF_A_WRITE + _size(operation.call.error_message) + kept
+    return _BYTES_OF_A_WRITE
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_size(key) + _size(inner) + 50 for key, inner in value.items())
+    return sum(_size(inner) + 50 for inner in value) if isinstance(value, list) else 0
