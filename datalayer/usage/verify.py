@@ -73,15 +73,15 @@ class UsageCheck:
 
         Costs are never changed here: repricing needs the prices, which the check does not have.
         """
-        told: set[str] = set()
+        reported: set[str] = set()
         for _ in range(_TRIES):
             before = await self._shown()
             self._report.calls, sums = 0, _Sums()
             async for row in usage_calls.export(self._database, true()):
                 self._report.calls += 1
                 sums.add(row.call)
-                if row.call.id not in told and (problem := cost_problem(row.call)) is not None:
-                    told.add(row.call.id)
+                if row.call.id not in reported and (problem := cost_problem(row.call)) is not None:
+                    reported.add(row.call.id)
                     self._tell(problem)
             self._report.totals = sums.totals
             if before == await self._shown():
