@@ -23,7 +23,8 @@ from datalayer.schema.chat import credentials, logins, users
 from tests.web.conftest import SECRET, Serve
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
-from threadkeeper.web.auth.gate import Gate, register_logins
+from threadkeeper.web.auth.chainlit_logins import register_logins
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.mount import mount
 
 PASSWORD = "the analytical engine"
@@ -54,7 +55,7 @@ async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
 
 @pytest.fixture
 def gate(layer: ChainlitLayer, clock: Clock) -> Gate:
-    return Gate(lambda: layer, clock=clock)
+    return Gate(layer, clock=clock)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def ours(
 
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
-    register_logins(lambda: layer, auth_header="X-User", authenticator=Authenticator(layer, passwords))
+    register_logins(layer, auth_header="X-User", authenticator=Authenticator(layer, passwords))
     mount(chainlit_app, router, gate=gate)
 
 
@@ -125,8 +126,8 @@ async def test_a_login_while_the_database_is_away_is_no_wrong_password(
     serve: Serve, chainlit_app: FastAPI, passwords: Passwords
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
-    register_logins(lambda: away, authenticator=Authenticator(away, passwords))
-    mount(chainlit_app, gate=Gate(lambda: away))
+    register_logins(away, authenticator=Authenticator(away, passwords))
+    mount(chainlit_app, gate=Gate(away))
     async with serve() as client:
         answer = await log_in(client)
     assert answer.status_code == 503
@@ -359,7 +360,7 @@ async def test_who_logs_out_waits_for_no_store(
         await log_out(user_id, login)
 
     monkeypatch.setattr(layer, "log_out", slowly)
-    monkeypatch.setattr("threadkeeper.web.auth.gate._LOG_OUT_SECONDS", 0.05)
+    monkeypatch.setattr("threadkeeper.web.auth.chainlit_logins._LOG_OUT_SECONDS", 0.05)
     async with serve() as client:
         answer = await client.post("/logout", headers=cookie_of(token))
         assert answer.json() == {"success": True}
@@ -431,7 +432,7 @@ async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operato
     await layer.see_login(other.id, datalayer.Login("0" * 64, utc_now(), utc_in(60)))
     async with layer.database.write() as connection:
         await connection.execute(text("""CREATE UNIQUE INDEX no_second ON logins (coalesce("endedAt", ''))"""))
-    headers, refused = cookie_of(token_of("ada")), "a login of 'ada' could not be recorded"
+    headers, refused = cookie_of(token_of("ada")), "could not record a login of 'ada'"
     async with serve() as client:
         for tries in (1, 2):
             for _ in range(3):
@@ -475,7 +476,7 @@ async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused
     serve: Serve, chainlit_app: FastAPI
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
-    mount(chainlit_app, gate=Gate(lambda: away))
+    mount(chainlit_app, gate=Gate(away))
     headers = {"Authorization": f"Bearer {create_jwt(ChainlitUser(identifier='ada'))}"}
     async with serve() as client:
         assert (await client.get("/user", headers=headers)).status_code == 503
@@ -523,8 +524,8 @@ async def test_a_header_that_is_missing_doubled_or_names_a_local_account_is_refu
 async def test_without_the_setting_no_header_is_trusted(
     serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
 ) -> None:
-    register_logins(lambda: layer)
-    mount(chainlit_app, gate=Gate(lambda: layer))
+    register_logins(layer)
+    mount(chainlit_app, gate=Gate(layer))
     async with serve() as client:
         assert (await client.post("/auth/header", headers={"X-User": "grace"})).status_code == 400
         assert (await client.get("/auth/config")).json()["headerAuth"] is False
@@ -537,14 +538,14 @@ async def test_without_the_setting_no_header_is_trusted(
 def github(layer: ChainlitLayer, chainlit_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OAUTH_GITHUB_CLIENT_ID", "id")
     monkeypatch.setenv("OAUTH_GITHUB_CLIENT_SECRET", "secret")
-    register_logins(lambda: layer)
+    register_logins(layer)
     return config.code.oauth_callback
 
 
 async def test_oauth_is_offered_where_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
     async with serve() as client:
         assert (await client.get("/auth/config")).json()["oauthProviders"] == ["github"]
-    register_logins(lambda: layer)
+    register_logins(layer)
 
 
 async def test_who_comes_by_oauth_comes_without_a_picture_from_elsewhere(github: Any) -> None:

@@ -28,7 +28,7 @@ async def small_layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
 
 
 async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+    mount(chainlit_app, health_router(lambda: layer), gate=Gate(layer))
     async with serve() as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
         answer = await client.get("/ready")
@@ -42,7 +42,7 @@ async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
     layer = datalayer.create_data_layer(
         "postgresql://someone:hunter2@127.0.0.1:1/secret", f"file://{tmp_path}/a file/blobs"
     )
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+    mount(chainlit_app, health_router(lambda: layer), gate=Gate(layer))
     async with serve() as client:
         answers = await asyncio.gather(*(client.get("/ready") for _ in range(5)))
         assert (await client.get("/health")).status_code == 200

@@ -23,8 +23,9 @@ from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
 from datalayer.records.review import Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
-from threadkeeper.web.auth.gate import Person, end_login, login_at
+from threadkeeper.web.auth.gate import Person, login_at
 from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import described
 from threadkeeper.web.me.reader import OwnReader
 from threadkeeper.web.pages import formats
@@ -116,7 +117,7 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
     async def log_out_everywhere(request: Request, person: LoggedIn, form: Form) -> Response:  # noqa: ARG001
         await layer().end_logins()
         response = to("/login")
-        end_login(request, response)
+        clear_login_cookie(request, response)
         return response
 
     @router.post("/me/delete", include_in_schema=False)
@@ -132,7 +133,7 @@ def me_router(layer: Callable[[], OwnReader], pages: Pages, owners: Mapping[str,
             "files_left": len(receipt.files_left),
         }
         response = pages.page(request, "me/deleted.html", values, person=None)
-        end_login(request, response)
+        clear_login_cookie(request, response)
         return response
 
     return router

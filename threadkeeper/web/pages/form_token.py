@@ -5,7 +5,7 @@ import hmac
 
 from starlette.requests import HTTPConnection
 
-from threadkeeper.web.auth.gate import login_token
+from threadkeeper.web.auth.tokens import login_cookie
 
 TOKEN_FIELD = "form_token"  # noqa: S105  its name, not a token
 
@@ -15,7 +15,7 @@ def form_token(connection: HTTPConnection) -> str:
 
     Made of the login's cookie, which scripts cannot read, and not to be turned back into it. No other login has it.
     """
-    login = login_token(connection)
+    login = login_cookie(connection)
     return hmac.new(login.encode(), b"a form of Threadkeeper", hashlib.sha256).hexdigest() if login else ""
 
 
