@@ -83,12 +83,12 @@ register_logins(layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
     *all_routers(
-        lambda: layer,
+        layer,
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),
         time_zone=settings.usage_time_zone,
-        review=review_policy(settings),
+        review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         voted=reviewing.voted,
     ),

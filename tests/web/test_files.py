@@ -39,7 +39,7 @@ def mounted(
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(layer, authenticator=Authenticator(layer, passwords))
-    mount(chainlit_app, files_router(lambda: layer), gate=Gate(layer))
+    mount(chainlit_app, files_router(layer), gate=Gate(layer))
     return chainlit_app
 
 
@@ -328,7 +328,7 @@ SHOWN = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
 async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(layer))
+    mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))
     link = await store(layer, "x.png", "image/png", CONTENT)
 
     async def refused(*_arguments: object) -> str:
@@ -345,7 +345,7 @@ async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted
     bob = await log_in("bob")
     async with azure_blob_place(azurite_server) as place:
         layer = datalayer.create_data_layer(database_url, datalayer.open_blob_store(place.url, place.options))
-        mount(mounted, files_router(lambda: layer, redirect_seconds=2), gate=Gate(layer))
+        mount(mounted, files_router(layer, redirect_seconds=2), gate=Gate(layer))
         link = await store(layer, "点.html", "text/html", CONTENT)
         sent_on = await alice.get(link, headers=SHOWN)
         assert (sent_on.status_code, sent_on.headers["cache-control"]) == (307, "no-store")
@@ -374,7 +374,7 @@ async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted
 async def test_a_folder_has_no_links_to_send_a_browser_to(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient
 ) -> None:
-    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(layer))
+    mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))
     link = await store(layer, "x.png", "image/png", CONTENT)
     answer = await alice.get(link, headers=SHOWN)
     assert (answer.status_code, answer.content) == (200, CONTENT)

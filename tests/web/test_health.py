@@ -28,7 +28,7 @@ async def small_layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
 
 
 async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(layer))
+    mount(chainlit_app, health_router(layer), gate=Gate(layer))
     async with serve() as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
         answer = await client.get("/ready")
@@ -42,7 +42,7 @@ async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
     layer = datalayer.create_data_layer(
         "postgresql://someone:hunter2@127.0.0.1:1/secret", f"file://{tmp_path}/a file/blobs"
     )
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(layer))
+    mount(chainlit_app, health_router(layer), gate=Gate(layer))
     async with serve() as client:
         answers = await asyncio.gather(*(client.get("/ready") for _ in range(5)))
         assert (await client.get("/health")).status_code == 200
@@ -64,7 +64,7 @@ async def test_a_part_that_does_not_answer_is_not_waited_for(
         layer = datalayer.create_data_layer(
             f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x", f"file://{tmp_path}/blobs"
         )
-        assert await Readiness(lambda: layer).failing() == ["database"]
+        assert await Readiness(layer).failing() == ["database"]
         assert "no answer within 0.1 seconds" in caplog.text
         await layer.close()
 
@@ -77,7 +77,7 @@ async def test_the_storage_is_asked_once_a_second_at_most(
     engine = small_layer.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
     now = 100.0
-    readiness = Readiness(lambda: small_layer, clock=lambda: now)
+    readiness = Readiness(small_layer, clock=lambda: now)
     await asyncio.gather(*(readiness.failing() for _ in range(50)))
     assert asked.count("SELECT 1") == 1
     blobs = tmp_path / "blobs"
@@ -98,7 +98,7 @@ async def test_the_storage_is_asked_once_a_second_at_most(
 
 async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/x.db")
-    assert await Readiness(lambda: layer).failing() == ["blobs"]
+    assert await Readiness(layer).failing() == ["blobs"]
     await layer.close()
 
 
@@ -108,7 +108,7 @@ async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, sma
     metrics.model_errors.labels("rate_limit").inc()
     metrics.answers.labels("complete").inc()
     metrics.first_token_seconds.observe(0.3)
-    mount(chainlit_app, health_router(lambda: small_layer), gate=no_gate)
+    mount(chainlit_app, health_router(small_layer), gate=no_gate)
     async with serve() as client:
         text = (await client.get("/metrics")).text
         waiting = 4
@@ -130,7 +130,7 @@ async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, sma
 async def test_metrics_are_for_the_token_where_there_is_one(
     serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer
 ) -> None:
-    mount(chainlit_app, health_router(lambda: small_layer, metrics_token="right"), gate=no_gate)
+    mount(chainlit_app, health_router(small_layer, metrics_token="right"), gate=no_gate)
     async with serve() as client:
 
         async def status(**headers: str) -> int:

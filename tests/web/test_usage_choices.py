@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.datastructures import QueryParams
 
+from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.pages.periods import INTERVALS, MOST_BUCKETS, interval_of, intervals_for, period_of
-from threadkeeper.web.pages.shell import BadAddress
 from threadkeeper.web.usage.query import read_query
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -61,7 +61,7 @@ def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -
     [("", ""), ("2026-03-10", ""), ("2026-03-10", "2026-03-09"), ("1999-12-31", "2026-01-01"), ("x" * 10, "y" * 10)],
 )
 def test_a_custom_period_has_two_days_in_order(since: str, until: str) -> None:
-    with pytest.raises(BadAddress):
+    with pytest.raises(InvalidInput):
         period_of("custom", BERLIN, since=since, until=until, now=NOW)
 
 
@@ -76,7 +76,7 @@ def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> No
         if interval in offered:
             assert interval_of(period, interval) == interval
         else:
-            with pytest.raises(BadAddress):
+            with pytest.raises(InvalidInput):
                 interval_of(period, interval)
     assert ("5 minutes" in offered) is (days * 288 <= MOST_BUCKETS)
 

@@ -354,7 +354,7 @@ async def test_while_the_storage_is_away_the_page_says_so(chainlit_app: FastAPI,
     from chainlit.user import User as ChainlitUser  # noqa: PLC0415
 
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
-    mount(chainlit_app, *all_routers(lambda: away), gate=Gate(away))
+    mount(chainlit_app, *all_routers(away), gate=Gate(away))
     headers = {"Authorization": f"Bearer {create_jwt(ChainlitUser(identifier='ada'))}", "Accept": "text/html"}
     async with serve() as client:
         answer = await client.get("/usage", headers=headers)

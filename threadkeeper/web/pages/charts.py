@@ -4,6 +4,7 @@ Colours are names of the theme's variables, which the page's script looks up, so
 page in light and dark. Plotly reads a little HTML in texts: names are escaped.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import Interval, UsageBucket, UsageTotals
 from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.shell import Say, as_json
+from threadkeeper.web.pages.sentences import Say
 
 MOST_MODELS = 5
 """So many are told apart by colour; the rest is one more."""
@@ -196,6 +197,11 @@ class Drawing:
 def local(bucket: UsageBucket, zone: ZoneInfo) -> datetime:
     """When the bucket begins, on the reader's clock."""
     return datetime.fromisoformat(bucket.start).astimezone(zone)
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON for a data attribute of HTML."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def shortened(name: str, most: int = 40) -> str:

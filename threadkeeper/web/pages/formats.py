@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.language.catalogue import PAGES
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 
 _MINUTE = 60.0
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n|:?\s*<(?=[A-Z]\w*(?:Error|Exception)\b)")

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import Interval
-from threadkeeper.web.pages.shell import BadAddress
+from threadkeeper.web.pages.failures import InvalidInput
 
 PERIODS = ("today", "7d", "30d", "month", "last-month", "year", "custom")
 INTERVALS: tuple[Interval, ...] = ("5 minutes", "hour", "day", "week", "month", "year")
@@ -71,7 +71,7 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
         until: its last day, which is within it, or the instant at which it ends.
 
     Raises:
-        BadAddress: there is no such period.
+        InvalidInput: there is no such period.
     """
     now = (now or datetime.now(UTC)).astimezone(zone)
     today = now.date()
@@ -94,7 +94,7 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
         case "custom":
             return _custom(_instant(since, zone, is_end=False), _instant(until, zone, is_end=True), now)
         case _:
-            raise BadAddress("bad_period", value=name[:60])
+            raise InvalidInput("bad_period", value=name[:60])
     start, end, before_start = (_midnight(day, zone) for day in (begins, ends, before))
     # Wall clocks are compared: a day of 23 hours is as far at noon as one of 24.
     come = min(now, end).replace(tzinfo=None) - start.replace(tzinfo=None)
@@ -106,16 +106,16 @@ def interval_of(period: Period, name: str = "") -> Interval:
     """How finely the period is drawn.
 
     Raises:
-        BadAddress: there is no such interval, or the period is too long for it.
+        InvalidInput: there is no such interval, or the period is too long for it.
     """
     length = period.until - period.since
     if not name:
         return next((interval for longest, interval in _FINENESS if length <= longest), "year")
     interval = next((one for one in INTERVALS if one == name), None)
     if interval is None:
-        raise BadAddress("bad_interval", value=name[:60])
+        raise InvalidInput("bad_interval", value=name[:60])
     if interval not in intervals_for(period):
-        raise BadAddress("bad_fineness", most=MOST_BUCKETS)
+        raise InvalidInput("bad_fineness", most=MOST_BUCKETS)
     return interval
 
 
@@ -127,7 +127,7 @@ def intervals_for(period: Period) -> list[Interval]:
 
 def _custom(start: datetime, end: datetime, now: datetime) -> Period:
     if start >= end:
-        raise BadAddress("bad_order")
+        raise InvalidInput("bad_order")
     length = end.replace(tzinfo=None) - start.replace(tzinfo=None)
     earliest = datetime.combine(_EARLIEST, time())
     before = max(start.replace(tzinfo=None) - length, earliest).replace(tzinfo=start.tzinfo)
@@ -145,9 +145,9 @@ def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
             instant = datetime.fromisoformat(text)
             instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant.astimezone(zone)
     except (ValueError, OverflowError):
-        raise BadAddress("bad_date", value=text[:60]) from None
+        raise InvalidInput("bad_date", value=text[:60]) from None
     if not _EARLIEST <= instant.date() <= _LATEST:
-        raise BadAddress("bad_date", value=text[:60])
+        raise InvalidInput("bad_date", value=text[:60])
     return instant
 
 

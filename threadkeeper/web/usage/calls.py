@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import CallRow, LlmCall, LlmCallPayload
 from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.usage.exports import record
 
 # So much of one message is shown; the raw JSON below has all of it.

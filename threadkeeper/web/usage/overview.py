@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import UsageBucket, UsageGroup, UsageTotals
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import MOST_MODELS, Drawing
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.usage.query import UsageQuery
-from threadkeeper.web.usage.reader import UsageReader
 
 MOST_GROUPS = 100
 _DAY = timedelta(days=1)
@@ -57,7 +57,7 @@ class GroupRow:
     cost: str
 
 
-async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str, Any]:
+async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[str, Any]:
     """The values of the page's template.
 
     Raises:
