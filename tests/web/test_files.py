@@ -304,7 +304,7 @@ async def test_a_store_that_fails_half_way_cuts_the_answer_off(
     monkeypatch.setattr(layer.blobs, "open", open_half)
     with pytest.raises(httpx.RemoteProtocolError):
         await alice.get(link)
-    assert "a file was cut off on its way to its reader: the cable was pulled" in caplog.text
+    assert "a download stopped before its end: the cable was pulled" in caplog.text
     assert thread_of(link) in [getattr(record, "thread_id", None) for record in caplog.records]
 
 

@@ -48,19 +48,19 @@ class TestWithAPurpose:
         with acting_as("uma"):
             await layer.upsert_feedback(vote(answer["id"], 0, "It called me Ursula"))
         inbox = await page_at(rita, "/review")
-        assert "Opens once you say why" in inbox.text
+        assert "Opens after you give a purpose" in inbox.text
         assert "An answer" not in inbox.text
         assert "My thread" not in inbox.text
         assert "Ursula" not in inbox.text
         queue = await page_at(rita, "/review/queue")
         await posted(rita, queue, "/review/queue/fill", percent="100", wanted="1")
         row = (await page_at(rita, "/review/queue")).one("table", class_="items").one("tbody").one("tr")
-        assert row.one("a").text == "Opens once you say why"
+        assert row.one("a").text == "Opens after you give a purpose"
         assert "uma" in row.text
         assert "My thread" not in row.text
         asked = await page_at(rita, address)
-        assert "Why do you open this thread?" in asked.text
-        assert "stays when the thread is deleted" in asked.text
+        assert "Why are you opening this thread?" in asked.text
+        assert "remains after the thread is deleted" in asked.text
         assert "My thread" not in asked.text
         assert (await posted(rita, asked, f"{address}/take-over")).headers["location"] == address, "nor is it copied"
         with acting_as("uma"):
@@ -77,7 +77,7 @@ class TestWithAPurpose:
         rows = table(await page_at(uma, "/me"), "looked")
         assert [row[1:] for row in rows] == [["rita", "opened it", "My thread", "A complaint 投诉 <b>"]]
         numbers = await page_at(rita, "/review/numbers")
-        assert "they are not shown" in numbers.text
+        assert "Words are not shown" in numbers.text
         assert not numbers.all("p", class_="words")
         export = await page_at(rita, "/review/export")
         assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
@@ -114,7 +114,7 @@ async def test_an_admin_who_reads_a_call_is_seen(
         await page_at(uma, f"/usage/calls/{call_id}")
         await page_at(await browser_of("admin"), f"/usage/calls/{call_id}")
     rows = table(await page_at(uma, "/me"), "looked")
-    assert [row[1:4] for row in rows] == [["ada", "read what was said in a call", "My thread"]]
+    assert [row[1:4] for row in rows] == [["ada", "read the messages of a call", "My thread"]]
 
 
 async def test_few_of_who_looked_are_shown_at_first(
@@ -134,13 +134,13 @@ async def test_sharing_is_stopped(
 ) -> None:
     await layer.update_thread(thread_id, metadata={"is_shared": True, "shared_at": "2026-11-20T10:00:00Z"})
     page = await page_at(uma, "/me")
-    assert "what a message was before you edited it" in page.one("section", id="looked").text
+    assert "earlier versions of edited messages" in page.one("section", id="looked").text
     assert "My thread" in page.one("ul", class_="shared").text
     rita = await browser_of("reviewer")
     stop = f"/me/shared/{thread_id}/stop"
     assert (await posted(rita, await page_at(rita, "/me"), stop)).status_code == 404, "it is not theirs"
     assert (await posted(uma, page, stop)).status_code == 303
-    assert "You share no thread." in (await page_at(uma, "/me")).text
+    assert "You share no threads." in (await page_at(uma, "/me")).text
     with acting_as("rita"):
         assert await layer.get_thread(thread_id) is None
 
@@ -150,7 +150,7 @@ async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma
     await layer.create_step(said)
     await layer.update_step({**said, "output": "What I meant"})
     page = await page_at(uma, "/me")
-    assert "what messages were before you edited them" in page.one("section", id="takeout").text
+    assert "earlier versions of messages" in page.one("section", id="takeout").text
     answer = await posted(uma, page, "/me/takeout")
     assert answer.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
@@ -225,7 +225,7 @@ async def test_everyone_is_logged_out_everywhere(
             await connection.execute(delete(credentials).where(credentials.c.userId == people["user"].id))
     other, unseen = [await elsewhere(browser_of, "user", PHONE, hours_ago=hours) for hours in (1, 2)]
     page = await page_at(other, "/me")
-    assert ("You sign in elsewhere" in page.text) is comes_from_elsewhere
+    assert ("You sign in through another service" in page.text) is comes_from_elsewhere
     left = await posted(uma, await page_at(uma, "/me"), "/me/log-out")
     assert left.headers["location"] == "/login"
     assert "access_token=" in left.headers["set-cookie"], "this browser forgets its login"
@@ -257,7 +257,7 @@ async def test_a_receipt_that_no_address_can_hold_is_on_the_page_alone(
 ) -> None:
     monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
     gone = read_page((await posted(uma, await page_at(uma, "/me"), "/me/delete", confirm="uma")).text)
-    assert "save this page" in gone.text
+    assert "Save this page" in gone.text
     assert not gone.all("a", download="receipt.json")
     assert thread_id in gone.one("pre").text
 

@@ -211,7 +211,7 @@ async def test_a_page_of_many_long_tools_stays_small_and_says_what_is_left_out(
     for block in (before, after):
         assert "Tool steps: 20" in block.text
         assert len(block.all("section")) == 2
-        assert "Steps that are too much for this page: 18" in block.all("p", class_="quiet")[-1].text
+        assert "Steps that are not shown: 18" in block.all("p", class_="quiet")[-1].text
 
 
 # What is gone, among what is there
@@ -323,7 +323,7 @@ async def test_a_verdict_that_was_taken_back_stays_in_the_history(
         changes: list[VerdictChange] = await layer.verdict_history(thread_id)
     assert [one.label for one in changes] == ["wrong", None]
     page = await page_at(rita, f"/review/threads/{thread_id}")
-    assert "taken back" in page.one("details", class_="history").text
+    assert "withdrawn" in page.one("details", class_="history").text
 
 
 # Answers that are gone

@@ -128,7 +128,7 @@ async def test_totals_are_put_beside_those_of_the_day_before(
     assert shown["Errors"].startswith("25%")
     assert shown["Speed"].startswith("300")
     assert shown["Time to first token, median"].startswith("250 ms")
-    assert "100% more than in the period before" in shown["Calls"]
+    assert "100% more than in the previous period" in shown["Calls"]
     figures = [json.loads(one.attributes["data-figure"]) for one in page.all("div", class_="chart")]
     assert len(figures) == 4
     succeeded = figures[2]["data"][0]
@@ -173,8 +173,8 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     owner, browser = people["user"].id, await browser_of("user")
     call_id = await record(layer, user_id=owner, model="local", total_cost=None, is_estimated=True)
     page = await page_at(browser, f"/usage?{DAY}")
-    assert tiles(page)["Cost"] == "unknown no price is known here"
-    assert "There is nothing to draw" in page.one("p", class_="undrawn quiet").text
+    assert tiles(page)["Cost"] == "unknown no price is configured"
+    assert "no price is configured for these models" in page.one("p", class_="undrawn quiet").text
     assert "partly estimated (1)" in tiles(page)["Tokens"]
     assert table(page, "groups")[0][:3] == ["local", "unknown", "120 ≈"]
     assert "$0" not in page.one("main").text
@@ -240,16 +240,16 @@ async def test_a_call_is_shown_in_full(layer: ChainlitLayer, people: dict[str, U
     browser = await browser_of("user")
     page = await page_at(browser, f"/usage/calls/{call_id}")
     text = page.one("main").text
-    price = "Price from own A million tokens in $2.5, out $10 Beside tokens image: 0.01"
-    for expected in ("Answered by gpt-x-2026", "For the input $0.000000012", price, "the answer"):
+    price = "Price source own Per million tokens in $2.5, out $10 Other charges image: 0.01"
+    for expected in ("Answered by gpt-x-2026", "Input $0.000000012", price, "the answer"):
         assert expected in text
-    assert "Cut here" in text
+    assert "Shortened here" in text
     raw = json.loads(page.one("pre", class_="raw").text)
     assert raw["messages"][0]["content"] == "x" * 30_000
     assert raw["input_cost"] == "0.000000012"
     assert raw["user"] == people["user"].identifier
     unkept = await record(layer, user_id=people["user"].id)
-    assert "is not kept" in (await page_at(browser, f"/usage/calls/{unkept}")).one("main").text
+    assert "are not stored" in (await page_at(browser, f"/usage/calls/{unkept}")).one("main").text
     for nonsense in (new_id(), "no-id", "%00"):
         await page_at(browser, f"/usage/calls/{nonsense}", 404)
 
@@ -298,7 +298,7 @@ async def test_where_there_is_nothing_it_is_said(people: dict[str, User], browse
     browser = await browser_of("user")
     for path in ("/usage", "/usage/calls"):
         page = await page_at(browser, path)
-        assert "No calls to a model here" in page.one("section", class_="empty").text
+        assert "There are no calls to a model in this period" in page.one("section", class_="empty").text
         filtered = await page_at(browser, f"{path}?model=gpt-x")
         assert "Remove a filter" in filtered.one("section", class_="empty").text
         assert not page.all("div", class_="chart")
@@ -330,10 +330,10 @@ async def test_what_makes_no_sense_in_an_address_is_told_in_words(
 ) -> None:
     browser = await browser_of("admin")
     page = await page_at(browser, f"/usage?{nonsense}", 400)
-    assert page.one("h1").text == "This address makes no sense"
+    assert page.one("h1").text == "Invalid URL"
     assert page.all("p")[0].text.endswith(".")
     answer = await browser.get(f"/usage?{nonsense}", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
-    assert "这个地址无法理解" in answer.text
+    assert "网址无效" in answer.text
     assert answer.headers["content-language"] == "zh-CN"
     if "by=" not in nonsense:
         assert (await browser.get(f"/usage/export.csv?{nonsense}")).json()["detail"]
@@ -413,9 +413,9 @@ async def test_what_goes_on_like_this_is_reckoned_where_there_is_enough(
         fields = {"prompt_tokens": 80, "completion_tokens": 20, "total_cost": Decimal("0.05")}
         await layer.record_call(call(moment.isoformat(), user_id=owner, **fields))
         if hours == 19:
-            assert "If it goes on" not in (await page_at(browser, "/usage?period=30d")).one("main").text
+            assert "Projection" not in (await page_at(browser, "/usage?period=30d")).one("main").text
     page = await page_at(browser, "/usage?period=30d")
     # A dollar in 119 hours.
-    assert page.all("dl", class_="tiles")[1].text.startswith("In 30 days $6.05 12.1k tokens In 90 days $18.15")
+    assert page.all("dl", class_="tiles")[1].text.startswith("Next 30 days $6.05 12.1k tokens Next 90 days $18.15")
     assert (now - timedelta(hours=119)).strftime("%Y-%m-%d %H:%M") in page.one("main").text
-    assert "If it goes on" not in (await page_at(browser, "/usage?period=today")).one("main").text
+    assert "Projection" not in (await page_at(browser, "/usage?period=today")).one("main").text
