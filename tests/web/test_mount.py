@@ -167,7 +167,7 @@ async def test_a_page_may_load_files_from_the_store_whose_links_it_is_sent_to(
     async with serve() as client:
         first, second, third = [(await client.get("/")).headers["content-security-policy"] for _ in range(3)]
     assert "box.example.org" not in first
-    assert "not known yet where the store's links lead to: away" in caplog.text
+    assert "could not find out the host of the file store's links; the next page tries again: away" in caplog.text
     assert second == third
     for directive in ("img-src", "media-src", "frame-src"):
         assert sources(second, directive)[-1] == "https://box.example.org:1234"

@@ -386,7 +386,7 @@ async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/numbers?period=custom&from=2026-11-01&to=2026-11-30&by=model")
     tiles = page.one("dl", class_="tiles").text
     assert "0 up, 1 down" in tiles
-    assert "0 of 1 answers, 0 of 1 thumbs down" in tiles
+    assert "0 of 1 answers, 0 of 1 thumbs-down" in tiles
     assert HOSTILE in page.one("table", class_="coverage").text
 
 

@@ -1,7 +1,7 @@
-"""The charts of the usage page: figures for Plotly, as plain data, and for each the same numbers as a table.
+"""Charts: figures for Plotly as plain data, each with the same numbers as a table.
 
-Colours are names of the theme's variables, which the page's script looks up, so that a chart has the colours of the
-page in light and dark. Plotly reads a little HTML in texts: names are escaped.
+Colours are names of CSS variables of the theme. `static/charts.js` looks them up, so charts match the page in light and
+dark. Plotly interprets some HTML in texts, so names are escaped.
 """
 
 import json
@@ -17,9 +17,9 @@ from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.sentences import Say
 
 MOST_MODELS = 5
-"""So many are told apart by colour; the rest is one more."""
+"""Models with a colour of their own; the rest share one more."""
 _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
-# With more, dots hide the line.
+# More dots would hide the line.
 _MOST_DOTS = 60
 _OTHERS = "--muted-foreground"
 _CLOCK: dict[Interval, str] = {
@@ -34,7 +34,7 @@ _CLOCK: dict[Interval, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`figure` is JSON, or nothing where a note says why nothing is drawn; the rows have a text for each head."""
+    """A chart. `figure` is JSON, or "" with a `note` that says why; each row has one text for each head."""
 
     title: str
     figure: str
@@ -45,7 +45,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the charts of a page share: the buckets of all calls, and those of each model that is told apart."""
+    """The charts of the usage page, from the buckets of all calls and those of the models with their own colour."""
 
     buckets: Sequence[UsageBucket]
     by_model: Sequence[tuple[str, Sequence[UsageBucket]]]
@@ -78,7 +78,7 @@ class Drawing:
                 [formats.cost(totals, say) for totals in own],
             )
             for at, (name, own) in enumerate(parts)
-            # A name beside which no bar is to be seen is in the table alone.
+            # A model without a visible bar is only in the table.
             if costs_nothing or any(totals.total_cost for totals in own)
         ]
         drawn = self._chart(
@@ -157,7 +157,7 @@ class Drawing:
         clock = _CLOCK[self.interval]
         axis: dict[str, Any] = {"type": "date", "hoverformat": clock}
         if self.say("language") != "en":
-            # Plotly writes the names of months in English.
+            # Plotly's month names are English only.
             axis["tickformat"] = clock.removeprefix("%Y-") if self.interval not in ("month", "year") else clock
         rows = tuple(
             (local(bucket, self.zone).strftime(clock), *cells(at, bucket.totals))
@@ -195,7 +195,7 @@ class Drawing:
 
 
 def local(bucket: UsageBucket, zone: ZoneInfo) -> datetime:
-    """When the bucket begins, on the reader's clock."""
+    """The start of the bucket in the reader's time zone."""
     return datetime.fromisoformat(bucket.start).astimezone(zone)
 
 

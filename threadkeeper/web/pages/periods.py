@@ -1,6 +1,6 @@
-"""From when to when: the periods that a reader chooses between, in the reader's own time zone.
+"""The periods that a reader can choose, in the reader's time zone.
 
-A period is compared with the one before it, as far as it has come: three weeks of this month with the first three
+A running period is compared with the same part of the previous one: three weeks of this month with the first three
 weeks of the last.
 """
 
@@ -23,7 +23,7 @@ _LENGTHS: dict[Interval, timedelta] = {
     "month": timedelta(days=28),
     "year": timedelta(days=365),
 }
-# The first that a period is not longer than says how finely it is drawn.
+# The default interval of a period: that of the first length which the period does not exceed.
 _FINENESS: tuple[tuple[timedelta, Interval], ...] = (
     (timedelta(hours=6), "5 minutes"),
     (timedelta(days=3), "hour"),
@@ -35,7 +35,7 @@ _EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `since` to before `until`; `now` is where it has come to, if that is within it."""
+    """A period from `since` (inclusive) to `until` (exclusive), with the part of the previous one to compare with."""
 
     name: str
     since: datetime
@@ -50,7 +50,7 @@ class Period:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """Its first and its last day, once where they are one; begin and end to the minute where it is not of days."""
+        """The first and the last day, or one text for a single day; start and end to the minute if it is not whole days."""
         if self.since.time() == self.until.time() == time():
             texts = [f"{end:%Y-%m-%d}" for end in (self.since, self.last)]
         else:
@@ -59,7 +59,7 @@ class Period:
 
     @property
     def last(self) -> datetime:
-        """The last instant of it, by which people call its end."""
+        """The last instant of the period."""
         return self.until - timedelta(microseconds=1)
 
 
@@ -67,11 +67,14 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
     """The period of this name.
 
     Args:
-        since: the first day of a custom one, or an instant of it, in the zone.
-        until: its last day, which is within it, or the instant at which it ends.
+        name: one of `PERIODS`.
+        zone: the reader's.
+        since: for "custom", the first day or the start time, in the zone.
+        until: for "custom", the last day (inclusive) or the end time.
+        now: the current time.
 
     Raises:
-        InvalidInput: there is no such period.
+        InvalidInput: the name or a date is invalid.
     """
     now = (now or datetime.now(UTC)).astimezone(zone)
     today = now.date()
@@ -96,17 +99,17 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
         case _:
             raise InvalidInput("bad_period", value=name[:60])
     start, end, before_start = (_midnight(day, zone) for day in (begins, ends, before))
-    # Wall clocks are compared: a day of 23 hours is as far at noon as one of 24.
+    # Compare wall clocks: noon is the middle of a day of 23 hours, too.
     come = min(now, end).replace(tzinfo=None) - start.replace(tzinfo=None)
     before_end = (before_start.replace(tzinfo=None) + come).replace(tzinfo=zone)
     return Period(name, start, end, before_start, min(before_end, start), now)
 
 
 def interval_of(period: Period, name: str = "") -> Interval:
-    """How finely the period is drawn.
+    """The interval of this name, or the default one of the period.
 
     Raises:
-        InvalidInput: there is no such interval, or the period is too long for it.
+        InvalidInput: the name is unknown, or the interval does not fit the period.
     """
     length = period.until - period.since
     if not name:
@@ -120,7 +123,7 @@ def interval_of(period: Period, name: str = "") -> Interval:
 
 
 def intervals_for(period: Period) -> list[Interval]:
-    """What the period can be drawn by: neither in too many pieces nor in one."""
+    """The intervals that split the period into at most `MOST_BUCKETS` buckets, and into more than one."""
     length = period.until - period.since
     return [one for one in INTERVALS if _LENGTHS[one] * MOST_BUCKETS >= length and _LENGTHS[one] < length]
 
