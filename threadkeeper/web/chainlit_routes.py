@@ -67,8 +67,8 @@ async def upload_file(
 ) -> Any:
     """Store an uploaded file of a session.
 
-    Chainlit's route reads the whole file into memory before it checks the size, and stores it before it checks the user.
-    This one checks first and copies from disk to disk.
+    Chainlit's route reads the whole file into memory before it checks the size, and stores it before it checks the
+    user. This one checks first and copies from disk to disk.
     """
     session = WebsocketSession.get_by_id(session_id)
     if session is None:
