@@ -1,4 +1,4 @@
-"""Chainlit's own application with ours mounted into it, served over real HTTP inside the test's event loop."""
+"""Chainlit's application with our routes, served over real HTTP in the test's event loop."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Logins through Chainlit's own routes, and who the data layer believes is acting."""
+"""Logins through Chainlit's routes, and the acting user of the data layer."""
 
 import asyncio
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ async def acting(client: httpx.AsyncClient, **headers: str) -> Any:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_password_opens_a_session(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_login_with_a_password(serve: Serve, layer: ChainlitLayer) -> None:
     async with serve() as client:
         assert (await log_in(client)).json() == {"success": True}
         user = (await client.get("/user")).json()
@@ -114,7 +114,7 @@ async def test_a_password_opens_a_session(serve: Serve, layer: ChainlitLayer) ->
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_refusal_does_not_tell_whether_there_is_such_a_user(serve: Serve) -> None:
+async def test_a_failed_login_does_not_reveal_whether_the_user_exists(serve: Serve) -> None:
     async with serve() as client:
         wrong, unknown = await log_in(client, password="wrong password"), await log_in(client, name="nobody")
     assert wrong.status_code == unknown.status_code == 401
@@ -122,7 +122,7 @@ async def test_a_refusal_does_not_tell_whether_there_is_such_a_user(serve: Serve
     assert not client.cookies
 
 
-async def test_a_login_while_the_database_is_away_is_no_wrong_password(
+async def test_a_login_without_the_database_is_not_reported_as_a_wrong_password(
     serve: Serve, chainlit_app: FastAPI, passwords: Passwords
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
@@ -139,7 +139,7 @@ async def test_a_login_while_the_database_is_away_is_no_wrong_password(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_only_a_valid_token_acts_for_its_user(serve: Serve) -> None:
+async def test_only_a_valid_token_sets_the_acting_user(serve: Serve) -> None:
     claims = {"identifier": "ada", "metadata": {}, "iat": datetime.now(UTC)}
     later, before = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
     good = jwt.encode({**claims, "exp": later}, SECRET, "HS256")
@@ -166,7 +166,7 @@ async def test_only_a_valid_token_acts_for_its_user(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_disabled_account_is_nobody_within_seconds(
+async def test_a_disabled_account_is_anonymous_within_seconds(
     serve: Serve, layer: ChainlitLayer, clock: Clock, gate: Gate
 ) -> None:
     async with serve() as client:
@@ -187,7 +187,7 @@ async def test_a_disabled_account_is_nobody_within_seconds(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_websocket_is_refused_to_a_disabled_account(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_websocket_of_a_disabled_account_is_refused(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     async with serve() as client, aiohttp.ClientSession() as session:
         await log_in(client)
         cookie = {"Cookie": f"access_token={client.cookies['access_token']}"}
@@ -202,7 +202,7 @@ async def test_a_websocket_is_refused_to_a_disabled_account(serve: Serve, layer:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_token_outlives_its_account_and_does_not_bring_it_back(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_the_token_of_a_deleted_account_does_not_create_it_again(serve: Serve, layer: ChainlitLayer) -> None:
     token = create_jwt(ChainlitUser(identifier="ghost"))
     async with serve() as client:
         answer = await client.get("/user", headers={"Authorization": f"Bearer {token}"})
@@ -211,7 +211,7 @@ async def test_a_token_outlives_its_account_and_does_not_bring_it_back(serve: Se
 
 
 @pytest.mark.usefixtures("ours")
-async def test_the_other_cookies_of_a_disabled_account_are_kept(
+async def test_other_cookies_of_a_disabled_account_are_kept(
     serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
 ) -> None:
     await layer.set_disabled("ada", True)
@@ -251,7 +251,7 @@ async def logins_of(layer: ChainlitLayer, name: str) -> list[datalayer.Login]:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_login_is_recorded_when_it_is_first_seen_and_not_its_token(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_the_first_request_records_the_login_but_not_its_token(serve: Serve, layer: ChainlitLayer) -> None:
     token, bearer = token_of("ada", minutes_ago=9), token_of("ada", minutes_ago=2)
     async with serve() as client:
         for _ in range(3):
@@ -270,7 +270,7 @@ async def test_a_login_is_recorded_when_it_is_first_seen_and_not_its_token(serve
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_ended_login_is_nobody_within_seconds_and_another_stays(
+async def test_an_ended_login_is_anonymous_within_seconds_and_others_stay(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     phone, laptop = cookie_of(token_of("ada", minutes_ago=1), "phone"), cookie_of(token_of("ada"), "laptop")
@@ -292,7 +292,7 @@ async def test_an_ended_login_is_nobody_within_seconds_and_another_stays(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_ended_login_does_not_come_back_in_another_spelling(
+async def test_another_encoding_of_the_token_does_not_revive_an_ended_login(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     token = token_of("ada")
@@ -309,7 +309,7 @@ async def test_an_ended_login_does_not_come_back_in_another_spelling(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_second_cookie_header_hides_no_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_the_login_is_found_with_two_cookie_headers(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     """One library reads the last of several cookie headers, and another the first."""
     token = token_of("ada")
     async with serve() as client, aiohttp.ClientSession() as session:
@@ -333,7 +333,9 @@ async def test_a_second_cookie_header_hides_no_login(serve: Serve, layer: Chainl
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_account_of_the_same_name_is_somebody_else(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_new_account_of_the_same_name_does_not_accept_old_tokens(
+    serve: Serve, layer: ChainlitLayer, clock: Clock
+) -> None:
     token = token_of("ada", minutes_ago=5)
     async with serve() as client:
         assert await acting(client, **cookie_of(token)) == "ada"
@@ -349,7 +351,7 @@ async def test_an_account_of_the_same_name_is_somebody_else(serve: Serve, layer:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_who_logs_out_waits_for_no_store(
+async def test_logging_out_does_not_wait_for_a_slow_store(
     serve: Serve, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     held, token = asyncio.Event(), token_of("ada")
@@ -372,7 +374,7 @@ async def test_who_logs_out_waits_for_no_store(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_what_is_no_login_is_asked_for_once_in_a_while(
+async def test_lookups_of_rejected_logins_are_cached(
     serve: Serve, layer: ChainlitLayer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, asked = token_of("nobody"), []
@@ -390,7 +392,7 @@ async def test_what_is_no_login_is_asked_for_once_in_a_while(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_websocket_ends_with_its_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_websocket_is_closed_when_its_login_ends(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     headers = cookie_of(token_of("ada"))
     async with serve() as client, aiohttp.ClientSession() as session:
         url = str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket"))
@@ -406,9 +408,7 @@ async def test_a_websocket_ends_with_its_login(serve: Serve, layer: ChainlitLaye
 
 
 @pytest.mark.usefixtures("ours")
-async def test_who_logs_out_takes_the_cookie_away_from_whoever_copied_it(
-    serve: Serve, layer: ChainlitLayer, clock: Clock
-) -> None:
+async def test_logging_out_invalidates_copies_of_the_cookie(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     async with serve() as client:
         await log_in(client)
         copied = cookie_of(client.cookies["access_token"])
@@ -422,7 +422,7 @@ async def test_who_logs_out_takes_the_cookie_away_from_whoever_copied_it(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operator(
+async def test_a_login_that_cannot_be_recorded_is_admitted_and_logged(
     serve: Serve,
     layer: ChainlitLayer,
     clock: Clock,
@@ -451,7 +451,7 @@ async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operato
 
 
 @pytest.mark.usefixtures("ours")
-async def test_it_is_noted_every_few_minutes_that_a_login_is_used(
+async def test_the_last_use_of_a_login_is_recorded_every_few_minutes(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     headers = cookie_of(token_of("ada"))
@@ -472,7 +472,7 @@ async def test_it_is_noted_every_few_minutes_that_a_login_is_used(
     assert again > first > long_ago
 
 
-async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused(
+async def test_without_the_database_a_login_is_neither_accepted_nor_rejected(
     serve: Serve, chainlit_app: FastAPI
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
@@ -513,7 +513,7 @@ async def test_a_trusted_header_names_the_user(serve: Serve, layer: ChainlitLaye
 @pytest.mark.parametrize(
     "headers", [[], [("X-User", "ada")], [("X-User", "grace"), ("X-User", "mallory")], [("X-User", "")]]
 )
-async def test_a_header_that_is_missing_doubled_or_names_a_local_account_is_refused(
+async def test_a_header_that_is_missing_or_sent_twice_or_names_a_local_account_is_refused(
     serve: Serve, headers: list[tuple[str, str]]
 ) -> None:
     async with serve() as client:
@@ -542,13 +542,13 @@ def github(layer: ChainlitLayer, chainlit_app: FastAPI, monkeypatch: pytest.Monk
     return config.code.oauth_callback
 
 
-async def test_oauth_is_offered_where_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
+async def test_oauth_is_offered_if_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
     async with serve() as client:
         assert (await client.get("/auth/config")).json()["oauthProviders"] == ["github"]
     register_logins(layer)
 
 
-async def test_who_comes_by_oauth_comes_without_a_picture_from_elsewhere(github: Any) -> None:
+async def test_a_picture_from_an_oauth_provider_is_dropped(github: Any) -> None:
     theirs = ChainlitUser(identifier="octocat", metadata={"image": "https://elsewhere/x.png", "provider": "github"})
     user = await github("github", "token", {}, theirs)
     assert (user.identifier, user.metadata) == ("octocat", {"provider": "github"})

@@ -1,4 +1,4 @@
-"""The route of stored files: who gets them, in which pieces, and that nothing uploaded runs as a page of ours."""
+"""The route of stored files: access, ranges, and that uploads do not run as pages of this origin."""
 
 import asyncio
 import hashlib
@@ -110,7 +110,7 @@ def thread_of(link: str) -> str:
         (None, "application/octet-stream", "attachment"),
     ],
 )
-async def test_nothing_that_was_uploaded_runs_as_a_page(
+async def test_uploads_do_not_run_as_a_page(
     layer: ChainlitLayer, alice: httpx.AsyncClient, mime: str | None, served_as: str, disposition: str
 ) -> None:
     link = await store(layer, "x", mime, b"<script>alert(1)</script>")
@@ -125,15 +125,13 @@ async def test_nothing_that_was_uploaded_runs_as_a_page(
 
 
 @pytest.mark.parametrize("name", ["报告 2026.pdf", "a/b\\c", 'quote"; x="y', "line\nbreak", "..", "🧵" * 300, "?#%"])
-async def test_a_name_of_any_kind_makes_a_link_that_works(
-    layer: ChainlitLayer, alice: httpx.AsyncClient, name: str
-) -> None:
+async def test_links_work_with_any_file_name(layer: ChainlitLayer, alice: httpx.AsyncClient, name: str) -> None:
     link = await store(layer, name, "text/plain", b"content")
     answer = await alice.get(link)
     assert (answer.status_code, answer.content) == (200, b"content")
 
 
-async def test_it_works_for_its_owner_alone(
+async def test_a_link_works_only_for_its_owner(
     layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     link = await store(layer, "x", "text/plain", b"private")
@@ -149,7 +147,7 @@ async def test_it_works_for_its_owner_alone(
     assert (await alice.get(link)).text == "private"
 
 
-async def test_a_shared_thread_has_its_files_with_it_until_it_is_shared_no_more(
+async def test_files_of_a_thread_are_shared_while_the_thread_is(
     layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     link = await store(layer, "x", "image/png", CONTENT)
@@ -164,7 +162,7 @@ async def test_a_shared_thread_has_its_files_with_it_until_it_is_shared_no_more(
 
 
 @pytest.mark.parametrize("path", ["/files/no/uuid/x", "/files/../../etc/passwd", "/files/%2e%2e/%2e%2e/x"])
-async def test_a_link_that_was_made_up_leads_nowhere(alice: httpx.AsyncClient, path: str) -> None:
+async def test_an_invented_link_is_not_found(alice: httpx.AsyncClient, path: str) -> None:
     answer = await alice.get(path)
     assert answer.status_code == 404 or b"<!doctype html>" in answer.content
 
@@ -191,7 +189,7 @@ async def test_a_file_that_the_store_has_lost_is_not_found(
         ("BYTES = 0-4", 0, 4),
     ],
 )
-async def test_one_range_is_given_alone(
+async def test_a_single_range_is_served(
     layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str, first: int, last: int
 ) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
@@ -206,9 +204,7 @@ async def test_one_range_is_given_alone(
 @pytest.mark.parametrize(
     "asked", ["bytes=9-2", "bytes=0-1,4-5", "bytes=a-b", "bytes=-", "bytes=-0", "lines=1-2", "bytes=١-٢", ""]
 )
-async def test_a_range_that_makes_no_sense_is_given_the_whole_file(
-    layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str
-) -> None:
+async def test_an_invalid_range_gets_the_whole_file(layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
     answer = await alice.get(link, headers={b"Range": asked.encode()})
     assert (answer.status_code, answer.content) == (200, CONTENT)
@@ -225,14 +221,12 @@ async def test_a_range_past_the_end_is_refused_with_the_size(
     assert answer.headers["content-range"] == f"bytes */{len(content)}"
 
 
-async def test_an_empty_file_is_given(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_an_empty_file_is_served(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     answer = await alice.get(await store(layer, "x.txt", "text/plain", b""))
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
 
 
-async def test_a_range_of_something_newer_is_given_the_whole_file(
-    layer: ChainlitLayer, alice: httpx.AsyncClient
-) -> None:
+async def test_if_range_with_another_etag_gets_the_whole_file(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
     for known, status in ((ETAG, 206), ('"older"', 200), (f"W/{ETAG}", 200), ("Sat, 21 Nov 2026 10:00:00 GMT", 200)):
         answer = await alice.get(link, headers={"Range": "bytes=1-2", "If-Range": known})
@@ -240,7 +234,7 @@ async def test_a_range_of_something_newer_is_given_the_whole_file(
         assert answer.content == (CONTENT[1:3] if status == 206 else CONTENT)
 
 
-async def test_what_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_content_that_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "x.png", "image/png", CONTENT)
     for known in (ETAG, f"W/{ETAG}", f'"older", {ETAG}'):
         answer = await alice.get(link, headers={"If-None-Match": known})
@@ -249,7 +243,7 @@ async def test_what_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alic
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_its_headers_alone_can_be_asked_for(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_head_requests(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "x.txt", "text/plain", CONTENT)
     whole, head = await alice.get(link), await alice.head(link)
     assert (head.status_code, head.content) == (200, b"")
@@ -268,7 +262,7 @@ async def endless(seen: list[str]) -> AsyncIterator[bytes]:
         seen.append("ended")
 
 
-async def test_the_blob_is_closed_when_the_reader_goes_away(
+async def test_the_blob_is_closed_when_the_reader_disconnects(
     layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
@@ -286,7 +280,7 @@ async def test_the_blob_is_closed_when_the_reader_goes_away(
             await asyncio.sleep(0.01)
 
 
-async def test_a_store_that_fails_half_way_cuts_the_answer_off(
+async def test_a_store_that_fails_midway_truncates_the_response(
     layer: ChainlitLayer,
     alice: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -308,7 +302,7 @@ async def test_a_store_that_fails_half_way_cuts_the_answer_off(
     assert thread_of(link) in [getattr(record, "thread_id", None) for record in caplog.records]
 
 
-async def test_a_store_that_is_away_is_told(
+async def test_an_unreachable_store_is_reported(
     layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = await store(layer, "x.png", "image/png", CONTENT)
@@ -325,7 +319,7 @@ async def test_a_store_that_is_away_is_told(
 SHOWN = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
 
 
-async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
+async def test_a_file_is_served_here_if_the_store_signs_no_link(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))
@@ -339,7 +333,7 @@ async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted(
+async def test_browsers_are_redirected_to_the_store_if_configured(
     database_url: str, azurite_server: AzuriteServer, mounted: FastAPI, alice: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     bob = await log_in("bob")
@@ -371,7 +365,7 @@ async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted
         await layer.close()
 
 
-async def test_a_folder_has_no_links_to_send_a_browser_to(
+async def test_a_local_folder_has_no_links_to_redirect_to(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient
 ) -> None:
     mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))

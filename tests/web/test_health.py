@@ -1,4 +1,4 @@
-"""What an operator's machines ask."""
+"""`/health`, `/ready` and `/metrics`."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ async def small_layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
     await layer.close()
 
 
-async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
+async def test_healthy_and_ready_with_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
     mount(chainlit_app, health_router(layer), gate=Gate(layer))
     async with serve() as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
@@ -35,7 +35,7 @@ async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app:
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
-async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
+async def test_readiness_names_the_failing_parts_and_nothing_else(
     serve: Serve, chainlit_app: FastAPI, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a file").write_text("", encoding="utf-8")
@@ -55,7 +55,7 @@ async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
     await layer.close()
 
 
-async def test_a_part_that_does_not_answer_is_not_waited_for(
+async def test_a_part_that_does_not_answer_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
@@ -69,7 +69,7 @@ async def test_a_part_that_does_not_answer_is_not_waited_for(
         await layer.close()
 
 
-async def test_the_storage_is_asked_once_a_second_at_most(
+async def test_the_storage_is_checked_at_most_once_a_second(
     small_layer: ChainlitLayer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -102,7 +102,7 @@ async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None
     await layer.close()
 
 
-async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer) -> None:
+async def test_metrics_have_current_values(serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer) -> None:
     waiting, sessions = 3, 7
     metrics.watch(queued_write_count=lambda: waiting, open_session_count=lambda: sessions)
     metrics.model_errors.labels("rate_limit").inc()
@@ -127,7 +127,7 @@ async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, sma
         assert line in text
 
 
-async def test_metrics_are_for_the_token_where_there_is_one(
+async def test_metrics_require_the_token_if_one_is_set(
     serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer
 ) -> None:
     mount(chainlit_app, health_router(small_layer, metrics_token="right"), gate=no_gate)

@@ -1,4 +1,4 @@
-"""The page of one's own data: who looked and why, what is shared, the takeout, the logins, and the end of it all."""
+"""The page at `/me`: views by reviewers, shared threads, takeout, logins, deletion of the account."""
 
 import io
 import json
@@ -39,7 +39,7 @@ class TestWithAPurpose:
     def review_policy(self) -> ReviewPolicy:
         return ReviewPolicy(asks_purpose=True)
 
-    async def test_a_thread_opens_for_a_purpose_that_its_owner_reads(
+    async def test_a_thread_opens_with_a_purpose_that_its_owner_can_read(
         self, layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
     ) -> None:
         rita, address = await browser_of("reviewer"), f"/review/threads/{thread_id}"
@@ -82,7 +82,7 @@ class TestWithAPurpose:
         export = await page_at(rita, "/review/export")
         assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
 
-    async def test_what_was_said_in_anothers_call_is_not_shown_without(
+    async def test_messages_of_another_users_call_are_hidden_without_a_purpose(
         self, layer: ChainlitLayer, people: dict[str, User], thread_id: str, browser_of: Browser
     ) -> None:
         made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
@@ -94,7 +94,7 @@ class TestWithAPurpose:
         with acting_as("uma"):
             assert not (await layer.who_looked()).entries
 
-    async def test_ones_own_thread_needs_none(
+    async def test_reviewers_open_their_own_threads_without_a_purpose(
         self, layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
     ) -> None:
         own = await thread(layer, people["reviewer"].id, "Mine")
@@ -103,7 +103,7 @@ class TestWithAPurpose:
             assert not (await layer.who_looked()).entries
 
 
-async def test_an_admin_who_reads_a_call_is_seen(
+async def test_the_owner_sees_that_an_admin_read_a_call(
     layer: ChainlitLayer, people: dict[str, User], thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
@@ -117,9 +117,7 @@ async def test_an_admin_who_reads_a_call_is_seen(
     assert [row[1:4] for row in rows] == [["ada", "read the messages of a call", "My thread"]]
 
 
-async def test_few_of_who_looked_are_shown_at_first(
-    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient
-) -> None:
+async def test_the_first_page_lists_few_views(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
     with acting_as("rita"):
         for _ in range(25):
             await layer.open_thread_for_review(thread_id)
@@ -213,7 +211,7 @@ async def test_logins_are_listed_and_ended_one_by_one(uma: httpx.AsyncClient, br
 
 @pytest.mark.usefixtures("old_passwords")
 @pytest.mark.parametrize("comes_from_elsewhere", [False, True])
-async def test_everyone_is_logged_out_everywhere(
+async def test_logging_out_everywhere_ends_all_logins(
     uma: httpx.AsyncClient,
     browser_of: Browser,
     layer: ChainlitLayer,
@@ -234,7 +232,7 @@ async def test_everyone_is_logged_out_everywhere(
     assert (await (await browser_of("reviewer")).get("/me")).status_code == 200
 
 
-async def test_all_of_it_goes_with_a_receipt(
+async def test_deleting_the_account_gives_a_receipt(
     layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     page = await page_at(uma, "/me")
@@ -252,7 +250,7 @@ async def test_all_of_it_goes_with_a_receipt(
     assert (await uma.get("/me")).status_code == 303
 
 
-async def test_a_receipt_that_no_address_can_hold_is_on_the_page_alone(
+async def test_a_receipt_too_long_for_a_url_is_only_on_the_page(
     thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
@@ -262,7 +260,7 @@ async def test_a_receipt_that_no_address_can_hold_is_on_the_page_alone(
     assert thread_id in gone.one("pre").text
 
 
-async def test_owners_of_an_assistant_see_votes_and_no_words(
+async def test_owners_of_an_assistant_see_votes_but_no_contents(
     layer: ChainlitLayer, people: dict[str, User], uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     theirs = await thread(layer, people["admin"].id, "A secret thread")

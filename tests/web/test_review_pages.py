@@ -1,4 +1,4 @@
-"""The pages of the review: what they show and keep, whom they are closed to, and that nothing written runs on them."""
+"""The pages of the review: contents, forms, access, and that stored text does not run on them."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ async def rita(browser_of: Browser) -> AsyncIterator[httpx.AsyncClient]:
     yield await browser_of("reviewer")
 
 
-async def test_a_thumb_down_is_found_judged_and_seen_by_its_owner(
+async def test_an_answer_is_found_and_judged_and_its_owner_sees_the_opening(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     inbox = await page_at(rita, "/review?thumb=down&reviewed=no")
@@ -102,7 +102,7 @@ async def test_a_thumb_down_is_found_judged_and_seen_by_its_owner(
     assert all("rita" in one.text and HOSTILE in one.text for one in looked)
 
 
-async def test_a_form_is_refused_without_the_token_of_its_own_login(
+async def test_a_form_without_the_token_of_its_login_is_refused(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     address = f"/review/threads/{kept.thread_id}/verdicts"
@@ -116,7 +116,7 @@ async def test_a_form_is_refused_without_the_token_of_its_own_login(
         assert await layer.verdict_history(kept.thread_id) == []
 
 
-async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_invalid_input_gets_a_plain_message(kept: Kept, rita: httpx.AsyncClient) -> None:
     for query in (
         *("thumb=sideways", "comment=perhaps", "since=yesterday", "until=0001-01-01", "min_cost=much", "max_cost=NaN"),
         *("label=splendid", "reason=weather", "label=wrong&label=splendid"),
@@ -145,7 +145,7 @@ async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.Asyn
     assert (await posted(rita, page, "/review/queue/fill", percent="nan", wanted="1")).status_code == 400
 
 
-async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_views_are_saved_and_removed(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=down")
     saved = await posted(rita, page, "/review/views", name=HOSTILE, query="thumb=down&evil=1", shared="yes")
     assert saved.headers["location"] == "/review?thumb=down"
@@ -162,13 +162,13 @@ async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -
     assert HOSTILE not in [one.text for one in (await page_at(rita, "/review")).all("a")]
 
 
-async def test_what_is_chosen_twice_is_shown_once(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_the_last_of_two_values_counts(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=up&thumb=down")
     assert [one.text for one in page.one("p", class_="chips").all("a")] == ["Vote: Thumbs-down ×"]
     assert len(page.one("ol", class_="answers").all("li")) == 1
 
 
-async def test_labels_and_reasons_that_somebody_gave_are_known(
+async def test_stored_labels_and_reasons_are_valid_filters(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     with acting_as("rita"):
@@ -202,7 +202,7 @@ async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.As
     assert kept.answer_id in (await posted(ada, theirs, "/review/queue/next")).headers["location"]
 
 
-async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_after_an_answer_of_the_queue_the_next_one_is_offered(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/queue")
     await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     taken = await posted(rita, page, "/review/queue/next")
@@ -223,7 +223,7 @@ async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: 
     assert "Saved." not in (await page_at(rita, removed.headers["location"])).text
 
 
-async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address(
+async def test_a_thread_shows_locks_and_verdicts_of_other_reviewers(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     ada, address = await browser_of("admin"), f"/review/threads/{kept.thread_id}"
@@ -248,7 +248,7 @@ async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address
     assert "Agreement: 0%" in page.text
 
 
-async def test_the_queue_says_what_is_asked_by_whom_and_who_has_it(
+async def test_the_queue_lists_question_user_and_lock(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     page = await page_at(rita, "/review/queue")
@@ -265,7 +265,7 @@ async def test_the_queue_says_what_is_asked_by_whom_and_who_has_it(
     assert not items.all("form"), "its time is up: there is nothing to release"
 
 
-async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
+async def test_a_thread_is_copied_and_a_better_answer_linked(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     page = await page_at(rita, f"/review/threads/{kept.thread_id}")
@@ -326,7 +326,7 @@ async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: htt
     assert {entry.action for entry in looked.entries} == {"export"}
 
 
-async def test_a_format_that_is_not_there_is_said_to_be(
+async def test_an_unavailable_format_is_reported(
     kept: Kept, rita: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = await page_at(rita, "/review/export")
@@ -346,7 +346,7 @@ async def test_a_format_that_is_not_there_is_said_to_be(
     assert command in read_page(refused.text).text
 
 
-async def test_what_a_form_could_not_do_leads_back_to_its_page_alone(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=down")
     token = page.all("input", name="form_token")[0].attributes["value"]
     host = rita.base_url.netloc.decode()
@@ -371,7 +371,7 @@ async def test_what_a_form_could_not_do_leads_back_to_its_page_alone(kept: Kept,
     assert read_page(chinese.text).one("h1").text == "无法完成此操作"
 
 
-async def test_files_open_for_who_opened_the_thread_alone(
+async def test_files_open_only_for_reviewers_who_opened_the_thread(
     layer: ChainlitLayer, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     await user_id(layer, "alice")
@@ -382,7 +382,7 @@ async def test_files_open_for_who_opened_the_thread_alone(
     assert (await (await browser_of("admin")).get(link)).status_code == 404
 
 
-async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_the_statistics_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/numbers?period=custom&from=2026-11-01&to=2026-11-30&by=model")
     tiles = page.one("dl", class_="tiles").text
     assert "0 up, 1 down" in tiles
@@ -390,7 +390,7 @@ async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     assert HOSTILE in page.one("table", class_="coverage").text
 
 
-async def test_labels_that_are_set_no_more_are_counted_still(
+async def test_labels_removed_from_the_settings_are_still_counted(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     with acting_as("rita"):
@@ -407,9 +407,7 @@ async def test_labels_that_are_set_no_more_are_counted_still(
     assert heads[0].text == "Assistant"
 
 
-async def test_words_lead_to_the_answers_that_were_counted(
-    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
-) -> None:
+async def test_words_link_to_the_counted_answers(layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
     word = next(one for one in page.one("p", class_="words").all("a") if one.text.startswith("bold"))
     assert word.attributes["href"] == "/review?words=bold&thumb=down"
@@ -423,7 +421,7 @@ async def test_words_lead_to_the_answers_that_were_counted(
     assert len((await page_at(rita, word.attributes["href"])).one("ol", class_="answers").all("li")) == 1
 
 
-def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:
+def test_only_complete_file_paths_are_loaded_as_images() -> None:
     link = f"/files/{new_id()}/{new_id()}/river%20bed.png"
     assert read_page(str(as_html(f"![a]({link})"))).one("img").attributes["src"] == link
     thread_id, element_id = new_id(), new_id()
@@ -438,7 +436,7 @@ def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:
         assert not read_page(str(as_html(f"![a]({other})"))).all("img"), other
 
 
-async def test_an_element_leads_nowhere_but_to_files_and_the_web(
+async def test_an_element_links_only_to_files_and_the_web(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     made = text_element(kept.thread_id, kept.answer_id, "a picture")

@@ -1,4 +1,4 @@
-"""The pages of usage: whose calls they show, what they say of them, and that nothing on them is anybody's script."""
+"""The usage pages: access, contents, and that stored text does not run on them."""
 
 import json
 import re
@@ -98,7 +98,7 @@ async def test_a_user_sees_their_own_calls_and_an_admin_all(
     assert f"User: {people['user'].identifier}" in everyone.one("p", class_="chips").text
 
 
-async def test_a_thread_is_linked_for_its_owner_alone(
+async def test_only_the_owner_gets_a_link_to_the_thread(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner = people["user"].id
@@ -112,7 +112,7 @@ async def test_a_thread_is_linked_for_its_owner_alone(
 # What is said of them
 
 
-async def test_totals_are_put_beside_those_of_the_day_before(
+async def test_totals_are_compared_with_the_previous_day(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner = people["user"].id
@@ -142,7 +142,7 @@ async def test_totals_are_put_beside_those_of_the_day_before(
     ]
 
 
-async def test_what_used_no_tokens_cost_nothing_and_what_was_ended_early_says_so(
+async def test_calls_without_tokens_cost_nothing_and_interrupted_calls_are_marked(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner, none = people["user"].id, {"prompt_tokens": None, "completion_tokens": None, "total_cost": None}
@@ -167,7 +167,7 @@ async def test_what_used_no_tokens_cost_nothing_and_what_was_ended_early_says_so
     assert "TransferEncodingError" in page.all("pre", class_="raw")[0].text
 
 
-async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
+async def test_an_unknown_price_is_not_zero_and_estimates_are_marked(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner, browser = people["user"].id, await browser_of("user")
@@ -192,9 +192,7 @@ async def test_an_unknown_price_is_never_nothing_and_estimates_are_marked(
     assert "$0.01 + unknown for 1" in page.all("table")[0].text
 
 
-async def test_nothing_that_anybody_wrote_becomes_a_part_of_the_page(
-    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
-) -> None:
+async def test_stored_text_is_escaped(layer: ChainlitLayer, people: dict[str, User], browser_of: Browser) -> None:
     call_id = await record(
         layer,
         user_id=people["user"].id,
@@ -228,7 +226,9 @@ async def test_nothing_that_anybody_wrote_becomes_a_part_of_the_page(
     assert not one.all("img", src="x")
 
 
-async def test_a_call_is_shown_in_full(layer: ChainlitLayer, people: dict[str, User], browser_of: Browser) -> None:
+async def test_the_page_of_a_call_is_complete(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
     call_id = await record(
         layer,
         user_id=people["user"].id,
@@ -254,7 +254,7 @@ async def test_a_call_is_shown_in_full(layer: ChainlitLayer, people: dict[str, U
         await page_at(browser, f"/usage/calls/{nonsense}", 404)
 
 
-async def test_the_pages_of_the_list_are_the_whole_list(
+async def test_the_pages_of_the_list_contain_every_call_once(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner, browser = people["user"].id, await browser_of("user")
@@ -275,7 +275,7 @@ async def test_the_pages_of_the_list_are_the_whole_list(
     await page_at(browser, f"/usage/calls?{DAY}&cursor={'x' * 3000}", 400)
 
 
-async def test_days_begin_where_the_reader_is(
+async def test_days_begin_in_the_readers_time_zone(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     await record(layer, "23:30", user_id=people["user"].id)
@@ -294,7 +294,7 @@ async def test_days_begin_where_the_reader_is(
         assert "UTC" in (await page_at(browser, f"/usage?{DAY}")).one("main").text
 
 
-async def test_where_there_is_nothing_it_is_said(people: dict[str, User], browser_of: Browser) -> None:
+async def test_an_empty_page_says_so(people: dict[str, User], browser_of: Browser) -> None:
     browser = await browser_of("user")
     for path in ("/usage", "/usage/calls"):
         page = await page_at(browser, path)
@@ -325,9 +325,7 @@ async def test_where_there_is_nothing_it_is_said(people: dict[str, User], browse
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_makes_no_sense_in_an_address_is_told_in_words(
-    people: dict[str, User], browser_of: Browser, nonsense: str
-) -> None:
+async def test_an_invalid_url_gets_a_plain_message(people: dict[str, User], browser_of: Browser, nonsense: str) -> None:
     browser = await browser_of("admin")
     page = await page_at(browser, f"/usage?{nonsense}", 400)
     assert page.one("h1").text == "Invalid URL"
@@ -340,16 +338,14 @@ async def test_what_makes_no_sense_in_an_address_is_told_in_words(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_odd_characters_in_an_address_find_nothing_and_break_nothing(
-    people: dict[str, User], browser_of: Browser
-) -> None:
+async def test_odd_characters_in_a_url_cause_no_error(people: dict[str, User], browser_of: Browser) -> None:
     browser = await browser_of("admin")
     for odd in ("%00", "%ED%A0%80", "%FF", "'%22%3B--", "%F0%9F%98%80"):
         for name in ("model", "user", "project", "tag", "kind"):
             await page_at(browser, f"/usage?{name}={odd}")
 
 
-async def test_while_the_storage_is_away_the_page_says_so(chainlit_app: FastAPI, serve: Any) -> None:
+async def test_the_page_reports_an_unreachable_storage(chainlit_app: FastAPI, serve: Any) -> None:
     from chainlit.auth import create_jwt  # noqa: PLC0415
     from chainlit.user import User as ChainlitUser  # noqa: PLC0415
 
@@ -369,7 +365,7 @@ async def test_while_the_storage_is_away_the_page_says_so(chainlit_app: FastAPI,
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_style_and_scripts_are_ours_packed_and_kept(
+async def test_styles_and_scripts_are_compressed_and_cached(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     await record(layer, user_id=people["user"].id)
@@ -404,7 +400,7 @@ async def test_pages_are_in_the_language_of_the_browser(
     assert tiles(page)["调用"] == "1"
 
 
-async def test_what_goes_on_like_this_is_reckoned_where_there_is_enough(
+async def test_a_projection_needs_enough_data(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner, browser, now = people["user"].id, await browser_of("user"), datetime.now(UTC)
