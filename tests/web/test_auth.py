@@ -333,9 +333,7 @@ async def test_the_login_is_found_with_two_cookie_headers(serve: Serve, layer: C
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_new_account_of_the_same_name_does_not_accept_old_tokens(
-    serve: Serve, layer: ChainlitLayer, clock: Clock
-) -> None:
+async def test_a_new_account_rejects_old_tokens_of_its_name(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     token = token_of("ada", minutes_ago=5)
     async with serve() as client:
         assert await acting(client, **cookie_of(token)) == "ada"

@@ -142,7 +142,7 @@ async def test_totals_are_compared_with_the_previous_day(
     ]
 
 
-async def test_calls_without_tokens_cost_nothing_and_interrupted_calls_are_marked(
+async def test_calls_without_tokens_are_free_and_interrupted_ones_marked(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     owner, none = people["user"].id, {"prompt_tokens": None, "completion_tokens": None, "total_cost": None}
