@@ -51,9 +51,9 @@ def test_the_last_day_of_a_custom_period_is_included_and_an_end_time_is_not() ->
     assert window.until - window.since == timedelta(minutes=20)
     assert (window.before_since, window.before_until) == (window.since - timedelta(minutes=20), window.since)
     assert interval_of(window) == "5 minutes"
-    assert days.said == ("2026-03-29",)
-    assert window.said == ("2026-03-10 12:00", "2026-03-10 12:20")
-    assert period_of("7d", BERLIN, now=NOW).said == ("2026-03-11", "2026-03-17")
+    assert days.dates == ("2026-03-29",)
+    assert window.dates == ("2026-03-10 12:00", "2026-03-10 12:20")
+    assert period_of("7d", BERLIN, now=NOW).dates == ("2026-03-11", "2026-03-17")
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,10 @@ class Drawing:
         rest = [
             replace(
                 bucket.totals,
-                total_cost=bucket.totals.total_cost - sum(own.total_cost for own in told_apart),
-                unpriced=bucket.totals.unpriced - sum(own.unpriced for own in told_apart),
+                total_cost=bucket.totals.total_cost - sum(own.total_cost for own in own_colours),
+                unpriced=bucket.totals.unpriced - sum(own.unpriced for own in own_colours),
             )
-            for bucket, *told_apart in zip(self.buckets, *(own for _, own in parts), strict=True)
+            for bucket, *own_colours in zip(self.buckets, *(own for _, own in parts), strict=True)
         ]
         if any(totals.total_cost or totals.unpriced for totals in rest):
             parts.append((say("other_models"), rest))
@@ -171,25 +171,25 @@ class Drawing:
         numbers = [number(bucket.totals) for bucket in self.buckets]
         return self._bars(self.say(name), numbers, colour, [f"{one:,}" for one in numbers])
 
-    def _bars(self, name: str, values: Sequence[float], colour: str, said: list[str]) -> dict[str, Any]:
-        return {**self._trace("bar", name, values, said), "marker": {"color": colour}}
+    def _bars(self, name: str, values: Sequence[float], colour: str, labels: list[str]) -> dict[str, Any]:
+        return {**self._trace("bar", name, values, labels), "marker": {"color": colour}}
 
-    def _line(self, name: str, values: Sequence[float | None], colour: str, said: list[str]) -> dict[str, Any]:
+    def _line(self, name: str, values: Sequence[float | None], colour: str, labels: list[str]) -> dict[str, Any]:
         return {
-            **self._trace("scatter", name, values, said),
+            **self._trace("scatter", name, values, labels),
             "mode": "lines+markers" if len(values) <= _MOST_DOTS else "lines",
             "connectgaps": len(values) > _MOST_DOTS,
             "line": {"color": colour, "width": 2},
             "marker": {"size": 5},
         }
 
-    def _trace(self, kind: str, name: str, values: Sequence[float | None], said: list[str]) -> dict[str, Any]:
+    def _trace(self, kind: str, name: str, values: Sequence[float | None], labels: list[str]) -> dict[str, Any]:
         return {
             "type": kind,
             "name": escape(shortened(name), quote=False),
             "x": [local(bucket, self.zone).strftime("%Y-%m-%dT%H:%M") for bucket in self.buckets],
             "y": list(values),
-            "customdata": said,
+            "customdata": labels,
             "hovertemplate": "%{customdata}",
         }
 

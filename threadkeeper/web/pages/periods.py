@@ -49,7 +49,7 @@ class Period:
         return self.since <= self.now < self.until
 
     @property
-    def said(self) -> tuple[str, ...]:
+    def dates(self) -> tuple[str, ...]:
         """The first and the last day, or one text for a single day; start and end to the minute for parts of days."""
         if self.since.time() == self.until.time() == time():
             texts = [f"{end:%Y-%m-%d}" for end in (self.since, self.last)]

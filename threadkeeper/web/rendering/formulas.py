@@ -81,8 +81,8 @@ def _written(element: Element) -> str:
     if ELEMENTS[element.tag] not in {None, len(parts)}:
         raise ValueError(f"{element.tag} has a wrong number of children")
     kept = {name: _NAMED_SIZES.get(value, value) for name, value in element.attrib.items() if name in ATTRIBUTES}
-    said = "".join(f' {name}="{value}"' for name, value in kept.items() if ATTRIBUTES[name].fullmatch(value))
-    return f"<{element.tag}{said}>{inside}</{element.tag}>"
+    attributes = "".join(f' {name}="{value}"' for name, value in kept.items() if ATTRIBUTES[name].fullmatch(value))
+    return f"<{element.tag}{attributes}>{inside}</{element.tag}>"
 
 
 def _text(text: str | None) -> str:

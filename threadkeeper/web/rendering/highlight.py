@@ -115,12 +115,12 @@ def _rules(style: str) -> str:
     """The CSS rules of a style, without that for invalid code: code in a chat is often a fragment."""
     alike: dict[str, list[str]] = defaultdict(list)
     for kind, how in get_style_by_name(style):
-        said = (
+        declarations = (
             (how["color"], f"color:#{how['color']}"),
             (how["bold"], "font-weight:600"),
             (how["italic"], "font-style:italic"),
         )
-        rule = ";".join(words for is_said, words in said if is_said)
+        rule = ";".join(words for applies, words in declarations if applies)
         if rule and STANDARD_TYPES.get(kind) and kind not in {Error, Whitespace}:
             alike[rule].append(f".{_PREFIX}{STANDARD_TYPES[kind]}")
     return "".join(f"{','.join(classes)}{{{rule}}}" for rule, classes in alike.items())

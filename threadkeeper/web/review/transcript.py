@@ -43,8 +43,8 @@ class ShownMessage:
     @property
     def model(self) -> str | None:
         """The model that answered, from its calls, else from the step's metadata."""
-        said = (self.step.get("metadata") or {}).get("model")
-        return (self.usage.model if self.usage else None) or (said if isinstance(said, str) else None)
+        named = (self.step.get("metadata") or {}).get("model")
+        return (self.usage.model if self.usage else None) or (named if isinstance(named, str) else None)
 
     def verdict_of(self, reviewer: str) -> Verdict | None:
         return next((one for one in self.verdicts if one.reviewer == reviewer), None)
@@ -52,10 +52,10 @@ class ShownMessage:
     @property
     def characters(self) -> int:
         """Characters to render: message, earlier versions, tools, votes and verdicts."""
-        said = (self.step.get("output"), *(one.output for one in self.versions))
+        outputs = (self.step.get("output"), *(one.output for one in self.versions))
         judged = (text for one in self.verdicts for text in (one.better_answer, one.note))
         commented = (one.comment for one in self.votes)
-        return self.tools.characters + sum(len(text or "") for text in (*said, *judged, *commented))
+        return self.tools.characters + sum(len(text or "") for text in (*outputs, *judged, *commented))
 
     @property
     def agreement(self) -> float | None:
@@ -94,7 +94,7 @@ def shown_thread(found: ReviewThread) -> ShownThread:
     """Lay out a thread for its page."""
     steps: list[dict[str, Any]] = found.thread["steps"]
     there = {step["id"] for step in steps}
-    removed = _latest(one for one in found.versions if _is_gone(one) and one.step_id not in there)
+    removed = _latest(one for one in found.versions if _is_removed(one) and one.step_id not in there)
     answer_of_run = {one.parent_id: one.step_id for one in removed if one.type == ANSWER and one.parent_id}
     answer_of_run |= {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
     around = _around(found, answer_of_run)
@@ -138,7 +138,7 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
     return around
 
 
-def _is_gone(version: StepVersion) -> bool:
+def _is_removed(version: StepVersion) -> bool:
     """Whether it is a removed message to show. Chainlit's stop notice is not."""
     is_notice = version.type == ANSWER and version.output == STOP_NOTICE
     return version.change == "removed" and not is_notice
@@ -170,7 +170,7 @@ def _with_removed(
     messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
 ) -> tuple[ShownMessage, ...]:
     """Merge removed messages in by time, after messages of the same time."""
-    gone = []
+    inserted = []
     for version in removed:
         if version.type not in _MESSAGES:
             continue
@@ -182,5 +182,5 @@ def _with_removed(
             "createdAt": version.created_at,
             "isError": False,
         }
-        gone.append(_message(step, ToolSteps(), around, version))
-    return tuple(heapq.merge(messages, gone, key=lambda one: one.step.get("createdAt") or ""))
+        inserted.append(_message(step, ToolSteps(), around, version))
+    return tuple(heapq.merge(messages, inserted, key=lambda one: one.step.get("createdAt") or ""))

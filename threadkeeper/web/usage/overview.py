@@ -75,12 +75,12 @@ async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[st
         # By default, the table has the same groups.
         is_table = (query.by, query.order) == ("model", "cost")
         models = groups if is_table else await layer.usage_by(which, "model", limit=MOST_MODELS, percentiles=False)
-        told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
+        named_models = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
-            layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model", percentiles=False),
+            layer.usage_series(replace(which, models=named_models), query.interval, zone, "model", percentiles=False),
         )
-        by_model = [(model, _of(model, buckets, split)) for model in told_apart]
+        by_model = [(model, _of(model, buckets, split)) for model in named_models]
         charts = Drawing(buckets, by_model, query.interval, query.zone, say).charts()
     first = earliest.rows[0].call.requested_at if earliest.rows else None
     return {
@@ -178,12 +178,12 @@ def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> l
     since = _rate_since(query, first)
     if since is None or totals.calls < _FEWEST_CALLS or query.period.now - since < _SHORTEST:
         return []
-    gone = (query.period.now - since) / _DAY
+    elapsed_days = (query.period.now - since) / _DAY
     return [
         Projection(
             days,
-            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / gone)) or "",
-            formats.short_count(round(totals.total_tokens * days / gone)),
+            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / elapsed_days)) or "",
+            formats.short_count(round(totals.total_tokens * days / elapsed_days)),
         )
         for days in _PROJECTED_DAYS
     ]
