@@ -33,7 +33,8 @@ from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelt_names
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
-from threadkeeper.web.auth.gate import Gate, register_logins
+from threadkeeper.web.auth.chainlit_logins import register_logins
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
@@ -64,17 +65,17 @@ layer = datalayer.create_data_layer(
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 reviewing = Reviewing(layer, settings.asked_reasons, tells_users=settings.review_tell_users)
 reviewing.listen()
-gate = Gate(lambda: layer)
-register_logins(lambda: layer, auth_header=settings.auth_header)
+gate = Gate(layer)
+register_logins(layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
     *all_routers(
-        lambda: layer,
+        layer,
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),
         time_zone=settings.usage_time_zone,
-        review=review_policy(settings),
+        review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         voted=reviewing.voted,
     ),

@@ -1,32 +1,32 @@
-// Runs before the first paint and before Chainlit's own code. The chat works without it.
+// Runs before the first paint and before Chainlit's code. The chat works without it.
 (() => {
   const root = document.documentElement;
 
-  // Browsers choose the shapes of Chinese characters by this; Chainlit's page always says "en".
+  // Browsers choose the glyphs of Chinese characters by this; Chainlit's page always has "en".
   root.lang = navigator.language || "en";
 
-  // The pages about usage begin a day where their reader is.
+  // On the usage pages, days begin in the reader's time zone.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `time_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
 
-  // Chainlit remembers the chosen theme under this name and knows "system", but its configuration cannot say so.
+  // Chainlit stores the theme under this name and supports "system", but not as a default in its configuration.
   const theme = localStorage.getItem("vite-ui-theme") || "system";
   localStorage.setItem("vite-ui-theme", theme);
 
-  // What Chainlit does later, so that a dark page does not flash white.
+  // Chainlit does the same later. Done here, a dark page does not flash white.
   const dark = theme === "dark" || (theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
   const variant = dark ? "dark" : "light";
   root.classList.add(variant);
   for (const [name, value] of Object.entries(window.theme?.[variant] ?? {})) root.style.setProperty(name, value);
 
-  // After a login Chainlit's page goes on to "/". Who wanted another page is brought there instead, once: a page of ours,
-  // which names itself in the address, or a shared thread, from which Chainlit's page sends visitors here. It is kept for
-  // this tab, since a login elsewhere leaves the page and comes back. No path but these of our own is ever gone to.
+  // After a login, Chainlit's page goes to "/". This goes once to the page that the visitor requested instead: one of our
+  // pages, named in `next`, or a shared thread, from which Chainlit redirects visitors to the login. The address is kept
+  // for this tab, because a login at another service leaves the page and returns. Only our own paths are allowed.
   const KEY = "threadkeeper-wanted";
   const KEPT_FOR = 10 * 60_000;
   const isOurs = (address) => {
     if (!/^\/(?:(?:usage|review|me)(?:[/?]|$)|share\/[0-9a-f-]{36}$)/.test(address)) return false;
-    // A browser takes dots and backslashes out of a path, and would end up elsewhere; a download leaves no page.
+    // Browsers resolve dots and backslashes, which would lead elsewhere. A download does not leave the login page.
     const path = address.split("?")[0];
     return new URL(address, location.origin).pathname === path && !/\/\/|\/usage\/export\./.test(path);
   };
@@ -47,7 +47,7 @@
   for (const name of ["pushState", "replaceState"]) {
     const go = history[name].bind(history);
     history[name] = (state, title, url) => {
-      // "/login", and "/login/callback" after a login elsewhere.
+      // "/login", and "/login/callback" after a login at another service.
       const isIn = /^\/login(?:\/|$)/.test(location.pathname) && url && new URL(url, location.href).pathname === "/";
       const wanted = isIn && !leaves ? takeWanted() : null;
       leaves ||= Boolean(wanted);

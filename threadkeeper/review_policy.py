@@ -1,4 +1,4 @@
-"""What the operator decides of the review."""
+"""The operator's settings for the review."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ REASONS = ("incorrect", "incomplete", "off-topic", "unsafe", "slow")
 
 @dataclass(frozen=True, slots=True)
 class ReviewPolicy:
-    """How a review goes here.
+    """The settings.
 
     Args:
-        labels: what a verdict may say, in the order of the keys 1, 2, 3.
-        reasons: what may be given as the reason of a verdict or a thumb.
-        asks_purpose: whether another person's thread opens only for a purpose that is said.
-        sample_percent: of the answers without a thumb down, so many come into the queue.
-        lock_seconds: so long is an answer of the queue for one reviewer alone.
-        pseudonym_key: with it, exports call users by names made with it.
+        labels: the possible verdicts, in the order of the keys 1, 2, 3.
+        reasons: the reasons that a verdict or a vote can have.
+        asks_purpose: whether reviewers must give a purpose before they open another user's thread.
+        sample_percent: the default share of answers without a thumbs-down that is added to the queue.
+        lock_seconds: how long an answer from the queue is reserved for one reviewer.
+        pseudonym_key: secret for pseudonyms; if set, exports replace user names.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -29,5 +29,5 @@ class ReviewPolicy:
 
     @property
     def bad_labels(self) -> list[str]:
-        """All but the one that says that an answer is right."""
+        """All labels but the one for a correct answer."""
         return [label for label in self.labels if label != _GOOD]

@@ -310,7 +310,7 @@ async def test_10_a_files_link_never_expires_for_its_owner_and_never_works_for_a
             await connection.execute(text(f"""UPDATE {table} SET "createdAt" = '2025-01-01T00:00:00.000000Z'"""))
     later = create_data_layer(database_url, f"file://{tmp_path / 'blobs'}", file_url=file_url)
     application = FastAPI()
-    application.include_router(files_router(lambda: later))
+    application.include_router(files_router(later))
     transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         with datalayer.acting_as("alice"):

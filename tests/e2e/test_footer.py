@@ -41,7 +41,7 @@ async def test_an_answer_says_what_it_took(
         await expect(line).to_be_visible()
         await visitor.screenshot("priced")
         await line.click()
-        await expect(visitor.toast).to_contain_text(f"{billed.prompt_tokens} tokens went to the model")
+        await expect(visitor.toast).to_contain_text(f"{billed.prompt_tokens} tokens sent to the model")
 
         # A price that nobody knows is left away; tokens that the server did not tell are "about".
         await visitor.ask("And you?", model="no-usage")

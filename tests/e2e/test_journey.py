@@ -80,7 +80,7 @@ async def log_in(journey: Journey) -> None:
     await visitor.screenshot("login")
     with visitor.watch.expecting("401", "Unauthorized"):
         await visitor.log_in(NAME, "a wrong password")
-        await expect(visitor.page.get_by_text("Check the user name and the password")).to_be_visible()
+        await expect(visitor.page.get_by_text("Check your user name and password")).to_be_visible()
     await visitor.screenshot("login-refused")
     await visitor.log_in(NAME, PASSWORD)
     await expect(visitor.page.get_by_text("Explain something")).to_be_visible()
@@ -276,7 +276,7 @@ async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
     await visitor.choose(thread_id, "share")
     await visitor.screenshot("share")
     await visitor.dialog.get_by_role("button", name="Copy the link").click()
-    await expect(visitor.toast.first).to_contain_text("Link made")
+    await expect(visitor.toast.first).to_contain_text("Link created")
     link = str(await visitor.page.evaluate("navigator.clipboard.readText()"))
     await visitor.page.keyboard.press("Escape")
     assert link == f"{base_url}/share/{thread_id}"

@@ -60,7 +60,7 @@ async def dislike(visitor: Visitor) -> str:
     await expect(reason).to_be_visible()
     await visitor.screenshot("why")
     await reason.click()
-    await expect(visitor.toast.filter(has_text="A reviewer can see the reason.")).to_be_visible()
+    await expect(visitor.toast.filter(has_text="Reviewers can see the reason.")).to_be_visible()
     await expect(reason).to_have_count(0)
     return await visitor.thread_id()
 
@@ -73,7 +73,7 @@ async def find(visitor: Visitor) -> None:
     row = visitor.page.locator("ol.answers > li")
     await expect(row).to_have_count(1)
     # Where a thread opens for a purpose alone, the list tells nothing of what is in it.
-    await expect(row).to_contain_text("Opens once you say why")
+    await expect(row).to_contain_text("Opens after you give a purpose")
     await expect(row).not_to_contain_text(COMMENT)
     await expect(row).to_contain_text(REASON)
     await visitor.screenshot("inbox")
@@ -93,7 +93,7 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
     await page.keyboard.press("2")
     await expect(page.get_by_role("radio", name="Wrong")).to_be_checked()
     await page.get_by_label("Not correct").check()
-    await page.get_by_label("A better answer").fill(BETTER)
+    await page.get_by_label("Better answer").fill(BETTER)
     await visitor.screenshot("judging")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator(".verdict")).to_contain_text("Wrong")
@@ -104,7 +104,7 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
 
 async def better(visitor: Visitor) -> str:
     """Take the thread over into a chat of one's own, and go on there."""
-    await visitor.page.get_by_role("button", name="Take over", exact=True).click()
+    await visitor.page.get_by_role("button", name="Copy to my chat", exact=True).click()
     await visitor.connected()
     await expect(visitor.answers).to_have_count(1)
     await visitor.ask("The length of the Danube in km, please")
@@ -118,8 +118,8 @@ async def link(visitor: Visitor, thread_id: str, copy_id: str) -> None:
     assert copy_id != thread_id
     await visitor.open(f"/review/threads/{thread_id}")
     await visitor.screenshot("copy")
-    await visitor.page.get_by_role("button", name="Link as the better run").click()
-    await expect(visitor.page.get_by_role("link", name=f"A better run by {REVIEWER}")).to_be_visible()
+    await visitor.page.get_by_role("button", name="Save as better answer").click()
+    await expect(visitor.page.get_by_role("link", name=f"Better answer by {REVIEWER}")).to_be_visible()
     # The original is as it was.
     await expect(visitor.page.locator("article.assistant_message")).to_have_count(1)
 

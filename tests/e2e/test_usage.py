@@ -120,12 +120,12 @@ async def go_into_one_call(visitor: Visitor) -> None:
     await expect(page.locator(".chips")).to_contain_text(HOSTILE)
     await drawn(visitor)
     await visitor.screenshot("filtered")
-    await page.get_by_role("link", name="Every call").click()
+    await page.get_by_role("link", name="All calls").click()
     await expect(page.locator("table.calls tbody tr").first).to_contain_text(HOSTILE)
     await page.locator("table.calls tbody a").first.click()
     await expect(page.locator("article.message").first).to_contain_text(f"Is {HOSTILE} a river?")
     await page.go_back()
-    await page.get_by_role("link", name="Do not filter").click()
+    await page.get_by_role("link", name="Remove the filter").click()
     await expect(page.locator(".chips")).to_have_count(0)
 
 
@@ -144,7 +144,7 @@ async def take_the_calls_away(visitor: Visitor, folder: Path) -> None:
 async def go_by_keyboard(visitor: Visitor) -> None:
     await visitor.open("/usage")
     await visitor.page.keyboard.press("Tab")
-    await expect(visitor.page.get_by_role("link", name="To the content")).to_be_focused()
+    await expect(visitor.page.get_by_role("link", name="Skip to content")).to_be_focused()
     await visitor.screenshot("focus")
     for _ in range(5):
         await visitor.page.keyboard.press("Tab")

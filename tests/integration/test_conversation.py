@@ -230,7 +230,7 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         seen = len(client.events)
         await client.send("look at it", files=[disguised])
         await client.until(lambda: ended(client, seen))
-        assert "Pictures cannot be attached here" in client.answer
+        assert "Images cannot be attached here" in client.answer
 
 
 async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(start_server: StartServer) -> None:

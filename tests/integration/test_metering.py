@@ -429,9 +429,10 @@ async def test_where_only_this_question_has_no_room_that_is_said(
 
     long = await refusal("word " * 300)
     left = "200" if unit == "tokens" else "$0.20"
-    assert f"that you may use of the models today, {left} are left" in long
+    assert "Of today's limit (" in long
+    assert f"), {left} are left" in long
     # Shorter than what is told to the model before every conversation, no question can be.
-    assert "You have used up" in await refusal("word", {"role": "system", "content": "word " * 300})
+    assert "You have reached today's limit" in await refusal("word", {"role": "system", "content": "word " * 300})
     assert model_server.requests == []
     await ask(model, "echo", purpose=purpose)
     assert len(model_server.requests) == 1
@@ -454,7 +455,7 @@ async def test_a_user_is_warned_once_when_little_is_left(layer: ChainlitLayer, m
         await ask(model, "echo", purpose=purpose)
         await rows(layer, model)
     assert len(warnings) == 1
-    assert "% of what you may use of the models today: 1,000 tokens" in say_nearly_used(warnings[0], "en")
+    assert "% of today's limit (1,000 tokens)" in say_nearly_used(warnings[0], "en")
 
 
 async def test_under_a_limit_in_dollars_a_model_without_a_price_is_not_asked(

@@ -85,16 +85,16 @@ async def test_what_is_used_up_is_refused_in_words_and_the_user_was_warned(
     await limit(server, 300, "tokens")
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
         refused = await until_refused(client)
-        used_up = "You have used up what you may use of the models today: 300 tokens."
-        assert used_up in refused or "Of the 300 tokens that you may use of the models today, " in refused
+        used_up = "You have reached today's limit (300 tokens)."
+        assert used_up in refused or "Of today's limit (300 tokens), " in refused
         toasts = [data["message"] for name, data in client.events if name == "toast"]
-        assert [toast for toast in toasts if "% of what you may use" in toast] == toasts[:1]
+        assert [toast for toast in toasts if "% of today's limit" in toast] == toasts[:1]
         asked = len(model_server.requests)
         await client.ask("and now?")
         assert len(model_server.requests) == asked, "not even a title is asked for"
     # A thread that is new has a shorter context, which may still have room.
     async with ChatClient(server.base_url, NAME, PASSWORD, language="zh-CN") as client:
-        assert "模型额度（300 个词元）" in await until_refused(client)
+        assert "上限（300 个词元）" in await until_refused(client)
 
 
 async def until_refused(client: ChatClient) -> str:
@@ -120,6 +120,6 @@ async def test_two_tabs_cannot_spend_the_same_tokens(start_server: StartServer, 
         await one.until(lambda: "word-2 " in one.answer)
         await other.ask("count too")
         refused = next(step for step in other.steps.values() if step.get("isError"))
-        assert "set aside for answers that are being written" in refused["output"]
+        assert "reserved for answers in progress" in refused["output"]
         assert len(model_server.requests) == 1
         await one.until(lambda: "word-40 " in one.answer)

@@ -1,4 +1,4 @@
-"""The message files that a translator edits."""
+"""The message files that translators edit."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ def test_both_languages_have_the_same_keys_in_the_same_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(MESSAGES.rglob("*.json")), ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_no_key_stands_twice_in_a_file(file: Path) -> None:
+def test_no_key_is_twice_in_a_file(file: Path) -> None:
     keys = keys_of(file)
     assert len(keys) == len(set(keys))
 
 
-def test_no_key_of_the_pages_stands_in_two_files() -> None:
+def test_no_key_of_the_pages_is_in_two_files() -> None:
     assert not set(keys_of(MESSAGES / "en-US" / "pages.json")) & set(keys_of(MESSAGES / "en-US" / "review.json"))
 
 

@@ -32,7 +32,7 @@ def placeholders(sentence: str) -> set[str | None]:
 
 
 @pytest.mark.parametrize("key", CHAT)
-def test_every_sentence_is_there_in_both_languages(key: str) -> None:
+def test_every_message_exists_in_both_languages(key: str) -> None:
     english, chinese = CHAT[key]
     assert english.strip() == english != ""
     assert english.isascii() or english.replace("“", "").replace("”", "").isascii()
@@ -40,7 +40,7 @@ def test_every_sentence_is_there_in_both_languages(key: str) -> None:
     assert placeholders(english) == placeholders(chinese)
 
 
-def test_every_key_that_the_code_says_is_there() -> None:
+def test_every_key_in_the_code_exists() -> None:
     """Finds `say("key"…)`, `Notice("key"…)` and `AttachmentRefused("key"…)` in the sources."""
     said = set()
     for source in Path(threadkeeper.chat.__path__[0]).rglob("*.py"):
@@ -54,7 +54,7 @@ def test_every_key_that_the_code_says_is_there() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", get_args(ErrorKind))
-def test_every_model_error_has_words(kind: ErrorKind, language: str) -> None:
+def test_every_model_error_has_a_message(kind: ErrorKind, language: str) -> None:
     words = explain(ModelError(kind, "secret detail"), language, model="gpt-x")
     assert words
     assert "{" not in words
@@ -62,7 +62,7 @@ def test_every_model_error_has_words(kind: ErrorKind, language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_message_that_is_too_long_is_told_with_its_numbers(language: str) -> None:
+def test_the_error_for_a_long_message_has_its_numbers(language: str) -> None:
     error = ModelError("too_long", "", {"tokens": "12,000", "window": "8,000"})
     words = explain(error, language, model="m")
     assert "12,000" in words
@@ -71,7 +71,7 @@ def test_a_message_that_is_too_long_is_told_with_its_numbers(language: str) -> N
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("reason", ["encrypted", "without_text", "broken", "slow"])
-def test_every_refusal_of_a_pdf_has_words(reason: str, language: str) -> None:
+def test_every_rejected_pdf_has_a_message(reason: str, language: str) -> None:
     assert "a.pdf" in say(f"attachment_pdf_{reason}", language, name="a.pdf", seconds=3)
 
 
@@ -87,13 +87,13 @@ def test_any_zh_is_chinese(tag: str | None, chinese: bool) -> None:
     assert (say("try_again", tag) == "重试") is chinese
 
 
-def test_a_missing_value_is_an_error_not_a_gap() -> None:
+def test_a_missing_placeholder_value_raises() -> None:
     with pytest.raises(KeyError):
         say("attachment_empty", "en")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_four_starters(language: str) -> None:
+def test_there_are_four_starters(language: str) -> None:
     offered = starters(language)
     assert len({starter.label for starter in offered}) == 4
     assert all(len(starter.message) > len(starter.label) for starter in offered)
@@ -102,7 +102,7 @@ def test_four_starters(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("mark", get_args(AnswerMark))
 @pytest.mark.parametrize("text", ["Half an ans", "", "with *stars*"])
-def test_a_mark_can_be_taken_off_again(text: str, mark: AnswerMark, language: str) -> None:
+def test_a_mark_can_be_removed_again(text: str, mark: AnswerMark, language: str) -> None:
     marked = mark_answer(text, mark, language)
     assert marked.endswith("*")
     assert marked != text
@@ -114,7 +114,7 @@ def test_a_mark_can_be_taken_off_again(text: str, mark: AnswerMark, language: st
     ("amount", "words"),
     [("0", "$0.00"), ("0.00001234", "$0.000012"), ("0.0999", "$0.100"), ("0.1", "$0.10"), ("1234.5", "$1,234.50")],
 )
-def test_small_amounts_have_two_digits_that_say_something(amount: str, words: str) -> None:
+def test_small_amounts_have_two_significant_digits(amount: str, words: str) -> None:
     assert say_dollars(Decimal(amount), "en") == words
 
 
@@ -122,7 +122,7 @@ def test_small_amounts_have_two_digits_that_say_something(amount: str, words: st
 @pytest.mark.parametrize("scope", ["user", "users", "project"])
 @pytest.mark.parametrize("unit", ["tokens", "dollars"])
 @pytest.mark.parametrize("period", ["day", "month"])
-def test_every_limit_has_words(language: str, scope: Any, unit: Any, period: Any) -> None:
+def test_every_limit_has_a_message(language: str, scope: Any, unit: Any, period: Any) -> None:
     limit = Limit("id", scope, "subject", period, unit, Decimal(200))
     standing = LimitStanding(limit, Decimal(170), Decimal(0), "2026-01-01T00:00:00.000000Z")
     refused = explain(ModelError("over_limit", "", {"standing": standing}), language, model="m")
@@ -135,7 +135,7 @@ def test_every_limit_has_words(language: str, scope: Any, unit: Any, period: Any
     assert "{" not in little
 
 
-def test_what_is_needed_is_never_said_to_be_what_is_left() -> None:
+def test_rounding_never_makes_the_need_equal_to_the_rest() -> None:
     limit = Limit("id", "users", None, "day", "dollars", Decimal("0.01"))
     standing = LimitStanding(limit, Decimal("0.00878"), Decimal(0), "2026-01-01T00:00:00.000000Z")
     error = ModelError("over_limit", "", {"standing": standing, "need": Decimal("0.00123")})

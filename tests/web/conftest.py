@@ -1,4 +1,4 @@
-"""Chainlit's own application with ours mounted into it, served over real HTTP inside the test's event loop."""
+"""Chainlit's application with our routes, served over real HTTP in the test's event loop."""
 
 import asyncio
 import os
@@ -21,7 +21,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web.auth.gate import Gate, register_logins
+from threadkeeper.web.auth.chainlit_logins import register_logins
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers
 
@@ -124,9 +125,9 @@ def whole_app(
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
-    register_logins(lambda: layer, authenticator=Authenticator(layer, passwords))
-    ours = all_routers(lambda: layer, theme=THEME, review=review_policy, assistant_owners=OWNERS)
-    mount(chainlit_app, *ours, *extra_routers, gate=Gate(lambda: layer, remember_seconds=0))
+    register_logins(layer, authenticator=Authenticator(layer, passwords))
+    ours = all_routers(layer, theme=THEME, review_policy=review_policy, assistant_owners=OWNERS)
+    mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))
     return chainlit_app
 
 

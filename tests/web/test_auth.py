@@ -1,4 +1,4 @@
-"""Logins through Chainlit's own routes, and who the data layer believes is acting."""
+"""Logins through Chainlit's routes, and the acting user of the data layer."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from datalayer.schema.chat import credentials, logins, users
 from tests.web.conftest import SECRET, Serve
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
-from threadkeeper.web.auth.gate import Gate, register_logins
+from threadkeeper.web.auth.chainlit_logins import register_logins
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.mount import mount
 
 PASSWORD = "the analytical engine"
@@ -54,7 +55,7 @@ async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
 
 @pytest.fixture
 def gate(layer: ChainlitLayer, clock: Clock) -> Gate:
-    return Gate(lambda: layer, clock=clock)
+    return Gate(layer, clock=clock)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def ours(
 
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
-    register_logins(lambda: layer, auth_header="X-User", authenticator=Authenticator(layer, passwords))
+    register_logins(layer, auth_header="X-User", authenticator=Authenticator(layer, passwords))
     mount(chainlit_app, router, gate=gate)
 
 
@@ -97,7 +98,7 @@ async def acting(client: httpx.AsyncClient, **headers: str) -> Any:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_password_opens_a_session(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_login_with_a_password(serve: Serve, layer: ChainlitLayer) -> None:
     async with serve() as client:
         assert (await log_in(client)).json() == {"success": True}
         user = (await client.get("/user")).json()
@@ -113,7 +114,7 @@ async def test_a_password_opens_a_session(serve: Serve, layer: ChainlitLayer) ->
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_refusal_does_not_tell_whether_there_is_such_a_user(serve: Serve) -> None:
+async def test_a_failed_login_does_not_reveal_whether_the_user_exists(serve: Serve) -> None:
     async with serve() as client:
         wrong, unknown = await log_in(client, password="wrong password"), await log_in(client, name="nobody")
     assert wrong.status_code == unknown.status_code == 401
@@ -121,12 +122,12 @@ async def test_a_refusal_does_not_tell_whether_there_is_such_a_user(serve: Serve
     assert not client.cookies
 
 
-async def test_a_login_while_the_database_is_away_is_no_wrong_password(
+async def test_a_login_without_the_database_is_not_reported_as_a_wrong_password(
     serve: Serve, chainlit_app: FastAPI, passwords: Passwords
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
-    register_logins(lambda: away, authenticator=Authenticator(away, passwords))
-    mount(chainlit_app, gate=Gate(lambda: away))
+    register_logins(away, authenticator=Authenticator(away, passwords))
+    mount(chainlit_app, gate=Gate(away))
     async with serve() as client:
         answer = await log_in(client)
     assert answer.status_code == 503
@@ -138,7 +139,7 @@ async def test_a_login_while_the_database_is_away_is_no_wrong_password(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_only_a_valid_token_acts_for_its_user(serve: Serve) -> None:
+async def test_only_a_valid_token_sets_the_acting_user(serve: Serve) -> None:
     claims = {"identifier": "ada", "metadata": {}, "iat": datetime.now(UTC)}
     later, before = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
     good = jwt.encode({**claims, "exp": later}, SECRET, "HS256")
@@ -165,7 +166,7 @@ async def test_only_a_valid_token_acts_for_its_user(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_disabled_account_is_nobody_within_seconds(
+async def test_a_disabled_account_is_anonymous_within_seconds(
     serve: Serve, layer: ChainlitLayer, clock: Clock, gate: Gate
 ) -> None:
     async with serve() as client:
@@ -186,7 +187,7 @@ async def test_a_disabled_account_is_nobody_within_seconds(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_websocket_is_refused_to_a_disabled_account(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_websocket_of_a_disabled_account_is_refused(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     async with serve() as client, aiohttp.ClientSession() as session:
         await log_in(client)
         cookie = {"Cookie": f"access_token={client.cookies['access_token']}"}
@@ -201,7 +202,7 @@ async def test_a_websocket_is_refused_to_a_disabled_account(serve: Serve, layer:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_token_outlives_its_account_and_does_not_bring_it_back(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_the_token_of_a_deleted_account_does_not_create_it_again(serve: Serve, layer: ChainlitLayer) -> None:
     token = create_jwt(ChainlitUser(identifier="ghost"))
     async with serve() as client:
         answer = await client.get("/user", headers={"Authorization": f"Bearer {token}"})
@@ -210,7 +211,7 @@ async def test_a_token_outlives_its_account_and_does_not_bring_it_back(serve: Se
 
 
 @pytest.mark.usefixtures("ours")
-async def test_the_other_cookies_of_a_disabled_account_are_kept(
+async def test_other_cookies_of_a_disabled_account_are_kept(
     serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
 ) -> None:
     await layer.set_disabled("ada", True)
@@ -250,7 +251,7 @@ async def logins_of(layer: ChainlitLayer, name: str) -> list[datalayer.Login]:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_login_is_recorded_when_it_is_first_seen_and_not_its_token(serve: Serve, layer: ChainlitLayer) -> None:
+async def test_the_first_request_records_the_login_but_not_its_token(serve: Serve, layer: ChainlitLayer) -> None:
     token, bearer = token_of("ada", minutes_ago=9), token_of("ada", minutes_ago=2)
     async with serve() as client:
         for _ in range(3):
@@ -269,7 +270,7 @@ async def test_a_login_is_recorded_when_it_is_first_seen_and_not_its_token(serve
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_ended_login_is_nobody_within_seconds_and_another_stays(
+async def test_an_ended_login_is_anonymous_within_seconds_and_others_stay(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     phone, laptop = cookie_of(token_of("ada", minutes_ago=1), "phone"), cookie_of(token_of("ada"), "laptop")
@@ -291,7 +292,7 @@ async def test_an_ended_login_is_nobody_within_seconds_and_another_stays(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_ended_login_does_not_come_back_in_another_spelling(
+async def test_another_encoding_of_the_token_does_not_revive_an_ended_login(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     token = token_of("ada")
@@ -308,7 +309,7 @@ async def test_an_ended_login_does_not_come_back_in_another_spelling(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_second_cookie_header_hides_no_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_the_login_is_found_with_two_cookie_headers(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     """One library reads the last of several cookie headers, and another the first."""
     token = token_of("ada")
     async with serve() as client, aiohttp.ClientSession() as session:
@@ -332,7 +333,7 @@ async def test_a_second_cookie_header_hides_no_login(serve: Serve, layer: Chainl
 
 
 @pytest.mark.usefixtures("ours")
-async def test_an_account_of_the_same_name_is_somebody_else(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_new_account_rejects_old_tokens_of_its_name(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     token = token_of("ada", minutes_ago=5)
     async with serve() as client:
         assert await acting(client, **cookie_of(token)) == "ada"
@@ -348,7 +349,7 @@ async def test_an_account_of_the_same_name_is_somebody_else(serve: Serve, layer:
 
 
 @pytest.mark.usefixtures("ours")
-async def test_who_logs_out_waits_for_no_store(
+async def test_logging_out_does_not_wait_for_a_slow_store(
     serve: Serve, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     held, token = asyncio.Event(), token_of("ada")
@@ -359,7 +360,7 @@ async def test_who_logs_out_waits_for_no_store(
         await log_out(user_id, login)
 
     monkeypatch.setattr(layer, "log_out", slowly)
-    monkeypatch.setattr("threadkeeper.web.auth.gate._LOG_OUT_SECONDS", 0.05)
+    monkeypatch.setattr("threadkeeper.web.auth.chainlit_logins._LOG_OUT_SECONDS", 0.05)
     async with serve() as client:
         answer = await client.post("/logout", headers=cookie_of(token))
         assert answer.json() == {"success": True}
@@ -371,7 +372,7 @@ async def test_who_logs_out_waits_for_no_store(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_what_is_no_login_is_asked_for_once_in_a_while(
+async def test_lookups_of_rejected_logins_are_cached(
     serve: Serve, layer: ChainlitLayer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, asked = token_of("nobody"), []
@@ -389,7 +390,7 @@ async def test_what_is_no_login_is_asked_for_once_in_a_while(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_websocket_ends_with_its_login(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
+async def test_a_websocket_is_closed_when_its_login_ends(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     headers = cookie_of(token_of("ada"))
     async with serve() as client, aiohttp.ClientSession() as session:
         url = str(client.base_url.join("/ws/socket.io/?EIO=4&transport=websocket"))
@@ -405,9 +406,7 @@ async def test_a_websocket_ends_with_its_login(serve: Serve, layer: ChainlitLaye
 
 
 @pytest.mark.usefixtures("ours")
-async def test_who_logs_out_takes_the_cookie_away_from_whoever_copied_it(
-    serve: Serve, layer: ChainlitLayer, clock: Clock
-) -> None:
+async def test_logging_out_invalidates_copies_of_the_cookie(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
     async with serve() as client:
         await log_in(client)
         copied = cookie_of(client.cookies["access_token"])
@@ -421,7 +420,7 @@ async def test_who_logs_out_takes_the_cookie_away_from_whoever_copied_it(
 
 
 @pytest.mark.usefixtures("ours")
-async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operator(
+async def test_a_login_that_cannot_be_recorded_is_admitted_and_logged(
     serve: Serve,
     layer: ChainlitLayer,
     clock: Clock,
@@ -431,7 +430,7 @@ async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operato
     await layer.see_login(other.id, datalayer.Login("0" * 64, utc_now(), utc_in(60)))
     async with layer.database.write() as connection:
         await connection.execute(text("""CREATE UNIQUE INDEX no_second ON logins (coalesce("endedAt", ''))"""))
-    headers, refused = cookie_of(token_of("ada")), "a login of 'ada' could not be recorded"
+    headers, refused = cookie_of(token_of("ada")), "could not record a login of 'ada'"
     async with serve() as client:
         for tries in (1, 2):
             for _ in range(3):
@@ -450,7 +449,7 @@ async def test_a_login_that_cannot_be_recorded_is_let_in_and_told_to_the_operato
 
 
 @pytest.mark.usefixtures("ours")
-async def test_it_is_noted_every_few_minutes_that_a_login_is_used(
+async def test_the_last_use_of_a_login_is_recorded_every_few_minutes(
     serve: Serve, layer: ChainlitLayer, clock: Clock
 ) -> None:
     headers = cookie_of(token_of("ada"))
@@ -471,11 +470,11 @@ async def test_it_is_noted_every_few_minutes_that_a_login_is_used(
     assert again > first > long_ago
 
 
-async def test_while_the_database_is_away_a_login_is_neither_trusted_nor_refused(
+async def test_without_the_database_a_login_is_neither_accepted_nor_rejected(
     serve: Serve, chainlit_app: FastAPI
 ) -> None:
     away = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
-    mount(chainlit_app, gate=Gate(lambda: away))
+    mount(chainlit_app, gate=Gate(away))
     headers = {"Authorization": f"Bearer {create_jwt(ChainlitUser(identifier='ada'))}"}
     async with serve() as client:
         assert (await client.get("/user", headers=headers)).status_code == 503
@@ -512,7 +511,7 @@ async def test_a_trusted_header_names_the_user(serve: Serve, layer: ChainlitLaye
 @pytest.mark.parametrize(
     "headers", [[], [("X-User", "ada")], [("X-User", "grace"), ("X-User", "mallory")], [("X-User", "")]]
 )
-async def test_a_header_that_is_missing_doubled_or_names_a_local_account_is_refused(
+async def test_a_header_that_is_missing_or_sent_twice_or_names_a_local_account_is_refused(
     serve: Serve, headers: list[tuple[str, str]]
 ) -> None:
     async with serve() as client:
@@ -523,8 +522,8 @@ async def test_a_header_that_is_missing_doubled_or_names_a_local_account_is_refu
 async def test_without_the_setting_no_header_is_trusted(
     serve: Serve, layer: ChainlitLayer, chainlit_app: FastAPI
 ) -> None:
-    register_logins(lambda: layer)
-    mount(chainlit_app, gate=Gate(lambda: layer))
+    register_logins(layer)
+    mount(chainlit_app, gate=Gate(layer))
     async with serve() as client:
         assert (await client.post("/auth/header", headers={"X-User": "grace"})).status_code == 400
         assert (await client.get("/auth/config")).json()["headerAuth"] is False
@@ -537,17 +536,17 @@ async def test_without_the_setting_no_header_is_trusted(
 def github(layer: ChainlitLayer, chainlit_app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OAUTH_GITHUB_CLIENT_ID", "id")
     monkeypatch.setenv("OAUTH_GITHUB_CLIENT_SECRET", "secret")
-    register_logins(lambda: layer)
+    register_logins(layer)
     return config.code.oauth_callback
 
 
-async def test_oauth_is_offered_where_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
+async def test_oauth_is_offered_if_its_variables_are_set(serve: Serve, layer: ChainlitLayer, github: Any) -> None:
     async with serve() as client:
         assert (await client.get("/auth/config")).json()["oauthProviders"] == ["github"]
-    register_logins(lambda: layer)
+    register_logins(layer)
 
 
-async def test_who_comes_by_oauth_comes_without_a_picture_from_elsewhere(github: Any) -> None:
+async def test_a_picture_from_an_oauth_provider_is_dropped(github: Any) -> None:
     theirs = ChainlitUser(identifier="octocat", metadata={"image": "https://elsewhere/x.png", "provider": "github"})
     user = await github("github", "token", {}, theirs)
     assert (user.identifier, user.metadata) == ("octocat", {"provider": "github"})

@@ -1,4 +1,4 @@
-"""What Chainlit's page is told of our pages, in its reader's language; the review is there for reviewers alone."""
+"""The links to our pages in Chainlit's header: in the reader's language, the review only for reviewers."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ async def header_links(browser: Any, language: str = "en-US") -> list[tuple[str,
     return [(one["url"], one["display_name"] or "") for one in answer.json()["ui"]["header_links"] or []]
 
 
-async def test_the_link_to_the_review_is_for_reviewers_alone(
+async def test_only_reviewers_get_the_link_to_the_review(
     whole_app: FastAPI, browser_of: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links = [

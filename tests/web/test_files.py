@@ -1,4 +1,4 @@
-"""The route of stored files: who gets them, in which pieces, and that nothing uploaded runs as a page of ours."""
+"""The route of stored files: access, ranges, and that uploads do not run as pages of this origin."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,8 @@ from tests.support.records import new_id, opened, thread
 from tests.web.conftest import Serve
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
-from threadkeeper.web.auth.gate import Gate, register_logins
+from threadkeeper.web.auth.chainlit_logins import register_logins
+from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.files import file_url, files_router
 from threadkeeper.web.mount import mount
 
@@ -37,8 +38,8 @@ def mounted(
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
-    register_logins(lambda: layer, authenticator=Authenticator(layer, passwords))
-    mount(chainlit_app, files_router(lambda: layer), gate=Gate(lambda: layer))
+    register_logins(layer, authenticator=Authenticator(layer, passwords))
+    mount(chainlit_app, files_router(layer), gate=Gate(layer))
     return chainlit_app
 
 
@@ -109,7 +110,7 @@ def thread_of(link: str) -> str:
         (None, "application/octet-stream", "attachment"),
     ],
 )
-async def test_nothing_that_was_uploaded_runs_as_a_page(
+async def test_uploads_do_not_run_as_a_page(
     layer: ChainlitLayer, alice: httpx.AsyncClient, mime: str | None, served_as: str, disposition: str
 ) -> None:
     link = await store(layer, "x", mime, b"<script>alert(1)</script>")
@@ -124,15 +125,13 @@ async def test_nothing_that_was_uploaded_runs_as_a_page(
 
 
 @pytest.mark.parametrize("name", ["报告 2026.pdf", "a/b\\c", 'quote"; x="y', "line\nbreak", "..", "🧵" * 300, "?#%"])
-async def test_a_name_of_any_kind_makes_a_link_that_works(
-    layer: ChainlitLayer, alice: httpx.AsyncClient, name: str
-) -> None:
+async def test_links_work_with_any_file_name(layer: ChainlitLayer, alice: httpx.AsyncClient, name: str) -> None:
     link = await store(layer, name, "text/plain", b"content")
     answer = await alice.get(link)
     assert (answer.status_code, answer.content) == (200, b"content")
 
 
-async def test_it_works_for_its_owner_alone(
+async def test_a_link_works_only_for_its_owner(
     layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     link = await store(layer, "x", "text/plain", b"private")
@@ -148,7 +147,7 @@ async def test_it_works_for_its_owner_alone(
     assert (await alice.get(link)).text == "private"
 
 
-async def test_a_shared_thread_has_its_files_with_it_until_it_is_shared_no_more(
+async def test_files_of_a_thread_are_shared_while_the_thread_is(
     layer: ChainlitLayer, alice: httpx.AsyncClient, visitor: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     link = await store(layer, "x", "image/png", CONTENT)
@@ -163,7 +162,7 @@ async def test_a_shared_thread_has_its_files_with_it_until_it_is_shared_no_more(
 
 
 @pytest.mark.parametrize("path", ["/files/no/uuid/x", "/files/../../etc/passwd", "/files/%2e%2e/%2e%2e/x"])
-async def test_a_link_that_was_made_up_leads_nowhere(alice: httpx.AsyncClient, path: str) -> None:
+async def test_an_invented_link_is_not_found(alice: httpx.AsyncClient, path: str) -> None:
     answer = await alice.get(path)
     assert answer.status_code == 404 or b"<!doctype html>" in answer.content
 
@@ -190,7 +189,7 @@ async def test_a_file_that_the_store_has_lost_is_not_found(
         ("BYTES = 0-4", 0, 4),
     ],
 )
-async def test_one_range_is_given_alone(
+async def test_a_single_range_is_served(
     layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str, first: int, last: int
 ) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
@@ -205,9 +204,7 @@ async def test_one_range_is_given_alone(
 @pytest.mark.parametrize(
     "asked", ["bytes=9-2", "bytes=0-1,4-5", "bytes=a-b", "bytes=-", "bytes=-0", "lines=1-2", "bytes=١-٢", ""]
 )
-async def test_a_range_that_makes_no_sense_is_given_the_whole_file(
-    layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str
-) -> None:
+async def test_an_invalid_range_gets_the_whole_file(layer: ChainlitLayer, alice: httpx.AsyncClient, asked: str) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
     answer = await alice.get(link, headers={b"Range": asked.encode()})
     assert (answer.status_code, answer.content) == (200, CONTENT)
@@ -224,14 +221,12 @@ async def test_a_range_past_the_end_is_refused_with_the_size(
     assert answer.headers["content-range"] == f"bytes */{len(content)}"
 
 
-async def test_an_empty_file_is_given(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_an_empty_file_is_served(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     answer = await alice.get(await store(layer, "x.txt", "text/plain", b""))
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
 
 
-async def test_a_range_of_something_newer_is_given_the_whole_file(
-    layer: ChainlitLayer, alice: httpx.AsyncClient
-) -> None:
+async def test_if_range_with_another_etag_gets_the_whole_file(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
     for known, status in ((ETAG, 206), ('"older"', 200), (f"W/{ETAG}", 200), ("Sat, 21 Nov 2026 10:00:00 GMT", 200)):
         answer = await alice.get(link, headers={"Range": "bytes=1-2", "If-Range": known})
@@ -239,7 +234,7 @@ async def test_a_range_of_something_newer_is_given_the_whole_file(
         assert answer.content == (CONTENT[1:3] if status == 206 else CONTENT)
 
 
-async def test_what_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_content_that_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "x.png", "image/png", CONTENT)
     for known in (ETAG, f"W/{ETAG}", f'"older", {ETAG}'):
         answer = await alice.get(link, headers={"If-None-Match": known})
@@ -248,7 +243,7 @@ async def test_what_the_browser_has_is_not_sent_again(layer: ChainlitLayer, alic
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_its_headers_alone_can_be_asked_for(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_head_requests(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "x.txt", "text/plain", CONTENT)
     whole, head = await alice.get(link), await alice.head(link)
     assert (head.status_code, head.content) == (200, b"")
@@ -267,7 +262,7 @@ async def endless(seen: list[str]) -> AsyncIterator[bytes]:
         seen.append("ended")
 
 
-async def test_the_blob_is_closed_when_the_reader_goes_away(
+async def test_the_blob_is_closed_when_the_reader_disconnects(
     layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = await store(layer, "film.mp4", "video/mp4", CONTENT)
@@ -285,7 +280,7 @@ async def test_the_blob_is_closed_when_the_reader_goes_away(
             await asyncio.sleep(0.01)
 
 
-async def test_a_store_that_fails_half_way_cuts_the_answer_off(
+async def test_a_store_that_fails_midway_truncates_the_response(
     layer: ChainlitLayer,
     alice: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -303,11 +298,11 @@ async def test_a_store_that_fails_half_way_cuts_the_answer_off(
     monkeypatch.setattr(layer.blobs, "open", open_half)
     with pytest.raises(httpx.RemoteProtocolError):
         await alice.get(link)
-    assert "a file was cut off on its way to its reader: the cable was pulled" in caplog.text
+    assert "a download stopped before its end: the cable was pulled" in caplog.text
     assert thread_of(link) in [getattr(record, "thread_id", None) for record in caplog.records]
 
 
-async def test_a_store_that_is_away_is_told(
+async def test_an_unreachable_store_is_reported(
     layer: ChainlitLayer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = await store(layer, "x.png", "image/png", CONTENT)
@@ -324,10 +319,10 @@ async def test_a_store_that_is_away_is_told(
 SHOWN = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
 
 
-async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
+async def test_a_file_is_served_here_if_the_store_signs_no_link(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(lambda: layer))
+    mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))
     link = await store(layer, "x.png", "image/png", CONTENT)
 
     async def refused(*_arguments: object) -> str:
@@ -338,13 +333,13 @@ async def test_a_file_goes_through_this_server_where_the_store_signs_no_link(
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted(
+async def test_browsers_are_redirected_to_the_store_if_configured(
     database_url: str, azurite_server: AzuriteServer, mounted: FastAPI, alice: httpx.AsyncClient, log_in: LogIn
 ) -> None:
     bob = await log_in("bob")
     async with azure_blob_place(azurite_server) as place:
         layer = datalayer.create_data_layer(database_url, datalayer.open_blob_store(place.url, place.options))
-        mount(mounted, files_router(lambda: layer, redirect_seconds=2), gate=Gate(lambda: layer))
+        mount(mounted, files_router(layer, redirect_seconds=2), gate=Gate(layer))
         link = await store(layer, "点.html", "text/html", CONTENT)
         sent_on = await alice.get(link, headers=SHOWN)
         assert (sent_on.status_code, sent_on.headers["cache-control"]) == (307, "no-store")
@@ -370,10 +365,10 @@ async def test_the_store_itself_serves_what_a_browser_shows_where_that_is_wanted
         await layer.close()
 
 
-async def test_a_folder_has_no_links_to_send_a_browser_to(
+async def test_a_local_folder_has_no_links_to_redirect_to(
     layer: ChainlitLayer, mounted: FastAPI, alice: httpx.AsyncClient
 ) -> None:
-    mount(mounted, files_router(lambda: layer, redirect_seconds=60), gate=Gate(lambda: layer))
+    mount(mounted, files_router(layer, redirect_seconds=60), gate=Gate(layer))
     link = await store(layer, "x.png", "image/png", CONTENT)
     answer = await alice.get(link, headers=SHOWN)
     assert (answer.status_code, answer.content) == (200, CONTENT)

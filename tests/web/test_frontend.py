@@ -1,4 +1,4 @@
-"""The page that is served asks this server alone, and Chainlit finds in it what it looks for."""
+"""The served page loads only from this server, and has what Chainlit needs in it."""
 
 import multiprocessing
 import re
@@ -30,7 +30,7 @@ class Urls(HTMLParser):
         self.found += [value for name, value in attrs if name in {"href", "src", "srcset", "content"} and value]
 
 
-def test_the_page_names_no_other_host_and_keeps_its_own_parts(tmp_path: Path) -> None:
+def test_the_page_loads_from_no_other_host_and_keeps_its_own_parts(tmp_path: Path) -> None:
     page = (prepare_frontend(tmp_path) / "index.html").read_text(encoding="utf-8")
 
     assert "//" not in re.sub(r"<!--.*?-->", "", page, flags=re.DOTALL)
@@ -59,7 +59,7 @@ async def test_chainlit_serves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (await client.get("/assets/%2e%2e/index.html")).status_code == 400
 
 
-def test_only_the_links_to_other_hosts_are_left_out() -> None:
+def test_only_links_to_other_hosts_are_removed() -> None:
     page = (
         '<head>\n  <meta charset="utf-8">\n'
         '  <link rel="preconnect" href="https://fonts.example" />\n'
@@ -90,7 +90,7 @@ def test_only_the_links_to_other_hosts_are_left_out() -> None:
         '<script>new WebSocket("wss://example.com")</script>',
     ],
 )
-def test_a_page_that_still_names_another_host_is_refused(addition: str) -> None:
+def test_a_page_that_still_loads_from_another_host_is_refused(addition: str) -> None:
     with pytest.raises(FrontendError, match=r"another host.*example.*requirements\.lock"):
         localize_page(f"<head>{HEAD}</head>{addition}")
 
@@ -101,7 +101,7 @@ def test_a_page_without_a_placeholder_is_refused(placeholder: str) -> None:
         localize_page(HEAD.replace(placeholder, "SOMETHING ELSE"))
 
 
-def test_a_second_start_finds_it_made(tmp_path: Path) -> None:
+def test_a_second_start_reuses_the_directory(tmp_path: Path) -> None:
     first = prepare_frontend(tmp_path)
     made = (first / "index.html").stat()
     assert prepare_frontend(tmp_path) == first
@@ -111,7 +111,7 @@ def test_a_second_start_finds_it_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no page", "half a page", "no assets"])
-def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_directory_is_made_again(tmp_path: Path, damage: str) -> None:
     directory = prepare_frontend(tmp_path)
     page = (directory / "index.html").read_text(encoding="utf-8")
     match damage:
@@ -136,7 +136,7 @@ def _prepare(target: Path, barrier: Barrier) -> None:
     assert any((directory / "assets").iterdir())
 
 
-def test_processes_that_start_at_once_share_one(tmp_path: Path) -> None:
+def test_concurrent_processes_share_a_directory(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     for attempt in range(3):
         target, barrier = tmp_path / str(attempt), context.Barrier(4)
@@ -177,7 +177,7 @@ def another_chainlit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return frontend
 
 
-def test_another_version_of_chainlit_makes_another(
+def test_another_version_of_chainlit_gets_its_own_directory(
     tmp_path: Path, another_chainlit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = prepare_frontend(tmp_path / "frontend")

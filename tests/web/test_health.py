@@ -1,4 +1,4 @@
-"""What an operator's machines ask."""
+"""`/health`, `/ready` and `/metrics`."""
 
 import asyncio
 import logging
@@ -27,22 +27,22 @@ async def small_layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
     await layer.close()
 
 
-async def test_alive_and_ready_with_the_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+async def test_healthy_and_ready_with_real_storage(serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer) -> None:
+    mount(chainlit_app, health_router(layer), gate=Gate(layer))
     async with serve() as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
         answer = await client.get("/ready")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
-async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
+async def test_readiness_names_the_failing_parts_and_nothing_else(
     serve: Serve, chainlit_app: FastAPI, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a file").write_text("", encoding="utf-8")
     layer = datalayer.create_data_layer(
         "postgresql://someone:hunter2@127.0.0.1:1/secret", f"file://{tmp_path}/a file/blobs"
     )
-    mount(chainlit_app, health_router(lambda: layer), gate=Gate(lambda: layer))
+    mount(chainlit_app, health_router(layer), gate=Gate(layer))
     async with serve() as client:
         answers = await asyncio.gather(*(client.get("/ready") for _ in range(5)))
         assert (await client.get("/health")).status_code == 200
@@ -55,7 +55,7 @@ async def test_a_storage_that_fails_is_named_and_nothing_else_is_told(
     await layer.close()
 
 
-async def test_a_part_that_does_not_answer_is_not_waited_for(
+async def test_a_part_that_does_not_answer_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
@@ -64,12 +64,12 @@ async def test_a_part_that_does_not_answer_is_not_waited_for(
         layer = datalayer.create_data_layer(
             f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x", f"file://{tmp_path}/blobs"
         )
-        assert await Readiness(lambda: layer).failing() == ["database"]
+        assert await Readiness(layer).failing() == ["database"]
         assert "no answer within 0.1 seconds" in caplog.text
         await layer.close()
 
 
-async def test_the_storage_is_asked_once_a_second_at_most(
+async def test_the_storage_is_checked_at_most_once_a_second(
     small_layer: ChainlitLayer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -77,7 +77,7 @@ async def test_the_storage_is_asked_once_a_second_at_most(
     engine = small_layer.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
     now = 100.0
-    readiness = Readiness(lambda: small_layer, clock=lambda: now)
+    readiness = Readiness(small_layer, clock=lambda: now)
     await asyncio.gather(*(readiness.failing() for _ in range(50)))
     assert asked.count("SELECT 1") == 1
     blobs = tmp_path / "blobs"
@@ -98,17 +98,17 @@ async def test_the_storage_is_asked_once_a_second_at_most(
 
 async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/x.db")
-    assert await Readiness(lambda: layer).failing() == ["blobs"]
+    assert await Readiness(layer).failing() == ["blobs"]
     await layer.close()
 
 
-async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer) -> None:
+async def test_metrics_have_current_values(serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer) -> None:
     waiting, sessions = 3, 7
     metrics.watch(queued_write_count=lambda: waiting, open_session_count=lambda: sessions)
     metrics.model_errors.labels("rate_limit").inc()
     metrics.answers.labels("complete").inc()
     metrics.first_token_seconds.observe(0.3)
-    mount(chainlit_app, health_router(lambda: small_layer), gate=no_gate)
+    mount(chainlit_app, health_router(small_layer), gate=no_gate)
     async with serve() as client:
         text = (await client.get("/metrics")).text
         waiting = 4
@@ -127,10 +127,10 @@ async def test_metrics_are_those_of_now(serve: Serve, chainlit_app: FastAPI, sma
         assert line in text
 
 
-async def test_metrics_are_for_the_token_where_there_is_one(
+async def test_metrics_require_the_token_if_one_is_set(
     serve: Serve, chainlit_app: FastAPI, small_layer: ChainlitLayer
 ) -> None:
-    mount(chainlit_app, health_router(lambda: small_layer, metrics_token="right"), gate=no_gate)
+    mount(chainlit_app, health_router(small_layer, metrics_token="right"), gate=no_gate)
     async with serve() as client:
 
         async def status(**headers: str) -> int:

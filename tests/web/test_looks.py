@@ -1,4 +1,4 @@
-"""What the browser is given of ours: names, words, colours, settings of the page."""
+"""The appearance of Chainlit's page: theme, translations, images, configuration."""
 
 import json
 import re
@@ -88,14 +88,14 @@ def test_the_theme_sets_every_variable_of_chainlit() -> None:
 
 
 @pytest.mark.parametrize("path", GIVEN_TO_THE_BROWSER, ids=lambda path: path.name)
-def test_no_other_host_is_named(path: Path) -> None:
+def test_nothing_loads_from_other_hosts(path: Path) -> None:
     named = set(re.findall(r"(?:https?:|wss?:)//[^\s\"'<>)]+|url\(|@import", path.read_text(encoding="utf-8")))
     assert named <= {"http://www.w3.org/2000/svg", "url("}
     if "url(" in named:
         assert set(re.findall(r"url\(.", path.read_text(encoding="utf-8"))) == {"url(#"}
 
 
-def test_pictures_are_where_chainlit_looks_for_them() -> None:
+def test_images_are_where_chainlit_looks_for_them() -> None:
     assert sorted(path.name for path in (ROOT / "public").glob("favicon.*")) == ["favicon.svg"]
     for name in ("logo_light.*", "logo_dark.*", f"avatars/{CONFIG['UI']['name'].lower()}.*"):
         assert len(list((ROOT / "public").glob(name))) == 1, name
@@ -112,7 +112,7 @@ def leaves(words: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
-def test_every_word_of_chainlit_has_one_of_ours(language: str) -> None:
+def test_every_text_of_chainlit_is_translated(language: str) -> None:
     def words(directory: Path, name: str) -> dict[str, str]:
         return dict(leaves(json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))))
 
@@ -124,7 +124,7 @@ def test_every_word_of_chainlit_has_one_of_ours(language: str) -> None:
     assert "Threadkeeper" in ours["auth.login.title"]
 
 
-def test_the_configuration_is_whole_and_has_no_unknown_keys() -> None:
+def test_the_configuration_is_complete_and_has_no_unknown_keys() -> None:
     from chainlit.config import FeaturesSettings, ProjectSettings, UISettings  # noqa: PLC0415
 
     left_to_the_defaults = {
@@ -156,7 +156,7 @@ def test_the_configuration_is_whole_and_has_no_unknown_keys() -> None:
     assert CONFIG["meta"]["generated_by"].split(".")[:2] == version("chainlit").split(".")[:2]
 
 
-def test_the_configuration_opens_no_door() -> None:
+def test_the_configuration_enables_nothing_unsafe() -> None:
     assert CONFIG["project"]["allow_origins"] == []
     assert CONFIG["features"]["unsafe_allow_html"] is False
     assert CONFIG["features"]["mcp"] == {"enabled": False, "user_servers": {"enabled": False, "allowed_urls": []}}

@@ -1,4 +1,4 @@
-"""Code and formulas in what people and models wrote: drawn as in the chat, and nothing comes of them but that."""
+"""Code and formulas in Markdown: rendered as in the chat, and harmless."""
 
 import itertools
 import re
@@ -42,7 +42,7 @@ def test_the_columns_of_a_table_are_aligned_by_classes() -> None:
 # Code
 
 
-def test_code_has_the_colours_of_its_language() -> None:
+def test_code_is_highlighted_in_its_language() -> None:
     page = shown(fence("python", '@cache\ndef half(n: int) -> float:\n    return n / 2  # "half"'))
     block = page.one("pre")
     assert block.attributes == {"data-language": "python"}
@@ -51,7 +51,7 @@ def test_code_has_the_colours_of_its_language() -> None:
     assert "".join(texts(block)) == '@cache\ndef half(n: int) -> float:\n    return n / 2  # "half"\n'
 
 
-def test_code_is_shown_as_it_was_written() -> None:
+def test_code_is_shown_unchanged() -> None:
     for language in ("python", "html", "json", "bash", "nobody-knows", ""):
         code = "\n\n  a <b> & 'c'\t\n\n\n"
         assert "".join(texts(shown(fence(language, code)).one("pre"))) == code + "\n", language
@@ -61,7 +61,7 @@ def texts(element: Element) -> list[str]:
     return [text for one in element.children for text in ([one] if isinstance(one, str) else texts(one))]
 
 
-def test_a_language_is_known_by_each_of_its_names() -> None:
+def test_a_language_is_known_by_all_its_names() -> None:
     for name in (*highlight.LANGUAGES, "py", "JS", "c++", "sh", "yml", "ts", "golang", "dockerfile"):
         assert 'class="hl-' in str(as_html(fence(name, 'if (x) { return "y"; } # 1 + 2 <a b="c">\n+FROM x'))), name
 
@@ -80,34 +80,34 @@ def test_a_language_is_known_by_each_of_its_names() -> None:
         "html+php",
     ),
 )
-def test_a_hostile_language_is_a_name_and_nothing_else(language: str) -> None:
+def test_a_hostile_language_name_is_only_text(language: str) -> None:
     block = shown(fence(language, HOSTILE)).one("pre")
     assert set(block.attributes) <= {"data-language"}
     assert len(block.attributes.get("data-language", "")) <= 30
     assert HOSTILE in "".join(texts(block))
 
 
-def test_hostile_code_is_code_in_every_language() -> None:
+def test_hostile_code_is_only_code_in_every_language() -> None:
     for language in ("", "nobody-knows", *highlight.LANGUAGES):
         block = shown(fence(language, f'"{HOSTILE}"\n<!-- {HOSTILE} -->\n\x00&lt;script&gt;')).one("pre")
         assert "<script>alert(1)</script>" in "".join(texts(block)), language
         assert {one.tag for one in every(block)} <= {"code", "span"}, language
 
 
-def test_long_code_has_no_colours() -> None:
+def test_long_code_is_not_highlighted() -> None:
     assert shown(fence("python", "x = 1\n" * (highlight.LONGEST // 6 - 1))).all("span")
     long = shown(fence("python", "x = 1\n" * (highlight.LONGEST // 6 + 1))).one("pre")
     assert not long.all("span")
     assert long.attributes == {"data-language": "python"}
 
 
-def test_code_that_takes_long_has_no_colours() -> None:
+def test_code_that_takes_too_long_is_not_highlighted() -> None:
     started = time.thread_time()
     assert "<span" not in highlight.code_block("/" * highlight.LONGEST, "c", highlight.ColourTime())
     assert time.thread_time() - started < 5 * highlight.MOST_SECONDS
 
 
-def test_code_with_a_long_gap_has_no_colours() -> None:
+def test_code_with_a_long_gap_is_not_highlighted() -> None:
     for gap in (" ", "\n", "\t", " \n", "\f"):
         started = time.thread_time()
         block = shown(fence("c", "int a" + gap * (9_000 // len(gap)) + "(")).one("pre")
@@ -116,11 +116,11 @@ def test_code_with_a_long_gap_has_no_colours() -> None:
     assert shown(fence("c", "int a" + " " * 150 + "(")).all("span")
 
 
-def test_scala_has_no_colours_as_its_backslashes_take_time_without_end() -> None:
+def test_scala_is_not_highlighted_because_backslashes_take_exponential_time() -> None:
     assert not shown(fence("scala", 'val a = "' + "\\" * 24)).all("span")
 
 
-def test_all_blocks_of_a_page_share_the_time_for_colours() -> None:
+def test_all_blocks_of_a_page_share_the_time_for_highlighting() -> None:
     slow, usual = fence("csharp", "a\n" * 4_000), fence("python", "def half(): ...")
     first, *_, last = shown(usual + slow * 6 + usual).all("pre")
     assert first.all("span") and not last.all("span")
@@ -130,7 +130,7 @@ def test_all_blocks_of_a_page_share_the_time_for_colours() -> None:
     assert "<span" not in as_html(usual, highlight.ColourTime(left=0))
 
 
-def test_the_colours_are_for_light_and_dark_as_the_page_is() -> None:
+def test_highlighting_follows_light_and_dark() -> None:
     style = Assets().code.content.decode()
     media = re.findall(r"@media ([^{]*)\{(:root[^{]*)\{", style)
     assert media == [
@@ -150,7 +150,7 @@ def test_the_colours_are_for_light_and_dark_as_the_page_is() -> None:
 # Formulas
 
 
-def test_formulas_are_drawn_as_the_chat_takes_them() -> None:
+def test_formulas_are_recognised_as_in_the_chat() -> None:
     page = shown("Where $a^2 + b^2 = c^2$ and $$\\frac{1}{2}$$ are in the line.\n\n$$\n\\sum_{i=1}^n i < x\n$$\n\nEnd.")
     in_line, half, apart = page.all("math")
     assert [one.attributes["display"] for one in (in_line, half, apart)] == ["inline", "inline", "block"]
@@ -161,14 +161,14 @@ def test_formulas_are_drawn_as_the_chat_takes_them() -> None:
     assert page.all("p")[-1].text == "End."
 
 
-def test_what_is_no_formula_is_left_alone() -> None:
+def test_text_that_is_no_formula_is_unchanged() -> None:
     for text in ("It costs $5.", "`$a$`", "~~~\n$$\nx\n$$\n~~~", "\\$a\\$", "$ $", "$$$$", "$"):
         assert not shown(text).all("math"), text
     assert shown("It costs $5.").text == "It costs $5."
     assert shown("`$a$`").one("code").text == "$a$"
 
 
-def test_a_formula_that_cannot_be_read_is_shown_as_it_was_written() -> None:
+def test_an_invalid_formula_is_shown_as_tex() -> None:
     for tex in (
         "\\frac{1}",
         "a_b_c",
@@ -209,7 +209,7 @@ def test_a_formula_that_cannot_be_read_is_shown_as_it_was_written() -> None:
         "]]><!-- <script> --><![CDATA[",
     ),
 )
-def test_a_hostile_formula_is_letters(tex: str) -> None:
+def test_a_hostile_formula_is_only_text(tex: str) -> None:
     for text in (f"${tex}$", f"$$\n{tex}\n$$", f"[${tex}$](https://example.org)", f"| ${tex}$ |\n|---|\n"):
         page = read_page(str(as_html(text)))
         runs_nothing(page)
@@ -220,14 +220,14 @@ def test_a_hostile_formula_is_letters(tex: str) -> None:
             assert not re.search(r"[:;()\"'<>/\\]", "".join(element.attributes.values())), text
 
 
-def test_a_formula_stays_in_its_place() -> None:
+def test_a_formula_does_not_cover_other_text() -> None:
     for size in ("-50em", "99em", "-1.5em", "1e9em", "100vw", "calc(9em)"):
         for tex in (f"\\hspace{{{size}}}x", f"\\rule{{{size}}}{{1em}}", f"\\kern{{{size}}} x", f"\\above{{{size}}} x"):
             assert f'="{size}"' not in str(as_html(f"${tex}$")), tex
     assert 'width="-0.167em"' in str(as_html("$a\\!b$")), "a thin space back is usual"
 
 
-def test_a_formula_that_defines_something_is_not_followed() -> None:
+def test_a_formula_with_definitions_is_shown_as_tex() -> None:
     doubled = "".join(
         f"\\def\\{after}{{\\{one}\\{one}}}" for one, after in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
     )
@@ -242,7 +242,7 @@ def test_a_formula_that_defines_something_is_not_followed() -> None:
         assert shown(f"$${tex}$$").one("code").text == tex
 
 
-def test_what_answers_are_full_of_is_drawn() -> None:
+def test_usual_formulas_of_answers_are_rendered() -> None:
     for tex in (
         *("\\begin{aligned} a &= b \\\\ &= c \\end{aligned}", "\\begin{align*} a &= b \\end{align*}"),
         *("\\begin{cases} 1 & x > 0 \\\\ 0 \\end{cases}", "\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix}"),
@@ -267,14 +267,14 @@ def test_what_answers_are_full_of_is_drawn() -> None:
             assert not shown(text).all("code"), tex
 
 
-def test_dollars_that_are_not_closed_are_looked_at_once() -> None:
+def test_unclosed_dollars_are_scanned_once() -> None:
     for text in ("$$x\n\n", "- $$a\n", "$$ a$", "$a", "> $$\n", "![$a$]() $b$ ", "$ $$ "):
         started = time.thread_time()
         as_html(text * (50_000 // len(text)))
         assert time.thread_time() - started < 4, text
 
 
-def test_many_formulas_are_drawn_up_to_a_number_of_characters() -> None:
+def test_formulas_are_rendered_up_to_a_number_of_characters() -> None:
     page = shown(f"$x + {'y' * 94}$ " * 200)
     drawn = len(page.all("math"))
     assert drawn == formulas.MOST_CHARACTERS // 98

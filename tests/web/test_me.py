@@ -1,4 +1,4 @@
-"""The page of one's own data: who looked and why, what is shared, the takeout, the logins, and the end of it all."""
+"""The page at `/me`: views by reviewers, shared threads, takeout, logins, deletion of the account."""
 
 import io
 import json
@@ -39,7 +39,7 @@ class TestWithAPurpose:
     def review_policy(self) -> ReviewPolicy:
         return ReviewPolicy(asks_purpose=True)
 
-    async def test_a_thread_opens_for_a_purpose_that_its_owner_reads(
+    async def test_a_thread_opens_with_a_purpose_that_its_owner_can_read(
         self, layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
     ) -> None:
         rita, address = await browser_of("reviewer"), f"/review/threads/{thread_id}"
@@ -48,19 +48,19 @@ class TestWithAPurpose:
         with acting_as("uma"):
             await layer.upsert_feedback(vote(answer["id"], 0, "It called me Ursula"))
         inbox = await page_at(rita, "/review")
-        assert "Opens once you say why" in inbox.text
+        assert "Opens after you give a purpose" in inbox.text
         assert "An answer" not in inbox.text
         assert "My thread" not in inbox.text
         assert "Ursula" not in inbox.text
         queue = await page_at(rita, "/review/queue")
         await posted(rita, queue, "/review/queue/fill", percent="100", wanted="1")
         row = (await page_at(rita, "/review/queue")).one("table", class_="items").one("tbody").one("tr")
-        assert row.one("a").text == "Opens once you say why"
+        assert row.one("a").text == "Opens after you give a purpose"
         assert "uma" in row.text
         assert "My thread" not in row.text
         asked = await page_at(rita, address)
-        assert "Why do you open this thread?" in asked.text
-        assert "stays when the thread is deleted" in asked.text
+        assert "Why are you opening this thread?" in asked.text
+        assert "remains after the thread is deleted" in asked.text
         assert "My thread" not in asked.text
         assert (await posted(rita, asked, f"{address}/take-over")).headers["location"] == address, "nor is it copied"
         with acting_as("uma"):
@@ -77,12 +77,12 @@ class TestWithAPurpose:
         rows = table(await page_at(uma, "/me"), "looked")
         assert [row[1:] for row in rows] == [["rita", "opened it", "My thread", "A complaint 投诉 <b>"]]
         numbers = await page_at(rita, "/review/numbers")
-        assert "they are not shown" in numbers.text
+        assert "Words are not shown" in numbers.text
         assert not numbers.all("p", class_="words")
         export = await page_at(rita, "/review/export")
         assert (await posted(rita, export, "/review/export", kind="pairs", format="csv")).status_code == 400
 
-    async def test_what_was_said_in_anothers_call_is_not_shown_without(
+    async def test_messages_of_another_users_call_are_hidden_without_a_purpose(
         self, layer: ChainlitLayer, people: dict[str, User], thread_id: str, browser_of: Browser
     ) -> None:
         made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
@@ -94,7 +94,7 @@ class TestWithAPurpose:
         with acting_as("uma"):
             assert not (await layer.who_looked()).entries
 
-    async def test_ones_own_thread_needs_none(
+    async def test_reviewers_open_their_own_threads_without_a_purpose(
         self, layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
     ) -> None:
         own = await thread(layer, people["reviewer"].id, "Mine")
@@ -103,7 +103,7 @@ class TestWithAPurpose:
             assert not (await layer.who_looked()).entries
 
 
-async def test_an_admin_who_reads_a_call_is_seen(
+async def test_the_owner_sees_that_an_admin_read_a_call(
     layer: ChainlitLayer, people: dict[str, User], thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     made = call(utc_now(), thread_id=thread_id, user_id=people["user"].id)
@@ -114,12 +114,10 @@ async def test_an_admin_who_reads_a_call_is_seen(
         await page_at(uma, f"/usage/calls/{call_id}")
         await page_at(await browser_of("admin"), f"/usage/calls/{call_id}")
     rows = table(await page_at(uma, "/me"), "looked")
-    assert [row[1:4] for row in rows] == [["ada", "read what was said in a call", "My thread"]]
+    assert [row[1:4] for row in rows] == [["ada", "read the messages of a call", "My thread"]]
 
 
-async def test_few_of_who_looked_are_shown_at_first(
-    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient
-) -> None:
+async def test_the_first_page_lists_few_views(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
     with acting_as("rita"):
         for _ in range(25):
             await layer.open_thread_for_review(thread_id)
@@ -134,13 +132,13 @@ async def test_sharing_is_stopped(
 ) -> None:
     await layer.update_thread(thread_id, metadata={"is_shared": True, "shared_at": "2026-11-20T10:00:00Z"})
     page = await page_at(uma, "/me")
-    assert "what a message was before you edited it" in page.one("section", id="looked").text
+    assert "earlier versions of edited messages" in page.one("section", id="looked").text
     assert "My thread" in page.one("ul", class_="shared").text
     rita = await browser_of("reviewer")
     stop = f"/me/shared/{thread_id}/stop"
     assert (await posted(rita, await page_at(rita, "/me"), stop)).status_code == 404, "it is not theirs"
     assert (await posted(uma, page, stop)).status_code == 303
-    assert "You share no thread." in (await page_at(uma, "/me")).text
+    assert "You share no threads." in (await page_at(uma, "/me")).text
     with acting_as("rita"):
         assert await layer.get_thread(thread_id) is None
 
@@ -150,7 +148,7 @@ async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma
     await layer.create_step(said)
     await layer.update_step({**said, "output": "What I meant"})
     page = await page_at(uma, "/me")
-    assert "what messages were before you edited them" in page.one("section", id="takeout").text
+    assert "earlier versions of messages" in page.one("section", id="takeout").text
     answer = await posted(uma, page, "/me/takeout")
     assert answer.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
@@ -213,7 +211,7 @@ async def test_logins_are_listed_and_ended_one_by_one(uma: httpx.AsyncClient, br
 
 @pytest.mark.usefixtures("old_passwords")
 @pytest.mark.parametrize("comes_from_elsewhere", [False, True])
-async def test_everyone_is_logged_out_everywhere(
+async def test_logging_out_everywhere_ends_all_logins(
     uma: httpx.AsyncClient,
     browser_of: Browser,
     layer: ChainlitLayer,
@@ -225,7 +223,7 @@ async def test_everyone_is_logged_out_everywhere(
             await connection.execute(delete(credentials).where(credentials.c.userId == people["user"].id))
     other, unseen = [await elsewhere(browser_of, "user", PHONE, hours_ago=hours) for hours in (1, 2)]
     page = await page_at(other, "/me")
-    assert ("You sign in elsewhere" in page.text) is comes_from_elsewhere
+    assert ("You sign in through another service" in page.text) is comes_from_elsewhere
     left = await posted(uma, await page_at(uma, "/me"), "/me/log-out")
     assert left.headers["location"] == "/login"
     assert "access_token=" in left.headers["set-cookie"], "this browser forgets its login"
@@ -234,7 +232,7 @@ async def test_everyone_is_logged_out_everywhere(
     assert (await (await browser_of("reviewer")).get("/me")).status_code == 200
 
 
-async def test_all_of_it_goes_with_a_receipt(
+async def test_deleting_the_account_gives_a_receipt(
     layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     page = await page_at(uma, "/me")
@@ -252,17 +250,17 @@ async def test_all_of_it_goes_with_a_receipt(
     assert (await uma.get("/me")).status_code == 303
 
 
-async def test_a_receipt_that_no_address_can_hold_is_on_the_page_alone(
+async def test_a_receipt_too_long_for_a_url_is_only_on_the_page(
     thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
     gone = read_page((await posted(uma, await page_at(uma, "/me"), "/me/delete", confirm="uma")).text)
-    assert "save this page" in gone.text
+    assert "Save this page" in gone.text
     assert not gone.all("a", download="receipt.json")
     assert thread_id in gone.one("pre").text
 
 
-async def test_owners_of_an_assistant_see_votes_and_no_words(
+async def test_owners_of_an_assistant_see_votes_but_no_contents(
     layer: ChainlitLayer, people: dict[str, User], uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     theirs = await thread(layer, people["admin"].id, "A secret thread")

@@ -1,4 +1,4 @@
-"""What is mounted into Chainlit's application stands before it, and what it does not need is gone."""
+"""Mounting into Chainlit's application: order of routes, errors, security headers."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ def router_of(path: str, answer: str) -> APIRouter:
     return router
 
 
-async def test_our_routes_stand_before_the_one_that_answers_everything(serve: Serve, chainlit_app: FastAPI) -> None:
+async def test_our_routes_come_before_the_catch_all_route(serve: Serve, chainlit_app: FastAPI) -> None:
     mount(chainlit_app, router_of("/health", "ours"), router_of("/deep/path", "ours"), gate=no_gate)
     async with serve() as client:
         assert (await client.get("/health")).json() == {"answer": "ours"}
@@ -33,7 +33,7 @@ async def test_our_routes_stand_before_the_one_that_answers_everything(serve: Se
         assert (await client.get("/auth/config")).json()["passwordAuth"] in (True, False)
 
 
-async def test_a_second_mount_takes_the_place_of_the_first(serve: Serve, chainlit_app: FastAPI) -> None:
+async def test_a_second_mount_replaces_the_first(serve: Serve, chainlit_app: FastAPI) -> None:
     async def gate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         passed.append("gate")
         await app(scope, receive, send)
@@ -56,7 +56,7 @@ async def test_a_second_mount_takes_the_place_of_the_first(serve: Serve, chainli
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
-async def test_the_description_of_the_interface_is_not_public(serve: Serve, chainlit_app: FastAPI, path: str) -> None:
+async def test_the_openapi_pages_are_not_public(serve: Serve, chainlit_app: FastAPI, path: str) -> None:
     mount(chainlit_app, gate=no_gate)
     async with serve() as client:
         answer = await client.get(path)
@@ -75,7 +75,7 @@ async def test_the_description_of_the_interface_is_not_public(serve: Serve, chai
         (datalayer.SchemaError("table 1234"), 500),
     ],
 )
-async def test_an_error_of_the_storage_is_told_in_words(
+async def test_storage_errors_become_plain_messages(
     serve: Serve, chainlit_app: FastAPI, error: datalayer.DataLayerError, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -98,7 +98,7 @@ async def test_an_error_of_the_storage_is_told_in_words(
 # What the browser is told
 
 
-async def test_the_page_runs_its_own_scripts_and_no_others(serve: Serve, chainlit_app: FastAPI) -> None:
+async def test_the_page_runs_only_its_own_scripts(serve: Serve, chainlit_app: FastAPI) -> None:
     mount(chainlit_app, gate=no_gate)
     async with serve() as client:
         plain = await client.get("/", headers={"Accept-Encoding": "identity"})
@@ -120,9 +120,7 @@ async def test_the_page_runs_its_own_scripts_and_no_others(serve: Serve, chainli
         assert answer.headers["referrer-policy"] == "same-origin"
 
 
-async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
-    serve: Serve, chainlit_app: FastAPI
-) -> None:
+async def test_uploaded_markup_is_sandboxed_and_existing_headers_are_kept(serve: Serve, chainlit_app: FastAPI) -> None:
     router = APIRouter()
 
     @router.get("/project/file/x")
@@ -143,7 +141,7 @@ async def test_uploaded_markup_is_no_page_and_headers_of_a_response_are_kept(
         assert (await client.get("/own")).headers["content-security-policy"] == "sandbox"
 
 
-def test_a_host_that_is_none_does_not_get_into_the_policy() -> None:
+def test_an_invalid_host_is_not_put_into_the_policy() -> None:
     assert "ws://chat.example.org:8000 wss://chat.example.org:8000" in page_policy(b"", "chat.example.org:8000")
     assert "evil" not in page_policy(b"", "evil.example; script-src *")
 
@@ -152,7 +150,7 @@ def sources(policy: str, directive: str) -> list[str]:
     return next(part.split()[1:] for part in policy.split("; ") if part.split()[0] == directive)
 
 
-async def test_a_page_may_load_files_from_the_store_whose_links_it_is_sent_to(
+async def test_a_page_may_load_files_from_the_store_it_is_redirected_to(
     serve: Serve, chainlit_app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str | Exception] = [datalayer.BlobError("away"), "https://box.example.org:1234/a/b?sig=secret"]
@@ -167,7 +165,7 @@ async def test_a_page_may_load_files_from_the_store_whose_links_it_is_sent_to(
     async with serve() as client:
         first, second, third = [(await client.get("/")).headers["content-security-policy"] for _ in range(3)]
     assert "box.example.org" not in first
-    assert "not known yet where the store's links lead to: away" in caplog.text
+    assert "could not find out the host of the file store's links; the next page tries again: away" in caplog.text
     assert second == third
     for directive in ("img-src", "media-src", "frame-src"):
         assert sources(second, directive)[-1] == "https://box.example.org:1234"
@@ -175,6 +173,6 @@ async def test_a_page_may_load_files_from_the_store_whose_links_it_is_sent_to(
         assert "https://box.example.org:1234" not in sources(second, directive)
 
 
-def test_scripts_are_compiled_only_where_the_operator_has_custom_elements() -> None:
+def test_unsafe_eval_is_allowed_only_with_custom_elements() -> None:
     assert "'unsafe-eval'" in sources(page_policy(b"", "h", custom_elements=True), "script-src")
     assert "unsafe-eval" not in page_policy(b"", "h")

@@ -1,4 +1,4 @@
-"""The pages of the review: what they show and keep, whom they are closed to, and that nothing written runs on them."""
+"""The pages of the review: contents, forms, access, and that stored text does not run on them."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ async def rita(browser_of: Browser) -> AsyncIterator[httpx.AsyncClient]:
     yield await browser_of("reviewer")
 
 
-async def test_a_thumb_down_is_found_judged_and_seen_by_its_owner(
+async def test_an_answer_is_found_and_judged_and_its_owner_sees_the_opening(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     inbox = await page_at(rita, "/review?thumb=down&reviewed=no")
@@ -102,7 +102,7 @@ async def test_a_thumb_down_is_found_judged_and_seen_by_its_owner(
     assert all("rita" in one.text and HOSTILE in one.text for one in looked)
 
 
-async def test_a_form_is_refused_without_the_token_of_its_own_login(
+async def test_a_form_without_the_token_of_its_login_is_refused(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     address = f"/review/threads/{kept.thread_id}/verdicts"
@@ -111,12 +111,12 @@ async def test_a_form_is_refused_without_the_token_of_its_own_login(
     for token in (None, "", "0" * 64, ada.all("input", name="form_token")[0].attributes["value"], "ä"):
         refused = await rita.post(address, data=said if token is None else {**said, "form_token": token})
         assert refused.status_code == 403
-        assert "not valid any more" in refused.text
+        assert "no longer valid" in refused.text
     with acting_as("rita"):
         assert await layer.verdict_history(kept.thread_id) == []
 
 
-async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_invalid_input_gets_a_plain_message(kept: Kept, rita: httpx.AsyncClient) -> None:
     for query in (
         *("thumb=sideways", "comment=perhaps", "since=yesterday", "until=0001-01-01", "min_cost=much", "max_cost=NaN"),
         *("label=splendid", "reason=weather", "label=wrong&label=splendid"),
@@ -124,7 +124,7 @@ async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.Asyn
     ):
         answer = await rita.get(f"/review?{query}")
         assert answer.status_code == 400, query
-        assert read_page(answer.text).one("h1").text == "This address makes no sense"
+        assert read_page(answer.text).one("h1").text == "Invalid URL"
     for address in ("/review/threads/nonsense", f"/review/threads/{new_id()}", "/review/audit"):
         assert (await rita.get(address)).status_code == 404
     assert (await rita.get("/review?words=" + "%00%22%27*%28")).status_code == 200
@@ -145,7 +145,7 @@ async def test_senseless_input_is_answered_in_words(kept: Kept, rita: httpx.Asyn
     assert (await posted(rita, page, "/review/queue/fill", percent="nan", wanted="1")).status_code == 400
 
 
-async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_views_are_saved_and_removed(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=down")
     saved = await posted(rita, page, "/review/views", name=HOSTILE, query="thumb=down&evil=1", shared="yes")
     assert saved.headers["location"] == "/review?thumb=down"
@@ -154,7 +154,7 @@ async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -
     assert pill.attributes["aria-current"] == "true"
     again = await posted(rita, page, "/review/views", name=HOSTILE, query="thumb=up")
     assert again.status_code == 400
-    assert "You have a view of the name" in again.text
+    assert "You already have a view named" in again.text
     pill = next(one for one in (await page_at(rita, "/review?thumb=down")).all("a") if one.text == HOSTILE)
     assert pill.attributes["href"] == "/review?thumb=down", "it is as it was"
     remove = next(form for form in page.all("form") if form.attributes.get("action", "").endswith("/remove"))
@@ -162,13 +162,13 @@ async def test_views_are_kept_and_removed(kept: Kept, rita: httpx.AsyncClient) -
     assert HOSTILE not in [one.text for one in (await page_at(rita, "/review")).all("a")]
 
 
-async def test_what_is_chosen_twice_is_shown_once(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_the_last_of_two_values_counts(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=up&thumb=down")
-    assert [one.text for one in page.one("p", class_="chips").all("a")] == ["Thumb: Thumb down ×"]
+    assert [one.text for one in page.one("p", class_="chips").all("a")] == ["Vote: Thumbs-down ×"]
     assert len(page.one("ol", class_="answers").all("li")) == 1
 
 
-async def test_labels_and_reasons_that_somebody_gave_are_known(
+async def test_stored_labels_and_reasons_are_valid_filters(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     with acting_as("rita"):
@@ -186,23 +186,23 @@ async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.As
     page = await page_at(rita, "/review/queue")
     filled = await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     page = await page_at(rita, filled.headers["location"])
-    assert "Came in: 1 with a thumb down" in page.one("p", class_="notice").text
+    assert "Added 1 answers with a thumbs-down" in page.one("p", class_="notice").text
     taken = await posted(rita, page, "/review/queue/next")
     assert kept.answer_id in taken.headers["location"]
     thread_page = await page_at(rita, taken.headers["location"])
-    assert "yours until" in thread_page.one("div", class_="notice").text
+    assert "reserved for you until" in thread_page.one("div", class_="notice").text
     ada = await browser_of("admin")
     theirs = await page_at(ada, "/review/queue")
     assert "rita, until" in theirs.one("table", class_="items").text
     nothing = await posted(ada, theirs, "/review/queue/next")
     assert nothing.headers["location"] == "/review/queue"
-    assert "Nothing is left for you" in (await page_at(ada, "/review/queue")).one("p", class_="notice").text
+    assert "no answers for you" in (await page_at(ada, "/review/queue")).one("p", class_="notice").text
     assert not (await page_at(ada, "/review/queue?outcome=filled&added=9999&added=1")).all("p", class_="notice")
     assert (await posted(rita, page, "/review/queue/release", step_id=kept.answer_id)).status_code == 303
     assert kept.answer_id in (await posted(ada, theirs, "/review/queue/next")).headers["location"]
 
 
-async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_after_an_answer_of_the_queue_the_next_one_is_offered(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/queue")
     await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     taken = await posted(rita, page, "/review/queue/next")
@@ -211,7 +211,7 @@ async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: 
     done = await posted(rita, page, verdicts, **said, queue="1")
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." in answer.text
-    assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next"
+    assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next answer"
     again = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." not in again.text, "it is told once"
     assert again.all("form", action="/review/queue/next")
@@ -223,7 +223,7 @@ async def test_after_an_answer_of_the_queue_there_is_a_way_on(kept: Kept, rita: 
     assert "Saved." not in (await page_at(rita, removed.headers["location"])).text
 
 
-async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address(
+async def test_a_thread_shows_locks_and_verdicts_of_other_reviewers(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     ada, address = await browser_of("admin"), f"/review/threads/{kept.thread_id}"
@@ -231,12 +231,12 @@ async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address
     await posted(ada, page, "/review/queue/fill", percent="0", wanted="2")
     await posted(ada, page, "/review/queue/next")
     page = await page_at(rita, address)
-    assert "ada has this one open, until" in page.one("article", id=f"answer-{kept.answer_id}").text
-    assert "ada has this one open" not in (await page_at(ada, address)).text
+    assert "ada is reviewing this answer, until" in page.one("article", id=f"answer-{kept.answer_id}").text
+    assert "ada is reviewing this answer" not in (await page_at(ada, address)).text
     verdicts = f"{address}/verdicts"
     await posted(ada, await page_at(ada, address), verdicts, step_id=kept.answer_id, label="unsafe")
     page = await page_at(rita, address)
-    assert "has this one open" not in page.text
+    assert "is reviewing this answer" not in page.text
     folded = page.one("details", class_="others")
     assert "Verdicts of others: 1. Give yours first" in folded.text
     assert "Unsafe" in folded.one("div", class_="verdict").text
@@ -248,7 +248,7 @@ async def test_what_another_has_open_or_has_said_is_told_to_who_comes_by_address
     assert "Agreement: 0%" in page.text
 
 
-async def test_the_queue_says_what_is_asked_by_whom_and_who_has_it(
+async def test_the_queue_lists_question_user_and_lock(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     page = await page_at(rita, "/review/queue")
@@ -265,7 +265,7 @@ async def test_the_queue_says_what_is_asked_by_whom_and_who_has_it(
     assert not items.all("form"), "its time is up: there is nothing to release"
 
 
-async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
+async def test_a_thread_is_copied_and_a_better_answer_linked(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     page = await page_at(rita, f"/review/threads/{kept.thread_id}")
@@ -290,9 +290,9 @@ async def test_a_thread_is_taken_over_and_the_better_run_linked_back(
         original_step_id=kept.answer_id,
     )
     page = await page_at(rita, linked.headers["location"])
-    assert "A better run by rita" in page.one("article", id=f"answer-{kept.answer_id}").text
+    assert "Better answer by rita" in page.one("article", id=f"answer-{kept.answer_id}").text
     copy = await page_at(rita, f"/review/threads/{copy_id}")
-    assert "Taken over from" in copy.text
+    assert "Copy of" in copy.text
     assert copy.one("a", href=f"{address}?answer={kept.answer_id}#answer-{kept.answer_id}").text == "the original"
 
 
@@ -326,16 +326,16 @@ async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: htt
     assert {entry.action for entry in looked.entries} == {"export"}
 
 
-async def test_a_format_that_is_not_there_is_said_to_be(
+async def test_an_unavailable_format_is_reported(
     kept: Kept, rita: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = await page_at(rita, "/review/export")
     assert "pyarrow" not in page.text
-    assert "Lists are JSON text" in page.text
+    assert "lists are JSON text" in page.text
     refused = await posted(rita, page, "/review/export", query="", kind="pairs", format="excel")
-    assert "Nothing is exported as “excel”." in read_page(refused.text).text
+    assert "Unknown format “excel”." in read_page(refused.text).text
     refused = await posted(rita, page, "/review/export", query="", kind="everything", format="csv")
-    assert "nothing of the name “everything”" in read_page(refused.text).text
+    assert "Unknown value “everything”" in read_page(refused.text).text
     monkeypatch.setattr(exports, "find_spec", lambda _: None)
     page = await page_at(rita, "/review/export")
     command = "pip install 'threadkeeper[parquet]'"
@@ -346,7 +346,7 @@ async def test_a_format_that_is_not_there_is_said_to_be(
     assert command in read_page(refused.text).text
 
 
-async def test_what_a_form_could_not_do_leads_back_to_its_page_alone(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review?thumb=down")
     token = page.all("input", name="form_token")[0].attributes["value"]
     host = rita.base_url.netloc.decode()
@@ -371,7 +371,7 @@ async def test_what_a_form_could_not_do_leads_back_to_its_page_alone(kept: Kept,
     assert read_page(chinese.text).one("h1").text == "无法完成此操作"
 
 
-async def test_files_open_for_who_opened_the_thread_alone(
+async def test_files_open_only_for_reviewers_who_opened_the_thread(
     layer: ChainlitLayer, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     await user_id(layer, "alice")
@@ -382,15 +382,15 @@ async def test_files_open_for_who_opened_the_thread_alone(
     assert (await (await browser_of("admin")).get(link)).status_code == 404
 
 
-async def test_the_numbers_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
+async def test_the_statistics_add_up(kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, "/review/numbers?period=custom&from=2026-11-01&to=2026-11-30&by=model")
     tiles = page.one("dl", class_="tiles").text
     assert "0 up, 1 down" in tiles
-    assert "0 of 1 answers, 0 of 1 thumbs down" in tiles
+    assert "0 of 1 answers, 0 of 1 thumbs-down" in tiles
     assert HOSTILE in page.one("table", class_="coverage").text
 
 
-async def test_labels_that_are_set_no_more_are_counted_still(
+async def test_labels_removed_from_the_settings_are_still_counted(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     with acting_as("rita"):
@@ -407,9 +407,7 @@ async def test_labels_that_are_set_no_more_are_counted_still(
     assert heads[0].text == "Assistant"
 
 
-async def test_words_lead_to_the_answers_that_were_counted(
-    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
-) -> None:
+async def test_words_link_to_the_counted_answers(layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient) -> None:
     page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
     word = next(one for one in page.one("p", class_="words").all("a") if one.text.startswith("bold"))
     assert word.attributes["href"] == "/review?words=bold&thumb=down"
@@ -423,7 +421,7 @@ async def test_words_lead_to_the_answers_that_were_counted(
     assert len((await page_at(rita, word.attributes["href"])).one("ol", class_="answers").all("li")) == 1
 
 
-def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:
+def test_only_complete_file_paths_are_loaded_as_images() -> None:
     link = f"/files/{new_id()}/{new_id()}/river%20bed.png"
     assert read_page(str(as_html(f"![a]({link})"))).one("img").attributes["src"] == link
     thread_id, element_id = new_id(), new_id()
@@ -438,7 +436,7 @@ def test_only_whole_links_to_files_are_loaded_as_pictures() -> None:
         assert not read_page(str(as_html(f"![a]({other})"))).all("img"), other
 
 
-async def test_an_element_leads_nowhere_but_to_files_and_the_web(
+async def test_an_element_links_only_to_files_and_the_web(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient
 ) -> None:
     made = text_element(kept.thread_id, kept.answer_id, "a picture")

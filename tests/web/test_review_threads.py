@@ -1,4 +1,4 @@
-"""A long thread under review: in pages, each found again after what was done on it, with few statements and in time."""
+"""Long threads under review: paging, forms, number of statements, time."""
 
 import re
 import time
@@ -67,7 +67,7 @@ async def sent(browser: httpx.AsyncClient, part: Element, action: str, **said: s
 # Pages
 
 
-async def test_a_long_thread_is_turned_page_by_page(
+async def test_a_long_thread_is_split_into_pages(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, answers = await talk_of(layer, people["user"].id, 120)
@@ -88,7 +88,7 @@ async def test_a_long_thread_is_turned_page_by_page(
     assert shown_answers(await page_at(rita, links(page)["First"])) == answers[:50]
 
 
-async def test_the_wanted_answer_is_on_the_page_and_one_comes_back_to_it(
+async def test_the_page_has_the_wanted_answer_and_forms_lead_back_to_it(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, answers = await talk_of(layer, people["user"].id, 120)
@@ -107,7 +107,7 @@ async def test_the_wanted_answer_is_on_the_page_and_one_comes_back_to_it(
     assert shown_answers(await page_at(rita, done.headers["location"])) == answers[:50]
 
 
-async def test_a_page_that_is_not_there_is_told_in_words(
+async def test_a_missing_page_gets_a_plain_message(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, answers = await talk_of(layer, people["user"].id, 2)
@@ -122,7 +122,7 @@ async def test_a_page_that_is_not_there_is_told_in_words(
     assert shown_answers(await page_at(rita, f"/review/threads/{empty}")) == []
 
 
-async def test_each_page_that_is_turned_is_a_view_in_the_audit(
+async def test_each_page_view_is_in_the_audit(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, _ = await talk_of(layer, people["user"].id, 60)
@@ -133,7 +133,7 @@ async def test_each_page_that_is_turned_is_a_view_in_the_audit(
     assert [(one.actor, one.action) for one in looked.entries] == [("rita", "read")] * 2
 
 
-async def test_slow_code_in_one_answer_leaves_the_answers_after_it_without_colours(
+async def test_slow_code_leaves_later_answers_without_highlighting(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, answers = await talk_of(layer, people["user"].id, 3)
@@ -152,7 +152,7 @@ def message(characters: int = 0, step_id: str = "") -> ShownMessage:
     return ShownMessage({"id": step_id, "type": "assistant_message", "output": "x" * characters})
 
 
-def test_a_page_has_no_more_than_is_drawn_in_time() -> None:
+def test_a_page_is_limited_in_messages_and_characters() -> None:
     many = [message(step_id=str(number)) for number in range(2 * MOST_MESSAGES + 1)]
     assert [len(page_of(many, "", str(number)).messages) for number in (1, 2, 3)] == [MOST_MESSAGES, MOST_MESSAGES, 1]
     for at in (0, MOST_MESSAGES - 1, MOST_MESSAGES, 2 * MOST_MESSAGES):
@@ -167,7 +167,7 @@ def test_a_page_has_no_more_than_is_drawn_in_time() -> None:
     assert page_of([], "", "").pages == 1
 
 
-def test_all_that_is_drawn_of_a_message_counts_for_its_page() -> None:
+def test_everything_rendered_of_a_message_counts() -> None:
     plain = message(10)
     said = replace(
         plain,
@@ -183,7 +183,7 @@ def tool(given: object = "", gave: object = "", **fields: object) -> dict[str, o
     return {"id": new_id(), "type": "tool", "name": "search", "input": given, "output": gave, **fields}
 
 
-def test_the_tools_of_an_answer_are_shown_up_to_a_number_of_characters() -> None:
+def test_tool_steps_are_shown_up_to_a_number_of_characters() -> None:
     many = tool_steps([tool("<" * 20_000, {"<": "<" * 90_000})] * 400)
     assert (len(many.shown), many.left_out, many.count) == (2, 398, 400)
     assert many.characters <= MOST_TOOL_CHARACTERS
@@ -193,7 +193,7 @@ def test_the_tools_of_an_answer_are_shown_up_to_a_number_of_characters() -> None
     assert (tool_steps([tool("a", "b")]).left_out, tool_steps([]).count) == (0, 0)
 
 
-async def test_a_page_of_many_long_tools_stays_small_and_says_what_is_left_out(
+async def test_a_page_with_many_long_tools_stays_small_and_counts_the_rest(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, _ = await talk_of(layer, people["user"].id, 1)
@@ -211,7 +211,7 @@ async def test_a_page_of_many_long_tools_stays_small_and_says_what_is_left_out(
     for block in (before, after):
         assert "Tool steps: 20" in block.text
         assert len(block.all("section")) == 2
-        assert "Steps that are too much for this page: 18" in block.all("p", class_="quiet")[-1].text
+        assert "Steps that are not shown: 18" in block.all("p", class_="quiet")[-1].text
 
 
 # What is gone, among what is there
@@ -229,7 +229,7 @@ def laid_out(there: Sequence[tuple[str, str]], gone: Sequence[StepVersion]) -> l
     ]
 
 
-def test_what_is_gone_stands_before_the_first_message_that_is_younger() -> None:
+def test_removed_messages_are_sorted_in_by_time() -> None:
     gone = [version(one, created_at=at) for one, at in (("y", "3"), ("x", "3"), ("z", "9"), ("w", "0"), ("v", "2"))]
     assert laid_out((("a", "1"), ("b", "3"), ("c", "5")), gone) == ["w", "a", "v", "b", "x", "y", "c", "z"]
     # Clocks went back: the order of the thread stays.
@@ -237,7 +237,7 @@ def test_what_is_gone_stands_before_the_first_message_that_is_younger() -> None:
     assert laid_out((), gone[:2]) == ["x", "y"]
 
 
-def test_many_that_are_gone_take_no_more_time_for_each() -> None:
+def test_many_removed_messages_take_linear_time() -> None:
     def seconds(count: int) -> float:
         there = [(f"a{number:06}", f"{number:06}") for number in range(count)]
         gone = [version(f"b{number:06}", created_at=f"{number:06}") for number in range(count)]
@@ -249,13 +249,13 @@ def test_many_that_are_gone_take_no_more_time_for_each() -> None:
     assert seconds(8_000) < 8 * 4 * max(min(seconds(1_000) for _ in range(3)), 0.001)
 
 
-def test_the_notice_that_chainlit_writes_at_a_stop_is_not_shown() -> None:
+def test_the_stop_notice_of_chainlit_is_not_shown() -> None:
     notice = "Task manually stopped."
     assert laid_out((), [version("a", output=notice), version("b", output=f"{notice} "), version("c")]) == ["b", "c"]
     assert laid_out((), [version("a", output=notice, type="user_message")]) == ["a"], "somebody has asked that"
 
 
-async def test_what_a_removed_question_said_before_is_shown_with_it(
+async def test_earlier_versions_of_a_removed_question_are_shown(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, _ = await talk_of(layer, people["user"].id, 2)
@@ -272,7 +272,7 @@ async def test_what_a_removed_question_said_before_is_shown_with_it(
 # Statements
 
 
-async def test_judged_answers_and_copies_cost_no_further_statements(
+async def test_the_number_of_statements_is_independent_of_verdicts_and_copies(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, answers = await talk_of(layer, people["user"].id, 12)
@@ -313,7 +313,7 @@ async def statements(layer: ChainlitLayer, browser: httpx.AsyncClient, address: 
     return seen
 
 
-async def test_a_verdict_that_was_taken_back_stays_in_the_history(
+async def test_a_withdrawn_verdict_stays_in_the_history(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, (answer,) = await talk_of(layer, people["user"].id, 1)
@@ -323,13 +323,13 @@ async def test_a_verdict_that_was_taken_back_stays_in_the_history(
         changes: list[VerdictChange] = await layer.verdict_history(thread_id)
     assert [one.label for one in changes] == ["wrong", None]
     page = await page_at(rita, f"/review/threads/{thread_id}")
-    assert "taken back" in page.one("details", class_="history").text
+    assert "withdrawn" in page.one("details", class_="history").text
 
 
 # Answers that are gone
 
 
-async def test_an_answer_that_was_edited_away_is_open_with_its_thumb_and_is_judged(
+async def test_a_replaced_answer_with_a_vote_is_shown_and_can_be_judged(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, (answer, later) = await talk_of(layer, people["user"].id, 2)
@@ -366,7 +366,7 @@ async def test_an_answer_that_was_edited_away_is_open_with_its_thumb_and_is_judg
         assert (await layer.list_answers(AnswerFilter(labels=("wrong",)))).rows[0].verdicts == 1
 
 
-async def test_an_item_of_the_queue_that_was_edited_away_is_judged_from_there(
+async def test_a_replaced_answer_in_the_queue_can_be_judged(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
     thread_id, (answer,) = await talk_of(layer, people["user"].id, 1)

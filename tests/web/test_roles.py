@@ -1,4 +1,4 @@
-"""Every route of the application, asked by every role and by nobody.
+"""Every route of the application, requested with every role and without a login.
 
 A new route needs a line here: what the line says is what the test demands.
 """
@@ -124,7 +124,7 @@ def demands_a_login(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_every_route_is_for_whom_the_table_says(whole_app: FastAPI, browser_of: Browser) -> None:
+async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: FastAPI, browser_of: Browser) -> None:
     found = {pair for pair in routes(whole_app.router.routes) if not pair[1].startswith("/for/")}
     # Whoever has logged out is nobody.
     there = sorted(found, key=lambda pair: (pair[1] == "/logout", pair))
@@ -175,7 +175,7 @@ def extra_routers() -> list[APIRouter]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_role_opens_what_it_opens(whole_app: FastAPI, browser_of: Browser) -> None:
+async def test_usage_is_read_with_the_rights_of_the_role(whole_app: FastAPI, browser_of: Browser) -> None:
     opens = {None: [], "user": ["user"], "reviewer": ["user", "reviewer"], "admin": ["user", "reviewer", "admin"]}
     for role, opened in opens.items():
         browser = await browser_of(role)

@@ -1,4 +1,4 @@
-"""Events over real sockets: those for one browser go directly, all others as python-socketio has it."""
+"""Events over real sockets: single recipients get them directly, others through python-socketio."""
 
 import asyncio
 import socket
@@ -62,7 +62,7 @@ def server() -> socketio.AsyncServer:
     return made
 
 
-async def test_an_event_reaches_the_one_it_is_for_and_nobody_else(server: socketio.AsyncServer) -> None:
+async def test_an_event_reaches_only_its_recipient(server: socketio.AsyncServer) -> None:
     async with serving(server, 2) as (first, second):
         sid = first.client.get_sid()
         await server.emit("token", {"text": "Grüße, 你好"}, to=sid)
@@ -79,7 +79,7 @@ async def test_an_event_reaches_the_one_it_is_for_and_nobody_else(server: socket
         assert second.heard == []
 
 
-async def test_rooms_of_several_and_questions_go_the_librarys_way(server: socketio.AsyncServer) -> None:
+async def test_rooms_and_callbacks_use_the_library(server: socketio.AsyncServer) -> None:
     async with serving(server, 2) as tabs:
         for tab in tabs:
             await server.enter_room(tab.client.get_sid(), "all")
@@ -93,7 +93,7 @@ async def test_rooms_of_several_and_questions_go_the_librarys_way(server: socket
         assert await server.call("question", 4, to=tabs[0].client.get_sid(), timeout=10) == "understood"
 
 
-async def test_who_has_gone_away_misses_the_event_and_nobody_fails(server: socketio.AsyncServer) -> None:
+async def test_a_disconnected_recipient_causes_no_error(server: socketio.AsyncServer) -> None:
     async with serving(server, 1) as (tab,):
         sid = tab.client.get_sid()
         connection = server.manager.eio_sid_from_sid(sid, "/")
@@ -104,7 +104,7 @@ async def test_who_has_gone_away_misses_the_event_and_nobody_fails(server: socke
     assert tab.heard == []
 
 
-async def test_a_server_that_somebody_is_connected_to_keeps_its_manager(server: socketio.AsyncServer) -> None:
+async def test_the_manager_is_not_replaced_after_a_connection(server: socketio.AsyncServer) -> None:
     before = server.manager
     async with serving(server, 1):
         send_directly(server)

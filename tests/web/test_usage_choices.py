@@ -1,4 +1,4 @@
-"""What a reader may choose in the address: periods on their clock, how finely they are drawn, filters."""
+"""The parameters of usage pages: periods in the reader's time zone, intervals, filters."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.datastructures import QueryParams
 
+from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.pages.periods import INTERVALS, MOST_BUCKETS, interval_of, intervals_for, period_of
-from threadkeeper.web.pages.shell import BadAddress
 from threadkeeper.web.usage.query import read_query
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -26,7 +26,7 @@ NOW = datetime(2026, 3, 16, 23, 30, tzinfo=UTC)
         ("year", "2026-01-01", "2027-01-01", "2025-01-01", "2025-03-17T00:30"),
     ],
 )
-def test_a_period_and_the_one_before_as_far_as_it_has_come(
+def test_a_running_period_is_compared_with_the_same_part_of_the_previous_one(
     name: str, since: str, until: str, before_since: str, before_until: str
 ) -> None:
     period = period_of(name, BERLIN, now=NOW)
@@ -42,7 +42,7 @@ def test_a_month_is_not_compared_beyond_the_end_of_a_shorter_one() -> None:
     assert period.before_until == period.since
 
 
-def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -> None:
+def test_the_last_day_of_a_custom_period_is_included_and_an_end_time_is_not() -> None:
     days = period_of("custom", BERLIN, since="2026-03-29", until="2026-03-29", now=NOW)
     # The clocks go forward on that day.
     assert days.until.astimezone(UTC) - days.since.astimezone(UTC) == timedelta(hours=23)
@@ -51,22 +51,22 @@ def test_the_last_day_of_a_custom_period_is_within_it_and_an_instant_ends_it() -
     assert window.until - window.since == timedelta(minutes=20)
     assert (window.before_since, window.before_until) == (window.since - timedelta(minutes=20), window.since)
     assert interval_of(window) == "5 minutes"
-    assert days.said == ("2026-03-29",)
-    assert window.said == ("2026-03-10 12:00", "2026-03-10 12:20")
-    assert period_of("7d", BERLIN, now=NOW).said == ("2026-03-11", "2026-03-17")
+    assert days.dates == ("2026-03-29",)
+    assert window.dates == ("2026-03-10 12:00", "2026-03-10 12:20")
+    assert period_of("7d", BERLIN, now=NOW).dates == ("2026-03-11", "2026-03-17")
 
 
 @pytest.mark.parametrize(
     ("since", "until"),
     [("", ""), ("2026-03-10", ""), ("2026-03-10", "2026-03-09"), ("1999-12-31", "2026-01-01"), ("x" * 10, "y" * 10)],
 )
-def test_a_custom_period_has_two_days_in_order(since: str, until: str) -> None:
-    with pytest.raises(BadAddress):
+def test_a_custom_period_needs_two_days_in_order(since: str, until: str) -> None:
+    with pytest.raises(InvalidInput):
         period_of("custom", BERLIN, since=since, until=until, now=NOW)
 
 
 @pytest.mark.parametrize("days", [1, 2, 3, 7, 31, 95, 366, 740, 3000, 30_000])
-def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> None:
+def test_the_interval_gives_several_points_but_not_too_many(days: int) -> None:
     since = datetime(2026, 1, 1)
     until = since + timedelta(days=days - 1)
     period = period_of("custom", BERLIN, since=since.date().isoformat(), until=until.date().isoformat(), now=NOW)
@@ -76,12 +76,12 @@ def test_a_period_is_drawn_in_some_pieces_and_never_in_too_many(days: int) -> No
         if interval in offered:
             assert interval_of(period, interval) == interval
         else:
-            with pytest.raises(BadAddress):
+            with pytest.raises(InvalidInput):
                 interval_of(period, interval)
     assert ("5 minutes" in offered) is (days * 288 <= MOST_BUCKETS)
 
 
-def test_an_address_keeps_what_was_chosen_and_changes_what_is_said() -> None:
+def test_a_url_keeps_the_selection_and_applies_the_changes() -> None:
     given = QueryParams("period=7d&model=a&model=b%26c&tag=x&order=calls&nonsense=1&by=")
     query = read_query(given, ZoneInfo("UTC"), orders=("cost", "calls"), now=NOW)
     assert query.chosen == {"model": ("a", "b&c"), "tag": ("x",)}

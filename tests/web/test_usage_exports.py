@@ -1,4 +1,4 @@
-"""Calls as CSV and as JSON lines: all that is kept comes out, nothing in it runs, a long one takes no more memory."""
+"""Exports of calls as CSV and JSON Lines: complete, without formulas, in constant memory."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from threadkeeper.web.usage.exports import COLUMNS, record
 MARCH = "period=custom&from=2026-03-01&to=2026-03-31"
 
 
-async def test_what_is_exported_is_what_is_kept(
+async def test_an_export_has_all_stored_data(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     await layer.record_call(
@@ -55,7 +55,7 @@ async def test_what_is_exported_is_what_is_kept(
     assert (second["total_cost"], second["prompt_tokens"], second["user"]) == ("", "", "")
 
 
-async def test_the_filter_of_the_page_holds_for_the_export(
+async def test_the_filter_of_the_page_applies_to_the_export(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     for model in ("a", "b"):

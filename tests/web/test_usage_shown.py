@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, and figures as the plotting library takes them."""
+"""Formats of numbers, and figures for Plotly."""
 
 import json
 from decimal import Decimal
@@ -34,7 +34,7 @@ def say(key: str, **values: object) -> str:
         ("0.9999", "$1.00"),
     ],
 )
-def test_money_keeps_the_digits_that_say_something(amount: str | None, shown: str | None) -> None:
+def test_money_has_significant_digits(amount: str | None, shown: str | None) -> None:
     assert formats.money(None if amount is None else Decimal(amount)) == shown
 
 
@@ -46,7 +46,7 @@ def test_large_counts_are_short(number: int, shown: str) -> None:
     assert formats.short_count(number) == shown
 
 
-def test_durations_speeds_parts_and_changes() -> None:
+def test_durations_speeds_shares_and_changes() -> None:
     assert [formats.seconds(value) for value in (None, 0.25, 2.04, 75.4)] == [None, "250 ms", "2.0 s", "1 min 15 s"]
     assert [formats.speed(value) for value in (None, 3.21, 300.0)] == [None, "3.2", "300"]
     assert [formats.percent(value) for value in (None, 0.0, 0.004, 0.5, 1.5)] == [None, "0%", "0.4%", "50%", "150%"]
@@ -59,7 +59,7 @@ def test_durations_speeds_parts_and_changes() -> None:
     ]
 
 
-def test_what_is_partly_unknown_says_so() -> None:
+def test_partly_unknown_costs_are_marked() -> None:
     assert formats.cost(UsageTotals(calls=2, total_cost=Decimal("0.5")), say) == "$0.50"
     assert formats.cost(UsageTotals(calls=2, unpriced=2), say) == "unknown"
     assert formats.cost(UsageTotals(calls=2), say) == "–"
@@ -78,7 +78,7 @@ def test_what_is_partly_unknown_says_so() -> None:
         ("Rate limit 0.5 <a>", "Rate limit 0.5 <a>"),
     ],
 )
-def test_of_an_error_its_first_sentence_is_shown(text: str | None, shown: str | None) -> None:
+def test_the_first_sentence_of_an_error_is_shown(text: str | None, shown: str | None) -> None:
     assert formats.first_sentence(text) == shown
 
 
@@ -103,7 +103,7 @@ def drawing(*costs: tuple[str, ...]) -> Drawing:
     return Drawing(buckets(0, None), by_model, "day", ZoneInfo("Europe/Berlin"), say)
 
 
-def test_figures_are_what_the_library_takes_and_the_tables_say_the_same() -> None:
+def test_figures_are_valid_for_plotly_and_match_their_tables() -> None:
     charts = drawing(("0.7", "0.5", "0.1"), ("0.25", "0.25", "0")).charts()
     figures: list[dict[str, Any]] = [json.loads(chart.figure) for chart in charts]
     for figure in figures:
@@ -120,7 +120,7 @@ def test_figures_are_what_the_library_takes_and_the_tables_say_the_same() -> Non
     assert charts[0].rows[0] == ("2026-03-02", "$0.70", "$0.50", "$0.10", "$0.10")
 
 
-def test_a_model_of_which_nothing_is_to_be_seen_is_not_in_the_legend() -> None:
+def test_a_model_without_a_visible_bar_is_not_in_the_legend() -> None:
     (cost, *_) = drawing(("0.7", "0", "0.7"), ("0.25", "0", "0.25")).charts()
     (trace,) = json.loads(cost.figure)["data"]
     assert (trace["name"], trace["marker"]["color"]) == (f"{'x' * 39}…", "--chart-2")
@@ -131,7 +131,7 @@ def test_a_model_of_which_nothing_is_to_be_seen_is_not_in_the_legend() -> None:
     assert len(json.loads(free.figure)["data"]) == 2, "where nothing costs anything the names are all there is"
 
 
-def test_there_are_no_other_models_where_all_are_told_apart() -> None:
+def test_other_models_are_absent_if_all_have_their_own_colour() -> None:
     figure = json.loads(
         drawing(
             ("0.5", "0.5"),
@@ -142,7 +142,7 @@ def test_there_are_no_other_models_where_all_are_told_apart() -> None:
     assert len(figure["data"]) == 1
 
 
-def test_every_sentence_has_the_same_values_in_both_languages() -> None:
+def test_every_message_has_the_same_placeholders_in_both_languages() -> None:
     from string import Formatter  # noqa: PLC0415
 
     for key, (english, chinese) in PAGES.items():

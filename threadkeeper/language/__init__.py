@@ -1,1 +1,1 @@
-"""What Threadkeeper says to people, in English and Chinese, and which of the two they read."""
+"""The messages for users, in English and Chinese, and the choice between the two."""

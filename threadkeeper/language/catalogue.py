@@ -1,7 +1,7 @@
-"""The sentences that Threadkeeper says to people, read from the files in `messages/` that a translator edits.
+"""The messages for users, read from the files in `messages/` that translators edit.
 
-Each language has a folder, and each part of the application a JSON file in it: an object of keys and sentences. A
-sentence may hold placeholders as in `{name}`, the same in both languages. Chinese that is missing fails a test.
+Each language has a folder with a JSON file for each part of the application: an object of keys and messages. Messages
+can have placeholders such as `{name}`, the same in both languages. A test fails for a missing translation.
 """
 
 import json
@@ -14,10 +14,10 @@ _MESSAGES = Path(__file__).with_name("messages")
 
 
 class Catalogue(Mapping[str, tuple[str, str]]):
-    """The English and the Chinese sentence of each key. The files are read at the first use.
+    """Maps each key to its English and its Chinese message. The files are read at the first use.
 
     Args:
-        names: the files, without language and ending, as in "chat".
+        names: the files without folder and suffix, as in "chat".
     """
 
     def __init__(self, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""What Chainlit itself writes into a thread, as it stands in its code: with another version, look here first."""
+"""Texts that Chainlit itself writes into threads, as in its code. Check them with each new version of Chainlit."""
 
 STOP_NOTICE = "Task manually stopped."
-"""Beside an answer when its user presses Stop, in English whatever the language. The answer says so itself."""
+"""Chainlit's message after a user presses Stop, in English in every language. Our mark under the answer replaces it."""

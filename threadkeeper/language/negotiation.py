@@ -1,6 +1,6 @@
-"""Which of the two languages spoken here a person reads."""
+"""Chooses between English and Chinese."""
 
 
 def is_chinese(language: str | None) -> bool:
-    """Takes a tag ("zh-CN") or a list of them as browsers send it ("zh-CN,zh;q=0.9,en;q=0.8"): the first one counts."""
+    """Whether a language tag ("zh-CN") or the first tag of an Accept-Language header ("zh-CN,zh;q=0.9") is Chinese."""
     return (language or "").lstrip().lower().startswith("zh")

@@ -1,4 +1,4 @@
-"""Routes of Chainlit's that are answered better here first, and by Chainlit's own code after that."""
+"""Replacements for some of Chainlit's routes; most of them call Chainlit's code."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from threadkeeper.web.auth.roles import may_review
 CurrentUser = Annotated[Any, Depends(get_current_user)]
 
 _MEBIBYTE = 1024 * 1024
-# What a form has beside the file: its name, its type, the lines between.
+# The size of a multipart form beside the file: names, types, separators.
 _FORM_BYTES = 64 * 1024
 _LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review"}
 
@@ -38,7 +38,7 @@ def chainlit_router(voted: Voted | None = None) -> APIRouter:
     """The routes.
 
     Args:
-        voted: is told of a vote that is stored; what it fails at does not undo the vote.
+        voted: called after a vote is stored.
     """
     router = APIRouter()
     router.add_api_route("/user", read_user, include_in_schema=False, response_model=None)
@@ -57,7 +57,7 @@ def chainlit_router(voted: Voted | None = None) -> APIRouter:
 
 
 async def read_user(request: Request) -> Any:
-    """Who is logged in. A visitor is nobody, which is no error: a 401 would be one in the browser's console."""
+    """The logged-in user, or 204 for a visitor: a 401 would be an error in the browser's console."""
     token = await reuseable_oauth(request)
     return await get_current_user(token) if token else Response(status_code=204)
 
@@ -65,8 +65,11 @@ async def read_user(request: Request) -> Any:
 async def upload_file(
     request: Request, current_user: CurrentUser, session_id: str, ask_parent_id: str | None = None
 ) -> Any:
-    """Chainlit's upload, which has the whole file in memory before it looks at its size, and whoever sent it on disk
-    before it asks who that is. This one goes from disk to disk."""
+    """Store an uploaded file of a session.
+
+    Chainlit's route reads the whole file into memory before it checks the size, and stores it before it checks the
+    user. This one checks first and copies from disk to disk.
+    """
     session = WebsocketSession.get_by_id(session_id)
     if session is None:
         raise HTTPException(404, "Session not found")
@@ -82,7 +85,7 @@ async def upload_file(
     async with request.form(max_files=1) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile) or not file.filename or not file.content_type:
-            raise HTTPException(400, "There is no file with a name and a type in this.")
+            raise HTTPException(400, "The form has no file with a name and a type.")
         if not file.size:
             raise HTTPException(400, "The file is empty.")
         try:
@@ -109,8 +112,8 @@ def _copy(source: BinaryIO, path: Path) -> None:
         shutil.copyfileobj(source, target, _MEBIBYTE)
 
 
-async def vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:  # noqa: ARG001  it demands a login
-    """A vote. Chainlit answers every refusal with 500; the data layer's errors have answers of their own."""
+async def vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:  # noqa: ARG001  requires a login
+    """Store a vote. Chainlit answers every error with 500; here, the data layer's errors get their own status."""
     layer = get_data_layer()
     if layer is None:
         raise HTTPException(500, "Data persistence is not enabled.")
@@ -123,8 +126,7 @@ async def read_settings(
     language: Annotated[str, Query(pattern=chainlit.server._language_pattern)] = "en-US",
     chat_profile: str | None = None,
 ) -> Any:
-    """Chainlit's settings of its page: our own links in its header in the reader's language, that to the review for
-    reviewers alone."""
+    """The settings of Chainlit's page, with links to our pages in the reader's language; reviewers get one more."""
     answer = await chainlit.server.project_settings(current_user, language, chat_profile)
     content, chinese = json.loads(bytes(answer.body)), is_chinese(language)
     links = content["ui"].get("header_links") or []

@@ -1,17 +1,15 @@
 """Stored files under links that never expire: `/files/{thread}/{element}/{name}`.
 
-Who may read a file is decided by the data layer, as for everything else in its thread; whoever may not gets the
-same answer as for a file that does not exist. Nothing a user uploaded ever runs as a page of ours.
+The data layer decides who may read a file, as for its thread. Everyone else gets the same 404 as for a file that does
+not exist. Uploaded content never runs as a page of this origin.
 
-Files go by in chunks, whole or in one range. Where the operator wants it, the browser is sent on to the store itself,
-with a link that lives for seconds or minutes.
+Files are streamed in chunks, whole or as a single range. If `FILES_REDIRECT_SECONDS` is set, browsers are redirected
+to a short-lived signed link into the store.
 """
 
 import logging
 import re
-from collections.abc import Callable
 from contextlib import aclosing
-from typing import Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -22,12 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from datalayer import BlobError, Element, OpenBlob
 from datalayer.blobs.headers import BYTES, content_disposition, content_type
+from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
 
 logger = logging.getLogger(__name__)
 
-# What is given out as what it is. An SVG shows as a picture within a page of ours; opened by itself it is a download.
+# Media types that are served unchanged. An SVG is displayed in a page, but downloaded when opened by itself.
 _GIVEN_AS_THEY_ARE = (
     *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/svg+xml"),
     *("audio/", "video/", "application/pdf", "application/json"),
@@ -36,45 +35,34 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _NOT_IN_A_LINK = re.compile(r"[\x00-\x1f\x7f/\\]")
 _RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*([1-9]\d{0,17}))\s*", re.ASCII | re.IGNORECASE)
 _REVIEW = re.compile(r"https?://[^/]+/review/")
-# How a browser asks for what it shows or saves by itself. A script of the page could not read what another host sends.
+# The values of Sec-Fetch-Mode for what the browser itself displays or saves. Scripts could not read another host's
+# response.
 _ASKED_BY_THE_BROWSER_ITSELF = ("no-cors", "navigate")
 
 
-class ElementReader(Protocol):
-    async def open_element(
-        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
-    ) -> tuple[Element, OpenBlob] | None: ...
-
-    async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None: ...
-
-    async def open_element_for_review(
-        self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
-    ) -> tuple[Element, OpenBlob] | None: ...
-
-
 def file_url(element: Element) -> str:
-    """The link under which the element's file is served here. Its name in it is for people alone."""
+    """The path under which the element's file is served. The name in it is only for people."""
     name = _NOT_IN_A_LINK.sub("_", element.name or "").strip(". ") or "file"
     return f"/files/{element.thread_id}/{element.id}/{quote(name, safe='')}"
 
 
-def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | None = None) -> APIRouter:
-    """The route that serves what `file_url` points to.
+def files_router(layer: ChainlitLayer, *, redirect_seconds: int | None = None) -> APIRouter:
+    """The route for the paths of `file_url`.
 
     Args:
-        layer: gives the data layer.
-        redirect_seconds: send browsers on to the store, where it has links, with one that lives so long. Without it,
-            and for whatever a script of the page asks for, the file goes through this server.
+        layer: reads the files.
+        redirect_seconds: lifetime of the signed links to the store to which browsers are redirected, if the store has
+            such links. None, and every request from a script, serves the file through this server.
     """
     router = APIRouter()
 
     @router.api_route("/files/{thread_id}/{element_id}/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def read_file(request: Request, thread_id: str, element_id: str) -> Response:
         async def opened(start: int = 0, end: int | None = None) -> tuple[Element, OpenBlob]:
-            found = await layer().open_element(thread_id, element_id, start, end)
+            found = await layer.open_element(thread_id, element_id, start, end)
             if found is None and (person := person_at(request)) is not None and may_review(person):
-                # Only of a thread that they have opened, which its owner can see.
-                found = await layer().open_element_for_review(thread_id, element_id, start, end)
+                # Only files of threads that the reviewer has opened; the owner can see the opening.
+                found = await layer.open_element_for_review(thread_id, element_id, start, end)
             if found is None:
                 raise HTTPException(404, "There is no such file.")
             return found
@@ -82,15 +70,15 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
         asked, is_head = request.headers, request.method == "HEAD"
         by_the_browser = asked.get("sec-fetch-mode") in _ASKED_BY_THE_BROWSER_ITSELF
         if redirect_seconds and not is_head and by_the_browser and not _is_within_the_review(asked):
-            link = await _link(layer(), thread_id, element_id, redirect_seconds)
+            link = await _link(layer, thread_id, element_id, redirect_seconds)
             if link is not None:
-                # Kept by nobody: the link is good for whoever has it.
+                # No cache may keep it: everyone with the link can read the file.
                 return RedirectResponse(link, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
         span = None if is_head else _asked_range(asked)
         start, end = span or (0, None)
         if is_head or start < 0 or "if-none-match" in asked:
-            # What is there is enough to answer with, or has to be known first.
+            # The size and the headers are enough for the answer, or are needed first.
             element, nothing = await opened(0, 0)
             await nothing.close()
             headers = _headers(element)
@@ -117,22 +105,22 @@ def files_router(layer: Callable[[], ElementReader], *, redirect_seconds: int | 
 
 
 def _is_within_the_review(asked: Headers) -> bool:
-    """Whether a page of the review shows it, whose policy loads pictures from no other host."""
+    """Whether a review page displays the file: its policy allows no images from other hosts."""
     return asked.get("sec-fetch-mode") == "no-cors" and _REVIEW.match(asked.get("referer", "")) is not None
 
 
-async def _link(layer: ElementReader, thread_id: str, element_id: str, seconds: int) -> str | None:
+async def _link(layer: ChainlitLayer, thread_id: str, element_id: str, seconds: int) -> str | None:
     try:
         return await layer.element_link(thread_id, element_id, seconds)
     except BlobError as error:
-        # Who may not sign, or cannot now, may read all the same: the file goes through this server.
+        # Signing failed, but reading may work: serve the file through this server.
         ids = {"thread_id": thread_id, "record_id": element_id}
-        logger.warning("a file is not given out by the store itself: %s", error, extra=ids)
+        logger.warning("could not make a signed link to a file; it is served through this server: %s", error, extra=ids)
         return None
 
 
 class _Streamed(StreamingResponse):
-    """The bytes of an open blob, which is closed whether the reader stays to the end or not."""
+    """Streams an open blob and closes it, also when the reader disconnects."""
 
     def __init__(self, element: Element, blob: OpenBlob, status: int, headers: dict[str, str]) -> None:
         super().__init__(blob, status, headers | {"Content-Length": str(blob.end - blob.start)})
@@ -147,16 +135,16 @@ class _Streamed(StreamingResponse):
             async with aclosing(aiter(self._blob)) as self.body_iterator:
                 await super().stream_response(send)
         except BlobError as error:
-            # The status has gone out already. An answer without its end tells the browser, and is not kept by it.
+            # The status is already sent. The browser notices that the body is incomplete, and does not cache it.
             ids = {"thread_id": self._element.thread_id, "record_id": self._element.id}
-            logger.error("a file was cut off on its way to its reader: %s", error, extra=ids)
+            logger.error("a download stopped before its end: %s", error, extra=ids)
 
 
 def _asked_range(asked: Headers) -> tuple[int, int | None] | None:
-    """Start and end of the one range that is asked for; from the end of the file where the start is negative.
+    """Start and end of the requested range; a negative start counts from the end of the file.
 
-    Starlette's own reading of this header is no public name of it, and needs the size first: to ask a store for that
-    would be a request of its own. Several ranges at once, or none that makes sense, are answered with the whole file.
+    None, which means the whole file, for several ranges and for invalid ones. Starlette's parser is private and needs
+    the size, which would cost another request to the store.
     """
     found = _RANGE.fullmatch(asked.get("range", "").strip())
     if found is None:
@@ -169,13 +157,13 @@ def _asked_range(asked: Headers) -> tuple[int, int | None] | None:
 
 
 def _is_known(asked: Headers, headers: dict[str, str]) -> bool:
-    """Whether the browser has this content already."""
+    """Whether the browser already has this content."""
     tags = [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]
     return headers.get("ETag") in tags
 
 
 def _is_still(asked: Headers, headers: dict[str, str]) -> bool:
-    """Whether a range goes on from what the browser has, as far as it asks for that."""
+    """Whether `If-Range`, if sent, names the current content."""
     return "if-range" not in asked or asked["if-range"] == headers.get("ETag")
 
 
@@ -183,7 +171,7 @@ def _media_type(element: Element) -> str:
     mime = content_type(element.mime or "").partition(";")[0]
     if mime.startswith(_GIVEN_AS_THEY_ARE):
         return mime
-    # Markup and scripts are given as the text they are.
+    # Markup and scripts are served as plain text.
     return "text/plain; charset=utf-8" if mime.startswith("text/") else BYTES
 
 
@@ -194,14 +182,14 @@ def _headers(element: Element) -> dict[str, str]:
         "Content-Disposition": content_disposition(element.name, mime),
         "X-Content-Type-Options": "nosniff",
         "Accept-Ranges": "bytes",
-        # Asked for again each time, and mostly answered without the bytes: the next person at this browser may not
-        # be allowed to read it.
+        # Revalidated each time, mostly answered with 304: the next person at this browser may not be allowed to
+        # read it.
         "Cache-Control": "private, no-cache",
-        # Compressed on its way it would have neither a length nor ranges.
+        # Compression would remove the length and the ranges.
         "Content-Encoding": "identity",
     }
     if mime != "application/pdf":
-        # A browser's own PDF viewer does not open in a sandbox. It runs nothing as our origin.
+        # Browsers' PDF viewers do not open in a sandbox. They run nothing in this origin.
         headers["Content-Security-Policy"] = _POLICY
     if element.sha256:
         headers["ETag"] = f'"{element.sha256}"'

@@ -1,9 +1,9 @@
-"""Chainlit's page, made to ask no other host for anything.
+"""Chainlit's page without requests to other hosts.
 
-The page inside the chainlit package names Google's fonts and KaTeX's style sheet on a CDN: every visit would tell
-two strangers who reads this chat, and a closed network would wait for them. `prepare_frontend` makes a directory that
-serves the same page without those links. The scripts and styles in it are the package's own files, never copies in git.
-What the finished page may ask while it runs is for `threadkeeper.web.security` to say.
+The page inside the chainlit package loads Google's fonts and KaTeX's style sheet from a CDN: every visit would reveal
+the reader to two other parties, and a closed network would wait for them. `prepare_frontend` makes a directory with the
+same page without those links. Its scripts and styles are the package's own files. What the page may load while it runs
+is decided in `threadkeeper.web.security`.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ _HOST_IN_TEXT = re.compile(r"(?:https?:|wss?:)//|[('\"`]//[^\s/]", re.IGNORECASE
 
 
 class FrontendError(RuntimeError):
-    """Chainlit's front end is not there, or is not one that can be served without other hosts."""
+    """Chainlit's front end is missing, or cannot be served without other hosts."""
 
 
 def prepare_frontend(target: Path) -> Path:
-    """Makes the front end under `target` and returns the directory for `chainlit.server.build_dir`.
+    """Make the front end under `target`; returns the directory for `chainlit.server.build_dir`.
 
-    The directory is named after Chainlit's version and the page itself, so a second call, and a second process at the
-    same time, find it made, and another version makes another. Older ones stay: a replica that was started with one
-    may still be serving it.
+    The directory is named after Chainlit's version and the page's content, so later calls and concurrent processes
+    reuse it. Directories of older versions are kept, because another replica may still serve them.
 
-    Raises FrontendError when the installed page is not what is expected, above all when it still names another host,
-    and OSError when `target` cannot be written.
+    Raises:
+        FrontendError: the installed page is not as expected, above all if it still loads from another host.
+        OSError: `target` cannot be written.
     """
     packaged = _packaged_frontend()
     page = localize_page((packaged / "index.html").read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def prepare_frontend(target: Path) -> Path:
                 directory.rename(Path(scratch, "incomplete"))
             made.rename(directory)
         except OSError:
-            # Another process was faster, which is as good: the name says that it made the same.
+            # Another process was faster. The name guarantees the same content.
             if not _is_complete(directory, packaged, page):
                 raise
     return directory
@@ -67,14 +67,15 @@ def prepare_frontend(target: Path) -> Path:
 def localize_page(page: str) -> str:
     """Chainlit's index.html without the links to other hosts.
 
-    Raises FrontendError when anything but a link names another host, or when a placeholder is missing into which
-    Chainlit writes the title, the theme and the style sheet.
+    Raises:
+        FrontendError: something other than a link names another host, or a placeholder is missing into which Chainlit
+            writes the title, the theme or the style sheet.
     """
     localizer = _Localizer(page)
     localizer.feed(page)
     localizer.close()
     if localizer.dropped:
-        logger.debug("Left out of Chainlit's page: %s", ", ".join(localizer.dropped))
+        logger.debug("removed from Chainlit's page: %s", ", ".join(localizer.dropped))
     localized = localizer.localized()
     for placeholder in PLACEHOLDERS:
         if f"<!-- {placeholder} -->" not in localized:
@@ -82,13 +83,11 @@ def localize_page(page: str) -> str:
     return localized
 
 
-_UNEXPECTED_VERSION = (
-    "this version of Chainlit is newer than Threadkeeper knows. Install the one named in requirements.lock."
-)
+_UNEXPECTED_VERSION = "this version of Chainlit is not supported. Install the version in requirements.lock."
 
 
 class _Localizer(HTMLParser):
-    """Finds the stretches of the source to leave out; what stays, stays as it was written, to the last space."""
+    """Finds the parts of the source to cut out. Everything else stays byte for byte."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -124,7 +123,7 @@ class _Localizer(HTMLParser):
             )
 
     def _place(self) -> tuple[int, int]:
-        """Where the tag stands in the source, with its whole line when nothing else stands there."""
+        """The range of the tag in the source, or of its whole line if nothing else is on it."""
         line, column = self.getpos()
         start = self._line_starts[line - 1] + column
         end = start + len(self.get_starttag_text() or "")
@@ -139,7 +138,7 @@ def _names_host_in_attribute(value: str) -> bool:
 
 
 def _packaged_frontend() -> Path:
-    # find_spec does not run the package: importing chainlit reads its configuration and makes directories.
+    # find_spec does not run the package: importing chainlit reads its configuration and creates directories.
     spec = find_spec("chainlit")
     for location in (spec and spec.submodule_search_locations) or ():
         frontend = Path(location, "frontend", "dist").resolve()
@@ -165,7 +164,7 @@ def _link_or_copy(source: Path, destination: Path) -> None:
     try:
         destination.symlink_to(source, target_is_directory=source.is_dir())
     except OSError:
-        # Windows without the right to make links, and some network file systems. Source maps are most of the bytes.
+        # Windows without the right to create links, and some network file systems. Source maps are most of the bytes.
         if source.is_dir():
             shutil.copytree(source, destination, ignore=shutil.ignore_patterns("*.map"))
         else:

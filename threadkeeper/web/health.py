@@ -1,17 +1,17 @@
-"""What an operator's machines ask: is the process alive, can it work, and what are its numbers."""
+"""Monitoring: `/health` (liveness), `/ready` (database and file store are usable), `/metrics` (Prometheus)."""
 
 import asyncio
 import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from datalayer import BlobStore, DataLayerError
+from datalayer import DataLayerError
+from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 
 logger = logging.getLogger(__name__)
@@ -20,21 +20,12 @@ CHECK_SECONDS = 2.0
 REMEMBER_SECONDS = 1.0
 
 
-class Storage(Protocol):
-    """What is needed here of the data layer."""
-
-    async def ping(self) -> None: ...
-
-    @property
-    def blobs(self) -> BlobStore: ...
-
-
-def health_router(layer: Callable[[], Storage], *, metrics_token: str | None = None) -> APIRouter:
+def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> APIRouter:
     """The routes `/health`, `/ready` and `/metrics`.
 
     Args:
-        layer: gives the data layer.
-        metrics_token: when it is set, `/metrics` wants it as bearer token.
+        layer: its database and file store are checked.
+        metrics_token: the bearer token for `/metrics`; None serves it to everyone.
     """
     router = APIRouter()
     readiness = Readiness(layer)
@@ -53,7 +44,7 @@ def health_router(layer: Callable[[], Storage], *, metrics_token: str | None = N
     @router.get("/metrics", include_in_schema=False)
     async def read_metrics(request: Request) -> Response:
         if metrics_token and not _bears(request, metrics_token):
-            return JSONResponse({"detail": "A bearer token is needed."}, 401, headers={"WWW-Authenticate": "Bearer"})
+            return JSONResponse({"detail": "A bearer token is required."}, 401, headers={"WWW-Authenticate": "Bearer"})
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
@@ -65,9 +56,9 @@ def _bears(request: Request, token: str) -> bool:
 
 
 class Readiness:
-    """Which parts of the storage do not answer. However often one asks, they are asked once a second at most."""
+    """Which parts of the storage are unusable. Checks at most once a second, however often it is called."""
 
-    def __init__(self, layer: Callable[[], Storage], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, layer: ChainlitLayer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._layer = layer
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -75,7 +66,7 @@ class Readiness:
         self._failing: list[str] = []
 
     async def failing(self) -> list[str]:
-        """The names of the parts that fail: `database`, `blobs`."""
+        """The names of the unusable parts: `database`, `blobs`."""
         async with self._lock:
             if self._checked_at is None or self._clock() - self._checked_at >= REMEMBER_SECONDS:
                 before = self._failing
@@ -91,14 +82,14 @@ class Readiness:
         failing = {part: reason for part, reason in zip(parts, reasons, strict=True) if reason}
         if list(failing) != self._failing:
             for part, reason in failing.items():
-                logger.error("not ready: the %s cannot be used: %s", part, reason)
+                logger.error("not ready: %s unusable: %s", part, reason)
         return list(failing)
 
     async def _ping_database(self) -> None:
-        await self._layer().ping()
+        await self._layer.ping()
 
     async def _ping_blobs(self) -> None:
-        await self._layer().blobs.ping()
+        await self._layer.blobs.ping()
 
 
 async def _reason(ping: Callable[[], Awaitable[None]]) -> str | None:

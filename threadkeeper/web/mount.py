@@ -1,7 +1,7 @@
-"""Puts what is ours into Chainlit's application: routes, middleware, and errors in words.
+"""Adds our routes, middleware and error responses to Chainlit's application.
 
-Chainlit's last route answers every path, so ours must stand before it. `chainlit run -w` runs app.py again in the
-same process with all our modules imported anew: what is mounted then takes the place of what was mounted before.
+Chainlit's last route answers every path, so ours come first. `chainlit run -w` runs app.py again in the same process
+with all our modules imported again; a second mount replaces the first.
 """
 
 import logging
@@ -22,7 +22,7 @@ AsgiMiddleware = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
 
 _API_PAGES = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 
-# The first that fits: a subclass stands before its base.
+# The first match counts: a subclass stands before its base.
 _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
     (NotFound, 404, "There is no such record."),
     (BlobNotFound, 404, "There is no such file."),
@@ -30,18 +30,18 @@ _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
     (InvalidRecord, 422, "This cannot be stored as it is."),
     (StorageUnavailable, 503, "The storage cannot be reached at the moment. Please try again."),
     (BlobError, 503, "The file storage cannot be reached at the moment. Please try again."),
-    (DataLayerError, 500, "Something went wrong in the storage. The operator finds the reason in the log."),
+    (DataLayerError, 500, "Something went wrong in the storage. The reason is in the server's log."),
 )
 
 
 def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: AsgiMiddleware | None = None) -> None:
-    """Put the routers before Chainlit's routes, and the gate before everything.
+    """Add the routers before Chainlit's routes, and the gate before everything.
 
     Args:
         app: `chainlit.server.app`.
-        routers: the first that knows a path answers it.
-        gate: middleware that decides who is acting.
-        headers: middleware that sets what browsers are told never to do.
+        routers: in the order in which they are matched.
+        gate: middleware that sets the acting user.
+        headers: middleware that sets the security headers.
     """
     routes = app.router.routes
     ours: list[Any] = getattr(app.state, "threadkeeper_routes", [])
@@ -66,7 +66,7 @@ def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: Asgi
 
 
 class _Replaceable:
-    """Stands in the application's fixed chain of middleware, and calls whatever was mounted last."""
+    """A fixed member of the application's middleware chain that calls the middleware mounted last."""
 
     def __init__(self, app: ASGIApp, *, fastapi: FastAPI, name: str) -> None:
         self._app = app

@@ -1,58 +1,61 @@
-"""Every route of ours, in the order in which they are asked: what is mounted is what the tests walk."""
+"""All our routes, in the order in which they are matched. `tests/web/test_roles.py` requests each of them."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web import chainlit_routes
-from threadkeeper.web.files import ElementReader, files_router
-from threadkeeper.web.health import Storage, health_router
-from threadkeeper.web.me.reader import OwnReader
-from threadkeeper.web.me.routes import me_router
-from threadkeeper.web.pages.shell import Pages
-from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.review.routes import review_routers
-from threadkeeper.web.usage.reader import UsageReader
-from threadkeeper.web.usage.routes import usage_router
-
-
-class Layer(Storage, ElementReader, UsageReader, ReviewReader, OwnReader, Protocol):
-    """What our routes need of the data layer."""
+from threadkeeper.web.chainlit_routes import Voted, chainlit_router
+from threadkeeper.web.files import files_router
+from threadkeeper.web.health import health_router
+from threadkeeper.web.me import routes as me
+from threadkeeper.web.pages.dependencies import share
+from threadkeeper.web.pages.shell import PageWriter
+from threadkeeper.web.review import routes as review
+from threadkeeper.web.usage import routes as usage
 
 
 def all_routers(
-    layer: Callable[[], Layer],
+    layer: ChainlitLayer,
     *,
     metrics_token: str | None = None,
     redirect_seconds: int | None = None,
     theme: Path | None = None,
     time_zone: str = "UTC",
-    review: ReviewPolicy | None = None,
+    review_policy: ReviewPolicy | None = None,
     assistant_owners: Mapping[str, tuple[str, ...]] | None = None,
-    voted: chainlit_routes.Voted | None = None,
+    voted: Voted | None = None,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
     Args:
-        layer: gives the data layer.
-        metrics_token: `/metrics` wants it as bearer token.
-        redirect_seconds: how long the store's own links live, where browsers are sent on to it.
-        theme: Chainlit's `public/theme.json`, for pages of ours to look like the chat.
-        time_zone: where days begin for a reader whose browser names none.
-        review: what the operator decides of the review.
-        assistant_owners: whose each assistant is, by its name: they see its votes.
-        voted: is told of a vote that is stored, and of the session it came from.
+        layer: reads and writes all data.
+        metrics_token: the bearer token for `/metrics`; None serves it to everyone.
+        redirect_seconds: lifetime of signed links to the file store; None serves files through this server.
+        theme: Chainlit's `public/theme.json`, for the colours of our pages.
+        time_zone: where days begin for a reader whose browser sends no zone.
+        review_policy: the operator's settings for the review.
+        assistant_owners: the identifiers of each assistant's owners, by its name; owners see the number of its votes.
+        voted: called after a vote is stored.
     """
-    pages, policy = Pages(theme, time_zone=time_zone), review or ReviewPolicy()
+    pages = PageWriter(theme, time_zone=time_zone)
+    shared = share(
+        layer=layer,
+        pages=pages,
+        review_policy=review_policy or ReviewPolicy(),
+        assistant_owners=assistant_owners or {},
+        takeouts=asyncio.Semaphore(me.TAKEOUTS_AT_ONCE),
+    )
+    screens = APIRouter(dependencies=[Depends(shared)])
+    for part in (usage, review, me):
+        screens.include_router(part.router)
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        usage_router(layer, pages, time_zone=time_zone, asks_purpose=policy.asks_purpose),
-        *review_routers(layer, pages, policy),
-        me_router(layer, pages, assistant_owners or {}),
-        chainlit_routes.chainlit_router(voted),
+        screens,
+        chainlit_router(voted),
     ]

@@ -1,7 +1,7 @@
-"""What the browser is told never to do, in the headers of every response.
+"""Security headers of every response, above all the Content-Security-Policy.
 
-A page may run the scripts that this server serves, and those written into it by the server, each named by its
-hash: a script that somehow got into an answer or into a name does not run. Markup that a user uploaded is no page.
+A page may run scripts that this server serves, and inline scripts of the server, each allowed by its hash. A script
+that got into an answer or a name does not run. Uploaded markup is not a page of this origin.
 """
 
 import base64
@@ -24,7 +24,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 _PAGE_POLICY = {
     "default-src": "'self'",
     "script-src": "'self'",
-    # Components, formulas and highlighted code set styles on single elements.
+    # Components, formulas and highlighted code set style attributes.
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "media-src": "'self' data: blob:",
@@ -39,12 +39,12 @@ _PAGE_POLICY = {
 }
 _UPLOADED = "/project/file/"
 _UPLOAD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-# A browser's own PDF viewer does not open in a sandbox.
+# Browsers' PDF viewers do not open in a sandbox.
 _PDF = "application/pdf"
 
 
 class SecurityHeaders:
-    """ASGI middleware, to be put where bodies are not compressed yet. Headers that a response has are left alone."""
+    """ASGI middleware for a place where bodies are not compressed yet. It keeps headers that a response already has."""
 
     def __init__(
         self,
@@ -52,11 +52,10 @@ class SecurityHeaders:
         file_link: Callable[[], Awaitable[str | None]] | None = None,
         custom_elements: bool = False,
     ) -> None:
-        """What the page needs beyond what this server itself serves.
+        """Configure what pages may load beyond this server's own files.
 
         Args:
-            file_link: gives any signed link into the store that browsers load files from, if they do: there need be
-                nothing under it.
+            file_link: gives any signed link into the store, if browsers load files from it; the file need not exist.
             custom_elements: whether `public/elements/` has scripts, which Chainlit compiles in the browser.
         """
         self._file_link = file_link
@@ -77,7 +76,7 @@ class SecurityHeaders:
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Referrer-Policy", "same-origin")
                 mime = headers.get("content-type", "").partition(";")[0].strip().lower()
-                # A user says of which type it is, and browsers run more of them than one would name: `text/x+xml`.
+                # The uploader chooses the type, and browsers run unexpected ones, such as `text/x+xml`.
                 if _UPLOADED in scope["path"] and mime != _PDF:
                     headers.setdefault("Content-Security-Policy", _UPLOAD_POLICY)
                 elif mime == "text/html" and "content-security-policy" not in headers:
@@ -101,13 +100,14 @@ class SecurityHeaders:
         await app(scope, receive, send_with_headers)
 
     async def _files_origin(self) -> str:
-        """Scheme, host and port of the links into the store; empty where there are none."""
+        """Scheme, host and port of the links into the store; "" without such links."""
         if self._files_from is None and self._file_link is not None:
             try:
                 link = await self._file_link()
             except BlobError as error:
-                # The next page asks again.
-                logger.warning("it is not known yet where the store's links lead to: %s", error)
+                logger.warning(
+                    "could not find out the host of the file store's links; the next page tries again: %s", error
+                )
                 return ""
             parts = urlsplit(link or "")
             self._files_from = f"{parts.scheme}://{parts.netloc}" if link else ""
@@ -115,13 +115,13 @@ class SecurityHeaders:
 
 
 def page_policy(page: bytes, host: str, *, files_from: str = "", custom_elements: bool = False) -> str:
-    """The Content-Security-Policy of a page of ours.
+    """The Content-Security-Policy of Chainlit's page.
 
     Args:
-        page: the HTML, for the scripts that are written into it.
-        host: what the browser calls this server; some browsers do not count its websockets to 'self'.
-        files_from: the origin of a store from which pictures, sound, film and PDF are loaded too.
-        custom_elements: whether the page compiles scripts of the operator's.
+        page: the HTML; its inline scripts are allowed by their hashes.
+        host: the Host header; some browsers do not count websockets of this host as 'self'.
+        files_from: the origin of the file store, for images, sound, video and PDF; "" without one.
+        custom_elements: whether the page compiles the operator's scripts, which needs 'unsafe-eval'.
     """
     policy = dict(_PAGE_POLICY)
     if files_from:

@@ -1,7 +1,7 @@
-"""Sends an event to the one browser that it is for without a task of its own.
+"""Sends a Socket.IO event to a single recipient without a task.
 
-python-socketio's manager makes a task for every recipient and waits for all of them. A chat has one recipient an event,
-and many events an answer: the task and the waiting were an eighth of what an answer cost (docs/adr/0009).
+python-socketio's manager creates a task per recipient and waits for all of them. In a chat, an event has one recipient
+and an answer has many events: tasks and waiting took an eighth of the time of an answer (docs/adr/0009).
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from socketio.packet import EVENT  # type: ignore[import-untyped]
 
 
 class DirectManager(socketio.AsyncManager):  # type: ignore[misc]
-    """The manager of a server whose events mostly have one recipient; all others go the library's way."""
+    """A manager that sends events with one recipient directly; all other events take the library's way."""
 
     async def emit(
         self,
@@ -25,7 +25,7 @@ class DirectManager(socketio.AsyncManager):  # type: ignore[misc]
         to: Any = None,
         **options: Any,
     ) -> None:
-        """Send the event; to put it into the recipient's queue is all there is to do, and waits for nothing."""
+        """Send the event: it only has to be put into the recipient's queue."""
         room = to or room
         recipients = list(self.get_participants(namespace, room)) if isinstance(room, str) else []
         if len(recipients) != 1 or callback or skip_sid:
@@ -39,7 +39,7 @@ class DirectManager(socketio.AsyncManager):  # type: ignore[misc]
 
 
 def send_directly(server: socketio.AsyncServer) -> None:
-    """Let the server send so. The manager may be chosen until somebody connects; later this changes nothing."""
+    """Use `DirectManager`. Has no effect after the first connection, when the manager is fixed."""
     if not server.manager_initialized:
         server.manager = DirectManager()
         server.manager.set_server(server)

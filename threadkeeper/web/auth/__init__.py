@@ -1,1 +1,1 @@
-"""Whose request it is: the gate, login tokens, roles, and Chainlit's own login."""
+"""Authentication and roles: the gate, login tokens, Chainlit's login callbacks, and who may see what."""

@@ -1,1 +1,1 @@
-"""The page at `/me`: what is kept of a person, who looked at it, and how they take it along or away."""
+"""The page at `/me`: a user's own data, the list of reviewers who opened it, and its export and deletion."""

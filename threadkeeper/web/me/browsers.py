@@ -1,15 +1,12 @@
-"""The browser and the system that a User-Agent names, in words.
-
-What a browser says of itself is its own business: it is shown, and nothing is decided by it.
-"""
+"""Names the browser and the operating system of a User-Agent header. For display only: the header can be faked."""
 
 from ua_parser import parse_os, parse_user_agent
 
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 
 
-def described(agent: str | None, say: Say) -> str:
-    """As in "Firefox on Linux". Versions are left out: browsers do not tell the system's truly any more."""
+def browser_name(agent: str | None, say: Say) -> str:
+    """The name as in "Firefox on Linux", without versions: browsers no longer report the system's correctly."""
     browser, system = parse_user_agent(agent or ""), parse_os(agent or "")
     if browser and system:
         return say("agent", browser=browser.family, system=system.family)

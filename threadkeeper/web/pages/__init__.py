@@ -1,1 +1,1 @@
-"""Pages that this server writes itself, beside Chainlit's: one shell, one style, and who may see them."""
+"""What every page needs: the shell, failures, forms, the reader's zone and language, formats, periods and charts."""

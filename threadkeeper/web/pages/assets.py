@@ -1,7 +1,7 @@
-"""What our pages are made of besides their words: style, scripts, the library that draws. Served by us, kept for long.
+"""The static files of our pages: style sheets, scripts, and the plotting library.
 
-The name of a file carries a hash of its bytes, so that a browser may keep it for a year and never has an old one. Each
-is compressed once, and not for every visit.
+A file's name contains a hash of its content, so browsers can cache it for a year and never use an old version. Each
+file is compressed once.
 """
 
 import gzip
@@ -16,9 +16,11 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from threadkeeper.web.rendering.highlight import style_sheet
 
-# The gate looks up no account for what is under this folder.
+# The gate looks up no account for paths below this folder.
 FOLDER = "/assets/threadkeeper"
 STATIC = Path(__file__).parent / "static"
+STYLES = ("frame", "usage", "review", "text", "thread", "me")
+"""The parts of the style sheet, in the order in which they apply. They are served as one file."""
 _KEPT = "public, max-age=31536000, immutable"
 
 
@@ -48,12 +50,12 @@ class Assets:
     """The files of our pages.
 
     Args:
-        theme: Chainlit's `public/theme.json`: our pages have the colours of the chat, the operator's own included.
-            Without one they are black on white.
+        theme: Chainlit's `public/theme.json`, for the colours of the chat, including the operator's own. Without it,
+            pages are black on white.
     """
 
     def __init__(self, theme: Path | None = None) -> None:
-        style = (STATIC / "pages.css").read_bytes()
+        style = b"\n".join((STATIC / "styles" / f"{part}.css").read_bytes() for part in STYLES)
         colours = _colours(theme) if theme and theme.is_file() else ""
         self.style = Asset("pages", ".css", "text/css", colours.encode() + style)
         self.code = Asset("code", ".css", "text/css", style_sheet().encode())
@@ -63,9 +65,9 @@ class Assets:
 
     @cached_property
     def plotly(self) -> Asset:
-        """The plotting library, from the installed package: it asks no other host and compiles no text into code.
+        """The plotting library from the installed package, read when the first chart is shown.
 
-        Read when the first chart is shown.
+        It makes no requests to other hosts and does not compile strings into code.
         """
         # find_spec does not run the package.
         spec = find_spec("plotly")
@@ -74,10 +76,10 @@ class Assets:
         return Asset("plotly", ".js", "text/javascript", content)
 
     def router(self) -> APIRouter:
-        """The route under which the files are served, to everyone."""
+        """The public route of the files."""
         router = APIRouter()
 
-        # Not asynchronous: packing the largest takes a quarter of a second, once.
+        # Runs in a thread: compressing the largest file takes a quarter of a second, once.
         @router.get(FOLDER + "/{name}", include_in_schema=False)
         def read_asset(request: Request, name: str) -> Response:
             small = (self.style, self.code, self.script, self.charts, self.review)
@@ -97,7 +99,7 @@ def _script(stem: str) -> Asset:
 
 
 def _colours(theme: Path) -> str:
-    """The variables of the theme as a style sheet: as the system asks, unless the reader chose in the chat."""
+    """The variables of the theme as a style sheet. The theme chosen in the chat overrides the system's."""
     variables = json.loads(theme.read_text(encoding="utf-8"))["variables"]
     light, dark = (
         "".join(f"{name}:{value};" for name, value in variables[variant].items()) for variant in ("light", "dark")

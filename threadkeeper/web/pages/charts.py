@@ -1,9 +1,10 @@
-"""The charts of the usage page: figures for Plotly, as plain data, and for each the same numbers as a table.
+"""Charts: figures for Plotly as plain data, each with the same numbers as a table.
 
-Colours are names of the theme's variables, which the page's script looks up, so that a chart has the colours of the
-page in light and dark. Plotly reads a little HTML in texts: names are escaped.
+Colours are names of CSS variables of the theme. `static/charts.js` looks them up, so charts match the page in light and
+dark. Plotly interprets some HTML in texts, so names are escaped.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import Interval, UsageBucket, UsageTotals
 from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.shell import Say, as_json
+from threadkeeper.web.pages.sentences import Say
 
 MOST_MODELS = 5
-"""So many are told apart by colour; the rest is one more."""
+"""Models with a colour of their own; the rest share one more."""
 _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
-# With more, dots hide the line.
+# More dots would hide the line.
 _MOST_DOTS = 60
 _OTHERS = "--muted-foreground"
 _CLOCK: dict[Interval, str] = {
@@ -33,7 +34,7 @@ _CLOCK: dict[Interval, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`figure` is JSON, or nothing where a note says why nothing is drawn; the rows have a text for each head."""
+    """A chart. `figure` is JSON, or "" with a `note` that says why; each row has one text for each head."""
 
     title: str
     figure: str
@@ -44,7 +45,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the charts of a page share: the buckets of all calls, and those of each model that is told apart."""
+    """The charts of the usage page, from the buckets of all calls and those of the models with their own colour."""
 
     buckets: Sequence[UsageBucket]
     by_model: Sequence[tuple[str, Sequence[UsageBucket]]]
@@ -61,10 +62,10 @@ class Drawing:
         rest = [
             replace(
                 bucket.totals,
-                total_cost=bucket.totals.total_cost - sum(own.total_cost for own in told_apart),
-                unpriced=bucket.totals.unpriced - sum(own.unpriced for own in told_apart),
+                total_cost=bucket.totals.total_cost - sum(own.total_cost for own in own_colours),
+                unpriced=bucket.totals.unpriced - sum(own.unpriced for own in own_colours),
             )
-            for bucket, *told_apart in zip(self.buckets, *(own for _, own in parts), strict=True)
+            for bucket, *own_colours in zip(self.buckets, *(own for _, own in parts), strict=True)
         ]
         if any(totals.total_cost or totals.unpriced for totals in rest):
             parts.append((say("other_models"), rest))
@@ -77,7 +78,7 @@ class Drawing:
                 [formats.cost(totals, say) for totals in own],
             )
             for at, (name, own) in enumerate(parts)
-            # A name beside which no bar is to be seen is in the table alone.
+            # A model without a visible bar is only in the table.
             if costs_nothing or any(totals.total_cost for totals in own)
         ]
         drawn = self._chart(
@@ -156,7 +157,7 @@ class Drawing:
         clock = _CLOCK[self.interval]
         axis: dict[str, Any] = {"type": "date", "hoverformat": clock}
         if self.say("language") != "en":
-            # Plotly writes the names of months in English.
+            # Plotly's month names are English only.
             axis["tickformat"] = clock.removeprefix("%Y-") if self.interval not in ("month", "year") else clock
         rows = tuple(
             (local(bucket, self.zone).strftime(clock), *cells(at, bucket.totals))
@@ -170,32 +171,37 @@ class Drawing:
         numbers = [number(bucket.totals) for bucket in self.buckets]
         return self._bars(self.say(name), numbers, colour, [f"{one:,}" for one in numbers])
 
-    def _bars(self, name: str, values: Sequence[float], colour: str, said: list[str]) -> dict[str, Any]:
-        return {**self._trace("bar", name, values, said), "marker": {"color": colour}}
+    def _bars(self, name: str, values: Sequence[float], colour: str, labels: list[str]) -> dict[str, Any]:
+        return {**self._trace("bar", name, values, labels), "marker": {"color": colour}}
 
-    def _line(self, name: str, values: Sequence[float | None], colour: str, said: list[str]) -> dict[str, Any]:
+    def _line(self, name: str, values: Sequence[float | None], colour: str, labels: list[str]) -> dict[str, Any]:
         return {
-            **self._trace("scatter", name, values, said),
+            **self._trace("scatter", name, values, labels),
             "mode": "lines+markers" if len(values) <= _MOST_DOTS else "lines",
             "connectgaps": len(values) > _MOST_DOTS,
             "line": {"color": colour, "width": 2},
             "marker": {"size": 5},
         }
 
-    def _trace(self, kind: str, name: str, values: Sequence[float | None], said: list[str]) -> dict[str, Any]:
+    def _trace(self, kind: str, name: str, values: Sequence[float | None], labels: list[str]) -> dict[str, Any]:
         return {
             "type": kind,
             "name": escape(shortened(name), quote=False),
             "x": [local(bucket, self.zone).strftime("%Y-%m-%dT%H:%M") for bucket in self.buckets],
             "y": list(values),
-            "customdata": said,
+            "customdata": labels,
             "hovertemplate": "%{customdata}",
         }
 
 
 def local(bucket: UsageBucket, zone: ZoneInfo) -> datetime:
-    """When the bucket begins, on the reader's clock."""
+    """The start of the bucket in the reader's time zone."""
     return datetime.fromisoformat(bucket.start).astimezone(zone)
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON for a data attribute of HTML."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def shortened(name: str, most: int = 40) -> str:

@@ -1,4 +1,4 @@
-"""Files that are made while they are sent: streams that are closed whether their reader stays or not."""
+"""Downloads that are generated while they are sent."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,12 +8,12 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-# What spreadsheets take for the beginning of a formula, with the separators that may lead to one.
+# Spreadsheets read a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Download(StreamingResponse):
-    """A stream whose beginning is there already, and whose source is closed whether the reader stays or not."""
+    """A stream whose first part is already read. Its source is closed at the end, also when the reader disconnects."""
 
     def __init__(self, body: AsyncIterator[bytes], first: bytes, **options: Any) -> None:
         super().__init__(body, **options)
@@ -33,12 +33,12 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 
 
 def attachment(name: str) -> dict[str, str]:
-    """The headers of a file of this name, which nobody between here and its reader keeps."""
+    """The headers of a download with this file name; caches must not keep it."""
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
 
 
 def cell(value: Any) -> Any:
-    """A value as CSV has it: what a spreadsheet would take for a formula begins with an apostrophe."""
+    """A value for CSV. Text that a spreadsheet would run as a formula gets an apostrophe in front."""
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False) if value else ""
     if isinstance(value, str) and value.startswith(_FORMULA):

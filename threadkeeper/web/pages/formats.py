@@ -1,4 +1,4 @@
-"""Numbers as people read them. What is not known is None here, for the page to say so in words."""
+"""Formats numbers, times and names for people. Unknown values stay None; the templates show a word or a dash."""
 
 import re
 from datetime import datetime
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.language.catalogue import PAGES
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 
 _MINUTE = 60.0
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n|:?\s*<(?=[A-Z]\w*(?:Error|Exception)\b)")
@@ -15,7 +15,7 @@ _LONGEST_SENTENCE = 300
 
 
 def money(amount: Decimal | None) -> str | None:
-    """US dollars: cents from a dollar on, below that three digits that say something."""
+    """US dollars: two decimals from one dollar on, three significant digits below."""
     if amount is None:
         return None
     if amount == 0:
@@ -28,8 +28,8 @@ def money(amount: Decimal | None) -> str | None:
 
 
 def cost(totals: UsageTotals, say: Say) -> str:
-    """What some calls cost together: "unknown" where no price of theirs is known, and where some are not, that too; a
-    dash where they used nothing that could cost."""
+    """The total cost of calls: "unknown" without any price, with the number of unpriced calls if some have none; a dash
+    without tokens."""
     if not (totals.total_tokens or totals.total_cost or totals.unpriced):
         return "–"
     if not totals.unpriced:
@@ -40,7 +40,7 @@ def cost(totals: UsageTotals, say: Say) -> str:
 
 
 def cost_of_call(call: LlmCall, say: Say) -> str:
-    """What one call cost; a dash where it used nothing that could cost."""
+    """The cost of a call; "unknown" without a price, a dash without tokens."""
     if call.total_cost is None:
         return say("unknown") if call.prompt_tokens or call.completion_tokens else "–"
     return money(call.total_cost) or ""
@@ -51,7 +51,7 @@ def count(number: int | None) -> str | None:
 
 
 def short_count(number: int) -> str:
-    """At most four digits and a letter: what stands large on a page."""
+    """At most four digits and a letter, for large type."""
     for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k")):
         if number >= size:
             unit = 1_000 if letter == "k" else size
@@ -82,14 +82,14 @@ def percent(part: float | None) -> str | None:
 
 
 def change(now: Decimal | float | None, before: Decimal | float | None) -> float | None:
-    """By what part it grew; None where there was nothing to grow from, or is nothing to compare."""
+    """The relative growth: 0.5 for half as much again. None if a value is missing or the earlier one is 0."""
     if now is None or before is None or before == 0:
         return None
     return float(now) / float(before) - 1
 
 
 def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | None:
-    """A stored instant on the reader's clock."""
+    """A stored UTC time in the reader's time zone."""
     if text is None:
         return None
     local = datetime.fromisoformat(text).astimezone(zone)
@@ -97,7 +97,7 @@ def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | No
 
 
 def first_sentence(text: str | None) -> str | None:
-    """The beginning of what a library or a server says of an error: more of it is other errors, one in another."""
+    """The first sentence of an error message: the rest is usually nested errors."""
     if not text:
         return text
     first = _SENTENCE_ENDS.split(text.strip(), maxsplit=1)[0][:_LONGEST_SENTENCE].rstrip()
@@ -105,7 +105,7 @@ def first_sentence(text: str | None) -> str | None:
 
 
 def named(dimension: str, value: str | None, say: Say, name: str | None = None) -> str:
-    """What a value of a dimension is called."""
+    """The displayed name of a value of a dimension."""
     if value is None:
         return say("without")
     if dimension in ("kind", "status"):

@@ -1,6 +1,6 @@
-"""From when to when: the periods that a reader chooses between, in the reader's own time zone.
+"""The periods that a reader can choose, in the reader's time zone.
 
-A period is compared with the one before it, as far as it has come: three weeks of this month with the first three
+A running period is compared with the same part of the previous one: three weeks of this month with the first three
 weeks of the last.
 """
 
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import Interval
-from threadkeeper.web.pages.shell import BadAddress
+from threadkeeper.web.pages.failures import InvalidInput
 
 PERIODS = ("today", "7d", "30d", "month", "last-month", "year", "custom")
 INTERVALS: tuple[Interval, ...] = ("5 minutes", "hour", "day", "week", "month", "year")
@@ -23,7 +23,7 @@ _LENGTHS: dict[Interval, timedelta] = {
     "month": timedelta(days=28),
     "year": timedelta(days=365),
 }
-# The first that a period is not longer than says how finely it is drawn.
+# The default interval of a period: that of the first length which the period does not exceed.
 _FINENESS: tuple[tuple[timedelta, Interval], ...] = (
     (timedelta(hours=6), "5 minutes"),
     (timedelta(days=3), "hour"),
@@ -35,7 +35,7 @@ _EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `since` to before `until`; `now` is where it has come to, if that is within it."""
+    """A period from `since` (inclusive) to `until` (exclusive), with the part of the previous one to compare with."""
 
     name: str
     since: datetime
@@ -49,8 +49,8 @@ class Period:
         return self.since <= self.now < self.until
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """Its first and its last day, once where they are one; begin and end to the minute where it is not of days."""
+    def dates(self) -> tuple[str, ...]:
+        """The first and the last day, or one text for a single day; start and end to the minute for parts of days."""
         if self.since.time() == self.until.time() == time():
             texts = [f"{end:%Y-%m-%d}" for end in (self.since, self.last)]
         else:
@@ -59,7 +59,7 @@ class Period:
 
     @property
     def last(self) -> datetime:
-        """The last instant of it, by which people call its end."""
+        """The last instant of the period."""
         return self.until - timedelta(microseconds=1)
 
 
@@ -67,11 +67,14 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
     """The period of this name.
 
     Args:
-        since: the first day of a custom one, or an instant of it, in the zone.
-        until: its last day, which is within it, or the instant at which it ends.
+        name: one of `PERIODS`.
+        zone: the reader's.
+        since: for "custom", the first day or the start time, in the zone.
+        until: for "custom", the last day (inclusive) or the end time.
+        now: the current time.
 
     Raises:
-        BadAddress: there is no such period.
+        InvalidInput: the name or a date is invalid.
     """
     now = (now or datetime.now(UTC)).astimezone(zone)
     today = now.date()
@@ -94,40 +97,40 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
         case "custom":
             return _custom(_instant(since, zone, is_end=False), _instant(until, zone, is_end=True), now)
         case _:
-            raise BadAddress("bad_period", value=name[:60])
+            raise InvalidInput("bad_period", value=name[:60])
     start, end, before_start = (_midnight(day, zone) for day in (begins, ends, before))
-    # Wall clocks are compared: a day of 23 hours is as far at noon as one of 24.
+    # Compare wall clocks: noon is the middle of a day of 23 hours, too.
     come = min(now, end).replace(tzinfo=None) - start.replace(tzinfo=None)
     before_end = (before_start.replace(tzinfo=None) + come).replace(tzinfo=zone)
     return Period(name, start, end, before_start, min(before_end, start), now)
 
 
 def interval_of(period: Period, name: str = "") -> Interval:
-    """How finely the period is drawn.
+    """The interval of this name, or the default one of the period.
 
     Raises:
-        BadAddress: there is no such interval, or the period is too long for it.
+        InvalidInput: the name is unknown, or the interval does not fit the period.
     """
     length = period.until - period.since
     if not name:
         return next((interval for longest, interval in _FINENESS if length <= longest), "year")
     interval = next((one for one in INTERVALS if one == name), None)
     if interval is None:
-        raise BadAddress("bad_interval", value=name[:60])
+        raise InvalidInput("bad_interval", value=name[:60])
     if interval not in intervals_for(period):
-        raise BadAddress("bad_fineness", most=MOST_BUCKETS)
+        raise InvalidInput("bad_fineness", most=MOST_BUCKETS)
     return interval
 
 
 def intervals_for(period: Period) -> list[Interval]:
-    """What the period can be drawn by: neither in too many pieces nor in one."""
+    """The intervals that split the period into at most `MOST_BUCKETS` buckets, and into more than one."""
     length = period.until - period.since
     return [one for one in INTERVALS if _LENGTHS[one] * MOST_BUCKETS >= length and _LENGTHS[one] < length]
 
 
 def _custom(start: datetime, end: datetime, now: datetime) -> Period:
     if start >= end:
-        raise BadAddress("bad_order")
+        raise InvalidInput("bad_order")
     length = end.replace(tzinfo=None) - start.replace(tzinfo=None)
     earliest = datetime.combine(_EARLIEST, time())
     before = max(start.replace(tzinfo=None) - length, earliest).replace(tzinfo=start.tzinfo)
@@ -145,9 +148,9 @@ def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
             instant = datetime.fromisoformat(text)
             instant = instant.replace(tzinfo=zone) if instant.tzinfo is None else instant.astimezone(zone)
     except (ValueError, OverflowError):
-        raise BadAddress("bad_date", value=text[:60]) from None
+        raise InvalidInput("bad_date", value=text[:60]) from None
     if not _EARLIEST <= instant.date() <= _LATEST:
-        raise BadAddress("bad_date", value=text[:60])
+        raise InvalidInput("bad_date", value=text[:60])
     return instant
 
 

@@ -1,1 +1,1 @@
-"""Markdown, formulas and code as safe HTML."""
+"""Renders text of users and models as safe HTML: Markdown, formulas and highlighted code."""

@@ -1,7 +1,7 @@
-"""What stands between dollars in Markdown, as the chat's page takes it (remark-math): `$` as `` ` ``, `$$` as a fence.
+"""Formulas between dollars in Markdown, as in the chat's page (remark-math): `$` like `` ` ``, `$$` like a fence.
 
-The plugin that markdown-it-py has for this takes other texts for formulas, and reads on to the end of a text for each
-one that is not closed: half a minute for what may be rendered here.
+markdown-it-py's plugin for this recognises other texts as formulas, and scans to the end of the text for each unclosed
+one: half a minute for the longest text that is rendered here.
 """
 
 import re
@@ -18,7 +18,7 @@ _CLOSES = re.compile(r"(\${2,})[ \t]*")
 
 
 def dollars(markdown: MarkdownIt) -> None:
-    """Have it make tokens of the types `IN_LINE` and `BLOCK`, with the formula as their content."""
+    """Add the rules. They produce tokens of the types `IN_LINE` and `BLOCK` with the formula as content."""
     markdown.inline.ruler.after("escape", IN_LINE, _in_line)
     markdown.block.ruler.before("fence", BLOCK, _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
 
@@ -28,7 +28,7 @@ def _in_line(state: StateInline, silent: bool) -> bool:
     if opening is None:
         return False
     length = len(opening[0])
-    # One that nothing closes is known by that at once, however many there are.
+    # Positions of the last run of each length: an unclosed one is recognised without a scan.
     last = state.env.setdefault("last_dollars", {})
     if state.src not in last:
         last[state.src] = {len(one[0]): one.start() for one in _RUN.finditer(state.src)}

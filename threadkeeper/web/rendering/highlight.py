@@ -1,7 +1,7 @@
-"""Code in the colours of its language, by classes alone: no style stands on an element, as the pages' policy wants it.
+"""Syntax highlighting with CSS classes: the pages' policy forbids style attributes.
 
-Of Pygments' six hundred languages those have colours that a chat is likely to hold. Each is a set of regular
-expressions which meets whatever anybody wrote, so their time is bounded.
+Of the languages of Pygments, those that are likely in a chat are highlighted. Their regular expressions run on
+untrusted text, so their time is limited.
 """
 
 import re
@@ -20,14 +20,14 @@ from pygments.styles import get_style_by_name
 from pygments.token import STANDARD_TYPES, Error, Whitespace
 
 LONGEST = 10_000
-"""Characters of a block; what is longer has no colours. So many of usual code take 10 to 30 ms."""
+"""Characters of a block; a longer one is not highlighted. This many characters of usual code take 10 to 30 ms."""
 MOST_SECONDS = 0.2
-"""Of the processor, for a block; one that takes longer has no colours. There are languages in which a row of slashes
-takes time by the square of its length, five seconds for `LONGEST` of them.
+"""Processor time for a block; one that takes longer is not highlighted. In some languages a row of slashes takes
+quadratic time, five seconds for `LONGEST` of them.
 """
 MOST_SECONDS_OF_PAGE = 1.0
-"""Of the processor, for all blocks of a page, those included that have no colours in the end; the blocks after that
-have none. A page of usual code, 200,000 characters, takes less.
+"""Processor time for all blocks of a page, including those that took too long; later blocks are not highlighted. A page
+of 200,000 characters of usual code takes less.
 """
 LANGUAGES = (
     *("bash", "bat", "c", "cpp", "csharp", "css", "dart", "diff", "docker", "elixir", "go", "graphql", "haskell"),
@@ -35,11 +35,10 @@ LANGUAGES = (
     *("objective-c", "perl", "php", "powershell", "protobuf", "pycon", "python", "r", "ruby", "rust", "scss"),
     *("sql", "swift", "terraform", "toml", "tsx", "typescript", "xml", "yaml"),
 )
-"""Without Scala: one of its expressions takes twice the time for two more backslashes after a quotation mark, and for
-sixty of them hours.
+"""Without Scala: one of its expressions takes exponential time for backslashes after a quotation mark, hours for sixty.
 """
-# No time is looked at within one expression, nor does any other thread run. Those of C take time by the square of the
-# white space in a row: ten seconds for `LONGEST`, some milliseconds for so much.
+# A running expression cannot be interrupted, and blocks all threads. Those of C take quadratic time for a row of white
+# space: ten seconds for `LONGEST`, some milliseconds for this many.
 _LONG_GAP = re.compile(r"\s{200}")
 _LONGEST_NAME = 30
 _PREFIX = "hl-"
@@ -48,18 +47,18 @@ _LIGHT, _DARK = "default", "github-dark"
 
 @dataclass(slots=True)
 class ColourTime:
-    """What is left of the processor's time for the blocks of one page, in seconds."""
+    """The remaining processor time for the blocks of one page, in seconds."""
 
     left: float = MOST_SECONDS_OF_PAGE
 
 
 def code_block(code: str, language: str, time_of_page: ColourTime) -> str:
-    """A block of code as HTML; the language that its author named is kept with it.
+    """A block of code as HTML, with the name of its language as a data attribute.
 
     Args:
-        code: what stands in the block.
-        language: what its author named, or nothing.
-        time_of_page: what the block takes is taken from it.
+        code: the content of the block.
+        language: as its author wrote it, or "".
+        time_of_page: reduced by the time that the block takes.
     """
     named = f' data-language="{escapeHtml(language[:_LONGEST_NAME])}"' if language else ""
     may_have_colours = len(code) <= LONGEST and time_of_page.left > 0 and not _LONG_GAP.search(code)
@@ -69,7 +68,7 @@ def code_block(code: str, language: str, time_of_page: ColourTime) -> str:
 
 
 def _coloured(code: str, language: str, time_of_page: ColourTime) -> str | None:
-    # Its own for each block: some keep what they have met.
+    # A new lexer for each block: some keep state.
     lexer = _lexer(language)(stripnl=False, ensurenl=False)
     started = time.thread_time()
     tokens, until = [], started + min(MOST_SECONDS, time_of_page.left)
@@ -84,7 +83,7 @@ def _coloured(code: str, language: str, time_of_page: ColourTime) -> str | None:
 
 
 def style_sheet() -> str:
-    """The colours of code: light or dark as the reader chose in the chat, else as the system says; light on paper."""
+    """The style sheet of code: light or dark as chosen in the chat, else as the system; light in print."""
     light, dark = _rules(_LIGHT), _rules(_DARK)
     return (
         f"@media screen and (prefers-color-scheme:light){{:root:not([data-theme=dark]){{{light}}}}}\n"
@@ -96,7 +95,7 @@ def style_sheet() -> str:
 
 @cache
 def _names() -> Mapping[str, str]:
-    """Each name that a language is known by, and the first of it; no other package is asked for an unknown one."""
+    """All names of the supported languages, each with the language's first name. Plugins are not loaded."""
     lexers = (names for _, names, _, _ in get_all_lexers(plugins=False))
     return {name: names[0] for names in lexers if not set(names).isdisjoint(LANGUAGES) for name in names}
 
@@ -113,15 +112,15 @@ def _formatter() -> HtmlFormatter:
 
 
 def _rules(style: str) -> str:
-    """The rules of a style, without one for what is no valid code: much in a chat is the half of something."""
+    """The CSS rules of a style, without that for invalid code: code in a chat is often a fragment."""
     alike: dict[str, list[str]] = defaultdict(list)
     for kind, how in get_style_by_name(style):
-        said = (
+        declarations = (
             (how["color"], f"color:#{how['color']}"),
             (how["bold"], "font-weight:600"),
             (how["italic"], "font-style:italic"),
         )
-        rule = ";".join(words for is_said, words in said if is_said)
+        rule = ";".join(words for applies, words in declarations if applies)
         if rule and STANDARD_TYPES.get(kind) and kind not in {Error, Whitespace}:
             alike[rule].append(f".{_PREFIX}{STANDARD_TYPES[kind]}")
     return "".join(f"{','.join(classes)}{{{rule}}}" for rule, classes in alike.items())

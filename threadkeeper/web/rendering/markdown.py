@@ -1,8 +1,8 @@
-"""What people and models wrote, as HTML that cannot do anything: Markdown with its own markup, and no other.
+"""Markdown of users and models as safe HTML.
 
-Formulas stand between `$` or `$$`, as in the chat's page; code has the colours of its language.
-HTML in it is shown as the letters it is. A link may lead to the web or to a mail address, opens apart, and tells nobody
-where it was followed. Only pictures that this server itself serves are loaded; any other is a link to it.
+Formulas are between `$` or `$$`, as in the chat's page; code is highlighted. HTML in the text is escaped. Links lead to
+the web, to mail addresses or to this server, open in a new tab and send no referrer. Only images that this server
+serves are loaded; other images become links.
 """
 
 import re
@@ -23,13 +23,13 @@ from threadkeeper.web.rendering import dollars, formulas
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
 
 LONGEST = 50_000
-"""Characters; what is longer is shown as plain text. Colours apart, which have their own bound, so many take a second
-of the processor at worst."""
+"""Characters; a longer text is shown as plain text. Without highlighting, which has its own limit, this many take at
+most a second of processor time."""
 LONGEST_WITH_BARE_LINKS = 10_000
-"""Characters; in what is longer an address is a link only where it is written as one. The search for them takes time by
-the square of a text's length where all of it looks like addresses: a quarter of a second for so many."""
+"""Characters; in a longer text, bare URLs do not become links. The search for them takes quadratic time in a text that
+looks like URLs throughout: a quarter of a second for this many."""
 _LINKS = ("http://", "https://", "mailto:", "/", "#")
-# A file's link whole: a browser takes `..` out of an address, and would ask another page of ours in its reader's name.
+# The whole path of a file: a browser resolves `..`, and would request another page with the reader's cookie.
 _OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
 
 
@@ -56,7 +56,7 @@ class _Renderer(RendererHTML):
         language = next(iter(unescapeAll(tokens[idx].info).split(maxsplit=1)), "")
         return code_block(tokens[idx].content, language, env["colour_time"]) + "\n"
 
-    # A class instead of a style, which the pages' policy refuses.
+    # A class instead of a style attribute, which the pages' policy forbids.
     def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         token = tokens[idx]
         if alignment := str(token.attrs.pop("style", "")):
@@ -90,7 +90,7 @@ def _made() -> MarkdownIt:
 
 
 def _with_bare_links() -> MarkdownIt:
-    """As the chat's page has it: an address with its scheme is a link, and no other word that looks like one is."""
+    """As in the chat's page: a bare URL becomes a link only with its scheme."""
     markdown = _made()
     finder = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     for scheme in ("//", "ftp:"):
@@ -105,11 +105,11 @@ _WITH_BARE_LINKS = _with_bare_links()
 
 
 def as_html(text: str | None, colour_time: ColourTime | None = None) -> Markup:
-    """The text as HTML that is safe within a page of ours.
+    """The text as HTML that is safe in a page.
 
     Args:
         text: Markdown.
-        colour_time: that of the page, for all its texts together; without it the text has that of a whole page.
+        colour_time: shared by all texts of a page; without it, the text gets the time of a whole page.
     """
     if not text:
         return Markup("")
@@ -117,10 +117,10 @@ def as_html(text: str | None, colour_time: ColourTime | None = None) -> Markup:
         return Markup("<pre>") + escape(text) + Markup("</pre>")
     rules = _WITH_BARE_LINKS if len(text) <= LONGEST_WITH_BARE_LINKS else _MARKDOWN
     html = rules.render(text, {"colour_time": colour_time or ColourTime()})
-    return Markup(html)  # noqa: S704  nothing of the text is markup there, see above
+    return Markup(html)  # noqa: S704  the renderer escapes all markup of the text
 
 
 @pass_context
 def markdown(context: Context, text: str | None) -> Markup:
-    """The filter of a template: as `as_html`, with the page's `colour_time`."""
+    """The template filter: `as_html` with the page's `colour_time`."""
     return as_html(text, context["colour_time"])

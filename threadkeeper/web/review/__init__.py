@@ -1,1 +1,1 @@
-"""Pages at `/review`, for reviewers: find the bad answers, judge them, act."""
+"""Pages at `/review`, for reviewers: find answers, rate and correct them, export them."""

@@ -1,7 +1,7 @@
-"""What was judged, as files: JSON lines, CSV or Parquet, streamed, however many threads there are.
+"""Exports of the review as JSON Lines, CSV or Parquet, streamed.
 
-Lists and objects are JSON text in CSV and Parquet, whose columns are those of the first record. Parquet needs pyarrow,
-which is large, and is there where the extra `parquet` was installed.
+In CSV and Parquet, lists and objects are JSON text, and the columns are those of the first record. Parquet needs
+pyarrow, which the extra `parquet` installs.
 """
 
 import csv
@@ -16,16 +16,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
-from threadkeeper.web.pages import formats as number_formats
+from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment, cell
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form
-from threadkeeper.web.pages.shell import BadAddress, Pages
-from threadkeeper.web.review import purposes
+from threadkeeper.web.pages.zone import Zone
+from threadkeeper.web.review.notices import LONGEST_PURPOSE
+from threadkeeper.web.review.policy import Policy
 from threadkeeper.web.review.query import read_review_query
-from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 KINDS = ("conversations", "pairs", "fine_tuning")
 ROWS_AT_ONCE = 100
@@ -33,73 +32,63 @@ INSTALL = {
     "command": "pip install 'threadkeeper[parquet]'",
     "checkout": ".venv/bin/pip install -e '.[parquet]'",
 }
-"""How pyarrow is installed, of a package and in a checkout."""
+"""The commands that install pyarrow: for the package, and in a checkout."""
 Records = AsyncIterator[dict[str, Any]]
 
 
-def export_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
-    """The page that asks what to export, and the files.
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-    Args:
-        layer: gives the data layer.
-        pages: writes the pages.
-        policy: what the operator decides.
-    """
-    router = APIRouter(route_class=pages.route())
 
-    @router.get("/review/export", include_in_schema=False)
-    async def choose_export(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        query = read_review_query(request.query_params, zone, me=person.identifier)
-        count = await layer().count_answers(query.which)
-        values = {
-            "query": query,
-            "count": f"{count.count:,}{'+' if count.is_more else ''}",
-            "kinds": KINDS,
-            "formats_known": tuple(writers()),
-            "install": INSTALL,
-            "policy": policy,
-            "longest_purpose": purposes.LONGEST,
-            "formats": number_formats,
-            "zone": zone.key,
-        }
-        return pages.page(request, "review/export.html", values, person=person)
+@router.get("/review/export")
+async def choose_export(
+    *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
+) -> Response:
+    query = read_review_query(request.query_params, zone, me=person.identifier)
+    count = await layer.count_answers(query.which)
+    values = {
+        "query": query,
+        "count": f"{count.count:,}{'+' if count.is_more else ''}",
+        "kinds": KINDS,
+        "formats_known": tuple(writers()),
+        "install": INSTALL,
+        "policy": policy,
+        "longest_purpose": LONGEST_PURPOSE,
+    }
+    return pages.page(request, "review/export.html", values, person=person, zone=zone)
 
-    @router.post("/review/export", include_in_schema=False)
-    async def export(request: Request, person: Reviewer, form: Form) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
-        purpose = form.one("purpose", longest=purposes.LONGEST).strip() or None
-        if policy.asks_purpose and purpose is None:
-            raise BadAddress("bad_purpose")
-        kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
-        sources: dict[str, Callable[..., Records]] = {
-            "conversations": layer().export_conversations,
-            "pairs": partial(layer().export_pairs, bad_labels=policy.bad_labels),
-            "fine_tuning": partial(layer().export_fine_tuning, bad_labels=policy.bad_labels),
-        }
-        if kind not in sources:
-            raise BadAddress("bad_choice", value=kind)
-        known = writers()
-        if format_ == "parquet" and format_ not in known:
-            raise BadAddress("export_no_parquet", **INSTALL)
-        if format_ not in known:
-            raise BadAddress("bad_format", value=format_)
-        write, media_type, suffix = known[format_]
-        body = write(sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose))
-        # What cannot be begun is told as what it is, and not as a file of nothing.
-        first = await anext(body, b"")
-        name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
-        return Download(body, first, media_type=media_type, headers=attachment(name))
 
-    return router
+@router.post("/review/export")
+async def export(person: Reviewer, form: Form, layer: Layer, policy: Policy, zone: Zone) -> Response:
+    query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
+    purpose = form.one("purpose", longest=LONGEST_PURPOSE).strip() or None
+    if policy.asks_purpose and purpose is None:
+        raise InvalidInput("bad_purpose")
+    kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
+    sources: dict[str, Callable[..., Records]] = {
+        "conversations": layer.export_conversations,
+        "pairs": partial(layer.export_pairs, bad_labels=policy.bad_labels),
+        "fine_tuning": partial(layer.export_fine_tuning, bad_labels=policy.bad_labels),
+    }
+    if kind not in sources:
+        raise InvalidInput("bad_choice", value=kind)
+    known = writers()
+    if format_ == "parquet" and format_ not in known:
+        raise InvalidInput("export_no_parquet", **INSTALL)
+    if format_ not in known:
+        raise InvalidInput("bad_format", value=format_)
+    write, media_type, suffix = known[format_]
+    body = write(sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose))
+    # Read the first part before the response starts: an export that fails at once gets its own status.
+    first = await anext(body, b"")
+    name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
+    return Download(body, first, media_type=media_type, headers=attachment(name))
 
 
 Writer = Callable[[Records], AsyncIterator[bytes]]
 
 
 def writers() -> dict[str, tuple[Writer, str, str]]:
-    """How a file is written, its media type and its suffix, by the name of its format."""
+    """The writer, media type and suffix of each available format, by its name."""
     known: dict[str, tuple[Writer, str, str]] = {
         "jsonl": (as_json_lines, "application/jsonl; charset=utf-8", "jsonl"),
         "csv": (as_csv, "text/csv; charset=utf-8", "csv"),
@@ -118,7 +107,7 @@ async def as_json_lines(records: Records) -> AsyncIterator[bytes]:
 
 
 async def as_csv(records: Records) -> AsyncIterator[bytes]:
-    """CSV with a line of column names, in UTF-8; nothing where there is no record."""
+    """CSV with a header line, in UTF-8; empty without records."""
     columns: list[str] = []
     source: Any = records
     async with aclosing(source):
@@ -133,7 +122,7 @@ async def as_csv(records: Records) -> AsyncIterator[bytes]:
 
 
 async def as_parquet(records: Records) -> AsyncIterator[bytes]:
-    """Parquet with columns of text, some rows a group; only one group is in memory at a time."""
+    """Parquet with text columns and `ROWS_AT_ONCE` rows a group; only one group is in memory at a time."""
     import pyarrow  # noqa: PLC0415  an extra, and slow to import
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -167,7 +156,7 @@ async def as_parquet(records: Records) -> AsyncIterator[bytes]:
 
 
 class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken; it knows where it is, as the format needs."""
+    """Buffers the bytes written since the last `taken()`. `tell()` counts all bytes, as the format needs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,31 +1,33 @@
-"""The inbox: which answers there are, by filters that stand in the address."""
+"""The inbox: the answers that match the filters in the URL, and saved views of it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from datalayer import AlreadyExists
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text
 from datalayer.records.review import AnswerCount, AnswerFilter, SavedView
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Reviewer
-from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.forms import Form
-from threadkeeper.web.pages.shell import BadAddress, Pages, speaker
-from threadkeeper.web.review.addresses import known_or_gone, to
+from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.sentences import speaker
+from threadkeeper.web.pages.zone import Zone
+from threadkeeper.web.review.addresses import known_or_404
+from threadkeeper.web.review.label_names import label_name
+from threadkeeper.web.review.policy import Policy
 from threadkeeper.web.review.query import ME, ReviewQuery, read_review_query
-from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.review.words import label_name
-from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
 
 ROWS_A_PAGE = 50
 MOST_COUNTED = 10_000
 _MOST_IN_A_PILL = 1_000
 _LONGEST_CURSOR = 2_000
-# The views that everyone has, and what they say in an address.
+# The built-in views, with their parameters in the URL.
 VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("view_all", {}),
     ("view_down", {"thumb": "down", "reviewed": "no"}),
@@ -38,7 +40,7 @@ VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Pill:
-    """A view to choose; `count` where it is worth to know before."""
+    """A link to a view; `count` is None where the number of answers is not shown."""
 
     name: str
     address: str
@@ -46,54 +48,47 @@ class Pill:
     count: str | None = None
 
 
-def inbox_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
-    """The inbox, and the views that are saved of it.
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-    Args:
-        layer: gives the data layer.
-        pages: writes the pages.
-        policy: what the operator decides.
-    """
-    router = APIRouter(route_class=pages.route())
 
-    @router.get("/review", include_in_schema=False)
-    async def read_inbox(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        query, say = read_review_query(request.query_params, zone, me=person.identifier), speaker(request)
-        cursor = request.query_params.get("cursor") or None
-        if cursor and len(cursor) > _LONGEST_CURSOR:
-            raise BadAddress("bad_cursor")
-        values = await inbox(layer(), query, person, policy, cursor=cursor and clean_text(cursor))
-        frame = {"query": query, "cursor": cursor, "rows_a_page": ROWS_A_PAGE, "formats": formats, "zone": zone.key}
-        named = {"named": label_name(say), "reasons": policy.reasons}
-        return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person)
+@router.get("/review")
+async def read_inbox(
+    *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
+) -> Response:
+    query, say = read_review_query(request.query_params, zone, me=person.identifier), speaker(request)
+    cursor = request.query_params.get("cursor") or None
+    if cursor and len(cursor) > _LONGEST_CURSOR:
+        raise InvalidInput("bad_cursor")
+    values = await inbox(layer, query, person, policy, cursor=cursor and clean_text(cursor))
+    frame = {"query": query, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
+    named = {"named": label_name(say), "reasons": policy.reasons}
+    return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person, zone=zone)
 
-    @router.post("/review/views", include_in_schema=False)
-    async def save_view(request: Request, person: Reviewer, form: Form) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
-        name = form.one("name", longest=200).strip()
-        if not name:
-            raise BadAddress("bad_name")
-        try:
-            await layer().put_view(name, query.text, is_shared=form.one("shared") == "yes")
-        except AlreadyExists:
-            raise BadAddress("view_is_there", name=name) from None
-        return to(query.address("/review"))
 
-    @router.post("/review/views/{view_id}/remove", include_in_schema=False)
-    async def remove_view(person: Reviewer, form: Form, view_id: str) -> Response:  # noqa: ARG001  they are demanded
-        await layer().remove_view(known_or_gone(view_id))
-        return to("/review")
+@router.post("/review/views")
+async def save_view(person: Reviewer, form: Form, layer: Layer, zone: Zone) -> Response:
+    query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
+    name = form.one("name", longest=200).strip()
+    if not name:
+        raise InvalidInput("bad_name")
+    try:
+        await layer.put_view(name, query.text, is_shared=form.one("shared") == "yes")
+    except AlreadyExists:
+        raise InvalidInput("view_is_there", name=name) from None
+    return redirect_to(query.address("/review"))
 
-    return router
+
+@router.post("/review/views/{view_id}/remove")
+async def remove_view(_person: Reviewer, _form: Form, layer: Layer, view_id: str) -> Response:
+    await layer.remove_view(known_or_404(view_id))
+    return redirect_to("/review")
 
 
 async def inbox(
-    layer: ReviewReader, query: ReviewQuery, person: Person, policy: ReviewPolicy, *, cursor: str | None
+    layer: ChainlitLayer, query: ReviewQuery, person: Person, policy: ReviewPolicy, *, cursor: str | None
 ) -> dict[str, Any]:
-    """The values of the page's template."""
-    # Where a thread opens for a purpose alone, the list says nothing of what is in it.
+    """The variables of the template."""
+    # Where opening a thread needs a purpose, the list shows no contents.
     excerpts = not policy.asks_purpose
     found = await layer.list_answers(query.which, cursor=cursor, limit=ROWS_A_PAGE, excerpts=excerpts)
     count = await layer.count_answers(query.which, most=MOST_COUNTED)
@@ -101,7 +96,7 @@ async def inbox(
     views = await layer.list_views()
     facets["labels"] = list(dict.fromkeys((*policy.labels, *facets["labels"])))
     if not any(_says(view, query) for view in views):
-        # Who saved a view can still open it, and remove it.
+        # A saved view stays usable, so that its owner can open and remove it.
         await refuse_unknown(layer, query, (*facets["labels"], *facets["reasons"], *policy.reasons))
     return {
         "found": found,
@@ -120,24 +115,24 @@ async def inbox(
     }
 
 
-async def refuse_unknown(layer: ReviewReader, query: ReviewQuery, known: Collection[str]) -> None:
-    """See that each label and reason is one that is known, or that somebody gave once.
+async def refuse_unknown(layer: ChainlitLayer, query: ReviewQuery, known: Collection[str]) -> None:
+    """Check the labels and reasons of the filter.
 
     Raises:
-        BadAddress: one is neither.
+        InvalidInput: one is neither known nor stored with any answer.
     """
     asked = [(value, AnswerFilter(labels=(value,))) for value in query.which.labels]
     asked += [(value, AnswerFilter(reasons=(value,))) for value in query.which.reasons]
     for value, which in asked:
         if value not in known and not (await layer.count_answers(which, most=1)).count:
-            raise BadAddress("bad_choice", value=value[:60])
+            raise InvalidInput("bad_choice", value=value[:60])
 
 
 def counted(count: AnswerCount) -> str:
     return f"{count.count:,}+" if count.is_more else f"{count.count:,}"
 
 
-async def _pills(layer: ReviewReader, query: ReviewQuery, person: Person) -> list[Pill]:
+async def _pills(layer: ChainlitLayer, query: ReviewQuery, person: Person) -> list[Pill]:
     counts = {
         "view_down": AnswerFilter(thumb="down", is_reviewed=False),
         "view_mine": AnswerFilter(assigned_to=person.identifier),

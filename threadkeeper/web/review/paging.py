@@ -1,20 +1,21 @@
-"""A long thread in pages, so that no more is drawn at once than is read: by messages, and by how much they say."""
+"""Splits a long thread into pages, by the number of messages and by their length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from threadkeeper.web.pages.shell import BadAddress
+from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.review.transcript import ShownMessage
 
 MOST_MESSAGES = 100
-"""So many, half of them answers with six blocks of code and a formula, are a page of 750 kB in half a second."""
+"""Messages a page. If half of them are answers with six blocks of code and a formula, the page has 750 kB and takes
+half a second."""
 MOST_CHARACTERS = 200_000
-"""Of what is rendered. A message that says more has a page of its own."""
+"""Rendered characters a page. A longer message gets its own page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadPage:
-    """Some messages of a thread; pages and messages are counted from 1."""
+    """A page of a thread. Pages and messages are numbered from 1."""
 
     messages: tuple[ShownMessage, ...]
     number: int
@@ -32,19 +33,20 @@ class ThreadPage:
 
 
 def page_of(messages: Sequence[ShownMessage], wanted: str, asked: str) -> ThreadPage:
-    """The page that is asked for by its number; without one that of the wanted answer, else the first.
+    """The page of this number; without a number, the page with the wanted answer, else the first.
 
     Args:
-        wanted: the id of an answer, or nothing.
-        asked: the number as it stands in the address, or nothing.
+        messages: of the whole thread, in order.
+        wanted: the id of an answer, or "".
+        asked: the page number as in the URL, or "".
 
     Raises:
-        BadAddress: there is no page of this number.
+        InvalidInput: there is no page of this number.
     """
     starts = _starts(messages)
     if asked:
         if not asked.isdecimal() or not 1 <= int(asked[:9]) <= len(starts):
-            raise BadAddress("bad_number", value=asked[:60], least=1, most=len(starts))
+            raise InvalidInput("bad_number", value=asked[:60], least=1, most=len(starts))
         number = int(asked[:9])
     else:
         place = next((at for at, one in enumerate(messages) if wanted and one.id == wanted), 0)
@@ -55,7 +57,7 @@ def page_of(messages: Sequence[ShownMessage], wanted: str, asked: str) -> Thread
 
 
 def _starts(messages: Sequence[ShownMessage]) -> list[int]:
-    """Where each page begins; a thread without messages has one page, too."""
+    """The index of the first message of each page. An empty thread has one page."""
     starts, characters = [0], 0
     for at, message in enumerate(messages):
         characters += message.characters

@@ -1,4 +1,4 @@
-"""Which answers a reviewer looks for, as it stands in the address, and the addresses of what else could be chosen."""
+"""The filters of the inbox, read from the URL, and the URLs of other choices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from datalayer.cleaning import clean_text, clean_time
 from datalayer.records.review import AnswerFilter, Thumb
-from threadkeeper.web.pages.shell import BadAddress
+from threadkeeper.web.pages.failures import InvalidInput
 
 ONE_OF_TWO = ("comment", "error", "reviewed", "flagged")
 SEVERAL = ("reason", "assistant", "model", "user", "tag", "label")
@@ -24,7 +24,7 @@ _EARLIEST, _LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
 @dataclass(frozen=True)
 class ReviewQuery:
-    """What is asked for. `parameters` are those of the address that say it."""
+    """A filter of answers. `parameters` has its values as in the URL."""
 
     which: AnswerFilter
     zone: ZoneInfo
@@ -36,11 +36,11 @@ class ReviewQuery:
 
     @property
     def text(self) -> str:
-        """The part of an address that says it."""
+        """The filter as the query of a URL."""
         return self._text(self.parameters)
 
     def address(self, path: str, **changes: str | Sequence[str] | None) -> str:
-        """The address of the path with all that was chosen, and these parameters otherwise; None leaves one out."""
+        """The URL of `path` with this filter and the given changes; None removes a parameter."""
         parameters: dict[str, Sequence[str]] = {**self.parameters}
         for name, value in changes.items():
             parameters[name] = (value,) if isinstance(value, str) else value or ()
@@ -48,7 +48,7 @@ class ReviewQuery:
         return f"{path}?{text}" if text else path
 
     def without(self, path: str, name: str, value: str) -> str:
-        """The address where this value is not chosen any more."""
+        """The URL of this filter without this value."""
         return self.address(path, **{name: tuple(one for one in self.parameters[name] if one != value)})
 
     @staticmethod
@@ -58,14 +58,15 @@ class ReviewQuery:
 
 
 def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str) -> ReviewQuery:
-    """What the address, or the part of one that a saved view keeps, asks for.
+    """Read a filter. Unknown parameters are ignored.
 
     Args:
-        zone: the reader's, in which its days are.
+        parameters: of a URL, or the text that a saved view stores.
+        zone: the reader's; days begin there.
         me: the identifier that "me" stands for.
 
     Raises:
-        BadAddress: something in it makes no sense.
+        InvalidInput: a value is invalid.
     """
     pairs = _pairs(parameters) if isinstance(parameters, str) else parameters.multi_items()
     given: dict[str, tuple[str, ...]] = {}
@@ -73,10 +74,10 @@ def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str)
         values = [clean_text(value).strip() for found, value in pairs if found == name]
         given[name] = tuple(dict.fromkeys(value for value in values if value))
         if name not in SEVERAL:
-            # The last one counts, as in a form.
+            # The last value counts, as in a form.
             given[name] = given[name][-1:]
         if len(given[name]) > _MOST_VALUES or any(len(value) > _LONGEST for value in given[name]):
-            raise BadAddress("bad_filter", most=_MOST_VALUES)
+            raise InvalidInput("bad_filter", most=_MOST_VALUES)
 
     def one(name: str) -> str | None:
         return given[name][-1] if given[name] else None
@@ -84,7 +85,7 @@ def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str)
     thumb = one("thumb")
     found: Thumb | None = next((known for known in get_args(Thumb) if known == thumb), None)
     if thumb is not None and found is None:
-        raise BadAddress("bad_choice", value=thumb[:60])
+        raise InvalidInput("bad_choice", value=thumb[:60])
     assigned = one("assigned")
     which = AnswerFilter(
         thumb=found,
@@ -112,27 +113,27 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, max_num_fields=200)
     except ValueError:
-        raise BadAddress("bad_filter", most=_MOST_VALUES) from None
+        raise InvalidInput("bad_filter", most=_MOST_VALUES) from None
 
 
 def _either(value: str | None) -> bool | None:
     if value is None:
         return None
     if value not in ("yes", "no"):
-        raise BadAddress("bad_choice", value=value[:60])
+        raise InvalidInput("bad_choice", value=value[:60])
     return value == "yes"
 
 
 def _day(value: str | None, zone: ZoneInfo, *, is_end: bool) -> str | None:
-    """The instant at which a day begins, or at which it is over."""
+    """The instant at which a day begins or ends."""
     if value is None:
         return None
     try:
         day = date.fromisoformat(value)
     except ValueError:
-        raise BadAddress("bad_date", value=value[:60]) from None
+        raise InvalidInput("bad_date", value=value[:60]) from None
     if not _EARLIEST <= day <= _LATEST:
-        raise BadAddress("bad_date", value=value[:60])
+        raise InvalidInput("bad_date", value=value[:60])
     midnight = datetime.combine(day + timedelta(days=is_end), time(), zone)
     return clean_time(midnight, "day")
 
@@ -143,7 +144,7 @@ def _money(value: str | None) -> Decimal | None:
     try:
         amount = Decimal(value)
     except InvalidOperation:
-        raise BadAddress("bad_amount", value=value[:60]) from None
+        raise InvalidInput("bad_amount", value=value[:60]) from None
     if not (amount.is_finite() and 0 <= amount <= 1_000_000):
-        raise BadAddress("bad_amount", value=value[:60])
+        raise InvalidInput("bad_amount", value=value[:60])
     return amount

@@ -1,82 +1,73 @@
-"""The queue: what is to be judged, by whom, and how far everyone has come. Nobody is given what another has open."""
-
-from collections.abc import Callable
+"""The queue: answers to review, their reviewers, and progress. An answer is never given to two reviewers at once."""
 
 from fastapi import APIRouter, Request, Response
 
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
-from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.forms import Form
-from threadkeeper.web.pages.shell import Pages
-from threadkeeper.web.review.addresses import item_address, to
-from threadkeeper.web.review.notices import keep_notice, kept_notice, told
-from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
+from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.failures import PageRoute
+from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.zone import Zone
+from threadkeeper.web.review.addresses import item_address
+from threadkeeper.web.review.notices import clear_notice, read_notice, set_notice
+from threadkeeper.web.review.policy import Policy
 
 ITEMS_SHOWN = 100
-_PAGE = "/review/queue"
 MOST_WANTED = 20
+_PAGE = "/review/queue"
+
+router = APIRouter(prefix=_PAGE, route_class=PageRoute, include_in_schema=False)
 
 
-def queue_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
-    """The page of the queue, and what is posted from it.
-
-    Args:
-        layer: gives the data layer.
-        pages: writes the pages.
-        policy: what the operator decides.
-    """
-    router = APIRouter(route_class=pages.route())
-
-    @router.get("/review/queue", include_in_schema=False)
-    async def read_queue(request: Request, person: Reviewer) -> Response:
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        values = {
-            # Where a thread opens for a purpose alone, the list says nothing of what is in it.
-            "open_items": await layer().list_queue(limit=ITEMS_SHOWN, excerpts=not policy.asks_purpose),
-            "progress": await layer().review_progress(),
-            "policy": policy,
-            "most_items": ITEMS_SHOWN,
-            "most_wanted": MOST_WANTED,
-            "outcome": kept_notice(request),
-            "now": utc_now(),
-            "me": person.identifier,
-            "formats": formats,
-            "reader_zone": zone,
-            "zone": zone.key,
-        }
-        return told(request, pages.page(request, "review/queue.html", values, person=person))
-
-    @router.post("/review/queue/fill", include_in_schema=False)
-    async def fill_queue(request: Request, person: Reviewer, form: Form) -> Response:  # noqa: ARG001  it is demanded
-        percent = form.number("percent", least=0, most=100)
-        wanted = int(form.number("wanted", least=1, most=MOST_WANTED))
-        sampled = await layer().fill_queue(percent=percent, wanted=wanted)
-        return keep_notice(request, to(_PAGE), "filled", sampled.thumbs_down, sampled.sample)
-
-    @router.post("/review/queue/next", include_in_schema=False)
-    async def take_next(request: Request, person: Reviewer, form: Form) -> Response:  # noqa: ARG001
-        return await next_of_queue(request, layer(), policy)
-
-    @router.post("/review/queue/release", include_in_schema=False)
-    async def release(request: Request, person: Reviewer, form: Form) -> Response:  # noqa: ARG001
-        await layer().release_item(form.one("step_id", longest=100))
-        return keep_notice(request, to(_PAGE), "released")
-
-    @router.post("/review/queue/keep", include_in_schema=False)
-    async def keep(person: Reviewer, form: Form) -> Response:  # noqa: ARG001
-        step_id, thread_id = form.one("step_id", longest=100), form.one("thread_id", longest=100)
-        await layer().keep_lock(step_id, lock_seconds=policy.lock_seconds)
-        return to(item_address(thread_id, step_id))
-
-    return router
+@router.get("")
+async def read_queue(
+    *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
+) -> Response:
+    values = {
+        # Where opening a thread needs a purpose, the list shows no contents.
+        "open_items": await layer.list_queue(limit=ITEMS_SHOWN, excerpts=not policy.asks_purpose),
+        "progress": await layer.review_progress(),
+        "policy": policy,
+        "most_items": ITEMS_SHOWN,
+        "most_wanted": MOST_WANTED,
+        "outcome": read_notice(request),
+        "now": utc_now(),
+        "me": person.identifier,
+    }
+    return clear_notice(request, pages.page(request, "review/queue.html", values, person=person, zone=zone))
 
 
-async def next_of_queue(request: Request, layer: ReviewReader, policy: ReviewPolicy) -> Response:
-    """Leads to the answer that the acting reviewer has open, or to the next; where there is none, to the queue."""
+@router.post("/fill")
+async def fill_queue(request: Request, _person: Reviewer, form: Form, layer: Layer) -> Response:
+    percent = form.number("percent", least=0, most=100)
+    wanted = int(form.number("wanted", least=1, most=MOST_WANTED))
+    added = await layer.fill_queue(percent=percent, wanted=wanted)
+    return set_notice(request, redirect_to(_PAGE), "filled", added.thumbs_down, added.sample)
+
+
+@router.post("/next")
+async def take_next(request: Request, _person: Reviewer, _form: Form, layer: Layer, policy: Policy) -> Response:
+    return await redirect_to_next(request, layer, policy)
+
+
+@router.post("/release")
+async def release(request: Request, _person: Reviewer, form: Form, layer: Layer) -> Response:
+    await layer.release_item(form.one("step_id", longest=100))
+    return set_notice(request, redirect_to(_PAGE), "released")
+
+
+@router.post("/keep")
+async def keep(_person: Reviewer, form: Form, layer: Layer, policy: Policy) -> Response:
+    step_id, thread_id = form.one("step_id", longest=100), form.one("thread_id", longest=100)
+    await layer.keep_lock(step_id, lock_seconds=policy.lock_seconds)
+    return redirect_to(item_address(thread_id, step_id))
+
+
+async def redirect_to_next(request: Request, layer: ChainlitLayer, policy: ReviewPolicy) -> Response:
+    """Redirect to the answer that is locked for this reviewer, else to the next one, else to the queue."""
     item = await layer.take_next(lock_seconds=policy.lock_seconds)
     if item is None:
-        return keep_notice(request, to(_PAGE), "empty")
-    return to(item_address(item.thread_id, item.step_id))
+        return set_notice(request, redirect_to(_PAGE), "empty")
+    return redirect_to(item_address(item.thread_id, item.step_id))

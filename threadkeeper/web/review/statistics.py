@@ -1,4 +1,4 @@
-"""What thumbs and verdicts come to: over time, by assistant and model, how far reviewers agree, and in which words."""
+"""Statistics of votes and verdicts: over time, by assistant and model, inter-rater agreement, words of bad answers."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,17 +10,19 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time
 from datalayer.records.review import AnswerFilter, Coverage, Satisfaction, WordCount
-from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.charts import Chart, shortened
+from threadkeeper.web.pages.charts import Chart, as_json, shortened
+from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.periods import PERIODS, interval_of, intervals_for, period_of
-from threadkeeper.web.pages.shell import BadAddress, Pages, Say, as_json, speaker
-from threadkeeper.web.review.reader import ReviewReader
-from threadkeeper.web.review.words import label_name
-from threadkeeper.web.usage.query import ZONE_COOKIE, zone_of
+from threadkeeper.web.pages.sentences import Say, speaker
+from threadkeeper.web.pages.zone import Zone
+from threadkeeper.web.review.label_names import label_name
+from threadkeeper.web.review.policy import Policy
 
 SPLITS = ("assistant", "model")
 WORDS_SHOWN = 40
@@ -29,65 +31,58 @@ _COLOURS = ("--chart-1", "--chart-2", "--chart-3", "--chart-4", "--chart-5")
 _LONGEST = 60
 
 
-def numbers_router(layer: Callable[[], ReviewReader], pages: Pages, policy: ReviewPolicy) -> APIRouter:
-    """The page of numbers.
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-    Args:
-        layer: gives the data layer.
-        pages: writes the pages.
-        policy: what the operator decides.
-    """
-    router = APIRouter(route_class=pages.route())
 
-    @router.get("/review/numbers", include_in_schema=False)
-    async def read_numbers(request: Request, person: Reviewer) -> Response:
-        say, zone = speaker(request), zone_of(request.cookies.get(ZONE_COOKIE, ""), pages.time_zone)
-        asked = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("period", "from", "to", "interval")}
-        period = period_of(asked["period"] or "30d", zone, since=asked["from"], until=asked["to"])
-        interval = interval_of(period, asked["interval"])
-        split = request.query_params.get("by") or ""
-        if split and split not in SPLITS:
-            raise BadAddress("bad_choice", value=split[:_LONGEST])
-        since, until = clean_time(period.since, "since"), clean_time(period.until, "until")
-        if since is None or until is None:
-            raise BadAddress("bad_order")
-        which = AnswerFilter(since=since, until=until)
-        coverage = await layer().coverage(which, by=split or "assistant")
-        if not split:
-            # Where there is one assistant only, it is its models that differ.
-            split = "model" if len(coverage) == 1 else "assistant"
-            coverage = coverage if split == "assistant" else await layer().coverage(which, by=split)
-        series = await layer().satisfaction(since, until, interval, zone.key)
-        parts = await layer().satisfaction(since, until, interval, zone.key, split_by=split)
-        values = {
-            "period": period,
-            "interval": interval,
-            "periods": [name for name in PERIODS if name != "custom"],
-            "intervals": intervals_for(period),
-            "splits": SPLITS,
-            "split": split,
-            "address": _addresses(period.name, asked, split),
-            "charts": charts(series, parts, zone, interval, say),
-            "total": _total(coverage),
-            "up": sum(one.up for one in series),
-            "down": sum(one.down for one in series),
-            "coverage": coverage,
-            "agreement": await layer().agreement(since=since, until=until),
-            # They tell what is in threads that open for a purpose alone.
-            "words": None if policy.asks_purpose else await _words(layer(), which, policy.bad_labels),
-            # Verdicts of labels that the operator has taken away since are verdicts still.
-            "labels": list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels)))),
-            "named": label_name(say),
-            "formats": formats,
-            "zone": zone.key,
-        }
-        return pages.page(request, "review/numbers.html", values, person=person, draws=True)
-
-    return router
+@router.get("/review/numbers")
+async def read_statistics(
+    *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
+) -> Response:
+    say = speaker(request)
+    asked = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("period", "from", "to", "interval")}
+    period = period_of(asked["period"] or "30d", zone, since=asked["from"], until=asked["to"])
+    interval = interval_of(period, asked["interval"])
+    split = request.query_params.get("by") or ""
+    if split and split not in SPLITS:
+        raise InvalidInput("bad_choice", value=split[:_LONGEST])
+    since, until = clean_time(period.since, "since"), clean_time(period.until, "until")
+    if since is None or until is None:
+        raise InvalidInput("bad_order")
+    which = AnswerFilter(since=since, until=until)
+    coverage = await layer.coverage(which, by=split or "assistant")
+    if not split:
+        # With a single assistant, split by model instead.
+        split = "model" if len(coverage) == 1 else "assistant"
+        coverage = coverage if split == "assistant" else await layer.coverage(which, by=split)
+    series = await layer.satisfaction(since, until, interval, zone.key)
+    parts = await layer.satisfaction(since, until, interval, zone.key, split_by=split)
+    # Including labels that the operator has removed since but that verdicts still have.
+    labels = list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels))))
+    named = label_name(say)
+    values = {
+        "period": period,
+        "interval": interval,
+        "periods": [name for name in PERIODS if name != "custom"],
+        "intervals": intervals_for(period),
+        "splits": SPLITS,
+        "split": split,
+        "address": _addresses(period.name, asked, split),
+        "charts": charts(series, parts, zone, interval, say),
+        "total": _total(coverage),
+        "up": sum(one.up for one in series),
+        "down": sum(one.down for one in series),
+        "coverage": coverage,
+        "agreement": await layer.agreement(since=since, until=until),
+        # Words reveal contents of threads that need a purpose to open.
+        "words": None if policy.asks_purpose else await _words(layer, which, policy.bad_labels),
+        "labels": labels,
+        "label_heads": [named(label) for label in labels],
+    }
+    return pages.page(request, "review/statistics.html", values, person=person, zone=zone, draws=True)
 
 
 def _total(coverage: Sequence[Coverage]) -> Coverage:
-    """All of them together: each answer is of one assistant and one model, named or not."""
+    """The sum of the rows: each answer has one assistant and one model, or none."""
     return Coverage(
         None,
         answers=sum(one.answers for one in coverage),
@@ -97,11 +92,11 @@ def _total(coverage: Sequence[Coverage]) -> Coverage:
     )
 
 
-async def _words(layer: ReviewReader, which: AnswerFilter, bad_labels: Sequence[str]) -> list[tuple[WordCount, str]]:
-    """The words of bad answers, each with the address of those answers."""
+async def _words(layer: ChainlitLayer, which: AnswerFilter, bad_labels: Sequence[str]) -> list[tuple[WordCount, str]]:
+    """Words that are frequent in bad answers, each with the URL of these answers in the inbox."""
     found = await layer.words_in_bad_answers(which, bad_labels=bad_labels, limit=WORDS_SHOWN)
     down, judged = [("thumb", "down")], [("label", label) for label in bad_labels]
-    # The inbox cannot ask for a thumb down or a bad verdict: it shows one of the two.
+    # The inbox has no filter for "thumbs-down or bad verdict", so the link uses one of the two.
     return [(one, "/review?" + urlencode([("words", one.word), *(down if one.down else judged)])) for one in found]
 
 
@@ -118,7 +113,7 @@ def _addresses(period: str, asked: dict[str, str], split: str) -> Callable[..., 
 def charts(
     series: Sequence[Satisfaction], parts: Sequence[Satisfaction], zone: ZoneInfo, interval: str, say: Say
 ) -> list[Chart]:
-    """The thumbs over time, and the part of them that is up for each of those with the most."""
+    """Votes over time, and the share of thumbs-up over time for the values with the most votes."""
     clock = "%Y-%m-%d %H:%M" if interval in ("5 minutes", "hour") else "%Y-%m-%d"
 
     def at(moment: str) -> datetime:

@@ -1,4 +1,4 @@
-"""What tools were given and gave for an answer: so much of it as a page can hold, and how much more there was."""
+"""The inputs and outputs of an answer's tools, shortened to what a page can hold."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST_TEXT = 20_000
-"""Characters; so much of what a tool was given or gave is shown."""
+"""Characters shown of an input or an output."""
 MOST_CHARACTERS = 100_000
-"""Of all steps of one answer; the steps after them are counted alone."""
+"""Characters shown of all steps of one answer; later steps are only counted."""
 MOST_STEPS = 200
-"""Of one answer: a step takes room, even if it says nothing."""
+"""Steps shown of one answer: even an empty step takes space."""
 _LONGEST_NAME = 300
 
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """What a tool was given, and what it gave."""
+    """A tool's input (`given`) and output (`gave`)."""
 
     name: str
     kind: str
@@ -31,7 +31,7 @@ class ToolStep:
 
 @dataclass(frozen=True, slots=True)
 class ToolSteps:
-    """The first steps, and the number of those that are left out."""
+    """The first steps, and the number of steps that are not shown."""
 
     shown: tuple[ToolStep, ...] = ()
     left_out: int = 0
@@ -46,7 +46,7 @@ class ToolSteps:
 
 
 def tool_steps(steps: Sequence[Mapping[str, Any]]) -> ToolSteps:
-    """Of Chainlit's steps, in order, so many as are shown."""
+    """The tool steps of an answer as the page shows them, in Chainlit's order."""
     shown: list[ToolStep] = []
     characters = 0
     for step in steps[:MOST_STEPS]:

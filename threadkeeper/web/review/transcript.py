@@ -1,7 +1,7 @@
-"""A thread as its user saw it, with all that is said of each answer beside it, laid out for the page.
+"""The messages of a thread, each with its votes, verdicts, versions, files and cost, in the order of the page.
 
-A thumb and a call of a model may be those of a run: they are shown at the last answer in it, as they count for it. What
-went from the thread stands where it stood, folded; an answer among it is judged like any other.
+Votes and model calls can belong to a run; they are shown at the last answer of the run, for which they count. Removed
+messages are shown folded in their old place; removed answers can be reviewed like others.
 """
 
 import heapq
@@ -20,7 +20,7 @@ _MESSAGES = (ANSWER, QUESTION, "system_message")
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """A message with what stands around it; a removed one is gone from the thread, as a question was edited since."""
+    """A message and its data. `removed` is set if it was removed because a question was edited."""
 
     step: Mapping[str, Any]
     tools: ToolSteps = field(default_factory=ToolSteps)
@@ -42,24 +42,24 @@ class ShownMessage:
 
     @property
     def model(self) -> str | None:
-        """The model that answered, as the calls say it, or the step itself."""
-        said = (self.step.get("metadata") or {}).get("model")
-        return (self.usage.model if self.usage else None) or (said if isinstance(said, str) else None)
+        """The model that answered, from its calls, else from the step's metadata."""
+        named = (self.step.get("metadata") or {}).get("model")
+        return (self.usage.model if self.usage else None) or (named if isinstance(named, str) else None)
 
     def verdict_of(self, reviewer: str) -> Verdict | None:
         return next((one for one in self.verdicts if one.reviewer == reviewer), None)
 
     @property
     def characters(self) -> int:
-        """How much there is to render: of the message, what it was before, its tools, and what is said of it."""
-        said = (self.step.get("output"), *(one.output for one in self.versions))
+        """Characters to render: message, earlier versions, tools, votes and verdicts."""
+        outputs = (self.step.get("output"), *(one.output for one in self.versions))
         judged = (text for one in self.verdicts for text in (one.better_answer, one.note))
         commented = (one.comment for one in self.votes)
-        return self.tools.characters + sum(len(text or "") for text in (*said, *judged, *commented))
+        return self.tools.characters + sum(len(text or "") for text in (*outputs, *judged, *commented))
 
     @property
     def agreement(self) -> float | None:
-        """The part of the pairs of verdicts on it that say the same; None where fewer than two judged."""
+        """The share of pairs of verdicts with the same label; None with fewer than two verdicts."""
         labels = [one.label for one in self.verdicts]
         pairs = len(labels) * (len(labels) - 1)
         return sum(labels.count(label) - 1 for label in labels) / pairs if pairs else None
@@ -67,7 +67,7 @@ class ShownMessage:
 
 @dataclass(frozen=True, slots=True)
 class ShownThread:
-    """The messages in order; `tools` and `elements` are those that belong to none of them."""
+    """The messages in order. `tools` and `elements` have those that belong to no message."""
 
     messages: tuple[ShownMessage, ...]
     tools: ToolSteps = field(default_factory=ToolSteps)
@@ -80,7 +80,7 @@ class ShownThread:
 
 @dataclass
 class _Around:
-    """What is said of the messages, by the id of their step."""
+    """The data of the messages, by the id of their step."""
 
     votes: dict[str, list[Vote]] = field(default_factory=lambda: defaultdict(list))
     verdicts: dict[str, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
@@ -91,10 +91,10 @@ class _Around:
 
 
 def shown_thread(found: ReviewThread) -> ShownThread:
-    """The thread as its page shows it."""
+    """Lay out a thread for its page."""
     steps: list[dict[str, Any]] = found.thread["steps"]
     there = {step["id"] for step in steps}
-    removed = _latest(one for one in found.versions if _is_gone(one) and one.step_id not in there)
+    removed = _latest(one for one in found.versions if _is_removed(one) and one.step_id not in there)
     answer_of_run = {one.parent_id: one.step_id for one in removed if one.type == ANSWER and one.parent_id}
     answer_of_run |= {step["parentId"]: step["id"] for step in steps if step["type"] == ANSWER and step.get("parentId")}
     around = _around(found, answer_of_run)
@@ -106,7 +106,7 @@ def shown_thread(found: ReviewThread) -> ShownThread:
                 tools.append(step)
             continue
         if step["type"] != ANSWER and tools and messages:
-            # What a tool did after an answer belongs to no later question.
+            # Tools that ran after an answer do not belong to the next question.
             messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tool_steps(tools)))
             tools = []
         messages.append(_message(step, tool_steps(tools), around))
@@ -125,7 +125,7 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
         if version.change == "edited":
             around.versions[version.step_id].append(version)
     for usage in found.usage:
-        # The calls that name the answer itself say more than those that name its run.
+        # Calls with the answer's id are more precise than calls with the id of its run.
         if usage.step_id in answer_of_run:
             around.usage.setdefault(answer_of_run[usage.step_id], usage)
         else:
@@ -138,14 +138,14 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
     return around
 
 
-def _is_gone(version: StepVersion) -> bool:
-    """Whether it went from the thread and is shown all the same: nobody misses Chainlit's notice."""
+def _is_removed(version: StepVersion) -> bool:
+    """Whether it is a removed message to show. Chainlit's stop notice is not."""
     is_notice = version.type == ANSWER and version.output == STOP_NOTICE
     return version.change == "removed" and not is_notice
 
 
 def _latest(versions: Iterable[StepVersion]) -> list[StepVersion]:
-    """Each message once, as it was when it went last, in order of time."""
+    """The last version of each message, in order of time."""
     return sorted({one.step_id: one for one in versions}.values(), key=lambda one: (one.created_at or "", one.step_id))
 
 
@@ -169,8 +169,8 @@ def _message(
 def _with_removed(
     messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
 ) -> tuple[ShownMessage, ...]:
-    """The messages, and those that are gone where they once stood: after what is as old."""
-    gone = []
+    """Merge removed messages in by time, after messages of the same time."""
+    inserted = []
     for version in removed:
         if version.type not in _MESSAGES:
             continue
@@ -182,5 +182,5 @@ def _with_removed(
             "createdAt": version.created_at,
             "isError": False,
         }
-        gone.append(_message(step, ToolSteps(), around, version))
-    return tuple(heapq.merge(messages, gone, key=lambda one: one.step.get("createdAt") or ""))
+        inserted.append(_message(step, ToolSteps(), around, version))
+    return tuple(heapq.merge(messages, inserted, key=lambda one: one.step.get("createdAt") or ""))

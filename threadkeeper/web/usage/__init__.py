@@ -1,1 +1,1 @@
-"""What calls to models came to, on pages at `/usage`: everyone's own, and for an admin all."""
+"""Pages at `/usage`: calls to models, their tokens and costs. Users see their own calls, admins all."""

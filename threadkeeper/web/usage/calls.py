@@ -1,4 +1,4 @@
-"""One call in full: what was asked for, what came, what it cost and how that was worked out, and what was said."""
+"""The page of one call: request, times, outcome, tokens, cost with its prices, and messages."""
 
 import json
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import CallRow, LlmCall, LlmCallPayload
 from threadkeeper.web.pages import formats
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.usage.exports import record
 
-# So much of one message is shown; the raw JSON below has all of it.
+# Characters shown of a message; the raw JSON below is complete.
 LONGEST_SHOWN = 20_000
 _RATES = ("input", "cached", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was sent, its text alone: pictures and files are named by their kind."""
+    """The text of a message. Images and files appear as their type in brackets."""
 
     role: str
     text: str
@@ -26,7 +26,7 @@ class Message:
 
 
 def one_call(row: CallRow, payload: LlmCallPayload | None, zone: ZoneInfo, say: Say) -> dict[str, Any]:
-    """The values of the page's template."""
+    """The variables of the template."""
     raw = record(row) | {
         "messages": payload.messages if payload else None,
         "response": payload.response if payload else None,
@@ -43,7 +43,7 @@ def one_call(row: CallRow, payload: LlmCallPayload | None, zone: ZoneInfo, say: 
 
 
 def message_of(message: Mapping[str, Any]) -> Message:
-    """What a message says, whatever shape the caller gave it."""
+    """The text of a message of any of the shapes that callers send."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
     text = "\n\n".join(filter(None, (_text(part) for part in parts)))
@@ -59,7 +59,7 @@ def _text(part: Any) -> str:
 
 
 def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Headings with what stands under each; what is not there is left out."""
+    """The sections of the page: a heading and its (name, value) lines. Missing values are left out."""
     call = row.call
     sections: list[tuple[str, list[tuple[str, str | None]]]] = [
         (

@@ -1,7 +1,7 @@
-"""Calls as files that other programs read: CSV and JSON lines, streamed, however many there are.
+"""Exports of calls as CSV and JSON Lines, streamed.
 
-Money is text in both, with all its digits. In CSV a text that a spreadsheet would take for a formula begins with an
-apostrophe: a model's name is whatever somebody sent.
+Amounts of money are text with all digits in both. In CSV, text that a spreadsheet would run as a formula gets an
+apostrophe in front: clients choose the name of a model freely.
 """
 
 import csv
@@ -22,7 +22,7 @@ COLUMNS = (*_FIELDS, "user", "project")
 
 
 async def as_csv(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
-    """CSV with a line of column names, as RFC 4180 has it, in UTF-8."""
+    """CSV with a header line, as in RFC 4180, in UTF-8."""
     async for chunk in _in_pieces(rows, _csv_lines, head=[list(COLUMNS)]):
         yield chunk
 
@@ -34,15 +34,15 @@ async def as_json_lines(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
 
 
 def record(row: CallRow) -> dict[str, Any]:
-    """The call as JSON can hold it, with the names of its user and its project."""
-    # Not `asdict`, which copies every value deeply: most of an export's time went there.
+    """The call with JSON values, and the names of its user and its project."""
+    # Not `asdict`: it copies every value deeply, which took most of the time of an export.
     values = {name: _plain(getattr(row.call, name)) for name in _FIELDS}
     return values | {"user": row.user, "project": row.project}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        # Never 1E-7, which not everything reads.
+        # Never 1E-7, which not every program reads.
         return f"{value.normalize():f}"
     return list(value) if isinstance(value, tuple) else value
 
@@ -56,7 +56,7 @@ async def _in_pieces(
     async with aclosing(source):
         async for row in rows:
             gathered.append(record(row))
-            # The first row goes out by itself, so that a reader knows at once that something comes.
+            # Send the first row at once, so that the reader sees that the export has started.
             if is_first or len(gathered) >= ROWS_AT_ONCE:
                 yield lines(gathered)
                 gathered, is_first = [], False

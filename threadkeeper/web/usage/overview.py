@@ -1,6 +1,6 @@
-"""What stands on the usage page: totals beside those of the period before, what they may come to, charts, a table.
+"""The usage page: totals and their change since the previous period, a projection, charts, and a table.
 
-Every number is a sum that the database made. Here they are put beside each other and said in words.
+The database computes all sums.
 """
 
 import asyncio
@@ -10,23 +10,23 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import UsageBucket, UsageGroup, UsageTotals
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import MOST_MODELS, Drawing
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.usage.query import UsageQuery
-from threadkeeper.web.usage.reader import UsageReader
 
 MOST_GROUPS = 100
 _DAY = timedelta(days=1)
-# With less to go by, a rate for a year would be a guess.
+# With less data, a projection for a year would be a guess.
 _FEWEST_CALLS, _SHORTEST = 20, _DAY
 _PROJECTED_DAYS = (30, 90, 365)
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number that stands large. `change` is the part by which it grew; `worse` says that growing is bad news."""
+    """A large number. `change` is its relative growth; `worse` marks numbers whose growth is bad."""
 
     label: str
     value: str
@@ -38,7 +38,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What the rate so far comes to, in US dollars and tokens."""
+    """The projected cost in US dollars and tokens for a number of days."""
 
     days: int
     cost: str
@@ -47,7 +47,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A line of the table. `link` chooses its value; without one it stands for calls that have none."""
+    """A row of the table. `link` filters by its value; None for the calls without a value."""
 
     name: str
     link: str | None
@@ -57,11 +57,11 @@ class GroupRow:
     cost: str
 
 
-async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str, Any]:
-    """The values of the page's template.
+async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[str, Any]:
+    """The variables of the template.
 
     Raises:
-        StorageUnavailable: the database gives no answer now.
+        StorageUnavailable: the database does not answer.
     """
     which, zone = query.calls, query.zone.key
     now, before, groups, earliest = await asyncio.gather(
@@ -72,15 +72,15 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
     )
     charts = []
     if now.calls:
-        # Mostly the table has them already.
+        # By default, the table has the same groups.
         is_table = (query.by, query.order) == ("model", "cost")
         models = groups if is_table else await layer.usage_by(which, "model", limit=MOST_MODELS, percentiles=False)
-        told_apart = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
+        named_models = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
-            layer.usage_series(replace(which, models=told_apart), query.interval, zone, "model", percentiles=False),
+            layer.usage_series(replace(which, models=named_models), query.interval, zone, "model", percentiles=False),
         )
-        by_model = [(model, _of(model, buckets, split)) for model in told_apart]
+        by_model = [(model, _of(model, buckets, split)) for model in named_models]
         charts = Drawing(buckets, by_model, query.interval, query.zone, say).charts()
     first = earliest.rows[0].call.requested_at if earliest.rows else None
     return {
@@ -95,19 +95,18 @@ async def overview(layer: UsageReader, query: UsageQuery, say: Say) -> dict[str,
 
 
 def _without(totals: UsageTotals, say: Say) -> str:
-    """What a cost is without."""
+    """The note below a cost that leaves calls out."""
     if is_unpriced(totals):
         return say("all_unpriced")
     return say("some_unpriced", calls=formats.count(totals.unpriced)) if totals.unpriced else ""
 
 
 def is_unpriced(totals: UsageTotals) -> bool:
-    """Whether no price is known of any of the calls."""
+    """Whether none of the calls has a price."""
     return bool(totals.unpriced) and not totals.total_cost
 
 
 def _cost(totals: UsageTotals) -> str:
-    # What it is without stands under it.
     return "–" if not (totals.total_tokens or totals.total_cost) else formats.money(totals.total_cost) or ""
 
 
@@ -169,7 +168,7 @@ def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
 
 
 def _rate_since(query: UsageQuery, first: str | None) -> datetime | None:
-    """Since when the rate of the period is measured: its beginning, or the first call in it."""
+    """The start of the projection's data: that of the period, or its first call."""
     if first is None or not query.period.is_running:
         return None
     return max(query.period.since, datetime.fromisoformat(first).astimezone(query.zone))
@@ -179,19 +178,19 @@ def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> l
     since = _rate_since(query, first)
     if since is None or totals.calls < _FEWEST_CALLS or query.period.now - since < _SHORTEST:
         return []
-    gone = (query.period.now - since) / _DAY
+    elapsed_days = (query.period.now - since) / _DAY
     return [
         Projection(
             days,
-            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / gone)) or "",
-            formats.short_count(round(totals.total_tokens * days / gone)),
+            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / elapsed_days)) or "",
+            formats.short_count(round(totals.total_tokens * days / elapsed_days)),
         )
         for days in _PROJECTED_DAYS
     ]
 
 
 def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTotals, say: Say) -> list[GroupRow]:
-    # What the table is sorted by is also what its bars show.
+    # The bars show the column by which the table is sorted.
     def weight(totals: UsageTotals) -> float:
         match query.order:
             case "tokens":
@@ -217,6 +216,6 @@ def _rows(groups: Sequence[UsageGroup], query: UsageQuery, all_of_them: UsageTot
 
 
 def _of(model: str, buckets: Sequence[UsageBucket], split: Sequence[UsageBucket]) -> list[UsageBucket]:
-    """The buckets of one model, in step with those of all; where it has none, an empty one."""
+    """The buckets of one model, one for each bucket of all models; empty where it has none."""
     own = {bucket.start: bucket for bucket in split if bucket.value == model}
     return [own.get(bucket.start) or UsageBucket(bucket.start, bucket.end, model, UsageTotals()) for bucket in buckets]

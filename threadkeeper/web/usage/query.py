@@ -1,6 +1,6 @@
-"""All that a reader chose, as it stands in the address, and the addresses of what else could be chosen.
+"""The period, filters and order of a usage page, read from the URL, and the URLs of the other choices.
 
-Nothing is remembered on the server: a link to a page shows the same to whoever may see it.
+The server stores none of it: the same URL shows the same selection to everyone who may see it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import get_args
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from starlette.datastructures import QueryParams
 
 from datalayer.cleaning import clean_text, clean_time
 from datalayer.records.usage import CallFilter, Dimension, Interval
+from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.pages.periods import Period, interval_of, period_of
-from threadkeeper.web.pages.shell import BadAddress
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-ZONE_COOKIE = "time_zone"
-# A dimension is a parameter of its own name, and a field of the filter.
+# The field of `CallFilter` for each dimension, whose name is also that of the parameter.
 _FIELDS: dict[Dimension, str] = {
     "model": "models",
     "provider": "providers",
@@ -35,7 +34,7 @@ _KEPT = ("period", "from", "to", "interval", "by", "order", *DIMENSIONS)
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """What is asked for. `chosen` are the values of the dimensions that were filtered by."""
+    """A selection of calls. `chosen` has the values of each filtered dimension; `parameters` those of the URL."""
 
     period: Period
     interval: Interval
@@ -63,22 +62,22 @@ class UsageQuery:
         )
 
     def address(self, path: str, **changes: str | Sequence[str] | None) -> str:
-        """The address of the path with all that was chosen, and these parameters otherwise; None leaves one out."""
+        """The URL of `path` with this selection and the given changes; None removes a parameter."""
         parameters: dict[str, Sequence[str]] = {**self.parameters}
         for name, value in changes.items():
-            # "from" is a word of the language.
+            # "from" is a keyword of Python: callers write "from_".
             parameters[name.rstrip("_")] = (value,) if isinstance(value, str) else value or ()
         names = (*_KEPT, *(name for name in parameters if name not in _KEPT))
         text = urlencode([(name, value) for name in names for value in parameters.get(name, ())])
         return f"{path}?{text}" if text else path
 
     def only(self, path: str, dimension: Dimension, value: str) -> str:
-        """The address where this value of the dimension is chosen too."""
+        """The URL of this selection, also filtered by this value."""
         chosen = self.chosen.get(dimension, ())
         return self.address(path, **{dimension: chosen if value in chosen else (*chosen, value)})
 
     def without(self, path: str, dimension: Dimension, value: str) -> str:
-        """The address where it is not chosen any more."""
+        """The URL of this selection without the filter by this value."""
         return self.address(path, **{dimension: tuple(one for one in self.chosen[dimension] if one != value)})
 
 
@@ -90,15 +89,17 @@ def read_query(
     orders: Sequence[str],
     now: datetime | None = None,
 ) -> UsageQuery:
-    """What the address asks for.
+    """Read the parameters of a URL. Unknown parameters are ignored.
 
     Args:
+        parameters: of the URL.
         zone: the reader's.
-        dimensions: those that this reader may tell calls apart by.
-        orders: what a table may be sorted by; the first where nothing else is said.
+        dimensions: what this reader may filter and group by.
+        orders: the sort keys of the table; the first one is the default.
+        now: the current time.
 
     Raises:
-        BadAddress: something in it makes no sense.
+        InvalidInput: a value is invalid.
     """
     given = {name: tuple(clean_text(value) for value in parameters.getlist(name) if value) for name in _KEPT}
 
@@ -108,17 +109,17 @@ def read_query(
     period = period_of(one("period", "30d"), zone, since=one("from"), until=one("to"), now=now)
     by = next((dimension for dimension in dimensions if dimension == one("by", "model")), None)
     if by is None:
-        raise BadAddress("bad_dimension", value=one("by")[:60])
+        raise InvalidInput("bad_dimension", value=one("by")[:60])
     order = one("order", orders[0])
     if order not in orders:
-        raise BadAddress("bad_sorting", value=order[:60])
+        raise InvalidInput("bad_sorting", value=order[:60])
     chosen = {dimension: tuple(dict.fromkeys(given[dimension])) for dimension in dimensions if given[dimension]}
     for values in chosen.values():
         if len(values) > _MOST_VALUES or any(len(value) > _LONGEST_VALUE for value in values):
-            raise BadAddress("bad_filter", most=_MOST_VALUES)
+            raise InvalidInput("bad_filter", most=_MOST_VALUES)
     for status in chosen.get("status", ()):
         if status not in ("0", "1", "2", "3", "4", "5"):
-            raise BadAddress("bad_status", value=status[:60])
+            raise InvalidInput("bad_status", value=status[:60])
     return UsageQuery(
         period,
         interval_of(period, one("interval")),
@@ -128,13 +129,3 @@ def read_query(
         chosen,
         {name: values for name, values in given.items() if values},
     )
-
-
-def zone_of(name: str, default: str) -> ZoneInfo:
-    """The reader's time zone, as the browser names it; the default where there is none of this name."""
-    for known in (name, default):
-        try:
-            return ZoneInfo(known)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            continue
-    return ZoneInfo("UTC")

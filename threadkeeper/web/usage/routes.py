@@ -1,139 +1,161 @@
-"""The pages at `/usage` and the files under it: everyone's own calls, and for an admin all of them."""
+"""The pages and exports at `/usage`. Users see their own calls, admins all."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text
 from datalayer.records.usage import CallRow, Dimension
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn, reading_usage, sees_all_usage
 from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.periods import PERIODS, intervals_for
-from threadkeeper.web.pages.shell import BadAddress, Pages, Say, speaker
+from threadkeeper.web.pages.sentences import Say, speaker
+from threadkeeper.web.pages.zone import Zone
+from threadkeeper.web.review.policy import Policy
 from threadkeeper.web.usage import exports
 from threadkeeper.web.usage.calls import one_call
 from threadkeeper.web.usage.overview import overview
-from threadkeeper.web.usage.query import DIMENSIONS, ZONE_COOKIE, UsageQuery, read_query, zone_of
-from threadkeeper.web.usage.reader import UsageReader
+from threadkeeper.web.usage.query import DIMENSIONS, UsageQuery, read_query
 
 GROUP_ORDERS = ("cost", "calls", "failed", "tokens", "first_token", "speed", "name")
 CALL_ORDERS = ("requested_at", "cost", "tokens", "seconds")
 ROWS_A_PAGE = 50
 _LONGEST_CURSOR = 2_000
 
+Write = Callable[[AsyncIterator[CallRow]], AsyncIterator[bytes]]
 
-def usage_router(
-    layer: Callable[[], UsageReader], pages: Pages, *, time_zone: str = "UTC", asks_purpose: bool = False
-) -> APIRouter:
-    """The pages of totals, of the list of calls and of one call, and the exports.
+router = APIRouter(include_in_schema=False)
+screens = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-    Args:
-        layer: gives the data layer.
-        pages: writes the pages.
-        time_zone: where days begin for a reader whose browser names none.
-        asks_purpose: whether what others said is read for a purpose alone, which these pages do not ask for.
-    """
-    router = APIRouter()
-    screens = APIRouter(route_class=pages.route())
 
-    def read(request: Request, person: Person, orders: Sequence[str]) -> UsageQuery:
-        dimensions = [one for one in DIMENSIONS if one != "user" or sees_all_usage(person)]
-        zone = zone_of(request.cookies.get(ZONE_COOKIE, ""), time_zone)
-        return read_query(request.query_params, zone, dimensions=dimensions, orders=orders)
+def _read(request: Request, person: Person, zone: ZoneInfo, orders: Sequence[str]) -> UsageQuery:
+    dimensions = [one for one in DIMENSIONS if one != "user" or sees_all_usage(person)]
+    return read_query(request.query_params, zone, dimensions=dimensions, orders=orders)
 
-    @screens.get("/usage", include_in_schema=False)
-    async def read_usage(request: Request, person: LoggedIn) -> Response:
-        query, say = read(request, person, GROUP_ORDERS), speaker(request)
-        with reading_usage(person):
-            values = await overview(layer(), query, say)
-            frame = await _frame(layer(), query, person, say)
-        return pages.page(
-            request, "usage/overview.html", {**frame, **values}, person=person, draws=bool(values["charts"])
+
+async def _groups_query(request: Request, person: LoggedIn, zone: Zone) -> UsageQuery:
+    return _read(request, person, zone, GROUP_ORDERS)
+
+
+async def _calls_query(request: Request, person: LoggedIn, zone: Zone) -> UsageQuery:
+    return _read(request, person, zone, CALL_ORDERS)
+
+
+GroupsQuery = Annotated[UsageQuery, Depends(_groups_query)]
+CallsQuery = Annotated[UsageQuery, Depends(_calls_query)]
+
+
+@screens.get("/usage")
+async def read_usage(request: Request, person: LoggedIn, query: GroupsQuery, layer: Layer, pages: Pages) -> Response:
+    say = speaker(request)
+    with reading_usage(person):
+        values = await overview(layer, query, say)
+        frame = await _frame(layer, query, person, say)
+    return pages.page(
+        request,
+        "usage/overview.html",
+        {**frame, **values},
+        person=person,
+        zone=query.zone,
+        draws=bool(values["charts"]),
+    )
+
+
+@screens.get("/usage/calls")
+async def read_calls(request: Request, person: LoggedIn, query: CallsQuery, layer: Layer, pages: Pages) -> Response:
+    say = speaker(request)
+    cursor = request.query_params.get("cursor") or None
+    ascending = request.query_params.get("direction") == "up"
+    if cursor and len(cursor) > _LONGEST_CURSOR:
+        raise InvalidInput("bad_cursor")
+    with reading_usage(person):
+        found = await layer.list_calls(
+            query.calls,
+            order=query.order,
+            descending=not ascending,
+            cursor=cursor and clean_text(cursor),
+            limit=ROWS_A_PAGE,
         )
-
-    @screens.get("/usage/calls", include_in_schema=False)
-    async def read_calls(request: Request, person: LoggedIn) -> Response:
-        query, say = read(request, person, CALL_ORDERS), speaker(request)
-        cursor = request.query_params.get("cursor") or None
-        ascending = request.query_params.get("direction") == "up"
-        if cursor and len(cursor) > _LONGEST_CURSOR:
-            raise BadAddress("bad_cursor")
-        with reading_usage(person):
-            found = await layer().list_calls(
-                query.calls,
-                order=query.order,
-                descending=not ascending,
-                cursor=cursor and clean_text(cursor),
-                limit=ROWS_A_PAGE,
-            )
-            frame = await _frame(layer(), query, person, say)
-        values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
-        values["cost_of"] = partial(formats.cost_of_call, say=say)
-        return pages.page(request, "usage/calls.html", {**frame, **values}, person=person)
-
-    @screens.get("/usage/calls/{call_id}", include_in_schema=False)
-    async def read_call(request: Request, person: LoggedIn, call_id: str) -> Response:
-        query = read(request, person, CALL_ORDERS)
-        with reading_usage(person):
-            found = await layer().get_call(call_id)
-        if found is None:
-            raise HTTPException(404)
-        (row, payload), is_own = found, found[0].call.user_id == person.id
-        withheld = payload is not None and not is_own and asks_purpose
-        if withheld:
-            payload = None
-        elif payload is not None and not is_own:
-            await layer().note_call_read(call_id)
-        values = {
-            "query": query,
-            "formats": formats,
-            "is_own": is_own,
-            "withheld": withheld,
-            **one_call(row, payload, query.zone, speaker(request)),
-        }
-        return pages.page(request, "usage/call.html", values, person=person)
-
-    async def export(
-        request: Request,
-        person: Person,
-        written: Callable[[AsyncIterator[CallRow]], AsyncIterator[bytes]],
-        media_type: str,
-        suffix: str,
-    ) -> Response:
-        try:
-            query = read(request, person, (*CALL_ORDERS, *GROUP_ORDERS))
-        except BadAddress as error:
-            return JSONResponse({"detail": speaker(request)(error.sentence, **error.values)}, 400)
-        with reading_usage(person):
-            body = written(layer().export_calls(query.calls))
-        # What cannot be begun is told as what it is, and not as a file of nothing.
-        first = await anext(body, b"")
-        name = f"usage-{query.period.since.date()}-{query.period.last.date()}.{suffix}"
-        return Download(body, first, media_type=media_type, headers=attachment(name))
-
-    @router.get("/usage/export.csv", include_in_schema=False)
-    async def export_csv(request: Request, person: LoggedIn) -> Response:
-        return await export(request, person, exports.as_csv, "text/csv; charset=utf-8", "csv")
-
-    @router.get("/usage/export.jsonl", include_in_schema=False)
-    async def export_json_lines(request: Request, person: LoggedIn) -> Response:
-        return await export(request, person, exports.as_json_lines, "application/jsonl; charset=utf-8", "jsonl")
-
-    router.include_router(screens)
-    return router
+        frame = await _frame(layer, query, person, say)
+    values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
+    values["cost_of"] = partial(formats.cost_of_call, say=say)
+    return pages.page(request, "usage/calls.html", {**frame, **values}, person=person, zone=query.zone)
 
 
-async def _frame(layer: UsageReader, query: UsageQuery, person: Person, say: Say) -> dict[str, Any]:
-    """What the pages of totals and of calls have in common: the period, and what is filtered by."""
+@screens.get("/usage/calls/{call_id}")
+async def read_call(
+    *, request: Request, person: LoggedIn, query: CallsQuery, layer: Layer, pages: Pages, policy: Policy, call_id: str
+) -> Response:
+    with reading_usage(person):
+        found = await layer.get_call(call_id)
+    if found is None:
+        raise HTTPException(404)
+    (row, payload), is_own = found, found[0].call.user_id == person.id
+    # Where reading another user's messages needs a purpose, this page hides them: it does not ask for one.
+    withheld = payload is not None and not is_own and policy.asks_purpose
+    if withheld:
+        payload = None
+    elif payload is not None and not is_own:
+        await layer.note_call_read(call_id)
+    shown = one_call(row, payload, query.zone, speaker(request))
+    values = {"query": query, "is_own": is_own, "withheld": withheld, **shown}
+    return pages.page(request, "usage/call.html", values, person=person, zone=query.zone)
+
+
+@router.get("/usage/export.csv")
+async def export_csv(request: Request, person: LoggedIn, layer: Layer, zone: Zone) -> Response:
+    return await _export(
+        request, person, layer, zone, write=exports.as_csv, media_type="text/csv; charset=utf-8", suffix="csv"
+    )
+
+
+@router.get("/usage/export.jsonl")
+async def export_json_lines(request: Request, person: LoggedIn, layer: Layer, zone: Zone) -> Response:
+    media_type = "application/jsonl; charset=utf-8"
+    return await _export(
+        request, person, layer, zone, write=exports.as_json_lines, media_type=media_type, suffix="jsonl"
+    )
+
+
+router.include_router(screens)
+
+
+async def _export(
+    request: Request,
+    person: Person,
+    layer: ChainlitLayer,
+    zone: ZoneInfo,
+    *,
+    write: Write,
+    media_type: str,
+    suffix: str,
+) -> Response:
+    try:
+        query = _read(request, person, zone, (*CALL_ORDERS, *GROUP_ORDERS))
+    except InvalidInput as error:
+        return JSONResponse({"detail": speaker(request)(error.sentence, **error.values)}, 400)
+    with reading_usage(person):
+        body = write(layer.export_calls(query.calls))
+    # Read the first part before the response starts: an export that fails at once gets its own status.
+    first = await anext(body, b"")
+    name = f"usage-{query.period.since.date()}-{query.period.last.date()}.{suffix}"
+    return Download(body, first, media_type=media_type, headers=attachment(name))
+
+
+async def _frame(layer: ChainlitLayer, query: UsageQuery, person: Person, say: Say) -> dict[str, Any]:
+    """The variables for the choice of period and filters, on the overview and on the list of calls."""
     everyone = sees_all_usage(person)
     return {
         "query": query,
-        "formats": formats,
         "named": partial(formats.named, say=say),
         "everyone": everyone,
         "periods": PERIODS,
@@ -147,7 +169,7 @@ async def _frame(layer: UsageReader, query: UsageQuery, person: Person, say: Say
     }
 
 
-async def _name(layer: UsageReader, query: UsageQuery, dimension: Dimension, value: str, say: Say) -> str:
+async def _name(layer: ChainlitLayer, query: UsageQuery, dimension: Dimension, value: str, say: Say) -> str:
     if dimension not in ("user", "project"):
         return formats.named(dimension, value, say)
     groups = await layer.usage_by(query.calls, dimension, limit=len(query.chosen[dimension]))

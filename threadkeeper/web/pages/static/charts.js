@@ -1,8 +1,8 @@
-// Draws the figures that the server wrote into the page, in the colours and letters of the page.
+// Draws the figures in the data attributes of the page, with the page's colours and font.
 (() => {
   const root = document.documentElement;
 
-  // A colour is said as the name of a variable of the theme.
+  // Colours are names of the theme's CSS variables.
   const colour = (name, style) => {
     const parts = style.getPropertyValue(name).trim().split(/\s+/);
     return parts.length === 3 ? `hsl(${parts.join(", ")})` : "#888";
@@ -17,7 +17,7 @@
 
   const axis = {
     automargin: true,
-    // A finger that scrolls the page must not zoom a chart.
+    // Scrolling by touch must not zoom a chart.
     fixedrange: true,
     gridcolor: "--border",
     linecolor: "--border",
@@ -37,7 +37,7 @@
     legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
   };
 
-  // The library has the names of months in English alone.
+  // Plotly's month names are English only.
   const inFigures = {
     tickformatstops: [
       { dtickrange: [null, 82800000], value: "%H:%M\n%Y-%m-%d" },
@@ -51,7 +51,7 @@
   const draw = (place) => {
     const style = getComputedStyle(root);
     const { data, layout } = JSON.parse(place.dataset.figure);
-    // Where the legend is a list, it takes its room from nothing else.
+    // A legend with one entry per line needs its own height.
     const listed = place.clientWidth < 480 && data.length > 2 ? 18 * data.length : 0;
     const whole = {
       ...base,

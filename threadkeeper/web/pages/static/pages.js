@@ -2,11 +2,11 @@
 (() => {
   const root = document.documentElement;
 
-  // What was chosen in the chat; "system" or nothing leaves it to the style sheet.
+  // The theme chosen in the chat; for "system" or none, the style sheet decides.
   const theme = localStorage.getItem("vite-ui-theme");
   if (theme === "light" || theme === "dark") root.dataset.theme = theme;
 
-  // Days begin where the reader is. The server learns of the zone by a cookie, and once writes the page anew.
+  // Days begin in the reader's time zone. A cookie sends it to the server; the first visit reloads the page once.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const told = () => document.cookie.split("; ").includes(`time_zone=${zone}`);
   if (zone && !told()) {

@@ -1,4 +1,4 @@
-// The keyboard of a thread under review: j and k go to the next and the previous answer, 1 to 9 choose a label.
+// Keyboard shortcuts of a thread under review: j and k for the next and previous answer, 1 to 9 for the labels.
 (() => {
   const answers = [...document.querySelectorAll("[data-answer]")];
   const linked = () => answers.findIndex((one) => `#${one.id}` === location.hash);

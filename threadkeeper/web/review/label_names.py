@@ -1,13 +1,13 @@
-"""What labels and reasons are called on a page: the usual ones in the reader's language, the operator's own as set."""
+"""The names of labels and reasons: the default ones in the reader's language, the operator's own unchanged."""
 
 from collections.abc import Callable
 
 from threadkeeper.language.catalogue import PAGES
-from threadkeeper.web.pages.shell import Say
+from threadkeeper.web.pages.sentences import Say
 
 
 def label_name(say: Say) -> Callable[[str], str]:
-    """Names a label or a reason."""
+    """A function that gives the name of a label or a reason."""
 
     def named(value: str) -> str:
         key = f"said_{value}"

@@ -1,0 +1,103 @@
+"""Chainlit's login tokens: find the one that a request carries, verify it, read it, and take it off a request."""
+
+import hashlib
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import jwt
+from chainlit.auth import cookie as chainlit_cookie
+from chainlit.auth import get_token_from_cookies
+from chainlit.auth.jwt import decode_jwt
+from jwt import PyJWTError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from datalayer import Login
+
+_LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
+
+class LoginToken(NamedTuple):
+    """The claims of a token. The token itself is left out, so that it cannot leak from here.
+
+    `issued_at` is in seconds since 1970.
+    """
+
+    identifier: str
+    issued_at: float
+    login: Login
+
+
+def login_cookie(connection: HTTPConnection) -> str | None:
+    """The token in the browser's cookie, for data that is bound to this login; None without one."""
+    return get_token_from_cookies(connection.cookies) or None
+
+
+def clear_login_cookie(request: Request, response: Response) -> None:
+    """Delete the login cookie from the browser."""
+    chainlit_cookie.clear_auth_cookie(request, response)
+
+
+def carried_token(scope: Scope) -> str | None:
+    """The token in the cookie or the `Authorization` header, found in the order in which Chainlit looks for it."""
+    connection = HTTPConnection(scope)
+    token = get_token_from_cookies(connection.cookies)
+    if not token and scope["type"] == "http":
+        scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+        token = credentials.strip() if scheme.lower() == "bearer" else None
+    return token or None
+
+
+def read_token(token: str, agent: str | None) -> LoginToken | None:
+    """Verify a token as Chainlit does and read its claims; None for an invalid or expired token.
+
+    Args:
+        token: the JSON Web Token that Chainlit signed at login.
+        agent: the User-Agent of the request.
+    """
+    try:
+        # Chainlit's own check comes first: it decides what a valid login is.
+        identifier = decode_jwt(token).identifier
+        claims = jwt.decode(token, options={"verify_signature": False})
+        issued_at = float(claims.get("iat", 0))
+        # Hash the signed part only: the same signature can be encoded in more than one way.
+        signed = token.rpartition(".")[0]
+        login = Login(
+            hashlib.sha256(signed.encode()).hexdigest(),
+            # A token without `iat` counts from its first request.
+            _timestamp(issued_at or time.time()),
+            _timestamp(float(claims["exp"])),
+            agent,
+        )
+        return LoginToken(identifier, issued_at, login)
+    except (PyJWTError, ValueError, TypeError, KeyError):
+        return None
+
+
+def with_one_cookie_header(scope: Scope) -> Scope:
+    """Join several cookie headers: libraries read different ones of them, and all must see the same login."""
+    cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+    if len(cookies) < 2:
+        return scope
+    others = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
+    return {**scope, "headers": [*others, (b"cookie", b"; ".join(cookies))]}
+
+
+def without_login(scope: Scope) -> Scope:
+    """The request without its login cookie and without its `Authorization` header."""
+    kept = [
+        pair
+        for pair in Headers(scope=scope).get("cookie", "").split(";")
+        if not pair.strip().startswith(chainlit_cookie._auth_cookie_name)
+    ]
+    stripped = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in (b"cookie", b"authorization")]}
+    if kept:
+        MutableHeaders(scope=stripped)["cookie"] = ";".join(kept).strip()
+    return stripped
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(min(max(seconds, 0.0), _LAST_SECOND), UTC).isoformat()

@@ -1,0 +1,36 @@
+"""What the routes of the pages are given: the data layer, and the writer of pages.
+
+`share` puts both into the state of each request. A route names what it needs in its signature.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.web.pages.shell import PageWriter
+
+
+def share(**values: object) -> Callable[[Request], Awaitable[None]]:
+    """A dependency for a router: sets these attributes of `request.state` for the dependencies of its routes."""
+
+    async def set_state(request: Request) -> None:
+        for name, value in values.items():
+            setattr(request.state, name, value)
+
+    return set_state
+
+
+async def _layer(request: Request) -> ChainlitLayer:
+    layer: ChainlitLayer = request.state.layer
+    return layer
+
+
+async def _pages(request: Request) -> PageWriter:
+    pages: PageWriter = request.state.pages
+    return pages
+
+
+Layer = Annotated[ChainlitLayer, Depends(_layer)]
+Pages = Annotated[PageWriter, Depends(_pages)]

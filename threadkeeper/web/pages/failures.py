@@ -1,0 +1,111 @@
+"""How pages fail: an error becomes a page in the reader's language, and a visitor is sent to log in."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+
+from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from threadkeeper.web.auth.gate import Person, person_at
+from threadkeeper.web.pages.sentences import speaker
+from threadkeeper.web.pages.shell import PageWriter
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_WANTED = 2_000
+# The first match counts: a subclass stands before its base.
+_FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
+    (NotFound, 404),
+    (Forbidden, 404),
+    (InvalidRecord, 400),
+    (StorageUnavailable, 503),
+    (DataLayerError, 500),
+)
+
+
+class InvalidInput(Exception):
+    """A value in the URL or in a form is invalid. Takes the key of the message for the reader, and its values."""
+
+    def __init__(self, sentence: str, **values: object) -> None:
+        super().__init__(sentence, values)
+        self.sentence, self.values = sentence, values
+
+
+class PageRoute(APIRoute):
+    """The class of the routes that answer with a page. Needs `pages` of `dependencies.share`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_failures(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as error:
+                if error.status_code == HTTPStatus.UNAUTHORIZED:
+                    return RedirectResponse(_login_address(request), HTTPStatus.SEE_OTHER)
+                return _failure(request, error.status_code)
+            except InvalidInput as error:
+                return _failure(request, 400, speaker(request)(error.sentence, **error.values))
+            except DataLayerError as error:
+                status = next(status for kind, status in _FAILURES if isinstance(error, kind))
+                level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+                logger.log(level, "%s was answered with %d: %s", request.url.path, status, error)
+                return _failure(request, status)
+
+        return handle_failures
+
+
+def _failure(request: Request, status: int, reason: str | None = None) -> Response:
+    known = str(status if status in (400, 403, 404, 413, 503) else 500)
+    is_posted = request.method == "POST"
+    if is_posted and status == HTTPStatus.BAD_REQUEST:
+        known = "form"
+    pages: PageWriter = request.state.pages
+    response = pages.page(
+        request,
+        "failure.html",
+        {
+            "title": speaker(request)(f"failure_{known}"),
+            "reason": reason or speaker(request)(f"failure_{known}_reason"),
+            "back": _came_from(request) if is_posted else None,
+        },
+        person=_person(request),
+        status=status,
+    )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = "5"
+    return response
+
+
+def _login_address(request: Request) -> str:
+    """The login page, with the requested path as `next`, which `public/threadkeeper.js` reads."""
+    wanted = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "GET" or len(wanted) > _LONGEST_WANTED:
+        return "/login"
+    return f"/login?next={quote(wanted, safe='/')}"
+
+
+def _came_from(request: Request) -> str | None:
+    """The path of our page that held the form, from the Referer; None without one or with another host's."""
+    try:
+        came = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return None
+    # Browsers read a path that begins with two slashes, or a slash and a backslash, as the address of another host.
+    is_path = came.path.startswith("/") and not came.path.startswith(("//", "/\\"))
+    if came.scheme not in ("http", "https") or came.netloc != request.headers.get("host") or not is_path:
+        return None
+    return came.path + (f"?{came.query}" if came.query else "")
+
+
+def _person(request: Request) -> Person | None:
+    """The logged-in user; None also when the account cannot be looked up now."""
+    try:
+        return person_at(request)
+    except DataLayerError:
+        return None
