@@ -1,55 +1,97 @@
-"""The command line. Only `serve` imports Chainlit, which takes seconds; every other command starts at once.
+"""The command line. A command imports what it needs when it is called, and none of it for the help of another.
 
-Each group of commands has a module in `threadkeeper/commands`; how a command ends is said in `terminal` there.
+Only `serve` imports Chainlit, which takes seconds. Each group of commands has a module in `threadkeeper/commands`,
+which is imported when one of its commands is named; how a command ends is said in `terminal` there. So nothing is
+imported here at the top but what the list of commands needs.
 """
 
-import asyncio
-import errno
-import logging
 import os
-import socket
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 import threadkeeper
-from datalayer.accounts import Accounts
-from datalayer.adoption import adopt as adopt_database
-from threadkeeper.commands.files import files_app
-from threadkeeper.commands.limits import limits_app
-from threadkeeper.commands.prices import prices_app, reprice
-from threadkeeper.commands.projects import projects_app
-from threadkeeper.commands.retention import retention
-from threadkeeper.commands.takeouts import export_app, import_takeout
-from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
-from threadkeeper.commands.threads import thread_app
-from threadkeeper.commands.users import user_app
-from threadkeeper.commands.verify import verify
-from threadkeeper.cookie_secret import cookie_secret
-from threadkeeper.logs import configure_logging
-from threadkeeper.misspelt import misspelt_names
-from threadkeeper.settings import SettingsError, inspect_settings
-from threadkeeper.urls import sqlite_file
+
+if TYPE_CHECKING:
+    import socket
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(user_app, name="user")
-app.add_typer(thread_app, name="thread")
-app.add_typer(files_app, name="files")
-app.add_typer(export_app, name="export")
-app.add_typer(prices_app, name="prices")
-app.add_typer(projects_app, name="projects")
-app.add_typer(limits_app, name="limits")
-app.command("import")(import_takeout)
-app.command("retention")(retention)
-app.command()(reprice)
-app.command()(verify)
+# What stands in the list of commands, so that the list imports none of them: module, name there, summary.
+COMMANDS = {
+    "import": (
+        "takeouts",
+        "import_takeout",
+        "Bring a takeout back, here or on another installation; the schema is made, or brought up, first.",
+    ),
+    "retention": (
+        "retention",
+        "retention",
+        "Delete threads, files and audit older than RETENTION_*_DAYS say, and what was said in calls older than\n"
+        "USAGE_PAYLOAD_DAYS; pinned and flagged threads stay.",
+    ),
+    "reprice": (
+        "prices",
+        "reprice",
+        "Price calls anew by the prices that are known today for their time; a dry run first.",
+    ),
+    "verify": (
+        "verify",
+        "verify",
+        "Reckon every call's cost anew and compare all sums with their rows; exit code 1 where something is wrong.",
+    ),
+}
+GROUPS = {
+    "user": ("users", "user_app", "Add, change and list the people who may log in."),
+    "thread": ("threads", "thread_app", "Delete a thread, with a receipt."),
+    "files": ("files", "files_app", "Look after the files: compare them with their rows, move them."),
+    "export": ("takeouts", "export_app", "Write what is kept into files that can be taken elsewhere."),
+    "prices": ("prices", "prices_app", "Set and list prices of your own; they win over the published ones."),
+    "projects": ("projects", "projects_app", "Add, change and list projects."),
+    "limits": ("limits", "limits_app", "Limit what users and projects may use, in tokens or dollars."),
+}
+
+
+class _ListedCommand(TyperCommand):
+    """A name and a summary in the list of commands; `load` imports the command itself."""
+
+    def __init__(self, name: str, module: str, attribute: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._module, self._attribute = module, attribute
+
+    def load(self) -> Any:
+        found = getattr(import_module(f"threadkeeper.commands.{self._module}"), self._attribute)
+        if not isinstance(found, typer.Typer):
+            command, found = found, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            found.command(self.name)(command)
+        loaded = get_command(found)
+        loaded.name = self.name
+        return loaded
+
+
+class Commands(TyperGroup):
+    """The commands of this file, and those that are imported when they are called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        here = self.commands
+        self.commands = {
+            **{name: _ListedCommand(name, *listed) for name, listed in COMMANDS.items()},
+            **here,
+            **{name: _ListedCommand(name, *listed) for name, listed in GROUPS.items()},
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, _ListedCommand) else command, rest
+
+
+app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def main() -> None:
@@ -65,6 +107,12 @@ def _threadkeeper() -> None:
 @app.command()
 def serve() -> None:
     """Serve the chat at HOST and PORT until told to stop."""
+    from threadkeeper.chainlit_imports import put_stand_in
+    from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
+    from threadkeeper.cookie_secret import cookie_secret
+    from threadkeeper.logs import configure_logging
+    from threadkeeper.settings import SettingsError
+
     settings = settings_or_end()
     make_data_dir(settings)
     try:
@@ -79,14 +127,17 @@ def serve() -> None:
 
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
-    import uvicorn  # noqa: PLC0415
-    from chainlit.config import config, load_module  # noqa: PLC0415
+    put_stand_in()
+    from importlib.util import find_spec
+
+    import uvicorn
+    from chainlit.config import config, load_module
 
     config.run.host, config.run.port = settings.host, settings.port
     config.run.root_path = os.environ.get("CHAINLIT_ROOT_PATH", "")
     config.run.headless = True
     config.run.module_name = str(app_file)
-    from chainlit.server import app as chainlit_app  # noqa: PLC0415  it reads config.run
+    from chainlit.server import app as chainlit_app  # it reads config.run
 
     load_module(str(app_file))
     server = uvicorn.Server(
@@ -111,6 +162,9 @@ def serve() -> None:
 @app.command()
 def migrate() -> None:
     """Make the database's schema, or bring it up to this version."""
+    from datalayer.accounts import Accounts
+    from threadkeeper.commands.terminal import make_data_dir, settings_or_end, with_accounts
+
     settings = settings_or_end()
     make_data_dir(settings)
     applied = with_accounts(settings, Accounts.migrate)
@@ -124,6 +178,13 @@ def adopt(
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
 ) -> None:
     """Take over the database of one of Chainlit's own data layers; a dry run first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from datalayer.adoption import adopt as adopt_database
+    from threadkeeper.commands.terminal import console, end, settings_or_end, with_accounts
+    from threadkeeper.urls import sqlite_file
+
     settings = settings_or_end()
     if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
         end(f"There is no database to adopt: {file} is not there.", 1)
@@ -145,7 +206,16 @@ def adopt(
 @app.command()
 def check() -> None:
     """Show every setting, where it came from and what is wrong with it, and whether the parts can be reached."""
-    from threadkeeper.checks import check_parts  # noqa: PLC0415
+    import asyncio
+    import logging
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from threadkeeper.checks import check_parts
+    from threadkeeper.commands.terminal import console, end
+    from threadkeeper.misspelt import misspelt_names
+    from threadkeeper.settings import SettingsError, inspect_settings
 
     try:
         reports, settings = inspect_settings()
@@ -176,7 +246,12 @@ def check() -> None:
     shown.print("Everything else is as it should be." if is_doubtful else "Everything is as it should be.")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> "socket.socket":
+    import errno
+    import socket
+
+    from threadkeeper.commands.terminal import end
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
