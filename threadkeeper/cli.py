@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_group
 
 import threadkeeper
 
@@ -66,12 +66,14 @@ class _ListedCommand(TyperCommand):
 
     def load(self) -> Any:
         found = getattr(import_module(f"threadkeeper.commands.{self._module}"), self._attribute)
-        if not isinstance(found, typer.Typer):
-            command, found = found, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            found.command(self.name)(command)
-        loaded = get_command(found)
-        loaded.name = self.name
-        return loaded
+        parent = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        # With a callback it is a group, of however few commands.
+        parent.callback()(_threadkeeper)
+        if isinstance(found, typer.Typer):
+            parent.add_typer(found, name=self.name)
+        else:
+            parent.command(self.name)(found)
+        return get_group(parent).commands[str(self.name)]
 
 
 class Commands(TyperGroup):

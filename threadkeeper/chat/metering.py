@@ -13,7 +13,7 @@ import logging
 import platform
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -66,6 +66,7 @@ class _Question:
     finish: Finish | None = None
     error: ModelError | None = None
     stopped: bool = False
+    ended: float = 0.0
 
     def take(self, event: Delta | Finish) -> None:
         if isinstance(event, Finish):
@@ -121,7 +122,7 @@ class MeteredModel:
             question.stopped = True
             raise
         finally:
-            self._end(question)
+            await self._end(question)
 
     async def complete(self, request: ModelRequest) -> Completion:
         question = await self._begin(request, is_streaming=False)
@@ -136,7 +137,7 @@ class MeteredModel:
             question.stopped = True
             raise
         finally:
-            self._end(question)
+            await self._end(question)
         return completion
 
     async def close(self) -> None:
@@ -153,12 +154,12 @@ class MeteredModel:
             replace(request, attempts=[]),
             str(uuid.uuid4()),
             project_id,
-            await counter_for(request.model),
+            counter_for(request.model),
             is_streaming,
         )
         if await self._allowances.concern(request.purpose.user_id, project_id):
             sent = on_the_wire(request.messages)
-            tokens = message_tokens(sent, question.counter)
+            tokens = await message_tokens(sent, question.counter)
             rates = self._rates(request.model, None, question.began.requested_at, tokens)
             try:
                 question.request = await self._allowances.admit(
@@ -193,36 +194,56 @@ class MeteredModel:
             prompt_tokens=prompt_tokens,
         )
 
-    def _end(self, question: _Question) -> None:
-        """Have what became of it kept. It waits for nothing, as its task may be on its way out, and raises nothing: an
-        answer is worth more than its row.
+    async def _end(self, question: _Question) -> None:
+        """Have what became of it kept. It raises nothing but that its task is ended: an answer is worth more than its
+        row. Where the server said what it took nothing is waited for, as the task may be on its way out.
         """
+        question.ended = time.perf_counter()
         if question.extension is not None:
             question.extension.cancel()
+        if question.finish is None and question.error is None and not question.stopped:
+            question.error = ModelError("cut", "the model's stream ended without a Finish")
+        if not _is_unreported(question):
+            self._account(question, None)
+            return
+        # Goes on where the task is ended a second time meanwhile.
+        await asyncio.shield(self._beside(self._account_counted(question)))
+
+    async def _account_counted(self, question: _Question) -> None:
         try:
-            self._account(question)
+            sent = on_the_wire(question.request.messages)
+            prompt_tokens = await message_tokens(sent, question.counter)
+            counted = Usage(prompt_tokens, await question.counter.count("".join(question.parts)))
+        except Exception:
+            logger.exception("the tokens of a call cannot be counted", extra={"call_id": question.id})
+            counted = None
+        self._account(question, counted)
+
+    def _account(self, question: _Question, counted: Usage | None) -> None:
+        """`counted`: the tokens as counted here, where the server does not say."""
+        try:
+            self._account_rows(question, counted)
         except Exception:
             logger.exception("a call to a model is not accounted for", extra={"call_id": question.id})
             if question.has_reserved:
                 self._beside(self._release(question.id))
 
-    def _account(self, question: _Question) -> None:
-        if question.finish is None and question.error is None and not question.stopped:
-            question.error = ModelError("cut", "the model's stream ended without a Finish")
+    def _account_rows(self, question: _Question, counted: Usage | None) -> None:
         sent = on_the_wire(question.request.messages)
         answer = "".join(question.parts)
-        *earlier, last = question.request.attempts or [question.began]
+        *earlier, last = _attempts(question)
         rows = [self._failed(question, sent, attempt, at) for at, attempt in enumerate(earlier, 1)]
-        rows.append(self._last(question, sent, last, len(earlier) + 1, answer))
+        rows.append(self._last(question, sent, last, len(earlier) + 1, answer, counted=counted))
         if question.request.purpose.on_call is not None:
             for row in rows:
                 question.request.purpose.on_call(row)
         self._beside(self._keep(question, rows, sent, answer))
 
-    def _beside(self, work: Any) -> None:
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
+        return task
 
     async def _keep(self, question: _Question, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
         payload = None
@@ -265,7 +286,7 @@ class MeteredModel:
 
     def _row(self, question: _Question, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
         request, purpose = question.request, question.request.purpose
-        seconds = time.perf_counter() - attempt.began if attempt.seconds is None else attempt.seconds
+        seconds = question.ended - attempt.began if attempt.seconds is None else attempt.seconds
         return LlmCall(
             id=question.id,
             kind=purpose.kind,
@@ -295,7 +316,14 @@ class MeteredModel:
         return _with_error(row, attempt.error, self._redact)
 
     def _last(
-        self, question: _Question, sent: list[ChatMessage], attempt: Attempt, number: int, answer: str
+        self,
+        question: _Question,
+        sent: list[ChatMessage],
+        attempt: Attempt,
+        number: int,
+        answer: str,
+        *,
+        counted: Usage | None,
     ) -> LlmCall:
         row = self._row(question, sent, attempt, number)
         if attempt.error is not None:
@@ -309,10 +337,7 @@ class MeteredModel:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        billed = finish or question.error
-        usage, is_estimated = (billed.usage if billed else None), False
-        if usage is None and _was_begun(row, question, answer):
-            usage, is_estimated = Usage(message_tokens(sent, question.counter), question.counter.count(answer)), True
+        usage = _reported(question) or counted
         if usage is None:
             return row
         rates = self._rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
@@ -331,17 +356,30 @@ class MeteredModel:
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            is_estimated=is_estimated,
+            is_estimated=counted is not None,
             tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
         )
 
 
-def _was_begun(row: LlmCall, question: _Question, answer: str) -> bool:
-    """Whether the server has worked for it, so that it will be billed."""
-    if answer or question.finish is not None:
+def _attempts(question: _Question) -> list[Attempt]:
+    return question.request.attempts or [question.began]
+
+
+def _reported(question: _Question) -> Usage | None:
+    """What the server says that it took."""
+    billed = question.finish or question.error
+    return billed.usage if billed else None
+
+
+def _is_unreported(question: _Question) -> bool:
+    """Whether the server has worked for it, so that it will be billed, and does not say what it took."""
+    attempt = _attempts(question)[-1]
+    if attempt.error is not None or _reported(question) is not None:
+        return False
+    if question.parts or question.finish is not None:
         return True
     broke_off = question.stopped or (question.error is not None and question.error.kind in ("cut", "timeout"))
-    return broke_off and row.status_code is not None
+    return broke_off and attempt.status_code is not None
 
 
 def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:

@@ -27,7 +27,7 @@ from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Ques
 from threadkeeper.chat.llm import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
 from threadkeeper.chat.pricing import load_published
 from threadkeeper.chat.titles import make_title
-from threadkeeper.chat.tokens import context_window, counter_for
+from threadkeeper.chat.tokens import context_window
 from threadkeeper.chat.turn import Outcome, stream_answer
 from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
@@ -77,7 +77,6 @@ class Conversations:
         gc.collect()
         gc.freeze()
         for model in {*self._models, self._settings.title_model}:
-            await counter_for(model)
             await asyncio.to_thread(context_window, model)
         await asyncio.to_thread(load_published)
         gc.freeze()
