@@ -109,6 +109,9 @@ def _threadkeeper() -> None:
 @app.command()
 def serve() -> None:
     """Serve the chat at HOST and PORT until told to stop."""
+    import gc
+    from importlib.util import find_spec
+
     from threadkeeper.chainlit_imports import put_stand_in
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.cookie_secret import cookie_secret
@@ -130,8 +133,8 @@ def serve() -> None:
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
     put_stand_in()
-    from importlib.util import find_spec
-
+    # Two thousand modules come in, and none goes: the collector would look through all of them again and again.
+    gc.disable()
     import uvicorn
     from chainlit.config import config, load_module
 
@@ -142,6 +145,8 @@ def serve() -> None:
     from chainlit.server import app as chainlit_app  # it reads config.run
 
     load_module(str(app_file))
+    gc.freeze()
+    gc.enable()
     server = uvicorn.Server(
         uvicorn.Config(
             chainlit_app,
