@@ -28,6 +28,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.chat_load
 	$(BIN)/python -m benchmarks.review
 	$(BIN)/python -m benchmarks.usage
+	$(BIN)/python -m benchmarks.startup
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -1,55 +1,98 @@
-"""The command line. Only `serve` imports Chainlit, which takes seconds; every other command starts at once.
+"""The command line. Each command imports what it needs when it is called, so that the list of commands is fast.
 
-Each group of commands has a module in `threadkeeper/commands`; how a command ends is said in `terminal` there.
+Only `serve` imports Chainlit, which takes seconds. Each group of commands has a module in `threadkeeper/commands`,
+which is imported when one of its commands is called. Output and errors are in `terminal` there.
 """
 
-import asyncio
-import errno
-import logging
 import os
-import socket
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
 import threadkeeper
-from datalayer.accounts.accounts import Accounts
-from datalayer.adoption.adopt import adopt as adopt_database
-from threadkeeper.commands.files import files_app
-from threadkeeper.commands.limits import limits_app
-from threadkeeper.commands.prices import prices_app, reprice
-from threadkeeper.commands.projects import projects_app
-from threadkeeper.commands.retention import retention
-from threadkeeper.commands.takeouts import export_app, import_takeout
-from threadkeeper.commands.terminal import console, end, make_data_dir, settings_or_end, with_accounts
-from threadkeeper.commands.threads import thread_app
-from threadkeeper.commands.users import user_app
-from threadkeeper.commands.verify import verify
-from threadkeeper.logs import configure_logging
-from threadkeeper.settings.cookie_secret import cookie_secret
-from threadkeeper.settings.misspelled import misspelt_names
-from threadkeeper.settings.settings import SettingsError, inspect_settings
-from threadkeeper.settings.urls import sqlite_file
+
+if TYPE_CHECKING:
+    import socket
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(user_app, name="user")
-app.add_typer(thread_app, name="thread")
-app.add_typer(files_app, name="files")
-app.add_typer(export_app, name="export")
-app.add_typer(prices_app, name="prices")
-app.add_typer(projects_app, name="projects")
-app.add_typer(limits_app, name="limits")
-app.command("import")(import_takeout)
-app.command("retention")(retention)
-app.command()(reprice)
-app.command()(verify)
+# The list of commands, which imports none of them: module, name in the module, and a copy of the help, which a test
+# compares.
+COMMANDS = {
+    "import": (
+        "takeouts",
+        "import_takeout",
+        "Import a takeout, also from another installation. Creates or upgrades the schema first.",
+    ),
+    "retention": (
+        "retention",
+        "retention",
+        "Delete data that is older than its retention period. A dry run by default.",
+    ),
+    "reprice": (
+        "prices",
+        "reprice",
+        "Recalculate the cost of past calls from the prices known today. A dry run by default.",
+    ),
+    "verify": (
+        "verify",
+        "verify",
+        "Recalculate the cost of every call and check all totals. Exit code 1 if a problem is found.",
+    ),
+}
+GROUPS = {
+    "user": ("users", "user_app", "Add, change, list and delete users."),
+    "thread": ("threads", "thread_app", "Delete a thread, with a receipt."),
+    "files": ("files", "files_app", "Check the stored files, or move them to another store."),
+    "export": ("takeouts", "export_app", "Export the data of a user."),
+    "prices": ("prices", "prices_app", "Set and list your own prices. They override published prices."),
+    "projects": ("projects", "projects_app", "Add, change and list projects."),
+    "limits": ("limits", "limits_app", "Limit the usage of users and projects, in tokens or dollars."),
+}
+
+
+class _ListedCommand(TyperCommand):
+    """The name and help of a command in the list; `load` imports the command itself."""
+
+    def __init__(self, name: str, module: str, attribute: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._module, self._attribute = module, attribute
+
+    def load(self) -> Any:
+        found = getattr(import_module(f"threadkeeper.commands.{self._module}"), self._attribute)
+        parent = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        # A Typer app with a callback is a group, even with one command.
+        parent.callback()(_threadkeeper)
+        if isinstance(found, typer.Typer):
+            parent.add_typer(found, name=self.name)
+        else:
+            parent.command(self.name)(found)
+        return get_group(parent).commands[str(self.name)]
+
+
+class Commands(TyperGroup):
+    """The commands of this file, and those that are imported when they are called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        here = self.commands
+        self.commands = {
+            **{name: _ListedCommand(name, *listed) for name, listed in COMMANDS.items()},
+            **here,
+            **{name: _ListedCommand(name, *listed) for name, listed in GROUPS.items()},
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, _ListedCommand) else command, rest
+
+
+app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def main() -> None:
@@ -65,6 +108,15 @@ def _threadkeeper() -> None:
 @app.command()
 def serve() -> None:
     """Serve the chat at HOST and PORT."""
+    import gc
+    from importlib.util import find_spec
+
+    from threadkeeper.chainlit_imports import put_stand_in
+    from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
+    from threadkeeper.logs import configure_logging
+    from threadkeeper.settings.cookie_secret import cookie_secret
+    from threadkeeper.settings.settings import SettingsError
+
     settings = settings_or_end()
     make_data_dir(settings)
     try:
@@ -79,16 +131,21 @@ def serve() -> None:
 
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
-    import uvicorn  # noqa: PLC0415
-    from chainlit.config import config, load_module  # noqa: PLC0415
+    put_stand_in()
+    # Two thousand modules are imported and stay: the collector would scan all of them again and again.
+    gc.disable()
+    import uvicorn
+    from chainlit.config import config, load_module
 
     config.run.host, config.run.port = settings.host, settings.port
     config.run.root_path = os.environ.get("CHAINLIT_ROOT_PATH", "")
     config.run.headless = True
     config.run.module_name = str(app_file)
-    from chainlit.server import app as chainlit_app  # noqa: PLC0415  it reads config.run
+    from chainlit.server import app as chainlit_app  # it reads config.run
 
     load_module(str(app_file))
+    gc.freeze()
+    gc.enable()
     server = uvicorn.Server(
         uvicorn.Config(
             chainlit_app,
@@ -111,6 +168,9 @@ def serve() -> None:
 @app.command()
 def migrate() -> None:
     """Create the database schema, or upgrade it to this version."""
+    from datalayer.accounts.accounts import Accounts
+    from threadkeeper.commands.terminal import make_data_dir, settings_or_end, with_accounts
+
     settings = settings_or_end()
     make_data_dir(settings)
     applied = with_accounts(settings, Accounts.migrate)
@@ -124,6 +184,13 @@ def adopt(
     apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
 ) -> None:
     """Adopt a database of one of Chainlit's own data layers. A dry run by default."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from datalayer.adoption.adopt import adopt as adopt_database
+    from threadkeeper.commands.terminal import console, end, settings_or_end, with_accounts
+    from threadkeeper.settings.urls import sqlite_file
+
     settings = settings_or_end()
     if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
         end(f"No database to adopt: {file} does not exist.", 1)
@@ -145,7 +212,16 @@ def adopt(
 @app.command()
 def check() -> None:
     """Show every setting with its source and problems, and check database, file store and model server."""
-    from threadkeeper.commands.check import check_parts  # noqa: PLC0415
+    import asyncio
+    import logging
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from threadkeeper.commands.check import check_parts
+    from threadkeeper.commands.terminal import console, end
+    from threadkeeper.settings.misspelled import misspelt_names
+    from threadkeeper.settings.settings import SettingsError, inspect_settings
 
     try:
         reports, settings = inspect_settings()
@@ -176,7 +252,12 @@ def check() -> None:
     shown.print("No other problems found." if is_doubtful else "No problems found.")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> "socket.socket":
+    import errno
+    import socket
+
+    from threadkeeper.commands.terminal import end
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -150,10 +150,10 @@ async def test_of_an_answer_that_broke_off_the_tokens_are_estimated(
     with pytest.raises(ModelError):
         await ask(model, name)
     (row,) = await rows(layer, model)
-    counter = await counter_for(name)
+    counter = counter_for(name)
     assert (row.error_kind, row.status_code, row.is_estimated) == (kind, 200, True)
-    assert row.prompt_tokens == message_tokens(QUESTION, counter)
-    assert row.completion_tokens == counter.count("word-1 word-2 word-3 ")
+    assert row.prompt_tokens == await message_tokens(QUESTION, counter)
+    assert row.completion_tokens == await counter.count("word-1 word-2 word-3 ")
 
 
 @pytest.mark.parametrize("name", ["no-usage", "odd-usage"])
@@ -162,9 +162,10 @@ async def test_where_the_server_does_not_say_the_tokens_are_estimated(
 ) -> None:
     answer = await ask(model, name)
     (row,) = await rows(layer, model)
-    counter = await counter_for(name)
+    counter = counter_for(name)
     assert (row.error_kind, row.finish_reason, row.is_estimated) == (None, "stop", True)
-    assert (row.prompt_tokens, row.completion_tokens) == (message_tokens(QUESTION, counter), counter.count(answer))
+    counted = (await message_tokens(QUESTION, counter), await counter.count(answer))
+    assert (row.prompt_tokens, row.completion_tokens) == counted
 
 
 async def test_a_stopped_answer_is_no_failure_and_has_the_tokens_that_came(
@@ -186,7 +187,7 @@ async def test_a_stopped_answer_is_no_failure_and_has_the_tokens_that_came(
         await task
     (row,) = await rows(layer, model)
     assert (row.error_kind, row.finish_reason, row.is_estimated, row.has_failed) == (None, "stopped", True, False)
-    assert row.completion_tokens == (await counter_for("slow")).count("".join(came))
+    assert row.completion_tokens == await counter_for("slow").count("".join(came))
 
 
 async def test_a_reader_who_goes_away_has_stopped_it(layer: ChainlitLayer, model: MeteredModel) -> None:
@@ -358,7 +359,7 @@ async def test_what_is_used_up_is_refused_before_anyone_is_asked(
             await rows(layer, model)
     assert refused.value.kind == "over_limit"
     assert "60 tokens a day" in refused.value.detail
-    assert "today: 60 tokens" in explain(refused.value, "en", model="echo")
+    assert "today's limit (60 tokens)" in explain(refused.value, "en", model="echo")
     assert "今天" in explain(refused.value, "zh", model="echo")
     assert len(await rows(layer, model)) == len(model_server.requests)
     with pytest.raises(ModelError):
@@ -372,7 +373,7 @@ async def test_an_answer_is_bounded_to_what_is_left(
 ) -> None:
     purpose = await limited(layer, 100)
     await ask(model, "echo", purpose=purpose)
-    question = message_tokens(QUESTION, await counter_for("echo"))
+    question = await message_tokens(QUESTION, counter_for("echo"))
     assert model_server.requests[-1].body["max_tokens"] == 100 - question
 
 

@@ -156,8 +156,8 @@ async def counted_by_model(ledger: Iterable[Billed]) -> Counter[tuple[str, str]]
     """What went out unreported, in the tokens of our tokenizer."""
     found: Counter[tuple[str, str]] = Counter()
     for one in ledger:
-        counter = await counter_for(one.model)
+        counter = counter_for(one.model)
         messages: list[ChatMessage] = one.messages  # type: ignore[assignment]
-        found[one.model, "prompt"] += message_tokens(messages, counter)
-        found[one.model, "completion"] += counter.count(one.text)
+        found[one.model, "prompt"] += await message_tokens(messages, counter)
+        found[one.model, "completion"] += await counter.count(one.text)
     return found

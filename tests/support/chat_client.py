@@ -57,8 +57,11 @@ class ChatClient:
         form = {"username": self._identifier, "password": self._password}
         (await self.http.post("/login", data=form)).raise_for_status()
 
-    async def connect(self, *, resumes: bool = True) -> None:
-        """Raises socketio.exceptions.ConnectionError when refused. With a thread id, waits until that is resumed."""
+    async def connect(self, *, resumes: bool = True, starts: bool = True) -> None:
+        """Raises socketio.exceptions.ConnectionError when refused. With a thread id, waits until that is resumed.
+
+        `starts`: whether the app does something when a chat starts, for which is waited.
+        """
         auth = {
             "sessionId": self.session_id,
             "userEnv": "{}",
@@ -81,7 +84,7 @@ class ChatClient:
             await self.event("resume_thread")
             return
         # A connection begins with the end of a task that never was; the start of the chat is the first real one.
-        await self.until(lambda: [name for name, _ in self.events].count("task_end") == 2)
+        await self.until(lambda: [name for name, _ in self.events].count("task_end") == 1 + starts)
 
     async def close(self) -> None:
         """Go away as a closed tab does."""

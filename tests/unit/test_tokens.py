@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import time
+from collections.abc import Iterator
 
+import bpe_openai  # type: ignore[import-untyped]
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window, counter_for
+from threadkeeper.chat.context.token_worker import count_tokens
+from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, _Worker, context_window, counter_for
 
 
 @pytest.mark.parametrize(
@@ -20,37 +27,102 @@ from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window, cou
     ],
 )
 async def test_counts_as_the_model_does(model: str, tokens: int) -> None:
-    assert (await counter_for(model)).count("お誕生日おめでとう") == tokens
+    assert await counter_for(model).count("お誕生日おめでとう") == tokens
 
 
 async def test_for_models_of_other_makers_a_tenth_is_added() -> None:
     text = "word " * 1000
-    assert (await counter_for("llama3.1:8b")).count(text) == round(1.1 * (await counter_for("gpt-4o")).count(text))
+    assert await counter_for("llama3.1:8b").count(text) == round(1.1 * await counter_for("gpt-4o").count(text))
 
 
 async def test_special_tokens_and_broken_text_are_counted_like_any_other() -> None:
-    counter = await counter_for("gpt-4o")
-    assert counter.count("") == 0
-    assert counter.count("<|endoftext|>") > 1
-    assert counter.count("half \ud83d an emoji") > 3
+    counter = counter_for("gpt-4o")
+    assert await counter.count("") == 0
+    assert await counter.count("<|endoftext|>") > 1
+    assert await counter.count("half \ud83d an emoji") > 3
 
 
 async def test_a_text_of_any_length_can_be_counted() -> None:
-    counter = await counter_for("gpt-4o")
-    assert counter.count("word " * 250_000) == pytest.approx(250_000, rel=0.01)
+    counter = counter_for("gpt-4o")
+    assert await counter.count("word " * 250_000) == pytest.approx(250_000, rel=0.01)
 
 
 async def test_a_text_is_counted_once() -> None:
-    counter = await counter_for("gpt-4o")
+    counter = counter_for("gpt-4o")
     text = "".join(f"{number} is a number, " for number in range(20_000))
 
-    def seconds() -> float:
+    async def seconds() -> float:
         began = time.perf_counter()
-        counter.count(text)
+        await counter.count(text)
         return time.perf_counter() - began
 
-    first = seconds()
-    assert min(seconds() for _ in range(5)) < first / 4
+    # The vocabulary is loaded before.
+    await counter.count("")
+    first = await seconds()
+    assert min([await seconds() for _ in range(5)]) < first / 4
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4", "llama3.1:8b"])
+@given(text=st.text(st.characters(exclude_categories=()), max_size=200))
+@example("\ud83d\ude00 as two halves, \ud83d as one")
+@example("\U0010ffff\u0dca\u0a70 \x00\x07")
+def test_no_text_has_more_tokens_than_it_has_at_most(model: str, text: str) -> None:
+    counter = counter_for(model)
+    assert asyncio.run(counter.count(text)) <= counter.most(text)
+
+
+@pytest.fixture
+def worker() -> Iterator[_Worker]:
+    worker = _Worker()
+    yield worker
+    worker.close()
+
+
+def test_what_is_counted_in_the_process_of_its_own_is_what_the_library_counts(worker: _Worker) -> None:
+    texts = [
+        "",
+        "Hello, world!",
+        "お誕生日おめでとう",
+        "half \ud83d an emoji",
+        "x" * 60_000,
+        "<|endoftext|>\r\n\t 12345 ",
+    ]
+    for vocabulary in ("o200k_base", "cl100k_base"):
+        library = bpe_openai.get_encoding(vocabulary)
+        expected = [len(library.encode_ordinary(text)) for text in texts if len(text) < 50_000]
+        counted = worker.count(vocabulary, texts)
+        assert [count for count, text in zip(counted, texts, strict=True) if len(text) < 50_000] == expected
+        assert counted == count_tokens(vocabulary, texts)
+
+
+def test_a_worker_ends_when_it_is_not_used_and_is_started_again_when_it_is() -> None:
+    worker = _Worker(idle_seconds=0.2)
+    assert worker.count("o200k_base", ["Hello, world!"]) == [4]
+    first = worker._process
+    assert first is not None
+    assert first.wait(10) == 0
+    assert worker.count("o200k_base", ["Hello, world!"]) == [4]
+    assert worker._process is not first
+    worker.close()
+
+
+def test_a_worker_that_is_killed_loses_no_count(worker: _Worker) -> None:
+    worker.count("o200k_base", [""])
+    assert worker._process is not None
+    worker._process.kill()
+    assert worker.count("o200k_base", ["Hello, world!"]) == [4]
+
+
+def test_where_no_process_can_be_started_this_one_counts(
+    worker: _Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", _no_process)
+    assert worker.count("o200k_base", ["Hello, world!"]) == [4]
+    assert "tokens are counted in this process" in caplog.text
+
+
+def _no_process(*_arguments: object, **_options: object) -> None:
+    raise OSError("no more processes")
 
 
 def test_windows_come_from_the_table() -> None:

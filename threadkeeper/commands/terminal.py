@@ -8,13 +8,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn
-from rich.table import Table
-from rich.text import Text
 
 from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
 from datalayer.accounts.accounts import Accounts
@@ -23,6 +19,11 @@ from datalayer.store import DataStore
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    # What is shown to a program, and most of what is shown at all, needs none of it.
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 L = TypeVar("L", bound=DataStore)
@@ -52,8 +53,10 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
         end(f"{'--to' if url else 'BLOB_URL'}: {error}.", 2)
 
 
-def progress(*columns: ProgressColumn, console: Console) -> Progress:
-    """A progress bar. It is shown on a terminal only, and disappears at the end."""
+def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":
+    """A bar that is to be seen at a terminal alone, and gone when its work is done."""
+    from rich.progress import Progress  # noqa: PLC0415
+
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -100,8 +103,10 @@ def new_file(path: Path, what: str, otherwise: str) -> TextIO:
         end(f"Cannot write {what} to {path}: {error.strerror}. {otherwise}", 1)
 
 
-def console() -> Console:
-    """The console for tables. If the output is not a terminal, it is 200 columns wide."""
+def console() -> "Console":
+    """Where tables are shown. Where nobody looks, nothing is cut to fit a screen."""
+    from rich.console import Console  # noqa: PLC0415
+
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
@@ -111,6 +116,9 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in (header, *rows):
             typer.echo("\t".join(row))
         return
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(*header)
     for row in rows:
         table.add_row(*map(Text, row))

@@ -15,7 +15,7 @@ from chainlit.user_session import user_sessions
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper.chat.attachments.reader import AttachmentRefused
-from threadkeeper.chat.context.tokens import context_window, counter_for
+from threadkeeper.chat.context.tokens import context_window
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model
 from threadkeeper.chat.wording import say
@@ -55,7 +55,6 @@ class Conversations:
         gc.collect()
         gc.freeze()
         for model in {*self._answering.models, self._settings.title_model}:
-            await counter_for(model)
             await asyncio.to_thread(context_window, model)
         await asyncio.to_thread(load_published)
         gc.freeze()

@@ -10,10 +10,10 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 T = TypeVar("T")
 
@@ -64,7 +64,10 @@ def generate_password() -> str:
 class Passwords:
     """Hashes and verifies passwords, off the event loop."""
 
-    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+    def __init__(self, hasher: "PasswordHasher | None" = None) -> None:
+        # The rules of names and passwords are asked for where nothing is hashed.
+        from argon2 import PasswordHasher  # noqa: PLC0415
+
         self._hasher = hasher or PasswordHasher()
         self._threads = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), thread_name_prefix="passwords")
         self._nobody = ""
@@ -90,6 +93,8 @@ class Passwords:
         return self._hasher.check_needs_rehash(password_hash)
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
+        from argon2.exceptions import VerificationError  # noqa: PLC0415
+
         if not self._nobody:
             self._nobody = self._hasher.hash(secrets.token_urlsafe())
         try:

@@ -7,7 +7,6 @@ as a whole; system prompt and question are never cut. A question that does not f
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,16 +15,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
-from threadkeeper.chat.context.messages import (
-    ChatMessage,
-    Part,
-    absent_part,
-    file_part,
-    picture_parts,
-    text_part,
-    user_message,
+from threadkeeper.chat.context.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
+from threadkeeper.chat.context.tokens import (
+    REQUEST_TOKENS,
+    TokenCounter,
+    counter_for,
+    message_tokens,
+    most_message_tokens,
 )
-from threadkeeper.chat.context.tokens import MESSAGE_TOKENS, PICTURE_TOKENS, REQUEST_TOKENS, TokenCounter, counter_for
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import unmark_answer
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
@@ -42,8 +39,6 @@ NOTICE_STATUS = "notice"
 _LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
 _ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
 _LARGEST_RESERVE = 16_384
-# Counting this many characters takes about a millisecond; after that the event loop runs other tasks.
-_LONG_TEXT = 25_000
 
 Step = Mapping[str, Any]
 Element = Mapping[str, Any]
@@ -62,7 +57,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Context:
-    """The messages to send, their tokens as counted here, and the number of older messages that did not fit."""
+    """The messages to send, and the number of older messages that did not fit.
+
+    `tokens` is their count; if they are far below the window, an upper bound.
+    """
 
     messages: list[ChatMessage]
     tokens: int
@@ -97,17 +95,15 @@ async def build_messages(
     Raises:
         ModelError: of kind "too_long" (values: tokens, window), if the question does not fit.
     """
-    counter = await counter_for(model)
     reserve = min(max_tokens or min(window // 4, _LARGEST_RESERVE), window // 2)
-    room = window - reserve
+    room = _Room(window - reserve, counter_for(model))
     asked = user_message(question.text, _parts(question.attachments, vision=vision))
     system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    used = REQUEST_TOKENS + await _tokens(asked, counter)
-    for message in system:
-        used += await _tokens(message, counter)
-    if used > room:
-        detail = f"the question alone has {used} tokens, {room} of the window of {window} are free for it"
-        raise ModelError("too_long", detail, {"tokens": f"{used:,}", "window": f"{room:,}"})
+    for message in (asked, *system):
+        if not await room.takes(message):
+            used = await message_tokens([asked, *system], room.counter)
+            detail = f"the question alone has {used} tokens, {room.size} of the window of {window} are free for it"
+            raise ModelError("too_long", detail, {"tokens": f"{used:,}", "window": f"{room.size:,}"})
 
     earlier = [step for step in _before(steps, question) if _belongs(step)]
     of_step: dict[str, list[Element]] = defaultdict(list)
@@ -117,15 +113,54 @@ async def build_messages(
     kept: list[ChatMessage] = []
     for step in reversed(earlier):
         message = await _message(step, of_step[step["id"]], vision, load_attachment)
-        tokens = await _tokens(message, counter)
-        if used + tokens > room:
+        if not await room.takes(message):
             # Without this, the conversation could begin with an answer whose question did not fit.
             while kept and kept[-1]["role"] == "assistant":
-                used -= await _tokens(kept.pop(), counter)
+                kept.pop()
+                room.give_back()
             break
         kept.append(message)
-        used += tokens
-    return Context([*system, *reversed(kept), asked], used, len(earlier) - len(kept))
+    return Context([*system, *reversed(kept), asked], room.used, len(earlier) - len(kept))
+
+
+class _Room:
+    """Takes messages as long as they fit into the window.
+
+    Upper bounds are used until they no longer fit. Only then are the messages counted, the earlier ones included.
+    """
+
+    def __init__(self, size: int, counter: TokenCounter) -> None:
+        """`size`: tokens."""
+        self.size = size
+        self.counter = counter
+        self.used = REQUEST_TOKENS
+        self._is_exact = False
+        self._taken: list[tuple[ChatMessage, int]] = []
+
+    async def takes(self, message: ChatMessage) -> bool:
+        """Take the message if it fits; returns whether it did."""
+        tokens = await self._tokens(message)
+        if self.used + tokens > self.size and not self._is_exact:
+            self._is_exact = True
+            taken = [earlier for earlier, _ in self._taken]
+            # All at once; after that their counts are cached.
+            self.used = await message_tokens(taken, self.counter)
+            self._taken = [(earlier, await self._tokens(earlier)) for earlier in taken]
+            tokens = await self._tokens(message)
+        if self.used + tokens > self.size:
+            return False
+        self._taken.append((message, tokens))
+        self.used += tokens
+        return True
+
+    def give_back(self) -> None:
+        """Remove the message that was taken last."""
+        self.used -= self._taken.pop()[1]
+
+    async def _tokens(self, message: ChatMessage) -> int:
+        if not self._is_exact:
+            return most_message_tokens(message, self.counter)
+        return await message_tokens([message], self.counter) - REQUEST_TOKENS
 
 
 def _before(steps: Sequence[Step], question: Question) -> list[Step]:
@@ -200,18 +235,3 @@ def _parts(attachments: Sequence[Attachment], *, vision: bool) -> list[Part]:
         else:
             parts.append(absent_part(attachment.name, "a picture, and this model cannot see pictures"))
     return parts
-
-
-async def _tokens(message: ChatMessage, counter: TokenCounter) -> int:
-    content = message["content"]
-    parts: list[Part] = [text_part(content)] if isinstance(content, str) else content
-    total = MESSAGE_TOKENS
-    for part in parts:
-        if part["type"] == "image_url":
-            total += PICTURE_TOKENS
-            continue
-        text = part["text"]
-        total += counter.count(text)
-        if len(text) > _LONG_TEXT:
-            await asyncio.sleep(0)
-    return total

@@ -3,19 +3,32 @@
 The tokenizer is OpenAI's own vocabulary (bpe-openai, 27 MB of text a second). For models of other makers it is an
 estimate, so a tenth is added. Counts are remembered by content: a long thread is not counted anew with every turn.
 Windows come from the table that ships with genai-prices; nothing is fetched.
+
+A vocabulary takes 70 MB of memory, which the library never frees. So it lives in a process of its own, which starts
+when something must be counted and ends after five minutes without a request. Most threads are so far from their window
+that nothing must be counted: a token is at least one byte, so a text has at most as many tokens as bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
+import logging
 import re
+import subprocess
+import sys
+import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from pathlib import Path
 
 from threadkeeper.chat.context.messages import ChatMessage
+from threadkeeper.chat.context.token_worker import count_tokens
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WINDOW = 8_192
 # What a picture of any size costs at most by OpenAI's rule for GPT-4o: 85 tokens and 170 for each of up to 8 tiles.
@@ -28,51 +41,76 @@ REQUEST_TOKENS = 3
 
 _MARGIN = 1.1
 _REMEMBERED = 20_000
-# The library refuses texts of more than 200,000 tokens, and no character has more than 4.
-_PIECE_CHARACTERS = 50_000
+_WORKER = Path(__file__).with_name("token_worker.py")
+_IDLE_SECONDS = 300.0
+# Counting the longest thread takes a second.
+_PATIENCE_SECONDS = 60.0
 # The library's own table of models ends with GPT-4.1; OpenAI has kept to the newer vocabulary since GPT-4o.
 _OLDER_OPENAI = re.compile(r"gpt-(3|4(?![o.]))")
 _OPENAI = re.compile(r"(gpt|chatgpt)-|o\d")
 
 
-class Encoding(Protocol):
-    name: str
-
-    def encode_ordinary(self, text: str) -> list[int]: ...
-
-
 class TokenCounter:
-    """Of one model; `counter_for` makes it. Counting waits for nothing."""
+    """Counts for one model; `counter_for` makes it."""
 
-    def __init__(self, encoding: Encoding, margin: float) -> None:
-        self._encoding = encoding
+    def __init__(self, vocabulary: str, margin: float) -> None:
+        self._vocabulary = vocabulary
         self._margin = margin
 
-    def count(self, text: str) -> int:
-        return round(_remembered(self._encoding, text) * self._margin)
+    def most(self, text: str) -> int:
+        """An upper bound of the tokens of a text, without a vocabulary."""
+        return round(len(_bytes(text)) * self._margin)
+
+    async def count(self, text: str) -> int:
+        """The tokens of a text."""
+        return (await self.counts([text]))[0]
+
+    async def counts(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text."""
+        keys = [(self._vocabulary, hashlib.blake2b(_bytes(text), digest_size=16).digest()) for text in texts]
+        found = {key: _counts[key] for key in keys if key in _counts}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing:
+            counted = await asyncio.to_thread(_worker.count, self._vocabulary, list(missing.values()))
+            found.update(zip(missing, counted, strict=True))
+        for key in keys:
+            _counts[key] = found[key]
+            _counts.move_to_end(key)
+        while len(_counts) > _REMEMBERED:
+            _counts.popitem(last=False)
+        return [round(found[key] * self._margin) for key in keys]
 
 
-async def counter_for(model: str) -> TokenCounter:
-    """Loads the vocabulary the first time: half a second of work, in a thread."""
+def counter_for(model: str) -> TokenCounter:
+    """The counter of a model. Nothing is loaded yet."""
     name = model.lower()
     vocabulary = "cl100k_base" if _OLDER_OPENAI.match(name) else "o200k_base"
-    if vocabulary not in _encodings:
-        _encodings[vocabulary] = await asyncio.to_thread(_load, vocabulary)
-    return TokenCounter(_encodings[vocabulary], 1.0 if _OPENAI.match(name) else _MARGIN)
+    return TokenCounter(vocabulary, 1.0 if _OPENAI.match(name) else _MARGIN)
 
 
-def message_tokens(messages: Iterable[ChatMessage], counter: TokenCounter) -> int:
-    """What a request with these messages has, by our count."""
-    total = REQUEST_TOKENS
+async def message_tokens(messages: Iterable[ChatMessage], counter: TokenCounter) -> int:
+    """The tokens of a request with these messages."""
+    total, texts = REQUEST_TOKENS, list[str]()
     for message in messages:
-        content = message["content"]
-        total += MESSAGE_TOKENS
-        if isinstance(content, str):
-            total += counter.count(content)
-            continue
-        for part in content:
-            total += PICTURE_TOKENS if part["type"] == "image_url" else counter.count(part["text"])
-    return total
+        tokens, said = frame_and_texts(message)
+        total += tokens
+        texts += said
+    return total + sum(await counter.counts(texts))
+
+
+def most_message_tokens(message: ChatMessage, counter: TokenCounter) -> int:
+    """An upper bound of the tokens of a message."""
+    tokens, texts = frame_and_texts(message)
+    return tokens + sum(map(counter.most, texts))
+
+
+def frame_and_texts(message: ChatMessage) -> tuple[int, list[str]]:
+    """The tokens of a message apart from its texts, and the texts."""
+    content = message["content"]
+    if isinstance(content, str):
+        return MESSAGE_TOKENS, [content]
+    texts = [part["text"] for part in content if part["type"] != "image_url"]
+    return MESSAGE_TOKENS + PICTURE_TOKENS * (len(content) - len(texts)), texts
 
 
 @lru_cache(maxsize=256)
@@ -90,27 +128,74 @@ def context_window(model: str) -> int:
     return known.context_window or DEFAULT_WINDOW
 
 
-_encodings: dict[str, Encoding] = {}
-
-
-def _load(name: str) -> Encoding:
-    import bpe_openai  # type: ignore[import-untyped]  # noqa: PLC0415 - loads three vocabularies
-
-    encoding: Encoding = bpe_openai.get_encoding(name)
-    return encoding
-
-
 _counts: OrderedDict[tuple[str, bytes], int] = OrderedDict()
 
 
-def _remembered(encoding: Encoding, text: str) -> int:
-    key = (encoding.name, hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest())
-    if (known := _counts.get(key)) is not None:
-        _counts.move_to_end(key)
-        return known
-    pieces = (text[start : start + _PIECE_CHARACTERS] for start in range(0, len(text), _PIECE_CHARACTERS))
-    count = sum(len(encoding.encode_ordinary(piece)) for piece in pieces)
-    _counts[key] = count
-    if len(_counts) > _REMEMBERED:
-        _counts.popitem(last=False)
-    return count
+def _bytes(text: str) -> bytes:
+    # A lone surrogate has three bytes here, as many as its replacement in the library.
+    return text.encode("utf-8", "surrogatepass")
+
+
+class _Worker:
+    """The process that counts. It is started by the first request, and again if it has ended."""
+
+    def __init__(self, idle_seconds: float = _IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def count(self, vocabulary: str, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text. Blocks its thread."""
+        with self._lock:
+            # An idle process may have ended just now.
+            for _ in range(2):
+                try:
+                    return self._ask(vocabulary, texts)
+                except (OSError, ValueError) as error:
+                    reason = error
+                    self.close()
+        logger.warning("the token worker gives no answer, so tokens are counted in this process: %s", reason)
+        return count_tokens(vocabulary, texts)
+
+    def _ask(self, vocabulary: str, texts: Sequence[str]) -> list[int]:
+        """Send one request. Raises OSError or ValueError if there is no answer."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        impatience = threading.Timer(_PATIENCE_SECONDS, process.kill)
+        impatience.start()
+        try:
+            # ASCII, because UTF-8 cannot encode a lone surrogate.
+            process.stdin.write(json.dumps([vocabulary, list(texts)]).encode("ascii") + b"\n")
+            process.stdin.flush()
+            counts: list[int] = json.loads(process.stdout.readline())
+        finally:
+            impatience.cancel()
+        return counts
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -I: neither the working directory nor this one is searched for modules.
+        self._process = subprocess.Popen(  # noqa: S603  our own program
+            [sys.executable, "-I", str(_WORKER), str(self._idle_seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        # Waiting removes an ended process from the system's table at once.
+        threading.Thread(target=self._process.wait, name="token worker", daemon=True).start()
+        return self._process
+
+    def close(self) -> None:
+        """End the process if it runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    # Unsent data is flushed here and fails.
+                    pipe.close()
+
+
+_worker = _Worker()

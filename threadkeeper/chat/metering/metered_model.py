@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
@@ -23,8 +24,8 @@ from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
 from threadkeeper.chat.metering.pricing import Rates, rates_of
-from threadkeeper.chat.metering.rows import CallRows, OpenCall
-from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest
+from threadkeeper.chat.metering.rows import CallRows, OpenCall, is_unreported
+from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, TokenUsage
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class MeteredModel:
             call.stopped = True
             raise
         finally:
-            self._end(call)
+            await self._end(call)
 
     async def complete(self, request: ModelRequest) -> Completion:
         call = await self._begin(request, is_streaming=False)
@@ -102,7 +103,7 @@ class MeteredModel:
             call.stopped = True
             raise
         finally:
-            self._end(call)
+            await self._end(call)
         return completion
 
     async def close(self) -> None:
@@ -119,12 +120,12 @@ class MeteredModel:
             replace(request, attempts=[]),
             str(uuid.uuid4()),
             project_id,
-            await counter_for(request.model),
+            counter_for(request.model),
             is_streaming,
         )
         if await self._allowances.concern(request.purpose.user_id, project_id):
             sent = on_the_wire(request.messages)
-            tokens = message_tokens(sent, call.counter)
+            tokens = await message_tokens(sent, call.counter)
             rates = self._rates(request.model, None, call.began.requested_at, tokens)
             try:
                 call.request = await self._allowances.admit(call.request, call.id, project_id, tokens, rates)
@@ -159,32 +160,56 @@ class MeteredModel:
             prompt_tokens=prompt_tokens,
         )
 
-    def _end(self, call: OpenCall) -> None:
-        """Store the rows of a call in the background. It neither waits, because its task may be cancelled, nor raises,
-        because the answer matters more than its row.
+    async def _end(self, call: OpenCall) -> None:
+        """Store the rows of a call in the background.
+
+        Raises nothing but CancelledError, because the answer matters more than its row. If the server reported its
+        tokens, nothing is awaited, because the task may be cancelled already.
         """
+        call.ended = time.perf_counter()
         if call.extension is not None:
             call.extension.cancel()
+        if call.finish is None and call.error is None and not call.stopped:
+            call.error = ModelError("cut", "the model's stream ended without a Finish")
+        if not is_unreported(call):
+            self._account(call, None)
+            return
+        # Shielded, because the task can be cancelled a second time.
+        await asyncio.shield(self._beside(self._account_counted(call)))
+
+    async def _account_counted(self, call: OpenCall) -> None:
+        """Count the tokens that the server did not report, then account for the call."""
         try:
-            self._account(call)
+            prompt_tokens = await message_tokens(on_the_wire(call.request.messages), call.counter)
+            counted = TokenUsage(prompt_tokens, await call.counter.count("".join(call.parts)))
+        except Exception:
+            logger.exception("cannot count the tokens of a call; its row has none", extra={"call_id": call.id})
+            counted = None
+        self._account(call, counted)
+
+    def _account(self, call: OpenCall, counted: TokenUsage | None) -> None:
+        """Make the rows and start to store them. `counted`: tokens that were counted here."""
+        try:
+            self._account_rows(call, counted)
         except Exception:
             logger.exception("the usage of a model call is not stored", extra={"call_id": call.id})
             if call.has_reserved:
                 self._beside(self._release(call.id))
 
-    def _account(self, call: OpenCall) -> None:
+    def _account_rows(self, call: OpenCall, counted: TokenUsage | None) -> None:
         sent = on_the_wire(call.request.messages)
         answer = "".join(call.parts)
-        rows = self._rows.of(call, sent, answer)
+        rows = self._rows.of(call, sent, answer, counted)
         if call.request.purpose.on_call is not None:
             for row in rows:
                 call.request.purpose.on_call(row)
         self._beside(self._keep(call, rows, sent, answer))
 
-    def _beside(self, work: Any) -> None:
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
+        return task
 
     async def _keep(self, call: OpenCall, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
         payload = None

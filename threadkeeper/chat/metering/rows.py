@@ -18,7 +18,7 @@ from functools import lru_cache
 from datalayer.cleaning import clean_time
 from datalayer.records.usage import LlmCall, tokens_per_second
 from threadkeeper.chat.context.messages import ChatMessage, all_text, picture_count
-from threadkeeper.chat.context.tokens import TokenCounter, message_tokens
+from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import Attempt, Delta, Finish, ModelError, ModelRequest, Source, TokenUsage
 
@@ -43,6 +43,7 @@ class OpenCall:
     finish: Finish | None = None
     error: ModelError | None = None
     stopped: bool = False
+    ended: float = 0.0
 
     def take(self, event: Delta | Finish) -> None:
         if isinstance(event, Finish):
@@ -68,23 +69,22 @@ class CallRows:
     rates: Callable[[str, str | None, str, int], Rates | None]
     redact: Callable[[str], str]
 
-    def of(self, call: OpenCall, sent: list[ChatMessage], answer: str) -> list[LlmCall]:
+    def of(self, call: OpenCall, sent: list[ChatMessage], answer: str, counted: TokenUsage | None) -> list[LlmCall]:
         """A row for each attempt, in the order of the attempts. The last one holds tokens and cost.
 
         Args:
             sent: the messages as they went to the server.
             answer: the text that arrived.
+            counted: the tokens as counted here, if the server did not report them.
         """
-        if call.finish is None and call.error is None and not call.stopped:
-            call.error = ModelError("cut", "the model's stream ended without a Finish")
-        *earlier, last = call.request.attempts or [call.began]
+        *earlier, last = _attempts(call)
         rows = [self._failed(call, sent, attempt, at) for at, attempt in enumerate(earlier, 1)]
-        rows.append(self._last(call, sent, last, len(earlier) + 1, answer))
+        rows.append(self._last(call, sent, last, len(earlier) + 1, answer, counted=counted))
         return rows
 
     def _row(self, call: OpenCall, sent: list[ChatMessage], attempt: Attempt, number: int) -> LlmCall:
         request, purpose = call.request, call.request.purpose
-        seconds = time.perf_counter() - attempt.began if attempt.seconds is None else attempt.seconds
+        seconds = call.ended - attempt.began if attempt.seconds is None else attempt.seconds
         return LlmCall(
             id=call.id,
             kind=purpose.kind,
@@ -113,7 +113,16 @@ class CallRows:
         row = replace(self._row(call, sent, attempt, number), id=str(uuid.uuid4()))
         return _with_error(row, attempt.error, self.redact)
 
-    def _last(self, call: OpenCall, sent: list[ChatMessage], attempt: Attempt, number: int, answer: str) -> LlmCall:
+    def _last(
+        self,
+        call: OpenCall,
+        sent: list[ChatMessage],
+        attempt: Attempt,
+        number: int,
+        answer: str,
+        *,
+        counted: TokenUsage | None,
+    ) -> LlmCall:
         row = self._row(call, sent, attempt, number)
         if attempt.error is not None:
             return _with_error(row, attempt.error, self.redact)
@@ -126,13 +135,7 @@ class CallRows:
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        billed = finish or call.error
-        usage, is_estimated = (billed.usage if billed else None), False
-        if usage is None and _was_begun(row, call, answer):
-            usage, is_estimated = (
-                TokenUsage(message_tokens(sent, call.counter), call.counter.count(answer)),
-                True,
-            )
+        usage = _reported(call) or counted
         if usage is None:
             return row
         rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
@@ -151,17 +154,30 @@ class CallRows:
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            is_estimated=is_estimated,
+            is_estimated=counted is not None,
             tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
         )
 
 
-def _was_begun(row: LlmCall, call: OpenCall, answer: str) -> bool:
-    """Whether the server began to answer, so that it bills the call."""
-    if answer or call.finish is not None:
+def _attempts(call: OpenCall) -> list[Attempt]:
+    return call.request.attempts or [call.began]
+
+
+def _reported(call: OpenCall) -> TokenUsage | None:
+    """The tokens that the server reported."""
+    billed = call.finish or call.error
+    return billed.usage if billed else None
+
+
+def is_unreported(call: OpenCall) -> bool:
+    """Whether the server began to answer, and so bills the call, but reported no tokens."""
+    attempt = _attempts(call)[-1]
+    if attempt.error is not None or _reported(call) is not None:
+        return False
+    if call.parts or call.finish is not None:
         return True
     broke_off = call.stopped or (call.error is not None and call.error.kind in ("cut", "timeout"))
-    return broke_off and row.status_code is not None
+    return broke_off and attempt.status_code is not None
 
 
 def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], str]) -> LlmCall:

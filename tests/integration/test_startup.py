@@ -1,0 +1,128 @@
+"""What is imported, and when: by a command, by the server, and by Chainlit; and what that makes of time and memory."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import startup
+from tests.support.server import ROOT
+from threadkeeper.cli import COMMANDS, GROUPS, Commands, app
+
+_INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
+# `serve` up to the moment in which it would begin to wait for requests.
+_SERVE = """
+import uvicorn
+uvicorn.Server.run = lambda *_, **__: sys.exit()
+"""
+_COMMAND = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+{before}
+sys.argv = ["threadkeeper", *{arguments!r}]
+from threadkeeper.cli import main
+main()
+"""
+# What only a cloud, a chart, a PDF, an export, a model or the books of somebody else's service need.
+_LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
+_LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg"}
+
+
+def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=directory,
+        env={**inherited, "HOME": str(directory), "PYTHONPATH": str(ROOT), **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+@pytest.fixture
+def port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def imported_by(directory: Path, *arguments: str, before: str = "", **settings: str) -> set[str]:
+    """Every module that is there when the command ends."""
+    done = run(_COMMAND.format(before=before, arguments=arguments), directory, **settings)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_the_list_of_commands_imports_none_of_them(tmp_path: Path) -> None:
+    modules = imported_by(tmp_path, "--help")
+    assert not modules & {"sqlalchemy", "chainlit", "aiohttp", "openai", "pydantic", "datalayer", "asyncio", "argon2"}
+    assert [name for name in modules if name.startswith("threadkeeper.")] == ["threadkeeper.cli"]
+
+
+def test_a_command_imports_no_other(tmp_path: Path) -> None:
+    imported_by(tmp_path, "migrate")
+    modules = imported_by(tmp_path, "user", "list")
+    assert not modules & {"chainlit", "aiohttp", "rich", "argon2", "plotly", "genai_prices", "openai"}
+    groups = {name for name in modules if name.startswith("threadkeeper.commands.")}
+    assert groups == {f"threadkeeper.commands.{name}" for name in ("users", "deletion", "terminal")}
+
+
+def test_the_list_says_what_the_commands_say_of_themselves() -> None:
+    listed = Commands(name="threadkeeper").commands
+    assert set(listed) == {*COMMANDS, *GROUPS}
+    for name, command in listed.items():
+        loaded = command.load()  # type: ignore[attr-defined]
+        assert loaded.name == name
+        first, *_ = loaded.help.split("\n\n")
+        assert first == command.help
+    assert len(app.registered_commands) == 4
+
+
+def test_serving_imports_nothing_that_is_not_used_yet(tmp_path: Path, port: str) -> None:
+    modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port)
+    assert "chainlit.server" in modules
+    assert "threadkeeper.web.usage.routes" in modules
+    assert not modules & _LATER
+
+
+def test_with_the_key_of_the_service_its_package_is_the_real_one(tmp_path: Path, port: str) -> None:
+    modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port, LITERAL_API_KEY="lk-1")
+    assert {"pandas", "traceloop.sdk.tracing"} <= modules
+
+
+def test_the_stand_in_is_the_real_package_as_soon_as_it_is_used(tmp_path: Path) -> None:
+    program = """
+import sys
+from threadkeeper.chainlit_imports import StandIn, put_stand_in
+assert put_stand_in()
+import chainlit, literalai.client
+assert isinstance(sys.modules["traceloop.sdk"], StandIn)
+assert "pandas" not in sys.modules
+used = literalai.client.Traceloop.set_association_properties
+assert "pandas" in sys.modules
+import traceloop.sdk
+assert used == traceloop.sdk.Traceloop.set_association_properties
+assert not isinstance(traceloop.sdk, StandIn)
+assert not put_stand_in()
+try:
+    literalai.client.Traceloop.no_such_thing
+except AttributeError as error:
+    print(error)
+"""
+    assert "no_such_thing" in run(program, tmp_path).stdout
+
+
+@pytest.mark.slow
+async def test_the_server_starts_sooner_and_smaller_than_chainlit_itself(tmp_path: Path) -> None:
+    """With room for a busy machine in the time; memory depends on nothing else that runs."""
+    found = startup.Found()
+    await startup.measure_servers(found, 2, tmp_path)
+    assert min(found.seconds[startup.MODEL]) <= min(found.seconds[startup.EMPTY])
+    assert found.idle_ratio(startup.DEMO) <= startup.MOST_IDLE
+    assert found.idle_ratio(startup.MODEL) <= startup.MOST_IDLE
+    assert found.chatted_ratio() <= startup.MOST_CHATTED
