@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
 from tests.support.in_memory import folder_in_memory
-from tests.support.model_server import API_KEY, ModelServer
+from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.server import SERVE, AppServer
+from tests.support.shared_server import Chat, SharedServer, model_settings
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -167,12 +169,39 @@ async def start_server(
     async with contextlib.AsyncExitStack() as servers:
 
         async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
-            settings = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MAX_RETRIES": "0"}
+            settings = {**model_settings(model_server), **environment}
             directory = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
-            server = AppServer(directory, empty_database_url, {**settings, **environment}, program)
+            server = AppServer(directory, empty_database_url, settings, program)
             return await servers.enter_async_context(server)
 
         yield start
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    """One server for all tests of the module, on each engine, with the module's SETTINGS."""
+    engine: str = request.param
+    folder, made = tmp_path_factory.mktemp("shared"), list[str]()
+
+    def new_database_url() -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
+        made.append(request.getfixturevalue("postgres").create())
+        return made[-1]
+
+    with SharedServer(folder, engine, new_database_url, request.module.SETTINGS).running() as server:
+        yield server
+    for url in made:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
+def chat(shared_server: SharedServer) -> Iterator[Chat]:
+    """The module's server, for a test that neither ends nor reconfigures it and looks at users of its own alone."""
+    chat = shared_server.chat()
+    yield chat
+    # Shown by pytest where the test fails.
+    print(f"--- log of the shared server since the test began\n{chat.log}\n---")
 
 
 def _migrate(url: str) -> None:

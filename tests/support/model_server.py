@@ -168,6 +168,12 @@ class ModelServer:
         """Waits until some client has gone away before its answer was complete."""
         await self._left.wait()
 
+    def forget(self) -> None:
+        """As if nothing had been asked yet."""
+        self.requests.clear()
+        self.ledger.clear()
+        self._served.clear()
+
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=256 * 1024 * 1024)
         for prefix in ("/v1", "/openai/deployments/{deployment}"):
