@@ -239,7 +239,7 @@ async def test_the_end_waits_for_what_is_being_sent(chat: ChainlitLayer, blobs: 
 CRASH = """
 import asyncio, os, signal, sys, datalayer
 from tests.contracts.test_elements import text_element
-from tests.records import new_id, thread
+from tests.support.records import new_id, thread
 
 async def crash(database_url, blobs, thread_id, at):
     layer = datalayer.create_data_layer(database_url, blobs)

@@ -29,7 +29,7 @@ Any other name is 404. Tokens are counted by `count_tokens`, in prompt and answe
 What it would bill is in its ledger: an entry for each answer that it began, with the tokens that it reported, or that
 it sent without being able to report them.
 In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
-As a process: ``python -m tests.model_server --port 0`` prints its address; requests are read at ``/_requests``,
+As a process: ``python -m tests.support.model_server --port 0`` prints its address; requests are read at ``/_requests``,
 the ledger at ``/_ledger``.
 """
 
