@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,9 +27,10 @@ from tests.support.shared_server import Chat, SharedServer, model_settings
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=100, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
 # Room for a large file in each store, and for the folders of what failed.
@@ -39,6 +41,16 @@ def pytest_configure() -> None:
     if folder := folder_in_memory(room_bytes=_ROOM_BYTES):
         # What pytest itself reads before it makes the first of its temporary folders.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a shared server's tests go to one worker, and what takes long begins early."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
+            engine = item.callspec.params["shared_server"]
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_unconfigure() -> None:
@@ -166,13 +178,19 @@ async def start_server(
     empty_database_url: str, tmp_path: Path, model_server: ModelServer
 ) -> AsyncIterator[StartServer]:
     """Starts the application on an empty database, on each engine, talking to the scripted model."""
-    async with contextlib.AsyncExitStack() as servers:
+    async with servers(empty_database_url, tmp_path, model_server) as start:
+        yield start
+
+
+@asynccontextmanager
+async def servers(database_url: str, folder: Path, model_server: ModelServer) -> AsyncIterator[StartServer]:
+    """Starts the application any number of times; each ends with the block."""
+    async with contextlib.AsyncExitStack() as started:
 
         async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
             settings = {**model_settings(model_server), **environment}
-            directory = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
-            server = AppServer(directory, empty_database_url, settings, program)
-            return await servers.enter_async_context(server)
+            directory = folder / f"server-{len(list(folder.iterdir()))}"
+            return await started.enter_async_context(AppServer(directory, database_url, settings, program))
 
         yield start
 

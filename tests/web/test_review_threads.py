@@ -237,6 +237,7 @@ def test_what_is_gone_stands_before_the_first_message_that_is_younger() -> None:
     assert laid_out((), gone[:2]) == ["x", "y"]
 
 
+@pytest.mark.budget
 def test_many_that_are_gone_take_no_more_time_for_each() -> None:
     def seconds(count: int) -> float:
         there = [(f"a{number:06}", f"{number:06}") for number in range(count)]
