@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
+from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
 from tests.support.shared_server import PASSWORD, Chat
 from threadkeeper.passwords import Passwords
@@ -95,7 +96,7 @@ async def test_a_thumb_down_outlives_the_edit_that_follows_it(chat: Chat) -> Non
         await client.emit("edit_message", {"message": {**asked, "output": "zwei"}})
         await client.until(lambda: ended(client, seen))
         assert not [one for one in (await stored(client))["steps"] if one["feedback"]]
-    async with httpx.AsyncClient(base_url=chat.base_url, trust_env=False) as reviewer:
+    async with httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as reviewer:
         (await reviewer.post("/login", data={"username": chat.name("rita"), "password": PASSWORD})).raise_for_status()
         inbox = (await reviewer.get("/review?thumb=down")).raise_for_status().text
         for answer, asked_then, comment in ((second, "two", "not this"), (third, "three", "nor this")):
@@ -273,7 +274,7 @@ async def test_nobody_reaches_what_is_someone_elses(chat: Chat) -> None:
         ]
         async with (
             chat.client("bob") as bob,
-            httpx.AsyncClient(base_url=chat.base_url, trust_env=False) as visitor,
+            httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as visitor,
         ):
             for client in (bob.http, visitor):
                 for method, path, body in attempts:

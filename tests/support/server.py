@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 import datalayer
+from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.passwords import Passwords
 from threadkeeper.web.files import file_url
 
@@ -174,7 +175,7 @@ class AppServer:
             await layer.close()
 
     async def _ready(self) -> None:
-        async with httpx.AsyncClient(base_url=self.base_url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.base_url, **PLAIN_HTTP) as client:
             while True:
                 # Until it listens there is nobody to answer.
                 with contextlib.suppress(httpx.TransportError):

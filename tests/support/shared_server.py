@@ -19,6 +19,7 @@ import httpx
 from tests.support.chat_client import ChatClient
 from tests.support.loop_thread import LoopThread
 from tests.support.model_server import API_KEY, ModelServer
+from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
 
 if TYPE_CHECKING:
@@ -121,6 +122,6 @@ class SharedServer:
         if not server.is_running:
             return False
         with contextlib.suppress(httpx.TransportError):
-            answer = httpx.get(f"{server.base_url}/ready", timeout=_ANSWER_SECONDS, trust_env=False)
+            answer = httpx.get(f"{server.base_url}/ready", timeout=_ANSWER_SECONDS, **PLAIN_HTTP)
             return answer.status_code == httpx.codes.OK
         return False
