@@ -26,6 +26,8 @@ from tests.support.server import ROOT, AppServer
 from tests.support.stock import made_by_sqlalchemy_layer
 from threadkeeper.passwords import Passwords
 
+pytestmark = pytest.mark.slow
+
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -482,7 +484,6 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(migrated: C
 # serve
 
 
-@pytest.mark.slow
 async def test_serve_makes_its_place_tells_the_password_once_and_ends_well(tmp_path: Path) -> None:
     environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
     async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:

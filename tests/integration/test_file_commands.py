@@ -16,6 +16,8 @@ from datalayer.schema import elements, threads, users
 from tests.integration.test_cli import CommandLine
 from tests.support.records import new_id
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"the content of a file"
 
 
