@@ -4,18 +4,20 @@ export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast check format bench lock clean
+.PHONY: run test test-fast test-budgets check format bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
 
-# What drives servers and browsers, measures or kills them has the machine to itself.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget"
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" -q
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
+
+# What measures has the machine to itself.
+test-budgets: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m budget
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

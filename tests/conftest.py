@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,17 +19,19 @@ from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
 from tests.support.in_memory import folder_in_memory
-from tests.support.model_server import API_KEY, ModelServer
+from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.server import SERVE, AppServer
+from tests.support.shared_server import Chat, SharedServer, model_settings
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=100, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
 # Room for a large file in each store, and for the folders of what failed.
@@ -37,6 +42,22 @@ def pytest_configure() -> None:
     if folder := folder_in_memory(room_bytes=_ROOM_BYTES):
         # What pytest itself reads before it makes the first of its temporary folders.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers on two cores: a test often waits, for a server to start or a patience to end."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return cores + (cores + 1) // 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a shared server's tests go to one worker, and what takes long begins early."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
+            engine = item.callspec.params["shared_server"]
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_unconfigure() -> None:
@@ -146,8 +167,12 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
 
 @pytest.fixture(scope="session")
 def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """S3."""
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+    """S3. The SDK's descriptions of all services are read once, instead of 40 ms for each client."""
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  which most runs of a few tests need not wait for
+
+    load = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as server:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: load(path))
         yield server
 
 
@@ -167,15 +192,48 @@ async def start_server(
     empty_database_url: str, tmp_path: Path, model_server: ModelServer
 ) -> AsyncIterator[StartServer]:
     """Starts the application on an empty database, on each engine, talking to the scripted model."""
-    async with contextlib.AsyncExitStack() as servers:
+    async with servers(empty_database_url, tmp_path, model_server) as start:
+        yield start
+
+
+@asynccontextmanager
+async def servers(database_url: str, folder: Path, model_server: ModelServer) -> AsyncIterator[StartServer]:
+    """Starts the application any number of times; each ends with the block."""
+    async with contextlib.AsyncExitStack() as started:
 
         async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
-            settings = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MAX_RETRIES": "0"}
-            directory = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
-            server = AppServer(directory, empty_database_url, {**settings, **environment}, program)
-            return await servers.enter_async_context(server)
+            settings = {**model_settings(model_server), **environment}
+            directory = folder / f"server-{len(list(folder.iterdir()))}"
+            return await started.enter_async_context(AppServer(directory, database_url, settings, program))
 
         yield start
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    """One server for all tests of the module, on each engine, with the module's SETTINGS."""
+    engine: str = request.param
+    folder, made = tmp_path_factory.mktemp("shared"), list[str]()
+
+    def new_database_url() -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
+        made.append(request.getfixturevalue("postgres").create())
+        return made[-1]
+
+    with SharedServer(folder, engine, new_database_url, request.module.SETTINGS).running() as server:
+        yield server
+    for url in made:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
+def chat(shared_server: SharedServer) -> Iterator[Chat]:
+    """The module's server, for a test that neither ends nor reconfigures it and looks at users of its own alone."""
+    chat = shared_server.chat()
+    yield chat
+    # Shown by pytest where the test fails.
+    print(f"--- log of the shared server since the test began\n{chat.log}\n---")
 
 
 def _migrate(url: str) -> None:

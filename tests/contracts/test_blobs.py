@@ -283,6 +283,7 @@ class BlobStoreContract:
         """What is left that must not be."""
         return await place.remains()
 
+    @pytest.mark.slow
     async def test_memory_stays_flat(self, place: Place, tmp_path: Path) -> None:
         file, digest = tmp_path / "large", hashlib.sha256()
         with file.open("wb") as writing:
@@ -314,6 +315,7 @@ class BlobStoreContract:
 
 
 class NetworkContract(BlobStoreContract):
+    @pytest.mark.slow
     async def test_a_store_that_is_down_is_told_in_time(self, store: BlobStore, place: NetworkPlace) -> None:
         await store.put("thread/old", b"old", "text/plain")
         await place.network.go_down()
@@ -331,6 +333,7 @@ class NetworkContract(BlobStoreContract):
         assert {blob.key async for blob in store.list()} == {"thread/old", "thread/new"}
 
     @pytest.mark.parametrize("content", [b"old", None], ids=["replacing", "new"])
+    @pytest.mark.slow
     async def test_half_an_upload(self, store: BlobStore, place: NetworkPlace, content: bytes | None) -> None:
         if content is not None:
             await store.put("thread/a", content, "text/plain")
@@ -363,6 +366,7 @@ class NetworkContract(BlobStoreContract):
         await store.delete("thread/a")
         assert await place.remains() == []
 
+    @pytest.mark.slow
     async def test_a_store_that_falls_silent(self, store: BlobStore, place: NetworkPlace) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         place.network.fall_silent()

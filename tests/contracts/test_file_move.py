@@ -93,6 +93,7 @@ async def test_what_is_there_and_wrong_is_copied_again(layer: ChainlitLayer, tar
 
 
 @pytest.mark.parametrize("any_place", ["azure-blob", "data-lake", "s3"], indirect=True)
+@pytest.mark.slow
 async def test_a_store_that_is_down_for_a_while(
     layer: ChainlitLayer, target: BlobStore, any_place: NetworkPlace
 ) -> None:

@@ -125,6 +125,7 @@ async def test_a_chat_with_a_pdf_and_a_picture_comes_and_goes_without_a_trace(
 
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
+@pytest.mark.slow
 async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +156,7 @@ async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
 
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
+@pytest.mark.slow
 async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path
 ) -> None:

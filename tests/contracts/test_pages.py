@@ -31,7 +31,7 @@ VISITS = st.lists(
 QUIET: Visit = (7, False, [])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(moments=THREADS, visits=VISITS)
 async def test_pages_put_together_are_the_whole_list_while_threads_are_written_to(
     layer: ChainlitLayer, moments: list[str], visits: list[Visit]

@@ -441,6 +441,7 @@ async def compared(layer: ChainlitLayer, read: Callable[[str, str], Awaitable[An
     return many / few
 
 
+@pytest.mark.budget
 class Test13ListsResumeAndSearchStayFlatAsHistoryGrows:
     """A hundred and fifty times the history, on the same database, in the same seconds."""
 

@@ -35,7 +35,7 @@ CALLS = st.one_of(
 )
 # The calls of a round are made at once, as tasks; the rounds come one after another.
 ROUNDS = st.lists(st.lists(CALLS, min_size=1, max_size=6), min_size=1, max_size=5)
-THOROUGH = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+THOROUGH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class Sent:

@@ -367,7 +367,7 @@ WORDS = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(WORDS, min_size=1, max_size=4), queries=st.lists(WORDS | st.text(max_size=8), min_size=1, max_size=4)
 )

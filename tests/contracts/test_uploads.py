@@ -270,6 +270,7 @@ def crash(database_url: str, blobs: HeldBlobs, thread_id: str, at: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
+@pytest.mark.slow
 async def test_a_crash_between_the_rows_and_their_files_is_finished_at_the_next_start(
     chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
 ) -> None:
@@ -283,6 +284,7 @@ async def test_a_crash_between_the_rows_and_their_files_is_finished_at_the_next_
     assert (blobs.files(), blobs.failures) == ([], 0)
 
 
+@pytest.mark.slow
 async def test_a_crash_between_a_file_and_its_row_is_finished_when_nobody_can_be_sending_it(
     chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
 ) -> None:

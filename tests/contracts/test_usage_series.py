@@ -137,7 +137,7 @@ class Trial:
             assert bucket.totals == totals(by_day[day, bucket.value])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(doings=DOINGS)
 async def test_any_sequence_of_writes_has_the_totals_of_a_dictionary(layer: ChainlitLayer, doings: list[Any]) -> None:
     async with layer.database.write() as connection:

@@ -130,6 +130,7 @@ async def test_what_is_deleted_or_replaced_meanwhile_is_not_wrong(
 
 
 @pytest.mark.parametrize("any_place", ["azure-blob", "data-lake", "s3"], indirect=True)
+@pytest.mark.slow
 async def test_a_store_that_is_down_is_told_of_for_each_file(
     layer: ChainlitLayer, any_place: NetworkPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

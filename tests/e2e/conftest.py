@@ -1,19 +1,45 @@
-from collections.abc import AsyncIterator
+"""One Chromium for all tests with a browser; they run, with their servers, in the event loop that it speaks to."""
 
-import pytest
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
 from playwright.async_api import Browser
 
+from tests.conftest import StartServer, servers
 from tests.support import missing
-from tests.support.browser import find_chromium, launch
+from tests.support.browser import Chromium, find_chromium
+from tests.support.model_server import ModelServer
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium. Where there is none, the test is skipped; with CI set, the run ends as a failure."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Chromium]:
+    """Where there is none, the test is skipped; with CI set, the run ends as a failure."""
     program = find_chromium()
     if program is None:
         missing.tell(
             "CHROMIUM: none found, so the browser tests were skipped; install the package chromium or set CHROMIUM_PATH"
         )
-    async with launch(program) as browser:
-        yield browser
+    async with Chromium(program) as chromium:
+        yield chromium
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(chromium: Chromium) -> Browser:
+    return await chromium.browser()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def model_server() -> AsyncIterator[ModelServer]:
+    """A scripted language model."""
+    async with ModelServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start_server(
+    empty_database_url: str, tmp_path: Path, model_server: ModelServer
+) -> AsyncIterator[StartServer]:
+    """Starts the application on an empty database, on each engine, talking to the scripted model."""
+    async with servers(empty_database_url, tmp_path, model_server) as start:
+        yield start

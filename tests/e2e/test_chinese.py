@@ -4,16 +4,17 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
 from threadkeeper.chat.wording import say
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "小明", "一个很长的密码啊"
 CHINESE = "zh-CN"
 FAILS, SLOW = "503", "slow:400:0.02"
 
 
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 async def test_chinese(browser: Browser, start_server: StartServer, engine: str) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{FAILS},{SLOW}", OPENAI_TITLE_MODEL="say:最长的河")
     await server.add_user(NAME, PASSWORD)

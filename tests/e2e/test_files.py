@@ -17,7 +17,7 @@ from playwright.async_api import Browser, expect
 from tests.conftest import StartServer
 from tests.support.azurite import AzuriteServer
 from tests.support.blob_places import AzureBlobPlace, azure_blob_place
-from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
 from tests.support.records import listed, new_id, step
 from tests.support.sample_files import pdf, picture
 from tests.support.server import AppServer
@@ -25,6 +25,7 @@ from threadkeeper.chat.wording import say
 
 pytestmark = [
     pytest.mark.slow,
+    IN_THE_BROWSERS_LOOP,
     pytest.mark.timeout(300),
     pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True),
 ]

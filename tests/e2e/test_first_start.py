@@ -7,10 +7,10 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
 from threadkeeper.chat.wording import say
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)

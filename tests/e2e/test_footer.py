@@ -7,11 +7,11 @@ from playwright.async_api import Browser, Locator, expect
 
 from datalayer.records.usage import Price
 from tests.conftest import StartServer
-from tests.support.browser import NARROW, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
 from tests.support.model_server import ModelServer
 from tests.support.records import new_id
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "ann", "a long password"
 
@@ -20,6 +20,7 @@ def footer(visitor: Visitor, words: str) -> Locator:
     return visitor.page.get_by_role("button", name=words)
 
 
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 async def test_an_answer_says_what_it_took(
     browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
 ) -> None:

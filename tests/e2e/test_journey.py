@@ -9,14 +9,14 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, Visitor, visit
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.sample_files import archive, pdf, picture, text_file
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "ann", "a long password"
 OTHER_NAME = "bob"

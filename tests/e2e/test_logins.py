@@ -1,24 +1,23 @@
 """Logins in real browsers: one ends the other's; and who logs in lands where they wanted to go, and nowhere else."""
 
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.conftest import StartServer
-from tests.support.browser import NARROW, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
 from tests.support.records import step, thread, user_id
-from tests.support.server import AppServer
+from tests.support.shared_server import PASSWORD, Chat
 
 pytestmark = [
     pytest.mark.slow,
+    IN_THE_BROWSERS_LOOP,
     pytest.mark.timeout(180),
-    pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True),
+    pytest.mark.parametrize("shared_server", ["sqlite"], indirect=True),
 ]
 
-NAME, PASSWORD = "uma", "a long password"
+SETTINGS = {"OPENAI_MODELS": "echo"}
 ELSEWHERE = (
     *("https://example.org/me", "//example.org/me", "/\\example.org", "/me//example.org", "/me\\..", "/me\t/x"),
     *("/menu", "/logout", "javascript:alert(1)", "/share/../logout", ""),
@@ -26,24 +25,23 @@ ELSEWHERE = (
 
 
 @pytest.fixture
-async def server(start_server: StartServer) -> AsyncIterator[AppServer]:
-    server = await start_server(OPENAI_MODELS="echo")
-    await server.add_user(NAME, PASSWORD)
-    yield server
+async def chat(chat: Chat) -> Chat:
+    await chat.add_user("uma")
+    return chat
 
 
-async def test_one_browser_ends_the_login_of_another(browser: Browser, server: AppServer) -> None:
+async def test_one_browser_ends_the_login_of_another(browser: Browser, chat: Chat) -> None:
     async with (
-        visit(browser, server.base_url, "logins-phone", size=NARROW) as phone,
-        visit(browser, server.base_url, "logins-laptop") as laptop,
+        visit(browser, chat.base_url, "logins-phone", size=NARROW) as phone,
+        visit(browser, chat.base_url, "logins-laptop") as laptop,
     ):
         await phone.arrive("/")
-        await phone.log_in(NAME, PASSWORD)
+        await phone.log_in(chat.name("uma"), PASSWORD)
         await phone.connected()
         # Two logins of one second are the same token.
         await laptop.page.wait_for_timeout(1_100)
         await laptop.arrive("/me")
-        await laptop.log_in(NAME, PASSWORD)
+        await laptop.log_in(chat.name("uma"), PASSWORD)
         rows = laptop.page.locator("table.logins tbody tr")
         await expect(rows).to_have_count(2)
         await expect(rows.first).to_contain_text("this browser")
@@ -62,56 +60,58 @@ async def test_one_browser_ends_the_login_of_another(browser: Browser, server: A
         await expect(laptop.page.get_by_role("heading", name="Your usage")).to_be_visible()
 
 
-async def test_a_login_lands_where_one_wanted_to_go(browser: Browser, server: AppServer) -> None:
-    async with server.layer() as layer:
-        shared = await thread(layer, await user_id(layer, "grace"), "Shared", metadata={"is_shared": True})
+async def test_a_login_lands_where_one_wanted_to_go(browser: Browser, chat: Chat) -> None:
+    async with chat.layer() as layer:
+        shared = await thread(layer, await user_id(layer, chat.name("grace")), "Shared", metadata={"is_shared": True})
         await layer.create_step(step(shared, "What was shared"))
-    async with visit(browser, server.base_url, "wanted") as visitor:
+    async with visit(browser, chat.base_url, "wanted") as visitor:
         await visitor.arrive("/usage?period=7d&model=a%26b")
         await expect(visitor.page).to_have_url(re.compile(r"/login\?next="))
-        await visitor.log_in(NAME, PASSWORD)
-        await expect(visitor.page).to_have_url(f"{server.base_url}/usage?period=7d&model=a%26b")
+        await visitor.log_in(chat.name("uma"), PASSWORD)
+        await expect(visitor.page).to_have_url(f"{chat.base_url}/usage?period=7d&model=a%26b")
         # It is used once.
         await log_out(visitor)
-        await visitor.log_in(NAME, PASSWORD)
+        await visitor.log_in(chat.name("uma"), PASSWORD)
         await visitor.connected()
-        await expect(visitor.page).to_have_url(f"{server.base_url}/")
-    async with visit(browser, server.base_url, "wanted-share") as visitor:
+        await expect(visitor.page).to_have_url(f"{chat.base_url}/")
+    async with visit(browser, chat.base_url, "wanted-share") as visitor:
         await visitor.arrive(f"/share/{shared}")
-        await visitor.log_in(NAME, PASSWORD)
-        await expect(visitor.page).to_have_url(f"{server.base_url}/share/{shared}")
+        await visitor.log_in(chat.name("uma"), PASSWORD)
+        await expect(visitor.page).to_have_url(f"{chat.base_url}/share/{shared}")
         await expect(visitor.page.get_by_text("What was shared")).to_be_visible()
 
 
-async def test_so_it_does_after_a_login_at_another_host(browser: Browser, server: AppServer) -> None:
-    async with visit(browser, server.base_url, "wanted-oauth") as visitor:
+async def test_so_it_does_after_a_login_at_another_host(browser: Browser, chat: Chat) -> None:
+    async with visit(browser, chat.base_url, "wanted-oauth") as visitor:
         await visitor.arrive("/me")
         await visitor.page.goto("about:blank")
-        await visitor.page.request.post(f"{server.base_url}/login", form={"username": NAME, "password": PASSWORD})
-        await visitor.page.goto(f"{server.base_url}/login/callback?success=True")
-        await expect(visitor.page).to_have_url(f"{server.base_url}/me")
+        await visitor.page.request.post(
+            f"{chat.base_url}/login", form={"username": chat.name("uma"), "password": PASSWORD}
+        )
+        await visitor.page.goto(f"{chat.base_url}/login/callback?success=True")
+        await expect(visitor.page).to_have_url(f"{chat.base_url}/me")
 
 
-async def test_nobody_is_led_elsewhere(browser: Browser, server: AppServer) -> None:
-    async with visit(browser, server.base_url, "wanted-elsewhere") as visitor:
+async def test_nobody_is_led_elsewhere(browser: Browser, chat: Chat) -> None:
+    async with visit(browser, chat.base_url, "wanted-elsewhere") as visitor:
         for wanted in ELSEWHERE:
             await visitor.arrive(f"/login?next={quote(wanted, safe='')}")
             # Nor if it somehow got to where it is kept.
             kept = "address => sessionStorage.setItem('threadkeeper-wanted', JSON.stringify({address, at: Date.now()}))"
             assert await visitor.page.evaluate("sessionStorage.getItem('threadkeeper-wanted')") is None, wanted
             await visitor.page.evaluate(kept, wanted)
-            await visitor.log_in(NAME, PASSWORD)
+            await visitor.log_in(chat.name("uma"), PASSWORD)
             await visitor.connected()
-            await expect(visitor.page).to_have_url(f"{server.base_url}/")
+            await expect(visitor.page).to_have_url(f"{chat.base_url}/")
             await log_out(visitor)
         await visitor.arrive("/me")
         await visitor.page.evaluate(
             """sessionStorage.setItem(
                 "threadkeeper-wanted", JSON.stringify({address: "/me", at: Date.now() - 10 * 60_000 - 1}))"""
         )
-        await visitor.log_in(NAME, PASSWORD)
+        await visitor.log_in(chat.name("uma"), PASSWORD)
         await visitor.connected()
-        await expect(visitor.page).to_have_url(f"{server.base_url}/")
+        await expect(visitor.page).to_have_url(f"{chat.base_url}/")
 
 
 async def log_out(visitor: Visitor) -> None:

@@ -4,10 +4,10 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
 from tests.support.chat_client import ChatClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "ann", "a long password"
 QUESTION = r"""## Rivers

@@ -9,10 +9,10 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
 from tests.support.server import AppServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 
 USER, REVIEWER, PASSWORD = "uma", "rita", "a long password"
 HOSTILE = "<img src=x onerror=alert(1)>"

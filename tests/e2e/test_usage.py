@@ -11,11 +11,11 @@ from playwright.async_api import Browser, expect
 
 from datalayer.records.usage import LlmCallPayload
 from tests.conftest import StartServer
-from tests.support.browser import NARROW, WIDE, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
 from tests.support.calls import call
 from tests.support.server import AppServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 
 NAME, ADMIN, PASSWORD = "ann", "olga", "a long password"
 HOSTILE = "<img src=x onerror=alert(1)>"

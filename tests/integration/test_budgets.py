@@ -34,7 +34,7 @@ from benchmarks.wire import Wire
 from tests.support import missing
 from tests.support.postgres import Databases
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.budget
 
 THREADS = 1000
 ROUNDS = 15

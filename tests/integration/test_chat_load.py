@@ -9,7 +9,7 @@ from benchmarks import chat_load
 from benchmarks.chat_report import BARE, EMBEDDED, OURS, QUESTIONS
 from tests.support.postgres import Databases
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.budget
 
 USERS = 20
 MOST_TIMES_BARE = {OURS: 0.8, EMBEDDED: 1.0}

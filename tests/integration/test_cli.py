@@ -26,6 +26,8 @@ from tests.support.server import ROOT, AppServer
 from tests.support.stock import made_by_sqlalchemy_layer
 from threadkeeper.login.passwords import Passwords
 
+pytestmark = pytest.mark.slow
+
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -492,7 +494,6 @@ def test_a_terminal_asks_for_the_password_twice_without_showing_it(migrated: Com
 # serve
 
 
-@pytest.mark.slow
 async def test_serve_creates_its_files_prints_the_password_once_and_stops_cleanly(tmp_path: Path) -> None:
     environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
     async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:

@@ -9,18 +9,28 @@ from sqlalchemy import text
 
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
-from tests.support.model_server import ModelServer
+from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
+from tests.support.shared_server import PASSWORD, Chat
 from threadkeeper.login.passwords import Passwords
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "correct horse battery"
 MODELS = "echo,context-echo,slow:60:0.1,401,404,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5"
 
 
+SETTINGS = {"OPENAI_MODELS": MODELS, "OPENAI_TITLE_MODEL": "say:A Fine Title"}
+
+
+@pytest.fixture
+async def chat(chat: Chat) -> Chat:
+    for name in ("alice", "bob"):
+        await chat.add_user(name)
+    return chat
+
+
 async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
-    server = await start_server(OPENAI_MODELS=MODELS, OPENAI_TITLE_MODEL="say:A Fine Title", **settings)
+    server = await start_server(**SETTINGS, **settings)
     for name in ("alice", "bob"):
         await server.add_user(name, PASSWORD)
     return server
@@ -49,11 +59,8 @@ def use(model: str) -> dict[str, str]:
     return {"model": model}
 
 
-async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(
-    start_server: StartServer, model_server: ModelServer
-) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         for text in ("one", "two", "three"):
             await client.ask(text)
         before = await stored(client)
@@ -68,14 +75,13 @@ async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(
         runs = [step for step in after["steps"] if step["type"] == "run" and step["parentId"]]
         assert {step["parentId"] for step in runs} <= ids, "no run is left of what was cut"
         assert [step["output"] for step in client.answers()] == ["You said: one", "You said: zwei"]
-        asked = [one for one in model_server.requests if one.model == "echo"][-1]
+        asked = [one for one in chat.model_server.requests if one.model == "echo"][-1]
         assert [message["content"] for message in asked.body["messages"]][1:] == ["one", "You said: one", "zwei"]
 
 
-async def test_a_thumb_down_outlives_the_edit_that_follows_it(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    await server.add_user("rita", PASSWORD, "reviewer")
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_a_thumb_down_outlives_the_edit_that_follows_it(chat: Chat) -> None:
+    await chat.add_user("rita", "reviewer")
+    async with chat.client("alice") as client:
         for text in ("one", "two", "three"):
             await client.ask(text)
         thread = await stored(client)
@@ -90,8 +96,8 @@ async def test_a_thumb_down_outlives_the_edit_that_follows_it(start_server: Star
         await client.emit("edit_message", {"message": {**asked, "output": "zwei"}})
         await client.until(lambda: ended(client, seen))
         assert not [one for one in (await stored(client))["steps"] if one["feedback"]]
-    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as reviewer:
-        (await reviewer.post("/login", data={"username": "rita", "password": PASSWORD})).raise_for_status()
+    async with httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as reviewer:
+        (await reviewer.post("/login", data={"username": chat.name("rita"), "password": PASSWORD})).raise_for_status()
         inbox = (await reviewer.get("/review?thumb=down")).raise_for_status().text
         for answer, asked_then, comment in ((second, "two", "not this"), (third, "three", "nor this")):
             row = next(one for one in inbox.split("<li>") if f"answer={answer['id']}" in one)
@@ -123,9 +129,8 @@ async def test_a_resumed_thread_goes_on_where_it_was(start_server: StartServer) 
         assert "the word is 绿色" in client.answer
 
 
-async def test_stop_keeps_the_part_that_came_and_says_so(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_stop_keeps_the_part_that_came_and_says_so(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.send("go on and on", modes=use("slow:60:0.1"))
         await client.until(lambda: "word-5" in client.answer)
         await client.emit("stop")
@@ -173,16 +178,15 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
             assert error["id"] not in [step["id"] for step in again["steps"]], "the second try has cut the first"
 
 
-async def test_where_only_another_model_helps_the_same_is_not_offered_again(start_server: StartServer) -> None:
+async def test_where_only_another_model_helps_the_same_is_not_offered_again(chat: Chat) -> None:
     """What is picked on the page comes with a new message, and not with a button."""
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+    async with chat.client("alice") as client:
         await client.ask("hello there", modes=use("404"))
         error = (await stored(client))["steps"][-1]
         assert error["isError"]
         assert "choose another one and send the question again" in error["output"]
         assert client.button("try_again") is None
-    async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=client.thread_id) as client:
+    async with chat.client("alice", thread_id=client.thread_id) as client:
         assert client.button("try_again") is None
         assert (await client.ask("and now?", modes=use("echo"))).endswith("and now?")
 
@@ -233,9 +237,8 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         assert "Images cannot be attached here" in client.answer
 
 
-async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.ask("what is a thread?")
         await client.until(
             lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
@@ -247,10 +250,9 @@ async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(start
         assert (await stored(client))["name"] == "Mine"
 
 
-async def test_nobody_reaches_what_is_someone_elses(start_server: StartServer) -> None:
+async def test_nobody_reaches_what_is_someone_elses(chat: Chat) -> None:
     """Every route of a thread, for its owner, another user and a visitor."""
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as alice:
+    async with chat.client("alice") as alice:
         file_id = await alice.upload("a.txt", b"private", "text/plain")
         seen = len(alice.events)
         await alice.send("secret", files=[file_id])
@@ -271,8 +273,8 @@ async def test_nobody_reaches_what_is_someone_elses(start_server: StartServer) -
             ("DELETE", "/feedback", {"feedbackId": feedback_id}),
         ]
         async with (
-            ChatClient(server.base_url, "bob", PASSWORD) as bob,
-            httpx.AsyncClient(base_url=server.base_url, trust_env=False) as visitor,
+            chat.client("bob") as bob,
+            httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as visitor,
         ):
             for client in (bob.http, visitor):
                 for method, path, body in attempts:
@@ -288,7 +290,7 @@ async def test_nobody_reaches_what_is_someone_elses(start_server: StartServer) -
         # Shared, it is read by whoever is logged in, and changed by nobody else.
         share = {"threadId": thread["id"], "isShared": True}
         (await alice.http.put("/project/thread/share", json=share)).raise_for_status()
-        async with ChatClient(server.base_url, "bob", PASSWORD) as bob:
+        async with chat.client("bob") as bob:
             shared = await bob.http.get(f"/project/share/{thread['id']}")
             read = shared.raise_for_status().json()
             assert messages(read) == messages(after)
@@ -318,10 +320,9 @@ async def test_unsharing_holds_though_an_older_session_ends_later(start_server: 
         assert not (await layer.get_thread(str(thread_id)))["metadata"].get("is_shared")
 
 
-async def test_who_is_logged_in(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
-        assert (await client.http.get("/user")).json()["identifier"] == "alice"
+async def test_who_is_logged_in(chat: Chat) -> None:
+    async with chat.client("alice") as client:
+        assert (await client.http.get("/user")).json()["identifier"] == chat.name("alice")
         client.http.cookies.clear()
         assert (await client.http.get("/user")).status_code == httpx.codes.NO_CONTENT
         for forged in ({"Authorization": "Bearer nonsense"}, {"Cookie": "access_token=nonsense"}):
@@ -329,12 +330,11 @@ async def test_who_is_logged_in(start_server: StartServer) -> None:
             assert (await client.http.post("/project/threads", headers=forged, json={})).is_client_error
 
 
-async def test_a_disabled_account_is_out_at_once(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_a_disabled_account_is_out_at_once(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.ask("hello")
-        async with server.layer() as layer:
-            await layer.set_disabled("alice", True)
+        async with chat.layer() as layer:
+            await layer.set_disabled(chat.name("alice"), True)
         async with asyncio.timeout(15):
             while not await _is_out(client):
                 await asyncio.sleep(0.5)
@@ -350,33 +350,31 @@ async def _is_out(client: ChatClient) -> bool:
     ).status_code == 401
 
 
-async def test_a_new_password_ends_the_logins_before_it(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_a_new_password_ends_the_logins_before_it(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await asyncio.sleep(1)  # a login's time is in whole seconds
-        async with server.layer() as layer:
-            await layer.set_password("alice", await Passwords().hash("another password"))
+        async with chat.layer() as layer:
+            await layer.set_password(chat.name("alice"), await Passwords().hash("another password"))
         async with asyncio.timeout(15):
             while not await _is_out(client):
                 await asyncio.sleep(0.5)
-    async with ChatClient(server.base_url, "alice", "another password") as client:
+    async with chat.client("alice", "another password") as client:
         assert await client.ask("hello") == "You said: hello"
 
 
-async def test_questions_asked_at_once_are_all_kept_and_answered(start_server: StartServer) -> None:
+async def test_questions_asked_at_once_are_all_kept_and_answered(chat: Chat) -> None:
     """From one tab, and from two tabs on one thread whose clock runs behind what is stored."""
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as first:
+    async with chat.client("alice") as first:
         for number in range(4):
             await first.send(f"fast {number}")
         await first.until(lambda: sum(name == "task_end" for name, _ in first.events) >= 5)
         thread = await stored(first)
         asked = [step["output"] for step in thread["steps"] if step["type"] == "user_message"]
         assert asked == [f"fast {number}" for number in range(4)]
-        async with server.layer() as layer:
+        async with chat.layer() as layer:
             for kept in thread["steps"]:
                 await layer.update_step({**kept, "createdAt": kept["createdAt"].replace("2026", "2036")})
-        async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=first.thread_id) as second:
+        async with chat.client("alice", thread_id=first.thread_id) as second:
             answers = await asyncio.gather(
                 first.ask("from the first", modes=use("context-echo")),
                 second.ask("from the second", modes=use("context-echo")),
@@ -387,9 +385,8 @@ async def test_questions_asked_at_once_are_all_kept_and_answered(start_server: S
         assert all("fast 0" in answer for answer in answers), "the context is the thread, whatever its times say"
 
 
-async def test_an_edit_ends_the_answer_that_is_still_being_written(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_an_edit_ends_the_answer_that_is_still_being_written(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         seen = len(client.events)
         question = await client.send("go on", modes=use("slow:60:0.1"))
         await client.until(lambda: "word-3" in client.answer)
@@ -398,7 +395,7 @@ async def test_an_edit_ends_the_answer_that_is_still_being_written(start_server:
             "output": "go on",
             "threadId": client.thread_id,
             "type": "user_message",
-            "name": "alice",
+            "name": chat.name("alice"),
         }
         for text in ("first edit", "second edit"):
             changed, since = {**step, "output": text}, len(client.events)
@@ -415,13 +412,12 @@ async def test_an_edit_ends_the_answer_that_is_still_being_written(start_server:
         assert kept[1].endswith("*Stopped here.*")
 
 
-async def test_who_comes_back_mid_answer_sees_it_go_on(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_who_comes_back_mid_answer_sees_it_go_on(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.send("go on", modes=use("slow:60:0.1"))
         await client.until(lambda: "word-5" in client.answer)
         thread_id = client.thread_id
-    async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=thread_id) as client:
+    async with chat.client("alice", thread_id=thread_id) as client:
         assert "word-5" in client.answer
         await client.until(lambda: client.answer.rstrip().endswith("word-60"))
         await client.until(lambda: [name for name, _ in client.events].count("task_end") >= 2)
@@ -441,12 +437,11 @@ async def test_a_thread_that_was_deleted_takes_nothing_more_and_says_so(start_se
         assert await layer.get_thread(str(client.thread_id)) is None
 
 
-async def test_who_asks_for_a_thread_of_someone_elses_gets_one_of_their_own(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as alice:
+async def test_who_asks_for_a_thread_of_someone_elses_gets_one_of_their_own(chat: Chat) -> None:
+    async with chat.client("alice") as alice:
         await alice.ask("mine")
         before = await stored(alice)
-        bob = ChatClient(server.base_url, "bob", PASSWORD, thread_id=alice.thread_id)
+        bob = chat.client("bob", thread_id=alice.thread_id)
         await bob.log_in()
         try:
             await bob.connect(resumes=False)
@@ -459,9 +454,8 @@ async def test_who_asks_for_a_thread_of_someone_elses_gets_one_of_their_own(star
         assert await stored(alice) == before
 
 
-async def test_only_the_last_question_is_tried_again(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_only_the_last_question_is_tried_again(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.ask("boom", modes=use("500"))
         action = client.button("try_again")
         assert action is not None
@@ -473,9 +467,8 @@ async def test_only_the_last_question_is_tried_again(start_server: StartServer) 
         assert await stored(client) == before
 
 
-async def test_a_long_question_is_answered_in_words(start_server: StartServer) -> None:
-    server = await chat_server(start_server)
-    async with ChatClient(server.base_url, "alice", PASSWORD) as client:
+async def test_a_long_question_is_answered_in_words(chat: Chat) -> None:
+    async with chat.client("alice") as client:
         await client.ask("word " * 400_000)
         assert "tokens" in client.answer
         assert len(messages(await stored(client))[0]) == 2_000_000

@@ -16,6 +16,8 @@ from datalayer.schema.review import audit_entries
 from tests.integration.test_cli import CommandLine
 from tests.support.records import new_id
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"the content of a file"
 
 

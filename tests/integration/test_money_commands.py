@@ -15,6 +15,8 @@ from tests.integration.test_cli import CommandLine
 from tests.support.calls import call
 from tests.support.records import new_id
 
+pytestmark = pytest.mark.slow
+
 HEADER = "model,provider,input,cached,output,image,valid_from"
 
 

@@ -15,6 +15,8 @@ from tests.integration.test_cli import CommandLine
 from tests.support.records import step, thread, user_id
 from threadkeeper.scheduled import run_retention
 
+pytestmark = pytest.mark.slow
+
 _DAY = 24 * 3600
 
 

@@ -1,6 +1,6 @@
 """Microsoft's own emulator of Azure Blob Storage, from npm, in a folder outside of the repository.
 
-`python -m tests.azurite` installs it.
+`python -m tests.support.azurite` installs it.
 """
 
 import base64

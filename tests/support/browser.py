@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -31,6 +33,8 @@ from playwright.async_api import (
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 WIDE = (1440, 900)
 NARROW = (390, 844)
+# Chromium speaks to one event loop, which the tests with a browser share.
+IN_THE_BROWSERS_LOOP = pytest.mark.asyncio(loop_scope="session")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MILLISECONDS = 15_000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
@@ -47,17 +51,32 @@ def find_chromium(environment: Mapping[str, str] = os.environ) -> str | None:
     return next(filter(None, (shutil.which(name, path=environment.get("PATH")) for name in _NAMES)), None)
 
 
-@asynccontextmanager
-async def launch(program: str) -> AsyncIterator[Browser]:
-    arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=arguments)
-        try:
-            yield browser
-        finally:
-            await browser.close()
+class Chromium:
+    """One Chromium for all tests of a run, from `with` to the end of the block; each visit has a profile of its own."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._browser: Browser | None = None
+
+    async def __aenter__(self) -> Self:
+        self._playwright = await async_playwright().start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+        await self._playwright.stop()
+
+    async def browser(self) -> Browser:
+        """The running one, a new one where that has crashed."""
+        if self._browser is None or not self._browser.is_connected():
+            arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
+            if os.geteuid() == 0:
+                arguments.append("--no-sandbox")
+            self._browser = await self._playwright.chromium.launch(executable_path=self._program, args=arguments)
+        return self._browser
 
 
 @dataclass

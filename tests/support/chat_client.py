@@ -10,6 +10,8 @@ from typing import Any, Self
 import httpx
 import socketio  # type: ignore[import-untyped]
 
+from tests.support.plain_http import PLAIN_HTTP
+
 _PATIENCE_SECONDS = 30.0
 
 
@@ -28,7 +30,7 @@ class ChatClient:
         """With a thread id that thread is resumed."""
         self._identifier, self._password, self._language = identifier, password, language
         self._resumed_id = thread_id
-        self.http = httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=_PATIENCE_SECONDS)
+        self.http = httpx.AsyncClient(base_url=base_url, **PLAIN_HTTP, timeout=_PATIENCE_SECONDS)
         self.events: list[tuple[str, Any]] = []
         self.steps: dict[str, dict[str, Any]] = {}
         self.connected = False

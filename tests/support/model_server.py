@@ -29,7 +29,7 @@ Any other name is 404. Tokens are counted by `count_tokens`, in prompt and answe
 What it would bill is in its ledger: an entry for each answer that it began, with the tokens that it reported, or that
 it sent without being able to report them.
 In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
-As a process: ``python -m tests.model_server --port 0`` prints its address; requests are read at ``/_requests``,
+As a process: ``python -m tests.support.model_server --port 0`` prints its address; requests are read at ``/_requests``,
 the ledger at ``/_ledger``.
 """
 
@@ -167,6 +167,12 @@ class ModelServer:
     async def client_left(self) -> None:
         """Waits until some client has gone away before its answer was complete."""
         await self._left.wait()
+
+    def forget(self) -> None:
+        """As if nothing had been asked yet."""
+        self.requests.clear()
+        self.ledger.clear()
+        self._served.clear()
 
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=256 * 1024 * 1024)

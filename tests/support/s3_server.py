@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.kept_process import KeptProcess, free_port
+from tests.support.plain_http import PLAIN_HTTP
 
 REGION = "eu-central-1"
 _EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
@@ -27,7 +28,9 @@ class S3Server:
     def check_signatures(self, *, checked: bool) -> None:
         """Whether requests must be signed. While they must, moto answers a signed link with 500."""
         unchecked = "0" if checked else "inf"
-        httpx.post(f"http://127.0.0.1:{self.port}/moto-api/reset-auth", content=unchecked).raise_for_status()
+        httpx.post(
+            f"http://127.0.0.1:{self.port}/moto-api/reset-auth", content=unchecked, **PLAIN_HTTP
+        ).raise_for_status()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 import datalayer
+from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.web.files import file_url
 
@@ -33,6 +34,16 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV"
 
 class ServerFailed(Exception):
     """The application did not start, or not end, as it should; with its log."""
+
+
+_hashes: dict[str, str] = {}
+
+
+async def _hashed(password: str) -> str:
+    """The hash that the server would make; made once a run, for it costs as much as an attacker should pay."""
+    if password not in _hashes:
+        _hashes[password] = await Passwords().hash(password)
+    return _hashes[password]
 
 
 @dataclass
@@ -72,6 +83,10 @@ class AppServer:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def blob_url(self) -> str:
         return f"file://{self.directory / 'blobs'}"
 
@@ -102,14 +117,14 @@ class AppServer:
         try:
             await self.start()
         except BaseException:
-            await self._end_by_force()
+            await self.end_by_force()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end_by_force()
+        await self.end_by_force()
         # Shown by pytest where the test fails.
         print(f"--- log of the server on port {self.port}\n{self.log}\n---")
 
@@ -148,7 +163,7 @@ class AppServer:
     async def add_user(self, identifier: str, password: str, role: str = "user") -> str:
         """The id of a new account."""
         async with self.layer() as layer:
-            return (await layer.add_account(identifier, await Passwords().hash(password), role)).id
+            return (await layer.add_account(identifier, await _hashed(password), role)).id
 
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":
@@ -160,7 +175,7 @@ class AppServer:
             await layer.close()
 
     async def _ready(self) -> None:
-        async with httpx.AsyncClient(base_url=self.base_url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.base_url, **PLAIN_HTTP) as client:
             while True:
                 # Until it listens there is nobody to answer.
                 with contextlib.suppress(httpx.TransportError):
@@ -174,10 +189,11 @@ class AppServer:
         try:
             return await asyncio.wait_for(self._process.wait(), _END_SECONDS)
         except TimeoutError:
-            await self._end_by_force()
+            await self.end_by_force()
             raise ServerFailed(f"no end {_END_SECONDS} s after {signal_number.name}\n{self.log}") from None
 
-    async def _end_by_force(self) -> None:
+    async def end_by_force(self) -> None:
+        """SIGKILL, where it still runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()

@@ -199,6 +199,7 @@ async def test_a_pdf_without_a_password_to_open_it_is_read() -> None:
     assert "allowed" in (await text_of("a.pdf", pdf("allowed", password=""))).text
 
 
+@pytest.mark.budget
 async def test_a_pdf_that_takes_too_long_is_given_up_and_leaves_the_loop_free() -> None:
     document = FPDF()
     document.set_font("helvetica", size=5)

@@ -278,6 +278,7 @@ def _first_secrets(
     found.put(secrets)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_the_same_time_share_one_cookie_secret(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, found = context.Barrier(4), context.Queue()

@@ -47,6 +47,7 @@ async def test_a_text_of_any_length_can_be_counted() -> None:
     assert await counter.count("word " * 250_000) == pytest.approx(250_000, rel=0.01)
 
 
+@pytest.mark.budget
 async def test_a_text_is_counted_once() -> None:
     counter = counter_for("gpt-4o")
     text = "".join(f"{number} is a number, " for number in range(20_000))

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
@@ -78,7 +79,7 @@ def serve(chainlit_app: FastAPI) -> Serve:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=address, **PLAIN_HTTP, timeout=30) as client:
                 yield client
         finally:
             server.should_exit = True
@@ -137,7 +138,7 @@ async def browser_of(whole_app: FastAPI, people: dict[str, User], serve: Serve) 
     async with serve() as visitor, AsyncExitStack() as clients:
 
         async def browser(role: str | None) -> httpx.AsyncClient:
-            client = httpx.AsyncClient(base_url=visitor.base_url, trust_env=False, timeout=30)
+            client = httpx.AsyncClient(base_url=visitor.base_url, **PLAIN_HTTP, timeout=30)
             if role is not None:
                 client.cookies.set("access_token", create_jwt(ChainlitUser(identifier=people[role].identifier)))
             return await clients.enter_async_context(client)

@@ -16,6 +16,7 @@ from datalayer import BlobError, OpenBlob
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.azurite import AzuriteServer
 from tests.support.blob_places import azure_blob_place
+from tests.support.plain_http import PLAIN_HTTP
 from tests.support.records import new_id, opened, thread
 from tests.web.conftest import Serve
 from threadkeeper.login.accounts import Authenticator
@@ -57,7 +58,7 @@ async def log_in(layer: ChainlitLayer, passwords: Passwords, visitor: httpx.Asyn
 
         async def enter(name: str) -> httpx.AsyncClient:
             await layer.add_account(name, await passwords.hash(PASSWORD))
-            client = httpx.AsyncClient(base_url=visitor.base_url, trust_env=False, timeout=30)
+            client = httpx.AsyncClient(base_url=visitor.base_url, **PLAIN_HTTP, timeout=30)
             await clients.enter_async_context(client)
             (await client.post("/login", data={"username": name, "password": PASSWORD})).raise_for_status()
             return client
@@ -344,7 +345,7 @@ async def test_browsers_are_redirected_to_the_store_if_configured(
         sent_on = await alice.get(link, headers=SHOWN)
         assert (sent_on.status_code, sent_on.headers["cache-control"]) == (307, "no-store")
         assert sent_on.headers["referrer-policy"] == "no-referrer"
-        async with httpx.AsyncClient(trust_env=False) as nobody:
+        async with httpx.AsyncClient(**PLAIN_HTTP) as nobody:
             there = sent_on.headers["location"]
             answer = await nobody.get(there)
             assert (answer.status_code, answer.content) == (200, CONTENT)

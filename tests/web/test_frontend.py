@@ -136,6 +136,7 @@ def _prepare(target: Path, barrier: Barrier) -> None:
     assert any((directory / "assets").iterdir())
 
 
+@pytest.mark.slow
 def test_concurrent_processes_share_a_directory(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     for attempt in range(3):

@@ -237,6 +237,7 @@ def test_removed_messages_are_sorted_in_by_time() -> None:
     assert laid_out((), gone[:2]) == ["x", "y"]
 
 
+@pytest.mark.budget
 def test_many_removed_messages_take_linear_time() -> None:
     def seconds(count: int) -> float:
         there = [(f"a{number:06}", f"{number:06}") for number in range(count)]

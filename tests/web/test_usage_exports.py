@@ -83,6 +83,7 @@ async def test_no_cell_is_a_formula(layer: ChainlitLayer, people: dict[str, User
             assert not cell.startswith(tuple(formulas))
 
 
+@pytest.mark.slow
 async def test_a_long_export_takes_no_more_memory_than_a_short_one(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
