@@ -16,7 +16,8 @@ from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
-from datalayer.takeout import export, export_user
+from datalayer.takeout import export
+from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from datalayer.writes import calls as usage_writes
 from datalayer.writes.admission import rough_size
