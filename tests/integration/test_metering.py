@@ -357,7 +357,7 @@ async def test_what_is_used_up_is_refused_before_anyone_is_asked(
             await rows(layer, model)
     assert refused.value.kind == "over_limit"
     assert "60 tokens a day" in refused.value.detail
-    assert "today: 60 tokens" in explain(refused.value, "en", model="echo")
+    assert "today's limit (60 tokens)" in explain(refused.value, "en", model="echo")
     assert "今天" in explain(refused.value, "zh", model="echo")
     assert len(await rows(layer, model)) == len(model_server.requests)
     with pytest.raises(ModelError):
