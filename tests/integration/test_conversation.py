@@ -148,7 +148,7 @@ FAULTS = [("401", "key", False), ("500", "failed", False), ("cut:3", "connection
 
 async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(start_server: StartServer) -> None:
     server = await chat_server(start_server, OPENAI_TIMEOUT_SECONDS="1")
-    for model, sentence, partial in [*FAULTS, ("hang:2", "silent", True)]:
+    for model, sentence, partial in [*FAULTS, ("hang:2", "in time", True)]:
         async with ChatClient(server.base_url, "alice", PASSWORD) as client:
             await client.ask("hello there", modes=use(model))
             thread = await stored(client)
@@ -225,7 +225,7 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         assert "scan.pdf" in client.answer
         files = [await client.upload(f"{n}.txt", b"x" * 600_000, "text/plain") for n in range(3)]
         # What the page itself would not send.
-        for sent, words in ((files, "At most 2 files"), (files[:2], "at most 1 MB can go with one message")):
+        for sent, words in ((files, "at most 2 files"), (files[:2], "the maximum is 1 MB per message")):
             seen = len(client.events)
             await client.send("read them", files=sent)
             await client.until(lambda seen=seen: ended(client, seen))  # type: ignore[misc]

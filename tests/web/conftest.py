@@ -44,7 +44,7 @@ def passwords() -> Passwords:
 
 @pytest.fixture
 def chainlit_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
-    """`chainlit.server.app`, which is one for the whole process, and is left as it was found."""
+    """`chainlit.server.app`, shared by the process, restored after the test."""
     from chainlit.config import config  # noqa: PLC0415  after CHAINLIT_APP_ROOT is set
     from chainlit.server import app  # noqa: PLC0415
 
@@ -69,7 +69,7 @@ def chainlit_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
 
 @pytest.fixture
 def serve(chainlit_app: FastAPI) -> Serve:
-    """Serves the application as it is mounted then; gives a client without a cookie."""
+    """Serve the application as mounted; gives a client without a cookie."""
 
     @asynccontextmanager
     async def serving() -> AsyncIterator[httpx.AsyncClient]:
@@ -89,7 +89,7 @@ def serve(chainlit_app: FastAPI) -> Serve:
 
 
 async def no_gate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Lets everyone pass; the system acts."""
+    """Admit every request; the system acts."""
     await app(scope, receive, send)
 
 
@@ -105,13 +105,13 @@ async def people(layer: ChainlitLayer, passwords: Passwords) -> dict[str, User]:
 
 @pytest.fixture
 def extra_routers() -> list[APIRouter]:
-    """Routers of a test's own."""
+    """Additional routers of a test."""
     return []
 
 
 @pytest.fixture
 def review_policy() -> ReviewPolicy:
-    """What the operator decides of the review."""
+    """The operator's settings for the review."""
     return ReviewPolicy()
 
 
@@ -134,7 +134,7 @@ def whole_app(
 
 @pytest.fixture
 async def browser_of(whole_app: FastAPI, people: dict[str, User], serve: Serve) -> AsyncIterator[Browser]:
-    """Gives the browser of the person who has this role, or of a visitor."""
+    """The browser of the person with this role, or of a visitor."""
     async with serve() as visitor, AsyncExitStack() as clients:
 
         async def browser(role: str | None) -> httpx.AsyncClient:

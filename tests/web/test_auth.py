@@ -67,7 +67,7 @@ def ours(
     ada: datalayer.User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Everything mounted, with a route that tells who is acting."""
+    """Mount everything, with a route that returns the acting user."""
     router = APIRouter()
 
     async def acting() -> str | None:
@@ -135,7 +135,7 @@ async def test_a_login_without_the_database_is_not_reported_as_a_wrong_password(
     await away.close()
 
 
-# Who is acting
+# The acting user
 
 
 @pytest.mark.usefixtures("ours")
@@ -162,7 +162,7 @@ async def test_only_a_valid_token_sets_the_acting_user(serve: Serve) -> None:
             assert await acting(client, Cookie=f"access_token={token}") is None, what
 
 
-# Accounts that are disabled or gone
+# Disabled and deleted accounts
 
 
 @pytest.mark.usefixtures("ours")
@@ -228,7 +228,7 @@ async def test_other_cookies_of_a_disabled_account_are_kept(
 
 
 def token_of(name: str, *, minutes_ago: float = 0) -> str:
-    """A login as Chainlit signs it, of some time ago, as no other of this name is of the same second."""
+    """An older login as Chainlit signs it; no other login of this name is from the same second."""
     now = datetime.now(UTC)
     claims = {
         **ChainlitUser(identifier=name).to_dict(),
@@ -310,7 +310,7 @@ async def test_another_encoding_of_the_token_does_not_revive_an_ended_login(
 
 @pytest.mark.usefixtures("ours")
 async def test_the_login_is_found_with_two_cookie_headers(serve: Serve, layer: ChainlitLayer, clock: Clock) -> None:
-    """One library reads the last of several cookie headers, and another the first."""
+    """Libraries differ: one reads the last of several cookie headers, another the first."""
     token = token_of("ada")
     async with serve() as client, aiohttp.ClientSession() as session:
         await client.post("/logout", headers=cookie_of(token))

@@ -46,14 +46,14 @@ def mounted(
 
 @pytest.fixture
 async def visitor(mounted: FastAPI, serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who is not logged in."""
+    """A visitor without a login."""
     async with serve() as client:
         yield client
 
 
 @pytest.fixture
 async def log_in(layer: ChainlitLayer, passwords: Passwords, visitor: httpx.AsyncClient) -> AsyncIterator[LogIn]:
-    """Makes an account and gives its browser."""
+    """Create an account; returns its browser."""
     async with AsyncExitStack() as clients:
 
         async def enter(name: str) -> httpx.AsyncClient:
@@ -72,7 +72,7 @@ async def alice(log_in: LogIn) -> httpx.AsyncClient:
 
 
 async def store(layer: ChainlitLayer, name: str, mime: str | None, content: bytes) -> str:
-    """Alice's file; gives its link."""
+    """A file of alice; returns its link."""
     with datalayer.acting_as("alice"):
         account = await layer.get_user("alice")
         assert account is not None

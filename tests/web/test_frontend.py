@@ -18,7 +18,7 @@ HEAD = "".join(f"<!-- {placeholder} -->\n" for placeholder in PLACEHOLDERS)
 
 
 class Urls(HTMLParser):
-    """Every attribute of a page that could be an address, read in another way than the code under test does."""
+    """All attributes of a page that could be URLs, read differently than in the code under test."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ async def test_a_part_that_does_not_answer_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
-    # The kernel takes the connection, and nobody ever says a word on it.
+    # The kernel accepts the connection, and nothing answers on it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         layer = datalayer.create_data_layer(
             f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x", f"file://{tmp_path}/blobs"

@@ -166,14 +166,14 @@ LAPTOP = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0
 
 @pytest.fixture
 async def old_passwords(layer: ChainlitLayer, people: dict[str, User]) -> None:
-    """There may be logins of before today."""
+    """Allow logins from before today."""
     async with layer.database.write() as connection:
         await connection.execute(update(credentials).values(updatedAt=utc_in(-86_400)))
         await connection.execute(update(users).values(createdAt=utc_in(-86_400)))
 
 
 async def elsewhere(browser_of: Browser, role: str, agent: str, *, hours_ago: float = 1) -> httpx.AsyncClient:
-    """Another browser of the person who has this role, whose login was some time ago."""
+    """Another browser of the person with this role, with an older login."""
     browser = await browser_of(role)
     claims = jwt.decode(browser.cookies["access_token"], SECRET, ["HS256"])
     claims["iat"] -= int(hours_ago * 3_600)

@@ -95,7 +95,7 @@ async def test_storage_errors_become_plain_messages(
     assert ("retry-after" in answer.headers) is (status == 503)
 
 
-# What the browser is told
+# Security headers
 
 
 async def test_the_page_runs_only_its_own_scripts(serve: Serve, chainlit_app: FastAPI) -> None:

@@ -36,7 +36,7 @@ MARKUP = (
 
 @dataclass
 class Kept:
-    """A thread of uma's, whose texts are all hostile, with a thumb down on its answer."""
+    """A thread of uma with hostile texts and a thumbs-down on its answer."""
 
     thread_id: str
     question_id: str

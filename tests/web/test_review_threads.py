@@ -31,7 +31,7 @@ async def rita(browser_of: Browser) -> httpx.AsyncClient:
 
 
 async def talk_of(layer: ChainlitLayer, owner: str, turns: int) -> tuple[str, list[str]]:
-    """A thread of so many questions and answers, and the ids of its answers."""
+    """A thread with this many questions and answers, and the ids of its answers."""
     thread_id = await thread(layer, owner, "A long talk")
     rows, answers = [], []
     for number in range(turns):
@@ -58,7 +58,7 @@ def links(page: Element) -> dict[str, str]:
 
 
 async def sent(browser: httpx.AsyncClient, part: Element, action: str, **said: str) -> httpx.Response:
-    """The answer to the first form of this action, with all that its page has put into it."""
+    """Post the first form with this action, with its hidden fields."""
     form = part.all("form", action=action)[0]
     hidden = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
     return await browser.post(action, data=hidden | said)
@@ -214,7 +214,7 @@ async def test_a_page_with_many_long_tools_stays_small_and_counts_the_rest(
         assert "Steps that are not shown: 18" in block.all("p", class_="quiet")[-1].text
 
 
-# What is gone, among what is there
+# Removed messages among the others
 
 
 def version(step_id: str, change: Literal["edited", "removed"] = "removed", **fields: Any) -> StepVersion:
@@ -296,7 +296,7 @@ async def test_the_number_of_statements_is_independent_of_verdicts_and_copies(
 
 
 async def statements(layer: ChainlitLayer, browser: httpx.AsyncClient, address: str) -> Counter[str]:
-    """How many statements of one view read which tables; what is done in the background is done before."""
+    """The number of statements of one view by table, after background work has finished."""
     await browser.get(address)
     seen: Counter[str] = Counter()
     names = re.compile(r"\b(verdict_changes|verdicts|thread_origins|step_versions|feedbacks|row_number)\b")
@@ -327,7 +327,7 @@ async def test_a_withdrawn_verdict_stays_in_the_history(
     assert "withdrawn" in page.one("details", class_="history").text
 
 
-# Answers that are gone
+# Removed answers
 
 
 async def test_a_replaced_answer_with_a_vote_is_shown_and_can_be_judged(
@@ -351,11 +351,11 @@ async def test_a_replaced_answer_with_a_vote_is_shown_and_can_be_judged(
     beside = shown.one("div", class_="vote down").text
     assert [said for said in ("uma", "no, <b>Paris</b>", "Not correct") if said not in beside] == [], beside
     assert "assistant_message 0" in shown.text
-    # The other one is judged as well, if somebody unfolds it; nobody has said anything of it.
+    # The other one has no vote; it can be judged too once it is unfolded.
     other = unwanted.one("article", id=f"answer-{later}")
     assert "data-answer" not in other.attributes
     assert not other.all("div", class_="vote down")
-    # What is gone is not taken over from; the thread as it is now is.
+    # A copy starts from the current thread, not from a removed answer.
     take_over = page.all("form", action=f"/review/threads/{thread_id}/take-over")
     assert [one.all("input", name="step_id") for one in take_over] == [[]]
     for part, label in ((shown, "wrong"), (other, "unclear")):

@@ -17,7 +17,7 @@ from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
 
 EVERYONE, DATA, PAGE = "everyone", "whoever is logged in", "whoever is logged in, a visitor is sent to log in"
-# A form without its token is refused with 403, after the role was asked for: whoever may not know of it gets a 404.
+# A form without its token is refused with 403, after the check of the role: others get a 404.
 FORM = "whoever is logged in, with the token of a form"
 REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the token of a form"
 ADMINS = "admins"
@@ -27,7 +27,7 @@ WHO_MAY = {
     "GET /ready": EVERYONE,
     "GET /metrics": EVERYONE,
     "GET /assets/threadkeeper/{name}": EVERYONE,
-    # Who may read a file is said by its thread; whoever may not is told that there is none.
+    # The thread decides who may read a file; others get a 404.
     "GET /files/{thread_id}/{element_id}/{name:path}": EVERYONE,
     "HEAD /files/{thread_id}/{element_id}/{name:path}": EVERYONE,
     "GET /usage": PAGE,
@@ -102,7 +102,7 @@ WHO_MAY = {
 
 
 def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """Method and path of each, however deep in a router."""
+    """The method and path of each route, in nested routers too."""
     for route in found:
         if (path := getattr(route, "path", None)) is None:
             yield from routes(route.original_router.routes)
@@ -112,7 +112,7 @@ def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
 
 
 async def asked(browser: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
-    """The answer for ids of which there are none."""
+    """The response for ids that do not exist."""
     method = method.replace("MOUNT", "GET")
     address = re.sub(r"\{[^}]*\}", new_id(), path)
     return await browser.request(method, address, json={} if method not in ("GET", "HEAD") else None)
@@ -126,7 +126,7 @@ def demands_a_login(answer: httpx.Response) -> bool:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: FastAPI, browser_of: Browser) -> None:
     found = {pair for pair in routes(whole_app.router.routes) if not pair[1].startswith("/for/")}
-    # Whoever has logged out is nobody.
+    # After logging out, a visitor is anonymous.
     there = sorted(found, key=lambda pair: (pair[1] == "/logout", pair))
     assert {f"{method} {path}" for method, path in there} == WHO_MAY.keys(), "each route has its line, and no other"
     for role in (None, *NAMES):
@@ -151,7 +151,7 @@ async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: Fast
 
 @pytest.fixture
 def extra_routers() -> list[APIRouter]:
-    """A route for each kind of person, which tells whose calls are read."""
+    """A route for each kind of person that returns the acting user."""
     router = APIRouter()
 
     def read(person: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from threadkeeper.web.sockets import DirectManager, send_directly
 
 
 class Tab:
-    """A browser's end of a socket, and all that it was told."""
+    """The browser's end of a socket, and the events it received."""
 
     def __init__(self) -> None:
         self.client = socketio.AsyncClient(reconnection=False)
@@ -36,7 +36,7 @@ class Tab:
 
 @asynccontextmanager
 async def serving(server: socketio.AsyncServer, count: int) -> AsyncIterator[list[Tab]]:
-    """So many tabs on the server, in the order of `server.test_ids`."""
+    """This many tabs on the server, in the order of `server.test_ids`."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = socketio.ASGIApp(server)
     running = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
@@ -97,7 +97,7 @@ async def test_a_disconnected_recipient_causes_no_error(server: socketio.AsyncSe
     async with serving(server, 1) as (tab,):
         sid = tab.client.get_sid()
         connection = server.manager.eio_sid_from_sid(sid, "/")
-        # Closed, and its end not yet told to the manager.
+        # Closed, but the manager does not know it yet.
         server.eio.sockets[connection].closed = True
         await server.emit("late", 1, to=sid)
     await server.emit("later", 2, to=sid)

@@ -98,7 +98,7 @@ async def test_a_long_export_takes_no_more_memory_than_a_short_one(
 
 
 async def multiply(layer: ChainlitLayer, number: int) -> None:
-    """So many calls more."""
+    """Add this many calls."""
     one = call()
     await layer.record_call(one)
     async with layer.database.write() as connection:
@@ -108,7 +108,7 @@ async def multiply(layer: ChainlitLayer, number: int) -> None:
 
 
 async def length_and_peak(browser: httpx.AsyncClient) -> tuple[int, int]:
-    """How many calls come, and the most memory that was held on their way, in bytes."""
+    """The number of exported calls, and the peak memory in bytes."""
     lines = 0
     tracemalloc.start()
     try:

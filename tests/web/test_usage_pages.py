@@ -28,7 +28,7 @@ HOSTILE = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}"
 
 
 async def record(layer: ChainlitLayer, clock: str = "12:00", **fields: Any) -> str:
-    """A call on the tenth of March, priced at a cent unless said otherwise; gives its id."""
+    """Record a call on 10 March, by default with a cost of one cent; returns its id."""
     payload = fields.pop("payload", None)
     day = fields.pop("day", "2026-03-10")
     values = {"prompt_tokens": 100, "completion_tokens": 20, "total_cost": Decimal("0.01"), **fields}
@@ -45,7 +45,7 @@ async def page_at(browser: httpx.AsyncClient, address: str, status: int = 200) -
 
 
 def assert_runs_nothing(answer: httpx.Response) -> None:
-    """Whatever is in it: the browser is told to run our files alone, and there is nothing else that would run."""
+    """The policy allows only our own scripts, and the page contains nothing else that could run."""
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == "'self'"
@@ -66,7 +66,7 @@ def assert_runs_nothing(answer: httpx.Response) -> None:
 
 
 def tiles(page: Element) -> dict[str, str]:
-    """What stands large, by what it is."""
+    """The large numbers by their labels."""
     found = page.all("dl", class_="tiles")[0]
     return {tile.one("dt").text: " ".join(part.text for part in tile.all("dd")) for tile in found.all("div")}
 
@@ -80,7 +80,7 @@ async def test_a_user_sees_their_own_calls_and_an_admin_all(
     ids = {role: await record(layer, user_id=person.id, model=f"{role}-model") for role, person in people.items()}
     for role in people:
         browser = await browser_of(role)
-        # Another user's id in the address changes nothing for whoever may not choose between users.
+        # Another user's id in the URL changes nothing for a user who cannot filter by user.
         page = await page_at(browser, f"/usage?{DAY}" + ("" if role == "admin" else f"&user={people['admin'].id}"))
         seen = {f"{one}-model" for one in people} if role == "admin" else {f"{role}-model"}
         assert {row[0] for row in table(page, "groups")} == seen
@@ -109,7 +109,7 @@ async def test_only_the_owner_gets_a_link_to_the_thread(
         assert bool(page.all("a", href=f"/thread/{thread_id}")) is linked
 
 
-# What is said of them
+# Contents
 
 
 async def test_totals_are_compared_with_the_previous_day(

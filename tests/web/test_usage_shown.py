@@ -83,7 +83,7 @@ def test_the_first_sentence_of_an_error_is_shown(text: str | None, shown: str | 
 
 
 def drawing(*costs: tuple[str, ...]) -> Drawing:
-    """A bucket a day; the first of its costs is that of all calls."""
+    """One bucket a day; the first cost is that of all calls."""
 
     def buckets(at: int, value: str | None) -> list[UsageBucket]:
         return [
