@@ -27,7 +27,7 @@ from threadkeeper.chat.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, Ques
 from threadkeeper.chat.llm import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
 from threadkeeper.chat.pricing import load_published
 from threadkeeper.chat.titles import make_title
-from threadkeeper.chat.tokens import context_window
+from threadkeeper.chat.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.turn import Outcome, stream_answer
 from threadkeeper.chat.words import explain, say
 from threadkeeper.conversation.controls import MODEL, Choices, chosen_model, offer_models, offer_settings
@@ -76,6 +76,9 @@ class Conversations:
         """
         gc.collect()
         gc.freeze()
+        if self._model.demo:
+            # It has neither a window nor a price: the table of them is not loaded.
+            return
         for model in {*self._models, self._settings.title_model}:
             await asyncio.to_thread(context_window, model)
         await asyncio.to_thread(load_published)
@@ -206,7 +209,8 @@ class Conversations:
         question = await self._question(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self._default)
         model = await self._pick(message, language)
-        window = self._settings.openai_context_tokens or context_window(model)
+        known = DEFAULT_WINDOW if self._model.demo else context_window(model)
+        window = self._settings.openai_context_tokens or known
         try:
             context = await build_messages(
                 steps,
