@@ -39,7 +39,7 @@ TITLES = {
     CHATTED: "`threadkeeper serve`",
 }
 HELP, LIST, IMPORT = "--help", "user list", "import chainlit"
-BEFORE = {HELP: 0.0, LIST: 0.0}
+BEFORE = {HELP: 0.38, LIST: 0.38}
 """The same ratios to `import chainlit` at commit 0a13e6f, before this was looked at; `--before` measures them anew."""
 MOST_START, MOST_IDLE, MOST_CHATTED, MOST_COMMAND = 0.8, 0.75, 1.0, 0.25
 ROUNDS, COMMAND_ROUNDS = 5, 9

@@ -54,6 +54,9 @@ class Conversations:
         """
         gc.collect()
         gc.freeze()
+        if self._model.demo:
+            # The demo has neither a window nor a price, so their table is not loaded.
+            return
         for model in {*self._answering.models, self._settings.title_model}:
             await asyncio.to_thread(context_window, model)
         await asyncio.to_thread(load_published)

@@ -15,7 +15,7 @@ from datalayer.errors import DataLayerError
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT, NOTICE_STATUS, build_messages
-from threadkeeper.chat.context.tokens import context_window
+from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.model import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
 from threadkeeper.chat.titles import make_title
 from threadkeeper.chat.wording import explain, say
@@ -85,7 +85,8 @@ class Answering:
         question = await self._questions.read(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self.default)
         model = await self._pick(message, language)
-        window = self._settings.openai_context_tokens or context_window(model)
+        known = DEFAULT_WINDOW if self._model.demo else context_window(model)
+        window = self._settings.openai_context_tokens or known
         try:
             context = await build_messages(
                 steps,
