@@ -1,8 +1,5 @@
 """Threads: one upsert, pages by last activity, one thread whole, and its end."""
 
-import base64
-import binascii
-import json
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
@@ -27,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
@@ -116,7 +114,7 @@ async def page(
     if first < 1:
         raise InvalidRecord("a page has at least one thread")
     size = min(first, LARGEST_PAGE)
-    moment, last = (None, None) if after is None else _place(after)
+    moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
     # One more than asked for tells whether there is a next page.
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
     shape = {"behind": after is not None, "voted": vote is not None}
@@ -136,24 +134,12 @@ async def page(
 
 def cursor_of(thread: Thread) -> str:
     """Where a page ended: opaque to others, and good even when the thread is gone."""
-    place = json.dumps([thread.updated_at or "", thread.id])
-    return base64.urlsafe_b64encode(place.encode()).decode()
+    return cursors.encode(thread.updated_at or "", thread.id)
 
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
     """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
     return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
-
-
-def _place(cursor: str) -> tuple[str, str]:
-    try:
-        moment, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, binascii.Error, TypeError):
-        raise InvalidRecord("the cursor is none that a page gave") from None
-    known = known_id(thread_id)
-    if not isinstance(moment, str) or known is None:
-        raise InvalidRecord("the cursor is none that a page gave")
-    return clean_text(moment), known
 
 
 @cache

@@ -4,9 +4,6 @@ What is looked for by words is looked up first: the index keeps the texts of eac
 user after another, for many in one statement.
 """
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,10 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
-from datalayer.errors import InvalidRecord
 from datalayer.history.removed_answers import IS_LAST_VOTE
 from datalayer.history.search import WANTED
 from datalayer.history.search_tokens import owner_key, understood
@@ -90,7 +87,7 @@ async def threads_with_words(connection: AsyncConnection, database: Database, wh
 
 def cursor_of(created_at: str, step_id: str) -> str:
     """Where a page ended."""
-    return base64.urlsafe_b64encode(json.dumps([created_at, step_id]).encode()).decode()
+    return cursors.encode(created_at, step_id)
 
 
 def behind(cursor: str) -> ColumnElement[bool]:
@@ -99,14 +96,8 @@ def behind(cursor: str) -> ColumnElement[bool]:
     Raises:
         InvalidRecord: the cursor is none that a page gave.
     """
-    try:
-        moment, step_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, binascii.Error, TypeError):
-        raise InvalidRecord("the cursor is none that a page gave") from None
-    known = known_id(step_id)
-    if not isinstance(moment, str) or known is None:
-        raise InvalidRecord("the cursor is none that a page gave")
-    place = tuple_(literal(clean_text(moment), Text), literal(known, Identifier))
+    moment, step_id = cursors.decode(cursor, clean_text, known_id)
+    place = tuple_(literal(moment, Text), literal(step_id, Identifier))
     return tuple_(answers.c.createdAt, answers.c.stepId) < place
 
 
