@@ -183,7 +183,7 @@ def _voted(
     )
     met = _latest(select(latest).where(thumb.is_not(None)), latest, most).cte("met")
     enough = select(func.count()).select_from(met).scalar_subquery() >= most
-    with_thumb = dialect.among(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
+    with_thumb = dialect.in_ids(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
     # Looked up before it is put in order: Postgres is not to walk the whole list instead.
     looked_up = every.where(not_(enough), with_thumb).cte("looked_up").prefix_with("MATERIALIZED", dialect="postgresql")
     both = union_all(select(met).where(enough), select(looked_up)).subquery()

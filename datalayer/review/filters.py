@@ -139,7 +139,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
             select(table.c.id).where(
                 table.c.threadId == answers.c.threadId,
                 or_(table.c.forId == answers.c.stepId, table.c.forId == answers.c.runId),
-                dialect.overlaps(table.c.reasons, wanted),
+                dialect.has_any(table.c.reasons, wanted),
             )
             for table in (feedbacks, feedback_changes)
         )
@@ -147,7 +147,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
         # Who gives a reason gives a thumb, and thumbs have an index.
         conditions += [answers.c.thumb.is_not(None), or_(given.exists(), of_removed)]
     if which.tags:
-        conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
+        conditions.append(dialect.has_any(answers.c.tags, [clean_text(tag) for tag in which.tags]))
     if which.labels:
         labelled = verdicts.c.label.in_([clean_text(label) for label in which.labels])
         conditions += [IS_REVIEWED, answers.c.stepId.in_(select(verdicts.c.stepId).where(labelled))]
@@ -160,7 +160,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
 @cache
 def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
     """As the search asks, so that it is answered in the same way: by the index, whatever is looked for."""
-    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED)).distinct()
+    texts = select(search_texts.c.threadId).where(dialect.matches_words(WANTED)).distinct()
     return texts if most is None else texts.limit(literal_column(str(most), Integer))
 
 
@@ -184,12 +184,12 @@ async def _threads_with(
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
     dialect = database.dialect
     found: dict[str, None] = {}
-    largest = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
+    largest = max(1, _LONGEST_WANTED // len(dialect.search_query(owner_key(""), query).encode()))
     at, size = 0, min(_USERS_AT_FIRST, largest)
     while at < len(user_ids) and (most is None or len(found) < most):
         some = user_ids[at : at + size]
         at, size = at + size, min(size * 2, largest)
-        wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
+        wanted = dialect.any_of([dialect.search_query(owner_key(user_id), query) for user_id in some])
         rows = await database.fetch(_hits(type(dialect), most), {"wanted": wanted})
         found.update((row[0], None) for row in rows)
     return list(found)

@@ -26,11 +26,11 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
     if not writes:
         return []
     fewest = coalesced(writes)
-    if (write_steps := database.dialect.write_steps) is None:
+    if (hot_paths := database.dialect.hot_paths) is None:
         kept = await _one_by_one(database, fewest)
     else:
         with database.translated():
-            kept = await write_steps(fewest)
+            kept = await hot_paths.write_steps(fewest)
     return [None if one.key in kept else await _refusal(database, one) for one in writes]
 
 
