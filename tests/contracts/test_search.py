@@ -410,8 +410,6 @@ async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, en
     dialect = layer.database.dialect
     wanted = dialect.search_query(owner_key(owner), query)
     statement = select(search_texts.c.threadId).where(dialect.matches_words(literal(wanted)))
-        dialect.matches_words(literal(dialect.search_query(owner_key(owner), query)))
-    )
     plan = {"postgres": "EXPLAIN (ANALYZE, FORMAT TEXT) ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
     async with layer.database.write() as connection:
         await connection.execute(text("ANALYZE"))
