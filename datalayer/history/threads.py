@@ -1,4 +1,4 @@
-"""Threads: one upsert, pages by last activity, one thread whole, and its end."""
+"""Threads: creation, pages by last activity, names, owners, deletion."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
@@ -48,7 +48,7 @@ Condition = Callable[[type[Dialect]], ColumnElement[bool]]
 async def touch(
     connection: AsyncConnection, dialect: Dialect, thread_id: str, moment: str, user_identifier: str | None
 ) -> None:
-    """Make the thread where it is not there yet, and note that something happened in it at this moment."""
+    """Create the thread if it does not exist, and set its last activity to this moment."""
     owner = select(users.c.id).where(users.c.identifier == user_identifier).scalar_subquery()
     statement = dialect.insert(threads).values(
         id=thread_id,
@@ -66,26 +66,26 @@ async def touch(
 
 
 async def replace_name(connection: AsyncConnection, thread_id: str, expected: str | None, name: str) -> bool:
-    """Rename the thread if it still has the expected name; says whether it did."""
+    """Rename the thread if it still has the expected name; True if it did."""
     same = threads.c.name.is_(None) if expected is None else threads.c.name == expected
     statement = update(threads).where(threads.c.id == thread_id, same).values(name=name)
     return bool((await connection.execute(statement)).rowcount)
 
 
 async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:
-    """Whether the thread is there, and the identifier of its owner."""
+    """Whether the thread exists, and the identifier of its owner."""
     found = (await connection.execute(select(threads.c.userIdentifier).where(threads.c.id == thread_id))).first()
     return (True, found[0]) if found else (False, None)
 
 
 async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
-    """Those of the threads that are there."""
+    """The ids of those threads that exist."""
     found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))
     return set(found.scalars())
 
 
 async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:
-    """The thread, without what is in it."""
+    """The thread without its contents."""
     row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).first()
     return Thread(*row) if row else None
 
@@ -100,22 +100,22 @@ async def page(
     vote: int | None = None,
     words: str | None = None,
 ) -> Page:
-    """The user's threads, newest activity first, without what is in them.
+    """The user's threads without their contents, latest activity first.
 
     Args:
-        first: how many, at least 1; more than 100 are never given at once.
-        after: a cursor from `cursor_of`; the page begins behind it, whether its thread is still there or not.
+        first: the number of threads, at least 1; at most 100 are given.
+        after: a cursor from `cursor_of`; the page begins after it, even if its thread was deleted.
         vote: only threads in which the user gave this thumb (1 or 0).
-        words: only threads with a title or a text that holds all of these words; see `search_tokens`.
+        words: only threads with a title or text that contains all of these words; see `search_tokens`.
 
     Raises:
-        InvalidRecord: `first` is less than 1, or the cursor is none of ours.
+        InvalidRecord: `first` is less than 1, or the cursor is not valid.
     """
     if first < 1:
-        raise InvalidRecord("a page has at least one thread")
+        raise InvalidRecord("`first` must be at least 1")
     size = min(first, LARGEST_PAGE)
     moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
-    # One more than asked for tells whether there is a next page.
+    # One more than requested shows whether there is a next page.
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
     shape = {"behind": after is not None, "voted": vote is not None}
     dialect, kind = type(database.dialect), kind_of(actor)
@@ -133,12 +133,12 @@ async def page(
 
 
 def cursor_of(thread: Thread) -> str:
-    """Where a page ended: opaque to others, and good even when the thread is gone."""
+    """The cursor of the page that ends with this thread; it stays valid if the thread is deleted."""
     return cursors.encode(thread.updated_at or "", thread.id)
 
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
-    """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
+    """Delete the thread with its contents; gives the object keys of files that have no row any more."""
     return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
 
 
@@ -146,7 +146,7 @@ async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str
 def _listed(
     dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, condition: Condition | None = None
 ) -> Executable:
-    """A page of a user's threads as a statement; its parameters are the values that `page` gives."""
+    """The statement of a page of threads; its parameters are the values of `page`."""
     user_id = bindparam("user_id", type_=Identifier, required=True)
     conditions = [threads.c.userId == user_id, readable_by(actor)]
     if behind:
@@ -166,7 +166,7 @@ def _listed(
 def _voted(
     dialect: type[Dialect], every: Select[Any], user_id: BindParameter[Any], most: BindParameter[int]
 ) -> Executable:
-    """Those with the user's thumb, whether they are many or few.
+    """Threads with the user's thumb, fast for many and for few of them.
 
     Many thumbs are soon met on the way down the list; few are looked up by themselves. Which it is shows on the way: if
     the latest threads do not fill the page, all threads with the thumb are taken and sorted. So neither a rare thumb on

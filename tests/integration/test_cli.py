@@ -333,7 +333,7 @@ def test_an_account_from_its_beginning_to_its_end(migrated: CommandLine) -> None
     assert migrated.verify("ada", "the first password")
 
     again = run("add", "ada", "--generate")
-    assert (again.returncode, again.stderr) == (1, "There is a user 'ada' already.\n")
+    assert (again.returncode, again.stderr) == (1, "The user 'ada' exists already.\n")
 
     changed = run("passwd", "ada", "--generate")
     assert migrated.verify("ada", changed.stdout.split("Password: ")[1].strip())
