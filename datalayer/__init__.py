@@ -1,4 +1,4 @@
-"""A data layer for Chainlit that loses nothing: threads, steps, elements, votes and users in SQLite or Postgres.
+"""A durable data layer for Chainlit: threads, steps, elements, votes and users in SQLite or Postgres.
 
 import chainlit as cl
 import datalayer
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalayer.accounts.erasure import Receipt
+from datalayer.accounts.shared_threads import SharedThread
 from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
 from datalayer.database import Database
 from datalayer.errors import (
@@ -32,6 +33,34 @@ from datalayer.errors import (
 )
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.records.chat import Account, Element, Feedback, Login, Page, Step, Thread, User
+from datalayer.records.retention import RetentionPlan, RetentionReceipt
+from datalayer.records.review import (
+    Agreement,
+    AnswerCount,
+    AnswerFilter,
+    AnswerPage,
+    AnswerRow,
+    AuditEntry,
+    AuditPage,
+    CopiedAnswer,
+    Coverage,
+    PairAgreement,
+    ReviewedAnswer,
+    ReviewerProgress,
+    ReviewItem,
+    ReviewThread,
+    Sampled,
+    Satisfaction,
+    SavedView,
+    StepUsage,
+    StepVersion,
+    ThreadMark,
+    ThreadOrigin,
+    Verdict,
+    VerdictChange,
+    Vote,
+    WordCount,
+)
 from datalayer.records.usage import (
     CallDemand,
     CallFilter,
@@ -59,7 +88,14 @@ if TYPE_CHECKING:
 __all__ = [
     "SYSTEM",
     "Account",
+    "Agreement",
     "AlreadyExists",
+    "AnswerCount",
+    "AnswerFilter",
+    "AnswerPage",
+    "AnswerRow",
+    "AuditEntry",
+    "AuditPage",
     "BlobError",
     "BlobNotFound",
     "BlobOptions",
@@ -71,6 +107,8 @@ __all__ = [
     "CallRow",
     "ConfigurationError",
     "ConnectionLost",
+    "CopiedAnswer",
+    "Coverage",
     "DataLayerError",
     "Element",
     "Feedback",
@@ -85,21 +123,40 @@ __all__ = [
     "NotFound",
     "OpenBlob",
     "Page",
+    "PairAgreement",
     "Price",
     "Project",
     "Provider",
     "Receipt",
     "Repricing",
     "Reservation",
+    "RetentionPlan",
+    "RetentionReceipt",
+    "ReviewItem",
+    "ReviewThread",
+    "ReviewedAnswer",
+    "ReviewerProgress",
+    "Sampled",
+    "Satisfaction",
+    "SavedView",
     "SchemaError",
+    "SharedThread",
     "Step",
+    "StepUsage",
+    "StepVersion",
     "StorageUnavailable",
     "Thread",
+    "ThreadMark",
+    "ThreadOrigin",
     "TimedOut",
     "UsageBucket",
     "UsageGroup",
     "UsageTotals",
     "User",
+    "Verdict",
+    "VerdictChange",
+    "Vote",
+    "WordCount",
     "WriteFailure",
     "acting_as",
     "acting_user",
@@ -118,24 +175,24 @@ def create_data_layer(
     spool: Path | None = None,
     **engine_options: Any,
 ) -> "ChainlitLayer":
-    """A data layer on this database. Nothing is connected to yet.
+    """Create a data layer for this database. Nothing is connected yet.
 
     Args:
         database_url: `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`.
-        blobs: the store of files, or its URL (see `open_blob_store`); without one, elements with bytes are refused.
-        file_url: makes the link under which a stored file is shown; without it a stored file has no link.
-        on_write_failure: is awaited, where the write was called from, for each write that could not be stored.
-        patience_seconds: how long a write is tried again while the database is away, and an upload while the store
-            of files is.
-        spool: a file for the writes that `close` could not store in time; `migrate` stores them at the next
-            start. Two processes must not start with it at the same time; without it they are lost, and that is logged.
-        engine_options: go to SQLAlchemy's `create_async_engine`. On Postgres `pool_size` (10) and `pool_timeout`
-            (10 seconds) bound the connections of the fast reads as well, which are a pool of their own.
+        blobs: the file store, or its URL (see `open_blob_store`). Without one, elements with bytes are refused.
+        file_url: gives the URL that shows a stored file. Without it, stored files have no URL.
+        on_write_failure: is awaited in the caller's task for each write that could not be stored.
+        patience_seconds: how long a write is retried while the database is unavailable, and an upload while the file
+            store is.
+        spool: a file for writes that `close` could not store in time; `migrate` stores them at the next start. Without
+            it they are lost, which is logged. Two processes must not start with the same file at the same time.
+        engine_options: options of SQLAlchemy's `create_async_engine`. On Postgres, `pool_size` (10) and `pool_timeout`
+            (10 seconds) also bound the separate pool of the hot reads.
 
     Raises:
-        ConfigurationError: a URL or an option makes no sense.
+        ConfigurationError: a URL or an option is not valid.
     """
-    # Chainlit is imported by those who make a layer, not by those who only want a name from here.
+    # Chainlit is imported only when a layer is created.
     from datalayer.chainlit_layer import ChainlitLayer  # noqa: PLC0415
 
     store = open_blob_store(blobs) if isinstance(blobs, str) else blobs

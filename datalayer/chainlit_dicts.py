@@ -39,7 +39,7 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
 
 
 def element_of(element_dict: Mapping[str, Any]) -> Element:
-    """The record of an ElementDict, without what is not for its sender to say.
+    """The record of an ElementDict, without the keys that its sender must not set.
 
     That is its `path`, which is of this machine and of this moment, and its `objectKey`: whoever could name a file in
     the store could read it. The store's key is given by whoever stores the bytes.
@@ -124,7 +124,7 @@ def whole_thread_dict_of(whole: WholeThread, file_url: Callable[[Element], str] 
 
 
 def _complete(found: dict[str, Any]) -> None:
-    """Put what was kept in `extra` in its place: it was said later than what a column of that name has."""
+    """Move the keys of `extra` to the top: they were written later than the columns of the same names."""
     extra = found.pop("extra")
     if extra:
         found.update(extra)

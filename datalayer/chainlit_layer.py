@@ -1,21 +1,22 @@
 """Chainlit's data layer: dictionaries in, dictionaries out, no SQL.
 
-Chainlit calls the write methods from tasks that nobody awaits. So each of them puts its write in the queue
-before its first await, returns when the write is committed, and on failure logs it with thread and record id,
-tells `on_write_failure`, and raises a typed error.
+Chainlit calls the write methods from tasks that nobody awaits. So each of them queues its write before its first await
+and returns after the commit. A failure is logged with thread and record id, reported to `on_write_failure`, and raised
+as a typed error.
 """
 
 import logging
 import uuid
 from collections.abc import Callable, Collection, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from chainlit.config import FILES_DIRECTORY
 from chainlit.context import context_var
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
-from chainlit.types import PageInfo, PaginatedResponse
+from chainlit.types import Feedback as ChainlitFeedback
+from chainlit.types import PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from chainlit.user import PersistedUser
 
 from datalayer.accounts.accounts import Accounts, new_user
@@ -65,7 +66,8 @@ T = TypeVar("T")
 def _once_the_thread_begins(
     method: Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]]:
-    """Chainlit's rule that a thread begins with the user's first message; outside of a session it has no say."""
+    """Apply Chainlit's rule that a thread begins with the first user message (`queue_until_user_message`); outside of a
+    session the rule does not apply."""
     queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)
 
     async def wrapper(self: "ChainlitLayer", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -75,7 +77,7 @@ def _once_the_thread_begins(
 
 
 class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer):
-    """Keeps everything that Chainlit gives it. Made by `datalayer.create_data_layer`."""
+    """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
         return ""
@@ -87,40 +89,40 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         return _persisted(found) if found else None
 
     async def create_user(self, user: Any) -> PersistedUser:
-        """Store a `chainlit.User`; one who is there keeps id and role, and gets the metadata given now as well.
+        """Store a `chainlit.User`. An existing user keeps id and role, and the metadata given now is merged in.
 
         Raises:
-            NotFound: it is the acting user, who is not there: only a new login makes again who was deleted.
+            NotFound: the acting user stores itself and was deleted; only a new login creates it again.
         """
         record = new_user(user.identifier, clean_json(user.metadata or {}))
         if acting_user.get() == record.identifier and await self.get_user(record.identifier) is None:
-            raise NotFound(f"there is no user {record.identifier!r} any more")
+            raise NotFound(f"the user {record.identifier!r} was deleted")
         kept: User = await self._write("user", UserWrite(record))
         return _persisted(kept)
 
     # Threads
 
     async def get_thread_author(self, thread_id: str) -> str:
-        """The owner's identifier, or "" where there is no such thread for the acting user."""
+        """The owner's identifier, or "" if the acting user may not read the thread."""
         actor = acting_user.get()
         thread = await self._thread(thread_id, actor)
         return (thread.user_identifier or "") if thread else ""
 
     async def get_thread(self, thread_id: str) -> Any:
-        """The ThreadDict with steps and elements, or None where there is none for the acting user."""
+        """The thread with steps and elements, or None if the acting user may not read it."""
         whole = await self._whole_thread(thread_id, acting_user.get())
         return whole_thread_dict_of(whole, self._file_url) if whole else None
 
-    async def list_threads(self, pagination: Any, filters: Any) -> PaginatedResponse[Any]:
+    async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps.
 
         Raises:
-            InvalidRecord: no user is given, the cursor is not ours, or the page is empty.
+            InvalidRecord: the filter has no user id, the cursor is not valid, or `first` is less than 1.
         """
         actor = acting_user.get()
         user_id = known_id(filters.userId)
         if user_id is None:
-            raise InvalidRecord("threads are listed for one user: the filter names none")
+            raise InvalidRecord("threads are listed for one user: set `userId` in the filter")
         await self._writer.settled()
         if filters.search:
             await self.search_indexer.caught_up()
@@ -140,7 +142,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
                 startCursor=threads.cursor_of(found[0]) if found else None,
                 endCursor=threads.cursor_of(found[-1]) if found else None,
             ),
-            data=[thread_dict_of(thread) for thread in found],
+            data=[cast(ThreadDict, thread_dict_of(thread)) for thread in found],
         )
 
     async def update_thread(
@@ -151,11 +153,11 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         metadata: dict[str, Any] | None = None,
         tags: list[str] | None = None,
     ) -> None:
-        """Make the thread, or change what is given; metadata is merged, and a key set to None is removed.
+        """Create the thread, or change the given fields; metadata is merged, and a key with the value None is removed.
 
         Raises:
-            Forbidden: the thread is someone else's, or would become so; or it is a copy, and would be shared.
-            InvalidRecord: an id is no UUID, or there is no such user.
+            Forbidden: the thread belongs to someone else, or would afterwards; or it is a copy, and would be shared.
+            InvalidRecord: an id is not a UUID, or the user does not exist.
         """
         record = Thread(
             id=clean_id(thread_id, "thread id"),
@@ -165,16 +167,16 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
             tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
         )
         if metadata and metadata.get("is_shared") and await self._is_copy(record.id):
-            raise Forbidden("what another said is not a reviewer's to share")
+            raise Forbidden("a copy of another user's thread cannot be shared")
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
-        """Rename the thread if it still has the expected name; says whether it did."""
+        """Rename the thread if it still has the expected name; True if it did."""
         thread_id, kept = clean_id(thread_id, "thread id"), None if expected is None else clean_text(expected)
         return bool(await self._write("thread name", ThreadRename(thread_id, kept, clean_text(name), *_acting())))
 
     async def delete_thread(self, thread_id: str) -> None:
-        """Delete the thread with its steps, votes, elements and files. An unknown thread is no error."""
+        """Delete the thread with its steps, votes, elements and files. An unknown thread is not an error."""
         known = known_id(thread_id)
         if known is not None:
             await self._write("deletion of a thread", ThreadDeletion(known, *_acting()))
@@ -191,13 +193,13 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
 
     @_once_the_thread_begins
     async def delete_step(self, step_id: str) -> None:
-        """Delete the step with its votes and elements. An unknown step is no error."""
+        """Delete the step with its votes and elements. An unknown step is not an error."""
         known = known_id(step_id)
         if known is not None:
             await self._write("deletion of a step", StepDeletion(known, *_acting()))
 
     async def cut_thread(self, thread_id: str, after_step_id: str, keep: Collection[str] = ()) -> int:
-        """Delete all steps that came after this one, but for those to keep; gives how many there were."""
+        """Delete all steps after this one, except those to keep; gives the number of deleted steps."""
         thread_id, anchor = clean_id(thread_id, "thread id"), clean_id(after_step_id, "step id")
         removed: Removed | None = await self._write(
             "cut", ThreadCut(thread_id, anchor, tuple(keep), utc_now(), *_acting())
@@ -214,18 +216,18 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         return [step_dict_of(step, vote) for step, vote in found]
 
     async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
-        """Mark the step or take the mark away, and touch nothing else of it."""
+        """Set or clear the favourite mark of the step, and change nothing else; gives the changed StepDict."""
         step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
         await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
         return {**step_dict, "metadata": {**(step_dict.get("metadata") or {}), "favorite": favorite}}
 
     # Votes
 
-    async def upsert_feedback(self, feedback: Any) -> str:
-        """Cast or change the vote of the acting user; gives the id under which it is kept.
+    async def upsert_feedback(self, feedback: ChainlitFeedback) -> str:
+        """Store or change the acting user's vote; gives its id.
 
         Raises:
-            NotFound: there is no such step for the acting user.
+            NotFound: the step does not exist for the acting user.
             InvalidRecord: the value is neither 0 nor 1.
         """
         step_id = clean_id(feedback.forId, "step id of a vote")
@@ -238,10 +240,10 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         return str(await self._write("vote", VoteWrite(record, utc_now(), *_acting())))
 
     async def delete_feedback(self, feedback_id: str) -> bool:
-        """Take a vote back; False where there is none.
+        """Withdraw a vote; False if it does not exist.
 
         Raises:
-            Forbidden: it is not the acting user's.
+            Forbidden: the vote is not the acting user's.
         """
         known = known_id(feedback_id)
         if known is None:
@@ -259,19 +261,19 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         await self._store_element(record, now, lambda: content_of(element, FILES_DIRECTORY, own))
 
     async def get_element(self, thread_id: str, element_id: str) -> Any:
-        """The ElementDict, or None where there is none for the acting user."""
+        """The ElementDict, or None if the acting user may not read it."""
         element = await self._element(thread_id, element_id, acting_user.get())
         return element_dict_of(columns_of(element), self._file_url) if element else None
 
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
-        """Delete the element and its file. An unknown element is no error."""
+        """Delete the element and its file. An unknown element is not an error."""
         known = known_id(element_id)
         if known is not None:
             write = ElementDeletion(known, known_id(thread_id), *_acting())
             await self._write("deletion of an element", write)
 
-    # What the methods above share
+    # Shared by the methods above
 
     async def _store_step(self, step_dict: Any, *, created: bool) -> None:
         now = utc_now()
@@ -284,7 +286,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
 
 
 def _acting() -> tuple[str | None, bool]:
-    """Who acts, as a write carries it."""
+    """The acting user, as the fields of a write."""
     return recorded(acting_user.get())
 
 

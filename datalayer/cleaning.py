@@ -1,4 +1,4 @@
-"""What no database holds is replaced here, once, before a record is made: never refused, never lost.
+"""Cleaning: values that a database cannot store are replaced once, before a record is created; they are not refused.
 
 Postgres knows neither NUL nor lone surrogates, and JSON neither NaN nor infinity. A chat in which one
 pasted character fails the whole message is worse than one replacement character.
@@ -16,10 +16,10 @@ from datalayer.errors import InvalidRecord
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 DEEPEST = 200
-"""So deep a value may be nested. Python's own JSON gives up before a thousand levels, wherever it is called from."""
+"""The deepest nesting of a value. Python's own JSON fails before a thousand levels."""
 # Of some 3,900 decimal digits; Python turns no number of more than 4,300 into text.
 _MOST_BITS = 13_000
-# What is already in the one form that is kept, as nearly all ids and times are, is not made anew.
+# Nearly all ids and times are in the stored form already; those are returned unchanged.
 _KEPT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEPT_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
 
@@ -39,10 +39,10 @@ def clean_text(text: str) -> str:
 
 
 def clean_json(value: Any, depth: int = 0) -> Any:
-    """A copy that JSON and both engines can hold; what is no JSON (a date, bytes, an object) becomes its text.
+    """A copy that JSON and both engines can store; other values (a date, bytes, an object) become text.
 
     Raises:
-        InvalidRecord: it is nested deeper than `DEEPEST`, or a number of thousands of digits.
+        InvalidRecord: the value is nested deeper than `DEEPEST`, or a number has thousands of digits.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -64,7 +64,7 @@ def _clean_number(value: int | float) -> int | float | None:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value.bit_length() > _MOST_BITS:
-        raise InvalidRecord("a number has too many digits to be kept")
+        raise InvalidRecord("a number has too many digits to be stored")
     return value
 
 
@@ -72,7 +72,7 @@ def clean_id(value: Any, what: str) -> str:
     """The id in the one form that both engines compare alike.
 
     Raises:
-        InvalidRecord: it is no UUID.
+        InvalidRecord: the value is not a UUID.
     """
     known = known_id(value)
     if known is None:
@@ -81,7 +81,7 @@ def clean_id(value: Any, what: str) -> str:
 
 
 def known_id(value: Any) -> str | None:
-    """The id in its one form, or None where no record can have such an id."""
+    """The id in its stored form, or None if it is not a UUID."""
     text = str(value)
     if _KEPT_ID.fullmatch(text):
         return text
@@ -95,7 +95,7 @@ def clean_time(value: Any, what: str) -> str | None:
     """An instant as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, so that text order is time order. Without a zone it is UTC.
 
     Raises:
-        InvalidRecord: it is no ISO 8601 time.
+        InvalidRecord: the value is not an ISO 8601 time.
     """
     if value is None or value == "":
         return None
@@ -134,5 +134,5 @@ utc_now = _Clock()
 
 
 def utc_in(seconds: float) -> str:
-    """The moment that many seconds from now."""
+    """The time this many seconds from now."""
     return _text_of(datetime.now(UTC) + timedelta(seconds=seconds))

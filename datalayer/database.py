@@ -1,4 +1,4 @@
-"""The engine behind two doors, `read()` and `write()`, and the one place where a driver's errors become ours."""
+"""The connections to a database, through `read()` and `write()`; here a driver's errors become the library's."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def dialect_of(url: str) -> Dialect:
-    """The dialect that a database URL names.
+    """The dialect of a database URL.
 
     Raises:
-        ConfigurationError: the URL is of no engine known here, or its driver is not installed.
+        ConfigurationError: the engine is not supported, or its driver is not installed.
     """
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     if scheme == "sqlite":
@@ -37,7 +37,7 @@ def dialect_of(url: str) -> Dialect:
 
 
 class Database:
-    """Connections to one database. Making it connects to nothing."""
+    """Connections to one database. Nothing is connected before the first use."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.dialect = dialect_of(url)
@@ -52,26 +52,26 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection without a transaction: no round trip but the queries'."""
+        """A connection without a transaction: no round trips but those of the queries."""
         with self.translated():
             async with self._reading.connect() as connection:
                 yield connection
 
     async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What the work, which only reads, finds; done once more where its connection turns out to be dead."""
+        """The result of `work`, which only reads; it is repeated once if its connection was lost."""
         try:
             async with self.read() as connection:
                 return await work(connection)
         except ConnectionLost:
-            # The others in the pool are as old as the one that was lost, and are not used again.
+            # The pool drops its other connections, which are as old as the lost one.
             async with self.read() as connection:
                 return await work(connection)
 
     @asynccontextmanager
     async def write(self, *, migrates: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is committed at the end of the block, or undone by an exception.
+        """A transaction that is committed at the end of the block, or rolled back by an exception.
 
-        One that `migrates` may wait longer for another that does.
+        With `migrates` it waits longer for another migration.
         """
         engine = self._writing.execution_options(migrates=True) if migrates else self._writing
         with self.translated():
@@ -80,48 +80,52 @@ class Database:
 
     @asynccontextmanager
     async def write_once(self) -> AsyncIterator[AsyncConnection]:
-        """For one statement alone, which is a transaction by itself: no round trip but its own, where that can be."""
+        """A connection for one statement, which is a transaction by itself: one round trip, if the engine can."""
         with self.translated():
             async with self._writing_once.begin() as connection:
                 yield connection
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """The rows of a statement that is kept and run again and again, in the way that is fastest on the engine.
+        """The rows of a statement that its caller keeps and runs again and again, in the engine's fastest way.
 
-        Each row is a tuple; ids are texts and JSON is what it means, on both engines.
+        Each row is a tuple; ids are texts and JSON values are parsed, on both engines.
 
         Args:
-            statement: without values of its own: all that changes from call to call is a named parameter.
+            statement: all values that change from call to call must be named parameters.
             values: one for each of its parameters.
         """
-        if self.dialect.fetch is not None:
+        hot_paths = self.dialect.hot_paths
+        if hot_paths is not None:
             with self.translated():
-                return await self.dialect.fetch(statement, values)
+                return await hot_paths.fetch(statement, values)
         async with self.read() as connection:
             return (await connection.execute(statement, values)).all()
 
     @property
     def in_use(self) -> int:
-        """How many connections are in use now, but for the one on which steps are written."""
+        """How many connections are in use now, without the one that writes steps."""
         pools = (self.engine.pool, self.writing_engine.pool)
-        return sum(pool.checkedout() for pool in pools) + self.dialect.reading  # type: ignore[attr-defined]
+        hot_paths = self.dialect.hot_paths
+        reading = hot_paths.in_use if hot_paths is not None else 0
+        return sum(pool.checkedout() for pool in pools) + reading  # type: ignore[attr-defined]
 
     async def ping(self) -> None:
-        """Ask the database for an answer.
+        """Run a trivial query.
 
         Raises:
-            StorageUnavailable: there is none.
+            StorageUnavailable: the database gives no answer.
         """
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
-        await self.dialect.close()
+        if self.dialect.hot_paths is not None:
+            await self.dialect.hot_paths.close()
         await self.writing_engine.dispose()
         await self.engine.dispose()
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Within the block, what a driver raises becomes an error of the library."""
+        """Within the block, errors of the driver become errors of the library."""
         try:
             yield
         except Exception as error:

@@ -3,18 +3,18 @@
     DataLayerError
     ├── ConfigurationError     a URL or option that can never work
     ├── SchemaError            the database's schema and this code do not fit; nothing was changed
-    ├── StorageUnavailable     the database cannot be reached or cannot write now; trying again may help
-    │   ├── ConnectionLost     the connection ended, or could not be made; another may work at once
-    │   └── TimedOut           a statement took longer than it may, perhaps it alone
+    ├── StorageUnavailable     the database cannot be reached or cannot write now; retrying may help
+    │   ├── ConnectionLost     the connection ended or could not be made; another one may work immediately
+    │   └── TimedOut           a statement took too long, possibly only this one
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
-    ├── AlreadyExists          a user, or a saved view of one reviewer, of this name is there already
+    ├── AlreadyExists          a user, or a saved view of one reviewer, with this name exists
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
-        └── BlobRefused        the blob store lets us not in; trying again soon will not help
+        └── BlobRefused        the blob store rejected the credentials; retrying will not help
 
-Nothing here knows of HTTP. A message names ids and reasons, never secrets and never SQL.
+The library knows nothing of HTTP. A message names ids and reasons, never secrets and never SQL.
 """
 
 
@@ -27,7 +27,7 @@ class ConfigurationError(DataLayerError):
 
 
 class SchemaError(DataLayerError):
-    """The schema found and the schema known differ in a way that must not be mended silently."""
+    """The schema of the database and of this code differ in a way that must not be repaired silently."""
 
 
 class StorageUnavailable(DataLayerError):
@@ -35,27 +35,27 @@ class StorageUnavailable(DataLayerError):
 
 
 class ConnectionLost(StorageUnavailable):
-    """The connection to the database ended or could not be made; the same call on another may work at once."""
+    """The connection to the database ended or could not be made; the same call on another one may work immediately."""
 
 
 class TimedOut(StorageUnavailable):
-    """The database works, and a statement took longer than it may: because of others' locks, or by itself."""
+    """The database works, but a statement took too long: because of locks, or by itself."""
 
 
 class InvalidRecord(DataLayerError):
-    """The record itself is refused; the same call will fail again."""
+    """The record is refused; the same call will fail again."""
 
 
 class NotFound(DataLayerError):
-    """No such record, or none that the acting user may know of."""
+    """The record does not exist, or the acting user may not know of it."""
 
 
 class Forbidden(DataLayerError):
-    """The record is there, but not for the acting user to change."""
+    """The record exists, but the acting user may not do this with it."""
 
 
 class AlreadyExists(DataLayerError):
-    """A record that must be the only one of its name is there already."""
+    """A record with this name exists, and names must be unique."""
 
 
 class BlobError(DataLayerError):
@@ -67,4 +67,4 @@ class BlobNotFound(BlobError):
 
 
 class BlobRefused(BlobError):
-    """The credentials, the container or the rights are wrong: the same call will fail until somebody mends that."""
+    """The credentials, the container or the permissions are wrong; the same call fails until they are corrected."""

@@ -1,8 +1,8 @@
-"""Brings a database to the schema of this code: one named function for each step, its ledger row in the same
-transaction, a lock so that two replicas that start together migrate once.
+"""Upgrades a database to the schema of this code: one named function for each migration, its ledger row in the same
+transaction, and a lock so that two replicas that start together migrate once.
 
-The first step builds what `schema.py` says and adds to tables that are there already (an older database of
-ours, or one of Chainlit's own layer) the columns and indexes that they lack. Nothing is ever dropped here.
+The first migration creates the tables of `schema/` and adds to existing tables (an older database of
+ours, or one of Chainlit's own layer) the missing columns and indexes. No migration drops anything.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -49,10 +49,10 @@ def migration(step: Migration) -> Migration:
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply what the ledger does not name yet, all in one transaction; gives the names.
+    """Apply all pending migrations in one transaction; gives their names.
 
     Raises:
-        SchemaError: the database was migrated by a newer version, or what is in it stands in the way.
+        SchemaError: the database was migrated by a newer version, or its data prevents the migration.
     """
     try:
         async with database.write(migrates=True) as connection:
@@ -60,13 +60,13 @@ async def migrate(database: Database) -> list[str]:
             return await apply_pending(connection)
     except InvalidRecord as error:
         raise SchemaError(
-            f"the database was left as it was: what is in it stands in the way ({error}); "
-            "`threadkeeper adopt` says what, and folds votes that are there twice"
+            f"the database was not changed, because its data prevents the migration ({error}); "
+            "`threadkeeper adopt` reports the causes, and merges duplicate votes"
         ) from error
 
 
 async def apply_pending(connection: AsyncConnection) -> list[str]:
-    """Apply what the ledger does not name yet, in the caller's transaction and under its lock; gives the names.
+    """Apply all pending migrations in the caller's transaction, under its lock; gives their names.
 
     Raises:
         SchemaError: the database was migrated by a newer version.
@@ -82,12 +82,12 @@ async def apply_pending(connection: AsyncConnection) -> list[str]:
 
 
 async def add_tables_and_columns(connection: AsyncConnection) -> None:
-    """What the schema lacks but its indexes, which may be refused because of what the tables hold."""
+    """Add missing tables and columns, without indexes, which the data of the tables may prevent."""
     await connection.run_sync(_add_tables_and_columns)
 
 
 async def pending_migrations(database: Database) -> list[str]:
-    """The steps that `migrate` would apply.
+    """The names of the migrations that `migrate` would apply.
 
     Raises:
         SchemaError: the database was migrated by a newer version.
@@ -133,7 +133,7 @@ async def index_reads(connection: AsyncConnection) -> None:
 
 @migration
 async def date_threads(connection: AsyncConnection) -> None:
-    """Threads of which nobody knows when anything happened are the oldest of the list: without a time none is."""
+    """Give threads without any time the oldest one, because a thread without a time is in no list."""
     of_old = func.coalesce(threads.c.createdAt, "1970-01-01T00:00:00.000000Z")
     await connection.execute(update(threads).where(threads.c.updatedAt.is_(None)).values(updatedAt=of_old))
 
@@ -142,7 +142,7 @@ async def date_threads(connection: AsyncConnection) -> None:
 async def search_index(connection: AsyncConnection) -> None:
     for table in (search_texts, search_pending, search_backlog):
         await connection.run_sync(table.create, checkfirst=True)
-    # What is there already is indexed little by little, once somebody opens the database.
+    # Existing texts are indexed in the background after the database is opened.
     for table in (steps, threads):
         something = select(literal(table.name, Text)).where(exists().select_from(table))
         await connection.execute(insert(search_backlog).from_select(["table"], something))
@@ -172,7 +172,7 @@ async def account_for_calls(connection: AsyncConnection) -> None:
 
 @migration
 async def review_threads(connection: AsyncConnection) -> None:
-    """Verdicts, the queue, the audit, and what answers are looked through by, which is made once it is asked for."""
+    """Verdicts, the queue, the audit, and the rows by which answers are found; those are built at the first read."""
     await connection.run_sync(_add_tables_and_columns)
     for table in REVIEW_TABLES:
         await connection.run_sync(table.create, checkfirst=True)
@@ -182,13 +182,13 @@ async def review_threads(connection: AsyncConnection) -> None:
 
 @migration
 async def record_logins(connection: AsyncConnection) -> None:
-    """A login is known once it is seen, and can be ended alone."""
+    """Logins are recorded, and can be ended one by one."""
     await connection.run_sync(_add_tables_and_columns)
 
 
 @migration
 async def keep_judged_answers(connection: AsyncConnection) -> None:
-    """Answers that are gone know which run's thumb was theirs, and are found by it."""
+    """Removed answers have the id of the run whose thumb was theirs."""
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"step_versions_of_step"})
 

@@ -1,8 +1,8 @@
-"""Who is acting, and what they may touch: the one place where ownership is decided.
+"""The acting user, and what that user may read and write: ownership is decided only here.
 
-Chainlit hands its data layer no user, so whoever serves requests says who is acting, in a context variable
-that every task started from the request inherits. Where nobody says, it is the system itself: the command
-line, a migration, a test, or an application that never asked for this check.
+Chainlit gives its data layer no user. So the application sets the acting user of each request in a context variable,
+which every task of the request inherits. If nobody sets it, the system acts: the command line, a migration, a test, or
+an application without this check.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from datalayer.schema.usage import llm_calls
 
 
 class System(Enum):
-    """The actor that is no user and may do everything."""
+    """The actor that is not a user and may do everything."""
 
     SYSTEM = "system"
 
@@ -34,7 +34,7 @@ acting_user: ContextVar[Actor] = ContextVar("acting_user", default=SYSTEM)
 
 @contextmanager
 def acting_as(user: Actor) -> Iterator[None]:
-    """Within the block, the given user acts."""
+    """The given user acts within the block."""
     token = acting_user.set(user)
     try:
         yield
@@ -43,7 +43,7 @@ def acting_as(user: Actor) -> Iterator[None]:
 
 
 class HasActor(Protocol):
-    """What carries its actor as data: the identifier, and whether it is the system itself."""
+    """A record with its actor as data: the identifier, and whether it is the system."""
 
     @property
     def actor(self) -> str | None: ...
@@ -52,30 +52,30 @@ class HasActor(Protocol):
 
 
 def recorded(actor: Actor) -> tuple[str | None, bool]:
-    """The actor as data: the identifier, and whether it is the system itself."""
+    """The actor as data: the identifier, and whether it is the system."""
     return (None, True) if isinstance(actor, System) else (actor, False)
 
 
 def actor_of(write: HasActor) -> Actor:
-    """Who acts, of what carries it as data."""
+    """The actor of a record that carries it as data."""
     return SYSTEM if write.system else write.actor
 
 
 def may_write(actor: Actor, owner: str | None) -> bool:
-    """Whether the actor may change what is in a thread of this owner (an identifier; None for one without)."""
+    """Whether the actor may write to a thread of this owner (an identifier; None for a thread without owner)."""
     return actor is SYSTEM or actor == owner
 
 
 def may_read(actor: Actor, owner: str | None, *, shared: bool = False) -> bool:
-    """Whether the actor may read what is in a thread of this owner; a shared one is read by whoever is logged in."""
+    """Whether the actor may read a thread of this owner; every logged-in user may read a shared one."""
     return may_write(actor, owner) or (shared and actor is not None)
 
 
 def readable_by(kind: Actor) -> ColumnElement[bool]:
-    """`may_read` without shared links, as a condition on `threads` for a query that reads many.
+    """`may_read` without shared links, as a condition on `threads` for queries of many threads.
 
     The statement serves every actor of this kind (`kind_of`): a user's identifier is its parameter `actor`, which has
-    no default, so that a statement that is kept and used again cannot be run in an earlier actor's name.
+    no default, so a kept statement cannot run in the name of an earlier actor.
     """
     if kind is SYSTEM:
         return true()
@@ -94,22 +94,22 @@ def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
 
 
 def demand_system(actor: Actor, what: str) -> None:
-    """Let the system itself pass, and nobody else.
+    """Require that the system acts.
 
     Raises:
-        Forbidden: it is a user, or a visitor.
+        Forbidden: the actor is a user or an anonymous visitor.
     """
     if actor is not SYSTEM:
         raise Forbidden(f"{what} is for the operator alone")
 
 
 def kind_of(actor: Actor) -> Actor:
-    """The system, a visitor (None), or a user, whoever it is (the empty name)."""
+    """The kind of actor: the system, an anonymous visitor (None), or any user ("")."""
     return actor if actor is SYSTEM or actor is None else ""
 
 
 def demand_write(actor: Actor, owner: str | None, what: str) -> None:
-    """Let those pass who may change it.
+    """Require that the actor may write.
 
     Raises:
         Forbidden: the actor is not the owner.

@@ -1,4 +1,4 @@
-"""Time cut into pieces as a clock on a wall shows them: in any time zone, over every change of its clocks.
+"""Calendar periods in any time zone, across every change of its clocks.
 
 The pieces have no gap and do not overlap. A day in which the clocks go forward has 23 hours and is one day all the
 same; a day that a zone left out (Samoa, 30 December 2011) is not there.
@@ -19,12 +19,12 @@ _BEGINNING = datetime.min
 
 
 def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple[str, str]]:
-    """Begin and end of each piece from `since` to `until`, in UTC and in order; the first and the last are cut there.
+    """Start and end in UTC of each period from `since` to `until`, in order; the first and last are cut there.
 
     Weeks begin on Monday.
 
     Raises:
-        InvalidRecord: there is no such zone or interval, or there would be more than `MOST_PERIODS`.
+        InvalidRecord: the zone or interval is unknown, or there would be more than `MOST_PERIODS`.
     """
     clock = _zone(zone)
     try:
@@ -44,10 +44,10 @@ def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple
 
 
 def period_around(moment: str, interval: Interval, zone: str) -> tuple[str, str]:
-    """Begin and end, in UTC, of the piece that this moment is in.
+    """Start and end in UTC of the period that contains this moment.
 
     Raises:
-        InvalidRecord: there is no such zone or interval.
+        InvalidRecord: the zone or interval is unknown.
     """
     begin, end = islice(_edges(datetime.fromisoformat(moment), interval, _zone(zone)), 2)
     return clean_time(begin, "time") or "", clean_time(end, "time") or ""
@@ -61,7 +61,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _edges(first: datetime, interval: Interval, zone: ZoneInfo) -> Iterator[datetime]:
-    """Where pieces begin, in UTC, from before or at `first` on, without end."""
+    """The starts of periods in UTC, from the one at or before `first`, without end."""
     if interval in _LENGTHS:
         length = _LENGTHS[interval]
         edge = _floor(first, length, zone)

@@ -1,7 +1,7 @@
-"""The floor under every data layer: reads and writes under ownership, through the queue, with failures told.
+"""The base of the data layer: reads and writes with checks of ownership, through the queue, with failures reported.
 
-The methods here say nothing of Chainlit. A write is queued before the first await, so that the order of calls
-is the order of application; a failure is logged with its ids, told to `on_write_failure`, and raised.
+Nothing here depends on Chainlit. A write is queued before the first await, so writes are applied in the order of the
+calls. A failed write is logged with its ids, reported to `on_write_failure`, and raised.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _LET_GO_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class WriteFailure:
-    """A write that was not stored, for the application to tell its user."""
+    """A write that was not stored, for the application to show to its user."""
 
     what: str
     thread_id: str | None
@@ -46,7 +46,7 @@ class WriteFailure:
 
 
 class DataStore:
-    """One database and one blob store, with ownership checked and every failure told."""
+    """One database and one blob store; ownership is checked and every failed write is reported."""
 
     def __init__(
         self,
@@ -72,14 +72,15 @@ class DataStore:
     # The schema and the connections
 
     async def migrate(self) -> list[str]:
-        """Make the schema, or bring it up, and store what an earlier process left in the spool file.
+        """Create or upgrade the schema, and store the writes of an earlier process from the spool file.
 
-        Files that an earlier process left behind are deleted from then on, in the background.
+        From then on, files that an earlier process left without a row are deleted in the background.
 
-        Gives the names of the steps applied.
+        Returns:
+            The names of the migrations applied.
 
         Raises:
-            SchemaError: the database was left as it was, for the reason given.
+            SchemaError: the database cannot be migrated, and was not changed.
             StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
         """
         applied = await migrations.migrate(self.database)
@@ -87,17 +88,23 @@ class DataStore:
             try:
                 await replay(self._spool, self._apply)
             except OSError as error:
-                raise StorageUnavailable(f"the spool file cannot be used ({type(error).__name__})") from error
+                raise StorageUnavailable(
+                    f"the spool file cannot be read or changed ({type(error).__name__})"
+                ) from error
         self.search_indexer.note()
         self.file_deleter.note()
         return applied
 
     async def pending_migrations(self) -> list[str]:
-        """The steps that `migrate` would apply."""
+        """The names of the migrations that `migrate` would apply."""
         return await migrations.pending_migrations(self.database)
 
     async def ping(self) -> None:
-        """Raises StorageUnavailable where the database gives no answer."""
+        """Check the database.
+
+        Raises:
+            StorageUnavailable: the database gives no answer.
+        """
         await self.database.ping()
 
     @property
@@ -105,23 +112,25 @@ class DataStore:
         """The blob store.
 
         Raises:
-            ConfigurationError: the layer was made without one.
+            ConfigurationError: the layer was created without one.
         """
         if self._blobs is None:
-            raise ConfigurationError("files cannot be kept: the data layer was made without a blob store")
+            raise ConfigurationError(
+                "files cannot be stored: the data layer was created without a blob store; pass `blobs`"
+            )
         return self._blobs
 
     @property
     def queued_writes(self) -> int:
-        """How many writes are waiting or under way."""
+        """The number of writes that are not stored yet."""
         return len(self._writer)
 
     async def settled(self, thread_id: str) -> None:
-        """Wait until what is queued for this thread is stored or has failed, and for seconds at most."""
+        """Wait, a few seconds at most, until all queued writes of this thread are stored or have failed."""
         await self._writer.settled(thread_id)
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
-        """Store what is under way, as far as stores take it by the deadline, then let go of every connection."""
+        """Store the queued writes and uploads until the deadline, spool the rest, and close all connections."""
         ends = time.monotonic() + deadline_seconds
         await self.search_indexer.stop()
         await self.answer_follower.stop()
@@ -141,7 +150,7 @@ class DataStore:
                     await self._blobs.close()
                 await self.database.close()
         except TimeoutError:
-            logger.warning("the connections were not let go of within %s seconds", _LET_GO_SECONDS)
+            logger.warning("the connections were not closed within %s seconds", _LET_GO_SECONDS)
 
     def _rescue(self, writes: list[Recorded]) -> bool:
         if self._spool is None:
@@ -153,10 +162,10 @@ class DataStore:
             return False
         return True
 
-    # What the methods above share
+    # Shared by the methods of the features
 
     async def _write(self, what: str, write: Recorded) -> Any:
-        """Queue the write before the first await; what it gives, or its failure, told and raised."""
+        """Queue the write before the first await; gives its result, or reports and raises its failure."""
         try:
             return await self._apply(write)
         except DataLayerError as error:
@@ -164,14 +173,14 @@ class DataStore:
             await self._tell(what, error, thread_id=thread_id, record_id=record_id)
             raise
         except Exception as error:
-            # What nobody foresaw is told like any other failure.
+            # An unforeseen failure is reported like any other.
             thread_id, record_id = ids_of(write)
             refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
             await self._tell(what, refused, thread_id=thread_id, record_id=record_id)
             raise refused from error
 
     async def _apply(self, write: Recorded) -> Any:
-        """Have the write stored; files that have no row any more because of it are deleted."""
+        """Store the write, and delete the files that have no row any more because of it."""
         thread_id, _ = ids_of(write)
         stored = self._writer.submit(write, thread_id)
         deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
@@ -192,7 +201,7 @@ class DataStore:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
     async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
-        """The thread without what is in it, or None where there is none for the actor."""
+        """The thread without its contents, or None if the actor may not read it."""
         known = known_id(thread_id)
         if known is None:
             return None
@@ -202,7 +211,7 @@ class DataStore:
         return thread if thread is not None and _is_readable(thread, actor) else None
 
     async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:
-        """The thread with what is in it, or None where there is none for the actor."""
+        """The thread with its contents, or None if the actor may not read it."""
         known = known_id(thread_id)
         if known is None:
             return None

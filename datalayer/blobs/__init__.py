@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9.$_-]*")
 
 
 def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:
-    """The store that the URL names; nothing is connected to yet.
+    """Open the store of this URL; nothing is connected yet.
 
     Args:
         url: `file:///absolute/folder`; `azure://account/container` for Azure Data Lake (an account with a hierarchical
@@ -36,7 +36,7 @@ def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:
         options: credentials and endpoints.
 
     Raises:
-        ConfigurationError: the URL names no store known here, what it needs is not installed, or the options
+        ConfigurationError: the URL is of no supported store, its package is not installed, or the options
             contradict each other.
     """
     options = options or BlobOptions()
@@ -81,7 +81,7 @@ def _open_s3(parts: SplitResult, options: BlobOptions) -> BlobStore:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """The container and the prefix."""
+    """The container and the prefix of a path."""
     container, _, prefix = path.removeprefix("/").partition("/")
     prefix = prefix.removesuffix("/")
     if not _NAME.fullmatch(container) or (prefix and not is_key(prefix)):

@@ -30,12 +30,12 @@ _WORDS = {
     "FilesystemNotFound": "there is no such container",
     "AuthenticationFailed": "the credential was refused: is it the account's own, and has it not expired?",
     "InvalidAuthenticationInfo": "the credential was refused",
-    "AuthorizationFailure": "the account's network rules, or its credential, do not let us in",
+    "AuthorizationFailure": "the account's network rules or its credential refuse access",
     "AuthorizationPermissionMismatch": "the credential may not do this: it lacks a role such as Storage Blob Data "
     "Contributor, or a permission of its SAS",
     "AuthorizationResourceTypeMismatch": "the SAS does not cover files and containers",
     "AuthorizationServiceMismatch": "the SAS does not cover this service",
-    "KeyBasedAuthenticationNotPermitted": "the account takes no keys: use a managed identity",
+    "KeyBasedAuthenticationNotPermitted": "the account does not accept keys: use a managed identity",
     "AccountIsDisabled": "the account is disabled",
     "EndpointUnsupportedAccountFeatures": "the account does not support this service: with a hierarchical namespace "
     "use azure://, without one azure-blob://",
@@ -47,7 +47,7 @@ _MISSING = {"BlobNotFound", "PathNotFound", "SourcePathNotFound", "ResourceNotFo
 
 
 class AzureAccount(Generic[Service]):
-    """One account: its client, made at the first use, and keys to sign links with."""
+    """One account: its client, created at the first use, and keys for signed URLs."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class AzureAccount(Generic[Service]):
         """The kind is that of the endpoint: `dfs` or `blob`.
 
         Raises:
-            ConfigurationError: more than one credential, a key that is none, or an endpoint that is no address.
+            ConfigurationError: more than one credential, or an invalid key or endpoint.
         """
         self.account = account
         self.patience = options.patience_seconds
@@ -88,7 +88,7 @@ class AzureAccount(Generic[Service]):
         """The account's client.
 
         Raises:
-            BlobRefused: the connection string makes no sense, or names another account.
+            BlobRefused: the connection string is malformed, or names another account.
         """
         if self._client is None:
             options = self._options
@@ -123,7 +123,7 @@ class AzureAccount(Generic[Service]):
         return self._identity
 
     async def signing_key(self, seconds: int) -> Any:
-        """The account's key or a user delegation key with which a link of so many seconds can be signed.
+        """The account's key, or a user delegation key, for a signed URL of this many seconds.
 
         None where the credential is a SAS, which cannot sign and must not be given away.
         """
@@ -142,17 +142,17 @@ class AzureAccount(Generic[Service]):
         return self._delegation_key
 
     def expiry(self, seconds: int) -> dict[str, Any]:
-        """What a signed link says of its life time, and that it is for TLS alone where there is TLS."""
+        """The lifetime of a signed URL, and its restriction to TLS if the endpoint has TLS."""
         scheme = urlsplit(self._client.url).scheme
         protocol = {"protocol": "https"} if scheme == "https" else {}
         return {"expiry": datetime.now(UTC) + timedelta(seconds=seconds), **protocol}
 
     def request(self) -> AbstractAsyncContextManager[None]:
-        """Around each request: it ends in time, and raises errors of ours."""
+        """The time limit and the errors of each request."""
         return request(self.patience, (AzureError, aiohttp.ClientError), _translate)
 
     async def chunks(self, downloaded: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """What the SDK downloads, each piece within its time."""
+        """The downloaded chunks, each within the time limit."""
         while True:
             async with self.request():
                 chunk = await anext(downloaded, None)
@@ -161,7 +161,7 @@ class AzureAccount(Generic[Service]):
             yield chunk
 
     async def close(self) -> None:
-        """Close the client and the identity, if they were made."""
+        """Close the client and the identity, if they were created."""
         client, identity, self._client, self._identity = self._client, self._identity, None, None
         self._delegation_key_until = datetime.min.replace(tzinfo=UTC)
         if client is not None:
@@ -176,7 +176,7 @@ class AzureStore(BlobStore, Generic[Service]):
     def __init__(
         self, account: str, container: str, prefix: str, options: BlobOptions, *, service: type[Service], kind: str
     ) -> None:
-        """`service` and `kind` are those of `AzureAccount`, which says what it raises."""
+        """`service` and `kind` are those of `AzureAccount`; raises what it raises."""
         self._account = AzureAccount(
             account,
             options,
@@ -203,7 +203,7 @@ def _is_base64(text: str) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """The service's own name for the error, such as `BlobNotFound`; empty where there is none."""
+    """The service's name of the error, such as `BlobNotFound`; empty if it has none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
 

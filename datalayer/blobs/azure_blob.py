@@ -1,7 +1,7 @@
 """Azure Blob Storage: accounts without a hierarchical namespace.
 
-What is larger than a chunk is staged in blocks, which nobody sees until one last request makes a blob of them. Their
-names are those of this upload alone: with the SDK's own, which are numbers, two uploads of one key at once would mix.
+Content larger than a chunk is staged in blocks, which become visible when a last request joins them to a blob. Their
+names are unique to the upload: with the SDK's names, which are numbers, two uploads of one key would mix.
 """
 
 import secrets
@@ -89,13 +89,13 @@ class AzureBlobs(AzureStore[BlobServiceClient]):
                 yield ListedBlob(key, found.size, found.last_modified)
 
     async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
-        """Blocks that became no blob are dropped by the service itself, after a week."""
+        """None: the service drops blocks without a blob after a week."""
         nothing: tuple[UnfinishedUpload, ...] = ()
         for upload in nothing:
             yield upload
 
     async def discard(self, upload: UnfinishedUpload) -> None:
-        """There is none to discard."""
+        """There are none to discard."""
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         name = self._path(key)
@@ -131,7 +131,7 @@ class AzureBlobs(AzureStore[BlobServiceClient]):
         return self._container.get_blob_client(name)
 
     async def _upload(self, blob: BlobClient, chunks: MeasuredContent, settings: ContentSettings) -> bool:
-        """Whether it was stored, and not undone by another upload."""
+        """False if another upload of the same key dropped the blocks of this one."""
         upload = secrets.token_hex(8)
         chunk = await chunks.read()
         if len(chunk) < CHUNK_BYTES:

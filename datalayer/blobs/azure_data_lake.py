@@ -1,7 +1,7 @@
 """Azure Data Lake Storage Gen2: accounts with a hierarchical namespace.
 
-A file there is to be seen from its creation, empty, and grows with each flush. So it is written beside its place under
-a hidden name and then renamed, which is atomic.
+A file is visible from its creation on, empty, and grows with each flush. So it is written under a hidden name and then
+renamed, which is atomic.
 """
 
 import logging
@@ -179,7 +179,7 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
         except BlobNotFound:
             return
         except BlobError as error:
-            logger.warning("the remains of an upload that failed were left behind: %s", error)
+            logger.warning("the remains of a failed upload could not be deleted: %s", error)
 
     async def _remove(self, path: str) -> None:
         async with self._account.request():

@@ -1,7 +1,7 @@
-"""Where the bytes of elements are: one protocol, one implementation for each kind of store.
+"""The store of elements' files: one protocol, and one implementation for each kind of store.
 
-A blob is there whole or not at all, under a key that its caller chose: to store it again is to replace it, so that a
-retry never makes a second one. Contents go by in chunks and are never whole in memory, unless the caller asks for that.
+A blob is stored whole or not at all, under a key that its caller chose. Storing it again replaces it, so a retry never
+creates a second one. Contents are read in chunks and are never whole in memory, unless the caller uses `read`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _LONGEST_PART = 200
 
 @dataclass(frozen=True, slots=True)
 class BlobOptions:
-    """How to reach a store of Azure's or S3's. What is not given is looked for where the cloud's own SDK looks.
+    """Credentials and endpoints of Azure or S3. For options that are not given, the SDK uses its own defaults.
 
     Azure: one of connection string, account key and SAS; without any, `DefaultAzureCredential` (managed identity,
     workload identity, environment variables, `az login`). `azure_endpoint` is the address of the account where it is
@@ -49,14 +49,14 @@ class BlobOptions:
     s3_secret_access_key: str | None = field(default=None, repr=False)
     s3_session_token: str | None = field(default=None, repr=False)
     patience_seconds: float = 30.0
-    """How long one request of a chunk (5 MiB at most) may take, with all its retries."""
+    """How long one request of a chunk (at most 5 MiB) may take, with all its retries."""
     ca_file: str | None = None
-    """PEM file of the authorities that sign the endpoint's certificate, where the system does not know them."""
+    """PEM file of the certificate authorities of the endpoint, if the system does not know them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """What was stored: its size in bytes and its SHA-256 in hexadecimal, both taken while it went by."""
+    """A stored blob: size in bytes and SHA-256 in hexadecimal, both computed while it was sent."""
 
     key: str
     size: int
@@ -65,7 +65,7 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class ListedBlob:
-    """What is in the store under this key: so many bytes, stored at this time (with its zone)."""
+    """A blob in the store: size in bytes, and the time it was stored (with its time zone)."""
 
     key: str
     size: int
@@ -74,7 +74,7 @@ class ListedBlob:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """An upload that is under way, or that broke off: the store's own name of it, and when it was last seen to grow."""
+    """An upload in progress or interrupted: the store's name of it, and the time of its last change."""
 
     name: str
     modified: datetime
@@ -83,8 +83,8 @@ class UnfinishedUpload:
 class OpenBlob:
     """The bytes from `start` to before `end` of a blob of `size` bytes, as an iterator of chunks that is used once.
 
-    Iterated to its end it closes itself; where it may not come to that, use `async with`. Iterating raises BlobError
-    where the store fails half-way.
+    It closes itself after the last chunk; use `async with` if the iteration may end earlier. Iterating raises BlobError
+    if the store fails.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class OpenBlob:
         chunks: AsyncIterator[bytes] | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
-        """Without chunks there is nothing in the range; without `close` nothing stays open between two chunks."""
+        """Without chunks the range is empty; without `close` nothing stays open between two chunks."""
         self.size, self.start, self.end = size, start, end
         self._chunks = chunks
         self._close = close
@@ -107,7 +107,7 @@ class OpenBlob:
                     yield chunk
 
     async def close(self) -> None:
-        """Let go of the connection or file; more than once does no harm."""
+        """Close the connection or file; closing twice does no harm."""
         if self._close is not None:
             self._close()
 
@@ -124,7 +124,7 @@ class BlobStore(Protocol):
     """Files under keys such as `<thread>/<element>`. A key's parts hold letters, digits, `_`, `-` and inner dots."""
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
-        """Store the content, whole or not at all; what was under the key is replaced.
+        """Store the content, whole or not at all; content under the same key is replaced.
 
         Args:
             key: where; two uploads to one key at once leave one of the two contents.
@@ -133,14 +133,14 @@ class BlobStore(Protocol):
             name: the file name that the store gives out with it, for a reader who follows a signed URL.
 
         Raises:
-            BlobError: it could not be stored; nothing of it is to be seen under the key.
+            BlobError: it could not be stored; no part of it is visible under the key.
         """
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
-        """The content, or the bytes from `start` to before `end`; what lies past the end of the blob is left out.
+        """The content, or the bytes from `start` to before `end`; bytes past the end of the blob are left out.
 
         Raises:
-            BlobNotFound: there is none under this key.
+            BlobNotFound: no blob has this key.
             BlobError: it could not be read.
         """
 
@@ -148,66 +148,65 @@ class BlobStore(Protocol):
         """The content, whole in memory.
 
         Raises:
-            BlobNotFound: there is none under this key.
+            BlobNotFound: no blob has this key.
             BlobError: it could not be read.
         """
         async with await self.open(key) as blob:
             return b"".join([chunk async for chunk in blob])
 
     async def delete(self, key: str) -> None:
-        """Remove the content; nothing happens where there is none.
+        """Delete the blob; a missing blob is not an error.
 
         Raises:
-            BlobError: it could not be removed.
+            BlobError: it could not be deleted.
         """
 
     def list(self, prefix: str = "") -> AsyncIterator[ListedBlob]:
-        """Every blob, or those whose keys begin with the parts of `prefix`, in no order that can be relied on.
+        """All blobs, or those whose keys begin with the parts of `prefix`, in no particular order.
 
         Raises:
-            BlobError: they could not be listed to the end.
+            BlobError: the list could not be read to its end.
         """
 
     def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
-        """Uploads under way and what broken ones left behind; nothing where the store clears that away by itself.
+        """Uploads in progress or interrupted; none if the store deletes interrupted uploads itself.
 
         Raises:
-            BlobError: they could not be listed to the end.
+            BlobError: the list could not be read to its end.
         """
 
     async def discard(self, upload: UnfinishedUpload) -> None:
-        """Drop one of the `unfinished`; nothing happens where it has ended meanwhile.
+        """Drop one of the `unfinished`; one that has ended meanwhile is not an error.
 
         Raises:
             BlobError: it could not be dropped.
         """
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
-        """A link that lets whoever has it read this blob, for so many seconds (a week at most).
+        """A URL with which anyone can read this blob for this many seconds (at most a week).
 
-        None where the store has no such links, or where its credentials cannot sign one. Whether there is a blob
-        under the key is not asked.
+        None if the store has no such URLs, or its credentials cannot sign one. The blob need not exist.
 
         Raises:
             BlobError: it could not be signed.
         """
 
     async def ping(self) -> None:
-        """Show that the store can be reached and written to.
+        """Check that the store can be reached and written.
 
         Raises:
-            BlobError: it cannot; the message says what to look at.
+            BlobError: it cannot; the message names the cause.
         """
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 def checked_key(key: str) -> str:
-    """The key, if it is one that leads nowhere but into the store.
+    """The key, if it is valid; a valid key cannot lead out of the store.
 
     Raises:
-        BlobNotFound: it is not, so that no store has anything under it.
+        BlobNotFound: the key is not valid, so no store has a blob under it.
     """
     if not is_key(key):
         raise BlobNotFound(
@@ -218,7 +217,7 @@ def checked_key(key: str) -> str:
 
 
 def is_key(name: str) -> bool:
-    """Whether this can be a key. Names that begin with a dot are the stores' own: uploads under way."""
+    """Whether this is a valid key. Names that begin with a dot belong to the store: uploads in progress."""
     if len(name) > _LONGEST_KEY or not _KEY.fullmatch(name):
         return False
     return all(len(part) <= _LONGEST_PART for part in name.split("/"))
@@ -228,26 +227,34 @@ def checked_prefix(prefix: str) -> str:
     """The prefix without a `/` at its end.
 
     Raises:
-        BlobError: no key can begin with it.
+        BlobNotFound: no key can begin with it.
     """
     return checked_key(prefix.removesuffix("/")) if prefix else ""
 
 
 def checked_range(start: int, end: int | None) -> bool:
-    """Whether it is less than the whole blob, whatever that holds. Raises ValueError for a range that no blob has."""
+    """Whether the range may be less than the whole blob.
+
+    Raises:
+        ValueError: no blob has this range.
+    """
     if start < 0 or (end is not None and end < start):
-        raise ValueError(f"there is no range from {start} to {end}")
+        raise ValueError(f"the range from {start} to {end} is not valid")
     return start > 0 or end is not None
 
 
 def range_within(size: int, start: int, end: int | None) -> tuple[int, int]:
-    """The part of the range that a blob of this size has."""
+    """The part of the range within a blob of this size."""
     end = size if end is None else min(end, size)
     return min(start, end), end
 
 
 def checked_seconds(seconds: int) -> int:
-    """Raises ValueError for a life time that no signed URL can have."""
+    """The lifetime of a signed URL.
+
+    Raises:
+        ValueError: it is not between 1 second and a week.
+    """
     if not 1 <= seconds <= LONGEST_SIGNED_SECONDS:
         raise ValueError(f"a signed URL lives for 1 to {LONGEST_SIGNED_SECONDS} seconds, not {seconds}")
     return seconds
@@ -257,15 +264,15 @@ def checked_seconds(seconds: int) -> int:
 async def request(
     seconds: float, failures: tuple[type[Exception], ...], translate: Callable[[Exception], BlobError]
 ) -> AsyncIterator[None]:
-    """What is awaited inside has so many seconds, the SDK's own retries included.
+    """A time limit for the requests in the block, and a translation of their errors.
 
     Args:
-        seconds: how long all of it may take.
-        failures: what the SDK raises.
-        translate: makes one of ours of it. The SDK's own text is not passed on: it may quote a signed address.
+        seconds: the limit, including the SDK's own retries.
+        failures: the errors of the SDK.
+        translate: gives the library's error for one of them. The SDK's text is not used: it may quote a signed URL.
 
     Raises:
-        BlobError: it took too long, or the SDK gave up.
+        BlobError: the limit passed, or the SDK gave up.
     """
     try:
         async with asyncio.timeout(seconds):

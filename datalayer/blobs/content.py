@@ -1,4 +1,4 @@
-"""Content on its way into a store: cut into chunks of one size, counted and hashed as it goes by."""
+"""Content to store: cut into chunks of one size, counted and hashed while it is read."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ class MeasuredContent:
         return chunk
 
     def stored_as(self, key: str) -> StoredBlob:
-        """What to say of it once all of it is stored."""
+        """The description of the content after all of it was stored."""
         return StoredBlob(key, self.size, self._hash.hexdigest())
 
     async def __aenter__(self) -> Self:

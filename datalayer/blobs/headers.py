@@ -1,6 +1,6 @@
-"""What a store says of a file to whoever follows a signed URL: its type, its name, and whether a browser may show it.
+"""The headers of a file behind a signed URL: its type, its name, and whether a browser may show it.
 
-Both come from a user. Neither may end a header line, and what a browser would run is given out as a download.
+Type and name come from a user. Neither may end a header line, and files that a browser would run become downloads.
 """
 
 import re
@@ -29,7 +29,7 @@ def content_type(mime: str) -> str:
 def content_disposition(name: str | None, mime: str) -> str:
     """The header `Content-Disposition`, in ASCII: shown for pictures, sound, film and PDF, else a download.
 
-    The name is given as RFC 6266 has it, plain for old browsers and in UTF-8, and cut to what a file system takes,
+    The name is in the form of RFC 6266, plain for old browsers and in UTF-8, and cut to the limit of file systems,
     with its ending kept.
     """
     shown = content_type(mime).startswith(_SHOWN_INLINE)

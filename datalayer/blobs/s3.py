@@ -1,7 +1,7 @@
-"""S3, and whatever speaks its protocol.
+"""S3, and servers that speak its protocol.
 
-What is larger than a chunk goes up in parts, which nobody sees until one last request makes an object of them; where it
-does not come to that, they are dropped. boto's own `upload_fileobj` is not used: when it is cancelled it leaves its
+Content larger than a chunk is sent in parts, which become visible when a last request joins them to an object; if that
+fails, they are dropped. boto's own `upload_fileobj` is not used: when it is cancelled it leaves its
 tasks and parts behind, and by default it keeps as many chunks waiting in memory as the file has.
 """
 
@@ -196,7 +196,7 @@ class S3Blobs(BlobStore):
                         session.client("s3", endpoint_url=options.s3_endpoint, verify=options.ca_file, config=settings)
                     )
                 except (BotoCoreError, ValueError):
-                    raise BlobRefused("the endpoint, region or profile of S3 makes no sense") from None
+                    raise BlobRefused("the endpoint, region or profile of S3 is not valid") from None
             return self._client
 
     async def _upload_parts(

@@ -1,7 +1,7 @@
-"""Bytes on their way into the blob store: tried again while it is away, a bounded number at once, ended by `close`.
+"""Uploads to the blob store: retried while it is unavailable, bounded in number, ended by `close`.
 
-An upload never runs twice at a time and every try goes to the same key, so that a retry makes no second file. Of two
-uploads of one element the one that was called last wins, whichever comes through first.
+Every attempt of an upload goes to the same key, so a retry creates no second file. Of two uploads of one element, the
+one that was called last wins, whichever ends first.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _ANNOUNCEMENT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What goes where. `mime` and `name` are what the store says of it to whoever follows a link of its own."""
+    """A file to upload. `mime` and `name` are the headers of the store's own URLs."""
 
     key: str
     content: bytes | Path
@@ -57,7 +57,7 @@ class Turn:
         self._turns, self._number = turns, turns.called
 
     def take(self) -> bool:
-        """Whether the row may be written: no later upload has written its own. Ask right before it is queued."""
+        """Whether the row may be written: no later upload has written its own. Call it just before queueing the row."""
         if self._turns.written > self._number:
             return False
         self._turns.written = self._number
@@ -65,7 +65,7 @@ class Turn:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the element, or its step, was deleted meanwhile, and is not being stored anew."""
+        """Whether the element or its step was deleted meanwhile, and no later upload stores it again."""
         return self._number < self._turns.ended == self._turns.called
 
 
@@ -75,7 +75,7 @@ class Uploads:
     def __init__(self, *, patience_seconds: float) -> None:
         """
         Args:
-            patience_seconds: how long an upload is tried again, from its first failure on.
+            patience_seconds: how long an upload is retried, from its first failure on.
         """
         self._patience = patience_seconds
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
@@ -98,7 +98,7 @@ class Uploads:
                 del self._elements[element_id]
 
     def end(self, *, element_ids: Collection[str] = (), step_ids: Collection[str] = ()) -> None:
-        """What is under way for these comes too late: they were deleted."""
+        """These elements, or all elements of these steps, were deleted: their uploads are too late."""
         of_steps = set(step_ids)
         for element_id, turns in self._elements.items():
             if element_id in element_ids or turns.step_ids & of_steps:
@@ -106,17 +106,17 @@ class Uploads:
                 turns.written = turns.ended = turns.called
 
     async def put(self, blobs: BlobStore, upload: Upload, announced: asyncio.Future[Any]) -> StoredBlob | None:
-        """Store the bytes, however often it takes within the patience.
+        """Store the bytes, with retries while the patience lasts.
 
         Args:
-            announced: gives something once the database knows of the upload, and nothing where its thread was deleted.
-                It is waited for, but not for long: a database that is away does not keep bytes from being stored.
+            announced: True when the database has recorded the upload, falsy if its thread was deleted. It is awaited
+                for one second at most: an unavailable database does not prevent the upload.
 
         Returns:
-            What was stored; None where nothing was, because the thread was deleted.
+            The stored blob; None if nothing was stored, because the thread was deleted.
 
         Raises:
-            BlobError: the store failed for too long, the file cannot be read any more, or the layer is closed.
+            BlobError: the store failed for too long, the file cannot be read any more, or the layer was closed.
             DataLayerError: the announcement was refused.
         """
         task = asyncio.create_task(self._announced_and_sent(blobs, upload, announced))
@@ -126,11 +126,11 @@ class Uploads:
             return await task
         except asyncio.CancelledError:
             if self._closing.is_set() and not _is_cancelled_itself():
-                raise BlobError("the file was not stored before the end") from None
+                raise BlobError("the file was not stored before the data layer was closed") from None
             raise
 
     async def close(self, deadline_seconds: float) -> None:
-        """Let what is being sent come to its end, within the time, and end what waits for the store to come back."""
+        """Finish the uploads in progress within the deadline, and cancel those that wait for a retry."""
         self._closing.set()
         for task in self._pausing:
             task.cancel()
@@ -163,12 +163,12 @@ class Uploads:
             except BlobRefused:
                 raise
             except BlobError as error:
-                # From the first failure on: to send a large file may take longer than the patience.
+                # From the first failure on: sending a large file may take longer than the patience.
                 give_up = give_up or loop.time() + self._patience
                 if self._closing.is_set() or loop.time() + pause > give_up or not await _is_there(upload.content):
                     raise
                 ids = {"thread_id": upload.thread_id, "record_id": upload.element_id}
-                logger.warning("a file waits for the store of files: %s", error, extra=ids)
+                logger.warning("an upload failed and is retried: %s", error, extra=ids)
             await self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
@@ -183,7 +183,7 @@ class Uploads:
 
 
 async def _is_there(content: bytes | Path) -> bool:
-    # An upload's folder goes with its session.
+    # An upload's folder is deleted with its session.
     return isinstance(content, bytes) or await asyncio.to_thread(os.access, content, os.R_OK)
 
 

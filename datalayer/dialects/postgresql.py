@@ -1,7 +1,5 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
-import errno
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,7 +8,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 from sqlalchemy import (
     ColumnElement,
-    Executable,
     Integer,
     Select,
     Table,
@@ -38,8 +35,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.dialects import Aggregate
-from datalayer.dialects.postgresql_reads import ReadConnections, set_up
-from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
+from datalayer.dialects.postgresql_connections import PostgresConnections, connect, is_lost
 from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import (
     ConfigurationError,
@@ -51,17 +47,13 @@ from datalayer.errors import (
     TimedOut,
 )
 from datalayer.records.search import Query
-from datalayer.records.writes import StepKey, StepWrite
 from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # Any constant will do, as long as every replica takes the same.
 _MIGRATION_LOCK = 0x746872656164
-_CONNECT_SECONDS = 10
 _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
 # Cancelled, and a lock that was not to be had.
 _TOO_LONG = {"57014", "55P03"}
-# The connection itself, and a server that stops, crashes or starts.
-_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 # Who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what may be
 # otherwise a moment later, and is no fault of the record.
 _PASSING_CLASSES = ("25", "28", "3D", "40", "53", "55", "57", "58", "XX")
@@ -72,33 +64,27 @@ class PostgreSQL:
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
-
-    def __init__(self) -> None:
-        self._url = ""
-        self._connection: Any = None
-        self._steps = StepWriter()
-        self._reads: ReadConnections
+    hot_paths: PostgresConnections
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
-        self._url = _url(url, "postgresql", "sslmode")
         # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
         # A command that never answers must not hold a connection for ever. To compile a statement, as the server does
         # with one that reads many rows, takes longer than any of ours runs.
-        connect = {
-            "async_creator_fn": _connect,
+        arguments = {
+            "async_creator_fn": connect,
             "command_timeout": 60,
             "server_settings": {"application_name": "threadkeeper", "jit": "off"},
         }
         try:
             engine = create_async_engine(
-                _url(url, "postgresql+asyncpg", "ssl"), connect_args=connect, **(settings | options)
+                _url(url, "postgresql+asyncpg", "ssl"), connect_args=arguments, **(settings | options)
             )
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
         if not for_writes:
-            self._reads = ReadConnections(
-                self._connect_to_read,
+            self.hot_paths = PostgresConnections(
+                _url(url, "postgresql", "sslmode"),
                 engine.dialect,
                 # To SQLAlchemy a pool of size 0 has no bound.
                 most=(settings | options)["pool_size"] or sys.maxsize,
@@ -125,13 +111,13 @@ class PostgreSQL:
         raise NotImplementedError
 
     @staticmethod
-    def wanted(owner_key: str, query: Query) -> str:
+    def search_query(owner_key: str, query: Query) -> str:
         # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
         tokens = [f"'{owner_key}{token}'" for token in query.whole]
         return " & ".join(tokens + [f"'{owner_key}{token}':*" for token in query.beginnings])
 
     @staticmethod
-    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+    def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
         # A subquery hides what is looked for from the planner, who may think it so frequent that the index does not
         # pay, because it is in the texts of others.
         hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
@@ -143,16 +129,16 @@ class PostgreSQL:
         return False
 
     @staticmethod
-    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+    def in_ids(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         # As an array: of IN the planner may make a join that reads the whole table.
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
 
     @staticmethod
-    def either(wanted: Sequence[str]) -> str:
+    def any_of(wanted: Sequence[str]) -> str:
         return " | ".join(f"({one})" for one in wanted)
 
     @staticmethod
-    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+    def has_any(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
         return texts.op("&&", is_comparison=True)(cast(literal(list(others), ARRAY(Text)), ARRAY(Text)))
 
     @staticmethod
@@ -194,67 +180,13 @@ class PostgreSQL:
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
-    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        kept: set[StepKey] = set()
-        for round_ in in_rounds(writes):
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await self._connect()
-            try:
-                kept |= await self._steps.write(self._connection, round_)
-            except Exception as error:
-                if not isinstance(error, asyncpg.PostgresError | TimeoutError) or _is_lost(error):
-                    # Nobody knows what state it is in. After a time-out the driver does: it cancels the statement.
-                    self._connection.terminate()
-                    self._connection = None
-                raise
-        return kept
-
-    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        return await self._reads.fetch(statement, values)
-
-    @property
-    def reading(self) -> int:
-        return self._reads.in_use
-
-    async def close(self) -> None:
-        await self._reads.close()
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close(timeout=5)
-        self._connection = None
-
-    async def _connect_to_read(self) -> Any:
-        # Each of these statements has its index; a plan that was made while a table was small must not read it whole
-        # when it has grown, nor read a small one whole for each of many rows.
-        connection = await self._connect(enable_seqscan="off")
-        try:
-            await set_up(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    async def _connect(self, **settings: str) -> Any:
-        # One statement, planned once: a plan for each call's values costs more than the statement itself.
-        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
-        return await _connect(
-            self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
-        )
-
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
             return StorageUnavailable("every connection to the database is in use")
         original = error.orig if isinstance(error, DBAPIError) else error
-        if _is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        if is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             return ConnectionLost(f"the database cannot be used now ({of_postgresql(original)})")
         return _refusal(error, original)
-
-
-async def _connect(*address: Any, **options: Any) -> Any:
-    try:
-        return await asyncpg.connect(*address, timeout=_CONNECT_SECONDS, **options)
-    except TimeoutError:
-        # Told apart from a statement that took too long: here nobody is there at all.
-        raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
 
 
 def _refusal(error: BaseException, original: object) -> DataLayerError | None:
@@ -282,20 +214,8 @@ def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
 
 def _on_error(context: ExceptionContext) -> None:
     # SQLAlchemy asks whether the driver's connection is closed. It may not be yet when the server has said goodbye.
-    if _is_lost(context.original_exception):
+    if is_lost(context.original_exception):
         context.is_disconnect = True
-
-
-def _is_lost(error: object) -> bool:
-    """Whether the driver's error, or SQLAlchemy's wrapper of it, means the end of the connection."""
-    cause = getattr(error, "__cause__", None) or error
-    state = getattr(cause, "sqlstate", None)
-    if isinstance(state, str):
-        return state.startswith(_LOST_CLASSES)
-    # A time-out is an OSError too; it may be the statement's fault. What the driver calls an internal error comes of
-    # a connection that ended in the middle of a conversation.
-    ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)
-    return isinstance(cause, ended) or "connection is closed" in str(cause)
 
 
 def _is_argument(original: object) -> bool:

@@ -65,10 +65,8 @@ class SQLite:
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
-    # There is no round trip to save: one statement after another is what SQLite is good at.
-    write_steps: ClassVar[None] = None
-    fetch: ClassVar[None] = None
-    reading: ClassVar[int] = 0
+    # There is no round trip to save: SQLite is fast with one statement after another.
+    hot_paths: ClassVar[None] = None
     percentile: ClassVar[None] = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
@@ -96,13 +94,13 @@ class SQLite:
         return type_coerce(func.fill_json(stored, bindparam(None, json.dumps(patch)), *pairs), JSON)
 
     @staticmethod
-    def wanted(owner_key: str, query: Query) -> str:
+    def search_query(owner_key: str, query: Query) -> str:
         # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
         tokens = [f'"{owner_key}{token}"' for token in query.whole]
         return " ".join(tokens + [f'"{owner_key}{token}" *' for token in query.beginnings])
 
     @staticmethod
-    def holds(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+    def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
         found = select(_SEARCH_WORDS.c.rowid)
         matches = literal_column("search_words").op("MATCH", is_comparison=True)(wanted)
         return search_texts.c.id.in_(found.where(matches))
@@ -118,15 +116,15 @@ class SQLite:
         return bool((await connection.exec_driver_sql(changed)).scalar_one() - before >= 2)
 
     @staticmethod
-    def among(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
+    def in_ids(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
         return column.in_(ids)
 
     @staticmethod
-    def either(wanted: Sequence[str]) -> str:
+    def any_of(wanted: Sequence[str]) -> str:
         return " OR ".join(f"({one})" for one in wanted)
 
     @staticmethod
-    def overlaps(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
+    def has_any(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
         each = func.json_each(texts).table_valued(column("value", Text), name="each_text")
         return exists(select(literal(1)).select_from(each).where(each.c.value.in_(others)))
 
@@ -164,9 +162,6 @@ class SQLite:
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
         await connection.exec_driver_sql(_WAIT)
-
-    async def close(self) -> None:
-        """Nothing is open beside the engine."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

@@ -1,6 +1,6 @@
-"""Which bytes an element brings along, and which files of this machine may be read for them.
+"""The content of an element, and which local files may be read for it.
 
-A path comes from the application's own code, or from Chainlit for what was uploaded in a session. No user may name one:
+A path comes from the application's own code, or from Chainlit for an upload of a session. No user may name one:
 a path into the folders of uploads is followed into the acting session's own folder alone, and custom elements, which
 Chainlit makes of what a page sends, are not read from a path at all.
 """
@@ -13,17 +13,17 @@ from datalayer.errors import Forbidden, InvalidRecord
 
 
 def content_of(element: Any, uploads: Path, own: Path | None) -> bytes | Path | None:
-    """The bytes of a `chainlit` element, or the file that has them; None where it brings none.
+    """The bytes of a `chainlit` element, or the path of its file; None if it has none.
 
-    Blocks for as long as the file system takes to look at a path.
+    Blocks while the file system looks up a path.
 
     Args:
-        uploads: the folder in which all sessions have theirs.
-        own: the folder of the acting session, if there is one.
+        uploads: the folder of all sessions' uploads.
+        own: the folder of the acting session, if any.
 
     Raises:
         Forbidden: the path leads into another session's uploads.
-        InvalidRecord: the path leads to no file, or the content is neither bytes nor text.
+        InvalidRecord: the file does not exist, or the content is neither bytes nor text.
     """
     # The properties of a custom element are in its row; the content that Chainlit makes of them would be a copy. What
     # has a URL is kept there.
@@ -36,11 +36,11 @@ def content_of(element: Any, uploads: Path, own: Path | None) -> bytes | Path | 
         path = path.resolve(strict=True)
         is_file = stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
-        raise InvalidRecord("the file of an element is not there") from None
+        raise InvalidRecord("the file of an element does not exist") from None
     if not is_file:
-        raise InvalidRecord("an element's path leads to no file")
+        raise InvalidRecord("the path of an element is not a regular file")
     if path.is_relative_to(uploads.resolve()) and not (own and path.is_relative_to(own.resolve())):
-        raise Forbidden("the path of an element leads into the uploads of another session")
+        raise Forbidden("the path of an element is in the uploads of another session")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The files of elements: stored before their rows, and read by those who may read the thread."""
+"""The files of elements: stored before their rows, and readable by users who may read the thread."""
 
 import logging
 import secrets
@@ -27,10 +27,10 @@ class Files(DataStore):
     async def open_element(
         self, thread_id: str, element_id: str, start: int = 0, end: int | None = None
     ) -> tuple[Element, OpenBlob] | None:
-        """An element and its bytes from `start` to before `end`, or None where there are none for the acting user.
+        """An element and its bytes from `start` to before `end`; None if there are none for the acting user.
 
         Raises:
-            BlobError: the bytes are there but cannot be read now.
+            BlobError: the file exists but cannot be read now.
         """
         element = await self._element(thread_id, element_id, acting_user.get())
         if element is None or element.object_key is None:
@@ -43,12 +43,12 @@ class Files(DataStore):
             return None
 
     async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
-        """A link to the element's bytes in the store itself, which works for so many seconds for whoever has it.
+        """A signed URL of the element's file in the store, which anyone can use for this many seconds.
 
-        None where there are no bytes for the acting user, and where the store has no such links.
+        None if the acting user may not read it, if it has no file, or if the store has no signed URLs.
 
         Raises:
-            BlobError: it cannot be made now.
+            BlobError: the URL cannot be signed now.
         """
         element = await self._element(thread_id, element_id, acting_user.get())
         if element is None or element.object_key is None:
@@ -56,7 +56,7 @@ class Files(DataStore):
         return await self.blobs.signed_url(element.object_key, seconds)
 
     async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
-        """Store the element: its bytes, if it brings any, and then its row. A failure is told and raised."""
+        """Store the element: its file, if it has one, and then its row. A failure is reported and raised."""
         actor = acting_user.get()
         with self._uploads.turn(element.id, element.for_id) as turn:
             try:
@@ -70,22 +70,22 @@ class Files(DataStore):
                 if stored is not None and (body is None or turn.take()):
                     written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
                     if body is not None and turn.is_ended:
-                        # It was deleted while the row stood behind that in the queue.
+                        # The element was deleted while its row waited in the queue.
                         late = ElementDeletion(element.id, element.thread_id, *recorded(actor))
                         await self._write("deletion of an element", late)
             finally:
-                # Refused, too late, or its thread is deleted. If the row is there all the same, it keeps its file.
+                # Refused, too late, or its thread was deleted. If the row was stored all the same, it keeps its file.
                 if written is None and stored is not None and stored.object_key is not None:
                     self._abandon(stored.object_key)
 
     async def _store_file(self, element: Element, body: bytes | Path, actor: Actor) -> Element | None:
-        """The element with its file, which is stored; None where its thread was deleted."""
+        """Store the file; gives the element with its key, or None if the thread was deleted."""
         if self._blobs is None:
-            raise BlobError("files cannot be kept: the data layer was made without a blob store")
+            raise BlobError("files cannot be stored: the data layer was created without a blob store; pass `blobs`")
         # A key of its own for each upload: until its row is committed, the older file is whole under the older row.
         key = f"{element.thread_id or 'nowhere'}/{element.id}-{secrets.token_hex(4)}"
 
-        # Before any byte is stored: nothing is sent that would be refused, and nothing is forgotten in a crash.
+        # Before any byte is stored: refused files are not sent, and a crash leaves no unknown file.
         due_at = utc_in(ABANDONED_AFTER_SECONDS)
         announcement = FileAnnouncement(key, element.id, element.thread_id, due_at, *recorded(actor))
         announced = self._writer.submit(announcement, element.thread_id)
@@ -103,12 +103,12 @@ class Files(DataStore):
         if self._file_url is None and not self._told_of_links:
             self._told_of_links = True
             logger.warning(
-                "files are stored, and not shown when their thread is opened again: the data layer was made without "
+                "files are stored, but not shown when their thread is opened again: the data layer was created without "
                 'file_url (datalayer/README.md, "Showing files")'
             )
         return replace(element, object_key=key, byte_size=stored.size, sha256=stored.sha256)
 
     def _abandon(self, object_key: str) -> None:
-        """There will be no row: have what was sent deleted, as soon as the database says so."""
-        # Of no thread, so that the end of its own does not drop it.
+        """There will be no row: delete the file."""
+        # Without a thread id, so that the deletion of its thread does not drop it.
         self._writer.submit(FileAbandonment(object_key)).add_done_callback(lambda _: self.file_deleter.note())

@@ -1,1 +1,1 @@
-"""Users, threads, steps, elements and votes: their SQL, and the search in them."""
+"""The SQL of users, threads, steps, elements and votes, and the search in them."""

@@ -1,11 +1,11 @@
-"""A narrow row for each answer, made of all that says something of it, so that any filter finds answers by an index.
+"""One narrow row for each answer with everything that filters need, so that each filter can use an index.
 
-What users, models and reviewers say of an answer is in four tables, and no index goes over four. A write only leaves a
-mark (`review_triggers`); here the marks are taken in batches and the rows of their threads made anew, by one statement
+The facts about an answer are in four tables, and no index spans four tables. A write only leaves a mark
+(`review_triggers`); this module takes the marks in batches and rebuilds the rows of their threads, with one statement
 for many threads. One process at a time does this, so that an older state never comes over a newer one.
 
 A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it. An answer
-that is gone, because its question was edited, has a row if it has a thumb.
+that was removed, because its question was edited, has a row if it has a thumb.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,10 +38,10 @@ from datalayer.schema.review import answers, review_pending, thread_origins, ver
 from datalayer.schema.usage import llm_calls
 
 BATCH = 500
-"""So many marks are taken in one transaction."""
+"""The number of marks taken in one transaction."""
 ANSWER = removed_answers.ANSWER
 NOTICE = "notice"
-"""The `status` in the metadata of what an application itself says in the chat: no answer, and nobody's to judge."""
+"""The `status` in the metadata of an application's own notice: it is not an answer and is not reviewed."""
 
 
 async def is_behind(connection: AsyncConnection) -> bool:
@@ -50,7 +50,7 @@ async def is_behind(connection: AsyncConnection) -> bool:
 
 
 async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
-    """Make the rows of the threads with the oldest marks anew; whether there may be more marks."""
+    """Rebuild the rows of the threads with the oldest marks; True if there may be more marks."""
     # The ledger's row is there always, and is locked by nothing else.
     turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
     await connection.execute(turn)
@@ -68,10 +68,10 @@ def is_whole(step: Mapping[Any, Any]) -> bool:
 
 
 async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]) -> None:
-    """Make the rows of all answers in these threads anew."""
+    """Rebuild the rows of all answers in these threads."""
     if not thread_ids:
         return
-    # Held, so that none is deleted before its rows are there; what is gone already is left out.
+    # Locked, so that no thread is deleted before its rows are stored; deleted threads are left out.
     held = select(threads.c.id).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id)
     there = (await connection.execute(held.with_for_update(read=True, key_share=True))).scalars().all()
     if not there:
@@ -150,7 +150,7 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
         .where(
             step.c.threadId.not_in(select(thread_origins.c.threadId)),
-            # Of what was made anew nobody looks at each attempt.
+            # Of regenerated answers, only those with a thumb are reviewed.
             or_(step.c.isRemoved.is_(false()), thumb.is_not(None)),
         )
     )
@@ -172,7 +172,7 @@ def _votes(thread_ids: Sequence[str]) -> Subquery:
 
 def _calls(thread_ids: Sequence[str]) -> Subquery:
     tokens = func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0)
-    # Of one that nobody knows the price of, nobody knows what all came to.
+    # If the price of one call is unknown, the total is unknown.
     cost = case((func.count() == func.count(llm_calls.c.totalCost), func.sum(llm_calls.c.totalCost)))
     return (
         select(

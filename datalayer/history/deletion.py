@@ -1,9 +1,9 @@
-"""The end of threads and of users: every row that hangs on them, counted table by table, and the files to remove.
+"""Deletes threads and users: all their rows, counted by table; gives the files to delete.
 
-Calls to models outlive both, because what they cost was spent; what tells of whom or of what they were goes.
+Model calls stay, because their cost was spent; the ids of users, threads and steps are removed from them.
 
-Said for each table, because an adopted database has no foreign keys that would do it, and because what a foreign key
-deletes is counted by nobody. The files are queued in the same transaction, and are deleted after it.
+Each table is named, because an adopted database has no cascading foreign keys, and because rows deleted by a foreign
+key are not counted. The files are queued in the same transaction, and are deleted after it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from datalayer.schema.review import (
 )
 from datalayer.schema.usage import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
-# What goes with a user wherever it is, and what stays without saying whose it was.
+# Rows that are deleted with their user, and rows that stay without the user's id.
 _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
@@ -51,8 +51,8 @@ _NAMING_USER: tuple[Column[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How many rows of which table are gone, the threads among them, the object keys of files without a row, and by
-    table the ids of those that are not told by another id alone."""
+    """The number of deleted rows by table, the ids of deleted threads, the object keys of files without a row, and the
+    ids of deleted rows by table, where the table has ids."""
 
     rows: dict[str, int]
     thread_ids: tuple[str, ...] = ()
@@ -61,9 +61,9 @@ class Removal:
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
-    """Delete the threads that the condition holds for, with all that is in them, and what reviewers copied of them."""
+    """Delete the chosen threads with their contents, and the copies that reviewers made of them."""
     found = await _locked(connection, chosen)
-    # Of a thread that is gone no copy may stay, nor a copy of the copy.
+    # Copies of a deleted thread, and copies of copies, are deleted too.
     copies: list[str] = []
     further = await _copies(connection, select(threads.c.id).where(chosen))
     while further := [one for one in further if one not in found]:
@@ -88,7 +88,7 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
 
 
 async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
-    """The ids; locked, so that what another replica adds meanwhile waits for the end and finds no thread to add to."""
+    """Lock the threads; gives their ids. Writes of other replicas wait, and then find no thread."""
     return list((await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars())
 
 
@@ -98,12 +98,12 @@ async def _copies(connection: AsyncConnection, originals: Select[Any] | Sequence
 
 
 async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str | None, Removal]:
-    """Delete the user, their votes wherever they were cast, and their threads with all that is in them.
+    """Delete the user, all their votes, and their threads with contents.
 
-    Threads under the identifier go even where there is no such user any more: a page that was still open may have
-    begun one since. Gives the user's id, if there was a user.
+    Threads of the identifier are deleted even if the user does not exist any more: a page that was still open may have
+    started one since. Gives the user's id, if the user existed.
     """
-    # Locked, so that a call of theirs that another replica stores meanwhile waits, and then finds no user.
+    # Locked, so that another replica that stores a call of this user waits, and then finds no user.
     found = select(users.c.id).where(users.c.identifier == identifier).with_for_update()
     user_id = (await connection.execute(found)).scalar()
     theirs = threads.c.userIdentifier == identifier
@@ -114,7 +114,7 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     of_user = await let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
     gone.count(llm_call_payloads, of_user)
     for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
-        # What they said of answers of others does not count any more.
+        # The user's votes and verdicts on answers of others do not count any more.
         said_in = select(column.table.c.threadId).where(column == user_id).distinct()
         await connection.execute(insert(review_pending).from_select(["threadId"], said_in))
     for column in _OF_USER:
@@ -145,9 +145,9 @@ class _Gone:
 
 
 async def let_go_of_calls(connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]) -> int:
-    """Take the ids out of the calls, and delete what was said in them; gives of how many that was kept."""
+    """Remove the ids from the calls and delete their payloads; gives the number of payloads."""
     said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
     count = int((await connection.execute(delete(llm_call_payloads).where(said))).rowcount)
-    # A provider's message may quote what somebody wrote.
+    # A provider's error message may quote a user's text.
     await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))
     return count

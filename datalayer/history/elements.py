@@ -12,17 +12,17 @@ from datalayer.records.chat import Element
 from datalayer.schema.chat import elements
 from datalayer.schema.rows import columns, given, newest_extra, record_of
 
-# The key in `extra` of an element whose file was found to be missing: the time of that.
+# The key in `extra` for the time at which the element's file was found missing.
 MISSING_SINCE = "fileMissingSince"
 
 _COLUMNS = columns(Element, elements)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:
-    """Store what is given of the element; a second write of the same element is its newer state.
+    """Store the given fields of the element; a second write of the same element replaces them.
 
     Raises:
-        Forbidden: there is an element of this id in another thread.
+        Forbidden: an element with this id is in another thread.
     """
     values = {"name": "", "createdAt": now} | given(element, elements)
     statement = dialect.insert(elements).values(**values)
@@ -32,7 +32,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element
     same = elements.c.threadId.is_not_distinct_from(statement.excluded.threadId)
     statement = statement.on_conflict_do_update(index_elements=[elements.c.id], set_=changes, where=same)
     if not (await connection.execute(statement)).rowcount:
-        raise Forbidden("an element of this id is in another thread")
+        raise Forbidden("an element with this id is in another thread")
 
 
 async def get(connection: AsyncConnection, element_id: str) -> Element | None:
@@ -56,7 +56,7 @@ async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dic
 
 
 async def describe_file(connection: AsyncConnection, element: Element, byte_size: int, sha256: str) -> bool:
-    """Keep what was found out of the file of a row that says nothing of it; whether the row still said nothing."""
+    """Store size and checksum of a file whose row has none; False if the row has them meanwhile."""
     statement = (
         update(elements)
         .where(elements.c.id == element.id, elements.c.objectKey == element.object_key, elements.c.sha256.is_(None))
@@ -66,14 +66,14 @@ async def describe_file(connection: AsyncConnection, element: Element, byte_size
 
 
 async def mark_file(connection: AsyncConnection, dialect: Dialect, element: Element, missing_since: str | None) -> None:
-    """Say in the row that its file is missing, and since when that is known; or (None) that it is not."""
+    """Mark the row's file as missing since this time, or clear the mark (None)."""
     merged = dialect.merge_json(elements.c.extra, {MISSING_SINCE: missing_since})
     same = (elements.c.id == element.id, elements.c.objectKey == element.object_key)
     await connection.execute(update(elements).where(*same).values(extra=merged))
 
 
 async def replace_file(connection: AsyncConnection, element: Element) -> list[str]:
-    """The element is to have another file: queue the one it has, if any; gives that one's object key."""
+    """Queue the element's present file for deletion, if it has one; gives its object key."""
     older = and_(elements.c.id == element.id, elements.c.objectKey != element.object_key)
     replaced = await file_outbox.queue_files(connection, older)
     await file_outbox.forget(connection, [str(element.object_key)])

@@ -1,6 +1,6 @@
-"""Votes: one for each user and step, and a row for each time one was cast, changed or taken back.
+"""Votes: one for each user and step, and a history row for each vote that was cast, changed or withdrawn.
 
-A step that goes from its thread takes its votes out of `feedbacks`; what was said of it stays on record.
+Removing a step removes its votes from `feedbacks`; their history stays in `feedback_changes`.
 """
 
 import uuid
@@ -20,11 +20,10 @@ _COLUMNS = columns(Feedback, feedbacks)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> str:
-    """Cast or change the user's vote on the step; gives the id under which it is kept."""
+    """Store or change the user's vote on the step; gives its id."""
     values = given(feedback, feedbacks) | {"updatedAt": now}
     statement = dialect.insert(feedbacks).values(**values)
-    # A vote is said whole: one without a comment takes an earlier comment back. Reasons come after it, and are those of
-    # this thumb.
+    # A vote is complete: one without a comment removes an earlier comment. Reasons come later, for this value.
     same = feedbacks.c.value == statement.excluded.value
     changes = {
         "value": feedback.value,
@@ -58,7 +57,7 @@ async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None
 
 
 async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:
-    """Take the vote back; that it was there stays on record."""
+    """Delete the vote; its history stays."""
     await connection.execute(delete(feedbacks).where(feedbacks.c.id == feedback.id))
     if feedback.thread_id is not None:
         await mark_answers(connection, [feedback.thread_id])
@@ -74,7 +73,7 @@ async def give_reasons(
     comment: str | None,
     now: str,
 ) -> None:
-    """Say why the vote is what it is; without a comment the one there stays."""
+    """Store the reasons of the vote; without a comment, the present one stays."""
     said = replace(vote, comment=vote.comment if comment is None else comment)
     values = {"reasons": list(reasons), "comment": said.comment, "updatedAt": now}
     await connection.execute(update(feedbacks).where(feedbacks.c.id == vote.id).values(**values))
@@ -84,7 +83,7 @@ async def give_reasons(
 async def remove_with_steps(
     connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str
 ) -> None:
-    """Take the votes away from steps that go; the last row on record of each says all that it said."""
+    """Delete the votes on removed steps; the last history row of each holds its whole state."""
     gone = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
     rows = [
         {
@@ -103,7 +102,7 @@ async def remove_with_steps(
 
 
 async def changes_of_step(connection: AsyncConnection, step_id: str) -> list[tuple[int | None, str | None, str]]:
-    """All that was ever voted on the step, oldest first: (value, comment, time); value None is a vote taken back."""
+    """The history of votes on the step, oldest first: (value, comment, time); value None means withdrawn."""
     columns_ = (feedback_changes.c.value, feedback_changes.c.comment, feedback_changes.c.changedAt)
     statement = select(*columns_).where(feedback_changes.c.forId == step_id).order_by(feedback_changes.c.changedAt)
     return [(value, comment, moment) for value, comment, moment in await connection.execute(statement)]
@@ -126,7 +125,7 @@ async def _note(
     reasons: Sequence[str] | None = None,
 ) -> None:
     statement = dialect.insert(feedback_changes).values(
-        # The same write applied again, because nobody knows whether it was stored, is not noted twice.
+        # A write is applied again if it is unknown whether it was stored; its history row is stored once.
         id=_change_id(kept, now, value),
         feedbackId=kept,
         forId=feedback.for_id,

@@ -1,8 +1,8 @@
-"""Which files are to be deleted from the blob store: an outbox, written in the transaction that makes them needless.
+"""The outbox of files to delete from the blob store, written in the transaction that deletes their rows.
 
-A row goes when its file is gone, so that whatever happens between the two, the file is deleted in the end. A file on
-its way into the store has a row as well, due only when it is certain that nobody is sending it any more; the
-transaction of the element's row takes it away.
+An outbox row is deleted after its file, so a crash in between only delays the deletion. A file that is being uploaded
+has an outbox row too, due when it is certain that no process is still sending it; the transaction of the element's row
+deletes that outbox row.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ class DueDeletion:
 
 
 async def queue_files(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:
-    """Queue the files of the elements that the condition holds for, whose rows go in this transaction; their keys."""
+    """Queue the files of the chosen elements, whose rows are deleted in this transaction; gives their keys."""
     now = literal(utc_now())
     chosen = select(elements.c.objectKey, elements.c.threadId, now.label("queued"), now.label("due"))
     statement = (
@@ -41,13 +41,13 @@ async def queue_files(connection: AsyncConnection, condition: ColumnElement[bool
 
 
 async def announce(connection: AsyncConnection, object_key: str, thread_id: str | None, due_at: str) -> None:
-    """Queue a file that is about to be stored, for the case that nobody comes to make its element's row."""
+    """Queue a file that is about to be stored, in case its element is never stored."""
     values = {"objectKey": object_key, "threadId": thread_id, "queuedAt": utc_now(), "dueAt": due_at}
     await connection.execute(insert(blob_deletions).values(**values))
 
 
 async def abandon(connection: AsyncConnection, object_key: str) -> None:
-    """An announced file is not to come: what there is of it is due now, whether the announcement was stored or not."""
+    """Delete an announced file now, whether its announcement was stored or not."""
     now = utc_now()
     statement = update(blob_deletions).where(blob_deletions.c.objectKey == object_key)
     if not (await connection.execute(statement.values(dueAt=now))).rowcount:
@@ -55,12 +55,12 @@ async def abandon(connection: AsyncConnection, object_key: str) -> None:
 
 
 async def forget(connection: AsyncConnection, object_keys: Collection[str]) -> None:
-    """The files are gone, or belong to an element."""
+    """Remove the files from the outbox: they are deleted, or belong to an element."""
     await connection.execute(delete(blob_deletions).where(blob_deletions.c.objectKey.in_(object_keys)))
 
 
 async def due(connection: AsyncConnection, now: str, *, after: int, most: int) -> Sequence[DueDeletion]:
-    """What is to be deleted by now, those of a larger id than `after`, in order."""
+    """The due deletions with an id larger than `after`, in order."""
     statement = (
         select(blob_deletions.c.id, blob_deletions.c.objectKey, blob_deletions.c.threadId)
         .where(blob_deletions.c.id > after, blob_deletions.c.dueAt <= now)
@@ -71,6 +71,6 @@ async def due(connection: AsyncConnection, now: str, *, after: int, most: int) -
 
 
 async def in_use(connection: AsyncConnection, object_keys: Collection[str]) -> set[str]:
-    """Those of the files that an element has."""
+    """The keys that belong to an element."""
     statement = select(elements.c.objectKey).where(elements.c.objectKey.in_(object_keys))
     return set((await connection.execute(statement)).scalars())

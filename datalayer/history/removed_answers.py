@@ -1,4 +1,4 @@
-"""What is still known of answers that are gone from their thread, as an edited question takes its answer along.
+"""Answers that were removed from their thread, because editing a question removes its answer.
 
 Their text is in `step_versions`, their votes are in `feedback_changes`. A thumb counts for them as it did before: that
 on a run for the last answer in it, unless another is there still.
@@ -41,7 +41,7 @@ IS_LAST_VOTE: ColumnElement[bool] = and_(
         tuple_(_later_vote.c.changedAt, _later_vote.c.id) > tuple_(feedback_changes.c.changedAt, feedback_changes.c.id),
     ),
 )
-"""A row of `feedback_changes` that is a vote on a step that is gone, as it last was."""
+"""The last state of a vote on a removed step, in `feedback_changes`."""
 
 IS_REMOVED_ANSWER: ColumnElement[bool] = and_(
     step_versions.c.change == literal_column("'removed'", Text),
@@ -53,7 +53,7 @@ IS_REMOVED_ANSWER: ColumnElement[bool] = and_(
         _later_version.c.id > step_versions.c.id,
     ),
 )
-"""A row of `step_versions` that is an answer which is gone, as it last was."""
+"""The last state of a removed answer, in `step_versions`."""
 
 
 def answers_of(thread_ids: Sequence[str]) -> Select[Any]:
@@ -75,13 +75,13 @@ def answers_of(thread_ids: Sequence[str]) -> Select[Any]:
 
 
 async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
-    """The thread that the answer is gone from."""
+    """The thread of the removed answer."""
     found = select(step_versions.c.threadId).where(step_versions.c.stepId == step_id, IS_REMOVED_ANSWER)
     return (await connection.execute(found)).scalar()
 
 
 def texts(length: int) -> Select[Any]:
-    """The beginnings of the answers `ids` that are gone, and of their questions as they were asked, by `stepId`."""
+    """The beginnings of the removed answers `ids` and of their original questions, by `stepId`."""
     asked = step_versions.alias("asked")
     # A text is that of a question until it is replaced: what was asked is the one that was replaced first of those
     # that were replaced after the answer, or the one that is there now.

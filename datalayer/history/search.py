@@ -1,7 +1,7 @@
 """Which threads hold the words that a user looks for: in the title, in what was said, in what tools took and gave.
 
 One text must hold all of them. The index answers for the user's own texts alone, for each token in it begins with the
-key of its owner. It knows what has been indexed; see `indexer` for when that is.
+key of its owner. It knows what has been indexed; see `background.search_indexer` for when that is.
 
 Two conditions find the same threads. By rare words: the texts are looked up, and then their threads. By frequent ones
 that would be to look up most of the history for one page; but then one of the newest threads will have them, and the
@@ -24,26 +24,26 @@ WANTED: Final = bindparam("wanted", type_=Text, required=True)
 
 
 def wanted(dialect: type[Dialect], user_id: str, words: str) -> str | None:
-    """What to look for among the texts of this user; None where the words hold nothing to look for."""
+    """The search query in the texts of this user; None if the words contain no token."""
     query = understood(clean_text(words))
-    return None if query is None else dialect.wanted(owner_key(user_id), query)
+    return None if query is None else dialect.search_query(owner_key(user_id), query)
 
 
 def by_rare_words(dialect: type[Dialect]) -> ColumnElement[bool]:
     """A condition on `threads`."""
     hits = (
         select(search_texts.c.threadId)
-        .where(dialect.holds(WANTED))
+        .where(dialect.matches_words(WANTED))
         .limit(literal_column(str(MOST_HITS + 1), Integer))
         .cte("hits")
     )
     rare = select(func.count()).select_from(hits).scalar_subquery() <= literal_column(str(MOST_HITS), Integer)
-    return and_(rare, dialect.among(threads.c.id, select(hits.c.threadId)))
+    return and_(rare, dialect.in_ids(threads.c.id, select(hits.c.threadId)))
 
 
 def by_frequent_words(dialect: type[Dialect]) -> ColumnElement[bool]:
     """A condition on `threads`, for a page in the order of an index."""
-    found = dialect.holds(WANTED)
+    found = dialect.matches_words(WANTED)
     over = select(search_texts.c.id).where(found).limit(literal_column("1", Integer))
     frequent = exists(over.offset(literal_column(str(MOST_HITS), Integer)))
     text = select(search_texts.c.id).where(search_texts.c.threadId == threads.c.id, found).correlate(threads)

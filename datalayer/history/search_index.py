@@ -1,4 +1,4 @@
-"""Puts texts under their tokens: a batch of what is marked, or a batch of what was there before the index.
+"""Indexes texts by their tokens: a batch of marked texts, or a batch of texts from before the index existed.
 
 Texts are read and cut into tokens outside of any transaction; then one transaction takes the marks away and stores the
 tokens. Who finds a mark gone has been overtaken by another process, which read a text at least as new, and leaves that
@@ -28,7 +28,7 @@ class Found:
     marks: tuple[int, ...] = ()
 
     def words(self) -> str | None:
-        """The tokens as the index wants them, or None where there is nothing to find or nobody to find it."""
+        """The tokens in the form of the index, or None if there are none or the thread has no owner."""
         if self.owner_id is None:
             return None
         key = owner_key(self.owner_id)
@@ -44,7 +44,7 @@ class Walk:
 
 
 async def marked(connection: AsyncConnection, limit: int) -> list[Found]:
-    """What the oldest marks, at most so many, stand for; of what is gone meanwhile there is nothing but the mark."""
+    """The texts of the oldest marks, at most this many; a deleted text has only its mark."""
     mark = select(search_pending).order_by(search_pending.c.id).limit(limit).subquery()
     statement = (
         select(mark.c.id, mark.c.threadId, mark.c.stepId, threads.c.userId, _start(threads.c.name), *_TEXTS)
@@ -88,7 +88,7 @@ async def store(connection: AsyncConnection, dialect: Dialect, words: Sequence[t
 
 
 async def dismiss(connection: AsyncConnection, marks: Iterable[int]) -> None:
-    """Take marks away whose texts cannot be stored."""
+    """Delete marks whose texts cannot be indexed."""
     await connection.execute(delete(search_pending).where(search_pending.c.id.in_(list(marks))))
 
 

@@ -1,4 +1,4 @@
-"""What a text is searched by: its words, folded, in a form that both engines index alike.
+"""The tokens of a text: its words, folded, in a form that both engines index alike.
 
 A text is brought to NFKC and folded, so that neither width nor case matters, and cut into runs of letters, digits,
 marks and underscores. A run in a script that sets no blanks between words (Chinese, Japanese, Thai, Lao, Khmer,
@@ -18,14 +18,14 @@ from itertools import pairwise
 from datalayer.records.search import Query
 
 MOST_CHARACTERS = 200_000
-"""So many characters of a text are searched by; the rest is kept and shown, but not found."""
+"""Characters of a text that are indexed; the rest is stored and shown, but not found."""
 MOST_BYTES = 400_000
-"""So many bytes of distinct tokens of one text, keys included, are indexed. Postgres takes no more than 1 MB."""
+"""Bytes of distinct tokens of one text that are indexed, keys included. Postgres takes at most 1 MB."""
 KEY_LENGTH = 8
 LONGEST_WORD = 64
-"""Of a longer word the beginning counts."""
+"""Only this many characters of a longer word count."""
 MOST_WANTED = 64
-"""Of more tokens looked for at once the first count."""
+"""Only this many tokens of a search count."""
 
 # Han, Hiragana, Katakana, Bopomofo, Hangul; Thai, Lao, Burmese, Khmer.
 _UNSPACED = (
@@ -35,12 +35,12 @@ _UNSPACED = (
 _FIRST_UNSPACED = "\u0e01"
 _PARTS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _ASCII_RUN = re.compile("[0-9a-z_]+")
-# Seen by nobody: soft hyphens, joiners, marks of direction, variants of one glyph.
+# Invisible: soft hyphens, joiners, marks of direction, variants of one glyph.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]+")
 
 
 def owner_key(user_id: str) -> str:
-    """What each token of this user's texts begins with: `KEY_LENGTH` characters, so that an index keeps them together.
+    """The prefix of each token of this user's texts: `KEY_LENGTH` characters, which keep them together in an index.
 
     Two users may share a key, which costs a little time and nothing else: who owns a thread is asked of the thread.
     """
@@ -62,7 +62,7 @@ def tokens(text: str) -> list[str]:
 
 
 def understood(words: str) -> Query | None:
-    """What is looked for, or None where there is nothing to look for, as in a query of signs alone."""
+    """The query of these words, or None if they contain no token, such as punctuation only."""
     folded = _fold(words[:MOST_CHARACTERS])
     whole: dict[str, None] = {}
     beginnings: dict[str, None] = {}

@@ -36,27 +36,27 @@ from datalayer.schema.usage import llm_calls
 
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
-# What was said is kept for reviewers when it goes, and with it what calls to models it took, or its run.
+# Messages are kept for reviewers when they are removed, together with the model calls of the message or its run.
 _IS_KEPT = and_(steps.c.type.in_(("user_message", "assistant_message")), steps.c.output != "")
 _IS_NAMED = or_(_IS_KEPT, steps.c.type == "run")
-# What the store keeps for itself, or for Chainlit's own layer, is not shown.
+# Columns for the store's own use, or for Chainlit's own layer, are not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
 )
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, now: str, created: bool) -> None:
-    """Store what is given of the step.
+    """Store the given fields of the step.
 
-    Chainlit's writes may arrive in either order, so a step that was updated keeps what it has when its creation
-    comes later: that only fills what is missing. Unknown fields (`extra`) are merged, never dropped.
+    Chainlit's writes may arrive in either order. A creation that arrives after an update only fills missing fields.
+    Unknown fields (`extra`) are merged, never dropped.
 
     Args:
-        now: the time that stands in where the step has no `createdAt`.
+        now: used if the step has no `createdAt`.
         created: whether this is the step's creation and not a later state of it.
 
     Raises:
-        Forbidden: there is a step of this id in another thread.
+        Forbidden: a step with this id is in another thread.
     """
     values = _REQUIRED | {"createdAt": now} | given(step, steps)
     values["updatedAt"] = None if created else now
@@ -81,11 +81,11 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
         where=steps.c.threadId == statement.excluded.threadId,
     )
     if not (await connection.execute(statement)).rowcount:
-        raise Forbidden("a step of this id is in another thread")
+        raise Forbidden("a step with this id is in another thread")
 
 
 def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]:
-    """What `extra` becomes: a key is there only if what was said last of it has no column to go to."""
+    """The new `extra`: a key is in it only if its last value does not fit a column."""
     extra = step.extra or {}
     merged = dialect.merge_json(steps.c.extra, newest_extra(step, steps))
     if not extra:
@@ -98,14 +98,14 @@ def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]
 
 
 def _known(key: str) -> ColumnElement[Any]:
-    """The stored value, or NULL where it was made up for want of one."""
+    """The stored value, or NULL if it is only a default."""
     return func.nullif(steps.c[key], _REQUIRED[key]) if key in ("name", "type") else steps.c[key]
 
 
 async def favorites(
     database: Database, user_id: str, *, actor: Actor = SYSTEM
 ) -> list[tuple[dict[str, Any], Feedback | None]]:
-    """The steps that the user marked, newest first, by column name, each with the user's vote."""
+    """The user's favourite steps by column name, newest first, each with the user's vote."""
     rows = await database.fetch(
         _favorites(database.dialect.is_favorite, kind_of(actor)), {"user_id": user_id, "actor": actor}
     )
@@ -134,14 +134,14 @@ async def set_favorite(connection: AsyncConnection, dialect: Dialect, step_id: s
 
 
 async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
-    """The thread that the step is in."""
+    """The thread of the step."""
     return (await connection.execute(select(steps.c.threadId).where(steps.c.id == step_id))).scalar_one_or_none()
 
 
 async def delete_step(connection: AsyncConnection, dialect: Dialect, step_id: str) -> list[str]:
-    """Delete one step with its elements; gives the object keys of files now without a row.
+    """Delete one step with its elements; gives the object keys of files that have no row any more.
 
-    Votes on it go from the thread, and stay on record as they last were.
+    Votes on it are removed; their last state stays in `feedback_changes`.
     """
     return await _delete(connection, dialect, [step_id])
 
@@ -155,10 +155,10 @@ async def cut_after(
     *,
     until: str | None = None,
 ) -> tuple[Sequence[str], list[str]]:
-    """Delete the thread's steps that came after this one, but for those to keep; gives their ids, and object keys.
+    """Delete the thread's steps after this one, except those to keep; gives their ids and object keys.
 
     Args:
-        until: leaves alone what came after this time, too.
+        until: steps created after this time stay.
     """
     moment = select(steps.c.createdAt).where(steps.c.id == step_id).scalar_subquery()
     later = or_(steps.c.createdAt > moment, and_(steps.c.createdAt == moment, steps.c.id > step_id))
@@ -187,7 +187,7 @@ async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Seque
 
 
 async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -> None:
-    """What was said is kept for reviewers: it goes when a question before it is edited, and with it the reason why."""
+    """Keep removed messages for reviewers: editing a question removes its answer, which may be the reason."""
     said = (
         select(
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
@@ -198,6 +198,6 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
     )
     names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
     await connection.execute(insert(step_versions).from_select(names, said))
-    # The run of an answer that goes may have another, for which its thumb counts from now on.
+    # The run of a removed answer may have another answer, for which its thumb counts from now on.
     marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()
     await connection.execute(insert(review_pending).from_select(["threadId"], marked))

@@ -1,4 +1,4 @@
-"""A thread whole, in one statement on both engines: the thread itself, its steps, its elements and its votes.
+"""Reads a thread with its contents in one statement, on both engines: the thread, its steps, elements and votes.
 
 The four are parts of one UNION ALL, each found by an index of its own, and so one round trip. Their columns lie side
 by side under the names they share, and a part has NULL where a column is another's. Rows become dictionaries by column
@@ -52,7 +52,7 @@ _moment, _id = itemgetter(_PLACES["createdAt"]), itemgetter(_PLACES["id"])
 
 @dataclass(frozen=True, slots=True)
 class WholeThread:
-    """A thread and what is in it, steps and elements in order, each a new dictionary by column name."""
+    """A thread with its steps and elements in order, each a new dictionary by column name."""
 
     thread: Thread
     steps: list[dict[str, Any]]
@@ -62,7 +62,7 @@ class WholeThread:
 
 
 async def get(database: Database, thread_id: str) -> WholeThread | None:
-    """The thread, or None where there is none."""
+    """The thread, or None if it does not exist."""
     parts: tuple[list[Sequence[Any]], ...] = ([], [], [], [])
     for row in await database.fetch(_STATEMENT, {"thread_id": thread_id}):
         parts[row[0]].append(row)

@@ -1,4 +1,4 @@
-"""What is said of a thread, stored in one statement that asks for the owner itself: one round trip, no transaction."""
+"""Stores a thread in one statement that also checks its owner: one round trip, no transaction."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from datalayer.schema.rows import given
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> bool:
-    """Make the thread, or change what is given of it; metadata is merged key by key, and a None removes its key.
+    """Create the thread, or change the given fields; metadata is merged by key, and None removes a key.
 
-    Only a name or a user makes a thread: what a session writes back when it ends must not bring a deleted one back.
-    It must be the actor's before, if it is there, and after.
+    Only a name or a user creates a thread: the metadata that a session writes when it ends must not restore a deleted
+    thread. The thread must belong to the actor before, if it exists, and after.
 
     Returns:
-        Whether anything was stored. If not, there was nothing to change, or it is not the actor's to change.
+        True if anything was stored. Otherwise there was nothing to change, or the actor may not change it.
     """
     values = given(thread, threads)
     changes: dict[str, Any] = {key: value for key, value in values.items() if key not in ("id", "createdAt")}
@@ -32,7 +32,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, 
         changes["metadata"] = dialect.merge_json(threads.c.metadata, thread.metadata)
     is_nobodys = thread.user_id is None and isinstance(actor, str)
     if is_nobodys or (thread.name is None and thread.user_id is None):
-        # Nothing to make: a thread without an owner would not be the actor's.
+        # Nothing to create: a thread without an owner would not belong to the actor.
         if not changes:
             return False
         statement = update(threads).where(threads.c.id == thread.id, _is(threads.c.userIdentifier, actor))

@@ -1,8 +1,5 @@
-"""Threads: one upsert, pages by last activity, one thread whole, and its end."""
+"""Threads: creation, pages by last activity, names, owners, deletion."""
 
-import base64
-import binascii
-import json
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
@@ -27,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
@@ -50,7 +48,7 @@ Condition = Callable[[type[Dialect]], ColumnElement[bool]]
 async def touch(
     connection: AsyncConnection, dialect: Dialect, thread_id: str, moment: str, user_identifier: str | None
 ) -> None:
-    """Make the thread where it is not there yet, and note that something happened in it at this moment."""
+    """Create the thread if it does not exist, and set its last activity to this moment."""
     owner = select(users.c.id).where(users.c.identifier == user_identifier).scalar_subquery()
     statement = dialect.insert(threads).values(
         id=thread_id,
@@ -68,26 +66,26 @@ async def touch(
 
 
 async def replace_name(connection: AsyncConnection, thread_id: str, expected: str | None, name: str) -> bool:
-    """Rename the thread if it still has the expected name; says whether it did."""
+    """Rename the thread if it still has the expected name; True if it did."""
     same = threads.c.name.is_(None) if expected is None else threads.c.name == expected
     statement = update(threads).where(threads.c.id == thread_id, same).values(name=name)
     return bool((await connection.execute(statement)).rowcount)
 
 
 async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:
-    """Whether the thread is there, and the identifier of its owner."""
+    """Whether the thread exists, and the identifier of its owner."""
     found = (await connection.execute(select(threads.c.userIdentifier).where(threads.c.id == thread_id))).first()
     return (True, found[0]) if found else (False, None)
 
 
 async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
-    """Those of the threads that are there."""
+    """The ids of those threads that exist."""
     found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))
     return set(found.scalars())
 
 
 async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:
-    """The thread, without what is in it."""
+    """The thread without its contents."""
     row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).first()
     return Thread(*row) if row else None
 
@@ -102,22 +100,22 @@ async def page(
     vote: int | None = None,
     words: str | None = None,
 ) -> Page:
-    """The user's threads, newest activity first, without what is in them.
+    """The user's threads without their contents, latest activity first.
 
     Args:
-        first: how many, at least 1; more than 100 are never given at once.
-        after: a cursor from `cursor_of`; the page begins behind it, whether its thread is still there or not.
+        first: the number of threads, at least 1; at most 100 are given.
+        after: a cursor from `cursor_of`; the page begins after it, even if its thread was deleted.
         vote: only threads in which the user gave this thumb (1 or 0).
-        words: only threads with a title or a text that holds all of these words; see `search_tokens`.
+        words: only threads with a title or text that contains all of these words; see `search_tokens`.
 
     Raises:
-        InvalidRecord: `first` is less than 1, or the cursor is none of ours.
+        InvalidRecord: `first` is less than 1, or the cursor is not valid.
     """
     if first < 1:
-        raise InvalidRecord("a page has at least one thread")
+        raise InvalidRecord("`first` must be at least 1")
     size = min(first, LARGEST_PAGE)
-    moment, last = (None, None) if after is None else _place(after)
-    # One more than asked for tells whether there is a next page.
+    moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
+    # One more than requested shows whether there is a next page.
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
     shape = {"behind": after is not None, "voted": vote is not None}
     dialect, kind = type(database.dialect), kind_of(actor)
@@ -135,32 +133,20 @@ async def page(
 
 
 def cursor_of(thread: Thread) -> str:
-    """Where a page ended: opaque to others, and good even when the thread is gone."""
-    place = json.dumps([thread.updated_at or "", thread.id])
-    return base64.urlsafe_b64encode(place.encode()).decode()
+    """The cursor of the page that ends with this thread; it stays valid if the thread is deleted."""
+    return cursors.encode(thread.updated_at or "", thread.id)
 
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:
-    """Delete the thread and all that is in it; gives the object keys of the files that are now without a row."""
+    """Delete the thread with its contents; gives the object keys of files that have no row any more."""
     return list((await remove_threads(connection, threads.c.id == thread_id)).object_keys)
-
-
-def _place(cursor: str) -> tuple[str, str]:
-    try:
-        moment, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, binascii.Error, TypeError):
-        raise InvalidRecord("the cursor is none that a page gave") from None
-    known = known_id(thread_id)
-    if not isinstance(moment, str) or known is None:
-        raise InvalidRecord("the cursor is none that a page gave")
-    return clean_text(moment), known
 
 
 @cache
 def _listed(
     dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, condition: Condition | None = None
 ) -> Executable:
-    """A page of a user's threads as a statement; its parameters are the values that `page` gives."""
+    """The statement of a page of threads; its parameters are the values of `page`."""
     user_id = bindparam("user_id", type_=Identifier, required=True)
     conditions = [threads.c.userId == user_id, readable_by(actor)]
     if behind:
@@ -180,7 +166,7 @@ def _listed(
 def _voted(
     dialect: type[Dialect], every: Select[Any], user_id: BindParameter[Any], most: BindParameter[int]
 ) -> Executable:
-    """Those with the user's thumb, whether they are many or few.
+    """Threads with the user's thumb, fast for many and for few of them.
 
     Many thumbs are soon met on the way down the list; few are looked up by themselves. Which it is shows on the way: if
     the latest threads do not fill the page, all threads with the thumb are taken and sorted. So neither a rare thumb on
@@ -197,7 +183,7 @@ def _voted(
     )
     met = _latest(select(latest).where(thumb.is_not(None)), latest, most).cte("met")
     enough = select(func.count()).select_from(met).scalar_subquery() >= most
-    with_thumb = dialect.among(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
+    with_thumb = dialect.in_ids(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
     # Looked up before it is put in order: Postgres is not to walk the whole list instead.
     looked_up = every.where(not_(enough), with_thumb).cte("looked_up").prefix_with("MATERIALIZED", dialect="postgresql")
     both = union_all(select(met).where(enough), select(looked_up)).subquery()

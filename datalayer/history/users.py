@@ -16,7 +16,7 @@ _COLUMNS = columns(User, users)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
-    """Store the user; one who is there keeps id and role, and gets the metadata given now beside what is kept."""
+    """Store the user. An existing user keeps id and role, and the metadata is merged."""
     merged = dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None})
     statement = (
         dialect.insert(users)
@@ -34,7 +34,7 @@ async def get(connection: AsyncConnection, identifier: str) -> User | None:
 
 
 async def acting(connection: AsyncConnection, actor: Actor) -> User | None:
-    """The user who acts; None for the system, for nobody, and for who is not there any more."""
+    """The acting user; None for the system, an anonymous visitor, and a deleted user."""
     return await get(connection, actor) if isinstance(actor, str) else None
 
 
@@ -60,10 +60,10 @@ def account_of(row: RowMapping) -> Account:
 
 
 async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
-    """Store a user whose identifier is new.
+    """Store a new user.
 
     Raises:
-        AlreadyExists: the identifier is taken.
+        AlreadyExists: the identifier is in use.
     """
     statement = (
         dialect.insert(users)
@@ -72,7 +72,7 @@ async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User
         .returning(users.c.id)
     )
     if (await connection.execute(statement)).first() is None:
-        raise AlreadyExists(f"there is a user {user.identifier!r} already")
+        raise AlreadyExists(f"the user {user.identifier!r} exists already")
     return user
 
 
@@ -88,10 +88,10 @@ async def set_password(
 
 
 async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at: str | None) -> None:
-    """Disable the user from this time on, or (None) let them in again.
+    """Disable the user from this time on, or enable the user (None).
 
     Raises:
-        NotFound: there is no such user.
+        NotFound: the user does not exist.
     """
     statement = update(users).where(users.c.identifier == identifier).values(disabledAt=disabled_at)
     if (await connection.execute(statement)).rowcount == 0:

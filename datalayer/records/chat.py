@@ -1,6 +1,6 @@
-"""What the library speaks of, as frozen records: one for each table, and a page of them.
+"""Frozen records of a chat: one for each table, and a page of threads.
 
-A field that is None was not given: no write ever erases a stored value with a None. Times are UTC texts
+None means that a field was not given: a write never replaces a stored value with None. Times are UTC texts
 `YYYY-MM-DDTHH:MM:SS.ffffffZ`; ids are UUID texts in lower case.
 """
 
@@ -20,7 +20,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user together with the hash of the password, if there is one."""
+    """A user with the password hash, if there is one."""
 
     user: User
     password_hash: str | None = field(repr=False)
@@ -30,9 +30,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login: a hash that is its token's alone, from when to when it is good, and in which browser.
+    """A login: the hash of its token, its validity (UTC), and the browser.
 
-    Whoever records one says no more; `id`, `seen_at` and `ended_at` are the stored one's.
+    `id`, `seen_at` and `ended_at` are set by the store, and not given when a login is recorded.
     """
 
     token_hash: str = field(repr=False)
@@ -89,8 +89,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A file, picture or the like. `size` is how large it is shown, `byte_size` and `sha256` (hexadecimal) tell of what
-    is stored under `object_key`."""
+    """A file, picture or the like. `size` is the display size; `byte_size` and `sha256` (hexadecimal) describe the file
+    stored under `object_key`."""
 
     id: str
     thread_id: str | None = None
@@ -127,13 +127,13 @@ class Thread:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the owner gave out a read-only link."""
+        """Whether the owner shared a read-only link."""
         return bool((self.metadata or {}).get("is_shared"))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some threads, newest activity first, and whether there are more after the last of them."""
+    """Threads, latest activity first, and whether more follow."""
 
     threads: tuple[Thread, ...]
     has_next: bool

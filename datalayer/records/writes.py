@@ -12,11 +12,10 @@ from datalayer.records.usage import LlmCallWrite
 
 @dataclass(frozen=True, slots=True)
 class StepWrite:
-    """A step on its way to the store.
+    """A step to store.
 
-    `moment` stands in where the step has no time of its own. `created` says that this is the step's creation and not
-    a later state of it. `opens` says that it makes its thread where there is none. `actor` is the identifier of who
-    writes; the `system` may write everywhere.
+    `moment` is used if the step has no time. `created` marks the creation of the step, as opposed to a later state.
+    `opens` creates the thread if it does not exist.
     """
 
     step: Step
@@ -28,7 +27,7 @@ class StepWrite:
 
     @property
     def key(self) -> "StepKey":
-        """What two writes must have in common for the newer one to stand for both."""
+        """Two writes with the same key can be merged into one."""
         return self.step.id, self.step.thread_id, self.actor, self.system
 
 
@@ -37,7 +36,7 @@ StepKey = tuple[str, str | None, str | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class ThreadWrite:
-    """What is said of a thread, on its way to the store. `actor` and `system` as in `StepWrite`."""
+    """A thread to create, or the fields of it to change."""
 
     thread: Thread
     moment: str
@@ -47,7 +46,7 @@ class ThreadWrite:
 
 @dataclass(frozen=True, slots=True)
 class VoteWrite:
-    """A vote on its way to the store; its thread and its voter are looked up when its turn has come."""
+    """A vote to store; its thread and voter are looked up when it is applied."""
 
     vote: Feedback
     moment: str
@@ -57,7 +56,7 @@ class VoteWrite:
 
 @dataclass(frozen=True, slots=True)
 class VoteRemoval:
-    """A vote that is taken back, on its way to the store."""
+    """A vote to withdraw."""
 
     vote_id: str
     moment: str
@@ -67,14 +66,14 @@ class VoteRemoval:
 
 @dataclass(frozen=True, slots=True)
 class UserWrite:
-    """A user who logs in, on their way to the store."""
+    """A user to store at login."""
 
     user: User
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadRename:
-    """A name for a thread that still has the expected one."""
+    """A new name for a thread, if it still has the expected one."""
 
     thread_id: str
     expected: str | None
@@ -85,7 +84,7 @@ class ThreadRename:
 
 @dataclass(frozen=True, slots=True)
 class ThreadDeletion:
-    """The end of a thread and of all that is in it."""
+    """A thread to delete, with everything in it."""
 
     thread_id: str
     actor: str | None
@@ -94,9 +93,9 @@ class ThreadDeletion:
 
 @dataclass(frozen=True, slots=True)
 class ThreadCut:
-    """The end of all steps of a thread that came after one of them, but for those to keep.
+    """Delete all steps of a thread after one of them, except those to keep.
 
-    One that is applied `late`, by a later process, leaves alone what came after its own moment.
+    Applied `late`, by a later process, it leaves steps alone that were created after its own moment.
     """
 
     thread_id: str
@@ -110,7 +109,7 @@ class ThreadCut:
 
 @dataclass(frozen=True, slots=True)
 class StepDeletion:
-    """The end of a step, with its votes and elements."""
+    """A step to delete, with its votes and elements."""
 
     step_id: str
     actor: str | None
@@ -119,7 +118,7 @@ class StepDeletion:
 
 @dataclass(frozen=True, slots=True)
 class FavoriteMark:
-    """A step's mark as a favourite, set or taken away."""
+    """Set or clear the favourite mark of a step."""
 
     step_id: str
     thread_id: str | None
@@ -130,7 +129,7 @@ class FavoriteMark:
 
 @dataclass(frozen=True, slots=True)
 class ElementWrite:
-    """The row of an element, whose bytes are stored already."""
+    """The row of an element whose file is already stored."""
 
     element: Element
     moment: str
@@ -140,7 +139,7 @@ class ElementWrite:
 
 @dataclass(frozen=True, slots=True)
 class ElementDeletion:
-    """The end of an element."""
+    """An element to delete."""
 
     element_id: str
     thread_id: str | None
@@ -150,28 +149,28 @@ class ElementDeletion:
 
 @dataclass(frozen=True, slots=True)
 class FileAnnouncement:
-    """A file that is about to be stored for an element, which must be the actor's to store."""
+    """A file that is about to be stored for an element; the actor must be allowed to store it."""
 
     object_key: str
     element_id: str
     thread_id: str | None
     due_at: str
-    """When it is to be deleted if there is no row by then."""
+    """The file is deleted at this time if it has no row by then."""
     actor: str | None
     system: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FileAbandonment:
-    """A file whose element is not to come: whatever was stored of it is to be deleted."""
+    """A file whose element will not be stored: delete the file."""
 
     object_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took away: how many steps or elements, the keys of files that have no row any more, and which
-    steps, so that no file on its way to one of them is kept."""
+    """The result of a deletion: the number of steps or elements, the keys of files that have no row any more, and the
+    ids of the steps, so that uploads for them are cancelled."""
 
     count: int
     object_keys: tuple[str, ...] = ()
@@ -194,15 +193,15 @@ OtherWrite = (
     | UserWrite
     | LlmCallWrite
 )
-"""A write that is data and no step's: applied one by one, in a transaction with its neighbours."""
+"""A write of anything but a step: applied one by one, in a transaction with its neighbours."""
 
 
 Recorded = StepWrite | OtherWrite
-"""A write that is data: it can be kept in a file and applied by a later process."""
+"""A write that is data: it can be spooled and applied by a later process."""
 
 
 def ids_of(write: Recorded) -> tuple[str | None, str | None]:
-    """The ids of the thread, where it is known, and of the record that the write is about."""
+    """The ids of the thread, if it is known, and of the record."""
     ids: tuple[str | None, str | None]
     match write:
         case StepWrite(step=record) | ElementWrite(element=record) | LlmCallWrite(call=record):

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, utc_now
+from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
 from datalayer.records.review import AuditAction, AuditEntry, AuditPage
 from datalayer.schema.chat import threads, users
@@ -76,9 +77,7 @@ async def page(
     size = min(limit, LARGEST_PAGE)
     statement = select(audit_entries).where(*conditions).order_by(audit_entries.c.id.desc()).limit(size + 1)
     if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            raise InvalidRecord("the cursor is not valid: use the next_cursor of a page")
-        statement = statement.where(audit_entries.c.id < int(cursor))
+        statement = statement.where(audit_entries.c.id < decode_number(cursor))
     rows = (await connection.execute(statement)).all()
     entries = tuple(
         AuditEntry(row.id, row.at, row.action, row.actor, row.subjectId, row.ownerId, row.purpose, details=row.details)

@@ -4,9 +4,6 @@ Words are looked up first, in the search index. The index keeps the texts of eac
 several users at once until enough threads are found.
 """
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,10 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
-from datalayer.errors import InvalidRecord
 from datalayer.history.removed_answers import IS_LAST_VOTE
 from datalayer.history.search import WANTED
 from datalayer.history.search_tokens import owner_key, understood
@@ -90,7 +87,7 @@ async def threads_with_words(connection: AsyncConnection, database: Database, wh
 
 def cursor_of(created_at: str, step_id: str) -> str:
     """The cursor after this answer."""
-    return base64.urlsafe_b64encode(json.dumps([created_at, step_id]).encode()).decode()
+    return cursors.encode(created_at, step_id)
 
 
 def behind(cursor: str) -> ColumnElement[bool]:
@@ -99,14 +96,8 @@ def behind(cursor: str) -> ColumnElement[bool]:
     Raises:
         InvalidRecord: the cursor is not valid.
     """
-    try:
-        moment, step_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, binascii.Error, TypeError):
-        raise InvalidRecord("the cursor is none that a page gave") from None
-    known = known_id(step_id)
-    if not isinstance(moment, str) or known is None:
-        raise InvalidRecord("the cursor is none that a page gave")
-    place = tuple_(literal(clean_text(moment), Text), literal(known, Identifier))
+    moment, step_id = cursors.decode(cursor, clean_text, known_id)
+    place = tuple_(literal(moment, Text), literal(step_id, Identifier))
     return tuple_(answers.c.createdAt, answers.c.stepId) < place
 
 
@@ -148,7 +139,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
             select(table.c.id).where(
                 table.c.threadId == answers.c.threadId,
                 or_(table.c.forId == answers.c.stepId, table.c.forId == answers.c.runId),
-                dialect.overlaps(table.c.reasons, wanted),
+                dialect.has_any(table.c.reasons, wanted),
             )
             for table in (feedbacks, feedback_changes)
         )
@@ -156,7 +147,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
         # A reason belongs to a vote, and the index of votes narrows the search.
         conditions += [answers.c.thumb.is_not(None), or_(given.exists(), of_removed)]
     if which.tags:
-        conditions.append(dialect.overlaps(answers.c.tags, [clean_text(tag) for tag in which.tags]))
+        conditions.append(dialect.has_any(answers.c.tags, [clean_text(tag) for tag in which.tags]))
     if which.labels:
         labelled = verdicts.c.label.in_([clean_text(label) for label in which.labels])
         conditions += [IS_REVIEWED, answers.c.stepId.in_(select(verdicts.c.stepId).where(labelled))]
@@ -169,7 +160,7 @@ def _of_others(dialect: Dialect, which: AnswerFilter) -> list[ColumnElement[bool
 @cache
 def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
     """The same condition as in the users' own search, so that the engine always uses the index."""
-    texts = select(search_texts.c.threadId).where(dialect.holds(WANTED)).distinct()
+    texts = select(search_texts.c.threadId).where(dialect.matches_words(WANTED)).distinct()
     return texts if most is None else texts.limit(literal_column(str(most), Integer))
 
 
@@ -193,12 +184,12 @@ async def _threads_with(
         user_ids = list((await connection.execute(select(users.c.id))).scalars())
     dialect = database.dialect
     found: dict[str, None] = {}
-    largest = max(1, _LONGEST_WANTED // len(dialect.wanted(owner_key(""), query).encode()))
+    largest = max(1, _LONGEST_WANTED // len(dialect.search_query(owner_key(""), query).encode()))
     at, size = 0, min(_USERS_AT_FIRST, largest)
     while at < len(user_ids) and (most is None or len(found) < most):
         some = user_ids[at : at + size]
         at, size = at + size, min(size * 2, largest)
-        wanted = dialect.either([dialect.wanted(owner_key(user_id), query) for user_id in some])
+        wanted = dialect.any_of([dialect.search_query(owner_key(user_id), query) for user_id in some])
         rows = await database.fetch(_hits(type(dialect), most), {"wanted": wanted})
         found.update((row[0], None) for row in rows)
     return list(found)

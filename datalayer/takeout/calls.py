@@ -1,6 +1,6 @@
-"""The calls to models in a takeout, brought back: they become the user's, and those that are here stay as they are.
+"""Imports the model calls of a takeout: they become the user's, and existing calls stay as they are.
 
-Each is looked at like one that an application records: a takeout can no more bring in a negative price than a chat.
+Each is checked like a call that an application records; a takeout cannot import a negative price either.
 """
 
 from collections import Counter
@@ -26,29 +26,29 @@ from datalayer.writes.queue import Writer
 
 
 class CallsImport:
-    """Stores the calls of one takeout, and then what was said in those that came in."""
+    """Stores the calls of one takeout, and then the payloads of the imported calls."""
 
     def __init__(self, database: Database, writer: Writer, archive: TakeoutArchive) -> None:
         self._database, self._writer, self._archive = database, writer, archive
         self.counts: Counter[str] = Counter()
-        """How many rows came in, by table."""
+        """The number of imported rows by table."""
         self.left_out = 0
-        """How many calls are here already."""
+        """The number of calls that exist already."""
 
     async def run(self, told_id: str, user_id: str, thread_ids: Collection[str]) -> None:
-        """Bring in the calls of the takeout's user as those of this one.
+        """Import the calls of the takeout's user as calls of this user.
 
         Args:
             thread_ids: the threads that a call may be in: those of the takeout.
 
         Raises:
-            InvalidRecord: a call is someone else's, or a value of one cannot be.
+            InvalidRecord: a call belongs to someone else, or has an invalid value.
         """
         new: set[str] = set()
         async with aclosing(self._rows(llm_calls)) as batches:
             async for rows in batches:
                 if any(row["userId"] != told_id for row in rows):
-                    raise InvalidRecord("the takeout has calls of someone else's in it")
+                    raise InvalidRecord("the takeout contains calls of another user")
                 calls = {row["id"]: _call(row, user_id, thread_ids) for row in rows}
                 there = await self._there(calls)
                 self.left_out += len(there)
@@ -75,7 +75,7 @@ class CallsImport:
             await self._writer.submit(store)
 
     async def _there(self, ids: Collection[str]) -> set[str]:
-        """Those of the calls that are here."""
+        """The ids of those calls that exist."""
         async with self._database.read() as connection:
             return set((await connection.execute(select(llm_calls.c.id).where(llm_calls.c.id.in_(ids)))).scalars())
 
@@ -92,6 +92,6 @@ def _call(row: dict[str, Any], user_id: str, thread_ids: Collection[str]) -> Llm
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(row["messages"], list | None):
-        raise InvalidRecord("what was said in a call is a list of messages")
-    # By it, what was said is forgotten when its time is up.
+        raise InvalidRecord("the messages of a payload are not a list")
+    # Retention deletes payloads by this time.
     return row | {"createdAt": clean_time(row["createdAt"], "time of a payload")}

@@ -69,13 +69,12 @@ async def export_user(
 
     Args:
         blobs: without a store the takeout has no files.
-        progressed: is told after each thread.
+        progressed: is called after each thread.
 
     Raises:
-        NotFound: there is no such user.
+        NotFound: the user does not exist.
         AlreadyExists: there is a file of this name.
-        BlobError: a file cannot be read; one that is missing is left out, one that is damaged goes in as it is, and
-            both are told of instead.
+        BlobError: a file cannot be read. A missing file is left out and a damaged one is included; both are reported.
         OSError: the file cannot be written.
     """
     user = await database.query(lambda connection: get_user(connection, clean_text(identifier)))

@@ -1,8 +1,8 @@
-"""Brings a takeout back, on this installation or another one: any engine, any store.
+"""Imports a takeout, on this installation or another one, with any engine and store.
 
-All checksums are compared before anything is stored. Then each thread comes in one transaction, after its files, so
-that it is there whole or not at all, and an import that broke off goes on with `skip_existing`. Ids are kept. Whose it
-becomes is said by whoever imports it, and never by the takeout; neither is a role.
+All checksums are compared before anything is stored. Each thread is stored in one transaction, after its files, so it
+is whole or absent, and an interrupted import continues with `skip_existing`. Ids are kept. The caller chooses the user;
+the takeout determines neither the user nor a role.
 """
 
 import secrets
@@ -41,21 +41,21 @@ _BYTES = "application/octet-stream"
 
 @dataclass(slots=True)
 class ImportReport:
-    """How many rows of each table came in (`files` among them), and what did not."""
+    """The number of imported rows by table (`files` among them), and what was left out."""
 
     user: str = ""
     made_user: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     skipped_threads: int = 0
-    """Threads that are here already."""
+    """Threads that exist already."""
     left_out_votes: int = 0
-    """Votes, and what they were before, of people who are not here, or in threads that are not here."""
+    """Votes and their history, of users or in threads that do not exist here."""
     left_out_calls: int = 0
-    """Calls to models that are here already."""
+    """Model calls that exist already."""
     missing_files: int = 0
     """Elements whose file was missing when the takeout was made."""
     damaged: dict[str, str] = field(default_factory=dict)
-    """Files that are not what their rows say: their keys here, and their entries in the takeout."""
+    """Files that differ from their rows: their keys here, and their entries in the takeout."""
     checked_bytes: int = 0
 
 
@@ -68,19 +68,19 @@ async def import_user(
     skip_existing: bool = False,
     progressed: Callable[[ImportReport], None] = lambda _report: None,
 ) -> ImportReport:
-    """Store what is in the takeout. What is stored is found by the search when this has returned.
+    """Import the takeout. The search finds it when this returns.
 
     Args:
         as_user: whose it becomes; without it, of the user of the takeout's name. One who is not there is made, with
             the takeout's metadata, without a password, and with the role `user`.
         skip_existing: leave threads alone that are there already; without it, one is enough to refuse the takeout.
-        progressed: is told after each entry that is checked, and after each thread.
+        progressed: is called after each checked entry and each thread.
 
     Raises:
-        InvalidRecord: it is no takeout, or was changed since, or what it says cannot be.
-        AlreadyExists: a thread of it is here already, or an element of another thread's has one's id.
-        BlobError: a file cannot be stored, or there is no store.
-        StorageUnavailable: the database is away.
+        InvalidRecord: the file is not a takeout, was changed, or has invalid values.
+        AlreadyExists: a thread exists already, or an element id is used in another thread.
+        BlobError: a file cannot be stored, or no store was given.
+        StorageUnavailable: the database is unavailable.
         OSError: the file cannot be read.
     """
     archive = TakeoutArchive(path)

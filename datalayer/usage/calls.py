@@ -1,16 +1,15 @@
 """SQL of single calls: a page in any order, one call with its payload, and all calls as a stream."""
 
-import base64
-import binascii
-import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
@@ -69,7 +68,7 @@ async def page(
     more = len(rows) > size
     return CallPage(
         rows=tuple(_call_row(row) for row in rows[:size]),
-        next_cursor=_cursor(order, rows[size - 1]["its place"], rows[size - 1]["id"]) if more else None,
+        next_cursor=cursors.encode(order, str(rows[size - 1]["its place"]), rows[size - 1]["id"]) if more else None,
     )
 
 
@@ -121,19 +120,11 @@ def _call_row(row: RowMapping) -> CallRow:
     return CallRow(call_of(row), row["its user"], row["its project"])
 
 
-def _cursor(order: str, place: Any, call_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([order, str(place), call_id]).encode()).decode()
-
-
 def _place(cursor: str, order: str) -> tuple[Any, str]:
-    try:
-        of, place, call_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        known = known_id(call_id)
-        if of != order or known is None or not isinstance(place, str):
-            raise InvalidRecord("the cursor is none of this order")
-        return _place_of(order, place), known
-    except (ValueError, binascii.Error, TypeError, InvalidOperation, RecursionError):
-        raise InvalidRecord("the cursor is none that a page gave") from None
+    of, place, call_id = cursors.decode(cursor, str, partial(_place_of, order), known_id)
+    if of != order:
+        raise InvalidRecord("the cursor is of another order: begin the list again without it")
+    return place, call_id
 
 
 def _place_of(order: str, text: str) -> Any:

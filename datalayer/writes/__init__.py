@@ -1,1 +1,1 @@
-"""The write queue: what goes into it, how a batch is stored, and what is spooled at the end."""
+"""The write queue: admission, order, how a batch is stored, the spool and its replay."""

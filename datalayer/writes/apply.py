@@ -1,4 +1,4 @@
-"""How writes that are data, other than steps, are applied: each under ownership, looked up when its turn has come."""
+"""Applies writes that are data, other than steps; ownership is checked when each is applied."""
 
 from dataclasses import replace
 from functools import singledispatch
@@ -33,11 +33,11 @@ from datalayer.writes import calls
 
 
 async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
-    """Apply the write; gives what its kind has to say: a user, a vote's id, whether there was something, `Removed`.
+    """Apply the write; gives the result of its kind: a user, a vote's id, whether a record existed, or `Removed`.
 
     Raises:
         Forbidden: the thread, the vote or the element is someone else's, or the thread would become so.
-        NotFound: there is no such step for the one who votes or marks it.
+        NotFound: the step does not exist for the acting user.
     """
     return await _apply(write, connection, dialect)
 
@@ -67,7 +67,11 @@ async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect,
 
 
 async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> bool:
-    """Whether the thread is there; raises Forbidden where it is and belongs to someone else."""
+    """Whether the thread exists.
+
+    Raises:
+        Forbidden: it belongs to someone else.
+    """
     exists, owner = await threads.owner(connection, thread_id)
     if exists:
         demand_write(actor, owner, "the thread")
@@ -75,17 +79,21 @@ async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> b
 
 
 async def demand_element(connection: AsyncConnection, element: Element, actor: Actor) -> None:
-    """Raises Forbidden where the actor may not store this element."""
+    """Check that the actor may store this element.
+
+    Raises:
+        Forbidden: the thread belongs to someone else, or the element is in another thread.
+    """
     if element.thread_id is not None:
         await demand(connection, element.thread_id, actor)
     there = await elements.get(connection, element.id)
     if there is not None and there.thread_id != element.thread_id:
-        raise Forbidden("an element of this id is in another thread")
+        raise Forbidden("an element with this id is in another thread")
 
 
 @singledispatch
 async def _apply(write: Any, _connection: AsyncConnection, _dialect: Dialect) -> Any:
-    raise TypeError(f"nobody knows how to apply a {type(write).__name__}")
+    raise TypeError(f"no function applies a {type(write).__name__}")
 
 
 @_apply.register
@@ -168,7 +176,7 @@ async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Di
     thread_id = write.element.thread_id
     if thread_id is not None:
         await demand(connection, thread_id, actor_of(write))
-        # The thread is made where it is not there yet.
+        # The thread is created if it does not exist.
         await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
     replaced = await elements.replace_file(connection, write.element) if write.element.object_key else []
     await elements.upsert(connection, dialect, write.element, now=write.moment)
@@ -198,7 +206,7 @@ async def _abandon(write: FileAbandonment, connection: AsyncConnection, _dialect
 
 
 async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tuple[str, str | None]:
-    """The step's thread, and the user in whose name the actor votes there."""
+    """The step's thread, and the id of the user who votes."""
     thread_id = await steps.thread_of(connection, step_id)
     thread = await threads.get(connection, thread_id) if thread_id else None
     if thread is None or not may_read(actor, thread.user_identifier):

@@ -1,7 +1,7 @@
-"""Calls on their way into the database: each is stored once, and the newest that is said of it stands.
+"""Stores model calls: one row for each call; a later write of the same call replaces it.
 
-One statement serves all that are stored at once. It looks up whom and what a call is of: a user, a thread or a project
-that is gone meanwhile is left out of the row, and then what was said in the call is not kept either. The bill stays.
+One statement stores a batch. It looks up user, thread and project of each call: the id of a deleted one is left out of
+the row, and then the payload of the call is not stored either. The cost stays.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _KEPT: dict[str, tuple[Executable, Executable]] = {}
 async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[LlmCallWrite]) -> None:
     """Store the calls in their order, a later one over an earlier one of the same id.
 
-    A call without a payload says nothing of what is kept of one.
+    A call without a payload leaves a stored payload as it is.
     """
     store_call, store_payload = _statements(dialect)
     await connection.execute(store_call, [_parameters(write.call) for write in writes])
@@ -34,7 +34,7 @@ async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[
 
 
 def _statements(dialect: Dialect) -> tuple[Executable, Executable]:
-    """Kept, because to make them anew for each call took longer than to run them."""
+    """Kept, because building them took longer than running them."""
     if dialect.name not in _KEPT:
         _KEPT[dialect.name] = _call_statement(dialect), _payload_statement(dialect)
     return _KEPT[dialect.name]
@@ -48,7 +48,7 @@ def _call_statement(dialect: Dialect) -> Executable:
 
 
 def _parameters(call: LlmCall) -> dict[str, Any]:
-    """What the statement is given for a call."""
+    """The parameters of the statement for a call."""
     values = {f"new_{column}": getattr(call, field) for field, column in _NAMES.items()}
     return values | {"new_tags": list(call.tags) or None}
 
@@ -68,7 +68,7 @@ def _looked_up() -> dict[str, ColumnElement[Any]]:
 
 
 def _held(table: Table, value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The id, if there is such a row; the row is held, so that its deletion waits and then finds the call."""
+    """The id, if the row exists; the row is locked, so that its deletion waits and then finds the call."""
     found = select(table.c.id).where(table.c.id == value)
     return found.with_for_update(read=True, key_share=True).scalar_subquery()
 

@@ -1,17 +1,17 @@
-"""The spool: a file in which writes outlive a process that could not store them, one JSON object a line.
+"""The spool: a file for writes that a process could not store before its end, one JSON object a line.
 
-It holds what people wrote, so only its owner may read it, and it is on the disk before `append` returns. A line
-leaves it when its write is stored, or when the database refuses it: then it goes to a file beside, for a person to
-look at. Applying a line twice does no harm, so a crash between the two costs nothing.
+It holds users' texts, so only its owner may read it, and it is on the disk before `append` returns. A line leaves it
+when its write is stored, or when the database refuses the write: then the line goes to a second file, for a person to
+look at. Applying a line twice does no harm, so a crash in between loses nothing.
 
-Whoever replays takes the file away under another name first, so that a process that is just ending may write into a
-new one. Two processes must not replay at the same time.
+A replay first renames the file, so that a process that is just ending can write a new one. Two processes must not
+replay at the same time.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,14 @@ _COSTS = ("input_cost", "output_cost", "total_cost")
 
 
 def _call(**values: Any) -> LlmCall:
-    """JSON knows neither fractions that are exact nor tuples."""
+    """A call from JSON, which has neither exact fractions nor tuples."""
     exact = {name: Decimal(values[name]) for name in _COSTS if name in values}
     return LlmCall(**values | exact | {"tags": tuple(values.get("tags", ()))})
+
+
+def _payload(**values: Any) -> LlmCallPayload:
+    """A call that failed has no response, so its line has none either."""
+    return LlmCallPayload(**{"messages": None, "response": None} | values)
 
 
 _CONTENTS: dict[str, Callable[..., Any]] = {
@@ -70,12 +75,15 @@ _CONTENTS: dict[str, Callable[..., Any]] = {
     "element": Element,
     "user": User,
     "call": _call,
-    "payload": LlmCallPayload,
+    "payload": _payload,
 }
+_RECORDS: tuple[type[Any], ...] = (*KINDS.values(), Step, Thread, Feedback, Element, User, LlmCall, LlmCallPayload)
+_FIELDS = {type_: tuple(item.name for item in fields(type_)) for type_ in _RECORDS}
+_KIND_OF = {type_: kind for kind, type_ in KINDS.items()}
 
 
 class Spool:
-    """One file and, for what is refused, `<name>.refused<suffix>` beside it."""
+    """One file and, for refused writes, `<name>.refused<suffix>` beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,37 +91,37 @@ class Spool:
         self.refused = path.with_name(f"{path.stem}.refused{path.suffix}")
 
     def append(self, writes: Iterable[Recorded]) -> None:
-        """Keep the writes behind those that are there already.
+        """Append the writes to the file.
 
         Raises:
-            OSError: the file cannot be written; some of them may be in it all the same.
+            OSError: the file cannot be written; some of the writes may be in it.
         """
         lines = [to_line(one) for one in writes]
-        # A replay that took the file away meanwhile may not have seen them.
+        # A replay may have renamed the file meanwhile, and not have seen them.
         while not _append(self.path, lines):
             pass
 
     def take(self) -> list[str]:
-        """What is kept, oldest first, out of the reach of `append`; nothing where there is nothing.
+        """The lines of the file, oldest first; `append` does not write to it any more.
 
         Raises:
-            OSError: the file is there and cannot be read.
+            OSError: the file exists and cannot be read.
         """
-        # What an earlier replay did not finish comes first.
+        # Lines that an earlier replay left come first.
         if not self.taken.exists():
             if not self.path.exists():
                 return []
             self.path.replace(self.taken)
             _sync_folder(self.path.parent)
-        # A line that a crash cut short may end within a character; it is refused, not a reason to stop.
+        # A crash may have cut the last line within a character; such a line is refused, and the others are replayed.
         return [line for line in self.taken.read_text("utf-8", errors="replace").split("\n") if line]
 
     def refuse(self, line: str) -> None:
-        """Set a line aside. It is still among those taken until `keep`."""
+        """Copy a line to the file of refused writes. It stays among the taken lines until `keep`."""
         _append(self.refused, [line])
 
     def keep(self, lines: Sequence[str]) -> None:
-        """Of those taken keep these and no others."""
+        """Keep these of the taken lines and drop the others."""
         if not lines:
             self.taken.unlink(missing_ok=True)
             _sync_folder(self.path.parent)
@@ -126,15 +134,19 @@ class Spool:
 
 
 def to_line(write: Recorded) -> str:
-    kind = next(name for name, type_ in KINDS.items() if type(write) is type_)
-    return json.dumps({"kind": kind, **_given(asdict(write))}, default=_text_of)
+    """The write as one line of JSON; a None inside of metadata means something, and stays."""
+    values: dict[str, Any] = {"kind": _KIND_OF[type(write)]}
+    for name in _FIELDS[type(write)]:
+        value = getattr(write, name)
+        values[name] = _given(value) if is_dataclass(value) else value
+    return json.dumps(values, default=_text_of)
 
 
 def from_line(line: str) -> Recorded:
-    """The write that a line says.
+    """The write of a line.
 
     Raises:
-        InvalidRecord: the line is none of ours, or not whole.
+        InvalidRecord: the line is damaged, or of a version that this one does not know.
     """
     try:
         values = json.loads(line)
@@ -146,17 +158,14 @@ def from_line(line: str) -> Recorded:
             values |= {"keep": tuple(values["keep"]), "late": True}
         write: Recorded = KINDS[kind](**values)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-        raise InvalidRecord(f"a line of the spool file is not understood ({type(error).__name__})") from None
+        raise InvalidRecord(f"a line of the spool file cannot be read ({type(error).__name__})") from None
     return write
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """A record without the fields that were not given; a None inside of metadata means something, and stays."""
-    return values | {
-        name: {key: value for key, value in values[name].items() if value is not None and value != ()}
-        for name in _CONTENTS
-        if values.get(name) is not None
-    }
+def _given(record: Any) -> dict[str, Any]:
+    """The fields of a record that have a value. Nothing is copied, as `asdict` would do."""
+    values = ((name, getattr(record, name)) for name in _FIELDS[type(record)])
+    return {name: value for name, value in values if value is not None and value != ()}
 
 
 def _text_of(value: Any) -> str:
@@ -166,14 +175,14 @@ def _text_of(value: Any) -> str:
 
 
 def _append(path: Path, lines: Sequence[str]) -> bool:
-    """Whether the lines are, on the disk, in the file that has this name afterwards."""
+    """Append the lines and sync; False if the file has been renamed meanwhile."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
         os.fchmod(file.fileno(), 0o600)
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(end - 1)
-            # A line that was cut short must not spoil the first of ours.
+            # The last line may have been cut short; ours must begin on a new one.
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.writelines(line.encode() + b"\n" for line in lines)

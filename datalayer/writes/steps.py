@@ -1,4 +1,4 @@
-"""Many step writes at once: the newest state of each step, in one transaction, each refused or kept by itself."""
+"""Stores many step writes in one transaction: the newest state of each step; each is refused or stored on its own."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -18,34 +18,34 @@ _FIELDS = tuple(item.name for item in fields(Step) if item.name != "extra")
 
 
 async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLayerError | None]:
-    """Store the writes as if one after another; gives for each what it was refused with, or None.
+    """Store the writes in order; gives for each the error that refused it, or None.
 
     Raises:
-        DataLayerError: nothing was stored, for one of the writes or for the database itself.
+        DataLayerError: nothing was stored, because of one of the writes or of the database.
     """
     if not writes:
         return []
     fewest = coalesced(writes)
-    if (write_steps := database.dialect.write_steps) is None:
+    if (hot_paths := database.dialect.hot_paths) is None:
         kept = await _one_by_one(database, fewest)
     else:
         with database.translated():
-            kept = await write_steps(fewest)
+            kept = await hot_paths.write_steps(fewest)
     return [None if one.key in kept else await _refusal(database, one) for one in writes]
 
 
 async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
     exists, _ = await database.query(lambda connection: threads.owner(connection, one.step.thread_id or ""))
     if not exists:
-        # It was deleted meanwhile, perhaps by another process: a later state of a step does not bring it back.
-        return NotFound("the thread is not there any more")
-    return Forbidden("the thread, or a step of this id, is someone else's")
+        # The thread was deleted, perhaps by another process; an update of a step does not restore it.
+        return NotFound("the thread was deleted")
+    return Forbidden("the thread, or a step with this id, belongs to someone else")
 
 
 def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
-    """As few writes as say the same: of several later states of one step in a row, the newest.
+    """Merge consecutive updates of the same step into one.
 
-    A creation stays by itself, because only the database knows whether it is late.
+    A creation is not merged, because only the database knows whether it arrives late.
     """
     if len(writes) == 1:
         return list(writes)
@@ -62,12 +62,12 @@ def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
 
 
 def _over(older: Step, newer: Step) -> Step:
-    """The newer state, and what it says nothing of as it was."""
+    """The newer state, with the older values of fields that it does not give."""
     values: dict[str, Any] = {}
     for name in _FIELDS:
         value = getattr(newer, name)
         values[name] = getattr(older, name) if value is None else value
-    # A key that was of no column's kind and is now, or the other way round, counts as it was said last.
+    # If a key fits its column in one state and not in the other, its last value counts.
     merged = {**(older.extra or {}), **newest_extra(newer, steps)}
     return Step(**values, extra={key: value for key, value in merged.items() if value is not None} or None)
 

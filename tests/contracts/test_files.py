@@ -139,7 +139,7 @@ async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
     await chat.create_step(written)
     assert [one["id"] for one in (await chat.get_thread(thread_id))["steps"]] == [written["id"]]
     async with asyncio.timeout(60):
-        while not any("waits for the store" in record.message for record in caplog.records):
+        while not any("an upload failed and is retried" in record.message for record in caplog.records):
             await asyncio.sleep(0.05)
     await place.network.go_down()
     await place.network.come_up()
@@ -185,7 +185,7 @@ async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
         with pytest.raises(datalayer.BlobRefused):
             await layer.create_element(element)
         await layer.close()
-    assert not any("waits for the store" in record.message for record in caplog.records)
+    assert not any("an upload failed and is retried" in record.message for record in caplog.records)
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -408,7 +408,8 @@ async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, en
     query = understood("天气 nee")
     assert query is not None
     dialect = layer.database.dialect
-    statement = select(search_texts.c.threadId).where(dialect.holds(literal(dialect.wanted(owner_key(owner), query))))
+    wanted = dialect.search_query(owner_key(owner), query)
+    statement = select(search_texts.c.threadId).where(dialect.matches_words(literal(wanted)))
     plan = {"postgres": "EXPLAIN (ANALYZE, FORMAT TEXT) ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
     async with layer.database.write() as connection:
         await connection.execute(text("ANALYZE"))

@@ -215,7 +215,7 @@ async def test_the_end_does_not_wait_for_a_store_that_is_away(
     await blobs.asked.wait()
     async with asyncio.timeout(5):
         await chat.close()
-    with pytest.raises(datalayer.BlobError, match="before the end"):
+    with pytest.raises(datalayer.BlobError, match="before the data layer was closed"):
         await upload
     assert [one.what for one in told] == ["file"]
 

@@ -339,7 +339,7 @@ def test_the_life_of_an_account(migrated: CommandLine) -> None:
     assert migrated.verify("ada", "the first password")
 
     again = run("add", "ada", "--generate")
-    assert (again.returncode, again.stderr) == (1, "There is a user 'ada' already.\n")
+    assert (again.returncode, again.stderr) == (1, "The user 'ada' exists already.\n")
 
     changed = run("passwd", "ada", "--generate")
     assert migrated.verify("ada", changed.stdout.split("Password: ")[1].strip())

@@ -8,7 +8,14 @@ from datalayer.chainlit_layer import ChainlitLayer
 
 PUBLIC = """
 Account(user, password_hash, password_changed_at=, logins_ended_at=)
+Agreement(answers, verdicts, agreed, kappa, pairs)
 AlreadyExists: DataLayerError
+AnswerCount(count, is_more)
+AnswerFilter(thumb=, has_comment=, reasons=, assistants=, models=, users=, tags=, since=, until=, min_cost=, max_cost=, is_error=, is_reviewed=, labels=, assigned_to=, is_flagged=, words=)
+AnswerPage(rows, next_cursor, is_partial=)
+AnswerRow(step_id, thread_id, created_at, thread_name=, user=, tags=, question=, answer=, thumb=, comment=, reasons=, assistant=, model=, tokens=, cost=, seconds=, is_error=, verdicts=, assigned_to=, is_flagged=, is_removed=)
+AuditEntry(id, at, action, actor, thread_id, owner_id, purpose, details=)
+AuditPage(entries, next_cursor)
 BlobError: DataLayerError
 BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
@@ -20,6 +27,8 @@ CallPage(rows, next_cursor)
 CallRow(call, user=, project=)
 ConfigurationError: DataLayerError
 ConnectionLost: StorageUnavailable
+CopiedAnswer(step_id, thread_id, excerpt)
+Coverage(value, answers, reviewed, down, down_reviewed, labels=)
 DataLayerError: Exception
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, byte_size=, sha256=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
@@ -34,22 +43,41 @@ Login(token_hash, started_at, expires_at, agent=, id=, seen_at=, ended_at=)
 NotFound: DataLayerError
 OpenBlob(size, start, end, chunks=, close=)
 Page(threads, has_next)
+PairAgreement(first, second, answers, agreed, kappa)
 Price(id, pattern, valid_from, input, output, cached=, image=, provider=, is_active=, created_at=)
 Project(id, name, slug, description=, tags=, owner=, organisation=, providers=, created_at=)
 Provider(name, slug, base_url=, deployment=, description=, secret=)
 Receipt(what, id, owner, deleted_by, deleted_at, rows, files=, files_left=, threads=, row_ids=)
 Repricing(calls=, without_tokens=, changed=, had_none=, before=, after=, unlisted=, unlisted_cost=)
 Reservation(id, tokens, cost, standings=)
+RetentionPlan(kind, before, count, exempt, byte_size=)
+RetentionReceipt(kind, before, applied_at, applied_by, rows, threads=, files=, files_left=)
+ReviewItem(step_id, thread_id, reason, created_at, wanted=, assigned_to=, locked_by=, locked_until=, done_at=, user=, question=)
+ReviewThread(thread, votes=, verdicts=, versions=, usage=, marks=, origin=, copies=)
+ReviewedAnswer(step_id, reviewed_at, reviewers)
+ReviewerProgress(reviewer, done, open, locked, verdicts)
 SYSTEM
+Sampled(thumbs_down, sample)
+Satisfaction(start, end, value, answers, up, down)
+SavedView(id, name, query, owner, is_shared, created_at)
 SchemaError: DataLayerError
+SharedThread(id, name, shared_at)
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
+StepUsage(step_id, model, assistant, calls, prompt_tokens, completion_tokens, cost, seconds, first_token_seconds)
+StepVersion(step_id, change, type, name, output, created_at, replaced_at, parent_id=)
 StorageUnavailable: DataLayerError
 Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=)
+ThreadMark(thread_id, kind, note, by, created_at)
+ThreadOrigin(thread_id, original_id, original_step_id, reviewer, created_at, better_step_id=, linked_at=)
 TimedOut: StorageUnavailable
 UsageBucket(start, end, value, totals)
 UsageGroup(value, name, totals)
 UsageTotals(calls=, failed=, unpriced=, estimated=, prompt_tokens=, completion_tokens=, cached_tokens=, reasoning_tokens=, input_cost=, output_cost=, total_cost=, mean_seconds=, mean_tokens_per_second=, mean_first_token_seconds=, first_token_p50=, first_token_p95=)
 User(id, identifier, metadata, created_at, role=, disabled_at=)
+Verdict(step_id, label, reasons=, note=, better_answer=, thread_id=, reviewer=, created_at=, updated_at=)
+VerdictChange(step_id, reviewer, label, reasons, note, better_answer, changed_at)
+Vote(step_id, value, comment, reasons, user, updated_at)
+WordCount(word, bad, others, down)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
 acting_user

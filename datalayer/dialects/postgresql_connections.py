@@ -1,0 +1,105 @@
+"""The hot paths of Postgres: step writes and reads on connections of their own, which go to asyncpg itself."""
+
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Executable
+from sqlalchemy.engine.interfaces import Dialect
+
+from datalayer.dialects.postgresql_reads import ReadConnections, set_up
+from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
+from datalayer.records.writes import StepKey, StepWrite
+
+_CONNECT_SECONDS = 10
+# The connection itself, and a server that stops, crashes or starts.
+_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
+
+
+class PostgresConnections:
+    """One connection that writes steps, and a small pool that reads. Nothing is connected before the first use."""
+
+    def __init__(self, url: str, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
+        """
+        Args:
+            url: as asyncpg takes it.
+            compiled_for: SQLAlchemy's dialect of the statements.
+            most: how many connections may read.
+            timeout_seconds: how long a read waits for one of them.
+        """
+        self._url = url
+        self._connection: Any = None
+        self._steps = StepWriter()
+        self._reads = ReadConnections(self._connect_to_read, compiled_for, most=most, timeout_seconds=timeout_seconds)
+
+    @property
+    def in_use(self) -> int:
+        return self._reads.in_use
+
+    async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
+        kept: set[StepKey] = set()
+        for round_ in in_rounds(writes):
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            try:
+                kept |= await self._steps.write(self._connection, round_)
+            except Exception as error:
+                if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
+                    # Its state is unknown. After a time-out it is known: the driver cancels the statement.
+                    self._connection.terminate()
+                    self._connection = None
+                raise
+        return kept
+
+    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        return await self._reads.fetch(statement, values)
+
+    async def close(self) -> None:
+        await self._reads.close()
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close(timeout=5)
+        self._connection = None
+
+    async def _connect_to_read(self) -> Any:
+        # Each of these statements has its index. A plan made while a table was small must not read the whole table
+        # after it has grown, nor read a small one whole for each of many rows.
+        connection = await self._connect(enable_seqscan="off")
+        try:
+            await set_up(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _connect(self, **settings: str) -> Any:
+        # One statement, planned once: planning it for the values of each call costs more than running it.
+        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
+        return await connect(
+            self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
+        )
+
+
+async def connect(*address: Any, **options: Any) -> Any:
+    """A connection of asyncpg's.
+
+    Raises:
+        ConnectionError: the server does not answer in time; not TimeoutError, which means a slow statement.
+    """
+    try:
+        return await asyncpg.connect(*address, timeout=_CONNECT_SECONDS, **options)
+    except TimeoutError:
+        raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
+
+
+def is_lost(error: object) -> bool:
+    """Whether the driver's error, or SQLAlchemy's wrapper of it, means that the connection has ended."""
+    cause = getattr(error, "__cause__", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_LOST_CLASSES)
+    # TimeoutError is an OSError too, and may be the statement's fault. The driver raises InternalClientError when a
+    # connection ends in the middle of an answer.
+    ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)
+    return isinstance(cause, ended) or "connection is closed" in str(cause)
