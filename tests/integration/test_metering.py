@@ -18,8 +18,8 @@ from datalayer.records.usage import CallFilter, Limit, LimitStanding, LlmCall, L
 from datalayer.schema.usage import usage_reservations
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from tests.support.records import new_id
-from threadkeeper.chat.context.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.metering.pricing import costs_of
 from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose

@@ -14,8 +14,8 @@ from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import Billed, ModelServer
 from tests.support.server import AppServer
-from threadkeeper.chat.context.messages import ChatMessage
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.messages import ChatMessage
 from threadkeeper.chat.metering.rows import STOPPED
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from threadkeeper.chat.context.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
+from threadkeeper.chat.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
 from threadkeeper.chat.model import Delta, Finish, ModelRequest
 from threadkeeper.chat.providers import demo
 from threadkeeper.chat.providers.demo import DemoModel

@@ -11,8 +11,8 @@ import pytest
 from threadkeeper.chat.attachments.cache import AttachmentCache
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture, TextAttachment
 from threadkeeper.chat.context.history import Context, LoadAttachment, Question, build_messages
-from threadkeeper.chat.context.messages import ChatMessage
 from threadkeeper.chat.context.tokens import PICTURE_TOKENS
+from threadkeeper.chat.messages import ChatMessage
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import mark_answer
 

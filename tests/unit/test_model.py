@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
-from threadkeeper.chat.context.messages import ChatMessage, file_part, picture_parts, user_message
+from threadkeeper.chat.messages import ChatMessage, file_part, picture_parts, user_message
 from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, TokenUsage
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.demo import DemoModel

@@ -1,6 +1,6 @@
 """What is kept of what was said: the newest, without pictures and secrets."""
 
-from threadkeeper.chat.context.messages import ChatMessage, picture_parts, user_message
+from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.payloads import MOST_CHARACTERS, kept_messages
 
 

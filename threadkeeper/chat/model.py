@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import LimitStanding, LlmCall
-from threadkeeper.chat.context.messages import ChatMessage
+from threadkeeper.chat.messages import ChatMessage
 
 ErrorKind = Literal[
     "auth",  # the key is refused, or may not use this model

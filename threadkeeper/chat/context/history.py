@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
-from threadkeeper.chat.context.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
 from threadkeeper.chat.context.tokens import (
     REQUEST_TOKENS,
     TokenCounter,
@@ -23,6 +22,7 @@ from threadkeeper.chat.context.tokens import (
     message_tokens,
     most_message_tokens,
 )
+from threadkeeper.chat.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import unmark_answer
 from threadkeeper.language.chainlit_texts import STOP_NOTICE

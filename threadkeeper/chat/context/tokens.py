@@ -25,8 +25,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from threadkeeper.chat.context.messages import ChatMessage
 from threadkeeper.chat.context.token_worker import count_tokens
+from threadkeeper.chat.messages import ChatMessage
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Protocol
 from datalayer.billing.limits import LEAST_ANSWER, concerns
 from datalayer.errors import DataLayerError
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation, plain_amount
-from threadkeeper.chat.context.messages import picture_count
 from threadkeeper.chat.context.tokens import context_window, counter_for, message_tokens
+from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import ModelError, ModelRequest

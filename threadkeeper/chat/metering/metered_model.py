@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from datalayer.errors import DataLayerError
 from datalayer.records.usage import LlmCall, LlmCallPayload, Price
-from threadkeeper.chat.context.messages import ChatMessage, on_the_wire
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.messages import ChatMessage, on_the_wire
 from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from threadkeeper.chat.context.messages import ChatMessage, Part
+from threadkeeper.chat.messages import ChatMessage, Part
 
 MOST_CHARACTERS = 200_000
 """For all messages of a call together. The newest are kept, because every turn sends the whole thread again."""

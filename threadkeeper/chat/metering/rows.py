@@ -17,8 +17,8 @@ from functools import lru_cache
 
 from datalayer.cleaning import clean_time
 from datalayer.records.usage import LlmCall, tokens_per_second
-from threadkeeper.chat.context.messages import ChatMessage, all_text, picture_count
 from threadkeeper.chat.context.tokens import TokenCounter
+from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import Attempt, Delta, Finish, ModelError, ModelRequest, Source, TokenUsage
 

@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
-from threadkeeper.chat.context.messages import attached_names, typed_text
+from threadkeeper.chat.messages import attached_names, typed_text
 from threadkeeper.chat.model import Completion, Delta, Finish, ModelRequest, Source
 from threadkeeper.chat.wording import say
 

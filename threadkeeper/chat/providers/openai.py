@@ -23,7 +23,7 @@ import aiohttp
 import httpx2
 import openai
 
-from threadkeeper.chat.context.messages import on_the_wire
+from threadkeeper.chat.messages import on_the_wire
 from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, ModelError, ModelRequest, Source
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.openai_errors import (
