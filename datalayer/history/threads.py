@@ -8,18 +8,12 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Executable,
-    FromClause,
     Integer,
-    Select,
     Text,
     bindparam,
-    func,
-    literal_column,
-    not_,
     or_,
     select,
     tuple_,
-    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,16 +23,14 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
-from datalayer.history import search
+from datalayer.history import search, vote_filter
 from datalayer.history.deletion import remove_threads
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Page, Thread
-from datalayer.schema.chat import Identifier, feedbacks, threads, users
+from datalayer.schema.chat import Identifier, threads, users
 from datalayer.schema.rows import columns
 
 LARGEST_PAGE = 100
-# How far down the list votes are looked for one thread after another.
-_WALKED: ColumnElement[int] = literal_column("1000", Integer)
 # In the order of the record's fields, so that a row is the arguments of a record.
 _COLUMNS = columns(Thread, threads)
 
@@ -159,36 +151,5 @@ def _listed(
     most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
     every = select(*_COLUMNS).where(*conditions)
     if not voted:
-        return _latest(every, threads, most)
-    return _voted(dialect, every, user_id, most)
-
-
-def _voted(
-    dialect: type[Dialect], every: Select[Any], user_id: BindParameter[Any], most: BindParameter[int]
-) -> Executable:
-    """Threads with the user's thumb, fast for many and for few of them.
-
-    Many thumbs are soon met on the way down the list; few are looked up by themselves. Which it is shows on the way: if
-    the latest threads do not fill the page, all threads with the thumb are taken and sorted. So neither a rare thumb on
-    a long history nor thousands of them make it slow.
-    """
-    thumbs = [feedbacks.c.userId == user_id, feedbacks.c.value == bindparam("vote", type_=Integer, required=True)]
-    latest = _latest(every, threads, _WALKED).cte("latest")
-    # A value and no EXISTS, which Postgres may turn round and begin with the thumbs.
-    thumb = (
-        select(literal_column("1"))
-        .where(*thumbs, feedbacks.c.threadId == latest.c.id)
-        .limit(literal_column("1"))
-        .scalar_subquery()
-    )
-    met = _latest(select(latest).where(thumb.is_not(None)), latest, most).cte("met")
-    enough = select(func.count()).select_from(met).scalar_subquery() >= most
-    with_thumb = dialect.in_ids(threads.c.id, select(feedbacks.c.threadId).where(*thumbs))
-    # Looked up before it is put in order: Postgres is not to walk the whole list instead.
-    looked_up = every.where(not_(enough), with_thumb).cte("looked_up").prefix_with("MATERIALIZED", dialect="postgresql")
-    both = union_all(select(met).where(enough), select(looked_up)).subquery()
-    return _latest(select(both), both, most)
-
-
-def _latest(chosen: Select[Any], source: FromClause, most: ColumnElement[int]) -> Select[Any]:
-    return chosen.order_by(source.c.updatedAt.desc(), source.c.id.desc()).limit(most)
+        return vote_filter.latest(every, threads, most)
+    return vote_filter.with_vote(dialect, every, user_id, most)
