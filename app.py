@@ -3,6 +3,7 @@
 Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read here, once.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -119,7 +120,9 @@ async def start() -> None:
         logging.shutdown()
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
-    conversations.background.start(conversations.warm_up())
+    # All that is imported by now lives as long as the process: the collector need not scan it.
+    gc.collect()
+    gc.freeze()
     conversations.background.start(run_payload_retention(layer, settings.usage_payload_days))
     conversations.background.start(run_retention(layer, settings.retention_days, settings.retention_every_hours))
 

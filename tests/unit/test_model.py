@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import openai
 import pytest
 
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from threadkeeper.chat.messages import ChatMessage, file_part, picture_parts, user_message
-from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, TokenUsage
+from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Source, TokenUsage
 from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers.deferred import DeferredModel
 from threadkeeper.chat.providers.demo import DemoModel
+from threadkeeper.chat.providers.openai import azure_client, openai_client
 
 MESSAGES: list[ChatMessage] = [
     {"role": "system", "content": "Be brief."},
@@ -282,3 +285,42 @@ async def test_a_retry_without_a_parameter_is_logged(model: Model, caplog: pytes
 def test_without_key_and_address_it_is_the_demo() -> None:
     assert isinstance(create_model(), DemoModel)
     assert create_model().demo
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://api.openai.com/v1", "http://127.0.0.1:9/v1/", "http://[::1]:8/v1", "https://eu.openai.com/v1"]
+)
+async def test_a_model_names_its_server_before_its_client_is_imported(base_url: str) -> None:
+    model = create_model(base_url=base_url)
+    client = openai_client(base_url, None, 1, 0)
+    host = client.base_url.host
+    assert model.source.base_url == str(client.base_url)
+    assert model.source.provider == ("openai" if host.endswith(".openai.com") else host)
+    assert model.source.library == f"openai {openai.__version__}"
+    assert not model.source.has_deployments
+    await client.close()
+
+
+async def test_an_azure_model_names_its_server_before_its_client_is_imported() -> None:
+    endpoint = "https://name.openai.azure.com/"
+    model = create_model(azure_endpoint=endpoint, azure_api_key="key")
+    client = azure_client(endpoint, "key", "2024-10-21", 1, 0)
+    assert model.source == Source("azure", str(client.base_url), f"openai {openai.__version__}", has_deployments=True)
+    await client.close()
+
+
+async def test_requests_at_the_same_time_load_a_model_once() -> None:
+    made: list[DemoModel] = []
+
+    def make() -> DemoModel:
+        time.sleep(0.02)
+        made.append(DemoModel())
+        return made[-1]
+
+    model = DeferredModel(Source("test", ""), make)
+    await model.close()
+    request = ModelRequest([{"role": "user", "content": "Hello"}], "m")
+    answers = await asyncio.gather(*(model.complete(request) for _ in range(5)))
+    assert len(made) == 1
+    assert len({answer.text for answer in answers}) == 1
+    assert isinstance([event async for event in model.stream(request)][-1], Finish)

@@ -164,4 +164,7 @@ class Model(Protocol):
     async def complete(self, request: ModelRequest) -> Completion:
         """The whole answer. Raises ModelError."""
 
+    async def load(self) -> None:
+        """Import what the first request needs. Not needed before a request, which loads by itself."""
+
     async def close(self) -> None: ...

@@ -106,6 +106,9 @@ class MeteredModel:
             await self._end(call)
         return completion
 
+    async def load(self) -> None:
+        await self._model.load()
+
     async def close(self) -> None:
         """Wait until open rows are in the store's queue (at most half a second), and close the model."""
         if self._keeping:

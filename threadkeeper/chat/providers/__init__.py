@@ -1,6 +1,10 @@
 """The model servers: OpenAI and what speaks its protocol, Azure OpenAI, and the demo. `create_model` picks one."""
 
-from threadkeeper.chat.model import Model
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+from threadkeeper.chat.model import Model, Source
+from threadkeeper.chat.providers.deferred import DeferredModel
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 AZURE_API_VERSION = "2024-10-21"
@@ -26,18 +30,38 @@ def create_model(
         azure_api_version: version of Azure's interface; AZURE_API_VERSION if not given.
         timeout_seconds: the longest wait for a connection, for the first chunk, and between two chunks.
         max_retries: how often a request that failed is sent again.
+
+    The client package is imported when the model is loaded or first asked.
     """
-    # The openai package takes half a second to import: the demo does without.
-    if azure_endpoint or api_key or base_url:
+    if not (azure_endpoint or api_key or base_url):
+        from threadkeeper.chat.providers.demo import DemoModel  # noqa: PLC0415
+
+        return DemoModel()
+
+    def make() -> Model:
         from threadkeeper.chat.providers.openai import OpenAIModel, azure_client, openai_client  # noqa: PLC0415
 
         if azure_endpoint:
-            version = azure_api_version or AZURE_API_VERSION
-            client = azure_client(azure_endpoint, azure_api_key, version, timeout_seconds, max_retries)
+            api_version = azure_api_version or AZURE_API_VERSION
+            client = azure_client(azure_endpoint, azure_api_key, api_version, timeout_seconds, max_retries)
         else:
             client = openai_client(base_url or OPENAI_BASE_URL, api_key, timeout_seconds, max_retries)
-        return OpenAIModel(client)
+        return OpenAIModel(client, source)
 
-    from threadkeeper.chat.providers.demo import DemoModel  # noqa: PLC0415
+    source = _azure_source(azure_endpoint) if azure_endpoint else _source(base_url or OPENAI_BASE_URL)
+    return DeferredModel(source, make)
 
-    return DemoModel()
+
+def _azure_source(endpoint: str) -> Source:
+    return Source("azure", f"{endpoint.rstrip('/')}/openai/", _library(), has_deployments=True)
+
+
+def _source(base_url: str) -> Source:
+    host = (urlsplit(base_url).hostname or base_url).lower()
+    names = {".openai.com": "openai", ".azure.com": "azure"}
+    provider = next((name for ending, name in names.items() if host.endswith(ending)), host)
+    return Source(provider, f"{base_url.rstrip('/')}/", _library())
+
+
+def _library() -> str:
+    return f"openai {version('openai')}"

@@ -33,6 +33,9 @@ class DemoModel:
     async def complete(self, request: ModelRequest) -> Completion:
         return Completion(demo_answer(request), _FINISH)
 
+    async def load(self) -> None:
+        """Does nothing: everything is loaded."""
+
     async def close(self) -> None:
         """Does nothing: no connection is open."""
 

@@ -110,18 +110,17 @@ def _timeout(seconds: float) -> httpx2.Timeout:
 class OpenAIModel:
     demo = False
 
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, source: Source) -> None:
+        self.source = source
         self._client = client
         self._secret = client.api_key
         self._refused: set[tuple[str, str, object]] = set()
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
-        is_azure = isinstance(client, openai.AsyncAzureOpenAI)
-        host = client.base_url.host
-        openais_own = is_azure or host.endswith((".openai.com", ".azure.com"))
-        provider = "azure" if is_azure or host.endswith(".azure.com") else "openai" if openais_own else host
-        self.source = Source(provider, str(client.base_url), f"openai {openai.__version__}", is_azure)
         names = ["max_completion_tokens", "max_tokens"]
-        self._limit_names = names if openais_own else names[::-1]
+        self._limit_names = names if source.provider in ("openai", "azure") else names[::-1]
+
+    async def load(self) -> None:
+        """Does nothing: everything is loaded."""
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         response = await self._post(request, stream=True)

@@ -1,0 +1,51 @@
+"""A model that imports its package when it is first needed: when somebody opens a chat, or asks a question.
+
+The `openai` package takes half a second and 13 MB. A server that nobody uses yet needs neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from threadkeeper.chat.model import Completion, Delta, Finish, Model, ModelRequest, Source
+
+
+class DeferredModel:
+    """Stands for a model until it is loaded, then passes requests on to it.
+
+    Args:
+        source: the server that answers, as the loaded model names it.
+        make: imports and creates the model. It runs in a thread, once.
+    """
+
+    demo = False
+
+    def __init__(self, source: Source, make: Callable[[], Model]) -> None:
+        self.source = source
+        self._make = make
+        self._model: Model | None = None
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        await self._loaded()
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+        model = await self._loaded()
+        async with aclosing(model.stream(request)) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, request: ModelRequest) -> Completion:
+        return await (await self._loaded()).complete(request)
+
+    async def close(self) -> None:
+        if self._model is not None:
+            await self._model.close()
+
+    async def _loaded(self) -> Model:
+        async with self._lock:
+            if self._model is None:
+                self._model = await asyncio.to_thread(self._make)
+            return self._model
