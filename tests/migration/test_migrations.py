@@ -259,7 +259,7 @@ async def test_what_stands_in_the_way_is_said_and_nothing_is_changed(stock_datab
             insert(stock_schema().tables["feedbacks"]).values(id=new_id(), forId=one[0], threadId=one[1], value=0)
         )
     layer = create_data_layer(stock_database)
-    with pytest.raises(datalayer.SchemaError, match="left as it was"):
+    with pytest.raises(datalayer.SchemaError, match="was not changed"):
         await layer.migrate()
     async with database.read() as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
