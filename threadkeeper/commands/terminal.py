@@ -16,7 +16,6 @@ from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, D
 from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
 from datalayer.store import DataStore
-from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 
@@ -47,6 +46,9 @@ def make_data_dir(settings: Settings) -> None:
 
 def open_store(settings: Settings, url: str | None = None) -> BlobStore:
     """The file store of the settings, or the store at this URL with the same credentials."""
+    # Only commands that touch files need the factories, and with them the model.
+    from threadkeeper.factories import open_blobs  # noqa: PLC0415
+
     try:
         return open_blobs(settings, url)
     except ConfigurationError as error:
