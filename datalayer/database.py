@@ -1,4 +1,4 @@
-"""The connections to a database, through `read()` and `write()`; here a driver's errors become the library's."""
+"""The connections to a database, for reads and writes. Errors of the driver are raised as errors of the library."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -42,8 +42,8 @@ class Database:
     def __init__(self, url: str, **options: Any) -> None:
         self.dialect = dialect_of(url)
         self.engine = self.dialect.create_engine(url, **options)
-        # A pool of their own, so that reads which hold every connection do not hold up the writes: one for the writer,
-        # and one more for a migration or a command beside it.
+        # Writes have a pool of their own, so that they do not wait when reads use every connection: one connection for
+        # the writer, and one more for a concurrent migration or command.
         one = {} if "poolclass" in options else {"pool_size": 1, "max_overflow": 1}
         self.writing_engine = self.dialect.create_engine(url, for_writes=True, **options | one)
         self._reading = self.engine.execution_options(**self.dialect.read_options)
@@ -52,7 +52,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection without a transaction: no round trips but those of the queries."""
+        """A connection without a transaction, so that only the queries take round trips."""
         with self.translated():
             async with self._reading.connect() as connection:
                 yield connection
@@ -71,7 +71,8 @@ class Database:
     async def write(self, *, migrates: bool = False) -> AsyncIterator[AsyncConnection]:
         """A transaction that is committed at the end of the block, or rolled back by an exception.
 
-        With `migrates` it waits longer for another migration.
+        Args:
+            migrates: wait longer, because another process may be migrating.
         """
         engine = self._writing.execution_options(migrates=True) if migrates else self._writing
         with self.translated():
@@ -80,18 +81,18 @@ class Database:
 
     @asynccontextmanager
     async def write_once(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement, which is a transaction by itself: one round trip, if the engine can."""
+        """A connection for one statement that is its own transaction: one round trip if the engine supports it."""
         with self.translated():
             async with self._writing_once.begin() as connection:
                 yield connection
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """The rows of a statement that its caller keeps and runs again and again, in the engine's fastest way.
+        """The rows of a statement that its caller keeps and runs repeatedly, by the engine's fastest path.
 
-        Each row is a tuple; ids are texts and JSON values are parsed, on both engines.
+        Each row is a tuple; ids are strings and JSON values are parsed, on both engines.
 
         Args:
-            statement: all values that change from call to call must be named parameters.
+            statement: every value that differs between calls must be a named parameter.
             values: one for each of its parameters.
         """
         hot_paths = self.dialect.hot_paths
@@ -103,7 +104,7 @@ class Database:
 
     @property
     def in_use(self) -> int:
-        """How many connections are in use now, without the one that writes steps."""
+        """The number of connections in use, without the connection that writes steps."""
         pools = (self.engine.pool, self.writing_engine.pool)
         hot_paths = self.dialect.hot_paths
         reading = hot_paths.in_use if hot_paths is not None else 0
@@ -113,7 +114,7 @@ class Database:
         """Run a trivial query.
 
         Raises:
-            StorageUnavailable: the database gives no answer.
+            StorageUnavailable: the database does not answer.
         """
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
 

@@ -1,8 +1,10 @@
-"""Upgrades a database to the schema of this code: one named function for each migration, its ledger row in the same
-transaction, and a lock so that two replicas that start together migrate once.
+"""Upgrades a database to the schema of this code.
 
-The first migration creates the tables of `schema/` and adds to existing tables (an older database of
-ours, or one of Chainlit's own layer) the missing columns and indexes. No migration drops anything.
+Each migration is a named function. All pending migrations and their rows in the table of migrations are written in one
+transaction, under a lock, so that two replicas that start together migrate once.
+
+The first migration creates the tables of `schema/` and adds missing columns and indexes to existing tables (of an older
+version, or of Chainlit's own layer). No migration drops anything.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -14,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
-from datalayer.schema import review_triggers as _review_triggers  # noqa: F401  belong to a table, and are made with it
+from datalayer.schema import review_triggers as _review_triggers  # noqa: F401  they are created with their table
 from datalayer.schema import search_triggers as _search_triggers  # noqa: F401
 from datalayer.schema.chat import (
     blob_deletions,
@@ -43,13 +45,13 @@ _STEPS: dict[str, Migration] = {}
 
 
 def migration(step: Migration) -> Migration:
-    """Registers a step under its own name; the order in this file is the order of application."""
+    """Register a migration under its function's name; migrations are applied in the order of this file."""
     _STEPS[step.__name__] = step
     return step
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply all pending migrations in one transaction; gives their names.
+    """Apply all pending migrations in one transaction and return their names.
 
     Raises:
         SchemaError: the database was migrated by a newer version, or its data prevents the migration.
@@ -66,7 +68,7 @@ async def migrate(database: Database) -> list[str]:
 
 
 async def apply_pending(connection: AsyncConnection) -> list[str]:
-    """Apply all pending migrations in the caller's transaction, under its lock; gives their names.
+    """Apply all pending migrations in the caller's transaction, under its lock, and return their names.
 
     Raises:
         SchemaError: the database was migrated by a newer version.
@@ -82,7 +84,7 @@ async def apply_pending(connection: AsyncConnection) -> list[str]:
 
 
 async def add_tables_and_columns(connection: AsyncConnection) -> None:
-    """Add missing tables and columns, without indexes, which the data of the tables may prevent."""
+    """Add missing tables and columns. Indexes are left out, because existing data may violate a unique one."""
     await connection.run_sync(_add_tables_and_columns)
 
 
@@ -120,20 +122,21 @@ async def build_schema(connection: AsyncConnection) -> None:
         .where(threads.c.updatedAt.is_(None))
         .values(updatedAt=func.coalesce(latest_step, threads.c.createdAt))
     )
-    # Chainlit's own layer does not say who voted; it is the owner who sees the thumbs.
+    # Chainlit's own layer does not store the voter. Only the owner sees the thumbs, so the vote is the owner's.
     voter = select(threads.c.userId).where(threads.c.id == feedbacks.c.threadId).correlate(feedbacks).scalar_subquery()
     await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
 
 
 @migration
 async def index_reads(connection: AsyncConnection) -> None:
-    """For a database that was built before there were these indexes."""
+    """Add two indexes to databases of older versions."""
     await connection.run_sync(_add_indexes, {"favorite_steps", "votes_of_user"})
 
 
 @migration
 async def date_threads(connection: AsyncConnection) -> None:
-    """Give threads without any time the oldest one, because a thread without a time is in no list."""
+    """Set `updatedAt` where it is missing (1970 if `createdAt` is missing too), because lists leave out threads without
+    it."""
     of_old = func.coalesce(threads.c.createdAt, "1970-01-01T00:00:00.000000Z")
     await connection.execute(update(threads).where(threads.c.updatedAt.is_(None)).values(updatedAt=of_old))
 
@@ -150,7 +153,7 @@ async def search_index(connection: AsyncConnection) -> None:
 
 @migration
 async def describe_files(connection: AsyncConnection) -> None:
-    """Files have a size and a checksum in their rows, and are found by their key."""
+    """Add size and checksum of files to their rows, and an index by key."""
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"elements_of_file"})
 
@@ -163,7 +166,7 @@ async def queue_blob_deletions(connection: AsyncConnection) -> None:
 
 @migration
 async def account_for_calls(connection: AsyncConnection) -> None:
-    """Calls to models, their prices, their projects and their limits."""
+    """Add the tables of model calls, prices, projects and limits."""
     tables = (projects, providers, llm_calls, llm_call_payloads, prices, usage_limits, usage_reservations)
     for table in tables:
         await connection.run_sync(table.create, checkfirst=True)
@@ -172,7 +175,7 @@ async def account_for_calls(connection: AsyncConnection) -> None:
 
 @migration
 async def review_threads(connection: AsyncConnection) -> None:
-    """Verdicts, the queue, the audit, and the rows by which answers are found; those are built at the first read."""
+    """Add verdicts, the queue, the audit and the index of answers, which is built at the first read."""
     await connection.run_sync(_add_tables_and_columns)
     for table in REVIEW_TABLES:
         await connection.run_sync(table.create, checkfirst=True)
@@ -182,13 +185,13 @@ async def review_threads(connection: AsyncConnection) -> None:
 
 @migration
 async def record_logins(connection: AsyncConnection) -> None:
-    """Logins are recorded, and can be ended one by one."""
+    """Add the table of logins, so that a user can end each of them."""
     await connection.run_sync(_add_tables_and_columns)
 
 
 @migration
 async def keep_judged_answers(connection: AsyncConnection) -> None:
-    """Removed answers have the id of the run whose thumb was theirs."""
+    """Add to removed answers the id of the run that their vote was cast on."""
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"step_versions_of_step"})
 
@@ -216,6 +219,6 @@ def _add_indexes(connection: Connection, only: Collection[str] | None = None) ->
 
 def _add_column(connection: Connection, table: Table, column: Column[object]) -> None:
     if not column.nullable and column.server_default is None:
-        raise SchemaError(f"table {table.name} has no column {column.name}; it is no table of Chainlit's")
+        raise SchemaError(f"table {table.name} lacks the column {column.name}, so it is not a table of Chainlit's")
     specification = connection.dialect.ddl_compiler(connection.dialect, None).get_column_specification(column)  # type: ignore[arg-type]
     connection.execute(text(f'ALTER TABLE "{table.name}" ADD COLUMN {specification}'))

@@ -1,1 +1,1 @@
-"""Takes over a database of one of Chainlit's own data layers."""
+"""Adopts a database of one of Chainlit's own data layers."""

@@ -1,8 +1,8 @@
-"""Takes over a database that one of Chainlit's own data layers made.
+"""Adopts a database that one of Chainlit's own data layers created.
 
-The tables of its SQLAlchemy layer are ours already: they get what they lack, in place. The tables of its asyncpg
-layer (made by Prisma) are read and left as they are; `adoption_prisma` copies their rows into ours. All of it is one
-transaction. A dry run does everything and undoes it, so that what it says is what would happen.
+The tables of its SQLAlchemy layer have our names: missing columns and indexes are added in place. The tables of its
+asyncpg layer (created by Prisma) are only read; `prisma` copies their rows into our tables. Everything happens in one
+transaction. A dry run does the same and rolls back, so that its report is exact.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _UUID_LENGTH = 36
 
 @dataclass(frozen=True)
 class TableCount:
-    """Rows of one source table, and of our table before and after. In place the two are one table."""
+    """Numbers of rows in a source table, and in our table before and after; in place both are the same table."""
 
     source: str
     table: str
@@ -52,7 +52,7 @@ class TableCount:
 
 @dataclass(frozen=True)
 class Finding:
-    """Rows that an operator should know of, by number, with the ids of a few."""
+    """A number of rows that the operator should know about, with some of their ids."""
 
     what: str
     count: int
@@ -61,7 +61,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Adoption:
-    """What was done (`applied`) or would be."""
+    """The report of an adoption (`applied`) or of a dry run."""
 
     applied: bool
     counts: tuple[TableCount, ...]
@@ -69,17 +69,18 @@ class Adoption:
 
 
 class _Undo(Exception):
-    """Ends the transaction of a dry run."""
+    """Rolls back the transaction of a dry run."""
 
 
 async def adopt(database: Database, *, apply: bool = False) -> Adoption:
-    """Adopt the database in place and move over the rows of Prisma's tables, where there are any.
+    """Adopt the database in place, and copy the rows of Prisma's tables if it has them.
 
-    Without `apply` everything is undone at the end; the tables are locked for as long.
+    Args:
+        apply: without it everything is rolled back at the end. The tables are locked until then in both cases.
 
     Raises:
-        SchemaError: a newer version migrated it, or what is in it cannot be adopted; nothing was changed.
-        StorageUnavailable: the database cannot be used; nothing was changed.
+        SchemaError: a newer version migrated the database, or its data cannot be adopted. Nothing was changed.
+        StorageUnavailable: the database cannot be used. Nothing was changed.
     """
     report: Adoption | None = None
     try:
@@ -96,7 +97,7 @@ async def adopt(database: Database, *, apply: bool = False) -> Adoption:
 
 
 async def is_to_be_adopted(database: Database) -> bool:
-    """Whether one of Chainlit's own layers made this database, and nobody has adopted or migrated it yet.
+    """Whether one of Chainlit's own layers created this database, and it was not adopted or migrated yet.
 
     Raises:
         StorageUnavailable: the database cannot be used.
@@ -114,7 +115,7 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
     there = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
     moving = prisma.SOURCES.keys() <= there
     if not _is_chainlits(there):
-        raise SchemaError("none of Chainlit's layers made this database: it has neither users, threads and steps "
+        raise SchemaError("this is not a database of Chainlit's: it has neither the tables users, threads and steps "
                           'nor "User", "Thread" and "Step"')  # fmt: skip
     before = {table.name: await _count(connection, table) if table.name in there else 0 for table in TABLES}
     await add_tables_and_columns(connection)
@@ -150,12 +151,12 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
 
 
 async def _fold_votes(connection: AsyncConnection, position: str) -> Finding:
-    """Of the votes of one person on one step the newest stays, the others go to `feedback_changes`.
+    """Keep the newest vote of each person on each step, and move the older ones to `feedback_changes`.
 
-    Chainlit's tables give votes no time. The row that lies last in the table is taken for the newest: rows are
-    written in order, and nothing else tells. Must run before anything rewrites the rows.
+    Chainlit's tables store no time of a vote. The last row in the table counts as the newest, because rows are
+    written in order. This must run before a statement rewrites the rows and changes their positions.
     """
-    # Chainlit's layer does not say who voted; it is the owner who sees the thumbs.
+    # Chainlit's layer does not store the voter. Only the owner sees the thumbs, so the vote is the owner's.
     voter = func.coalesce(feedbacks.c.userId, threads.c.userId)
     newest_first: tuple[ColumnElement[Any], ...] = (
         func.coalesce(feedbacks.c.updatedAt, "").desc(),
@@ -175,10 +176,10 @@ async def _fold_votes(connection: AsyncConnection, position: str) -> Finding:
     lost = await _finding(connection, "", older.where(ranked.c.thread.is_(None)))
     if lost.count:
         raise SchemaError(
-            f"the database was left as it was: {lost.count} votes are there twice and their thread is gone, so that "
-            f"they can be kept nowhere (feedbacks {', '.join(lost.examples)}); delete them first"
+            f"the database was not changed: it has {lost.count} duplicate votes of threads that do not exist, so that "
+            f"their history cannot be stored (feedbacks {', '.join(lost.examples)}); delete them first"
         )
-    what = "votes given twice by one person on one step; the last in the table stays, these go to feedback_changes"
+    what = "duplicate votes of one person on one step (moved to feedback_changes; the last in the table is kept)"
     folded = await _finding(connection, what, older)
     if folded.count:
         kept = ("id", "feedbackId", "forId", "threadId", "userId", "value", "comment", "changedAt")
@@ -197,30 +198,30 @@ async def _fold_votes(connection: AsyncConnection, position: str) -> Finding:
             .where(ranked.c.place > 1)
         )
         await connection.execute(insert(feedback_changes).from_select(kept, history))
-        # By the history, for the ranking must not be asked of a table that is being emptied.
+        # Selects by the history, because the ranking would change while rows are being deleted.
         noted = select(feedback_changes.c.id).where(feedback_changes.c.id == feedback_changes.c.feedbackId)
         await connection.execute(delete(feedbacks).where(feedbacks.c.id.in_(noted)))
     return folded
 
 
 def _noticed(now: str) -> list[tuple[str, Select[tuple[str]]]]:
-    """What is kept as it is and told of: each a query for ids."""
+    """Rows that are kept unchanged but reported: a description and a query for the ids of each kind."""
     ownerless = and_(threads.c.userId.is_not(None), ~exists().where(users.c.id == threads.c.userId))
     noticed: list[tuple[str, Select[tuple[str]]]] = [
-        ("threads without an owner (kept; nobody's list shows them)", _ids(threads, threads.c.userId.is_(None))),
-        ("threads whose owner is gone (kept)", _ids(threads, ownerless)),
+        ("threads without an owner (kept, but in nobody's list)", _ids(threads, threads.c.userId.is_(None))),
+        ("threads of an owner who does not exist (kept)", _ids(threads, ownerless)),
     ]
     for table in (steps, elements, feedbacks):
         gone = and_(table.c.threadId.is_not(None), ~exists().where(threads.c.id == table.c.threadId))
-        noticed.append((f"{table.name} whose thread is gone (kept)", _ids(table, gone)))
+        noticed.append((f"{table.name} of a thread that does not exist (kept)", _ids(table, gone)))
     noticed.append(("elements without a thread (kept)", _ids(elements, elements.c.threadId.is_(None))))
     noticed += [
-        (f"{table.name} from the future (left)", _ids(table, table.c.createdAt > now))
+        (f"{table.name} with a time in the future (not changed)", _ids(table, table.c.createdAt > now))
         for table in (users, threads, steps)
     ]
     noticed += [
         (
-            f"{table.name} whose id is no UUID (kept, but cannot be opened)",
+            f"{table.name} with an id that is not a UUID (kept, but cannot be opened)",
             _ids(table, func.length(cast(table.c.id, Text)) != _UUID_LENGTH),
         )
         for table in TABLES

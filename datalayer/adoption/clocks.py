@@ -1,9 +1,9 @@
-"""Tells by which clock the threads of a Chainlit database were dated, and changes nothing.
+"""Reports the time zone in which the threads of a Chainlit database were dated. Nothing is changed.
 
-Chainlit dates steps in UTC. Threads are dated in local time labelled Z: by its SQLAlchemy layer in that of its server
-(users too), in the tables of its asyncpg layer in that of the database's session. A thread is made within moments of
-its first question. So where the two differ by nearly a whole number of quarter hours, as every time zone does from
-UTC, that is how far the clock was from UTC when it dated the thread.
+Chainlit dates steps in UTC, but threads in local time labelled Z: its SQLAlchemy layer in the zone of the server (users
+too), its asyncpg layer in the zone of the database session. A thread is created within moments of its first question.
+If the two times differ by nearly a whole number of quarter hours, the difference is the offset of that zone from UTC,
+because the offset of every time zone is a whole number of quarter hours.
 """
 
 from collections import defaultdict
@@ -20,13 +20,13 @@ _QUARTER = timedelta(minutes=15)
 _MOMENTS = timedelta(seconds=90)
 _FARTHEST = timedelta(hours=14)
 _BATCH = 1000
-# A zone has two offsets in a year. Beyond a few it is chance, not clocks.
+# A time zone has two offsets in a year. More than a few offsets are coincidence.
 _MOST_OFFSETS = 4
 
 
 @dataclass
 class Suspects:
-    """Threads of which one thing is to be told."""
+    """Threads with the same problem."""
 
     what: str
     count: int = 0
@@ -39,12 +39,12 @@ class Suspects:
 
 
 async def suspicious_threads(connection: AsyncConnection) -> list[Suspects]:
-    """Threads whose time and those of their steps do not go together, by what is wrong; the most common offset first.
+    """Threads with a time that contradicts the times of their steps, by problem; the most common offset first.
 
-    Reads in batches: nothing grows with the history.
+    Reads in batches, so that memory does not grow with the history.
     """
-    unreadable = Suspects("threads whose time cannot be read (left)")
-    younger = Suspects("threads that seem younger than their last step, by no time zone's offset (left)")
+    unreadable = Suspects("threads with an unreadable time (not changed)")
+    younger = Suspects("threads dated after their last step, but not by a time zone's offset (not changed)")
     by_offset: dict[timedelta, Suspects] = defaultdict(lambda: Suspects(""))
     question = case((steps.c.type == "user_message", steps.c.createdAt))
     moments = (
@@ -83,7 +83,7 @@ def _moment(text: str) -> datetime:
 
 
 def _offset(difference: timedelta) -> timedelta | None:
-    """How far the clock of the thread was from that of its first question; None where no zone explains it."""
+    """The offset of the thread's time from that of its first question; None if no time zone has this offset."""
     nearest = round(difference / _QUARTER) * _QUARTER
     near = abs(difference - nearest) <= _MOMENTS and abs(nearest) <= _FARTHEST
     return nearest if near else None
@@ -94,10 +94,10 @@ def _offsets(found: dict[timedelta, Suspects]) -> list[Suspects]:
     for offset, suspects in most_first:
         sign, minutes = "-" if offset < timedelta() else "+", abs(offset) // timedelta(minutes=1)
         zone = f"UTC{sign}{minutes // 60:02}:{minutes % 60:02}"
-        suspects.what = f"threads dated in local time labelled Z, by a clock at {zone} (left)"
-    told = [suspects for _, suspects in most_first[:_MOST_OFFSETS]]
-    rest = Suspects("threads dated in local time labelled Z, at other offsets (left)")
+        suspects.what = f"threads dated in local time labelled Z, by a clock at {zone} (not changed)"
+    common = [suspects for _, suspects in most_first[:_MOST_OFFSETS]]
+    rest = Suspects("threads dated in local time labelled Z, at other offsets (not changed)")
     for _, suspects in most_first[_MOST_OFFSETS:]:
         rest.count += suspects.count
         rest.examples = (rest.examples + suspects.examples)[:EXAMPLES]
-    return [*told, rest]
+    return [*common, rest]

@@ -1,7 +1,7 @@
-"""Copies the rows of Chainlit's asyncpg layer (tables made by Prisma, on Postgres only) into our tables.
+"""Copies the rows of Chainlit's asyncpg layer (tables created by Prisma, on Postgres only) into our tables.
 
-Every statement is one INSERT from a SELECT; what is there already stays as it is. A row comes over where its id is a
-UUID and what it belongs to came over too; all others are counted. Times are without a zone there, and taken for UTC.
+Every statement is one INSERT from a SELECT that leaves existing rows unchanged. A row is copied if its id is a UUID and
+the rows that it belongs to were copied; all others are counted. Prisma's times have no time zone and are read as UTC.
 """
 
 from typing import Any
@@ -56,7 +56,7 @@ _FEEDBACK = _source("Feedback", createdAt=DateTime, updatedAt=DateTime, stepId=T
 
 # Prisma's table to ours.
 SOURCES = {"User": "users", "Thread": "threads", "Step": "steps", "Element": "elements", "Feedback": "feedbacks"}
-FOLDED = "votes given twice on one step; the youngest by its own time stays, these go to feedback_changes"
+FOLDED = "duplicate votes on one step (moved to feedback_changes; the newest by its time is kept)"
 
 
 def _is_uuid(column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -64,7 +64,7 @@ def _is_uuid(column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _uuid(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    # Inside CASE, for the planner may cast before it filters.
+    # Inside CASE, because the planner may cast before it filters.
     return case((_is_uuid(column), cast(column, UUID(as_uuid=False))), else_=None)
 
 
@@ -85,14 +85,18 @@ _VOTES = select(_FEEDBACK, _PLACE).where(_VOTE_COMES).subquery("votes")
 
 
 def left_behind() -> list[tuple[str, str, Select[tuple[str]]]]:
-    """For each of our tables what does not come, in words, and the query for the ids."""
-    odd_or_gone = "left behind: id is no UUID, or what they belong to did not come"
+    """The rows that are not copied: our table, a description, and the query for their ids."""
+    odd_or_gone = "not copied: the id is not a UUID, or the row that they belong to was not copied"
     return [
-        ("users", "users left behind: id is no UUID", select(_USER.c.id).where(not_(_is_uuid(_USER.c.id)))),
-        ("threads", "threads left behind: id is no UUID", select(_THREAD.c.id).where(not_(_is_uuid(_THREAD.c.id)))),
+        ("users", "users not copied: the id is not a UUID", select(_USER.c.id).where(not_(_is_uuid(_USER.c.id)))),
         (
             "threads",
-            "threads left behind: marked as deleted",
+            "threads not copied: the id is not a UUID",
+            select(_THREAD.c.id).where(not_(_is_uuid(_THREAD.c.id))),
+        ),
+        (
+            "threads",
+            "threads not copied: marked as deleted",
             select(_THREAD.c.id).where(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_not(None)),
         ),
         ("steps", f"steps {odd_or_gone}", _without(_STEP, _STEP_COMES)),
@@ -110,7 +114,7 @@ def _without(table: Table, comes: ColumnElement[bool]) -> Select[tuple[str]]:
 
 
 async def count(connection: AsyncConnection) -> dict[str, int]:
-    """Rows of each source table, under the name of ours."""
+    """The number of rows in each source table, by the name of our table."""
     return {
         ours: (await connection.execute(select(func.count()).select_from(_metadata.tables[source]))).scalar_one()
         for source, ours in SOURCES.items()
@@ -118,7 +122,7 @@ async def count(connection: AsyncConnection) -> dict[str, int]:
 
 
 async def move(connection: AsyncConnection) -> None:
-    """Copy what comes over; a row of an id, or a user of a name, that is here already is left as it is here."""
+    """Copy the rows. A row with an existing id and a user with an existing name are left unchanged."""
     columns = await connection.run_sync(lambda sync: {column["name"] for column in inspect(sync).get_columns("Thread")})
     await _copy(
         connection, users,
@@ -128,13 +132,13 @@ async def move(connection: AsyncConnection) -> None:
         },
         select().where(_is_uuid(_USER.c.id)),
     )  # fmt: skip
-    # By name: who is here already under another id is the same person.
+    # By name: a user who exists already under another id is the same person.
     thread_values: dict[str, ColumnElement[Any]] = {
         "id": _uuid(_THREAD.c.id), "createdAt": _moment(_THREAD.c.createdAt), "updatedAt": _moment(_THREAD.c.updatedAt),
         "name": _THREAD.c.name, "userId": users.c.id, "userIdentifier": users.c.identifier,
         "metadata": _THREAD.c.metadata,
     }  # fmt: skip
-    # A later version of that schema has them.
+    # Only later versions of that schema have this column.
     if "tags" in columns:
         thread_values["tags"] = literal_column('"Thread".tags', ARRAY(Text))
     owner = _THREAD.outerjoin(_USER, _USER.c.id == _THREAD.c.userId).outerjoin(
@@ -163,7 +167,7 @@ async def move(connection: AsyncConnection) -> None:
         },
     }  # fmt: skip
     await _copy(connection, elements, element_values, select().where(_ELEMENT_COMES))
-    # Nobody is named; it is the owner of the thread who sees the thumbs.
+    # The voter is not stored. Only the owner of the thread sees the thumbs, so the vote is theirs.
     voted = _VOTES.join(steps, steps.c.id == _uuid(_VOTES.c.stepId)).join(threads, threads.c.id == steps.c.threadId)
     vote: dict[str, ColumnElement[Any]] = {
         "id": _uuid(_VOTES.c.id), "forId": steps.c.id, "threadId": threads.c.id, "userId": threads.c.userId,

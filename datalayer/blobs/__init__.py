@@ -36,8 +36,8 @@ def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:
         options: credentials and endpoints.
 
     Raises:
-        ConfigurationError: the URL is of no supported store, its package is not installed, or the options
-            contradict each other.
+        ConfigurationError: the URL is not valid, its store is not supported, its package is not installed, or the
+            options contradict each other.
     """
     options = options or BlobOptions()
     try:
@@ -45,7 +45,7 @@ def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:
     except ValueError:
         raise ConfigurationError(_FORMS) from None
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError(f"{_FORMS}; credentials are no part of it")
+        raise ConfigurationError(f"{_FORMS}; it cannot contain credentials")
     match parts.scheme:
         case "file" if not parts.netloc and parts.path.strip("/"):
             return LocalBlobs(Path(unquote(parts.path)))
@@ -58,7 +58,7 @@ def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:
 
 def _open_azure(parts: SplitResult, options: BlobOptions) -> BlobStore:
     container, prefix = _place(parts.path)
-    # Each SDK is imported for those who chose its store.
+    # Only the SDK of the chosen store is imported.
     try:
         if parts.scheme == "azure":
             from datalayer.blobs.azure_data_lake import DataLakeBlobs  # noqa: PLC0415

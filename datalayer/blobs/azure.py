@@ -20,10 +20,10 @@ Service = TypeVar("Service")
 
 CHUNK_BYTES = 4 * MEBIBYTE
 
-# After a second each, or so: the SDK's own pauses of 18, 24 and 42 seconds are for jobs that nobody waits for.
+# Retries after about a second each. The SDK's default pauses of 18, 24 and 42 seconds are too long for users who wait.
 _RETRIES = {"retry_total": 3, "initial_backoff": 0.1, "increment_base": 1, "random_jitter_range": 0.5}
 _CONNECT_SECONDS = 5
-# A clock of ours that runs ahead must not make a key that is valid later only.
+# If our clock runs ahead, the signing key must be valid now all the same.
 _CLOCK_SKEW = timedelta(minutes=5)
 _WORDS = {
     "ContainerNotFound": "there is no such container",
@@ -58,7 +58,9 @@ class AzureAccount(Generic[Service]):
         kind: str,
         client_options: dict[str, Any],
     ) -> None:
-        """The kind is that of the endpoint: `dfs` or `blob`.
+        """
+        Args:
+            kind: the kind of the endpoint, `dfs` or `blob`.
 
         Raises:
             ConfigurationError: more than one credential, or an invalid key or endpoint.
@@ -77,7 +79,7 @@ class AzureAccount(Generic[Service]):
         if sum(map(bool, given)) > 1:
             raise ConfigurationError("give one of connection string, account key and SAS for Azure, not several")
         if options.azure_key and not _is_base64(options.azure_key):
-            raise ConfigurationError("the account key for Azure is not one: it must be base64")
+            raise ConfigurationError("the account key for Azure is not valid: it must be base64")
         endpoint = urlsplit(options.azure_endpoint or f"https://{account}.{kind}.core.windows.net")
         if endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.query:
             raise ConfigurationError("Azure's endpoint must be an address such as https://ACCOUNT.dfs.core.windows.net")
@@ -106,7 +108,7 @@ class AzureAccount(Generic[Service]):
                 else:
                     self._client = made(self._endpoint, credential=self._credential(), **settings)
             except (ValueError, KeyError, TypeError):
-                # The SDK's words may quote a part of the secret.
+                # The SDK's message may quote a part of the secret.
                 raise BlobRefused("the credential of Azure's store is malformed") from None
         if self._options.azure_connection_string and self._client.account_name != self.account:
             raise BlobRefused("the blob URL and the connection string name two different accounts of Azure's")
@@ -123,9 +125,9 @@ class AzureAccount(Generic[Service]):
         return self._identity
 
     async def signing_key(self, seconds: int) -> Any:
-        """The account's key, or a user delegation key, for a signed URL of this many seconds.
+        """The account's key, or a user delegation key, for a signed URL that is valid for this many seconds.
 
-        None where the credential is a SAS, which cannot sign and must not be given away.
+        None if the credential is a SAS, which cannot sign and must stay secret.
         """
         key = getattr(getattr(self.client, "credential", None), "account_key", None)
         if key or self._identity is None:
@@ -133,7 +135,7 @@ class AzureAccount(Generic[Service]):
         async with self._one_at_a_time:
             now = datetime.now(UTC)
             if self._delegation_key_until < now + timedelta(seconds=seconds):
-                # A day saves a request for each link; no key may live longer than a week.
+                # A key for a day saves a request per link; Azure allows a week at most.
                 until = now + timedelta(seconds=min(seconds + 24 * 3600, LONGEST_SIGNED_SECONDS))
                 client: Any = self.client
                 async with self.request():
@@ -171,12 +173,12 @@ class AzureAccount(Generic[Service]):
 
 
 class AzureStore(BlobStore, Generic[Service]):
-    """A store in one container of an account, under a prefix or not."""
+    """A store in one container of an account, with an optional prefix."""
 
     def __init__(
         self, account: str, container: str, prefix: str, options: BlobOptions, *, service: type[Service], kind: str
     ) -> None:
-        """`service` and `kind` are those of `AzureAccount`; raises what it raises."""
+        """Parameters and errors are those of `AzureAccount`."""
         self._account = AzureAccount(
             account,
             options,
@@ -214,10 +216,10 @@ def _translate(error: Exception) -> BlobError:
     if code in _MISSING or (status == 404 and not code):
         return BlobNotFound("Azure's store has no file under this key")
     if isinstance(error, ClientAuthenticationError) and status is None:
-        return BlobError("no credential for Azure was found, or it makes no sense: see docs/files.md")
+        return BlobError("no credential for Azure was found, or it is not valid: see docs/files.md")
     if status is None:
         return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
-    said = f"{status} {code}".strip()
+    answer = f"{status} {code}".strip()
     is_final = status in (401, 403) or (code in _WORDS and code not in _PASSING)
     error_type = BlobRefused if is_final else BlobError
-    return error_type(f"Azure's store refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
+    return error_type(f"Azure's store refused the request ({answer})" + (f": {_WORDS[code]}" if code in _WORDS else ""))

@@ -36,7 +36,7 @@ _ATTEMPTS = 5
 
 
 class AzureBlobs(AzureStore[BlobServiceClient]):
-    """Blobs in one container, under a prefix or not."""
+    """Blobs in one container, with an optional prefix."""
 
     def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
         super().__init__(account, container, prefix, options, service=BlobServiceClient, kind="blob")
@@ -46,14 +46,14 @@ class AzureBlobs(AzureStore[BlobServiceClient]):
         settings = ContentSettings(
             content_type=content_type(mime), content_disposition=content_disposition(name, content_type(mime))
         )
-        # The first of two uploads that ends drops the blocks of the other one, which then starts again.
+        # If two uploads run concurrently, the first to finish drops the blocks of the other, which then starts again.
         for _ in range(_ATTEMPTS):
             async with MeasuredContent(content, CHUNK_BYTES) as chunks:
                 if await self._upload(blob, chunks, settings):
                     return chunks.stored_as(key)
             if not isinstance(content, bytes | Path):
                 break
-        raise BlobError("another upload to the same key came in between")
+        raise BlobError("another upload to the same key interfered")
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> OpenBlob:
         blob = self._blob(self._path(key))
@@ -95,7 +95,7 @@ class AzureBlobs(AzureStore[BlobServiceClient]):
             yield upload
 
     async def discard(self, upload: UnfinishedUpload) -> None:
-        """There are none to discard."""
+        """Do nothing: `unfinished` lists none."""
 
     async def signed_url(self, key: str, seconds: int) -> str | None:
         name = self._path(key)

@@ -1,7 +1,7 @@
 """Azure Data Lake Storage Gen2: accounts with a hierarchical namespace.
 
-A file is visible from its creation on, empty, and grows with each flush. So it is written under a hidden name and then
-renamed, which is atomic.
+A file is visible from its creation on, empty, and grows with each flush. So the store writes it under a hidden name and
+then renames it, which is atomic.
 """
 
 import logging
@@ -38,7 +38,7 @@ _PART = ".part-"
 
 
 class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
-    """Files in one container, under a prefix or not."""
+    """Files in one container, with an optional prefix."""
 
     def __init__(self, account: str, container: str, prefix: str, options: BlobOptions) -> None:
         super().__init__(account, container, prefix, options, service=DataLakeServiceClient, kind="dfs")
@@ -128,7 +128,7 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
         if not self._proved_writable:
             await self._prove_writable()
             self._proved_writable = True
-        # The folder of the prefix may be yet to be made.
+        # The folder of the prefix may not exist yet.
         with suppress(BlobNotFound):
             async with self._account.request():
                 await anext(
@@ -155,7 +155,7 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
                 async with self._account.request():
                     found = await anext(paths, None)
             except BlobNotFound:
-                # A folder that is not there holds nothing.
+                # A missing folder has no files.
                 return
             if found is None:
                 return
@@ -167,11 +167,11 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
             async with self._account.request():
                 await part.rename_file(f"{self._container_name}/{path}")
         except BlobNotFound:
-            # The SDK asks again where an answer was lost on its way; then the first time it was renamed.
+            # The SDK repeats the request if the answer was lost; then the first request has renamed the file already.
             async with self._account.request():
                 found = await self._file(path).get_file_properties()
             if (found.metadata or {}).get("upload") != upload:
-                raise BlobError("Azure's store lost the upload before it was whole") from None
+                raise BlobError("Azure's store lost the upload before it was complete") from None
 
     async def _discard(self, part: str) -> None:
         try:
@@ -184,8 +184,8 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
     async def _remove(self, path: str) -> None:
         async with self._account.request():
             await self._file(path).delete_file()
-        # The folder of a thread goes with its last file. One that is not empty is refused by the service itself, so
-        # that nothing which is being stored there at this moment can go with it.
+        # Delete the folder of a thread after its last file. The service refuses to delete a folder that is not empty, so
+        # a file that is stored there at the same time is safe.
         folder, _, _ = path.removeprefix(self._prefix).rpartition("/")
         with suppress(BlobError):
             while folder:
@@ -201,5 +201,5 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
 
 
 def _moment(modified: datetime) -> datetime:
-    """The SDK's own, which is in UTC and does not say so."""
+    """The SDK's time, which is in UTC but may lack a time zone."""
     return modified if modified.tzinfo else modified.replace(tzinfo=UTC)

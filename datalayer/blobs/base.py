@@ -18,7 +18,7 @@ from datalayer.errors import BlobError, BlobNotFound
 
 Content: TypeAlias = bytes | Path | AsyncIterable[bytes]
 
-# A signed URL of Amazon's or Azure's lives for a week at most.
+# Signed URLs of Amazon and Azure are valid for a week at most.
 LONGEST_SIGNED_SECONDS = 7 * 24 * 3600
 
 _PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
@@ -49,7 +49,7 @@ class BlobOptions:
     s3_secret_access_key: str | None = field(default=None, repr=False)
     s3_session_token: str | None = field(default=None, repr=False)
     patience_seconds: float = 30.0
-    """How long one request of a chunk (at most 5 MiB) may take, with all its retries."""
+    """Time limit in seconds of a request for one chunk (at most 5 MiB), including its retries."""
     ca_file: str | None = None
     """PEM file of the certificate authorities of the endpoint, if the system does not know them."""
 
@@ -127,10 +127,10 @@ class BlobStore(Protocol):
         """Store the content, whole or not at all; content under the same key is replaced.
 
         Args:
-            key: where; two uploads to one key at once leave one of the two contents.
+            key: of the blob; two concurrent uploads to one key leave the content of one of them.
             content: bytes, a file's path, or chunks of any size.
-            mime: the content type that the store gives out with it; anything malformed becomes plain bytes.
-            name: the file name that the store gives out with it, for a reader who follows a signed URL.
+            mime: the content type with which the store serves it; a malformed one becomes `application/octet-stream`.
+            name: the file name for downloads by signed URL.
 
         Raises:
             BlobError: it could not be stored; no part of it is visible under the key.
@@ -256,7 +256,7 @@ def checked_seconds(seconds: int) -> int:
         ValueError: it is not between 1 second and a week.
     """
     if not 1 <= seconds <= LONGEST_SIGNED_SECONDS:
-        raise ValueError(f"a signed URL lives for 1 to {LONGEST_SIGNED_SECONDS} seconds, not {seconds}")
+        raise ValueError(f"a signed URL can be valid for 1 to {LONGEST_SIGNED_SECONDS} seconds, not {seconds}")
     return seconds
 
 
@@ -280,4 +280,4 @@ async def request(
     except failures as error:
         raise translate(error) from None
     except TimeoutError:
-        raise BlobError(f"the store of files gave no answer within {seconds:g} seconds") from None
+        raise BlobError(f"the blob store did not answer within {seconds:g} seconds") from None

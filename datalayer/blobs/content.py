@@ -66,7 +66,7 @@ async def _of_file(path: Path, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
             while chunk := await asyncio.to_thread(file.read, chunk_bytes):
                 yield chunk
     except OSError as error:
-        # Its path is the server's own business.
+        # The message leaves out the path, because users see it.
         raise BlobError(f"the file to be stored cannot be read ({type(error).__name__}: {error.strerror})") from None
 
 

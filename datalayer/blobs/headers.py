@@ -16,25 +16,25 @@ _SHOWN_INLINE = (
 )
 _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\ud800-\udfff]")
 _NOT_IN_A_QUOTED_STRING = re.compile(r"[^ !#$&'()+,.0-9A-Za-z_;=@\[\]^`{}~-]")
-# No common file system takes a longer name, and S3 takes 2 kB of headers.
+# Common file systems accept no longer names, and S3 accepts 2 kB of headers.
 _LONGEST_NAME_BYTES = 255
 
 
 def content_type(mime: str) -> str:
-    """The type as it may stand in a header; plain bytes where it is malformed."""
+    """The type in a form that is valid in a header; `application/octet-stream` if it is malformed."""
     mime = mime.strip().lower()
     return mime if _MIME.fullmatch(mime) else BYTES
 
 
 def content_disposition(name: str | None, mime: str) -> str:
-    """The header `Content-Disposition`, in ASCII: shown for pictures, sound, film and PDF, else a download.
+    """The header `Content-Disposition`, in ASCII: `inline` for images, audio, video and PDF, `attachment` otherwise.
 
     The name is in the form of RFC 6266, plain for old browsers and in UTF-8, and cut to the limit of file systems,
     with its ending kept.
     """
     shown = content_type(mime).startswith(_SHOWN_INLINE)
     whole = _file_name(name or "")
-    # é becomes e with an accent of its own, which is left out.
+    # NFKD splits é into e and an accent, and the accent is dropped.
     letters = (letter for letter in unicodedata.normalize("NFKD", whole) if not unicodedata.combining(letter))
     plain = _NOT_IN_A_QUOTED_STRING.sub("_", "".join(letters))
     return f"{'inline' if shown else 'attachment'}; filename=\"{plain}\"; filename*=UTF-8''{quote(whole, safe='')}"

@@ -1,4 +1,4 @@
-"""A folder as blob store. A file is there whole or not at all: it is written beside its place, then renamed."""
+"""A folder as blob store. A file is written under a temporary name and then renamed, so that it is never partial."""
 
 import asyncio
 import errno
@@ -38,7 +38,7 @@ _ATTEMPTS = 20
 
 
 class LocalBlobs(BlobStore):
-    """Files under one folder, which is made at the first write. It keeps no types and has no links of its own."""
+    """Files in one folder, which is created at the first write. It stores no content types and has no signed URLs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,9 +47,9 @@ class LocalBlobs(BlobStore):
         self,
         key: str,
         content: Content,
-        mime: str,  # noqa: ARG002  a folder keeps no types
+        mime: str,  # noqa: ARG002  a folder stores no content types
         *,
-        name: str | None = None,  # noqa: ARG002  nor names
+        name: str | None = None,  # noqa: ARG002  a folder stores no file names
     ) -> StoredBlob:
         target = self._path(key)
         async with MeasuredContent(content, _CHUNK_BYTES) as chunks:
@@ -89,7 +89,7 @@ class LocalBlobs(BlobStore):
     async def discard(self, upload: UnfinishedUpload) -> None:
         await _in_thread(partial(self._remove, self.folder / upload.name))
 
-    async def signed_url(self, key: str, seconds: int) -> str | None:  # noqa: ARG002  a folder signs nothing
+    async def signed_url(self, key: str, seconds: int) -> str | None:  # noqa: ARG002  a folder has no signed URLs
         checked_key(key)
         return None
 
@@ -97,7 +97,7 @@ class LocalBlobs(BlobStore):
         await _in_thread(self._touch)
 
     async def close(self) -> None:
-        """A folder needs no closing."""
+        """Do nothing: a folder has no connections."""
 
     def _path(self, key: str) -> Path:
         return self.folder / checked_key(key)
@@ -107,7 +107,7 @@ class LocalBlobs(BlobStore):
         os.fsync(part.fileno())
         part.close()
         Path(part.name).replace(target)
-        # The names too must outlive a power cut, of the folders that were made as well.
+        # The directory entries must survive a power failure too, including those of new folders.
         for folder in target.parents:
             descriptor = os.open(folder, os.O_RDONLY)
             try:
@@ -118,7 +118,7 @@ class LocalBlobs(BlobStore):
                 break
 
     def _discard(self, part: BinaryIO) -> None:
-        # What cannot be written cannot be flushed either.
+        # Closing flushes the file, which fails if the disk is full.
         with suppress(OSError):
             part.close()
         self._remove(Path(part.name))
@@ -126,7 +126,7 @@ class LocalBlobs(BlobStore):
     def _remove(self, path: Path) -> None:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             path.unlink()
-        # The folder of a thread goes with its last file.
+        # The last file of a thread is deleted with the thread's folder.
         for folder in path.parents:
             if folder == self.folder:
                 break
@@ -136,7 +136,7 @@ class LocalBlobs(BlobStore):
     def _walk(self, folder: Path) -> Iterator[ListedBlob]:
         for path in _files(folder):
             key = path.relative_to(self.folder).as_posix()
-            # Deleted in the meantime is deleted.
+            # The file may have been deleted in the meantime.
             with suppress(FileNotFoundError):
                 if is_key(key):
                     found = path.stat()
@@ -161,7 +161,7 @@ def _begin(target: Path) -> BinaryIO:
             target.parent.mkdir(parents=True, exist_ok=True)
             return tempfile.NamedTemporaryFile(dir=target.parent, prefix=_PART, delete=False)  # type: ignore[return-value]
         except (FileNotFoundError, FileExistsError):
-            # Whoever deletes the last file of a folder takes the folder with it, perhaps at this very moment.
+            # A concurrent deletion of the last file in the folder may have removed the folder.
             if not attempts_left:
                 raise
     raise AssertionError
@@ -186,7 +186,7 @@ async def _chunks(file: FileIO, start: int, end: int) -> AsyncIterator[bytes]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """One after another; `os.walk` keeps the names of all threads in memory."""
+    """The files, one at a time; `os.walk` would keep the names of all threads in memory."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -201,5 +201,5 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except OSError as error:
         error_type = BlobRefused if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else BlobError
         raise error_type(
-            f"the folder of files cannot be used now ({type(error).__name__}: {error.strerror})"
+            f"the folder for files cannot be used now ({type(error).__name__}: {error.strerror})"
         ) from error

@@ -40,15 +40,15 @@ from datalayer.errors import BlobError, BlobNotFound, BlobRefused
 
 logger = logging.getLogger(__name__)
 
-# S3 takes no part smaller than 5 MiB but the last, and 10,000 of them: 50 GB.
+# S3 accepts at most 10,000 parts, of at least 5 MiB except the last: 50 GB.
 _PART_BYTES = 5 * MEBIBYTE
 _CHUNK_BYTES = MEBIBYTE
 _CONNECT_SECONDS = 5
 _WORDS = {
     "NoSuchBucket": "there is no such bucket",
-    "InvalidAccessKeyId": "the access key is not known",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
-    "AccessDenied": "the credentials may not do this: see the least permissions in docs/files.md",
+    "InvalidAccessKeyId": "the access key does not exist",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "AccessDenied": "the credentials lack a permission: see the required permissions in docs/files.md",
     "ExpiredToken": "the session token has expired",
     "InvalidToken": "the session token is not valid",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION",
@@ -57,7 +57,7 @@ _WORDS = {
 
 
 class S3Blobs(BlobStore):
-    """Objects in one bucket, under a prefix or not."""
+    """Objects in one bucket, with an optional prefix."""
 
     def __init__(self, bucket: str, prefix: str, options: BlobOptions) -> None:
         self._bucket = bucket
@@ -185,10 +185,10 @@ class S3Blobs(BlobStore):
                     read_timeout=options.patience_seconds,
                     retries={"mode": "standard", "total_max_attempts": 4},
                     signature_version="s3v4",
-                    # Not every compatible server knows the newer checksums.
+                    # Some compatible servers do not support the newer checksums.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
-                    # Servers under an address of their own seldom have a name for each bucket.
+                    # Servers with an address of their own seldom have a host name for each bucket.
                     s3={"addressing_style": "path" if options.s3_endpoint else "auto"},
                 )
                 try:
@@ -220,11 +220,11 @@ class S3Blobs(BlobStore):
             async with self._request():
                 await client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BlobNotFound:
-            # boto asks again where an answer was lost on its way; then the first time it was completed.
+            # boto repeats the request if the answer was lost; then the first request has completed the upload already.
             async with self._request():
                 found = await client.head_object(Bucket=upload["Bucket"], Key=upload["Key"])
             if found["Metadata"].get("upload") != mark:
-                raise BlobError("the bucket lost the upload before it was whole") from None
+                raise BlobError("the bucket lost the upload before it was complete") from None
 
     async def _abort(self, client: Any, upload: dict[str, str]) -> None:
         try:
@@ -233,7 +233,7 @@ class S3Blobs(BlobStore):
         except BlobNotFound:
             return
         except BlobError as error:
-            logger.warning("the parts of an upload that failed were left behind: %s", error)
+            logger.warning("the parts of a failed upload could not be deleted: %s", error)
 
     def _opened(self, answer: Any, size: int, start: int, end: int) -> OpenBlob:
         body = answer["Body"]
@@ -245,7 +245,7 @@ class S3Blobs(BlobStore):
             async with self._request():
                 chunk: bytes = await body.read(min(left, _CHUNK_BYTES))
             if not chunk:
-                raise BlobError("the store of files cut the connection half-way")
+                raise BlobError("the blob store closed the connection during a download")
             left -= len(chunk)
             yield chunk
 
@@ -258,12 +258,12 @@ def _translate(error: Exception) -> BlobError:
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-        # An answer to HEAD has no body, and its code is the status.
+        # A response to HEAD has no body, so its code is the status.
         if code in ("NoSuchKey", "NoSuchUpload", "404"):
             return BlobNotFound("the bucket has no object under this key")
-        said = f"{status} {code}".strip()
+        reply = f"{status} {code}".strip()
         error_type = BlobRefused if status in (401, 403) or code in _WORDS else BlobError
-        return error_type(f"S3 refused ({said})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
+        return error_type(f"S3 refused the request ({reply})" + (f": {_WORDS[code]}" if code in _WORDS else ""))
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return BlobError("no credentials for S3 were found, or only a part of them")
+        return BlobError("the credentials for S3 are missing or incomplete")
     return BlobError(f"S3 cannot be reached now ({type(error).__name__})")

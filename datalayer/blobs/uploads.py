@@ -1,7 +1,7 @@
 """Uploads to the blob store: retried while it is unavailable, bounded in number, ended by `close`.
 
 Every attempt of an upload goes to the same key, so a retry creates no second file. Of two uploads of one element, the
-one that was called last wins, whichever ends first.
+one that was started last wins, regardless of which ends first.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class Upload:
 
 @dataclass(slots=True)
 class _Turns:
-    """The uploads of one element: how many were called, the last one whose row was written, the last one before an end
-    of the element, how many are under way, and the steps that they are for."""
+    """The uploads of one element: how many were started, the last one with a written row, the last one before a deletion of
+    the element, how many are in progress, and their steps."""
 
     called: int = 0
     written: int = 0
@@ -50,14 +50,14 @@ class _Turns:
 
 
 class Turn:
-    """One upload's place among those of its element."""
+    """The position of an upload among those of its element."""
 
     def __init__(self, turns: _Turns) -> None:
         turns.called += 1
         self._turns, self._number = turns, turns.called
 
     def take(self) -> bool:
-        """Whether the row may be written: no later upload has written its own. Call it just before queueing the row."""
+        """Whether the row may be written, because no later upload has written one. Call it just before queueing the row."""
         if self._turns.written > self._number:
             return False
         self._turns.written = self._number
@@ -65,7 +65,7 @@ class Turn:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the element or its step was deleted meanwhile, and no later upload stores it again."""
+        """Whether the element or its step was deleted in the meantime, and no later upload stores it again."""
         return self._number < self._turns.ended == self._turns.called
 
 
@@ -86,7 +86,7 @@ class Uploads:
 
     @contextmanager
     def turn(self, element_id: str, step_id: str | None) -> Iterator[Turn]:
-        """A place in the order of the calls, for as long as the upload takes."""
+        """Holds a position in the order of the calls during the upload."""
         turns = self._elements.setdefault(element_id, _Turns())
         turns.running += 1
         turns.step_ids.add(step_id)
@@ -98,7 +98,7 @@ class Uploads:
                 del self._elements[element_id]
 
     def end(self, *, element_ids: Collection[str] = (), step_ids: Collection[str] = ()) -> None:
-        """These elements, or all elements of these steps, were deleted: their uploads are too late."""
+        """Mark the uploads of deleted elements, or of the elements of deleted steps, as too late."""
         of_steps = set(step_ids)
         for element_id, turns in self._elements.items():
             if element_id in element_ids or turns.step_ids & of_steps:
@@ -116,7 +116,8 @@ class Uploads:
             The stored blob; None if nothing was stored, because the thread was deleted.
 
         Raises:
-            BlobError: the store failed for too long, the file cannot be read any more, or the layer was closed.
+            BlobError: the store failed for longer than the patience, the file cannot be read any more, or the layer was
+                closed.
             DataLayerError: the announcement was refused.
         """
         task = asyncio.create_task(self._announced_and_sent(blobs, upload, announced))
@@ -183,7 +184,7 @@ class Uploads:
 
 
 async def _is_there(content: bytes | Path) -> bool:
-    # An upload's folder is deleted with its session.
+    # Chainlit deletes the folder of uploaded files at the end of the session.
     return isinstance(content, bytes) or await asyncio.to_thread(os.access, content, os.R_OK)
 
 

@@ -1,6 +1,6 @@
-"""Everything in which the two engines differ, as one object for each; no other module asks which engine it is.
+"""The differences between the two engines, one object for each engine. No other module asks for the engine's name.
 
-`Dialect` is SQL that differs. `HotPaths` is the way past SQLAlchemy that an engine may have for its hottest calls.
+`Dialect` is the SQL that differs. `HotPaths` bypasses SQLAlchemy for the most frequent calls of an engine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,50 +14,50 @@ from datalayer.records.search import Query
 from datalayer.records.writes import StepKey, StepWrite
 
 Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
-"""Aggregates what is in the FROM clause where the condition holds, grouped by some keys, which come first."""
+"""Builds an aggregate from a FROM clause, a condition and the keys to group by; the keys are the first columns."""
 
 Percentile = Callable[[ColumnElement[Any], int], ColumnElement[Any]]
 """A discrete percentile (as `percentile_disc`) of a column; the second argument is a whole number from 0 to 100."""
 
 
 class HotPaths(Protocol):
-    """What runs most often, on connections of its own: step writes, and reads whose statements are kept.
+    """The most frequent calls, on connections of their own: step writes and prepared reads.
 
-    The errors are the driver's; `Dialect.translate` knows them.
+    Methods raise errors of the driver, which `Dialect.translate` translates.
     """
 
     @property
     def in_use(self) -> int:
-        """How many connections are reading now."""
+        """The number of connections that are reading."""
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        """Store the writes in order, and create their threads; gives the keys of the writes that were not refused."""
+        """Store the writes in order and create missing threads; returns the keys of the writes that were not refused."""
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """The rows, as tuples, of a statement that only reads and is kept by its caller; one round trip."""
+        """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""
 
     async def close(self) -> None:
         """Close the connections."""
 
 
 class Dialect(Protocol):
-    """The SQL, the connections and the errors in which the engines differ."""
+    """The SQL, connections and errors of one engine."""
 
     name: ClassVar[str]
     read_options: ClassVar[dict[str, Any]]
-    """Execution options of a connection that only reads, or writes with one statement."""
+    """Execution options of connections that only read, or that write with one statement."""
     row_position: ClassVar[str]
-    """The name of the column for a row's place in its table, which is mostly the order of writing."""
+    """The name of the column for a row's position in its table, which is mostly the order of writing."""
 
     is_favorite: ClassVar[TextClause]
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
     @property
     def hot_paths(self) -> HotPaths | None:
-        """The engine's own way past SQLAlchemy; None if it has none."""
+        """The engine's calls that bypass SQLAlchemy; None if it has none."""
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
-        """An engine that has not connected yet; the options of the reading engine also hold for `HotPaths.fetch`.
+        """An engine that has not connected yet. The options of the reading engine also apply to `HotPaths.fetch`.
 
         Raises:
             ConfigurationError: the URL or an option is not valid for this engine.
@@ -67,27 +67,30 @@ class Dialect(Protocol):
         """An INSERT with `on_conflict_do_update`."""
 
     def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
-        """The stored object with the patch's keys set, and those removed whose value is None; not recursive."""
+        """The stored object with the keys of the patch set, and keys with the value None removed; not recursive."""
 
     def fill_json(
         self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
     ) -> ColumnElement[Any]:
-        """The stored object with those keys of the patch added that it lacks and that are not known elsewhere.
+        """The stored object plus the keys of the patch that it lacks.
 
-        Only needed of an engine without `hot_paths`.
+        Only an engine without `hot_paths` needs this.
+
+        Args:
+            known: for some keys, the condition under which the row has a value elsewhere; then the key is left out.
         """
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
-        """A search in the texts of one user, in the query language of the engine's index."""
+        """The query for a search in the texts of one user, in the query language of the engine's index."""
 
     @staticmethod
     def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
-        """Whether a row of `search_texts` matches the `search_query`, answered by the index of words."""
+        """Whether a row of `search_texts` matches the `search_query`; uses the index of words."""
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:
-        """Rewrite a part of the index without deleted words; True if there is more to rewrite.
+        """Rewrite a part of the index without deleted words; True if more parts are left.
 
         Args:
             begins: whether this is the first part.
@@ -95,11 +98,11 @@ class Dialect(Protocol):
 
     @staticmethod
     def in_ids(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
-        """Whether the id is one of these; they are selected first, and then looked up one by one."""
+        """Whether the id is one of these. The ids are selected first and then looked up one by one."""
 
     @staticmethod
     def any_of(wanted: Sequence[str]) -> str:
-        """A query that matches if one of these does; each is from `search_query`."""
+        """A query that matches if any of these queries, from `search_query`, does."""
 
     @staticmethod
     def has_any(texts: ColumnElement[Any], others: Sequence[str]) -> ColumnElement[bool]:
@@ -107,15 +110,15 @@ class Dialect(Protocol):
 
     @staticmethod
     def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
-        """The text under the key of a stored object; NULL if the value is not an object, or not JSON."""
+        """The text under this key of a stored object; NULL if the value is not an object or not valid JSON."""
 
     @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
-        """The tokens in a column of `Words`, one row for each, as `value`."""
+        """The tokens in a column of `Words`: one row each, in the column `value`."""
 
     @staticmethod
     def each(texts: ColumnElement[Any]) -> TableValuedAlias:
-        """The tags in a column of `Tags`, one row for each, as `value`."""
+        """The tags in a column of `Tags`: one row each, in the column `value`."""
 
     @property
     def percentile(self) -> Percentile | None:
@@ -129,7 +132,7 @@ class Dialect(Protocol):
         periods: Sequence[tuple[str, str]],
         aggregate: Aggregate,
     ) -> Select[Any]:
-        """Apply `aggregate` to the chosen rows of each period, by their moment.
+        """Apply `aggregate` to the chosen rows of each period, by the time in `moment`.
 
         The first column, `period`, is the number of the period, from 0. A period without rows may have none.
         """
@@ -138,4 +141,4 @@ class Dialect(Protocol):
         """Lock migrations until the transaction ends."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
-        """The library's error for a driver's error, or None if the error is not the database's."""
+        """The library's error for an error of the driver; None if the error is not from the database."""

@@ -49,13 +49,13 @@ from datalayer.errors import (
 from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
-# Any constant will do, as long as every replica takes the same.
+# An arbitrary constant that all replicas share.
 _MIGRATION_LOCK = 0x746872656164
 _SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
-# Cancelled, and a lock that was not to be had.
+# Query cancelled, and lock not available.
 _TOO_LONG = {"57014", "55P03"}
-# Who may come in, which database, deadlock, resources, locks, shutdown, the system's own failures: what may be
-# otherwise a moment later, and is no fault of the record.
+# Temporary errors that are not caused by the record: read-only transaction, authorization, missing database, deadlock,
+# resources, locks, shutdown, and failures of the system.
 _PASSING_CLASSES = ("25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 
@@ -67,10 +67,10 @@ class PostgreSQL:
     hot_paths: PostgresConnections
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
-        # What the pool has opened it keeps: to log in anew for each burst costs more than the burst's queries.
+        # The pool keeps its connections, because reconnecting for each burst costs more than the queries of the burst.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # A command that never answers must not hold a connection for ever. To compile a statement, as the server does
-        # with one that reads many rows, takes longer than any of ours runs.
+        # The time limit frees the connection of a command that never ends. JIT is off, because compiling a statement takes
+        # longer than running any of ours.
         arguments = {
             "async_creator_fn": connect,
             "command_timeout": 60,
@@ -81,12 +81,12 @@ class PostgreSQL:
                 _url(url, "postgresql+asyncpg", "ssl"), connect_args=arguments, **(settings | options)
             )
         except (ArgumentError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"the Postgres URL or an option of it is not understood: {error}") from None
+            raise ConfigurationError(f"the Postgres URL or one of its options is not valid: {error}") from None
         if not for_writes:
             self.hot_paths = PostgresConnections(
                 _url(url, "postgresql", "sslmode"),
                 engine.dialect,
-                # To SQLAlchemy a pool of size 0 has no bound.
+                # In SQLAlchemy a pool of size 0 is unbounded.
                 most=(settings | options)["pool_size"] or sys.maxsize,
                 timeout_seconds=(settings | options)["pool_timeout"],
             )
@@ -112,25 +112,25 @@ class PostgreSQL:
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
-        # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
+        # Tokens consist of letters, marks, digits and underscores, so no token can end the quotes.
         tokens = [f"'{owner_key}{token}'" for token in query.whole]
         return " & ".join(tokens + [f"'{owner_key}{token}':*" for token in query.beginnings])
 
     @staticmethod
     def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
-        # A subquery hides what is looked for from the planner, who may think it so frequent that the index does not
-        # pay, because it is in the texts of others.
+        # A subquery hides the words from the planner. It would otherwise avoid the index for words that are frequent in
+        # the texts of other users.
         hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
         return search_texts.c.words.op("@@", is_comparison=True)(hidden)
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:  # noqa: ARG004
-        # The server's own vacuum does it.
+        # The server's vacuum removes deleted words.
         return False
 
     @staticmethod
     def in_ids(column: ColumnElement[Any], ids: Select[Any]) -> ColumnElement[bool]:
-        # As an array: of IN the planner may make a join that reads the whole table.
+        # An array, because the planner may turn IN into a join that reads the whole table.
         return column == any_(func.array(ids.scalar_subquery(), type_=ARRAY(column.type)))
 
     @staticmethod
@@ -172,7 +172,7 @@ class PostgreSQL:
         )
         period = of_periods.render_derived(name="period")
         within = and_(moment >= period.c.begin, moment < period.c.end)
-        # One period after another, each by the index: what all have in common need not be put in order first.
+        # LATERAL reads the periods one by one through the index, without sorting the rows of all periods first.
         found = aggregate(table, and_(chosen, within), []).lateral("found")
         number = period.c.number - literal_column("1", Integer)
         return select(number.label("period"), *found.c).select_from(period.join(found, true()))
@@ -182,7 +182,7 @@ class PostgreSQL:
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
-            return StorageUnavailable("every connection to the database is in use")
+            return StorageUnavailable("all connections to the database are in use")
         original = error.orig if isinstance(error, DBAPIError) else error
         if is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             return ConnectionLost(f"the database cannot be used now ({of_postgresql(original)})")
@@ -193,11 +193,11 @@ def _refusal(error: BaseException, original: object) -> DataLayerError | None:
     state = getattr(original, "sqlstate", None)
     refusal: DataLayerError | None = None
     if state in _SCHEMA_CLASSES:
-        refusal = SchemaError("the database lacks a table or column; bring it up with `migrate`")
+        refusal = SchemaError("the database lacks a table or column; run `threadkeeper migrate`")
     elif isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
-        refusal = InvalidRecord(f"the database refuses the record ({of_postgresql(original)})")
+        refusal = InvalidRecord(f"the database rejected the record ({of_postgresql(original)})")
     elif isinstance(error, DBAPIError) and _is_argument(original):
-        refusal = InvalidRecord("a value is of a type that the database does not take")
+        refusal = InvalidRecord("a value has a type that its column does not accept")
     elif state in _TOO_LONG or isinstance(original, TimeoutError):
         refusal = TimedOut(f"the database cannot be used now ({of_postgresql(original)})")
     elif isinstance(error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
@@ -206,14 +206,14 @@ def _refusal(error: BaseException, original: object) -> DataLayerError | None:
 
 
 def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
-    # The driver has seen the server hang up (a restart, an administrator): the pool takes a fresh one instead. To ask
-    # the server each time (`pool_pre_ping`) would cost every read a round trip.
+    # The driver noticed that the server closed the connection (a restart, an administrator), so the pool opens another
+    # one. `pool_pre_ping` would check too, but costs every read a round trip.
     if connection.driver_connection.is_closed():
         raise DisconnectionError("the server closed the connection")
 
 
 def _on_error(context: ExceptionContext) -> None:
-    # SQLAlchemy asks whether the driver's connection is closed. It may not be yet when the server has said goodbye.
+    # SQLAlchemy only checks whether the driver's connection is closed. The driver may close it later than this error.
     if is_lost(context.original_exception):
         context.is_disconnect = True
 
@@ -223,7 +223,7 @@ def _is_argument(original: object) -> bool:
 
 
 def _url(url: str, scheme: str, encryption: str) -> str:
-    """The URL with another driver's name, and with its word for encryption: `sslmode` is libpq's and asyncpg's own."""
+    """The URL with this scheme, and with the driver's parameter for encryption (`ssl`, or `sslmode` as in libpq)."""
     parts = urlsplit(url)
     query = [(encryption if key in ("ssl", "sslmode") else key, value) for key, value in parse_qsl(parts.query)]
     return urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))

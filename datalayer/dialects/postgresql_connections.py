@@ -1,4 +1,4 @@
-"""The hot paths of Postgres: step writes and reads on connections of their own, which go to asyncpg itself."""
+"""The hot paths of Postgres: step writes and reads through asyncpg, on connections of their own."""
 
 import errno
 import socket
@@ -14,20 +14,20 @@ from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.records.writes import StepKey, StepWrite
 
 _CONNECT_SECONDS = 10
-# The connection itself, and a server that stops, crashes or starts.
+# Connection errors, and a server that stops, crashes or starts.
 _LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 
 
 class PostgresConnections:
-    """One connection that writes steps, and a small pool that reads. Nothing is connected before the first use."""
+    """One connection that writes steps and a small pool of reading connections, all opened at the first use."""
 
     def __init__(self, url: str, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
         """
         Args:
-            url: as asyncpg takes it.
-            compiled_for: SQLAlchemy's dialect of the statements.
-            most: how many connections may read.
-            timeout_seconds: how long a read waits for one of them.
+            url: in asyncpg's form.
+            compiled_for: the SQLAlchemy dialect that compiles the statements.
+            most: the maximum number of reading connections.
+            timeout_seconds: how long a read waits for a connection.
         """
         self._url = url
         self._connection: Any = None
@@ -47,7 +47,7 @@ class PostgresConnections:
                 kept |= await self._steps.write(self._connection, round_)
             except Exception as error:
                 if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
-                    # Its state is unknown. After a time-out it is known: the driver cancels the statement.
+                    # The state of the connection is unknown. After a time-out it is known, because the driver cancels the statement.
                     self._connection.terminate()
                     self._connection = None
                 raise
@@ -63,8 +63,8 @@ class PostgresConnections:
         self._connection = None
 
     async def _connect_to_read(self) -> Any:
-        # Each of these statements has its index. A plan made while a table was small must not read the whole table
-        # after it has grown, nor read a small one whole for each of many rows.
+        # Each of these statements has an index. A cached plan must not scan a whole table: the table may have grown since
+        # the plan was made, or be scanned once for each of many rows.
         connection = await self._connect(enable_seqscan="off")
         try:
             await set_up(connection)
@@ -74,7 +74,7 @@ class PostgresConnections:
         return connection
 
     async def _connect(self, **settings: str) -> Any:
-        # One statement, planned once: planning it for the values of each call costs more than running it.
+        # A generic plan, because planning the statement for the values of each call costs more than running it.
         planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
         return await connect(
             self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
@@ -82,7 +82,7 @@ class PostgresConnections:
 
 
 async def connect(*address: Any, **options: Any) -> Any:
-    """A connection of asyncpg's.
+    """Open a connection of asyncpg's.
 
     Raises:
         ConnectionError: the server does not answer in time; not TimeoutError, which means a slow statement.
@@ -99,7 +99,7 @@ def is_lost(error: object) -> bool:
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_LOST_CLASSES)
-    # TimeoutError is an OSError too, and may be the statement's fault. The driver raises InternalClientError when a
+    # TimeoutError is an OSError too, but may mean a slow statement. The driver raises InternalClientError when a
     # connection ends in the middle of an answer.
     ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)
     return isinstance(cause, ended) or "connection is closed" in str(cause)

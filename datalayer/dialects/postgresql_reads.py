@@ -1,12 +1,12 @@
-"""Reads that go to asyncpg itself: a small pool of connections of their own, and statements that are compiled once.
+"""Reads through asyncpg: a small pool of connections of their own, and statements that are compiled once.
 
-A chat that is opened and a list of chats are what people wait for most often, and what SQLAlchemy adds to such a read
-(its pool, greenlets, looking up the compiled statement, a row object that asks for each column by name) is several
-times what the query takes. The statements are still SQLAlchemy's, the same on both engines.
+People wait most often for a chat to open and for the list of chats. SQLAlchemy's overhead on such a read (its pool,
+greenlets, the lookup of the compiled statement, row objects) takes several times as long as the query. The statements
+are still built with SQLAlchemy and are the same on both engines.
 
-Connections are opened one by one, when all others are in use, and the one used last is the next: its plans are made and
-its caches are warm. Nothing is sent when a connection is given back, for a read leaves nothing behind in it; asyncpg's
-own pool resets it each time, which doubles the round trips.
+A connection is opened only if all others are in use. The connection that was used last is used next, because its plans
+and caches are warm. Nothing is sent when a connection is returned, because a read leaves no state in it; asyncpg's own
+pool resets a connection each time, which doubles the round trips.
 """
 
 import asyncio
@@ -24,23 +24,22 @@ from datalayer.errors import StorageUnavailable
 
 _CLOSE_SECONDS = 2.0
 _HANGING_UP = ("57P", "08")
-# The last is what asyncpg raises where a server that is shut down speaks before it was asked.
+# asyncpg raises the last one when a server that shuts down sends a message before a query.
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
 
 
 class ReadConnections:
-    """At most so many connections, for one event loop."""
+    """A pool of a limited number of connections, for one event loop."""
 
     def __init__(
         self, connect: Callable[[], Awaitable[Any]], compiled_for: Dialect, *, most: int, timeout_seconds: float
     ) -> None:
-        """Nothing is connected to before the first read.
-
+        """
         Args:
             connect: opens one connection.
-            compiled_for: SQLAlchemy's dialect of the statements.
-            most: how many connections there may be.
-            timeout_seconds: how long a read waits for one of them.
+            compiled_for: the SQLAlchemy dialect that compiles the statements.
+            most: the maximum number of connections.
+            timeout_seconds: how long a read waits for a connection.
         """
         self._connect = connect
         self._compiled_for = compiled_for
@@ -50,15 +49,15 @@ class ReadConnections:
         self._closed = False
         self._statements: WeakKeyDictionary[Any, tuple[str, tuple[str, ...]]] = WeakKeyDictionary()
         self.in_use = 0
-        """How many are reading now."""
+        """The number of connections that are reading."""
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """The rows of a statement, which is compiled when it is first seen: keep it, and give its values anew.
+        """The rows of a statement, as tuples. It is compiled at the first use: keep it and pass new values.
 
-        A connection that turns out to be dead is replaced by a fresh one, once.
+        A dead connection is replaced by a new one, once.
 
         Raises:
-            StorageUnavailable: every connection is in use, and stayed so.
+            StorageUnavailable: no connection became free in time.
             asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError: as from asyncpg.
         """
         sql, names = self._compiled(statement)
@@ -70,7 +69,7 @@ class ReadConnections:
             try:
                 return await self._fetch(connection, sql, arguments)
             except TimeoutError:
-                raise  # an answer that takes too long is no dead connection
+                raise  # a slow statement does not mean a dead connection
             except _DRIVER_ERRORS:
                 if not connection.is_closed():
                     raise
@@ -80,10 +79,10 @@ class ReadConnections:
             self._room.release()
 
     async def close(self) -> None:
-        """Close the connections; one that is still reading is closed when it is done."""
+        """Close the connections; one that is still reading is closed after its read."""
         self._closed = True
         free, self._free = self._free, []
-        # One that cannot say farewell is closed all the same, and there is nobody to whom it matters.
+        # The connection is closed even if its last message cannot be sent.
         await asyncio.gather(*(_close(connection) for connection in free), return_exceptions=True)
 
     async def _fetch(self, connection: Any, sql: str, arguments: list[Any]) -> Sequence[Any]:
@@ -92,14 +91,14 @@ class ReadConnections:
             rows: Sequence[Any] = await connection.fetch(sql, *arguments)
             usable = True
         except asyncpg.PostgresError as error:
-            # It has said that it hangs up, which the socket may tell only later.
+            # The server has announced that it closes the connection; the socket may report it later.
             usable = not (error.sqlstate or "").startswith(_HANGING_UP)
             raise
         finally:
             if usable and not self._closed:
                 self._free.append(connection)
             else:
-                # Cancelled or timed out, it may be in the middle of an answer.
+                # After a cancellation or time-out, the connection may be in the middle of an answer.
                 connection.terminate()
         return rows
 
@@ -111,7 +110,7 @@ class ReadConnections:
         return None
 
     async def _wait(self) -> None:
-        """Come in; the way out is `_room.release()`."""
+        """Wait for a free connection; `_room.release()` frees it again."""
         if not self._room.locked():
             await self._room.acquire()
             return
@@ -119,7 +118,7 @@ class ReadConnections:
             async with asyncio.timeout(self._timeout):
                 await self._room.acquire()
         except TimeoutError:
-            raise StorageUnavailable("every connection to the database is in use") from None
+            raise StorageUnavailable("all connections to the database are in use") from None
 
     def _compiled(self, statement: Executable) -> tuple[str, tuple[str, ...]]:
         found = self._statements.get(statement)
@@ -139,12 +138,12 @@ async def _close(connection: Any) -> None:
 
 
 async def set_up(connection: Any) -> None:
-    """Let the connection give ids as texts and JSON as what it means, as SQLAlchemy's types do."""
+    """Make the connection return ids as strings and JSON as parsed values, as SQLAlchemy's types do."""
     await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=json.dumps, decoder=_parsed, format="text")
 
 
 def _parsed(text: str) -> Any:
-    # Most metadata is empty.
+    # A shortcut, because most metadata is empty.
     return {} if text == "{}" else json.loads(text)

@@ -1,11 +1,10 @@
-"""The one statement in which Postgres takes any number of step writes: owners checked, threads made, steps kept.
+"""The statement with which Postgres stores step writes: it checks the owners, creates the threads and stores the steps.
 
-It goes to asyncpg itself, over a connection of its own, because a step is written with every message, and what
-SQLAlchemy's pool and compiler add to the statement is a third of what the statement takes.
+It runs through asyncpg on a connection of its own, because every message writes a step and SQLAlchemy's pool and
+compiler would add a third to the time of the statement.
 
-It is written once and told apart only by where its `input` comes from. Several writes come as an array for each column.
-One alone comes as plain values, which the planner puts where they are used: to unpack thirty arrays of one value
-doubles what the server does.
+The statement has two forms that differ only in its `input`. Several writes are sent as one array per column. A single
+write is sent as plain values, because unpacking thirty arrays of one value doubles the server's work.
 """
 
 import json
@@ -24,11 +23,11 @@ from datalayer.schema.rows import OURS, column_names
 _FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
 _COLUMNS = tuple(_FIELD_OF)
 _NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
-# Stored where nothing is given, because the official schema wants a value.
+# Defaults for columns that the official schema declares NOT NULL.
 _REQUIRED = {"name": "''", "type": "'undefined'", "streaming": "false", "disableFeedback": "false"}
-# What `excluded` holds of these may be made up for want of a value, so the input is asked what was given.
+# In `excluded` these columns may contain a default, so the statement looks up the given value in the input.
 _MADE_UP = (*_REQUIRED, "createdAt")
-# Beside the columns: the time that counts for the write, who writes, whether it is the system, whether it makes its
+# Besides the columns: the time of the write, the acting user, whether the system acts, and whether the write creates its
 # thread.
 _BESIDE = {"at": "text", "actor": "text", "system": "boolean", "opens": "boolean"}
 
@@ -42,7 +41,7 @@ def _type(column: str) -> str:
     return {Boolean: "boolean", Integer: "integer"}.get(type(kind), "text")
 
 
-# Tags come as JSON, because a list of lists is no array where the lists differ in length.
+# Tags are sent as JSON, because Postgres has no array of arrays with different lengths.
 _PARAMETERS = {column: "jsonb" if steps.c[column].type is Tags else _type(column) for column in _COLUMNS} | _BESIDE
 _NUMBERS = {name: number for number, name in enumerate(_PARAMETERS, 1)}
 _ABSENT_FROM = len(_PARAMETERS) + 1
@@ -52,11 +51,11 @@ _ABSENT = {column: number for number, column in enumerate(_MADE_UP, len(_PARAMET
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the statement's input comes from, and what follows from it."""
+    """The parts of the statement that depend on the form of its input."""
 
     input: str
     given: Callable[[str], str]
-    """What was given for a column of the step that is in conflict, or NULL."""
+    """The given value of a column of the conflicting step; NULL if none was given."""
     earliest: str
     latest: str
     by_thread: str
@@ -67,7 +66,7 @@ def _given_alone(column: str) -> str:
 
 
 def _given_among_many(column: str) -> str:
-    # An array says of which steps nothing was given; to look each up in the input would take the square of the time.
+    # An array lists the steps without a value; looking up each step in the input would take quadratic time.
     return f'CASE WHEN excluded.id <> ALL (${_ABSENT[column]}::uuid[]) THEN excluded."{column}" END'
 
 
@@ -108,13 +107,13 @@ def _changed(column: str, source: _Source) -> str:
 
 
 def _stored(column: str) -> str:
-    """What the row has, or NULL where it was made up for want of a value."""
+    """The stored value of the row; NULL if it is a default."""
     stored = f'steps."{column}"'
     return f"NULLIF({stored}, {_REQUIRED[column]})" if column in ("name", "type") else stored
 
 
 def _keys_of(value: Callable[[str], str]) -> str:
-    """The names of the columns of which the row has a value."""
+    """The names of the columns for which the row has a value."""
     named = (column for column in _COLUMNS if column not in OURS)
     cases = (f"CASE WHEN {value(column)} IS NOT NULL THEN '{column}' END" for column in named)
     return f"array_remove(ARRAY[{', '.join(cases)}], NULL)"
@@ -124,9 +123,9 @@ def _given(column: str) -> str:
     return f'i."{column}"'
 
 
-# A creation that comes after an update: it only fills what is missing.
+# A creation that arrives after an update only fills missing values.
 _LATE = 'excluded."updatedAt" IS NULL AND steps."updatedAt" IS NOT NULL'
-# A key is in `extra` only if what was said last of it has no column to go to. Nearly always there is nothing in it.
+# A key is in `extra` only if its last value has no suitable column. `extra` is nearly always empty.
 _EXTRA = f"""CASE WHEN steps.extra IS NULL AND excluded.extra IS NULL THEN NULL
     WHEN {_LATE} THEN (COALESCE(excluded.extra, '{{}}') - {_keys_of(_stored)}) || COALESCE(steps.extra, '{{}}')
     ELSE (COALESCE(steps.extra, '{{}}') - (SELECT {_keys_of(_given)} FROM input i WHERE i.id = excluded.id))
@@ -138,12 +137,12 @@ def _may_write(owner: str) -> str:
 
 
 def _statement(source: _Source, *, touches: bool = True, opens: bool = True, plain: bool = False) -> str:
-    """Made of this file's own words and the names of our columns; every value is a parameter.
+    """Build the statement from this file's SQL and our column names; every value is a parameter.
 
     Args:
-        touches: whether a step may be new, which is activity in its thread.
-        opens: whether a thread may have to be made.
-        plain: whether a step that has, or had, a key without a column is left alone.
+        touches: whether a step may be new, which counts as activity in its thread.
+        opens: whether the statement may have to create a thread.
+        plain: whether steps that have or had a key without a column are skipped.
     """
     left_alone = ("id", "threadId", "extra") if plain else ("id", "threadId")
     changed = [column for column in _COLUMNS if column not in left_alone]
@@ -184,7 +183,7 @@ def _touched(source: _Source) -> str:
 
 def _opened(source: _Source) -> str:
     actor = "min(i.actor)" if source.by_thread else "i.actor"
-    # A thread that another replica opened since the statement began is not among the `found`: it is met as a conflict.
+    # A thread that another replica created since the statement began is not in `found`; it is handled as a conflict.
     return f"""opened AS (
     INSERT INTO threads (id, "createdAt", "updatedAt", "userId", "userIdentifier")
     SELECT i."threadId", {source.earliest}, {source.latest},
@@ -198,7 +197,7 @@ def _opened(source: _Source) -> str:
 
 MANY = _statement(_MANY)
 ALONE = _statement(_ALONE)
-# Of one write alone it is known what it may need, and each part of a statement that is never needed costs its share.
+# For a single write the needed parts are known, and each part of a statement costs time even if it has no effect.
 PLAIN_IN_KNOWN = _statement(_ALONE, opens=False, plain=True)
 PLAIN_LATER = _statement(_ALONE, touches=False, opens=False, plain=True)
 
@@ -211,13 +210,13 @@ _MADE_UP_AT = tuple(_COLUMNS.index(column) for column in _MADE_UP)
 
 
 class StepWriter:
-    """Writes steps over the connections that it is given, and remembers which threads are there."""
+    """Writes steps over given connections, and remembers which threads exist."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
     async def write(self, connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
-        """Store the writes, each step at most once among them; gives the keys of those that were not refused.
+        """Store the writes, which contain each step at most once; returns the keys of those that were not refused.
 
         Raises:
             asyncpg.PostgresError: none of them was stored.
@@ -237,7 +236,7 @@ class StepWriter:
             elif one.step.thread_id in self._known:
                 found = await connection.fetch(PLAIN_IN_KNOWN, *values)
         if not found:
-            # Not tried yet; or the step has keys without a column, its thread is not there any more, or it is refused.
+            # Not tried yet; or the step has keys without a column, its thread was deleted, or the write is refused.
             self._known.discard(one.step.thread_id or "")
             found = await connection.fetch(ALONE, *values)
         return {one.key} if found else set()
@@ -245,7 +244,7 @@ class StepWriter:
 
 async def _write_many(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
     rows = [_values(one) for one in writes]
-    # An array of nothing but NULL need not be sent, nor unpacked.
+    # An array of only NULL is not sent and not unpacked.
     arrays = [None if not any(value is not None for value in column) else column for column in zip(*rows, strict=True)]
     absent = [[row[0] for row in rows if row[at] is None] for at in _MADE_UP_AT]
     kept = {str(row[0]) for row in await connection.fetch(MANY, *arrays, *absent)}
@@ -253,7 +252,7 @@ async def _write_many(connection: Any, writes: Sequence[StepWrite]) -> set[StepK
 
 
 def _values(one: StepWrite) -> list[Any]:
-    """In the order of the parameters."""
+    """The values of a write in the order of the parameters."""
     step = one.step
     values = [*_fields_of(step), step.created_at or one.moment, one.actor, one.system, one.opens]
     for at in _JSON_AT:
@@ -264,7 +263,7 @@ def _values(one: StepWrite) -> list[Any]:
 
 
 def in_rounds(writes: Sequence[StepWrite]) -> list[list[StepWrite]]:
-    """The writes in as few groups as hold each step once: a statement cannot change a row twice."""
+    """The writes in as few groups as possible, each step once per group: a statement cannot change a row twice."""
     if len(writes) == 1:
         return [list(writes)]
     rounds: list[dict[str, StepWrite]] = []

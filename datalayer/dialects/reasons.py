@@ -1,7 +1,7 @@
-"""Why a database cannot be used, in the words of who has to mend it.
+"""The reasons for an unusable database, in words for the operator.
 
-A driver's own text may quote values, hosts and users; so nothing of it is repeated. What has no words here is named
-by its class, which a search engine knows.
+The text of a driver is not repeated, because it may quote values, hosts and users. An error without a reason here is
+named by its class.
 """
 
 import socket
@@ -9,35 +9,35 @@ import ssl
 
 _POSTGRESQL_STATES = {
     "28P01": "the server refuses the user's password",
-    "28000": "the server does not let this user in from here, or only with TLS (its pg_hba.conf says who may)",
+    "28000": "the server rejects this user from this host, or requires TLS (see its pg_hba.conf)",
     "3D000": "there is no such database on the server",
-    "42501": "the user lacks a right that is needed",
+    "42501": "the user lacks a required privilege",
     "25006": "the database is read-only",
     "53100": "the server's disk is full",
-    "53300": "the server has no connection left for another client",
-    "57014": "the server broke the statement off: it took too long, or somebody cancelled it",
+    "53300": "the server has no free connections",
+    "57014": "the server cancelled the statement: it took too long, or an administrator cancelled it",
     "57P01": "the server was shut down or ended the connection",
     "57P02": "the server crashed and is starting again",
     "57P03": "the server is starting or stopping",
 }
 _NOBODY_THERE = "nothing listens at that host and port"
-# Those of a kind before the kind.
+# Subclasses come before their base classes.
 _CONNECTING = {
-    socket.gaierror: "the host's name is not known",
+    socket.gaierror: "the host name cannot be resolved",
     ssl.SSLCertVerificationError: "the server's certificate is not trusted",
-    ssl.SSLError: "no TLS connection could be agreed on with the server",
+    ssl.SSLError: "the TLS handshake with the server failed",
     TimeoutError: "the server does not answer in time",
     ConnectionRefusedError: _NOBODY_THERE,
-    ConnectionResetError: "the connection was ended from the other side",
+    ConnectionResetError: "the server closed the connection",
 }
 _SQLITE_CODES = {
-    "SQLITE_BUSY": "another process has it locked",
-    "SQLITE_CANTOPEN": "the file cannot be opened: its folder is missing, or may not be entered or written",
+    "SQLITE_BUSY": "another process has locked it",
+    "SQLITE_CANTOPEN": "the file cannot be opened: its folder is missing, or cannot be entered or written",
     "SQLITE_CORRUPT": "the file is damaged",
     "SQLITE_FULL": "the disk is full",
     "SQLITE_IOERR": "the disk fails to read or write",
-    "SQLITE_NOTADB": "the file is no SQLite database",
-    "SQLITE_READONLY": "the file or its folder may not be written",
+    "SQLITE_NOTADB": "the file is not a SQLite database",
+    "SQLITE_READONLY": "the file or its folder is not writable",
 }
 
 
@@ -57,15 +57,15 @@ def of_sqlite(error: object) -> str:
     code = getattr(error, "sqlite_errorname", None)
     if not isinstance(code, str):
         return type(error).__name__
-    # An extended code begins with the plain one: SQLITE_CANTOPEN_ISDIR.
+    # An extended code such as SQLITE_CANTOPEN_ISDIR begins with the primary code.
     return next((words for plain, words in _SQLITE_CODES.items() if code.startswith(plain)), code)
 
 
 def _of_connecting(error: OSError) -> str | None:
-    told = str(error)
-    # Where a name has several addresses, their errors come as one without a number.
-    if "Connect call failed" in told:
+    message = str(error)
+    # If a name has several addresses, their errors are joined into one without an error number.
+    if "Connect call failed" in message:
         return _NOBODY_THERE
-    if "rejected SSL upgrade" in told:
-        return "the server offers no TLS, and the URL asks for it"
+    if "rejected SSL upgrade" in message:
+        return "the URL requires TLS, but the server does not offer it"
     return next((words for kind, words in _CONNECTING.items() if isinstance(error, kind)), error.strerror)

@@ -1,4 +1,4 @@
-"""SQLite through aiosqlite: one file, no server. Acknowledged is durable here too (`synchronous=FULL`)."""
+"""SQLite through aiosqlite: one file, no server. Acknowledged writes are durable (`synchronous=FULL`)."""
 
 import asyncio
 import contextlib
@@ -43,14 +43,14 @@ from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, 
 from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
 
-# The writer tries again by itself. A thread that stands in SQLite for longer than SQLAlchemy waits when it closes a
-# connection (2 s) would be left behind, and with it a task that never ends.
+# A short wait is enough, because the writer retries. SQLAlchemy waits 2 s when it closes a connection; a thread that
+# waits in SQLite for longer would be leaked, together with a task that never ends.
 _WAIT = "PRAGMA busy_timeout=1000"
 _WAIT_FOR_MIGRATION = "PRAGMA busy_timeout=10000"
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    # What is deleted is overwritten, and not only let go of.
+    # Deleted data is overwritten and not only unlinked.
     "PRAGMA secure_delete=ON",
     _WAIT,
 )
@@ -65,17 +65,19 @@ class SQLite:
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
-    # There is no round trip to save: SQLite is fast with one statement after another.
+    # SQLite has no round trips to save.
     hot_paths: ClassVar[None] = None
     percentile: ClassVar[None] = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
-            raise ConfigurationError("SQLite needs a file (sqlite:///path/to/file.db): what is in memory is not kept")
+            raise ConfigurationError(
+                "SQLite needs a file (sqlite:///path/to/file.db); a database in memory is lost when the process ends"
+            )
         try:
             engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), **options)
         except (ArgumentError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"the SQLite URL or an option of it is not understood: {error}") from None
+            raise ConfigurationError(f"the SQLite URL or one of its options is not valid: {error}") from None
         event.listen(engine.sync_engine, "do_connect", _before_connect)
         event.listen(engine.sync_engine, "connect", _on_connect)
         event.listen(engine.sync_engine, "begin", _on_begin)
@@ -95,7 +97,7 @@ class SQLite:
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
-        # A token is made of letters, marks, digits and underscores alone: nothing in it ends the quotes.
+        # Tokens consist of letters, marks, digits and underscores, so no token can end the quotes.
         tokens = [f'"{owner_key}{token}"' for token in query.whole]
         return " ".join(tokens + [f'"{owner_key}{token}" *' for token in query.beginnings])
 
@@ -107,8 +109,8 @@ class SQLite:
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:
-        # A deleted word stays where it was written until its part of the index is merged with a newer one. A negative
-        # number merges them all, and a positive one goes on with that; it has ended when nothing is changed any more.
+        # A deleted word stays in the file until its part of the index is merged with a newer part. A negative number
+        # begins a merge of all parts, and a positive number continues it. The merge is complete when it changes no rows.
         changed = "SELECT total_changes()"
         before = (await connection.exec_driver_sql(changed)).scalar_one()
         merged = _MERGED_PAGES if not begins else -_MERGED_PAGES
@@ -135,7 +137,7 @@ class SQLite:
 
     @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
-        # Tokens are made of letters, marks, digits and underscores alone: nothing in them ends the quotes.
+        # Tokens consist of letters, marks, digits and underscores, so no token can end the quotes.
         listed = literal('["') + func.replace(words, " ", '","') + literal('"]')
         return func.json_each(listed).table_valued(column("value", Text), name="word")
 
@@ -156,39 +158,39 @@ class SQLite:
         within = and_(
             moment >= func.json_extract(period.c.value, "$[0]"), moment < func.json_extract(period.c.value, "$[1]")
         )
-        # The outer side of a LEFT JOIN comes first for certain: one period after another, each by the index.
+        # SQLite always reads the left side of a LEFT JOIN first: one period after another, each through the index.
         return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
-        """`BEGIN IMMEDIATE`, with which every write begins, is the lock. It is ours now: no more long waits."""
+        """Reset the wait for locks to the short one: `BEGIN IMMEDIATE`, which begins every write, holds the lock already."""
         await connection.exec_driver_sql(_WAIT)
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
-            return StorageUnavailable("every connection to the database is in use")
+            return StorageUnavailable("all connections to the database are in use")
         if not isinstance(error, DBAPIError | sqlite3.Error | OSError):
             return None
         original = error.orig if isinstance(error, DBAPIError) else error
         if "no such table" in str(original) or "has no column" in str(original) or "no such column" in str(original):
-            return SchemaError("the database lacks a table or column; bring it up with `migrate`")
+            return SchemaError("the database lacks a table or column; run `threadkeeper migrate`")
         reason = of_sqlite(original)
         if isinstance(original, sqlite3.OperationalError | OSError | sqlite3.NotSupportedError):
             return StorageUnavailable(f"the database cannot be used now ({reason})")
         if isinstance(original, sqlite3.DatabaseError) and type(original) is sqlite3.DatabaseError:
             return StorageUnavailable(f"the database file cannot be read ({reason})")
-        return InvalidRecord(f"the database refuses the record ({reason})")
+        return InvalidRecord(f"the database rejected the record ({reason})")
 
 
 def _before_connect(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
-    # SQLite makes its file for everybody to read, and the files beside it like that one. Where it cannot be made, or is
-    # there, SQLite itself has something to say.
+    # SQLite creates a file that everyone can read, and gives the files beside it the same mode. If the file exists or
+    # cannot be created, SQLite itself opens it or reports the error.
     if not str(arguments[0]).startswith("file:"):
         with contextlib.suppress(OSError, ValueError):
             os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _on_connect(connection: Any, _record: object) -> None:
-    # The driver's own BEGIN comes only before the first write; `_on_begin` says when a transaction begins.
+    # The driver begins a transaction only before the first write; `_on_begin` does it from the start.
     connection.isolation_level = None
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
     connection.create_function("fill_json", -1, _fill_json, deterministic=True)
@@ -200,7 +202,7 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 
 async def _enter_wal(connection: Any) -> None:
-    # Of two processes that open a new file at once, one is refused here at once: SQLite's own wait is not for this.
+    # If two processes open a new file together, one fails here without a wait, because `busy_timeout` does not apply.
     give_up = time.monotonic() + _WAL_SECONDS
     while True:
         try:
@@ -214,7 +216,7 @@ async def _enter_wal(connection: Any) -> None:
 
 
 def _on_begin(connection: Any) -> None:
-    # A transaction that reads first and writes later would fail at once when another wrote in between.
+    # A transaction that reads before it writes would fail if another one wrote in between.
     options = connection.get_execution_options()
     immediate = options.get("writes")
     if options.get("migrates"):

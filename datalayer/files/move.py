@@ -1,8 +1,8 @@
-"""Copies every file from one blob store to another, and forgets nothing and trusts nothing on the way.
+"""Copies every file from one blob store to another, and checks each copy.
 
-The SHA-256 of what goes by is compared with that in the file's row. A store has a file whole or not at all, so a move
-that broke off goes on where it was: what is there already is read and compared, and only what is not right is copied.
-The source is left as it is, unless it is to be deleted: then every file is read at the target once more first.
+The SHA-256 of each copied file is compared with the one in its row. Files that exist at the target are read and
+compared, and copied only if they differ. So an interrupted move can be repeated and continues where it stopped. The
+source is not changed unless its deletion was requested; before it, every file is read at the target once more.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ _BYTES = "application/octet-stream"
 
 @dataclass(slots=True)
 class MoveReport:
-    """How many files were copied, were there already, could not be copied, and were deleted from the source."""
+    """The numbers of files that were copied, existed at the target, failed, and were deleted from the source."""
 
     copied: int = 0
     there: int = 0
     failed: int = 0
     deleted: int = 0
     left: int = 0
-    """Files that came to the source during the move, and are there still."""
+    """Files that were added to the source during the move and are still there."""
     copied_bytes: int = 0
     seen_bytes: int = 0
 
 
 class _Failure(BlobError):
-    """What is wrong with one file; the others go on."""
+    """The failure of one file; the move continues with the others."""
 
 
 class FileMove:
-    """One move from a store to another."""
+    """One move of all files from a store to another."""
 
     def __init__(
         self,
@@ -56,12 +56,11 @@ class FileMove:
         failed: Callable[[str, str], None] = lambda _key, _words: None,
         progressed: Callable[[MoveReport], None] = lambda _report: None,
     ) -> None:
-        """Nothing happens yet.
-
+        """
         Args:
-            at_once: how many files are on their way at once; each takes a few MiB.
-            failed: is told the key of each file that could not be copied, and why.
-            progressed: is told after each file.
+            at_once: how many files are copied concurrently; each takes a few MiB of memory.
+            failed: called with the key of each file that could not be copied, and the reason.
+            progressed: called after each file.
         """
         self._database, self._source, self._target = database, source, target
         self._at_once = at_once
@@ -69,7 +68,7 @@ class FileMove:
         self._report = MoveReport()
 
     async def plan(self) -> MoveReport:
-        """What `run` would copy, judged by sizes; nothing is written."""
+        """The report of what `run` would copy, by comparing sizes. Nothing is written."""
 
         async def look(found: tuple[ListedBlob, Element | None]) -> None:
             blob, _ = found
@@ -84,11 +83,11 @@ class FileMove:
         return self._report
 
     async def run(self, *, delete_source: bool = False) -> MoveReport:
-        """Copy what the target does not have.
+        """Copy the files that the target lacks, or has with other contents.
 
         Args:
-            delete_source: delete the files from the source in the end, if every one of them was read at the target
-                and is right.
+            delete_source: delete the files from the source at the end, if every one of them was read at the target
+                and is correct.
 
         Raises:
             BlobError: a store cannot be listed, or a file cannot be deleted from the source.
@@ -97,7 +96,7 @@ class FileMove:
         begun = datetime.now(UTC)
         await for_each(self._files(), self._move, concurrency=self._at_once)
         if delete_source and not self._report.failed:
-            # Once more, reading: what was copied, and what came meanwhile.
+            # A second pass reads the copies, and copies files that were added in the meantime.
             await for_each(self._files(), self._move_again, concurrency=self._at_once)
             if not self._report.failed:
                 await self._delete_source(begun)
@@ -141,7 +140,7 @@ class FileMove:
                 self._report.copied += 1
                 self._report.copied_bytes += blob.size
                 if not await self._is_there(blob, element):
-                    raise _Failure("the target does not give out what it was given")
+                    raise _Failure("the target's copy differs from the source")
         except BlobError as error:
             self._report.failed += 1
             self._failed(blob.key, str(error))
@@ -153,7 +152,7 @@ class FileMove:
         return await _sha256(self._target, blob.key) == expected
 
     async def _copy(self, blob: ListedBlob, element: Element | None) -> bool:
-        """Whether there was anything to copy still."""
+        """Copy one file; False if it was deleted in the meantime."""
         mime = (element.mime if element else None) or _BYTES
         name = element.name if element else None
         for attempts_left in reversed(range(_ATTEMPTS)):
@@ -163,7 +162,7 @@ class FileMove:
                 break
             except BlobNotFound:
                 if await _size(self._source, blob.key) is None:
-                    # Deleted meanwhile.
+                    # Deleted in the meantime.
                     await self._target.delete(blob.key)
                     return False
                 raise
@@ -172,7 +171,7 @@ class FileMove:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
         if element and element.sha256 and element.sha256 != stored.sha256:
-            raise _Failure("it was copied, but it is not what its row says: its SHA-256 differs at the source already")
+            raise _Failure("it was copied, but the source file is damaged: its SHA-256 differs from its row")
         return True
 
     async def _delete_source(self, begun: datetime) -> None:

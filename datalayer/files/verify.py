@@ -1,9 +1,9 @@
-"""Compares what the rows of elements say of their files with what the blob store holds, in both directions.
+"""Compares the rows of elements with the files in the blob store, in both directions.
 
-Rows are read in pages by their key, and the store's listing in batches that are looked up by theirs, so that any number
-of files takes the same memory. What is found is told at once and not kept. An upload stores the file first and its row
-next, and a deletion removes the row first and the file next: what is young, and what is queued for deletion, is neither
-wrong nor touched. No repair deletes a row.
+Rows are read in pages and the store's listing in batches, and each problem is reported at once and not kept, so that
+memory does not depend on the number of files. An upload stores the file before its row, and a deletion removes the row
+before the file. So young files and files that are queued for deletion are not problems and are not changed. No repair
+deletes a row.
 """
 
 import asyncio
@@ -35,9 +35,11 @@ Problem = Literal["missing", "size", "checksum", "unreadable", "orphan", "unfini
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """One thing that is wrong with the file under this key: a row's `missing` file, one whose `size` or `checksum` is
-    not its row's, one that the store does not give out (`unreadable`), a file without a row (`orphan`), or what a
-    broken upload left behind (`unfinished`)."""
+    """A problem with the file under this key.
+
+    `missing`: a row's file does not exist. `size`, `checksum`: the file differs from its row. `unreadable`: the store
+    cannot read the file. `orphan`: no row refers to the file. `unfinished`: an interrupted upload.
+    """
 
     kind: Problem
     key: str
@@ -46,12 +48,12 @@ class FileProblem:
     words: str = ""
     repaired: bool = False
     marked: bool = False
-    """The row of a `missing` file is marked now: wrong still, and counted as `known_missing` from the next look on."""
+    """The row of a `missing` file was marked by this repair; the next checks count it as `known_missing`."""
 
 
 @dataclass(slots=True)
 class FileReport:
-    """How many of what were found. Sizes are in bytes."""
+    """The numbers of a check. Sizes are in bytes."""
 
     rows: int = 0
     blobs: int = 0
@@ -59,23 +61,23 @@ class FileReport:
     problems: Counter[Problem] = field(default_factory=Counter)
     repaired: Counter[Problem] = field(default_factory=Counter)
     marked: int = 0
-    """Rows that this repair marked, because their file is missing."""
+    """Rows that this repair marked because their file is missing."""
     known_missing: int = 0
-    """Files that an earlier repair found to be missing, and marked."""
+    """Files that are missing, and were marked by an earlier repair."""
     found_again: int = 0
     without_checksum: int = 0
     checksums_added: int = 0
     uploads_unknown: str = ""
-    """Why broken uploads could not be looked for."""
+    """Why interrupted uploads could not be listed."""
 
     @property
     def left(self) -> int:
-        """How many problems are not repaired."""
+        """The number of problems that were not repaired."""
         return self.problems.total() - self.repaired.total()
 
 
 class FileCheck:
-    """One look at all files of one database and one store."""
+    """One check of all files of a database and a store."""
 
     def __init__(
         self,
@@ -95,9 +97,9 @@ class FileCheck:
                 `fileMissingSince` in `extra`, and take the mark away where the file is back; keep checksums of files
                 whose rows have none.
             quick: compare sizes alone, and read no file.
-            grace_seconds: how old a file without a row, or an upload, must be to be wrong.
-            found: is told of each problem.
-            progressed: is told after each file.
+            grace_seconds: how old a file without a row or an upload must be to count as a problem.
+            found: called with each problem.
+            progressed: called after each file.
         """
         self._database, self._blobs = database, blobs
         self._repairs, self._quick = repair, quick
@@ -106,7 +108,7 @@ class FileCheck:
         self._report = FileReport()
 
     async def run(self) -> FileReport:
-        """Look at every row, then at every file, then at the uploads under way.
+        """Check every row, then every file, then the uploads in progress.
 
         Raises:
             BlobError: the store cannot be listed.
@@ -123,7 +125,7 @@ class FileCheck:
         try:
             await self._check_uploads()
         except BlobError as error:
-            # Where nothing else is wrong, a right that only this look needs must not make it so.
+            # Only this check needs the permission to list uploads. Without it the rest of the report is valid.
             self._report.uploads_unknown = str(error)
         return self._report
 
@@ -132,7 +134,7 @@ class FileCheck:
             if upload.modified < self._young:
                 if self._repairs:
                     await self._blobs.discard(upload)
-                self._tell(FileProblem("unfinished", upload.name, repaired=self._repairs))
+                self._report_problem(FileProblem("unfinished", upload.name, repaired=self._repairs))
 
     async def _rows(self) -> AsyncIterator[Element]:
         after: str | None = None
@@ -152,20 +154,20 @@ class FileCheck:
         while (problem := await self._problem_of(element)) is not None:
             newest = await self._database.query(lambda connection: elements.get(connection, element.id))  # noqa: B023
             if newest is None or newest.object_key is None:
-                # Deleted while it was looked at.
+                # Deleted during the check.
                 break
             if (newest.object_key, newest.byte_size, newest.sha256) != (
                 element.object_key,
                 element.byte_size,
                 element.sha256,
             ):
-                # Replaced while it was looked at.
+                # Replaced during the check.
                 element = newest
                 continue
             if problem.kind == "missing":
                 await self._missing(newest, problem)
             else:
-                self._tell(problem)
+                self._report_problem(problem)
             break
         self._progressed(self._report)
 
@@ -184,11 +186,11 @@ class FileCheck:
                 async with self._database.write() as connection:
                     await elements.mark_file(connection, self._database.dialect, element, None)
         if element.byte_size is not None and element.byte_size != size:
-            return FileProblem("size", *ids, f"{size} bytes, and {element.byte_size} by its row")
+            return FileProblem("size", *ids, f"the file has {size} bytes, its row says {element.byte_size}")
         if element.sha256 is None:
             await self._describe(element, size, sha256)
         elif sha256 is not None and element.sha256 != sha256:
-            return FileProblem("checksum", *ids, f"its SHA-256 is {sha256}, and {element.sha256} by its row")
+            return FileProblem("checksum", *ids, f"the file's SHA-256 is {sha256}, its row says {element.sha256}")
         return None
 
     async def _measure(self, key: str) -> tuple[int, str | None]:
@@ -218,16 +220,16 @@ class FileCheck:
                 await elements.mark_file(connection, self._database.dialect, element, utc_now())
             self._report.marked += 1
             problem = replace(problem, marked=True)
-        self._tell(problem)
+        self._report_problem(problem)
 
     async def _check_blobs(self, batch: Sequence[ListedBlob]) -> None:
         self._report.blobs += len(batch)
         old = [blob for blob in batch if blob.modified < self._young]
         for blob in await self._without_row(old):
-            # Asked once more, alone: a repair deletes nothing that has got a row meanwhile.
+            # Checked again just before the deletion, because the file may have got a row in the meantime.
             if self._repairs and await self._without_row([blob]):
                 await self._blobs.delete(blob.key)
-            self._tell(FileProblem("orphan", blob.key, words=f"{blob.size} bytes", repaired=self._repairs))
+            self._report_problem(FileProblem("orphan", blob.key, words=f"{blob.size} bytes", repaired=self._repairs))
 
     async def _without_row(self, blobs: Sequence[ListedBlob]) -> list[ListedBlob]:
         keys = [blob.key for blob in blobs]
@@ -239,7 +241,7 @@ class FileCheck:
             known.update((await connection.execute(queued)).scalars())
         return [blob for blob in blobs if blob.key not in known]
 
-    def _tell(self, problem: FileProblem) -> None:
+    def _report_problem(self, problem: FileProblem) -> None:
         self._report.problems[problem.kind] += 1
         self._report.repaired[problem.kind] += problem.repaired
         self._found(problem)

@@ -1,1 +1,1 @@
-"""The tables: one file a family. Deleting a step writes tables of the review and of usage, so they stand together."""
+"""The tables, one file per family. They share a package because deleting a step writes review and usage tables."""

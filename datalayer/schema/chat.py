@@ -1,5 +1,7 @@
-"""The tables. Names and quoted camelCase columns are those of Chainlit's official SQLAlchemy schema, so that
-an existing database is adopted in place; what that schema lacks is added. Migrations bring a database here.
+"""The tables of users, threads, steps, elements, votes and the search.
+
+Names and quoted camelCase columns are those of Chainlit's official SQLAlchemy schema, so that an existing database is
+adopted in place. Columns and tables that this schema lacks are added by the migrations.
 """
 
 from typing import Any
@@ -23,7 +25,7 @@ from sqlalchemy.types import TypeEngine
 
 Identifier: TypeEngine[str] = Text().with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 Json: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
-# Tokens of `search_tokens`, with blanks between.
+# Tokens of `search_tokens`, separated by blanks.
 Words: TypeEngine[str] = Text().with_variant(postgresql.TSVECTOR(), "postgresql")
 _Number: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 Tags: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.ARRAY(Text()), "postgresql")
@@ -42,7 +44,7 @@ users = Table(
     Column("loginsEndedAt", Text),
 )
 
-# Apart from `users`, which Chainlit's own code may read whole.
+# A table of its own, because Chainlit's code may read all columns of `users`.
 credentials = Table(
     "credentials",
     metadata,
@@ -51,7 +53,7 @@ credentials = Table(
     Column("updatedAt", Text, nullable=False),
 )
 
-# Who is logged in where: a row for each login that was seen, until it expires. Of its token a hash is kept.
+# Each recorded login has a row until it expires. Only a hash of its token is stored.
 logins = Table(
     "logins",
     metadata,
@@ -113,8 +115,8 @@ steps = Table(
 Index("steps_in_order", steps.c.threadId, steps.c.createdAt, steps.c.id)
 
 
-# A query is served by the index of favourites only if it says the very same words as the index does. Text that is no
-# JSON, which another program may have left in SQLite, must neither be refused by the index nor fail the query.
+# A query uses the index of favourites only if its condition is written exactly as in the index. Another program may
+# have stored invalid JSON in SQLite; neither the index nor the query may fail because of it.
 def _favorite_on_postgresql(column: str) -> TextClause:
     return text(f"""{column} @> '{{"favorite": true}}'::jsonb""")
 
@@ -160,8 +162,8 @@ Index("elements_of_thread", elements.c.threadId, elements.c.createdAt)
 Index("elements_of_step", elements.c.forId)
 Index("elements_of_file", elements.c.objectKey)
 
-# Files to delete from the blob store, each from its time on, unless an element has the file by then: those of rows that
-# are deleted, and those that are on their way into the store and have no row yet. No foreign keys: it outlives both.
+# Files to delete from the blob store after `dueAt`, unless an element refers to the file by then: files of deleted rows,
+# and files of uploads that have no row yet. Without foreign keys, because a row here outlives thread and element.
 blob_deletions = Table(
     "blob_deletions",
     metadata,
@@ -187,9 +189,9 @@ feedbacks = Table(
     Column("reasons", Tags),
 )
 Index("feedbacks_of_thread", feedbacks.c.threadId)
-# Answers both "is there such a vote in this thread" and "in which threads are there such votes".
+# Finds both "does this thread have such a vote" and "which threads have such votes".
 Index("votes_of_user", feedbacks.c.userId, feedbacks.c.value, feedbacks.c.threadId)
-# One vote for each user and step; where an application has no users, one vote for each step.
+# One vote per user and step; in an application without users, one vote per step.
 NAMED_VOTE = feedbacks.c.userId.is_not(None)
 NAMELESS_VOTE = feedbacks.c.userId.is_(None)
 Index(
@@ -208,8 +210,8 @@ Index(
     sqlite_where=NAMELESS_VOTE,
 )
 
-# What a vote was: a row for each time it was cast, changed or taken back (value NULL). Where the step is gone and its
-# thread is not, the last row is the vote as it last was.
+# The history of votes: a row for each time a vote was cast, changed or withdrawn (value NULL). If only the step was
+# deleted and not its thread, the last row is the last state of the vote.
 feedback_changes = Table(
     "feedback_changes",
     metadata,
@@ -226,8 +228,8 @@ feedback_changes = Table(
 Index("feedback_changes_of_step", feedback_changes.c.forId, feedback_changes.c.changedAt)
 Index("feedback_changes_of_thread", feedback_changes.c.threadId)
 
-# What is found by a search: a row for the texts of each step, and (without a step) for the title of each thread. What
-# indexes the words, and what makes the marks, is in `search_triggers`.
+# The searchable words: a row for the texts of each step, and a row without a step for the title of each thread.
+# `search_triggers` has the index of the words and the triggers that write marks.
 search_texts = Table(
     "search_texts",
     metadata,
@@ -241,7 +243,7 @@ Index("search_texts_of_thread", search_texts.c.threadId)
 Index("one_search_text_per_step", search_texts.c.stepId, unique=True)
 Index("one_title_per_thread", search_texts.c.threadId, unique=True, postgresql_where=TITLE, sqlite_where=TITLE)
 
-# A mark for each change of a text that the index does not know of yet. A number is never given twice.
+# A mark for each changed text that is not indexed yet. Ids are never reused.
 search_pending = Table(
     "search_pending",
     metadata,
@@ -251,7 +253,7 @@ search_pending = Table(
     sqlite_autoincrement=True,
 )
 
-# How far the indexing of what was there before the index has come; a row goes when its table is done.
+# The progress of indexing the rows that are older than the index. A row is deleted when its table is finished.
 search_backlog = Table(
     "search_backlog",
     metadata,

@@ -1,6 +1,6 @@
-"""The tables of the review: what is looked through, what reviewers say and take up, and the audit of it all.
+"""The tables of the review: verdicts, queue, copies, views, earlier versions, the audit and the index of answers.
 
-Nothing here outlives its thread but the audit, which names a thread by its id and holds nothing of what is in it.
+Only the audit outlives a thread. It names the thread by its id and contains none of its content.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def _user(name: str, ondelete: str) -> Column[Any]:
     return Column(name, Identifier, ForeignKey("users.id", ondelete=ondelete), nullable=ondelete == "SET NULL")
 
 
-# One current verdict for each reviewer and answer. It stays when the answer is cut away by an edit.
+# One current verdict per reviewer and answer. It is kept when an edit removes the answer.
 verdicts = Table(
     "verdicts",
     metadata,
@@ -56,7 +56,7 @@ Index("verdicts_of_thread", verdicts.c.threadId)
 Index("verdicts_of_reviewer", verdicts.c.reviewerId, verdicts.c.updatedAt)
 Index("verdicts_of_label", verdicts.c.label, verdicts.c.stepId)
 
-# What a verdict was: a row for each time it was given, changed or taken back (without a label).
+# The history of verdicts: a row for each time a verdict was given, changed or withdrawn (without a label).
 verdict_changes = Table(
     "verdict_changes",
     metadata,
@@ -74,7 +74,7 @@ Index("verdict_changes_of_step", verdict_changes.c.stepId, verdict_changes.c.cha
 Index("verdict_changes_of_thread", verdict_changes.c.threadId)
 Index("verdict_changes_of_reviewer", verdict_changes.c.reviewerId)
 
-# The queue. An item is open until it is done; who opens it has it alone until the lock's time is up.
+# The queue. An item is open until it is done. The reviewer who opens it has a lock on it until the lock expires.
 review_items = Table(
     "review_items",
     metadata,
@@ -125,7 +125,8 @@ thread_marks = Table(
 Index("threads_marked", thread_marks.c.kind, thread_marks.c.threadId)
 Index("thread_marks_of_user", thread_marks.c.userId)
 
-# A row for each thread that is a copy. No key to the original: its end is the end of the copy, which removal sees to.
+# A row for each thread that is a copy. Without a foreign key to the original: deleting the original deletes its copies
+# too, in `history/deletion.py`.
 thread_origins = Table(
     "thread_origins",
     metadata,
@@ -140,8 +141,8 @@ thread_origins = Table(
 Index("copies_of_thread", thread_origins.c.originalId)
 Index("thread_origins_of_reviewer", thread_origins.c.reviewerId)
 
-# What a message was before it was edited ("edited"), or that went because one before it was ("removed"), then with what
-# it belonged to.
+# Earlier versions of edited messages ("edited"), and the messages that such an edit removed ("removed"), with the steps
+# that they belonged to.
 VERSION_CHANGES = ("edited", "removed")
 step_versions = Table(
     "step_versions",
@@ -161,7 +162,7 @@ step_versions = Table(
 Index("step_versions_of_thread", step_versions.c.threadId, step_versions.c.id)
 Index("step_versions_of_step", step_versions.c.stepId)
 
-# Append-only: triggers refuse every change, and every deletion of what no row of `audit_retentions` is about.
+# Append-only: triggers refuse every update, and every deletion of an entry that no row of `audit_retentions` covers.
 audit_entries = Table(
     "audit_entries",
     metadata,
@@ -180,7 +181,7 @@ Index("audit_of_subject", audit_entries.c.subjectId, audit_entries.c.id)
 Index("audit_of_actor", audit_entries.c.actor, audit_entries.c.id)
 Index("audit_in_order", audit_entries.c.at)
 
-# That the audit of before `olderThan` may go. Nothing takes such a row away.
+# Permission to delete audit entries older than `olderThan`. These rows are never deleted.
 audit_retentions = Table(
     "audit_retentions",
     metadata,
@@ -191,7 +192,7 @@ audit_retentions = Table(
     sqlite_autoincrement=True,
 )
 
-# A mark for each thread of which `review_answers` does not know the latest.
+# A mark for each thread with rows in `review_answers` that are out of date.
 review_pending = Table(
     "review_pending",
     metadata,
@@ -200,8 +201,8 @@ review_pending = Table(
     sqlite_autoincrement=True,
 )
 
-# What answers are looked through by: a narrow row for each, made of the tables that say it, and never the only place
-# that does. See `review_answers.py`.
+# The index of answers: a narrow row for each answer, by which reviewers filter and sort. It is derived from the other
+# tables and can be rebuilt from them. See `history/answers.py`.
 answers = Table(
     "review_answers",
     metadata,
@@ -220,10 +221,10 @@ answers = Table(
     Column("seconds", Float),
     Column("isError", Boolean, nullable=False),
     Column("verdicts", Integer, nullable=False),
-    # The answer is gone from its thread: it is here because of its thumb.
+    # The answer was removed from its thread and is kept because of its vote.
     Column("isRemoved", Boolean, nullable=False, server_default=false()),
 )
-# A query is served by an index of some answers only if it says the very same words as the index does.
+# A query uses a partial index only if its condition is written exactly as in the index.
 IS_REVIEWED = answers.c.verdicts > literal_column("0")
 IS_COMMENTED = answers.c.isCommented.is_(true())
 IS_ERROR = answers.c.isError.is_(true())
@@ -243,7 +244,7 @@ for _name, _condition, _first in (
     ("tag", IS_TAGGED, ()),
 ):
     Index(f"review_answers_with_{_name}", *_first, *_PLACE, postgresql_where=_condition, sqlite_where=_condition)
-# What marks them hangs on these tables, and is made with this one; see `review_triggers`.
+# The triggers that write marks on these tables are created with this table; see `review_triggers`.
 for _table in (threads, steps, feedbacks, llm_calls, review_pending, step_versions):
     answers.add_is_dependent_on(_table)
 REVIEW_TABLES = (

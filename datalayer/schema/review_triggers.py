@@ -1,8 +1,8 @@
-"""What the review has the database itself do: mark threads, keep earlier versions of messages, guard the audit.
+"""The triggers of the review: they mark changed threads, keep earlier versions of messages and protect the audit.
 
-Marks, because what is said of an answer is written in many ways, as with the search (`search_triggers`); versions,
-because a message is edited by an ordinary write of its step; the audit, because nobody may change it from the app. Only
-the rows that `audit_retentions` says are old enough may be deleted, and what it says stays for ever.
+Triggers write the marks, because the data of an answer changes in many ways, as with the search (`search_triggers`).
+They keep versions, because an edit of a message is an ordinary write of its step. They protect the audit from the
+application itself: only entries that `audit_retentions` declares old enough can be deleted, and its own rows never.
 """
 
 from sqlalchemy import DDL, Table, event
@@ -130,7 +130,7 @@ _AUDIT_SQLITE = (
     f"CREATE TRIGGER audit_entries_whole BEFORE DELETE ON audit_entries WHEN NOT {_OLD_ENOUGH} {_REFUSED}",
     f"CREATE TRIGGER audit_retentions_kept BEFORE UPDATE ON audit_retentions {_REFUSED}",
     f"CREATE TRIGGER audit_retentions_whole BEFORE DELETE ON audit_retentions {_REFUSED}",
-    # INSERT OR REPLACE takes the place of a row without a deletion that a trigger would see.
+    # INSERT OR REPLACE replaces a row without firing the trigger for deletions.
     f"CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries WHEN {_is_there('audit_entries')} {_REFUSED}",
     "CREATE TRIGGER audit_retentions_once BEFORE INSERT ON audit_retentions "
     f"WHEN {_is_there('audit_retentions')} {_REFUSED}",

@@ -1,8 +1,8 @@
-"""What the search needs of a database beyond tables: triggers that mark what is to be indexed, and the index itself.
+"""The search's triggers, which mark changed texts, and the index of the words.
 
-Marks are made by the database, because a text is written, renamed, given to a user and moved over in many ways, by
-Chainlit's own layer and an older version of this one among them, and none may be forgotten. A mark is one small row;
-to make it costs a write a few microseconds. See `search_index`.
+The database itself writes the marks, because texts change in many ways: steps are written, threads are renamed or get
+an owner, databases are adopted, and Chainlit's own layer or an older version of this library may write too. None of
+these changes may be missed. A mark is one small row and costs a write a few microseconds. See `search_index`.
 """
 
 from sqlalchemy import DDL, event
@@ -10,7 +10,7 @@ from sqlalchemy import DDL, event
 from datalayer.schema.chat import search_texts
 
 _POSTGRESQL = (
-    # `fastupdate` would leave what is new in a heap that each search reads through.
+    # `fastupdate` would collect new entries in a list that each search has to scan.
     "CREATE INDEX search_texts_words ON search_texts USING gin (words) WITH (fastupdate = off)",
     """
 CREATE OR REPLACE FUNCTION mark_step_for_search() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -50,7 +50,7 @@ EXECUTE FUNCTION mark_thread_for_search()
 )
 
 _SQLITE = (
-    # The tokens are made already; all that is not ASCII belongs to one. The words themselves are in `search_texts`.
+    # `words` contains finished tokens, so every non-ASCII character is part of one. The words are stored in `search_texts`.
     """
 CREATE VIRTUAL TABLE search_words USING fts5(words, content='search_texts', content_rowid='id', detail='none',
     columnsize=0, tokenize="ascii tokenchars '_'")

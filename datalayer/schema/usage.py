@@ -1,4 +1,4 @@
-"""The tables of usage: what is kept of each call to a model, and what calls cost, belong to and may come to."""
+"""The tables of usage and billing: calls to models, payloads, prices, projects, limits and reservations."""
 
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from datalayer.schema.chat import Identifier, Json, Tags, metadata
 
 
 class _WholePicodollars(TypeDecorator[Decimal]):
-    """Money where the engine has no exact fractions: a whole number of 10^-12 dollars, up to nine million dollars."""
+    """Money on an engine without exact decimals: a whole number of 10^-12 dollars, up to nine million dollars."""
 
     impl = BigInteger
     cache_ok = True
@@ -22,12 +22,12 @@ class _WholePicodollars(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value).scaleb(-12)
 
 
-# US dollars with twelve digits after the point: a token may cost a hundredth of a millionth of a dollar.
+# US dollars with twelve decimal places: a token can cost 0.00000001 dollars.
 Money: TypeEngine[Decimal] = Numeric(24, 12).with_variant(_WholePicodollars(), "sqlite")
 
 
 class _AsText(TypeDecorator[Decimal]):
-    """An exact number that is read and written, and never reckoned with by the engine."""
+    """An exact decimal that the engine stores but never computes with."""
 
     impl = Text
     cache_ok = True
@@ -39,10 +39,11 @@ class _AsText(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
-# Of tokens there may be more than `Money` has room for on SQLite.
+# A number of tokens can be larger than `Money` can hold on SQLite.
 Amount: TypeEngine[Decimal] = Numeric(24, 12).with_variant(_AsText(), "sqlite")
 
-# A row for each call to a model. What it is about may go, with the bill left: removal takes the ids out.
+# A row for each call to a model. It outlives its user, thread and step, because its cost was billed; deleting them sets
+# the ids to NULL.
 llm_calls = Table(
     "llm_calls",
     metadata,
@@ -88,7 +89,7 @@ Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_call
 Index("llm_calls_of_project", llm_calls.c.projectId, llm_calls.c.requestedAt)
 Index("llm_calls_of_thread", llm_calls.c.threadId)
 
-# What was said in a call. It goes with its thread and its user, and when its time is up.
+# The messages of a call. They are deleted with the thread, with the user, and by retention.
 llm_call_payloads = Table(
     "llm_call_payloads",
     metadata,
@@ -125,8 +126,8 @@ providers = Table(
     Column("secret", Text),
 )
 
-# The operator's own prices, US dollars for a million tokens. A price is never changed once calls may have used it: a
-# new one takes over at its `validFrom`.
+# The operator's prices in US dollars per million tokens. A price that calls may have used is never changed; a new price
+# replaces it from its `validFrom` on.
 prices = Table(
     "prices",
     metadata,
@@ -154,8 +155,8 @@ usage_limits = Table(
     Column("createdAt", Text, nullable=False),
 )
 
-# What calls under way may come to at most, so that two at once cannot overspend. A row goes with its call's end, and
-# counts no more once its time is up: its process is gone.
+# The most that calls in progress can use, so that two concurrent calls cannot exceed a limit together. A row is deleted
+# when its call ends. An expired row no longer counts, because its process has ended.
 usage_reservations = Table(
     "usage_reservations",
     metadata,

@@ -1,1 +1,1 @@
-"""All that a user has, as one zip: written and read back."""
+"""The takeout: all data of a user as one ZIP, exported and imported."""

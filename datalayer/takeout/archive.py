@@ -1,7 +1,7 @@
-"""Reads a takeout that somebody else may have made: what is in the zip is believed when it has been measured.
+"""Reads a takeout from an untrusted source. Everything is checked before anything is used.
 
-Nothing is unpacked into a folder, so that no name of an entry leads anywhere; and all is read in pieces, so that no
-size that an entry claims takes memory. A takeout is refused before anything of it is used.
+Nothing is unpacked into a folder, so that the name of an entry cannot lead to another path. Entries are read in chunks,
+so that memory does not depend on the sizes that the ZIP claims.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ _CHUNK_BYTES = 1024 * 1024
 _LONGEST_LINE = 64 * 1024 * 1024
 _LARGEST_MANIFEST = 256 * 1024 * 1024
 _LINES_AT_ONCE = 100
-# Texts shrink to a tenth; what shrinks to a two-hundredth and is large is a bomb.
+# Text shrinks to about a tenth. A large entry that shrinks to a two-hundredth is a ZIP bomb.
 _MOST_SHRUNK = 200
 _SMALL_BYTES = 16 * 1024 * 1024
 _ENCRYPTED = 0x1
 
 
 class TakeoutArchive:
-    """An open takeout whose entries are what its manifest says. `close` it."""
+    """An open takeout with a checked list of entries and manifest. Call `close` after use."""
 
     def __init__(self, path: Path) -> None:
-        """Look at the list of entries and at the manifest.
+        """Open the ZIP and check the list of entries and the manifest.
 
         Raises:
-            InvalidRecord: it is no takeout, or one that is not to be trusted.
+            InvalidRecord: the file is not a takeout, or not a safe one.
             OSError: the file cannot be read.
         """
         with _understood():
@@ -48,39 +48,39 @@ class TakeoutArchive:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._zip.close()
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
     def sha256(self, name: str) -> str:
-        """What the manifest says of the entry."""
+        """The SHA-256 of the entry in the manifest, in hexadecimal."""
         return str(self.manifest["entries"][name]["sha256"])
 
     async def check(self) -> AsyncIterator[int]:
-        """Compare every entry with its checksum in the manifest; gives how many bytes each has.
+        """Compare every entry with its size and checksum in the manifest; yields the size of each in bytes.
 
         Raises:
-            InvalidRecord: one is not what it was.
+            InvalidRecord: an entry differs from the manifest.
         """
-        for name, told in self.manifest["entries"].items():
+        for name, listed in self.manifest["entries"].items():
             digest, size = hashlib.sha256(), 0
             async for chunk in self.chunks(name):
                 await asyncio.to_thread(digest.update, chunk)
                 size += len(chunk)
-            if (size, digest.hexdigest()) != (told["size"], told["sha256"]):
-                raise InvalidRecord(f"the takeout was changed, or is damaged: {name!r} is not what its manifest says")
+            if (size, digest.hexdigest()) != (listed["size"], listed["sha256"]):
+                raise InvalidRecord(f"the takeout was changed or is damaged: {name!r} differs from its manifest")
             yield size
 
     async def chunks(self, name: str) -> AsyncGenerator[bytes, None]:
-        """The entry's content."""
+        """The content of the entry, in chunks of at most 1 MiB."""
         with _understood(), self._zip.open(self._entries[name]) as entry:
             while chunk := await asyncio.to_thread(entry.read, _CHUNK_BYTES):
                 yield chunk
 
     def json(self, name: str) -> Any:
-        """The whole of an entry that is one JSON value."""
+        """The value of an entry that is one JSON document."""
         if name not in self._entries:
             raise InvalidRecord(f"the takeout lacks {name!r}")
         with _understood(), self._zip.open(self._entries[name]) as entry:
@@ -91,7 +91,7 @@ class TakeoutArchive:
             return json.loads(content)
 
     async def lines(self, name: str) -> AsyncGenerator[list[Any], None]:
-        """The values in an entry of lines, some at a time; none where there is no such entry."""
+        """The values of an entry of JSON lines, in batches; none if the entry does not exist."""
         if name not in self._entries:
             return
         with _understood(), self._zip.open(self._entries[name]) as entry:
@@ -104,32 +104,34 @@ class TakeoutArchive:
         packed = 0
         for info in self._zip.infolist():
             name, packed = info.filename, packed + info.compress_size
-            # Nothing is written under these names; but whoever unpacks it by hand trusts what was let in here.
+            # Nothing is written under these names here, but people may unpack an imported takeout by hand.
             if name.startswith("/") or "\\" in name or ".." in name.split("/") or name in entries:
-                raise InvalidRecord(f"the takeout has an entry that no takeout has: {name[:80]!r}")
+                raise InvalidRecord(f"the takeout has an entry with a forbidden or repeated name: {name[:80]!r}")
             if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InvalidRecord(f"the takeout's entry {name[:80]!r} is packed in a way that no takeout is")
+                raise InvalidRecord(
+                    f"the takeout's entry {name[:80]!r} is encrypted or compressed with an unsupported method"
+                )
             if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_SHRUNK):
-                raise InvalidRecord(f"the takeout's entry {name[:80]!r} would grow beyond all measure when unpacked")
+                raise InvalidRecord(f"the takeout's entry {name[:80]!r} expands too much when unpacked")
             entries[name] = info
         if packed > archive_bytes:
-            raise InvalidRecord("the takeout's entries lie over each other")
+            raise InvalidRecord("the takeout's entries overlap")
         return entries
 
     def _checked_manifest(self) -> dict[str, Any]:
         manifest = self.json(MANIFEST) if MANIFEST in self._entries else None
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise InvalidRecord("this is no takeout: it has no manifest of one")
+            raise InvalidRecord("this is not a takeout: it has no manifest")
         if manifest.get("version") != VERSION:
             raise InvalidRecord(
-                f"this takeout has the form of version {manifest.get('version')!r}, and version {VERSION} is known here"
+                f"this takeout has the format version {manifest.get('version')!r}; only version {VERSION} can be imported"
             )
         with _understood():
-            told = {name: (entry["size"], entry["sha256"]) for name, entry in manifest["entries"].items()}
+            listed = {name: (entry["size"], entry["sha256"]) for name, entry in manifest["entries"].items()}
             if not all(isinstance(thread["id"] + thread["folder"], str) for thread in manifest["threads"]):
                 raise TypeError
         found = self._entries.keys() - {MANIFEST}
-        if odd := sorted(found ^ told.keys()):
+        if odd := sorted(found ^ listed.keys()):
             raise InvalidRecord(f"the takeout's manifest and its entries differ: {odd[0][:80]!r}")
         return manifest
 
@@ -143,10 +145,10 @@ def _values(entry: Any) -> Iterator[Any]:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """What cannot be read or understood becomes an error of ours."""
+    """Raise InvalidRecord for errors of the ZIP and of its contents."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InvalidRecord("this is no takeout, or it is damaged: its JSON makes no sense") from None
+        raise InvalidRecord("this is not a takeout, or it is damaged: its JSON is not valid") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidRecord(f"this is no takeout, or it is damaged: {error}") from None
+        raise InvalidRecord(f"this is not a takeout, or it is damaged: {error}") from None

@@ -26,7 +26,7 @@ from datalayer.writes.queue import Writer
 
 
 class CallsImport:
-    """Stores the calls of one takeout, and then the payloads of the imported calls."""
+    """Imports the calls of one takeout, and then the payloads of the imported calls."""
 
     def __init__(self, database: Database, writer: Writer, archive: TakeoutArchive) -> None:
         self._database, self._writer, self._archive = database, writer, archive
@@ -35,11 +35,13 @@ class CallsImport:
         self.left_out = 0
         """The number of calls that exist already."""
 
-    async def run(self, told_id: str, user_id: str, thread_ids: Collection[str]) -> None:
+    async def run(self, source_id: str, user_id: str, thread_ids: Collection[str]) -> None:
         """Import the calls of the takeout's user as calls of this user.
 
         Args:
-            thread_ids: the threads that a call may be in: those of the takeout.
+            source_id: the user's id in the takeout.
+            user_id: the user's id here.
+            thread_ids: the threads of the takeout. Calls in other threads lose their thread id.
 
         Raises:
             InvalidRecord: a call belongs to someone else, or has an invalid value.
@@ -47,25 +49,25 @@ class CallsImport:
         new: set[str] = set()
         async with aclosing(self._rows(llm_calls)) as batches:
             async for rows in batches:
-                if any(row["userId"] != told_id for row in rows):
+                if any(row["userId"] != source_id for row in rows):
                     raise InvalidRecord("the takeout contains calls of another user")
                 calls = {row["id"]: _call(row, user_id, thread_ids) for row in rows}
-                there = await self._there(calls)
-                self.left_out += len(there)
-                coming = [call for call in calls.values() if call.id not in there]
+                existing = await self._existing(calls)
+                self.left_out += len(existing)
+                coming = [call for call in calls.values() if call.id not in existing]
                 await self._store([LlmCallWrite(call) for call in coming])
                 new.update(call.id for call in coming)
                 self.counts[llm_calls.name] += len(coming)
         async with aclosing(self._rows(llm_call_payloads)) as batches:
             async for rows in batches:
-                said = [_said(row) for row in rows if row["callId"] in new]
+                payloads = [_payload(row) for row in rows if row["callId"] in new]
 
-                async def store(connection: AsyncConnection, said: list[dict[str, Any]] = said) -> None:
-                    await connection.execute(llm_call_payloads.insert(), said)
+                async def store(connection: AsyncConnection, payloads: list[dict[str, Any]] = payloads) -> None:
+                    await connection.execute(llm_call_payloads.insert(), payloads)
 
-                if said:
+                if payloads:
                     await self._writer.submit(store)
-                self.counts[llm_call_payloads.name] += len(said)
+                self.counts[llm_call_payloads.name] += len(payloads)
 
     async def _store(self, writes: list[LlmCallWrite]) -> None:
         async def store(connection: AsyncConnection) -> None:
@@ -74,7 +76,7 @@ class CallsImport:
         if writes:
             await self._writer.submit(store)
 
-    async def _there(self, ids: Collection[str]) -> set[str]:
+    async def _existing(self, ids: Collection[str]) -> set[str]:
         """The ids of those calls that exist."""
         async with self._database.read() as connection:
             return set((await connection.execute(select(llm_calls.c.id).where(llm_calls.c.id.in_(ids)))).scalars())
@@ -90,7 +92,7 @@ def _call(row: dict[str, Any], user_id: str, thread_ids: Collection[str]) -> Llm
     return clean_call(call if call.thread_id in thread_ids else replace(call, thread_id=None, step_id=None))
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
+def _payload(row: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(row["messages"], list | None):
         raise InvalidRecord("the messages of a payload are not a list")
     # Retention deletes payloads by this time.

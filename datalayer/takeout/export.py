@@ -1,7 +1,7 @@
-"""A takeout: all that one user has, in one zip that reads well and that `takeout_import` brings back whole.
+"""Exports a takeout: all data of one user in one ZIP, in readable formats, which `import_` can import completely.
 
-Rows and files go by in pages and chunks; nothing is whole in memory but the names of the entries. The password is not
-among them.
+Rows are read in pages and files in chunks, so that only the names of the entries are kept in memory. The password is
+left out.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ from datalayer.takeout.format import (
 )
 
 _PAGE = 100
-# So that two takeouts of the same are the same; a zip knows no time before it.
+# A fixed time makes two takeouts of the same data identical; a ZIP cannot store an earlier one.
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(slots=True)
 class TakeoutReport:
-    """How many rows of each table are in it (`files` among them), the keys of files that the store has not, and of
-    those whose content is not what their rows say."""
+    """The number of exported rows by table (`files` among them), the keys of files that are missing in the store, and
+    the keys of files that differ from their rows."""
 
     counts: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
@@ -65,15 +65,15 @@ async def export_user(
     *,
     progressed: Callable[[TakeoutReport], None] = lambda _report: None,
 ) -> TakeoutReport:
-    """Write the user's takeout into a new file, which is there whole or not at all.
+    """Write the user's takeout into a new file, completely or not at all.
 
     Args:
         blobs: without a store the takeout has no files.
-        progressed: is called after each thread.
+        progressed: called after each thread.
 
     Raises:
         NotFound: the user does not exist.
-        AlreadyExists: there is a file of this name.
+        AlreadyExists: the file exists already.
         BlobError: a file cannot be read. A missing file is left out and a damaged one is included; both are reported.
         OSError: the file cannot be written.
     """
@@ -98,7 +98,7 @@ async def export_user(
 
 def _begin(part: Path, to: Path) -> BinaryIO:
     if to.exists():
-        raise AlreadyExists(f"there is a file {to} already")
+        raise AlreadyExists(f"the file {to} exists already")
     return os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b")
 
 
@@ -166,14 +166,14 @@ class _Export:
             here = table.c.threadId == thread["id"]
             if table is elements:
                 here = or_(here, and_(table.c.threadId.is_(None), of_steps))
-                # Before their lines, which say where they are; a zip takes one entry after another.
+                # Files come before the lines that name their entries, because a ZIP is written one entry at a time.
                 names = await self._files(folder, moment, here)
                 await self._lines(folder, table, moment, here, names)
             else:
                 await self._lines(folder, table, moment, here)
 
     async def _files(self, folder: str, moment: ColumnElement[str], here: ColumnElement[bool]) -> dict[str, str]:
-        """The entries of the files, by the ids of their elements."""
+        """Write the files; returns the names of their entries by element id."""
         names: dict[str, str] = {}
         async for element in self._rows(elements, moment, here):
             key = element["objectKey"]
@@ -185,7 +185,7 @@ class _Export:
                 self._report.missing.append(key)
                 continue
             name = f"{folder}files/{len(names) + 1:05} {readable(element['name'], 'file')}"
-            # Pictures and PDF are compressed in themselves; and no file that goes in as it is can be a zip bomb.
+            # Files are stored uncompressed: most are compressed already, and an uncompressed entry is never taken for a ZIP bomb.
             size = await self._entry(name, _chunks(blob), zipfile.ZIP_STORED)
             if is_damaged(element, size, self._entries[name]["sha256"]):
                 self._report.damaged.append(key)
@@ -202,7 +202,7 @@ class _Export:
         here: ColumnElement[bool],
         files: Mapping[str, str] | None = None,
     ) -> None:
-        """The rows, if there are any, a line for each."""
+        """Write the rows as lines; without rows no entry is written."""
         rows = self._rows(table, moment, here)
         first = await anext(rows, None)
         if first is None:
@@ -220,7 +220,7 @@ class _Export:
     async def _rows(
         self, table: Table, moment: ColumnElement[str], here: ColumnElement[bool]
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """Page after page, in order of time."""
+        """The rows in pages, in order of time."""
         key = next(iter(table.primary_key))
         statement = select(table, moment.label("its moment")).where(here).order_by(moment, key).limit(_PAGE)
         page = statement
@@ -245,7 +245,7 @@ class _Export:
         info.compress_type = compression
         info.external_attr = 0o600 << 16
         digest, size = hashlib.sha256(), 0
-        # How large it becomes is not known yet: 64-bit sizes for each.
+        # The size is not known yet, so each entry has 64-bit sizes.
         with self._zip.open(info, "w", force_zip64=True) as entry:
             async for chunk in chunks:
                 digest.update(chunk)
@@ -266,7 +266,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _exactly(value: Any) -> str:
-    """Money: as a number of JSON it would be read as a fraction that is near."""
+    """Decimals as text, because JSON numbers are read as floats, which are not exact."""
     if isinstance(value, Decimal):
         return f"{value:f}"
-    raise TypeError(f"a {type(value).__name__} has no place in a takeout")
+    raise TypeError(f"a takeout cannot contain a {type(value).__name__}")

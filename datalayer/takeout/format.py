@@ -1,18 +1,18 @@
-"""The form of a takeout: one zip in which a person can read, and from which `takeout_import` brings everything back.
+"""The format of a takeout: one ZIP that a person can read and that `import_` can import completely.
 
-    manifest.json                         form and version, counts, and size and SHA-256 of every other entry
+    manifest.json                         format, version, counts, and size and SHA-256 of every other entry
     user.json                             the user's row; never a password
     threads/00001 2026-11-21 Title/
         thread.json                       the thread's row
         steps.jsonl  elements.jsonl       a row in each line, all columns, in order of time
-        feedbacks.jsonl  feedback_changes.jsonl   the votes, and what each of them was before
-        step_versions.jsonl       what messages were before they were edited, and those that an edit took away
+        feedbacks.jsonl  feedback_changes.jsonl   the votes and their history
+        step_versions.jsonl               earlier versions of edited messages, and messages that an edit removed
         files/00001 picture.png           the files; `file` in a line of elements.jsonl names its entry
     feedbacks.jsonl  feedback_changes.jsonl       the user's votes in other people's threads
-    llm_calls.jsonl  llm_call_payloads.jsonl      the user's calls to models, and what was said in them
+    llm_calls.jsonl  llm_call_payloads.jsonl      the user's calls to models and their messages
 
-Lines instead of one list, so that neither side ever has a whole thread in memory. Nothing in it depends on the engine
-or the store that it came from.
+Tables are JSON lines, so that neither export nor import has a whole thread in memory. The format does not depend on the
+database engine or the blob store.
 """
 
 import re
@@ -44,7 +44,7 @@ USER = "user.json"
 THREAD = "thread.json"
 FILE = "file"
 
-# In the order in which they are written, and what orders the rows of each.
+# The tables in the order of writing, each with the columns that order its rows.
 VOTES: dict[Table, ColumnElement[str]] = {
     feedbacks: func.coalesce(feedbacks.c.updatedAt, ""),
     feedback_changes: func.coalesce(feedback_changes.c.changedAt, ""),
@@ -61,12 +61,12 @@ _NOT_IN_A_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?"<>|]+')
 
 
 def lines_name(folder: str, table: Table) -> str:
-    """The entry of the table's rows."""
+    """The name of the entry with the table's rows."""
     return f"{folder}{table.name}.jsonl"
 
 
 def readable(text: str | None, otherwise: str) -> str:
-    """The text as a part of an entry's name that every file system takes, with an ending kept."""
+    """The text as a part of an entry's name that is valid on every file system, with its extension."""
     name = _NOT_IN_A_NAME.sub(" ", text or "").strip(". ") or otherwise
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending.encode()) > 20:
@@ -76,20 +76,20 @@ def readable(text: str | None, otherwise: str) -> str:
 
 
 def is_damaged(element: Mapping[str, Any], size: int, sha256: str) -> bool:
-    """Whether a file of this size and SHA-256 is another than the element's row says."""
+    """Whether this size and SHA-256 of a file differ from the element's row."""
     return element["byteSize"] not in (None, size) or element["sha256"] not in (None, sha256)
 
 
 def checked_row(table: Table, row: Any) -> dict[str, Any]:
-    """The row with a value for each column of the table, each of the column's kind.
+    """The row with a value of the right type for each column of the table.
 
     Raises:
-        InvalidRecord: it has a column that is not known here, or a value of another kind.
+        InvalidRecord: the row is not an object, has an unknown column, or a value of the wrong type.
     """
     if not isinstance(row, dict):
-        raise InvalidRecord(f"a row of {table.name} is no object")
+        raise InvalidRecord(f"a row of {table.name} is not a JSON object")
     if unknown := sorted(row.keys() - table.c.keys()):
-        raise InvalidRecord(f"{table.name} has no column {unknown[0][:60]!r}: a newer version made this takeout")
+        raise InvalidRecord(f"{table.name} has no column {unknown[0][:60]!r}; was the takeout made by a newer version?")
     return {column.name: _checked(table, column, row.get(column.name)) for column in table.columns}
 
 
@@ -97,14 +97,14 @@ def _checked(table: Table, column: Column[Any], value: Any) -> Any:
     what = f"{table.name}.{column.name}"
     if value is None:
         if not column.nullable and column.server_default is None:
-            raise InvalidRecord(f"{what} is not given")
+            raise InvalidRecord(f"{what} has no value")
         return None if column.nullable else False
     if column.type is Identifier:
         return clean_id(value, what)
     if column.type is Money:
         return _money(value, what)
     if not _fits(column.type, value):
-        raise InvalidRecord(f"{what} is of another kind than that column")
+        raise InvalidRecord(f"{what} has a value of the wrong type")
     return clean_json(value)
 
 
@@ -112,7 +112,7 @@ def _money(value: Any, what: str) -> Decimal:
     try:
         return Decimal(value if isinstance(value, str) else "")
     except InvalidOperation:
-        raise InvalidRecord(f"{what} is of another kind than that column") from None
+        raise InvalidRecord(f"{what} has a value of the wrong type") from None
 
 
 def _fits(kind: TypeEngine[Any], value: Any) -> bool:

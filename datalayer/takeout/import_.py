@@ -71,10 +71,10 @@ async def import_user(
     """Import the takeout. The search finds it when this returns.
 
     Args:
-        as_user: whose it becomes; without it, of the user of the takeout's name. One who is not there is made, with
-            the takeout's metadata, without a password, and with the role `user`.
-        skip_existing: leave threads alone that are there already; without it, one is enough to refuse the takeout.
-        progressed: is called after each checked entry and each thread.
+        as_user: the name of the user who gets the data; the name in the takeout by default. A missing user is created
+            with the takeout's metadata, without a password, and with the role `user`.
+        skip_existing: skip threads that exist already; otherwise one existing thread refuses the whole takeout.
+        progressed: called after each checked entry and each thread.
 
     Raises:
         InvalidRecord: the file is not a takeout, was changed, or has invalid values.
@@ -120,14 +120,14 @@ class _Import:
         async for size in self._archive.check():
             self._report.checked_bytes += size
             self._progressed(self._report)
-        told = checked_row(users, self._archive.json(USER))
+        source = checked_row(users, self._archive.json(USER))
         folders = {clean_id(one["id"], "thread id"): one["folder"] for one in self._archive.manifest["threads"]}
         there = await self._among(threads, list(folders))
         if there and not skip_existing:
             first = min(there)
-            raise AlreadyExists(f"{len(there)} of {len(folders)} threads are here already, such as {first}")
-        self._told_id = told["id"]
-        self._user = await self._owner(told, clean_text(as_user or told["identifier"]))
+            raise AlreadyExists(f"{len(there)} of {len(folders)} threads exist already, such as {first}")
+        self._source_id = source["id"]
+        self._user = await self._owner(source, clean_text(as_user or source["identifier"]))
         for thread_id, folder in folders.items():
             if thread_id in there:
                 self._report.skipped_threads += 1
@@ -136,27 +136,27 @@ class _Import:
             self._progressed(self._report)
         await self._votes_elsewhere()
         calls = CallsImport(self._database, self._writer, self._archive)
-        await calls.run(self._told_id, self._user.id, set(folders))
+        await calls.run(self._source_id, self._user.id, set(folders))
         self._report.counts.update(calls.counts)
         self._report.left_out_calls = calls.left_out
         return self._report
 
     async def end(self) -> None:
-        """Take up nothing more; what files are left is in the queue of deletions."""
+        """Stop deleting files; files that are left stay in the queue of deletions."""
         await self._file_deleter.stop()
 
-    async def _owner(self, told: dict[str, Any], identifier: str) -> User:
+    async def _owner(self, source: dict[str, Any], identifier: str) -> User:
         self._report.user = identifier
         found = await self._database.query(lambda connection: get_user(connection, identifier))
         if found is not None:
             return found
-        taken = await self._among(users, [told["id"]])
+        taken = await self._among(users, [source["id"]])
         record = User(
-            id=str(uuid.uuid4()) if taken else told["id"],
+            id=str(uuid.uuid4()) if taken else source["id"],
             identifier=identifier,
-            metadata=told["metadata"] if isinstance(told["metadata"], dict) else {},
-            created_at=told["createdAt"],
-            disabled_at=told["disabledAt"],
+            metadata=source["metadata"] if isinstance(source["metadata"], dict) else {},
+            created_at=source["createdAt"],
+            disabled_at=source["disabledAt"],
         )
         self._report.made_user = True
         added: User = await self._writer.submit(lambda connection: add_user(connection, self._database.dialect, record))
@@ -165,11 +165,11 @@ class _Import:
     async def _thread(self, thread_id: str, folder: str) -> None:
         thread = checked_row(threads, self._archive.json(folder + THREAD))
         if thread["id"] != thread_id:
-            raise InvalidRecord(f"{folder!r} of the takeout holds another thread than its manifest says")
+            raise InvalidRecord(f"the thread in {folder!r} of the takeout differs from its manifest")
         thread |= {"userId": self._user.id, "userIdentifier": self._user.identifier}
         stored: dict[str, dict[str, Any]] = {}
         try:
-            # The file first and its row next, as ever.
+            # As with uploads, files are stored before their rows.
             missing = await self._store_files(thread_id, folder, stored)
 
             async def store(connection: AsyncConnection) -> tuple[Counter[str], int]:
@@ -187,7 +187,7 @@ class _Import:
     async def _store_rows(
         self, connection: AsyncConnection, thread: dict[str, Any], folder: str, stored: dict[str, dict[str, Any]]
     ) -> tuple[Counter[str], int]:
-        """In the one transaction; done once more from the start where its connection is lost."""
+        """Store the rows in one transaction, which is repeated from the start if its connection is lost."""
         counts: Counter[str] = Counter({threads.name: 1})
         left_out = 0
         await connection.execute(insert(threads), thread)
@@ -205,43 +205,43 @@ class _Import:
                         left_out += len(rows) - len(kept)
                     elif table is step_versions:
                         if any(row["change"] not in VERSION_CHANGES for row in rows):
-                            raise InvalidRecord("a version of a step in the takeout is of no kind that is known")
-                        # Their numbers are this database's own.
+                            raise InvalidRecord("a version of a step in the takeout is of an unknown kind")
+                        # This database assigns new ids.
                         kept = [{name: row[name] for name in row if name != "id"} for row in rows]
                     if kept:
                         await connection.execute(insert(table), kept)
                         counts[table.name] += len(kept)
         await file_outbox.forget(connection, [one["objectKey"] for one in stored.values()])
-        # Of answers that are gone no step is there that would leave a mark.
+        # Removed answers have no step, so no trigger marks them.
         await feedback.mark_answers(connection, [thread["id"]])
         return counts, left_out
 
     def _demand_place(self, table: Table, row: dict[str, Any], thread_id: str) -> None:
         loose = table is elements and row["threadId"] is None
         if row["threadId"] != thread_id and not loose:
-            raise InvalidRecord(f"a row of {table.name} in the takeout is of another thread than the one it is in")
+            raise InvalidRecord(f"a row of {table.name} in the takeout belongs to another thread")
 
     async def _rows(self, folder: str, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
         async with aclosing(self._archive.lines(lines_name(folder, table))) as batches:
             async for batch in batches:
                 if not all(isinstance(row, dict) for row in batch):
-                    raise InvalidRecord(f"a row of {table.name} is no object")
+                    raise InvalidRecord(f"a row of {table.name} is not a JSON object")
                 yield [checked_row(table, {name: row[name] for name in row if name != FILE}) for row in batch]
 
     async def _with_voters(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The votes whose voters are here: the user, nobody, or others under the ids that they had."""
-        others = {row["userId"] for row in rows} - {None, self._told_id}
+        """The votes without a voter, of the user, and of other users who exist here under the same id."""
+        others = {row["userId"] for row in rows} - {None, self._source_id}
         here = set()
         if others:
             found = select(users.c.id).where(users.c.id.in_(others))
             here = set((await connection.execute(found)).scalars())
-        mapping = {None: None, self._told_id: self._user.id} | {voter: voter for voter in here}
+        mapping = {None: None, self._source_id: self._user.id} | {voter: voter for voter in here}
         return [row | {"userId": mapping[row["userId"]]} for row in rows if row["userId"] in mapping]
 
     async def _store_files(self, thread_id: str, folder: str, stored: dict[str, dict[str, Any]]) -> int:
-        """Put the files of the thread's elements into the store, and what their rows are to say of them into `stored`.
+        """Store the files of the thread's elements, and add key, size and SHA-256 of each to `stored`, by element id.
 
-        Gives how many were missing from the start.
+        Returns the number of files that the takeout lacks.
         """
         missing = 0
         async with aclosing(self._archive.lines(lines_name(folder, elements))) as batches:
@@ -251,9 +251,9 @@ class _Import:
                     (checked_row(elements, {name: row[name] for name in row if name != FILE}), file)
                     for row, file in named
                 ]
-                # A file without a thread has a key that another one's row may have.
+                # An element without a thread in its row may have the id of an element in another thread.
                 if taken := await self._among(elements, [row["id"] for row, _ in rows]):
-                    raise AlreadyExists(f"the element {min(taken)} is in another thread here")
+                    raise AlreadyExists(f"the element {min(taken)} exists in another thread already")
                 for row, file in rows:
                     self._demand_place(elements, row, thread_id)
                     if file is None:
@@ -266,16 +266,16 @@ class _Import:
         return missing
 
     def _is_free(self, file: Any, folder: str) -> bool:
-        """Whether it is an entry of the thread's files, and no other element's."""
+        """Whether this is the entry of a file in the thread's folder that no other element uses."""
         within = isinstance(file, str) and file.startswith(f"{folder}files/")
         return within and file in self._archive and file not in self._used
 
     async def _store_file(self, row: dict[str, Any], file: str, stored: dict[str, dict[str, Any]]) -> None:
         if self._blobs is None:
-            raise InvalidRecord("the takeout has files, and there is no store for them")
+            raise InvalidRecord("the takeout has files, but no blob store is configured")
         if row["id"] in stored:
             raise InvalidRecord(f"the element {row['id']} is in the takeout twice")
-        # Never the key that the takeout says, and never one that a deletion may still be waiting for.
+        # A new key: the key in the takeout is not trusted, and may be queued for deletion here.
         key = f"{row['threadId'] or 'nowhere'}/{row['id']}-{secrets.token_hex(4)}"
         stored[row["id"]] = {"objectKey": key}
         due = utc_in(ABANDONED_AFTER_SECONDS)
@@ -286,12 +286,12 @@ class _Import:
             raise InvalidRecord(f"the takeout was changed while it was read: {file!r}")
         stored[row["id"]] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
         if is_damaged(row, blob.size, blob.sha256):
-            # The row goes on saying what the file was, or nobody could ever see that it is another.
+            # The row keeps the size and checksum of the original, so that the damage stays detectable.
             stored[row["id"]].update({name: row[name] for name in ("byteSize", "sha256") if row[name] is not None})
             self._report.damaged[key] = file
 
     async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
-        """Take back the files of a thread that did not come in; what cannot be now is deleted later."""
+        """Delete the files of a thread that was not imported; files that cannot be deleted now are deleted later."""
         keys = [one["objectKey"] for one in stored.values()]
 
         async def abandon(connection: AsyncConnection) -> None:
@@ -303,12 +303,12 @@ class _Import:
             await self._file_deleter.delete(keys, thread_id)
 
     async def _votes_elsewhere(self) -> None:
-        """The user's own votes in threads of others, where those threads are here."""
+        """Import the user's own votes in threads of others that exist here."""
         for table in VOTES:
             async with aclosing(self._rows("", table)) as batches:
                 async for rows in batches:
-                    if any(row["userId"] != self._told_id for row in rows):
-                        raise InvalidRecord("the takeout has votes of someone else's in it")
+                    if any(row["userId"] != self._source_id for row in rows):
+                        raise InvalidRecord("the takeout contains votes of another user")
                     await self._store_votes(table, rows)
 
     async def _store_votes(self, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -327,7 +327,7 @@ class _Import:
         self._report.left_out_votes += len(rows) - len(kept)
 
     async def _among(self, table: Table, ids: Sequence[str], column: Any = None) -> dict[str, Any]:
-        """Those of the ids that the table has, each with what is in the column."""
+        """The ids that exist in the table, each with the value of the column."""
         found: dict[str, Any] = {}
         shown = table.c.id if column is None else column
         for start in range(0, len(ids), _AT_ONCE):

@@ -30,7 +30,7 @@ async def reason(url: str) -> str:
     [
         ({"netloc": "threadkeeper:hunter2@{place}"}, "refuses the user's password"),
         ({"path": "/hunter2"}, "no such database"),
-        ({"netloc": "threadkeeper:hunter2@no-such-host.invalid:5432"}, "host's name is not known"),
+        ({"netloc": "threadkeeper:hunter2@no-such-host.invalid:5432"}, "host name cannot be resolved"),
         ({"netloc": "threadkeeper:hunter2@127.0.0.1:1"}, "nothing listens at that host and port"),
         ({"netloc": "threadkeeper:hunter2@localhost:1"}, "nothing listens at that host and port"),
     ],

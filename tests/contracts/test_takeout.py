@@ -330,28 +330,28 @@ ID = "5b4f9d5c-7f3c-4b39-9c5b-0d5a4e0f7a11"
 @pytest.mark.parametrize(
     ("change", "signed", "words"),
     [
-        (_damage("notes.txt"), False, "was changed, or is damaged"),
-        (_damage("steps.jsonl"), False, "was changed, or is damaged"),
+        (_damage("notes.txt"), False, "was changed or is damaged"),
+        (_damage("steps.jsonl"), False, "was changed or is damaged"),
         (_set("more", b"x"), False, "manifest and its entries differ"),
         (lambda contents: contents.pop(_entry(contents, "notes.txt")), False, "manifest and its entries differ"),
         (lambda contents: contents.pop("manifest.json"), False, "no manifest"),
         (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 2}'), False, "version 2"),
-        (_set("manifest.json", b"[" * 100_000), False, "makes no sense"),
-        (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 1}'), False, "makes no sense"),
-        (_set("../../escape", b"x"), True, "no takeout has"),
-        (_set("/etc/passwd", b"x"), True, "no takeout has"),
-        (_set("bomb", b"\x00" * 20_000_000), True, "beyond all measure"),
+        (_set("manifest.json", b"[" * 100_000), False, "is not valid"),
+        (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 1}'), False, "is not valid"),
+        (_set("../../escape", b"x"), True, "forbidden or repeated name"),
+        (_set("/etc/passwd", b"x"), True, "forbidden or repeated name"),
+        (_set("bomb", b"\x00" * 20_000_000), True, "expands too much"),
         (lambda contents: contents.pop("user.json"), True, "lacks 'user.json'"),
-        (_damage("thread.json"), True, "threads.id is not given"),
-        (_in_lines("steps.jsonl", threadId=ID), True, "of another thread"),
+        (_damage("thread.json"), True, "threads.id has no value"),
+        (_in_lines("steps.jsonl", threadId=ID), True, "to another thread"),
         (_in_lines("steps.jsonl", id="no id"), True, "is not a UUID"),
-        (_in_lines("steps.jsonl", output=7), True, "of another kind"),
+        (_in_lines("steps.jsonl", output=7), True, "of the wrong type"),
         (_in_lines("steps.jsonl", shoeSize=7), True, "no column 'shoeSize'"),
         (_in_lines("elements.jsonl", file="user.json"), True, "no file of its own"),
         (_in_lines("elements.jsonl", file="../x"), True, "no file of its own"),
         (_in_lines("elements.jsonl", file=["x"]), True, "no file of its own"),
-        (_in_lines("feedbacks.jsonl", value=2**40), True, "of another kind"),
-        (_in_lines("feedback_changes.jsonl", id=ID), True, "refuses the record"),
+        (_in_lines("feedbacks.jsonl", value=2**40), True, "of the wrong type"),
+        (_in_lines("feedback_changes.jsonl", id=ID), True, "rejected the record"),
     ],
 )
 async def test_one_that_was_tampered_with_is_refused_and_leaves_nothing(
@@ -386,7 +386,7 @@ async def test_a_vote_of_someone_elses_is_not_brought_in(layer: ChainlitLayer, t
     await layer.delete_user("alice")
     async with layer.database.read() as connection:
         bobs = (await connection.execute(select(feedbacks))).mappings().one()
-    for line, words in [(dict(bobs), "someone else"), ({"id": 1}, "not a UUID"), ([], "no object")]:
+    for line, words in [(dict(bobs), "another user"), ({"id": 1}, "not a UUID"), ([], "not a JSON object")]:
         changed = rewritten(path, _set("feedbacks.jsonl", json.dumps(line).encode() + b"\n"))
         with pytest.raises(datalayer.InvalidRecord, match=words):
             await import_user(layer.database, layer.blobs, changed, skip_existing=True)
@@ -451,7 +451,7 @@ async def test_an_import_that_breaks_off_leaves_whole_threads_and_goes_on(
 
 def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"no zip")
-    with pytest.raises(datalayer.InvalidRecord, match="no takeout"):
+    with pytest.raises(datalayer.InvalidRecord, match="not a takeout"):
         takeout_archive.TakeoutArchive(tmp_path / "x.zip")
 
 

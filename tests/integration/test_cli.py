@@ -120,7 +120,7 @@ def test_a_database_that_is_not_chainlits_is_not_adopted(cli: CommandLine) -> No
     database.touch()
     result = cli("adopt", "--apply", DATABASE_URL=f"sqlite:///{database}")
     assert result.returncode == 1
-    assert "none of Chainlit's layers made this database" in result.stderr
+    assert "this is not a database of Chainlit's" in result.stderr
 
 
 def test_a_mistyped_path_is_reported_and_no_file_is_created(cli: CommandLine) -> None:

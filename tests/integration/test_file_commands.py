@@ -159,10 +159,10 @@ def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_
     assert kept_file.read_bytes() == CONTENT
     refused = other("import", str(cli.directory / name))
     assert refused.returncode == 1
-    assert refused.stderr.startswith("1 of 1 threads are here already, such as ")
+    assert refused.stderr.startswith("1 of 1 threads exist already, such as ")
     assert other("import", str(cli.directory / name), "--skip-existing", "--as", "eve").returncode == 0
     (cli.directory / name).write_bytes(b"no zip")
-    assert other("import", str(cli.directory / name)).stderr.startswith("This is no takeout, or it is damaged: ")
+    assert other("import", str(cli.directory / name)).stderr.startswith("This is not a takeout, or it is damaged: ")
     assert other("files", "verify").returncode == 0
 
 

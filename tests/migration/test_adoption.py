@@ -116,7 +116,7 @@ async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> 
     assert {count.table: count.found for count in report.counts} == FOUND
     assert {count.table: count.after for count in report.counts} == FOUND | {"feedbacks": THREADS}
     assert [count.left_behind for count in report.counts] == [0] * 5
-    assert found_of(report, "twice") == [1]
+    assert found_of(report, "duplicate votes") == [1]
     layer = create_data_layer(stock)
     owner = await user_id(layer, "alice")
     names = set()
@@ -235,11 +235,11 @@ async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: s
             id=new_id(), thread=new_id(),
         )  # fmt: skip
     report = await adopted(url)
-    assert found_of(report, "threads from the future") == [1]
+    assert found_of(report, "threads with a time in the future") == [1]
     assert found_of(report, "threads without an owner") == [1]
     # Chainlit's layer dated the threads today, and their steps are of 2024.
-    assert found_of(report, "younger than their last step") == [THREADS]
-    assert found_of(report, "steps whose thread is gone") == [1] * orphans
+    assert found_of(report, "dated after their last step") == [THREADS]
+    assert found_of(report, "steps of a thread that does not exist") == [1] * orphans
     assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
 
 
@@ -263,14 +263,14 @@ async def test_local_times_are_told_with_the_offset_of_their_clock(
     assert await dump(empty_database_url) == before
     assert found_of(report, "local time labelled Z") == ([THREADS] if told else [])
     assert found_of(report, told or "labelled Z") == ([THREADS] if told else [])
-    assert found_of(report, "younger than their last step") == []
+    assert found_of(report, "dated after their last step") == []
 
 
 async def test_a_time_that_cannot_be_read_is_told(empty_database_url: str) -> None:
     await made_by_sqlalchemy_layer(empty_database_url, "today")
     await run(empty_database_url, """UPDATE threads SET "createdAt" = 'yesterday'""")
     report = await adopted(empty_database_url)
-    assert found_of(report, "time cannot be read") == [THREADS]
+    assert found_of(report, "unreadable time") == [THREADS]
 
 
 @EVERY_STOCK_KIND
