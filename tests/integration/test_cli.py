@@ -170,7 +170,7 @@ def test_a_host_of_another_machine_is_reported(cli: CommandLine) -> None:
 
 def test_commands_start_without_chainlit_and_without_a_model_client() -> None:
     imported = subprocess.run(
-        [sys.executable, "-c", "import sys, threadkeeper.cli, threadkeeper.checks; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, threadkeeper.cli, threadkeeper.commands.check; print(*sys.modules)"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -461,6 +461,10 @@ async def test_only_the_last_question_is_tried_again(chat: Chat) -> None:
         assert action is not None
         await client.ask("something else")
         assert any(name == "remove_action" for name, _ in client.events), "the button has gone from the page"
+        # The title is stored beside the turn; after it nothing else changes the thread.
+        await client.until(
+            lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
+        )
         before = await stored(client)
         await client.http.post("/project/action", json={"sessionId": client.session_id, "action": action})
         await client.event("toast")
