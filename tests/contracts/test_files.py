@@ -81,7 +81,7 @@ async def talk(layer: ChainlitLayer, source: Path) -> tuple[str, str, list[Any]]
 
 
 @pytest.mark.parametrize("end", ["receipt", "thread", "user", "elements", "step", "cut"])
-async def test_a_chat_with_a_pdf_and_a_picture_comes_and_goes_without_a_trace(
+async def test_a_chat_with_a_pdf_and_a_picture_is_deleted_completely(
     chat: ChainlitLayer, place: Place, tmp_path: Path, end: str
 ) -> None:
     before = await rows(chat)
@@ -126,7 +126,7 @@ async def test_a_chat_with_a_pdf_and_a_picture_comes_and_goes_without_a_trace(
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
+async def test_an_upload_during_an_outage_is_stored_once(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "upload"
@@ -157,7 +157,7 @@ async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
+async def test_a_file_is_deleted_after_an_outage_of_the_store(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path
 ) -> None:
     thread_id, _, _ = await talk(chat, tmp_path / "upload")
@@ -175,7 +175,7 @@ async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
 
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
-async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
+async def test_a_refused_upload_is_reported_at_once_and_not_retried(
     database_url: str, place: NetworkPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
@@ -189,7 +189,7 @@ async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
 
 
 @pytest.mark.parametrize("linked", [False, True])
-async def test_a_layer_without_links_says_so_once(
+async def test_missing_signed_urls_are_logged_once(
     database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, linked: bool
 ) -> None:
     link = (lambda element: f"/files/{element.id}") if linked else None

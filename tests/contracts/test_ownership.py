@@ -125,14 +125,14 @@ WITHOUT_OWNER = {
 }
 
 
-def test_no_public_method_is_left_out() -> None:
+def test_every_public_method_is_tested() -> None:
     public = {name for name in dir(ChainlitLayer) if not name.startswith("_")}
     assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER | OF_REVIEWERS.keys()
 
 
 @pytest.mark.parametrize("method", WRITES)
 @pytest.mark.parametrize("actor", ["bob", None])
-async def test_nobody_else_writes(alices: Belongings, method: str, actor: str | None) -> None:
+async def test_other_users_cannot_write(alices: Belongings, method: str, actor: str | None) -> None:
     with datalayer.acting_as("alice"):
         before = await alices.layer.get_thread(alices.thread)
     with datalayer.acting_as(actor), pytest.raises((datalayer.Forbidden, datalayer.NotFound)):
@@ -142,25 +142,25 @@ async def test_nobody_else_writes(alices: Belongings, method: str, actor: str | 
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_the_owner_writes(alices: Belongings, method: str) -> None:
+async def test_the_owner_can_write(alices: Belongings, method: str) -> None:
     with datalayer.acting_as("alice"):
         await WRITES[method](alices)
 
 
 @pytest.mark.parametrize("method", READS)
 @pytest.mark.parametrize("actor", ["bob", None])
-async def test_nobody_else_reads(alices: Belongings, method: str, actor: str | None) -> None:
+async def test_other_users_cannot_read(alices: Belongings, method: str, actor: str | None) -> None:
     with datalayer.acting_as(actor):
         assert not await READS[method](alices)
 
 
 @pytest.mark.parametrize("method", READS)
-async def test_the_owner_reads(alices: Belongings, method: str) -> None:
+async def test_the_owner_can_read(alices: Belongings, method: str) -> None:
     with datalayer.acting_as("alice"):
         assert await READS[method](alices)
 
 
-async def test_a_thread_can_be_taken_by_nobody(alices: Belongings) -> None:
+async def test_nobody_can_change_the_owner_of_a_thread(alices: Belongings) -> None:
     bob = await user_id(alices.layer, "bob")
     with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
         await alices.layer.update_thread(alices.thread, user_id=bob)
@@ -168,7 +168,7 @@ async def test_a_thread_can_be_taken_by_nobody(alices: Belongings) -> None:
         await thread(alices.layer, alices.user)  # nor be pushed on somebody
 
 
-async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -> None:
+async def test_a_step_cannot_be_moved_to_another_thread(alices: Belongings) -> None:
     bob = await user_id(alices.layer, "bob")
     with datalayer.acting_as("bob"):
         own = await thread(alices.layer, bob)
@@ -184,7 +184,7 @@ async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -
     assert (await alices.layer.blobs.read(found["elements"][0]["objectKey"])) == b"secret"
 
 
-async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_its_owner(alices: Belongings) -> None:
+async def test_a_shared_thread_is_read_by_every_user_and_written_by_its_owner(alices: Belongings) -> None:
     with datalayer.acting_as("alice"):
         await alices.layer.update_thread(alices.thread, metadata={"is_shared": True})
     with datalayer.acting_as("bob"):
@@ -199,7 +199,7 @@ async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_it
         assert await alices.layer.get_thread(alices.thread) is None
 
 
-async def test_nobody_reads_or_deletes_a_file_by_naming_its_key_in_an_element_of_their_own(alices: Belongings) -> None:
+async def test_an_element_with_the_key_of_another_users_file_neither_reads_nor_deletes_it(alices: Belongings) -> None:
     with datalayer.acting_as("alice"):
         key = (await alices.layer.get_thread(alices.thread))["elements"][0]["objectKey"]
     bob = await user_id(alices.layer, "bob")

@@ -33,7 +33,7 @@ QUIET: Visit = (7, False, [])
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(moments=THREADS, visits=VISITS)
-async def test_pages_put_together_are_the_whole_list_while_threads_are_written_to(
+async def test_pages_contain_every_thread_once_during_writes(
     layer: ChainlitLayer, moments: list[str], visits: list[Visit]
 ) -> None:
     owner = await user_id(layer, "pages " + new_id())

@@ -191,7 +191,7 @@ def _as_far_as_said(found: list[Any], ids: list[str], model: dict[int, dict[str,
 
 @THOROUGH
 @given(rounds=ROUNDS)
-async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, rounds: list[Any]) -> None:
+async def test_the_store_behaves_like_a_dictionary(layer: ChainlitLayer, rounds: list[Any]) -> None:
     trial = Trial(layer, await user_id(layer, "alice"))
     with datalayer.acting_as("alice"):
         await layer.update_thread(trial.thread_id, name="property", user_id=trial.owner)
@@ -200,14 +200,14 @@ async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, rou
             await trial.check()
 
 
-def test_every_key_of_chainlits_dictionaries_is_tried() -> None:
+def test_every_key_of_chainlits_dictionaries_is_generated() -> None:
     assert STEP_KINDS.keys() == get_type_hints(StepDict).keys() - {"id", "threadId", "feedback"}
     assert ELEMENT_KINDS.keys() == get_type_hints(ElementDict).keys() - {"id", "threadId", "path", "objectKey"}
 
 
 @THOROUGH
 @given(sent=fields(STEP_KINDS))
-async def test_any_value_of_any_key_of_a_step_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+async def test_any_value_of_any_key_of_a_step_is_read_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_step(written)
     (kept,) = (await layer.get_thread(written["threadId"]))["steps"]
@@ -218,7 +218,7 @@ async def test_any_value_of_any_key_of_a_step_comes_back(layer: ChainlitLayer, s
 
 @THOROUGH
 @given(sent=fields(ELEMENT_KINDS))
-async def test_any_value_of_any_key_of_an_element_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+async def test_any_value_of_any_key_of_an_element_is_read_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_element(Sent(written))
     (kept,) = (await layer.get_thread(written["threadId"]))["elements"]
@@ -231,7 +231,7 @@ TURNS: list[dict[str, Any]] = [{"output": "text"}, {"output": ["no", "text"]}, {
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_what_was_said_last_of_a_key_wins_whatever_its_kind(layer: ChainlitLayer, together: bool) -> None:
+async def test_the_last_value_of_a_key_wins_whatever_its_type(layer: ChainlitLayer, together: bool) -> None:
     for turns in itertools.permutations(TURNS, 3):
         written = step(new_id(), **{"output": None, "mood": "unknown to all"})
         await layer.create_step(written)

@@ -83,7 +83,7 @@ async def test_search_finds_words_in_titles_and_texts(layer: ChainlitLayer, word
     assert await listed(layer, owner, search=words) == ([wanted] if found else [])
 
 
-async def test_what_was_just_written_is_found(layer: ChainlitLayer) -> None:
+async def test_new_text_is_found_at_once(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     for number in range(5):
         made = await thread(layer, owner, name=f"title{number}")
@@ -92,7 +92,7 @@ async def test_what_was_just_written_is_found(layer: ChainlitLayer) -> None:
         assert await listed(layer, owner, search=f"title{number}") == [made]
 
 
-async def test_a_change_replaces_what_is_found(layer: ChainlitLayer) -> None:
+async def test_a_changed_text_replaces_the_old_one_in_the_index(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner, name="first title")
     written = step(made, "first text", input="first input")
@@ -121,7 +121,7 @@ async def test_a_thread_that_gets_its_owner_later_is_found_by_that_owner(layer: 
     assert await listed(layer, bob, search="needle") == await listed(layer, bob, search="haystack") == [made]
 
 
-async def test_steps_and_owner_may_come_at_once(layer: ChainlitLayer) -> None:
+async def test_steps_and_owner_may_be_written_concurrently(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = [new_id() for _ in range(20)]
     for thread_id in made:
@@ -156,7 +156,7 @@ async def test_the_texts_of_others_are_never_found(
 
 
 @pytest.mark.parametrize("at_most", [0, 3, 2_000])
-async def test_pages_of_a_search_are_the_list_narrowed(
+async def test_pages_of_a_search_are_the_filtered_list(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
     """By rare words, for which the texts are looked up first, and by frequent ones, for which the threads are."""
@@ -209,7 +209,7 @@ async def test_deletions_leave_nothing_to_find(layer: ChainlitLayer) -> None:
     assert await rows(layer) == (0, 0)
 
 
-async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
+async def test_text_left_unindexed_by_a_crash_is_found_by_the_next_process(
     layer: ChainlitLayer, database_url: str
 ) -> None:
     owner = await user_id(layer, "alice")
@@ -222,9 +222,7 @@ async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
     await other.close()
 
 
-async def test_texts_are_indexed_without_a_search_to_ask_for_it(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_texts_are_indexed_without_a_search(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "PAUSE_SECONDS", 0.05)
     await layer.create_step(step(await thread(layer, await user_id(layer, "alice")), "needle"))
     give_up = time.monotonic() + 10
@@ -233,7 +231,7 @@ async def test_texts_are_indexed_without_a_search_to_ask_for_it(
         await asyncio.sleep(0.02)
 
 
-async def test_a_process_that_was_overtaken_does_not_bring_an_old_text_back(layer: ChainlitLayer) -> None:
+async def test_a_slow_process_does_not_index_an_old_text_again(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     written = step(made, "old")
@@ -249,7 +247,7 @@ async def test_a_process_that_was_overtaken_does_not_bring_an_old_text_back(laye
     assert await listed(layer, owner, search="old") == []
 
 
-async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(layer: ChainlitLayer) -> None:
+async def test_indexing_old_rows_does_not_overwrite_newer_texts(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     written = step(made, "old")
@@ -273,7 +271,7 @@ async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(l
     assert await listed(layer, owner, search="old") == []
 
 
-async def test_several_processes_index_at_once(layer: ChainlitLayer, database_url: str) -> None:
+async def test_several_processes_index_concurrently(layer: ChainlitLayer, database_url: str) -> None:
     others = [datalayer.create_data_layer(database_url) for _ in range(2)]
     replicas = [layer, *others]
     owner = await user_id(layer, "alice")
@@ -298,7 +296,7 @@ async def test_several_processes_index_at_once(layer: ChainlitLayer, database_ur
         await other.close()
 
 
-async def test_a_text_that_the_index_refuses_holds_up_no_other(
+async def test_a_text_that_the_index_refuses_does_not_block_others(
     layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusal = {
@@ -318,7 +316,7 @@ async def test_a_text_that_the_index_refuses_holds_up_no_other(
     assert any("cannot be indexed" in line.message for line in caplog.records if line.levelno == logging.ERROR)
 
 
-async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     await layer.create_step(step(made, "early"))
@@ -336,7 +334,7 @@ async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch
     assert time.monotonic() - begun < 10
 
 
-async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) -> None:
+async def test_the_beginning_of_an_enormous_text_is_found(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     enormous = "beginning " + "".join(map(chr, range(0x20000, 0x32000))) + " x" * MOST_CHARACTERS + " end"
@@ -347,7 +345,7 @@ async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) 
     assert (await layer.get_thread(made))["steps"][0]["output"] == enormous
 
 
-async def test_marks_that_say_the_same_are_taken_together(layer: ChainlitLayer) -> None:
+async def test_duplicate_marks_are_processed_together(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     written = step(await thread(layer, owner), "growing")
     await layer.create_step(written)
@@ -371,7 +369,7 @@ WORDS = st.lists(
 @given(
     texts=st.lists(WORDS, min_size=1, max_size=4), queries=st.lists(WORDS | st.text(max_size=8), min_size=1, max_size=4)
 )
-async def test_what_is_found_is_what_holds_every_token(
+async def test_a_search_finds_the_texts_with_every_token(
     layer: ChainlitLayer, texts: list[str], queries: list[str]
 ) -> None:
     owner = await user_id(layer, new_id())
@@ -394,7 +392,7 @@ def holds(said: str, query: Query) -> bool:
     )
 
 
-async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, engine: str) -> None:
+async def test_postgres_uses_the_index_of_words(layer: ChainlitLayer, engine: str) -> None:
     owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, owner), await thread(layer, other)
     await layer.create_step(step(mine, "needle haystack"))

@@ -39,7 +39,7 @@ asyncio.run(create_data_layer(sys.argv[1], spool=pathlib.Path(sys.argv[2])).migr
 """
 
 
-async def test_what_close_could_not_store_is_stored_by_the_next_start(
+async def test_writes_left_at_close_are_stored_at_the_next_start(
     database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
@@ -70,7 +70,7 @@ async def test_what_close_could_not_store_is_stored_by_the_next_start(
     await again.close()
 
 
-async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database_url: str, tmp_path: Path) -> None:
+async def test_every_kind_of_write_is_spooled_and_stored_at_the_next_start(database_url: str, tmp_path: Path) -> None:
     spool, blobs = tmp_path / "spool.jsonl", f"file://{tmp_path / 'blobs'}"
     layer = create_data_layer(database_url, blobs, spool=spool)
     thread_id, gone_id = await thread(layer, None, "before"), await thread(layer, None)
@@ -138,11 +138,11 @@ async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database
     await again.close()
 
 
-def test_the_spool_file_knows_every_kind_of_write() -> None:
+def test_the_spool_format_has_every_kind_of_write() -> None:
     assert set(get_args(Recorded)) == set(KINDS.values())
 
 
-async def test_a_cut_that_comes_late_leaves_alone_what_was_written_meanwhile(database_url: str, tmp_path: Path) -> None:
+async def test_a_replayed_cut_keeps_steps_that_were_written_later(database_url: str, tmp_path: Path) -> None:
     spool = tmp_path / "spool.jsonl"
     layer, other = create_data_layer(database_url, spool=spool), create_data_layer(database_url)
     thread_id = await thread(layer, None)
@@ -164,7 +164,7 @@ async def test_a_cut_that_comes_late_leaves_alone_what_was_written_meanwhile(dat
     await other.close()
 
 
-async def test_past_its_bound_the_queue_lets_writes_in_in_order_and_in_time(database_url: str) -> None:
+async def test_a_full_queue_admits_writes_in_order_and_in_time(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database, most_queued=5, admission_seconds=0.2)
     gate, seen = asyncio.Event(), []
@@ -188,7 +188,7 @@ async def test_past_its_bound_the_queue_lets_writes_in_in_order_and_in_time(data
     await database.close()
 
 
-async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
+async def test_the_queue_has_a_limit_in_bytes_too(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database, most_queued_bytes=50_000, admission_seconds=0.2)
     thread_id = new_id()
@@ -207,7 +207,7 @@ async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
-async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
+async def test_memory_is_bounded_while_the_database_is_unavailable(url: str) -> None:
     most = 8 * 1024**2
     database = Database(url)
     writer = Writer(database, most_queued_bytes=most, patience_seconds=60)
@@ -235,7 +235,7 @@ async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_url: str, tmp_path: Path) -> None:
+async def test_killing_a_process_during_a_replay_loses_nothing(database_url: str, tmp_path: Path) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
     writes = [step_write(thread_id, str(number)) for number in range(800)]
     Spool(spool).append(writes)
@@ -258,7 +258,7 @@ async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_
     await witness.close()
 
 
-async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothing(
+async def test_an_outage_during_a_replay_loses_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
@@ -293,7 +293,7 @@ async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothi
     elsewhere.close()
 
 
-async def test_a_read_meets_no_connection_that_the_server_has_killed(database_url: str, engine: str) -> None:
+async def test_a_read_replaces_connections_that_the_server_has_killed(database_url: str, engine: str) -> None:
     if engine == "sqlite":
         pytest.skip("SQLite has no server")
     layer = create_data_layer(database_url)

@@ -22,7 +22,7 @@ def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("what", ["thread", "thread with a receipt", "user", "step", "cut"])
-async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_path: Path, what: str) -> None:
+async def test_the_file_does_not_contain_deleted_words(layer: ChainlitLayer, tmp_path: Path, what: str) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
     first, second = step(thread_id, output="what stays"), step(thread_id, output=f"first {SECRET} last")
     for one in (first, second):
@@ -56,7 +56,7 @@ async def everything(layer: ChainlitLayer, folder: Path) -> bytes:
     return (folder / "threadkeeper.db").read_bytes() + b"".join(words)
 
 
-async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+async def test_only_its_owner_can_read_a_new_file(tmp_path: Path) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/new.db")
     await layer.migrate()
     files = list(tmp_path.glob("new.db*"))

@@ -10,7 +10,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id, step
 
 
-async def test_conversations_that_begin_at_once_share_their_transactions(layer: ChainlitLayer) -> None:
+async def test_conversations_that_begin_together_share_transactions(layer: ChainlitLayer) -> None:
     commits: list[Any] = []
     event.listen(layer.database.writing_engine.sync_engine, "commit", commits.append)
     threads = [new_id() for _ in range(40)]
@@ -30,7 +30,7 @@ async def test_conversations_that_begin_at_once_share_their_transactions(layer: 
         assert (stored["name"], len(stored["steps"])) == ("question", 2)
 
 
-async def test_the_order_within_a_thread_holds_whatever_other_threads_do(layer: ChainlitLayer) -> None:
+async def test_writes_of_a_thread_stay_in_order_among_those_of_others(layer: ChainlitLayer) -> None:
     threads = [new_id() for _ in range(20)]
     calls: list[Coroutine[Any, Any, Any]] = []
     for number, thread_id in enumerate(threads):
