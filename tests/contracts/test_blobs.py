@@ -1,4 +1,4 @@
-"""What every blob store does; each store has a subclass that says how to make one."""
+"""The contract of every blob store, with a subclass of tests for each store."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ from tests.support.data_lake_server import DataLakeServer
 from tests.support.s3_server import S3Server
 
 MEBIBYTE = 1024**2
-# More than two of the largest chunk that any store sends at once, and no whole number of them.
+# Larger than two of the largest chunks that a store sends, and not a multiple of a chunk.
 LARGE = os.urandom(MEBIBYTE) * 11 + b"end"
 BOUNDED_SECONDS = 2 * PATIENCE_SECONDS + 5
 
@@ -69,7 +69,7 @@ async def pieces(content: bytes, size: int = 70_000) -> AsyncIterator[bytes]:
 
 
 class BrokenSource(Exception):
-    """Where the content came from failed."""
+    """An error in the source of the content."""
 
 
 async def half_of(content: bytes) -> AsyncIterator[bytes]:
@@ -79,7 +79,7 @@ async def half_of(content: bytes) -> AsyncIterator[bytes]:
 
 
 def check_disposition(given: str, name: str) -> None:
-    """That the header is one of a download, and says as much of the name as a file system takes."""
+    """Check that the header is that of a download, and has as much of the name as a file system accepts."""
     header = Message()
     header["Content-Disposition"] = given
     assert header.get_content_disposition() == "attachment"
@@ -202,7 +202,7 @@ class BlobStoreContract:
         whole = [content for content, result in zip(contents, results, strict=True) if isinstance(result, StoredBlob)]
         assert await store.read("thread/a") in whole
         for result in results:
-            # A stream cannot be sent again, as a file can.
+            # Unlike a file, a stream cannot be sent again.
             assert isinstance(result, StoredBlob) or "another upload" in str(result)
 
     async def test_concurrent_storing_and_deleting_in_one_folder(self, store: BlobStore) -> None:
@@ -280,7 +280,7 @@ class BlobStoreContract:
         assert await self.whole(place) == []
 
     async def whole(self, place: Place) -> list[str]:
-        """What is left that must not be."""
+        """The remains that a store should not have."""
         return await place.remains()
 
     @pytest.mark.slow
@@ -291,7 +291,7 @@ class BlobStoreContract:
                 piece = os.urandom(MEBIBYTE)
                 digest.update(piece)
                 writing.write(piece)
-        # A stand-in on a busy machine is slow with many parts.
+        # The test server is slow with many parts on a busy machine.
         options = replace(place.options, patience_seconds=60)
         asked = {"url": place.url, "options": asdict(options), "file": str(file)}
         process = await asyncio.create_subprocess_exec(
@@ -309,7 +309,7 @@ class BlobStoreContract:
             digest.hexdigest(),
             64 * MEBIBYTE,
         )
-        # Some copies of one chunk, and never the whole.
+        # A few copies of one chunk, but never the whole content.
         assert found["upload_kib"] < 40 * 1024
         assert found["download_kib"] < 40 * 1024
 
@@ -394,12 +394,12 @@ class NetworkContract(BlobStoreContract):
             await store.close()
             assert not isinstance(caught.value, datalayer.BlobNotFound)
             for secret in (options.azure_key, options.s3_secret_access_key):
-                # A key of one letter is in every sentence.
+                # Every message contains a key of one letter.
                 assert secret is None or len(secret) < 2 or secret not in str(caught.value)
 
     @pytest.fixture
     def links(self, place: NetworkPlace) -> None:
-        """What it takes for signed links to be served."""
+        """Prepare the server to serve signed URLs."""
 
     async def test_a_signed_url_serves_only_its_file(self, store: BlobStore, links: None) -> None:
         await store.put("thread/a", b"<b>hello</b>", "text/html", name="page.html")
@@ -421,7 +421,7 @@ class NetworkContract(BlobStoreContract):
             assert (await client.get(url)).status_code == 404
 
     def tampered(self, url: str) -> Iterator[str]:
-        """Links that were changed after they had been signed."""
+        """URLs that were changed after signing."""
         yield url.replace("thread/a", "thread/b")
         yield re.sub("sig=..", "sig=AA", url)
         yield re.sub("sp=r", "sp=rw", url)
@@ -491,7 +491,7 @@ class TestAzureBlob(NetworkContract):
             yield place
 
     async def whole(self, place: Place) -> list[str]:
-        # Azure drops blocks that were never made a blob of after a week, and has no request for it.
+        # Azure deletes uncommitted blocks after a week and has no request to delete them.
         assert isinstance(place, AzureBlobPlace)
         return [blob.name async for blob in place.service.get_container_client(place.container).list_blobs()]
 
@@ -551,7 +551,7 @@ class TestDataLake(NetworkContract):
         async with DataLakeServer(context) as server, DataLakeServer() as identity:
             identity.token = server.token
             server.containers["box"] = {}
-            # Of all that `DefaultAzureCredential` tries, what there is in production.
+            # The one credential that production has, of all that `DefaultAzureCredential` tries.
             for name, value in {**identity.identity, "AZURE_TOKEN_CREDENTIALS": "prod"}.items():
                 monkeypatch.setenv(name, value)
             options = BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
@@ -592,7 +592,7 @@ class TestS3(NetworkContract):
         s3_service.check_signatures(checked=False)
 
     def tampered(self, url: str) -> Iterator[str]:
-        # moto does not check the signatures of links, nor when they end; what a link says is looked at instead.
+        # moto checks neither signature nor expiry of a URL, so the test inspects the URL instead.
         query = dict(part.split("=") for part in urlsplit(url).query.split("&"))
         assert query["X-Amz-Expires"] == "300"
         assert re.fullmatch("[0-9a-f]{64}", query["X-Amz-Signature"])
@@ -601,7 +601,7 @@ class TestS3(NetworkContract):
     async def test_a_signed_url_expires(self, store: BlobStore, links: None) -> None:
         url = await store.signed_url("thread/a", 2)
         assert url is not None
-        # moto would serve it for ever.
+        # moto serves it without an expiry.
         assert "X-Amz-Expires=2&" in url
         for seconds in (0, -1, 8 * 24 * 3600):
             with pytest.raises(ValueError, match="can be valid"):
@@ -609,7 +609,7 @@ class TestS3(NetworkContract):
 
     @pytest.mark.parametrize("passed_on", [True, False])
     async def test_a_repeated_completion_of_an_upload(self, store: BlobStore, place: S3Place, passed_on: bool) -> None:
-        """As servers may answer when they are asked again: moto says a second time that all went well."""
+        """Some servers answer the repeated request with an error; moto reports success a second time."""
         assert isinstance(store, S3Blobs)
         asked: list[str] = []
 
@@ -678,7 +678,7 @@ class TestUrls:
         ],
     )
     def test_a_missing_package_is_named(self, url: str, module: str, extra: str) -> None:
-        """In a process of its own, in which the package cannot be found."""
+        """In a process of its own without the package."""
         program = f"""
 import sys
 import datalayer

@@ -1,4 +1,4 @@
-"""What comes from two sides at once, or from nobody who waits: nothing of it is lost, and nothing goes untold."""
+"""Concurrent writers and fire-and-forget writes: nothing is lost, and every failure is reported."""
 
 import asyncio
 import logging
@@ -55,7 +55,7 @@ async def test_two_users_writing_one_step_are_applied_in_order(layer: ChainlitLa
     assert (await layer.get_thread(thread_id))["steps"][0]["output"] == "3"
 
 
-async def test_elements_written_without_a_thread_are_read_too(layer: ChainlitLayer) -> None:
+async def test_a_queued_step_deletion_without_a_thread_id_is_read(layer: ChainlitLayer) -> None:
     thread_id, written = new_id(), step(new_id())
     written["threadId"] = thread_id
     await layer.create_step(written)
@@ -105,7 +105,7 @@ async def test_threads_without_a_time_are_listed(empty_database_url: str) -> Non
     owner = await user_id(layer, "alice")
     made = [await thread(layer, owner) for _ in range(12)]
     async with layer.database.write() as connection:
-        # As they were before there was such a time, in a database that gave them none.
+        # As in a database of a version without this time.
         undated = update(threads).where(threads.c.id.in_(made[:7]))
         await connection.execute(undated.values(updatedAt=None, createdAt=None))
         await connection.execute(text("DELETE FROM threadkeeper_migrations WHERE name = 'date_threads'"))

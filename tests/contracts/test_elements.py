@@ -1,4 +1,4 @@
-"""Elements: the row and the bytes, of every kind that Chainlit has."""
+"""Elements: row and bytes of every element type of Chainlit."""
 
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_type_hints
@@ -23,7 +23,7 @@ async def only(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
     return dict(element)
 
 
-# What these two of Chainlit's add to `Element` is JSON made of a figure or a table, by libraries not needed here.
+# These two types of Chainlit only add JSON of a figure or table, made by libraries that are not needed here.
 @dataclass
 class Plotly(cl.element.Element):
     type: ClassVar[cl.element.ElementType] = "plotly"

@@ -1,4 +1,4 @@
-"""Every file goes over, and what breaks off goes on."""
+"""A move copies every file, and continues after an interruption."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ async def target(any_place: Place) -> AsyncIterator[BlobStore]:
 
 
 async def fill(layer: ChainlitLayer) -> dict[str, bytes]:
-    """Files with rows and without, in the layer's own folder."""
+    """Files with and without rows in the layer's folder."""
     for number in range(3):
         await talk(layer, f"user{number}")
     await layer.blobs.put("without/a-row", LARGE, "text/plain")

@@ -1,4 +1,4 @@
-"""Files of a chat on each kind of store, from the upload to the end: nothing is lost, and nothing stays."""
+"""Files of a chat on each kind of store, from upload to deletion: nothing is lost and nothing is left behind."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_bl
 from tests.support.records import new_id, opened, step, thread, user_id, vote
 
 PDF = b"%PDF-1.4\n" + os.urandom(300_000)
-# More than two of the largest chunk that any store sends at once.
+# Larger than two of the largest chunks that a store sends.
 LARGE = os.urandom(1024**2) * 11
 LONG_NAME = "文書🦆é" * 74 + ".pdf"
 NETWORKS = ["azure-blob", "data-lake", "s3"]
@@ -46,7 +46,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def chat(database_url: str, place: Place) -> AsyncIterator[ChainlitLayer]:
-    """A data layer with its files in that place."""
+    """A data layer that stores its files in that place."""
     layer = datalayer.create_data_layer(
         database_url, open_blob_store(place.url, place.options), patience_seconds=30, on_write_failure=None
     )
@@ -60,7 +60,7 @@ async def queued(layer: ChainlitLayer) -> list[str]:
 
 
 async def talk(layer: ChainlitLayer, source: Path) -> tuple[str, str, list[Any]]:
-    """Alice's question with a PDF, a picture and an empty file; gives the ids of its thread and step."""
+    """Alice's question with a PDF, a picture and an empty file; returns their ids and the elements."""
     source.write_bytes(PDF)
     empty = source.with_suffix(".empty")
     empty.touch()
@@ -147,7 +147,7 @@ async def test_an_upload_during_an_outage_is_stored_once(
     found = await opened(chat, thread_id, element.id)
     assert found is not None
     assert found[1] == LARGE
-    # A try that was cut leaves a hidden part on Data Lake, in the thread's folder, and parts of the same key on S3.
+    # An interrupted attempt leaves a hidden file in the thread's folder on Data Lake, and parts of the same key on S3.
     names = {Path(name).name for name in await place.remains()}
     shown = {name for name in names if name != thread_id and not name.startswith(".part-")}
     assert shown == {str(found[0].object_key).split("/")[1]}

@@ -1,4 +1,4 @@
-"""Logins are recorded by the system, and seen and ended by whose they are."""
+"""The system records logins; users list and end their own."""
 
 from dataclasses import replace
 
@@ -105,7 +105,7 @@ async def test_only_its_user_ends_a_login(layer: ChainlitLayer, alice: str) -> N
     await layer.see_login(alice, chosen)
     _, again = await layer.get_account_and_login("alice", chosen.token_hash)
     assert again is not None
-    assert again.ended_at == found.ended_at, "what is over stays so"
+    assert again.ended_at == found.ended_at, "an ended login stays ended"
 
 
 async def test_ending_all_logins_includes_unrecorded_ones(layer: ChainlitLayer, alice: str) -> None:

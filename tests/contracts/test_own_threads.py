@@ -1,4 +1,4 @@
-"""What a user shares and what their threads are called is theirs alone to see."""
+"""Only the owner sees the list of shared threads and the names of threads."""
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer

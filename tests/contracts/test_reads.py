@@ -1,4 +1,4 @@
-"""Reads: one statement each, by an index, the same on both engines; and what a reading connection may suffer."""
+"""Reads take one statement each and use an index, with equal results on both engines; and failures of connections."""
 
 import asyncio
 import random
@@ -63,7 +63,7 @@ async def test_each_read_takes_one_statement_and_one_round_trip(postgres_url: st
             }
             counted = {}
             for name, read in reads.items():
-                assert await read()  # once, so that it is prepared
+                assert await read()  # prepares the statement
                 wire.reset()
                 await read()
                 counted[name] = (wire.statements, wire.round_trips)
@@ -72,7 +72,7 @@ async def test_each_read_takes_one_statement_and_one_round_trip(postgres_url: st
 
 
 class Plans:
-    """Notes what a layer asks, and lets the database say how it would find it."""
+    """Records the statements of a layer, and asks the database for their plans."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[Executable, Mapping[str, Any]]] = []
@@ -108,7 +108,7 @@ class Plans:
 async def history(
     layer: ChainlitLayer, voted: Mapping[int, int], count: int, *, favorites: int = 0
 ) -> tuple[str, list[str]]:
-    """A user with so many threads of one step, the oldest first; the votes by the number of the thread."""
+    """A user with this number of threads of one step, the oldest first; `votes` by the number of the thread."""
     owner = await user_id(layer, "alice")
     ids = [new_id() for _ in range(count)]
     moments = [f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z" for n in range(count)]
@@ -172,7 +172,7 @@ async def test_every_read_uses_an_index(
             assert index in found[read], f"{read}:\n{found[read]}"
         for scan in ("Seq Scan on steps", "Seq Scan on threads", "SCAN steps\n", "SCAN threads\n"):
             assert scan not in found[read] + "\n", f"{read}:\n{found[read]}"
-    # In a table as small as this one, either index is a good way to a user's votes.
+    # In such a small table, both indexes are good plans for a user's votes.
     assert "votes_of_user" in found["voted"] or "one_vote_per_user" in found["voted"], found["voted"]
     for read in ("first page", "next page"):
         assert "Sort" not in found[read]
@@ -196,7 +196,7 @@ async def test_threads_are_found_by_frequent_and_by_rare_votes(
     owner, ids = await history(layer, voted, 1500)
     other = await user_id(layer, "bob")
     async with layer.database.write() as connection:
-        # Somebody else's thumb is not the user's.
+        # Votes of other users do not count.
         moment = {"forId": new_id(), "threadId": ids[1], "userId": other, "value": 1}
         await connection.execute(insert(feedbacks).values(id=new_id(), **moment))
     for value in (0, 1):
@@ -207,7 +207,7 @@ async def test_threads_are_found_by_frequent_and_by_rare_votes(
 
 
 async def test_pages_contain_every_thread_while_threads_change(layer: ChainlitLayer) -> None:
-    """No thread comes twice; one that was touched before its page came is at the top of the list."""
+    """No thread is listed twice; a thread that changed before its page was read is at the top of the list."""
     owner = await user_id(layer, "alice")
     made = [await thread(layer, owner, name=str(number)) for number in range(40)]
     chance, touched = random.Random(7), set()
@@ -265,7 +265,7 @@ async def test_invalid_json_in_metadata_does_not_fail_the_list_of_favourites(lay
 
 @pytest.fixture
 async def reader(postgres_url: str) -> AsyncIterator[ChainlitLayer]:
-    """A layer with two connections to read by, and little patience."""
+    """A layer with two reading connections and a short time limit."""
     layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=0.3)
     yield layer
     in_use = layer.database.in_use
@@ -299,7 +299,7 @@ async def test_a_read_survives_killed_connections(reader: ChainlitLayer, server:
     thread_id = await thread(reader, None, name="still there")
     for _ in range(10):
         await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
-        # The driver has not heard of it yet when the next reads begin.
+        # The driver has not noticed it yet when the next reads begin.
         await server.execute(OTHERS)
         found = await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
         assert [one["name"] for one in found] == ["still there"] * 4
@@ -369,7 +369,7 @@ async def test_reads_use_the_encryption_of_the_url(postgres_url: str, server: An
 
 
 async def test_a_kept_statement_does_not_keep_the_acting_user(layer: ChainlitLayer) -> None:
-    """The statements are kept; who acts is not kept with them."""
+    """Compiled statements are kept, but without the acting user."""
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     owned = {"alice": await thread(layer, alice), "bob": await thread(layer, bob)}
     async with layer.database.read() as connection:

@@ -1,4 +1,4 @@
-"""What a deletion's receipt says is what is gone, and nothing else is gone."""
+"""A receipt lists exactly the rows and files that a deletion deleted."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def rows(layer: ChainlitLayer) -> dict[str, int]:
 
 
 async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
-    """A thread of a step, a vote that was changed, and a file; gives its id and the file's key."""
+    """A thread with a step, a changed vote and a file; returns its id and the key of the file."""
     owner = await user_id(layer, identifier)
     with datalayer.acting_as(identifier):
         thread_id = await thread(layer, owner)
@@ -37,7 +37,7 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
 
 
 async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
-    """Of every row that has one of its own."""
+    """The ids of all rows, of tables with a column `id`."""
     named = [table for table in metadata.sorted_tables if "id" in table.c and table.c.id.type is Identifier]
     async with layer.database.read() as connection:
         return {table.name: set((await connection.execute(select(table.c.id))).scalars()) for table in named}
@@ -145,7 +145,7 @@ async def test_a_refused_deletion_deletes_nothing(layer: ChainlitLayer) -> None:
 async def test_a_receipt_names_a_file_that_could_not_be_deleted(layer: ChainlitLayer) -> None:
     thread_id, _ = await talk(layer, "alice")
     async with layer.database.write() as connection:
-        # Such a key is no key of ours: the store refuses it.
+        # The store refuses a key that is not valid.
         await connection.execute(elements.update().values(objectKey="../outside"))
     receipt = await layer.delete_thread_with_receipt(thread_id)
     assert (receipt.files, receipt.files_left) == ((), ("../outside",))

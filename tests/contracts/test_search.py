@@ -1,6 +1,6 @@
-"""The search: whole words and the beginning of the last, pairs of Chinese characters, in texts and titles of one's own.
+"""The search: whole words, the prefix of the last word and pairs of Chinese characters, in a user's texts and titles.
 
-What was written is found at once; what is changed, deleted or given away is not found any more.
+New text is found at once. Text that was changed, deleted or given to another user is not found any more.
 """
 
 import asyncio
@@ -62,13 +62,13 @@ SAID = "A Needle in the haystack, 100% sure. GRÜßE aus Köln und İzmir. 今�
         ("NOT needle", False),
         ("words:needle", False),
         ("the title", True),
-        ("title needle", False),  # one text must hold all
+        ("title needle", False),  # one text must contain all words
         ("tool inp", True),
         ("absent", False),
         ("\x00", False),
         ("🙂", False),
         ("\ud800needle", True),
-        ("   ", True),  # nothing is looked for
+        ("   ", True),  # an empty search
         ("needle " * 5000, True),
     ],
 )
@@ -139,7 +139,7 @@ async def test_steps_and_owner_may_be_written_concurrently(layer: ChainlitLayer)
 async def test_the_texts_of_others_are_never_found(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
-    """Even where two users have the same key in the index, by rare words and by frequent ones."""
+    """Even if two users have the same key in the index; for rare and for frequent words."""
     frequent_above(at_most, monkeypatch)
     for module in (search, search_index):
         monkeypatch.setattr(module, "owner_key", lambda _user_id: "samesame")
@@ -159,7 +159,7 @@ async def test_the_texts_of_others_are_never_found(
 async def test_pages_of_a_search_are_the_filtered_list(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
-    """By rare words, for which the texts are looked up first, and by frequent ones, for which the threads are."""
+    """For rare words, which are looked up in the texts first, and for frequent words, which are looked up by thread."""
     frequent_above(at_most, monkeypatch)
     owner = await user_id(layer, "alice")
     wanted: list[str] = []
@@ -265,7 +265,7 @@ async def test_indexing_old_rows_does_not_overwrite_newer_texts(layer: ChainlitL
     for mine in (True, False):
         async with layer.database.write() as connection:
             stored = await search_index.store_backlog(connection, layer.database.dialect, walk, stale, after)
-            # The walk of `caught_up` may have come here first.
+            # The indexing in `caught_up` may have been here first.
             assert stored in (mine, False)
     assert await listed(layer, owner, search="new") == [made]
     assert await listed(layer, owner, search="old") == []
@@ -412,25 +412,25 @@ async def test_postgres_uses_the_index_of_words(layer: ChainlitLayer, engine: st
     async with layer.database.write() as connection:
         await connection.execute(text("ANALYZE"))
         if engine == "postgres":
-            # As on the connections that read.
+            # As on reading connections.
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
         compiled = statement.compile(layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True})
         lines = [str(row) for row in await connection.exec_driver_sql(plan + str(compiled))]
     if engine == "postgres":
-        # No row of the other user is touched, though all of them hold the words.
+        # No row of the other user is read, although all of them contain the words.
         assert any("Bitmap Index Scan on search_texts_words" in line and "rows=0" in line for line in lines), lines
     else:
         assert any("VIRTUAL TABLE INDEX" in line for line in lines), lines
 
 
 def frequent_above(texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words in more texts than this count as frequent; the statements that are kept do not know of it."""
+    """Let words in more than this number of texts count as frequent, also in statements that were compiled before."""
     monkeypatch.setattr(search, "MOST_HITS", texts)
     monkeypatch.setattr(threads, "_listed", threads._listed.__wrapped__)
 
 
 async def rows(layer: ChainlitLayer) -> tuple[int, int]:
-    """How many texts are indexed, and how many marks wait; that SQLite's index and its table agree."""
+    """The numbers of indexed texts and of pending marks; checks that SQLite's index and its table agree."""
     async with layer.database.write() as connection:
         counts = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()

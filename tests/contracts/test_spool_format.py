@@ -1,4 +1,4 @@
-"""The format of the spool file: a file that an older version wrote must still be read, so it does not change."""
+"""The format of the spool file does not change, because files of older versions must stay readable."""
 
 from dataclasses import replace
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What lies in SQLite's own file: for its owner's eyes, and without the words of what was deleted."""
+"""The file of SQLite: only its owner can read it, and it contains no deleted words."""
 
 import stat
 from pathlib import Path
@@ -27,7 +27,7 @@ async def test_the_file_does_not_contain_deleted_words(layer: ChainlitLayer, tmp
     first, second = step(thread_id, output="what stays"), step(thread_id, output=f"first {SECRET} last")
     for one in (first, second):
         await layer.create_step(one)
-        # A part of the index for each, as they come when people write.
+        # Separate writes, so that the index gets several parts.
         await layer.search_indexer.finish()
     assert SECRET.encode() in await everything(layer, tmp_path)
     match what:
@@ -41,7 +41,7 @@ async def test_the_file_does_not_contain_deleted_words(layer: ChainlitLayer, tmp
             await layer.delete_step(second["id"])
         case _:
             await layer.cut_thread(thread_id, first["id"], keep=set())
-    # What a message was is kept for reviewers, until the operator says so.
+    # Earlier versions of messages are kept for reviewers until retention deletes them.
     await layer.apply_retention({"payloads": utc_now()})
     await layer.search_indexer.finish()
     assert SECRET[:6].encode() not in await everything(layer, tmp_path)

@@ -1,7 +1,7 @@
-"""What goes in as a step comes back as it went in, in whatever order Chainlit's tasks happen to run."""
+"""Steps are read back as they were written, in any order of Chainlit's tasks."""
 
 import asyncio
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import pytest
 from chainlit.step import StepDict
@@ -137,7 +137,7 @@ async def test_a_late_create_does_not_overwrite_an_update(layer: ChainlitLayer) 
     await layer.create_step(written)
     kept = await read_back(layer, written)
     assert kept["output"] == "final"
-    assert kept["language"] == "python", "what the update did not say is filled in"
+    assert kept["language"] == "python", "missing values are filled in"
     assert kept["createdAt"] == "2026-01-01T00:00:00.000000Z"
 
 
@@ -153,7 +153,7 @@ async def test_the_first_of_two_late_creates_fills_missing_values(layer: Chainli
 
 @pytest.mark.parametrize("others", [0, 3])
 async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitLayer, others: int) -> None:
-    """On Postgres these are different statements, for a creation and a later state too."""
+    """Postgres uses different statements for them, and for a create and a later state."""
     company, thread_id, empty = await thread(layer, None), await thread(layer, None), await thread(layer, None)
     first, second = step(thread_id, createdAt="2026-01-01T00:00:00Z", streaming=True), step(thread_id)
     of_first, of_second = ({"id": one["id"], "threadId": thread_id} for one in (first, second))
@@ -162,7 +162,7 @@ async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitL
         calls = [call, *(layer.create_step(step(company)) for _ in range(others))]
         return (await asyncio.gather(*calls, return_exceptions=True))[0]
 
-    # Created, then a later state that gives next to nothing; then one that gives what may be made up.
+    # A create, then a later state with few values, then one with values for the columns that have defaults.
     assert await write(layer.create_step(first)) is None
     assert await write(layer.update_step({**of_first, "metadata": {"a": 1}, "tags": ["x", "y"], "mood": 1})) is None
     assert await write(layer.update_step({**of_first, "tags": [], "icon": "globe"})) is None
@@ -172,13 +172,13 @@ async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitL
     assert await write(layer.update_step({**of_first, "name": "", "type": "tool", "streaming": False})) is None
     kept = await read_back(layer, first)
     assert (kept["name"], kept["type"], kept["streaming"], kept["output"]) == ("", "tool", False, "hello")
-    # A creation that comes late fills in what was not said, and what was made up.
+    # A late create fills in missing values and defaults.
     assert await write(layer.update_step({**of_second, "output": "final"})) is None
     assert await write(layer.create_step({**second, "output": "draft", "createdAt": "2026-01-02T00:00:00Z"})) is None
     kept = await read_back(layer, second)
     assert (kept["name"], kept["type"], kept["output"]) == ("alice", "user_message", "final")
     assert kept["createdAt"] == "2026-01-02T00:00:00.000000Z"
-    # A later state makes no thread, a step stays in its own, and both are refused alone.
+    # A later state creates no thread, and a step stays in its thread; both are refused without effect on others.
     assert isinstance(await write(layer.update_step(step(new_id()))), datalayer.NotFound)
     assert isinstance(await write(layer.create_step({**first, "threadId": empty})), datalayer.Forbidden)
     assert await write(layer.create_step(step(new_id()))) is None
@@ -271,7 +271,7 @@ async def test_a_refused_write_does_not_affect_its_batch(layer: ChainlitLayer) -
     thread_id = await thread(layer, None)
     writes = [step(thread_id, str(number)) for number in range(20)]
     calls: list[Any] = [layer.create_step(one) for one in writes]
-    calls.insert(10, layer.update_thread(new_id(), user_id=new_id()))  # there is no such user
+    calls.insert(10, layer.update_thread(new_id(), user_id=new_id()))  # the user does not exist
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(results.pop(10), datalayer.InvalidRecord)
     assert results == [None] * 20

@@ -1,4 +1,4 @@
-"""What is taken out of one installation comes back whole on another: other engine, other store."""
+"""A takeout of one installation is imported completely on another, with another engine and store."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ KEPT = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes"
 
 @pytest.fixture
 async def other(other_database_url: str, s3_service: S3Server) -> AsyncIterator[ChainlitLayer]:
-    """Another installation, on the other engine and with files in S3."""
+    """Another installation, on the other engine, with files in S3."""
     async with s3_place(s3_service) as place:
         layer = create_data_layer(other_database_url, open_blob_store(place.url, place.options))
         yield layer
@@ -44,7 +44,7 @@ async def other(other_database_url: str, s3_service: S3Server) -> AsyncIterator[
 
 
 async def live(layer: ChainlitLayer) -> list[str]:
-    """Some of everything that a user may have; the ids of the threads."""
+    """Create records of every kind that a user can have; returns the ids of the threads."""
     await layer.add_account("alice", "no real hash")
     owner = await user_id(layer, "alice")
     ids = [(await talk(layer, "alice"))[0] for _ in range(3)]
@@ -75,7 +75,7 @@ async def live(layer: ChainlitLayer) -> list[str]:
 
 
 async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, bytes], list[Any]]:
-    """The dictionary, the files' contents, and all votes and messages with what they were before."""
+    """The thread as a dictionary, the contents of its files, and the histories of votes and messages."""
     found = await layer.get_thread(thread_id)
     assert all(
         element["objectKey"].startswith(f"{thread_id}/") for element in found["elements"] if element["objectKey"]
@@ -86,7 +86,7 @@ async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, by
         if opened is not None:
             async with opened[1] as blob:
                 files[element["id"]] = b"".join([chunk async for chunk in blob])
-    # Every upload has a key of its own.
+    # Every upload has a new key.
     found["elements"] = [{**element, "objectKey": bool(element["objectKey"])} for element in found["elements"]]
     votes: list[Any] = []
     async with layer.database.read() as connection:
@@ -106,7 +106,7 @@ async def taken(layer: ChainlitLayer, path: Path) -> Path:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], *, signed: bool = True) -> Path:
-    """A copy with other contents; `signed` with the manifest made to fit, as somebody would who means harm."""
+    """A copy with changed contents; if `signed`, with a manifest that matches them, as an attacker would make it."""
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     change(contents)
@@ -153,7 +153,7 @@ async def test_everything_is_imported_on_another_engine_and_store(
     kept = await other.get_user("alice")
     assert kept is not None
     assert kept == await layer.get_user("alice")
-    # Also what she said of an answer that was edited away, for reviewers there.
+    # Including her vote on an answer that an edit removed, for the reviewers there.
     (answer,) = (await other.list_answers(AnswerFilter(has_comment=True, thumb="down"))).rows
     assert (answer.answer, answer.comment) == ("an answer to it", "no answer to it")
     assert await listed(other, kept.id, search="needle3") == [ids[-1]]

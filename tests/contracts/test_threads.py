@@ -1,4 +1,4 @@
-"""Threads: merged, listed by last activity, searched, and gone without a trace when they are deleted."""
+"""Threads: merged, listed by last activity, filtered, and deleted completely."""
 
 import asyncio
 from pathlib import Path
@@ -63,7 +63,7 @@ async def test_pages_contain_every_thread_once(layer: ChainlitLayer) -> None:
     made = []
     for number in range(25):
         thread_id = new_id()
-        # All of the same instant: a page must end between them.
+        # All times are equal, so a page must end between them.
         await layer.create_step(step(thread_id, createdAt=moment))
         await layer.update_thread(thread_id, user_id=owner, name=str(number))
         made.append(thread_id)
@@ -75,7 +75,7 @@ async def test_pages_contain_every_thread_once(layer: ChainlitLayer) -> None:
         after = found.pageInfo.endCursor
         if not found.pageInfo.hasNextPage:
             break
-        await layer.delete_thread(found.data[-1]["id"])  # where the page ended is gone
+        await layer.delete_thread(found.data[-1]["id"])  # the thread of the cursor is deleted
     assert len(seen) == len(set(seen))
     assert set(seen) <= set(made)
     assert len(seen) >= 25 - 6
@@ -168,7 +168,7 @@ async def test_a_thread_deleted_by_another_process_is_not_restored(layer: Chainl
 
 
 async def counts(layer: ChainlitLayer) -> dict[str, int]:
-    """The tables that are not empty, and how many rows each has; without the ledger of the migrations."""
+    """The number of rows of each table that is not empty, without the table of migrations."""
     found: dict[str, Any] = {}
     async with layer.database.read() as connection:
         for table in metadata.sorted_tables:

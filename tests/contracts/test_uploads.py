@@ -1,4 +1,4 @@
-"""Uploads that fail, meet or come too late, and files that a crash left: nothing half remains, and nothing wrong."""
+"""Failed, concurrent and late uploads, and files after a crash: no partial and no wrong file is left."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ LONG_AGO = "2020-01-01T00:00:00.000000Z"
 
 
 class HeldBlobs(LocalBlobs):
-    """A folder that takes or deletes nothing until it is told to, and fails as often as it is told to."""
+    """A folder store that waits before storing or deleting, or fails, as the test sets it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -234,7 +234,7 @@ async def test_close_waits_for_uploads_in_progress(chat: ChainlitLayer, blobs: H
     await later.close()
 
 
-# What a crash leaves
+# After a crash
 
 CRASH = """
 import asyncio, os, signal, sys, datalayer
@@ -310,7 +310,7 @@ async def test_a_queued_file_that_an_element_uses_again_is_not_deleted(chat: Cha
     blobs.failures = 1
     await chat.delete_element(first.id, thread_id)
     assert await queued(chat) == keys[:1]
-    # As an import of a takeout may do it.
+    # As the import of a takeout may do.
     async with chat.database.write() as connection:
         await connection.execute(update(elements).where(elements.c.id == second.id).values(objectKey=keys[0]))
     chat.file_deleter.note()
@@ -323,7 +323,7 @@ async def test_a_queued_file_that_an_element_uses_again_is_not_deleted(chat: Cha
 async def test_an_invalid_key_from_another_program_counts_as_a_missing_file(
     chat: ChainlitLayer, blobs: HeldBlobs, tmp_path: Path
 ) -> None:
-    """As an adopted database has it."""
+    """As in an adopted database."""
     await chat.add_account("alice", "no real hash")
     owner = await chat.get_user("alice")
     assert owner is not None
@@ -342,12 +342,12 @@ async def test_an_invalid_key_from_another_program_counts_as_a_missing_file(
     assert await queued(chat) == []
 
 
-# What may be read from this machine
+# Paths that may be read
 
 
 @pytest.fixture
 def session_folder() -> Any:
-    """The folder of a session of Chainlit's, which is the acting one."""
+    """The folder of the current session of Chainlit's."""
     folder = FILES_DIRECTORY / new_id()
     folder.mkdir(parents=True)
     session = SimpleNamespace(files_dir=folder)

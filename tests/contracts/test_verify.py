@@ -1,4 +1,4 @@
-"""What is wrong with the files is found, and what can be repaired is."""
+"""The check of files finds every problem and repairs those that it can."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.records import new_id
 
 
 async def check(layer: ChainlitLayer, store: BlobStore | None = None, **options: Any) -> tuple[FileReport, set[Any]]:
-    """The report, and the kinds and keys of what was found; what is there already counts as old."""
+    """The report, and kinds and keys of the problems; existing files count as old."""
     found: list[FileProblem] = []
     options = {"grace_seconds": -60.0, **options}
     report = await FileCheck(layer.database, store or layer.blobs, found=found.append, **options).run()
@@ -170,7 +170,7 @@ async def test_an_interrupted_upload_is_found_and_discarded(any_place: Place, la
     else:
         (one,) = found
         assert one.modified.tzinfo is not None
-        # As if it were another process's: the one that is uploading does not notice.
+        # As in another process, so that the uploading layer does not notice it.
         await store.discard(one)
         await store.discard(one)
         assert [one async for one in store.unfinished()] == []

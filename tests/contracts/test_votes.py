@@ -13,7 +13,7 @@ from tests.support.records import new_id, step, thread, user_id, vote
 
 
 async def answer(layer: ChainlitLayer) -> tuple[str, str]:
-    """Alice's thread, and a step in it."""
+    """Alice's thread and a step in it."""
     with datalayer.acting_as("alice"):
         thread_id = await thread(layer, await user_id(layer, "alice"))
         written = step(thread_id)
@@ -56,7 +56,7 @@ async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:
 
 
 async def last_said(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None, str | None, list[str] | None]]:
-    """All that was ever voted on the step, oldest first, with reasons."""
+    """The history of the votes on the step, oldest first, with reasons."""
     change = feedback_changes.c
     statement = select(change.value, change.comment, change.reasons).where(change.forId == step_id)
     async with layer.database.read() as connection:
@@ -73,7 +73,7 @@ async def test_the_history_of_a_vote_is_kept_when_its_step_is_deleted(layer: Cha
         await layer.upsert_feedback(vote(answered["id"], 1))
         kept = await layer.upsert_feedback(vote(answered["id"], 0, "no"))
         await layer.give_reasons(answered["id"], ["wrong"])
-        # The reasons stay, as the thumb is the same, and this change does not say them.
+        # The reasons are kept, because the thumb is unchanged and this change gives no reasons.
         await layer.upsert_feedback(vote(answered["id"], 0, "no, no"))
         await (layer.delete_step(answered["id"]) if way == "delete_step" else layer.cut_thread(thread_id, asked))
         assert await layer.delete_feedback(kept) is False
@@ -91,7 +91,7 @@ async def test_the_history_of_an_adopted_vote_is_kept_when_its_step_is_deleted(l
     with datalayer.acting_as("alice"):
         await layer.upsert_feedback(vote(step_id, 0, "no"))
     async with layer.database.write() as connection:
-        # As Chainlit's own layer leaves it: without a time, and without a history.
+        # As written by Chainlit's own layer: without a time and without a history.
         await connection.execute(update(feedbacks).values(updatedAt=None))
         await connection.execute(delete(feedback_changes))
     with datalayer.acting_as("alice"):

@@ -1,4 +1,4 @@
-"""The write queue on a real database: order, isolation of failures, patience, and a clean end."""
+"""The write queue on a real database: order, isolation of failures, time limits, and a clean close."""
 
 import asyncio
 import logging
@@ -70,7 +70,7 @@ async def test_close_stores_queued_writes(database_url: str) -> None:
 async def test_a_thread_write_that_stores_nothing_runs_one_write_statement(
     layer: ChainlitLayer, actor: str | System
 ) -> None:
-    """As when a session ends after its thread was deleted elsewhere."""
+    """This happens when a session ends after another process deleted its thread."""
     thread_id = new_id()
     with statements_on_threads(layer) as statements, datalayer.acting_as(actor):
         await layer.update_thread(thread_id, metadata={"mood": "calm"})
@@ -93,7 +93,7 @@ async def test_a_refused_thread_write_is_tried_once(layer: ChainlitLayer, name: 
 
 @contextmanager
 def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
-    """The first words of the statements that the writer runs on the table of threads."""
+    """The first words of the statements that the writer runs on `threads`."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -150,7 +150,7 @@ async def test_an_unavailable_database_is_a_typed_error(url: str) -> None:
     with pytest.raises(datalayer.StorageUnavailable):
         await layer.create_step(step(new_id()))
     await layer.close()
-    # aiosqlite's thread says goodbye to the loop after its connection failed; the loop must be there to hear it.
+    # aiosqlite's thread calls the loop after its connection failed, so the loop must still run.
     async with asyncio.timeout(5):
         while any("connection_worker" in worker.name for worker in threading.enumerate()):
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Databases of Chainlit's own layers are adopted whole, or left exactly as they were."""
+"""Databases of Chainlit's own layers are adopted completely or not changed."""
 
 import time
 import tracemalloc
@@ -25,7 +25,7 @@ LARGE_BYTES = LARGE * 1500
 FOUND = {"users": 1, "threads": THREADS, "steps": 2 * THREADS, "elements": THREADS, "feedbacks": THREADS + 1}
 
 
-# Chainlit's asyncpg layer knows Postgres alone.
+# Chainlit's asyncpg layer supports only Postgres.
 EVERY_STOCK = pytest.mark.parametrize(
     ("empty_database_url", "stock"),
     [("sqlite", "older"), ("sqlite", "today"), ("postgres", "older"), ("postgres", "today"), ("postgres", "prisma")],
@@ -55,7 +55,7 @@ async def made(url: str, kind: str, *, dated_now: bool = False) -> None:
 
 @pytest.fixture
 def server_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Puts this process into a time zone, in POSIX' words: what is west of Greenwich is positive."""
+    """Sets the time zone of this process, in POSIX notation: zones west of Greenwich are positive."""
 
     def put(zone: str) -> None:
         monkeypatch.setenv("TZ", zone)
@@ -98,7 +98,7 @@ async def test_an_adopted_file_has_our_url_and_is_served_from_its_store(
     assert element["url"] == f"/ours/{element['id']}"
     async with layer.database.read() as connection:
         kept = (await connection.execute(select(elements.c.url).where(elements.c.id == element["id"]))).scalar_one()
-    # Chainlit's asyncpg layer keeps no address of a file that it has a key for.
+    # Chainlit's asyncpg layer stores no URL for a file with a key.
     assert kept == (None if kind == "prisma" else f"https://files.example/{element['objectKey']}")
     assert await layer.open_element(thread_id, element["id"]) is None
     file = tmp_path / element["objectKey"]
@@ -172,7 +172,7 @@ async def test_adopting_again_changes_nothing(stock: str) -> None:
 @EVERY_STOCK
 async def test_a_failed_adoption_changes_nothing(stock: str) -> None:
     before = await dump(stock)
-    # After the rows have come over, or after votes were folded and columns added.
+    # After rows were copied, or after votes were merged and columns added.
     late = "feedbacks" if "Thread" in before[0] else "threadkeeper_migrations"
     database = Database(stock)
 
@@ -237,7 +237,7 @@ async def test_implausible_times_and_orphans_are_kept_and_reported(empty_databas
     report = await adopted(url)
     assert found_of(report, "threads with a time in the future") == [1]
     assert found_of(report, "threads without an owner") == [1]
-    # Chainlit's layer dated the threads today, and their steps are of 2024.
+    # Chainlit's layer dated the threads today, but their steps in 2024.
     assert found_of(report, "dated after their last step") == [THREADS]
     assert found_of(report, "steps of a thread that does not exist") == [1] * orphans
     assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
@@ -254,7 +254,7 @@ async def test_local_times_are_reported_with_their_offset(
 ) -> None:
     server_clock(zone)
     if kind == "prisma":
-        # There it is the database that dates threads, in the zone of its session.
+        # The database dates these threads, in the time zone of its session.
         await run(empty_database_url, DATABASE_ZONE.format(zone))
     await made(empty_database_url, kind, dated_now=True)
     server_clock("XXX0")

@@ -1,4 +1,4 @@
-"""The schema after the migrations is the schema of the code, for a new database and for one of Chainlit's own layer."""
+"""Migrated databases have the schema of the code: new databases and those of Chainlit's own layer."""
 
 import asyncio
 from pathlib import Path
@@ -44,7 +44,7 @@ STEPS = [
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Tables, columns, keys, indexes and triggers, as the database itself tells of them."""
+    """Tables, columns, keys, indexes and triggers, as the database describes them."""
     found = inspect(connection)
     triggers = connection.execute(text(TRIGGERS[connection.dialect.name])).all()
     return {
@@ -121,7 +121,7 @@ async def test_two_replicas_that_start_together_migrate_once(empty_database_url:
 
 
 async def test_many_connections_open_a_new_sqlite_file_together(tmp_path: Path) -> None:
-    # One round in fifteen went wrong when SQLite's "locked" on the change to WAL was taken for the last word.
+    # Without retries, one round in fifteen failed with SQLite's "locked" at the change to WAL.
     for round_ in range(40):
         replicas = [create_data_layer(f"sqlite:///{tmp_path}/{round_}.db") for _ in range(4)]
         await asyncio.gather(*(replica.ping() for replica in replicas))
@@ -147,7 +147,7 @@ async def test_a_database_without_a_schema_names_the_remedy(empty_database_url: 
 
 
 def stock_schema() -> MetaData:
-    """The five tables of Chainlit's official SQLAlchemy schema, before any column of ours."""
+    """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
         "users": {"role", "disabledAt", "loginsEndedAt"},
         "threads": {"updatedAt"},
@@ -240,7 +240,7 @@ async def test_a_history_of_an_older_version_becomes_searchable(
             await connection.execute(text(f"DROP TRIGGER IF EXISTS search_{name}{on}"))
         await connection.execute(delete(migrations).where(migrations.c.name == "search_index"))
     assert await layer.migrate() == ["search_index"]
-    # While the rest is being indexed: what is new is found at once.
+    # New text is found at once while old texts are being indexed.
     await layer.create_step(step(made[0], "brandnew"))
     assert await listed(layer, owner, search="brandnew") == [made[0]]
     await layer.search_indexer.finish()
