@@ -15,6 +15,8 @@ from chainlit.config import FILES_DIRECTORY
 from chainlit.context import context_var
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
+from chainlit.element import ElementDict
+from chainlit.step import StepDict
 from chainlit.types import Feedback as ChainlitFeedback
 from chainlit.types import PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from chainlit.user import PersistedUser
@@ -206,20 +208,21 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         )
         return removed.count if removed else 0
 
-    async def get_favorite_steps(self, user_id: str) -> list[Any]:
+    async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
         """The steps that the user marked as favourites, newest first."""
         actor, known = acting_user.get(), known_id(user_id)
         if known is None:
             return []
         await self._writer.settled()
         found = await steps.favorites(self.database, known, actor=actor)
-        return [step_dict_of(step, vote) for step, vote in found]
+        return [cast(StepDict, step_dict_of(step, vote)) for step, vote in found]
 
-    async def set_step_favorite(self, step_dict: Any, favorite: bool) -> Any:
+    async def set_step_favorite(self, step_dict: Any, favorite: bool) -> StepDict:
         """Set or clear the favourite mark of the step, and change nothing else; gives the changed StepDict."""
         step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
         await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
-        return {**step_dict, "metadata": {**(step_dict.get("metadata") or {}), "favorite": favorite}}
+        metadata = {**(step_dict.get("metadata") or {}), "favorite": favorite}
+        return cast(StepDict, {**step_dict, "metadata": metadata})
 
     # Votes
 
@@ -260,10 +263,10 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         own = getattr(getattr(context_var.get(None), "session", None), "files_dir", None)
         await self._store_element(record, now, lambda: content_of(element, FILES_DIRECTORY, own))
 
-    async def get_element(self, thread_id: str, element_id: str) -> Any:
+    async def get_element(self, thread_id: str, element_id: str) -> ElementDict | None:
         """The ElementDict, or None if the acting user may not read it."""
         element = await self._element(thread_id, element_id, acting_user.get())
-        return element_dict_of(columns_of(element), self._file_url) if element else None
+        return cast(ElementDict, element_dict_of(columns_of(element), self._file_url)) if element else None
 
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:

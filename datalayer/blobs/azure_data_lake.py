@@ -184,7 +184,7 @@ class DataLakeBlobs(AzureStore[DataLakeServiceClient]):
     async def _remove(self, path: str) -> None:
         async with self._account.request():
             await self._file(path).delete_file()
-        # Delete the folder of a thread after its last file. The service refuses to delete a folder that is not empty, so
+        # Delete the folder of a thread after its last file. The service refuses to delete a folder with files, so that
         # a file that is stored there at the same time is safe.
         folder, _, _ = path.removeprefix(self._prefix).rpartition("/")
         with suppress(BlobError):

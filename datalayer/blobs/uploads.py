@@ -39,8 +39,8 @@ class Upload:
 
 @dataclass(slots=True)
 class _Turns:
-    """The uploads of one element: how many were started, the last one with a written row, the last one before a deletion of
-    the element, how many are in progress, and their steps."""
+    """The uploads of one element: the number of started ones, the last one with a written row, the last one before a
+    deletion of the element, the number in progress, and their steps."""
 
     called: int = 0
     written: int = 0
@@ -57,7 +57,7 @@ class Turn:
         self._turns, self._number = turns, turns.called
 
     def take(self) -> bool:
-        """Whether the row may be written, because no later upload has written one. Call it just before queueing the row."""
+        """Whether the row may be written: no later upload has written one. Call it just before queueing the row."""
         if self._turns.written > self._number:
             return False
         self._turns.written = self._number

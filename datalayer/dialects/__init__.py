@@ -31,7 +31,7 @@ class HotPaths(Protocol):
         """The number of connections that are reading."""
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        """Store the writes in order and create missing threads; returns the keys of the writes that were not refused."""
+        """Store the writes in order and create missing threads; returns the keys of the accepted writes."""
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""

@@ -69,8 +69,8 @@ class PostgreSQL:
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         # The pool keeps its connections, because reconnecting for each burst costs more than the queries of the burst.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # The time limit frees the connection of a command that never ends. JIT is off, because compiling a statement takes
-        # longer than running any of ours.
+        # The time limit frees the connection of a command that never ends. JIT is off, because compiling a statement
+        # takes longer than running any of ours.
         arguments = {
             "async_creator_fn": connect,
             "command_timeout": 60,

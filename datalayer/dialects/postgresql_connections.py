@@ -47,7 +47,7 @@ class PostgresConnections:
                 kept |= await self._steps.write(self._connection, round_)
             except Exception as error:
                 if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
-                    # The state of the connection is unknown. After a time-out it is known, because the driver cancels the statement.
+                    # Its state is unknown. After a time-out it is known, because the driver cancels the statement.
                     self._connection.terminate()
                     self._connection = None
                 raise
@@ -63,8 +63,8 @@ class PostgresConnections:
         self._connection = None
 
     async def _connect_to_read(self) -> Any:
-        # Each of these statements has an index. A cached plan must not scan a whole table: the table may have grown since
-        # the plan was made, or be scanned once for each of many rows.
+        # Each of these statements has an index. A cached plan must not scan a whole table: the table may have grown
+        # since the plan was made, or be scanned once for each of many rows.
         connection = await self._connect(enable_seqscan="off")
         try:
             await set_up(connection)

@@ -27,8 +27,8 @@ _NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
 _REQUIRED = {"name": "''", "type": "'undefined'", "streaming": "false", "disableFeedback": "false"}
 # In `excluded` these columns may contain a default, so the statement looks up the given value in the input.
 _MADE_UP = (*_REQUIRED, "createdAt")
-# Besides the columns: the time of the write, the acting user, whether the system acts, and whether the write creates its
-# thread.
+# Besides the columns: the time of the write, the acting user, whether the system acts, and whether the write creates
+# its thread.
 _BESIDE = {"at": "text", "actor": "text", "system": "boolean", "opens": "boolean"}
 
 

@@ -110,7 +110,7 @@ class SQLite:
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:
         # A deleted word stays in the file until its part of the index is merged with a newer part. A negative number
-        # begins a merge of all parts, and a positive number continues it. The merge is complete when it changes no rows.
+        # begins a merge of all parts, and a positive number continues it until it changes no rows.
         changed = "SELECT total_changes()"
         before = (await connection.exec_driver_sql(changed)).scalar_one()
         merged = _MERGED_PAGES if not begins else -_MERGED_PAGES
@@ -162,7 +162,7 @@ class SQLite:
         return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
-        """Reset the wait for locks to the short one: `BEGIN IMMEDIATE`, which begins every write, holds the lock already."""
+        """Shorten the wait for locks again: `BEGIN IMMEDIATE`, which begins every write, holds the lock already."""
         await connection.exec_driver_sql(_WAIT)
 
     def translate(self, error: BaseException) -> DataLayerError | None:

@@ -162,8 +162,8 @@ Index("elements_of_thread", elements.c.threadId, elements.c.createdAt)
 Index("elements_of_step", elements.c.forId)
 Index("elements_of_file", elements.c.objectKey)
 
-# Files to delete from the blob store after `dueAt`, unless an element refers to the file by then: files of deleted rows,
-# and files of uploads that have no row yet. Without foreign keys, because a row here outlives thread and element.
+# Files to delete from the blob store after `dueAt`, unless an element refers to them by then: files of deleted rows,
+# and of uploads that have no row yet. Without foreign keys, because a row here outlives thread and element.
 blob_deletions = Table(
     "blob_deletions",
     metadata,

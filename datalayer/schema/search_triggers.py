@@ -50,7 +50,7 @@ EXECUTE FUNCTION mark_thread_for_search()
 )
 
 _SQLITE = (
-    # `words` contains finished tokens, so every non-ASCII character is part of one. The words are stored in `search_texts`.
+    # `words` contains finished tokens, so every non-ASCII character is part of one. `search_texts` stores the words.
     """
 CREATE VIRTUAL TABLE search_words USING fts5(words, content='search_texts', content_rowid='id', detail='none',
     columnsize=0, tokenize="ascii tokenchars '_'")

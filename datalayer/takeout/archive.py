@@ -124,7 +124,7 @@ class TakeoutArchive:
             raise InvalidRecord("this is not a takeout: it has no manifest")
         if manifest.get("version") != VERSION:
             raise InvalidRecord(
-                f"this takeout has the format version {manifest.get('version')!r}; only version {VERSION} can be imported"
+                f"this takeout has the format version {manifest.get('version')!r}; only {VERSION} can be imported"
             )
         with _understood():
             listed = {name: (entry["size"], entry["sha256"]) for name, entry in manifest["entries"].items()}

@@ -185,7 +185,7 @@ class _Export:
                 self._report.missing.append(key)
                 continue
             name = f"{folder}files/{len(names) + 1:05} {readable(element['name'], 'file')}"
-            # Files are stored uncompressed: most are compressed already, and an uncompressed entry is never taken for a ZIP bomb.
+            # Uncompressed: most files are compressed already, and an uncompressed entry is no ZIP bomb.
             size = await self._entry(name, _chunks(blob), zipfile.ZIP_STORED)
             if is_damaged(element, size, self._entries[name]["sha256"]):
                 self._report.damaged.append(key)

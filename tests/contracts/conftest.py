@@ -1,4 +1,4 @@
-"""What the tests of more than one contract ask for: any of the stores, and a database of the other engine."""
+"""Fixtures shared by the contracts: each blob store, and a database of the other engine."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +13,7 @@ from tests.support.postgres import Databases
 
 @pytest.fixture(params=["folder", "azure-blob", "data-lake", "s3"])
 async def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    """A place for blobs, on each kind of store."""
+    """A place for blobs on each kind of store."""
     match request.param:
         case "folder":
             yield FolderPlace(f"file://{tmp_path / 'place'}", BlobOptions(), tmp_path / "place")
@@ -30,7 +30,7 @@ async def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
 
 @pytest.fixture
 def other_database_url(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[str]:
-    """A migrated database with nothing in it, on the engine that the test's other database is not on."""
+    """An empty, migrated database on the other engine."""
     if database_url.startswith("sqlite"):
         databases: Databases = request.getfixturevalue("postgres")
         url = databases.create(request.getfixturevalue("migrated_postgres"))

@@ -1,4 +1,4 @@
-"""What every blob store does; each store has a subclass that says how to make one."""
+"""The contract of every blob store, with a subclass of tests for each store."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ from tests.support.data_lake_server import DataLakeServer
 from tests.support.s3_server import S3Server
 
 MEBIBYTE = 1024**2
-# More than two of the largest chunk that any store sends at once, and no whole number of them.
+# Larger than two of the largest chunks that a store sends, and not a multiple of a chunk.
 LARGE = os.urandom(MEBIBYTE) * 11 + b"end"
 BOUNDED_SECONDS = 2 * PATIENCE_SECONDS + 5
 
@@ -69,7 +69,7 @@ async def pieces(content: bytes, size: int = 70_000) -> AsyncIterator[bytes]:
 
 
 class BrokenSource(Exception):
-    """Where the content came from failed."""
+    """An error in the source of the content."""
 
 
 async def half_of(content: bytes) -> AsyncIterator[bytes]:
@@ -79,7 +79,7 @@ async def half_of(content: bytes) -> AsyncIterator[bytes]:
 
 
 def check_disposition(given: str, name: str) -> None:
-    """That the header is one of a download, and says as much of the name as a file system takes."""
+    """Check that the header is that of a download, and has as much of the name as a file system accepts."""
     header = Message()
     header["Content-Disposition"] = given
     assert header.get_content_disposition() == "attachment"
@@ -101,7 +101,7 @@ async def store(place: Place) -> AsyncIterator[BlobStore]:
 
 
 class BlobStoreContract:
-    async def test_content_comes_back(self, store: BlobStore, tmp_path: Path) -> None:
+    async def test_content_is_read_back(self, store: BlobStore, tmp_path: Path) -> None:
         for number, content in enumerate([b"", b"x", b"\x00\xff" * 100_000, LARGE]):
             key, source = f"thread/{number}", tmp_path / "source"
             source.write_bytes(content)
@@ -109,7 +109,7 @@ class BlobStoreContract:
                 assert await store.put(key, given, "application/octet-stream") == stored(key, content)
                 assert await store.read(key) == content
 
-    async def test_a_second_content_replaces_the_first(self, store: BlobStore, place: Place) -> None:
+    async def test_storing_again_replaces_the_content(self, store: BlobStore, place: Place) -> None:
         for content in (b"first and longer", b"second", LARGE, b"", LARGE[::-1]):
             await store.put("thread/a", content, "text/plain")
             assert await store.read("thread/a") == content
@@ -117,7 +117,7 @@ class BlobStoreContract:
         await store.delete("thread/a")
         assert await place.remains() == []
 
-    async def test_what_is_not_there(self, store: BlobStore) -> None:
+    async def test_a_missing_blob_is_not_found(self, store: BlobStore) -> None:
         for key in ("thread/nothing", "nothing"):
             with pytest.raises(datalayer.BlobNotFound):
                 await store.read(key)
@@ -127,7 +127,7 @@ class BlobStoreContract:
         assert [blob async for blob in store.list()] == []
         assert [blob async for blob in store.list("nothing")] == []
 
-    async def test_deleted_is_gone(self, store: BlobStore, place: Place) -> None:
+    async def test_a_deleted_blob_is_not_found(self, store: BlobStore, place: Place) -> None:
         await store.put("thread/a", b"x", "text/plain")
         await store.put("thread/b", LARGE, "text/plain")
         await store.delete("thread/a")
@@ -137,7 +137,7 @@ class BlobStoreContract:
         await store.delete("thread/b")
         assert await place.remains() == [], "not so much as an empty folder"
 
-    async def test_a_part_of_it(self, store: BlobStore) -> None:
+    async def test_a_range_of_a_blob(self, store: BlobStore) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         size = len(LARGE)
         for start, end in [
@@ -155,14 +155,14 @@ class BlobStoreContract:
         with pytest.raises(ValueError, match="range"):
             await store.open("thread/a", 5, 4)
 
-    async def test_a_part_of_nothing(self, store: BlobStore) -> None:
+    async def test_a_range_of_an_empty_blob(self, store: BlobStore) -> None:
         await store.put("thread/a", b"", "text/plain")
         for start, end in [(0, None), (0, 0), (0, 10), (3, None)]:
             async with await store.open("thread/a", start, end) as blob:
                 assert [chunk async for chunk in blob] == []
             assert (blob.size, blob.start, blob.end) == (0, 0, 0)
 
-    async def test_opened_and_left_alone(self, store: BlobStore) -> None:
+    async def test_a_blob_that_is_opened_but_not_read(self, store: BlobStore) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         for _ in range(5):
             async with await store.open("thread/a"):
@@ -172,7 +172,7 @@ class BlobStoreContract:
                     break
         assert await store.read("thread/a") == LARGE
 
-    async def test_many_at_once(self, store: BlobStore, place: Place) -> None:
+    async def test_concurrent_uploads_and_reads(self, store: BlobStore, place: Place) -> None:
         await asyncio.gather(*(store.put("thread/same", bytes([n]) * 10_000, "text/plain") for n in range(20)))
         content = await store.read("thread/same")
         assert content in [bytes([n]) * 10_000 for n in range(20)], "whole, of one of the writers"
@@ -181,7 +181,7 @@ class BlobStoreContract:
         await asyncio.gather(*(store.delete(f"thread/{n}") for n in [*range(20), "same"]))
         assert await place.remains() == []
 
-    async def test_two_large_uploads_of_one_key_at_once_do_not_mix(self, store: BlobStore, place: Place) -> None:
+    async def test_two_concurrent_large_uploads_to_one_key_do_not_mix(self, store: BlobStore, place: Place) -> None:
         contents = [bytes([n]) * (9 * MEBIBYTE + n) for n in (1, 2)]
         results = await asyncio.gather(*(store.put("thread/a", content, "text/plain") for content in contents))
         assert results == [stored("thread/a", content) for content in contents]
@@ -189,7 +189,7 @@ class BlobStoreContract:
         await store.delete("thread/a")
         assert await place.remains() == []
 
-    async def test_two_streams_to_one_key_in_step_do_not_mix(self, store: BlobStore) -> None:
+    async def test_two_interleaved_streams_to_one_key_do_not_mix(self, store: BlobStore) -> None:
         contents, barrier = [bytes([n]) * (9 * MEBIBYTE) for n in (1, 2)], asyncio.Barrier(2)
 
         async def in_step(content: bytes) -> AsyncIterator[bytes]:
@@ -202,17 +202,17 @@ class BlobStoreContract:
         whole = [content for content, result in zip(contents, results, strict=True) if isinstance(result, StoredBlob)]
         assert await store.read("thread/a") in whole
         for result in results:
-            # A stream cannot be sent again, as a file can.
+            # Unlike a file, a stream cannot be sent again.
             assert isinstance(result, StoredBlob) or "another upload" in str(result)
 
-    async def test_storing_and_deleting_in_one_folder_at_once(self, store: BlobStore) -> None:
+    async def test_concurrent_storing_and_deleting_in_one_folder(self, store: BlobStore) -> None:
         for _ in range(10):
             await store.put("thread/old", b"old", "text/plain")
             await asyncio.gather(store.put("thread/new", b"new", "text/plain"), store.delete("thread/old"))
             assert await store.read("thread/new") == b"new"
             await store.delete("thread/new")
 
-    async def test_the_list(self, store: BlobStore) -> None:
+    async def test_blobs_are_listed(self, store: BlobStore) -> None:
         sizes = {f"{thread}/element-{n}": n for thread in ("one", "one-more", "two") for n in range(4)}
         for key, size in sizes.items():
             await store.put(key, b"x" * size, "text/plain")
@@ -221,18 +221,18 @@ class BlobStoreContract:
         assert {blob.key: blob.size async for blob in store.list("one")} == ones
         assert {blob.key: blob.size async for blob in store.list("one/")} == ones
 
-    async def test_it_answers(self, store: BlobStore, place: Place) -> None:
+    async def test_ping(self, store: BlobStore, place: Place) -> None:
         await store.ping()
         await store.ping()
         assert await place.remains() == []
 
-    async def test_closed_twice_and_used_again(self, store: BlobStore) -> None:
+    async def test_a_store_can_be_closed_twice_and_used_again(self, store: BlobStore) -> None:
         await store.put("thread/a", b"x", "text/plain")
         await store.close()
         await store.close()
         assert await store.read("thread/a") == b"x"
 
-    async def test_a_key_that_leads_elsewhere_is_refused(self, store: BlobStore) -> None:
+    async def test_a_key_that_leads_out_of_the_store_is_refused(self, store: BlobStore) -> None:
         for key in KEYS_THAT_LEAD_ELSEWHERE:
             with pytest.raises(datalayer.BlobError, match="key"):
                 await store.put(key, b"x", "text/plain")
@@ -246,7 +246,7 @@ class BlobStoreContract:
                 with pytest.raises(datalayer.BlobError, match="key"):
                     _ = [blob async for blob in store.list(key)]
 
-    async def test_an_upload_whose_source_fails_leaves_nothing(self, store: BlobStore, place: Place) -> None:
+    async def test_a_failing_source_leaves_no_blob(self, store: BlobStore, place: Place) -> None:
         for content in (b"short" * 10, LARGE):
             with pytest.raises(BrokenSource):
                 await store.put("thread/a", half_of(content), "text/plain")
@@ -262,7 +262,7 @@ class BlobStoreContract:
         await store.delete("thread/a")
         assert await self.whole(place) == []
 
-    async def test_an_upload_that_is_cancelled_leaves_nothing(self, store: BlobStore, place: Place) -> None:
+    async def test_a_cancelled_upload_leaves_no_blob(self, store: BlobStore, place: Place) -> None:
         half, never = asyncio.Event(), asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:
@@ -280,7 +280,7 @@ class BlobStoreContract:
         assert await self.whole(place) == []
 
     async def whole(self, place: Place) -> list[str]:
-        """What is left that must not be."""
+        """The remains that a store should not have."""
         return await place.remains()
 
     @pytest.mark.slow
@@ -291,7 +291,7 @@ class BlobStoreContract:
                 piece = os.urandom(MEBIBYTE)
                 digest.update(piece)
                 writing.write(piece)
-        # A stand-in on a busy machine is slow with many parts.
+        # The test server is slow with many parts on a busy machine.
         options = replace(place.options, patience_seconds=60)
         asked = {"url": place.url, "options": asdict(options), "file": str(file)}
         process = await asyncio.create_subprocess_exec(
@@ -309,24 +309,24 @@ class BlobStoreContract:
             digest.hexdigest(),
             64 * MEBIBYTE,
         )
-        # Some copies of one chunk, and never the whole.
+        # A few copies of one chunk, but never the whole content.
         assert found["upload_kib"] < 40 * 1024
         assert found["download_kib"] < 40 * 1024
 
 
 class NetworkContract(BlobStoreContract):
     @pytest.mark.slow
-    async def test_a_store_that_is_down_is_told_in_time(self, store: BlobStore, place: NetworkPlace) -> None:
+    async def test_an_unreachable_store_is_reported_in_time(self, store: BlobStore, place: NetworkPlace) -> None:
         await store.put("thread/old", b"old", "text/plain")
         await place.network.go_down()
         begun = time.monotonic()
-        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|did not answer"):
             await store.put("thread/new", LARGE, "text/plain")
         assert time.monotonic() - begun < BOUNDED_SECONDS
         works = (store.read("thread/old"), store.delete("thread/old"), store.ping())
         for error in await asyncio.gather(*works, return_exceptions=True):
             assert type(error) is datalayer.BlobError
-            assert re.search("cannot be reached|no answer", str(error))
+            assert re.search("cannot be reached|did not answer", str(error))
         await place.network.come_up()
         assert [blob.key async for blob in store.list()] == ["thread/old"]
         await store.put("thread/new", LARGE, "text/plain")
@@ -334,12 +334,12 @@ class NetworkContract(BlobStoreContract):
 
     @pytest.mark.parametrize("content", [b"old", None], ids=["replacing", "new"])
     @pytest.mark.slow
-    async def test_half_an_upload(self, store: BlobStore, place: NetworkPlace, content: bytes | None) -> None:
+    async def test_an_interrupted_upload(self, store: BlobStore, place: NetworkPlace, content: bytes | None) -> None:
         if content is not None:
             await store.put("thread/a", content, "text/plain")
         place.network.cut_after(len(LARGE) // 2)
         begun = time.monotonic()
-        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|did not answer"):
             await store.put("thread/a", LARGE, "text/plain")
         assert time.monotonic() - begun < BOUNDED_SECONDS
         assert place.network.cuts > 0
@@ -355,7 +355,7 @@ class NetworkContract(BlobStoreContract):
         assert await store.read("thread/a") == LARGE
         assert [blob.key async for blob in store.list()] == ["thread/a"], "one, however often it was tried"
 
-    async def test_an_upload_whose_last_answer_is_lost_has_happened(
+    async def test_an_upload_is_complete_although_its_last_answer_was_lost(
         self, store: BlobStore, place: NetworkPlace
     ) -> None:
         for content in (LARGE, LARGE[::-1]):
@@ -367,15 +367,15 @@ class NetworkContract(BlobStoreContract):
         assert await place.remains() == []
 
     @pytest.mark.slow
-    async def test_a_store_that_falls_silent(self, store: BlobStore, place: NetworkPlace) -> None:
+    async def test_a_store_that_stops_answering(self, store: BlobStore, place: NetworkPlace) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         place.network.fall_silent()
         begun = time.monotonic()
-        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|no answer"):
+        with pytest.raises(datalayer.BlobError, match=r"cannot be reached|did not answer"):
             await store.read("thread/a")
         assert time.monotonic() - begun < BOUNDED_SECONDS
 
-    async def test_a_download_that_is_cut_is_no_short_file(self, store: BlobStore, place: NetworkPlace) -> None:
+    async def test_an_interrupted_download_is_an_error(self, store: BlobStore, place: NetworkPlace) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         read = b""
         with pytest.raises(datalayer.BlobError):
@@ -385,7 +385,7 @@ class NetworkContract(BlobStoreContract):
                     await place.network.go_down()
         assert len(read) < len(LARGE)
 
-    async def test_ping_says_what_is_wrong(self, place: NetworkPlace) -> None:
+    async def test_ping_reports_the_cause(self, place: NetworkPlace) -> None:
         for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
             store = open_blob_store(url, options)
             words = r"there is no such (container|bucket)" if url == place.missing else r"credential|key"
@@ -394,14 +394,14 @@ class NetworkContract(BlobStoreContract):
             await store.close()
             assert not isinstance(caught.value, datalayer.BlobNotFound)
             for secret in (options.azure_key, options.s3_secret_access_key):
-                # A key of one letter is in every sentence.
+                # Every message contains a key of one letter.
                 assert secret is None or len(secret) < 2 or secret not in str(caught.value)
 
     @pytest.fixture
     def links(self, place: NetworkPlace) -> None:
-        """What it takes for signed links to be served."""
+        """Prepare the server to serve signed URLs."""
 
-    async def test_a_signed_link_gives_the_file_and_no_more(self, store: BlobStore, links: None) -> None:
+    async def test_a_signed_url_serves_only_its_file(self, store: BlobStore, links: None) -> None:
         await store.put("thread/a", b"<b>hello</b>", "text/html", name="page.html")
         await store.put("thread/b", b"another", "text/plain")
         url = await store.signed_url("thread/a", 300)
@@ -421,13 +421,13 @@ class NetworkContract(BlobStoreContract):
             assert (await client.get(url)).status_code == 404
 
     def tampered(self, url: str) -> Iterator[str]:
-        """Links that were changed after they had been signed."""
+        """URLs that were changed after signing."""
         yield url.replace("thread/a", "thread/b")
         yield re.sub("sig=..", "sig=AA", url)
         yield re.sub("sp=r", "sp=rw", url)
         yield re.sub("se=2", "se=3", url)
 
-    async def test_a_signed_link_expires(self, store: BlobStore, links: None) -> None:
+    async def test_a_signed_url_expires(self, store: BlobStore, links: None) -> None:
         await store.put("thread/a", b"hello", "text/plain")
         url = await store.signed_url("thread/a", 2)
         assert url is not None
@@ -436,10 +436,10 @@ class NetworkContract(BlobStoreContract):
             await asyncio.sleep(3)
             assert (await client.get(url)).status_code == 403
         for seconds in (0, -1, 8 * 24 * 3600):
-            with pytest.raises(ValueError, match="lives"):
+            with pytest.raises(ValueError, match="can be valid"):
                 await store.signed_url("thread/a", seconds)
 
-    async def test_any_name_makes_a_header(self, store: BlobStore, links: None) -> None:
+    async def test_every_file_name_becomes_a_valid_header(self, store: BlobStore, links: None) -> None:
         url = await store.signed_url("thread/a", 60)
         assert url is not None
         async with httpx.AsyncClient() as client:
@@ -459,11 +459,11 @@ class TestFolder(BlobStoreContract):
         folder.mkdir()
         return FolderPlace(f"file://{folder}", BlobOptions(), folder)
 
-    async def test_it_has_no_links(self, store: BlobStore) -> None:
+    async def test_a_folder_has_no_signed_urls(self, store: BlobStore) -> None:
         await store.put("thread/a", b"x", "text/plain")
         assert await store.signed_url("thread/a", 60) is None
 
-    async def test_a_folder_that_cannot_be_used(self, tmp_path: Path) -> None:
+    async def test_an_unusable_folder_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "files").write_text("a file")
         store = LocalBlobs(tmp_path / "files")
         with pytest.raises(datalayer.BlobError, match="folder"):
@@ -474,11 +474,11 @@ class TestFolder(BlobStoreContract):
         await store.put("thread/a", b"x", "text/plain")
         assert [blob.key async for blob in store.list()] == ["thread/a"]
 
-    async def test_a_link_out_of_the_folder_is_not_listed(self, store: BlobStore, place: FolderPlace) -> None:
+    async def test_a_symbolic_link_out_of_the_folder_is_not_listed(self, store: BlobStore, place: FolderPlace) -> None:
         (place.folder / "elsewhere").symlink_to("/etc", target_is_directory=True)
         assert [blob async for blob in store.list()] == []
 
-    def test_a_url_names_it(self, tmp_path: Path) -> None:
+    def test_the_url_of_a_folder(self, tmp_path: Path) -> None:
         store = open_blob_store(f"file://{tmp_path}/a%20folder")
         assert isinstance(store, LocalBlobs)
         assert store.folder == tmp_path / "a folder"
@@ -491,11 +491,11 @@ class TestAzureBlob(NetworkContract):
             yield place
 
     async def whole(self, place: Place) -> list[str]:
-        # Azure drops blocks that were never made a blob of after a week, and has no request for it.
+        # Azure deletes uncommitted blocks after a week and has no request to delete them.
         assert isinstance(place, AzureBlobPlace)
         return [blob.name async for blob in place.service.get_container_client(place.container).list_blobs()]
 
-    async def test_with_a_connection_string(self, place: AzureBlobPlace, azurite_server: AzuriteServer) -> None:
+    async def test_a_connection_string(self, place: AzureBlobPlace, azurite_server: AzuriteServer) -> None:
         text = (
             f"DefaultEndpointsProtocol=http;AccountName={azurite_server.account};AccountKey={azurite_server.key};"
             f"BlobEndpoint={place.options.azure_endpoint};"
@@ -520,7 +520,7 @@ class TestDataLake(NetworkContract):
         async with data_lake_place() as place:
             yield place
 
-    async def test_with_a_sas_that_is_not_given_away(self, place: DataLakePlace) -> None:
+    async def test_a_sas_is_not_revealed(self, place: DataLakePlace) -> None:
         sas = generate_account_sas(
             place.server.account,
             place.server.key,
@@ -544,14 +544,14 @@ class TestDataLake(NetworkContract):
         assert "sig" not in str(caught.value)
         await changed.close()
 
-    async def test_with_a_managed_identity(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_managed_identity(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         certificate = self_signed(tmp_path)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
         async with DataLakeServer(context) as server, DataLakeServer() as identity:
             identity.token = server.token
             server.containers["box"] = {}
-            # Of all that `DefaultAzureCredential` tries, what there is in production.
+            # The one credential that production has, of all that `DefaultAzureCredential` tries.
             for name, value in {**identity.identity, "AZURE_TOKEN_CREDENTIALS": "prod"}.items():
                 monkeypatch.setenv(name, value)
             options = BlobOptions(azure_endpoint=server.url, ca_file=str(certificate))
@@ -592,26 +592,24 @@ class TestS3(NetworkContract):
         s3_service.check_signatures(checked=False)
 
     def tampered(self, url: str) -> Iterator[str]:
-        # moto does not check the signatures of links, nor when they end; what a link says is looked at instead.
+        # moto checks neither signature nor expiry of a URL, so the test inspects the URL instead.
         query = dict(part.split("=") for part in urlsplit(url).query.split("&"))
         assert query["X-Amz-Expires"] == "300"
         assert re.fullmatch("[0-9a-f]{64}", query["X-Amz-Signature"])
         yield from ()
 
-    async def test_a_signed_link_expires(self, store: BlobStore, links: None) -> None:
+    async def test_a_signed_url_expires(self, store: BlobStore, links: None) -> None:
         url = await store.signed_url("thread/a", 2)
         assert url is not None
-        # moto would serve it for ever.
+        # moto serves it without an expiry.
         assert "X-Amz-Expires=2&" in url
         for seconds in (0, -1, 8 * 24 * 3600):
-            with pytest.raises(ValueError, match="lives"):
+            with pytest.raises(ValueError, match="can be valid"):
                 await store.signed_url("thread/a", seconds)
 
     @pytest.mark.parametrize("passed_on", [True, False])
-    async def test_a_completion_that_finds_nothing_to_complete(
-        self, store: BlobStore, place: S3Place, passed_on: bool
-    ) -> None:
-        """As servers may answer when they are asked again: moto says a second time that all went well."""
+    async def test_a_repeated_completion_of_an_upload(self, store: BlobStore, place: S3Place, passed_on: bool) -> None:
+        """Some servers answer the repeated request with an error; moto reports success a second time."""
         assert isinstance(store, S3Blobs)
         asked: list[str] = []
 
@@ -645,7 +643,7 @@ class TestUrls:
             *("azure://a/b#c", "https://account.blob.core.windows.net/x", "s3://[", "azure-blob://a/b/.hidden"),
         ],
     )
-    def test_a_url_that_names_nothing_is_refused(self, url: str) -> None:
+    def test_an_invalid_url_is_refused(self, url: str) -> None:
         with pytest.raises(datalayer.ConfigurationError) as caught:
             open_blob_store(url)
         assert "secret" not in str(caught.value)
@@ -660,12 +658,12 @@ class TestUrls:
             BlobOptions(azure_endpoint="https://host/?sig=x"),
         ],
     )
-    def test_options_that_contradict_each_other(self, options: BlobOptions) -> None:
+    def test_contradicting_options_are_refused(self, options: BlobOptions) -> None:
         for scheme in ("azure", "azure-blob"):
             with pytest.raises(datalayer.ConfigurationError):
                 open_blob_store(f"{scheme}://account/container", options)
 
-    def test_no_secret_in_the_representation(self) -> None:
+    def test_the_representation_has_no_secrets(self) -> None:
         secrets = dict.fromkeys(
             ("azure_connection_string", "azure_key", "azure_sas", "s3_secret_access_key", "s3_session_token"), "hunter2"
         )
@@ -679,8 +677,8 @@ class TestUrls:
             ("s3://a", "aioboto3", "s3"),
         ],
     )
-    def test_what_is_not_installed_is_named(self, url: str, module: str, extra: str) -> None:
-        """In a process of its own, in which the package cannot be found."""
+    def test_a_missing_package_is_named(self, url: str, module: str, extra: str) -> None:
+        """In a process of its own without the package."""
         program = f"""
 import sys
 import datalayer
@@ -703,7 +701,7 @@ else:
             ("s3://box", BlobOptions(s3_endpoint="nonsense", s3_region="x")),
         ],
     )
-    async def test_credentials_that_make_no_sense(self, url: str, options: BlobOptions) -> None:
+    async def test_malformed_credentials_are_refused(self, url: str, options: BlobOptions) -> None:
         store = open_blob_store(url, replace(options, patience_seconds=2))
         with pytest.raises(datalayer.BlobError) as caught:
             await store.ping()

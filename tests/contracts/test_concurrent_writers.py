@@ -1,4 +1,4 @@
-"""What comes from two sides at once, or from nobody who waits: nothing of it is lost, and nothing goes untold."""
+"""Concurrent writers and fire-and-forget writes: nothing is lost, and every failure is reported."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from datalayer.writes.spool import Spool
 from tests.support.records import listed, new_id, page, step, thread, user_id
 
 
-async def test_a_thread_that_another_process_opens_anew_is_written_to(layer: ChainlitLayer, database_url: str) -> None:
+async def test_a_thread_recreated_by_another_process_accepts_writes(layer: ChainlitLayer, database_url: str) -> None:
     thread_id = new_id()
     await layer.create_step(step(thread_id, "before"))
     await layer.delete_thread(thread_id)
@@ -42,7 +42,7 @@ async def test_a_vote_in_a_deleted_thread_is_refused(layer: ChainlitLayer) -> No
         await layer.upsert_feedback(Feedback(forId=written["id"], value=1, threadId=thread_id))
 
 
-async def test_the_order_holds_between_two_who_write_one_step(layer: ChainlitLayer) -> None:
+async def test_two_users_writing_one_step_are_applied_in_order(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
     written = step(thread_id, "created")
     await layer.create_step(written)
@@ -55,7 +55,7 @@ async def test_the_order_holds_between_two_who_write_one_step(layer: ChainlitLay
     assert (await layer.get_thread(thread_id))["steps"][0]["output"] == "3"
 
 
-async def test_what_was_written_without_a_thread_is_read_too(layer: ChainlitLayer) -> None:
+async def test_a_queued_step_deletion_without_a_thread_id_is_read(layer: ChainlitLayer) -> None:
     thread_id, written = new_id(), step(new_id())
     written["threadId"] = thread_id
     await layer.create_step(written)
@@ -65,7 +65,7 @@ async def test_what_was_written_without_a_thread_is_read_too(layer: ChainlitLaye
     await deletion
 
 
-async def test_what_a_caller_wrote_who_went_away_is_read_and_its_failure_is_told(
+async def test_a_write_of_a_cancelled_caller_is_read_and_its_failure_reported(
     layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
@@ -83,7 +83,7 @@ async def test_what_a_caller_wrote_who_went_away_is_read_and_its_failure_is_told
 
 
 @pytest.mark.parametrize(("depth", "digits"), [(600, 1), (1, 5_000)], ids=["too deep", "too many digits"])
-async def test_what_cannot_be_kept_is_told(database_url: str, depth: int, digits: int) -> None:
+async def test_a_value_that_cannot_be_stored_is_reported(database_url: str, depth: int, digits: int) -> None:
     told: list[datalayer.WriteFailure] = []
 
     async def tell(failure: datalayer.WriteFailure) -> None:
@@ -99,13 +99,13 @@ async def test_what_cannot_be_kept_is_told(database_url: str, depth: int, digits
     await layer.close()
 
 
-async def test_threads_without_any_time_are_in_the_list(empty_database_url: str) -> None:
+async def test_threads_without_a_time_are_listed(empty_database_url: str) -> None:
     layer = create_data_layer(empty_database_url)
     await layer.migrate()
     owner = await user_id(layer, "alice")
     made = [await thread(layer, owner) for _ in range(12)]
     async with layer.database.write() as connection:
-        # As they were before there was such a time, in a database that gave them none.
+        # As in a database of a version without this time.
         undated = update(threads).where(threads.c.id.in_(made[:7]))
         await connection.execute(undated.values(updatedAt=None, createdAt=None))
         await connection.execute(text("DELETE FROM threadkeeper_migrations WHERE name = 'date_threads'"))
@@ -120,7 +120,7 @@ async def test_threads_without_any_time_are_in_the_list(empty_database_url: str)
     await layer.close()
 
 
-def test_what_is_spooled_while_a_replay_goes_on_is_not_lost(tmp_path: Path) -> None:
+def test_a_write_spooled_during_a_replay_is_not_lost(tmp_path: Path) -> None:
     ending, starting = Spool(tmp_path / "spool.jsonl"), Spool(tmp_path / "spool.jsonl")
     first, second = (StepDeletion(new_id(), None, True) for _ in range(2))
     ending.append([first])
@@ -131,7 +131,7 @@ def test_what_is_spooled_while_a_replay_goes_on_is_not_lost(tmp_path: Path) -> N
     assert second.step_id in starting.take()[0]
 
 
-async def test_what_is_no_text_does_not_stop_the_search(layer: ChainlitLayer, engine: str) -> None:
+async def test_a_value_that_is_not_text_does_not_stop_the_search(layer: ChainlitLayer, engine: str) -> None:
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner)
     if engine == "sqlite":

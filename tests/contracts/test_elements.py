@@ -1,4 +1,4 @@
-"""Elements: the row and the bytes, of every kind that Chainlit has."""
+"""Elements: row and bytes of every element type of Chainlit."""
 
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_type_hints
@@ -23,7 +23,7 @@ async def only(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
     return dict(element)
 
 
-# What these two of Chainlit's add to `Element` is JSON made of a figure or a table, by libraries not needed here.
+# These two types of Chainlit only add JSON of a figure or table, made by libraries that are not needed here.
 @dataclass
 class Plotly(cl.element.Element):
     type: ClassVar[cl.element.ElementType] = "plotly"
@@ -51,12 +51,14 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
-def test_these_are_all_the_kinds_that_chainlit_has() -> None:
+def test_all_element_types_of_chainlit_are_tested() -> None:
     assert {kind.type for kind, _ in KINDS} | {"custom"} == set(get_args(cl.element.ElementType))
 
 
 @pytest.mark.parametrize(("kind", "fields"), KINDS)
-async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: Any, fields: dict[str, Any]) -> None:
+async def test_every_element_type_is_read_back_with_every_key(
+    layer: ChainlitLayer, kind: Any, fields: dict[str, Any]
+) -> None:
     thread_id, content = await thread(layer, None), "content 🧵 \x00".encode()
     element = kind(thread_id=thread_id, for_id=new_id(), name="名 前/..\\ 1.bin", content=content, **fields)
     sent = element.to_dict()
@@ -72,7 +74,7 @@ async def test_every_kind_comes_back_with_every_key(layer: ChainlitLayer, kind: 
     assert found[1] == content
 
 
-async def test_a_custom_element_keeps_its_properties_and_takes_new_ones(layer: ChainlitLayer) -> None:
+async def test_a_custom_element_keeps_its_properties_and_accepts_new_ones(layer: ChainlitLayer) -> None:
     thread_id, props = await thread(layer, None), {"a": [1, {"b": None}], "名": "🧵", "on": True, "ratio": 0.1}
     element = cl.CustomElement(thread_id=thread_id, for_id=new_id(), name="Card", props=props, display="side")
     sent = element.to_dict()
@@ -85,7 +87,7 @@ async def test_a_custom_element_keeps_its_properties_and_takes_new_ones(layer: C
     assert (await only(layer, thread_id))["props"] == {"c": "🧵"}
 
 
-async def test_a_newer_content_replaces_the_older(layer: ChainlitLayer) -> None:
+async def test_newer_content_replaces_older_content(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     element = text_element(thread_id, new_id(), "first")
     await layer.create_element(element)
@@ -106,7 +108,7 @@ async def test_a_file_is_read_from_its_path(layer: ChainlitLayer, tmp_path: Path
     assert found[1] == b"from the disk" * 1000
 
 
-async def test_a_url_is_stored_and_not_fetched(layer: ChainlitLayer) -> None:
+async def test_a_url_is_stored_but_not_fetched(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     element = cl.Image(thread_id=thread_id, for_id=new_id(), name="x", url="http://127.0.0.1:9/secret")
     await layer.create_element(element)
@@ -114,7 +116,7 @@ async def test_a_url_is_stored_and_not_fetched(layer: ChainlitLayer) -> None:
     assert (kept["url"], kept["objectKey"]) == ("http://127.0.0.1:9/secret", None)
 
 
-async def test_a_stored_file_has_the_link_that_the_application_makes(database_url: str, tmp_path: Path) -> None:
+async def test_a_stored_file_has_the_url_made_by_the_application(database_url: str, tmp_path: Path) -> None:
     layer = create_data_layer(
         database_url, f"file://{tmp_path}", file_url=lambda element: f"/files/{element.thread_id}/{element.id}"
     )
@@ -125,7 +127,7 @@ async def test_a_stored_file_has_the_link_that_the_application_makes(database_ur
     await layer.close()
 
 
-async def test_elements_come_in_the_order_in_which_they_were_sent(layer: ChainlitLayer) -> None:
+async def test_elements_are_read_in_the_order_of_sending(layer: ChainlitLayer) -> None:
     thread_id, for_id = await thread(layer, None), new_id()
     sent = [text_element(thread_id, for_id, str(number)) for number in range(8)]
     for element in sent:
@@ -133,7 +135,7 @@ async def test_elements_come_in_the_order_in_which_they_were_sent(layer: Chainli
     assert [kept["id"] for kept in (await layer.get_thread(thread_id))["elements"]] == [one.id for one in sent]
 
 
-async def test_a_deleted_element_takes_its_file_along(layer: ChainlitLayer) -> None:
+async def test_deleting_an_element_deletes_its_file(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     element = text_element(thread_id, new_id(), "x")
     await layer.create_element(element)
@@ -154,7 +156,7 @@ async def test_an_element_of_another_thread_is_not_found(layer: ChainlitLayer) -
     assert await layer.get_element(other, "no uuid") is None
 
 
-async def test_a_file_that_cannot_be_stored_is_told_and_leaves_no_row(database_url: str, tmp_path: Path) -> None:
+async def test_a_failed_upload_is_reported_and_leaves_no_row(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
     told = []
 
@@ -170,7 +172,7 @@ async def test_a_file_that_cannot_be_stored_is_told_and_leaves_no_row(database_u
     await layer.close()
 
 
-async def test_a_file_read_by_its_owner_alone(layer: ChainlitLayer) -> None:
+async def test_only_the_owner_reads_a_file(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     with datalayer.acting_as("alice"):
         thread_id = await thread(layer, owner)

@@ -1,4 +1,4 @@
-"""Every file goes over, and what breaks off goes on."""
+"""A move copies every file, and continues after an interruption."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ async def target(any_place: Place) -> AsyncIterator[BlobStore]:
 
 
 async def fill(layer: ChainlitLayer) -> dict[str, bytes]:
-    """Files with rows and without, in the layer's own folder."""
+    """Files with and without rows in the layer's folder."""
     for number in range(3):
         await talk(layer, f"user{number}")
     await layer.blobs.put("without/a-row", LARGE, "text/plain")
@@ -43,7 +43,7 @@ def move(layer: ChainlitLayer, source: BlobStore, target: BlobStore, **options: 
     return FileMove(layer.database, source, target, **options)
 
 
-async def test_there_and_back(
+async def test_files_are_moved_to_another_store_and_back(
     layer: ChainlitLayer, target: BlobStore, any_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_move, "_PAGE", 2)
@@ -63,7 +63,7 @@ async def test_there_and_back(
     assert await contents(layer.blobs) == files
 
 
-async def test_what_broke_off_goes_on(layer: ChainlitLayer, target: BlobStore) -> None:
+async def test_an_interrupted_move_continues(layer: ChainlitLayer, target: BlobStore) -> None:
     files = await fill(layer)
     first = asyncio.Event()
 
@@ -83,7 +83,7 @@ async def test_what_broke_off_goes_on(layer: ChainlitLayer, target: BlobStore) -
     assert await contents(target) == files
 
 
-async def test_what_is_there_and_wrong_is_copied_again(layer: ChainlitLayer, target: BlobStore) -> None:
+async def test_a_damaged_copy_is_replaced(layer: ChainlitLayer, target: BlobStore) -> None:
     files = await fill(layer)
     for key, content in files.items():
         await target.put(key, b"\x00" * len(content), "text/plain")
@@ -94,9 +94,7 @@ async def test_what_is_there_and_wrong_is_copied_again(layer: ChainlitLayer, tar
 
 @pytest.mark.parametrize("any_place", ["azure-blob", "data-lake", "s3"], indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_down_for_a_while(
-    layer: ChainlitLayer, target: BlobStore, any_place: NetworkPlace
-) -> None:
+async def test_a_move_survives_a_short_outage(layer: ChainlitLayer, target: BlobStore, any_place: NetworkPlace) -> None:
     files = await fill(layer)
     failed: list[str] = []
     await any_place.network.go_down()
@@ -108,7 +106,7 @@ async def test_a_store_that_is_down_for_a_while(
     assert await contents(target) == files
 
 
-async def test_the_source_is_deleted_only_when_all_is_there(layer: ChainlitLayer, target: BlobStore) -> None:
+async def test_the_source_is_deleted_only_after_all_files_were_checked(layer: ChainlitLayer, target: BlobStore) -> None:
     files = await fill(layer)
     damaged = next(key for key in files if not key.startswith("without/"))
     wrong, right = hashlib.sha256(b"x").hexdigest(), hashlib.sha256(files[damaged]).hexdigest()
@@ -130,7 +128,7 @@ async def test_the_source_is_deleted_only_when_all_is_there(layer: ChainlitLayer
     assert await contents(target) == files
 
 
-async def test_a_file_that_is_deleted_meanwhile_does_not_come_back(
+async def test_a_file_deleted_during_the_move_stays_deleted(
     layer: ChainlitLayer, target: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = await fill(layer)

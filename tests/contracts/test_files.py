@@ -1,4 +1,4 @@
-"""Files of a chat on each kind of store, from the upload to the end: nothing is lost, and nothing stays."""
+"""Files of a chat on each kind of store, from upload to deletion: nothing is lost and nothing is left behind."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_bl
 from tests.support.records import new_id, opened, step, thread, user_id, vote
 
 PDF = b"%PDF-1.4\n" + os.urandom(300_000)
-# More than two of the largest chunk that any store sends at once.
+# Larger than two of the largest chunks that a store sends.
 LARGE = os.urandom(1024**2) * 11
 LONG_NAME = "文書🦆é" * 74 + ".pdf"
 NETWORKS = ["azure-blob", "data-lake", "s3"]
@@ -46,7 +46,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def chat(database_url: str, place: Place) -> AsyncIterator[ChainlitLayer]:
-    """A data layer with its files in that place."""
+    """A data layer that stores its files in that place."""
     layer = datalayer.create_data_layer(
         database_url, open_blob_store(place.url, place.options), patience_seconds=30, on_write_failure=None
     )
@@ -60,7 +60,7 @@ async def queued(layer: ChainlitLayer) -> list[str]:
 
 
 async def talk(layer: ChainlitLayer, source: Path) -> tuple[str, str, list[Any]]:
-    """Alice's question with a PDF, a picture and an empty file; gives the ids of its thread and step."""
+    """Alice's question with a PDF, a picture and an empty file; returns their ids and the elements."""
     source.write_bytes(PDF)
     empty = source.with_suffix(".empty")
     empty.touch()
@@ -81,7 +81,7 @@ async def talk(layer: ChainlitLayer, source: Path) -> tuple[str, str, list[Any]]
 
 
 @pytest.mark.parametrize("end", ["receipt", "thread", "user", "elements", "step", "cut"])
-async def test_a_chat_with_a_pdf_and_a_picture_comes_and_goes_without_a_trace(
+async def test_a_chat_with_a_pdf_and_a_picture_is_deleted_completely(
     chat: ChainlitLayer, place: Place, tmp_path: Path, end: str
 ) -> None:
     before = await rows(chat)
@@ -126,7 +126,7 @@ async def test_a_chat_with_a_pdf_and_a_picture_comes_and_goes_without_a_trace(
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
+async def test_an_upload_during_an_outage_is_stored_once(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "upload"
@@ -147,7 +147,7 @@ async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
     found = await opened(chat, thread_id, element.id)
     assert found is not None
     assert found[1] == LARGE
-    # A try that was cut leaves a hidden part on Data Lake, in the thread's folder, and parts of the same key on S3.
+    # An interrupted attempt leaves a hidden file in the thread's folder on Data Lake, and parts of the same key on S3.
     names = {Path(name).name for name in await place.remains()}
     shown = {name for name in names if name != thread_id and not name.startswith(".part-")}
     assert shown == {str(found[0].object_key).split("/")[1]}
@@ -157,7 +157,7 @@ async def test_a_store_that_is_away_during_an_upload_gets_the_file_once(
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
+async def test_a_file_is_deleted_after_an_outage_of_the_store(
     chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path
 ) -> None:
     thread_id, _, _ = await talk(chat, tmp_path / "upload")
@@ -175,7 +175,7 @@ async def test_a_store_that_is_away_at_the_deletion_loses_the_file_later(
 
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
-async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
+async def test_a_refused_upload_is_reported_at_once_and_not_retried(
     database_url: str, place: NetworkPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
@@ -189,7 +189,7 @@ async def test_what_a_store_refuses_is_told_at_once_and_not_tried_again(
 
 
 @pytest.mark.parametrize("linked", [False, True])
-async def test_a_layer_without_links_says_so_once(
+async def test_missing_signed_urls_are_logged_once(
     database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, linked: bool
 ) -> None:
     link = (lambda element: f"/files/{element.id}") if linked else None

@@ -1,4 +1,4 @@
-"""Logins are recorded by the system, and seen and ended by whose they are."""
+"""The system records logins; users list and end their own."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ async def alice(layer: ChainlitLayer) -> str:
     return await user_id(layer, "alice")
 
 
-async def test_account_and_login_are_found_by_one_query(layer: ChainlitLayer, alice: str) -> None:
+async def test_one_query_finds_account_and_login(layer: ChainlitLayer, alice: str) -> None:
     await user_id(layer, "bob")
     await layer.see_login(alice, login(1, agent="x" * 400 + "\x00"))
     expected = await layer.get_account("alice")
@@ -50,7 +50,7 @@ async def test_account_and_login_are_found_by_one_query(layer: ChainlitLayer, al
     assert await layer.get_account_and_login("nobody", login(1).token_hash) == (None, None)
 
 
-async def test_what_is_seen_again_stays_one_login(layer: ChainlitLayer, alice: str) -> None:
+async def test_a_login_seen_again_has_one_row(layer: ChainlitLayer, alice: str) -> None:
     await layer.see_login(alice, login(1))
     with datalayer.acting_as("alice"):
         (first,) = await layer.list_logins()
@@ -63,7 +63,7 @@ async def test_what_is_seen_again_stays_one_login(layer: ChainlitLayer, alice: s
     assert again.seen_at > first.seen_at
 
 
-async def test_ones_own_logins_are_listed_newest_first(layer: ChainlitLayer, alice: str) -> None:
+async def test_users_list_their_own_logins_newest_first(layer: ChainlitLayer, alice: str) -> None:
     bob = await user_id(layer, "bob")
     await layer.see_login(bob, login(999))
     for number in range(MOST_LOGINS + 1):
@@ -76,7 +76,7 @@ async def test_ones_own_logins_are_listed_newest_first(layer: ChainlitLayer, ali
             assert await layer.list_logins() == []
 
 
-async def test_one_is_ended_by_whose_it_is_alone(layer: ChainlitLayer, alice: str) -> None:
+async def test_only_its_user_ends_a_login(layer: ChainlitLayer, alice: str) -> None:
     await user_id(layer, "bob")
     for number in (1, 2):
         await layer.see_login(alice, login(number))
@@ -105,10 +105,10 @@ async def test_one_is_ended_by_whose_it_is_alone(layer: ChainlitLayer, alice: st
     await layer.see_login(alice, chosen)
     _, again = await layer.get_account_and_login("alice", chosen.token_hash)
     assert again is not None
-    assert again.ended_at == found.ended_at, "what is over stays so"
+    assert again.ended_at == found.ended_at, "an ended login stays ended"
 
 
-async def test_all_are_ended_those_too_that_nobody_saw(layer: ChainlitLayer, alice: str) -> None:
+async def test_ending_all_logins_includes_unrecorded_ones(layer: ChainlitLayer, alice: str) -> None:
     bob = await user_id(layer, "bob")
     for number, owner in enumerate((alice, alice, bob)):
         await layer.see_login(owner, login(number))
@@ -141,7 +141,7 @@ async def test_a_new_password_ends_every_login(layer: ChainlitLayer, alice: str)
         assert await layer.list_logins() == []
 
 
-async def test_who_logs_out_ends_a_login_that_was_not_recorded_too(layer: ChainlitLayer, alice: str) -> None:
+async def test_logging_out_ends_an_unrecorded_login(layer: ChainlitLayer, alice: str) -> None:
     await layer.see_login(alice, login(1))
     for number in (1, 2):
         await layer.log_out(alice, login(number))
@@ -151,7 +151,7 @@ async def test_who_logs_out_ends_a_login_that_was_not_recorded_too(layer: Chainl
         assert found.ended_at is not None
 
 
-async def test_what_has_expired_is_forgotten(layer: ChainlitLayer, alice: str) -> None:
+async def test_expired_logins_are_deleted(layer: ChainlitLayer, alice: str) -> None:
     bob = await user_id(layer, "bob")
     for owner, number in ((alice, 1), (bob, 2)):
         await layer.see_login(owner, login(number, hours_left=-1))
@@ -162,7 +162,7 @@ async def test_what_has_expired_is_forgotten(layer: ChainlitLayer, alice: str) -
     assert await count(layer) == 2, "of the other nobody was seen"
 
 
-async def test_only_the_system_records(layer: ChainlitLayer, alice: str) -> None:
+async def test_only_the_system_records_logins(layer: ChainlitLayer, alice: str) -> None:
     for actor in ("alice", None):
         with datalayer.acting_as(actor):
             for record in (layer.see_login, layer.log_out):
@@ -175,7 +175,7 @@ async def test_only_the_system_records(layer: ChainlitLayer, alice: str) -> None
     assert await count(layer) == 0
 
 
-async def test_logins_go_with_their_user(layer: ChainlitLayer, alice: str) -> None:
+async def test_deleting_a_user_deletes_their_logins(layer: ChainlitLayer, alice: str) -> None:
     bob = await user_id(layer, "bob")
     for number, owner in enumerate((alice, alice, bob)):
         await layer.see_login(owner, login(number))

@@ -1,11 +1,11 @@
-"""What a user shares and what their threads are called is theirs alone to see."""
+"""Only the owner sees the list of shared threads and the names of threads."""
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id, thread, user_id
 
 
-async def test_shared_threads_are_listed_until_they_are_shared_no_more(layer: ChainlitLayer) -> None:
+async def test_shared_threads_are_listed_while_they_are_shared(layer: ChainlitLayer) -> None:
     alice = await user_id(layer, "alice")
     await user_id(layer, "bob")
     shared = await thread(layer, alice, "shared", metadata={"is_shared": True, "shared_at": "2026-11-20T10:00:00Z"})
@@ -21,7 +21,7 @@ async def test_shared_threads_are_listed_until_they_are_shared_no_more(layer: Ch
             assert await layer.shared_threads() == []
 
 
-async def test_only_ones_own_threads_have_names(layer: ChainlitLayer) -> None:
+async def test_users_get_only_the_names_of_their_own_threads(layer: ChainlitLayer) -> None:
     own, other = (
         await thread(layer, await user_id(layer, "alice"), "mine"),
         await thread(layer, await user_id(layer, "bob")),

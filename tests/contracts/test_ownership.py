@@ -16,7 +16,7 @@ from tests.support.records import listed, opened, step, thread, user_id, vote
 
 
 class Belongings:
-    """What alice has."""
+    """Records of alice."""
 
     def __init__(
         self, layer: ChainlitLayer, user: str, thread: str, step: dict[str, Any], element: Any, vote: str, call: str
@@ -67,7 +67,7 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
 
 
 async def signed(alices: Belongings) -> str | None:
-    """A link, as from a store that signs them."""
+    """A signed URL, from a stub of a store that signs them."""
 
     async def sign(key: str, seconds: int) -> str:
         return f"https://store.example/{key}?seconds={seconds}"
@@ -113,26 +113,26 @@ WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "list_users"),
     *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "settled"),
     "build_debug_url",
-    # Of the acting user's own votes and threads, and of threads that they may read: see `test_review`.
+    # These show votes and threads of the acting user, and threads that they may read: see `test_review`.
     *("give_reasons", "who_looked", "reviewed_answers", "thread_marks_of", "shared_threads", "names_of_threads"),
-    # Of logins: the system records them, and a user sees and ends their own: see `test_logins`.
+    # The system records logins; users list and end their own: see `test_logins`.
     *("get_account_and_login", "see_login", "log_out", "list_logins", "end_login", "end_logins"),
-    # Of calls: the application itself records them, and the operator alone may look after all of them.
+    # The application records calls; only the operator maintains them.
     *("record_call", "forget_payloads", "verify_usage"),
-    # Everybody may know prices, projects and limits, and the operator alone changes them.
+    # Everyone may read prices, projects and limits; only the operator changes them.
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),
 }
 
 
-def test_no_public_method_is_left_out() -> None:
+def test_every_public_method_is_tested() -> None:
     public = {name for name in dir(ChainlitLayer) if not name.startswith("_")}
     assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER | OF_REVIEWERS.keys()
 
 
 @pytest.mark.parametrize("method", WRITES)
 @pytest.mark.parametrize("actor", ["bob", None])
-async def test_nobody_else_writes(alices: Belongings, method: str, actor: str | None) -> None:
+async def test_other_users_cannot_write(alices: Belongings, method: str, actor: str | None) -> None:
     with datalayer.acting_as("alice"):
         before = await alices.layer.get_thread(alices.thread)
     with datalayer.acting_as(actor), pytest.raises((datalayer.Forbidden, datalayer.NotFound)):
@@ -142,33 +142,33 @@ async def test_nobody_else_writes(alices: Belongings, method: str, actor: str | 
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_the_owner_writes(alices: Belongings, method: str) -> None:
+async def test_the_owner_can_write(alices: Belongings, method: str) -> None:
     with datalayer.acting_as("alice"):
         await WRITES[method](alices)
 
 
 @pytest.mark.parametrize("method", READS)
 @pytest.mark.parametrize("actor", ["bob", None])
-async def test_nobody_else_reads(alices: Belongings, method: str, actor: str | None) -> None:
+async def test_other_users_cannot_read(alices: Belongings, method: str, actor: str | None) -> None:
     with datalayer.acting_as(actor):
         assert not await READS[method](alices)
 
 
 @pytest.mark.parametrize("method", READS)
-async def test_the_owner_reads(alices: Belongings, method: str) -> None:
+async def test_the_owner_can_read(alices: Belongings, method: str) -> None:
     with datalayer.acting_as("alice"):
         assert await READS[method](alices)
 
 
-async def test_a_thread_can_be_taken_by_nobody(alices: Belongings) -> None:
+async def test_nobody_can_change_the_owner_of_a_thread(alices: Belongings) -> None:
     bob = await user_id(alices.layer, "bob")
     with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
         await alices.layer.update_thread(alices.thread, user_id=bob)
     with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
-        await thread(alices.layer, alices.user)  # nor be pushed on somebody
+        await thread(alices.layer, alices.user)  # nobody can give a thread to another user either
 
 
-async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -> None:
+async def test_a_step_of_another_user_cannot_be_moved(alices: Belongings) -> None:
     bob = await user_id(alices.layer, "bob")
     with datalayer.acting_as("bob"):
         own = await thread(alices.layer, bob)
@@ -184,7 +184,7 @@ async def test_a_step_cannot_be_moved_into_ones_own_thread(alices: Belongings) -
     assert (await alices.layer.blobs.read(found["elements"][0]["objectKey"])) == b"secret"
 
 
-async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_its_owner(alices: Belongings) -> None:
+async def test_a_shared_thread_is_read_by_every_user_and_written_by_its_owner(alices: Belongings) -> None:
     with datalayer.acting_as("alice"):
         await alices.layer.update_thread(alices.thread, metadata={"is_shared": True})
     with datalayer.acting_as("bob"):
@@ -199,13 +199,13 @@ async def test_a_shared_thread_is_read_by_whoever_is_logged_in_and_written_by_it
         assert await alices.layer.get_thread(alices.thread) is None
 
 
-async def test_nobody_reads_or_deletes_a_file_by_naming_its_key_in_an_element_of_their_own(alices: Belongings) -> None:
+async def test_an_element_with_the_key_of_another_users_file_neither_reads_nor_deletes_it(alices: Belongings) -> None:
     with datalayer.acting_as("alice"):
         key = (await alices.layer.get_thread(alices.thread))["elements"][0]["objectKey"]
     bob = await user_id(alices.layer, "bob")
     with datalayer.acting_as("bob"):
         own = await thread(alices.layer, bob)
-        # So Chainlit makes it of what a page sends to /project/element.
+        # Chainlit builds such an element from the request of a page to /project/element.
         forged = cl.CustomElement(name="Card", props={}, thread_id=own, for_id=own, object_key=key)
         await alices.layer.create_element(forged)
         assert await opened(alices.layer, own, forged.id) is None

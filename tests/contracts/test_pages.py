@@ -1,8 +1,8 @@
-"""The pages of a user's threads put together are the whole list, while threads are being written to.
+"""The pages of a user's threads together contain the whole list, even during writes.
 
-What is promised to whoever goes from page to page: each thread that nobody writes to meanwhile comes exactly once, in
-the order of the list. One that is written to moves to the front: it comes at most once, and is on the first page of
-whoever begins again.
+A reader who goes from page to page gets every unchanged thread exactly once, in the order of the list. A thread that
+changes meanwhile moves to the front: the reader gets it at most once, and finds it on the first page when starting
+again.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id, page, step, user_id
 
-# Some are the same instant: a page must end between them.
+# Some times are equal, and a page must end between them.
 MOMENTS = ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T00:00:00.000000Z"]
 THREADS = st.lists(st.sampled_from(MOMENTS), min_size=1, max_size=25)
-# For each page its size, whether it is read at the same time as it is disturbed, and what disturbs it. They are drawn
-# beforehand, because how many pages there are depends on which of the two comes first.
+# For each page: its size, whether a write runs concurrently with the read, and the write. They are drawn in advance,
+# because the number of pages depends on which of the two is first.
 Visit = tuple[int, bool, list[tuple[str, int]]]
 VISITS = st.lists(
     st.tuples(
@@ -33,7 +33,7 @@ QUIET: Visit = (7, False, [])
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(moments=THREADS, visits=VISITS)
-async def test_pages_put_together_are_the_whole_list_while_threads_are_written_to(
+async def test_pages_contain_every_thread_once_during_writes(
     layer: ChainlitLayer, moments: list[str], visits: list[Visit]
 ) -> None:
     owner = await user_id(layer, "pages " + new_id())

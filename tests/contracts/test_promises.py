@@ -40,7 +40,7 @@ from tests.support.server import ROOT
 from threadkeeper.web.files import file_url, files_router
 
 PASSWORD = "correct horse battery"
-# Writes steps one after another, and says of each that it was acknowledged.
+# Writes steps one by one and prints each acknowledged one.
 WRITE_ON = """
 import asyncio, sys, uuid, datalayer
 
@@ -68,7 +68,7 @@ async def started(*arguments: str, directory: Path, **settings: str) -> asyncio.
 
 
 class Talk:
-    """Alice's thread of a step with a vote and a file."""
+    """Alice's thread with a step, a vote and a file."""
 
     def __init__(self, thread_id: str, step_id: str, vote_id: str, element: dict[str, Any]) -> None:
         self.thread_id, self.step_id, self.vote_id, self.element = thread_id, step_id, vote_id, element
@@ -95,7 +95,7 @@ async def test_01_no_acknowledged_write_is_lost(layer: ChainlitLayer, database_u
     acknowledged = [(await writer.stdout.readline()).decode().strip() for _ in range(90)]
     writer.send_signal(signal.SIGKILL)
     rest, errors = await writer.communicate()
-    # The last line may have been cut.
+    # The last line may be incomplete.
     acknowledged += rest.decode().split("\n")[:-1]
     assert len(acknowledged[0]) == 36, errors.decode()
     kept = {one["id"] for one in (await layer.get_thread(thread_id))["steps"]}
@@ -108,7 +108,7 @@ async def test_02_order_holds(layer: ChainlitLayer) -> None:
     for number in range(1, 41):
         calls += [layer.update_step({**one, "output": str(number)}) for one in written]
         if number == 20:
-            # One that is refused, and creations that come late.
+            # A refused write, and creates that arrive late.
             calls += [layer.update_thread(new_id(), user_id=new_id()), *map(layer.create_step, written)]
     tasks = [asyncio.create_task(call) for call in calls]
     seen: list[int] = []
@@ -205,7 +205,7 @@ async def test_06_chainlits_own_databases_are_adopted(empty_database_url: str, e
     report = await adopt(database, apply=True)
     await database.close()
     assert report.counts == dry.counts
-    # The first thread is voted on twice: the newer vote counts.
+    # The first thread has two votes on one step; the newer one counts.
     folded = {"feedbacks": 1}
     for count in report.counts:
         assert count.found == count.after + folded.get(count.table, 0)
@@ -291,7 +291,7 @@ async def test_09_a_deletion_leaves_nothing_and_gives_a_receipt(layer: ChainlitL
         }
     assert {name for name, count in left.items() if count} == {"users", "threadkeeper_migrations", "llm_calls"}
     assert left["users"] == 1
-    # What was paid was paid; for whom and in what thread is gone.
+    # The cost is kept, without the ids of user and thread.
     bill = [row.call async for row in layer.export_calls(CallFilter())]
     assert sum(one.total_cost or 0 for one in bill) == 1
     assert all((one.user_id, one.thread_id, one.step_id) == (None, None, None) for one in bill)
@@ -302,7 +302,7 @@ async def test_10_a_files_link_never_expires_for_its_owner_and_never_works_for_a
     layer: ChainlitLayer, database_url: str, tmp_path: Path
 ) -> None:
     alices = await talk(layer)
-    # A year passes, and another process serves.
+    # A year later, in another process.
     for path in (tmp_path / "blobs").rglob("*"):
         os.utime(path, (time.time() - 366 * 86_400,) * 2)
     async with layer.database.write() as connection:
@@ -387,7 +387,7 @@ async def test_12_errors_reach_the_user_in_words_and_the_operator_in_logs(start_
         assert "Traceback" not in words
         assert client.thread_id
         assert client.thread_id in server.log
-        # What cannot be stored is told too: the table is gone for a while.
+        # A failed write is reported too: the table is missing for a while.
         async with server.layer() as layer, layer.database.write() as connection:
             await connection.execute(text("ALTER TABLE steps RENAME TO steps_elsewhere"))
         seen = len(client.events)
@@ -404,7 +404,7 @@ MOST_TIMES_SLOWER = 4.0
 
 
 async def grown(layer: ChainlitLayer, identifier: str, count: int) -> tuple[str, str]:
-    """A user with so many threads of two steps, the oldest with a rare word; gives the ids of both."""
+    """A user with this number of threads of two steps, the oldest with a rare word; returns both ids."""
     owner, ids = await user_id(layer, identifier), [new_id() for _ in range(count)]
     moments = [f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z" for n in range(count)]
     async with layer.database.write() as connection:
@@ -426,7 +426,7 @@ async def grown(layer: ChainlitLayer, identifier: str, count: int) -> tuple[str,
 
 
 async def compared(layer: ChainlitLayer, read: Callable[[str, str], Awaitable[Any]]) -> float:
-    """How many times longer it takes with the long history, at the median of rounds in turn."""
+    """The ratio of the median times with the long and the short history, measured in alternating rounds."""
     users = [await grown(layer, "few", FEW), await grown(layer, "many", MANY)]
     if layer.database.dialect.name == "postgresql":
         async with layer.database.read() as connection:
@@ -443,7 +443,7 @@ async def compared(layer: ChainlitLayer, read: Callable[[str, str], Awaitable[An
 
 @pytest.mark.budget
 class Test13ListsResumeAndSearchStayFlatAsHistoryGrows:
-    """A hundred and fifty times the history, on the same database, in the same seconds."""
+    """Compares a history with one that is 150 times as long, on the same database at the same time."""
 
     async def test_lists(self, layer: ChainlitLayer) -> None:
         async def first_page(owner: str, _thread: str) -> Any:

@@ -1,4 +1,4 @@
-"""Whatever is done to a thread, in whatever rounds of calls at once: the store is as a dictionary would be."""
+"""After any rounds of concurrent calls on a thread, the store equals a dictionary that got the same calls."""
 
 import asyncio
 import itertools
@@ -33,13 +33,13 @@ CALLS = st.one_of(
         st.just("edit_thread"), st.none() | ANY_TEXT, st.none() | OBJECTS, st.none() | st.lists(ANY_TEXT, max_size=3)
     ),
 )
-# The calls of a round are made at once, as tasks; the rounds come one after another.
+# The calls of a round run concurrently as tasks; the rounds run one by one.
 ROUNDS = st.lists(st.lists(CALLS, min_size=1, max_size=6), min_size=1, max_size=5)
 THOROUGH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class Sent:
-    """An element as Chainlit hands it over, with any dictionary."""
+    """An element with any dictionary, in place of Chainlit's."""
 
     type = "file"
     content = path = url = None
@@ -50,11 +50,11 @@ class Sent:
 
 @dataclass
 class Model:
-    """What a dictionary would keep."""
+    """The expected state, in dictionaries."""
 
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     updated: set[int] = field(default_factory=set)
-    # Each with the number of the ballot: a vote that was taken back and cast again is another.
+    # Each vote has a number: a vote that was withdrawn and cast again is a new one.
     votes: dict[int, tuple[int, int, str | None]] = field(default_factory=dict)
     elements: dict[int, dict[str, Any]] = field(default_factory=dict)
     name: str = "property"
@@ -65,13 +65,13 @@ class Model:
     def store_step(self, number: int, sent: dict[str, Any], *, created: bool) -> None:
         new, there = coming_back(sent), self.steps.get(number, {})
         if created and number in self.updated:
-            # It comes late and fills what is missing; an empty name is one.
+            # A late create fills missing values; an empty name counts as missing.
             given = {
                 key: value for key, value in there.items() if (key, value) not in (("name", ""), ("type", "undefined"))
             }
             self.steps[number] = {**there, **new, **given}
             return
-        # A step of which nothing is said is not one that is being written.
+        # The default of `streaming` is False.
         self.steps[number] = {"streaming": False, **there, **new}
         if not created:
             self.updated.add(number)
@@ -96,7 +96,7 @@ class Model:
 
 
 class Trial:
-    """A thread, the calls into it, and the model beside."""
+    """A thread, the calls on it, and the model."""
 
     def __init__(self, layer: ChainlitLayer, owner: str) -> None:
         self.layer, self.owner, self.thread_id, self.model = layer, owner, new_id(), Model()
@@ -106,7 +106,7 @@ class Trial:
 
     async def round(self, calls: list[Any]) -> None:
         known, tasks, expected = dict(self.model.votes), [], []
-        for what, *arguments in self._in_an_order_of_their_own(calls):
+        for what, *arguments in self._without_conflicting_elements(calls):
             call, outcome = self._call(what, arguments, known)
             if call is not None:
                 tasks.append(asyncio.create_task(call))
@@ -120,7 +120,7 @@ class Trial:
             elif what == "unvote":
                 assert result is outcome
 
-    def _in_an_order_of_their_own(self, calls: list[Any]) -> Any:
+    def _without_conflicting_elements(self, calls: list[Any]) -> Any:
         """An element's bytes are stored before its row is queued, so at most one call of a round concerns it."""
         seen: set[Any] = set()
         deletes = any(what == "delete_step" for what, *_ in calls)
@@ -132,7 +132,7 @@ class Trial:
             yield call
 
     def _call(self, what: str, arguments: Any, known: dict[int, Any]) -> Any:
-        """The call, and what it gives; the model does it at once."""
+        """The call and its expected result; applies the call to the model."""
         layer, model, number = self.layer, self.model, arguments[0]
         if what in ("create_step", "update_step"):
             model.store_step(number, arguments[1], created=what == "create_step")
@@ -173,25 +173,25 @@ class Trial:
     async def check(self) -> None:
         found, model = await self.layer.get_thread(self.thread_id), self.model
         assert (found["name"], as_doubles(found["metadata"]), found["tags"]) == (model.name, model.metadata, model.tags)
-        assert _as_far_as_said(found["steps"], self.steps, model.steps) == model.steps
+        assert _with_keys_of_model(found["steps"], self.steps, model.steps) == model.steps
         votes = {
             self.steps.index(one["id"]): (one["feedback"]["id"], one["feedback"]["value"], one["feedback"]["comment"])
             for one in found["steps"]
             if one["feedback"]
         }
         assert votes == {number: (self.vote_ids[cast[0]], *cast[1:]) for number, cast in model.votes.items()}
-        assert _as_far_as_said(found["elements"], self.elements, model.elements) == model.elements
+        assert _with_keys_of_model(found["elements"], self.elements, model.elements) == model.elements
 
 
-def _as_far_as_said(found: list[Any], ids: list[str], model: dict[int, dict[str, Any]]) -> Any:
-    """What was found under the keys that the model knows of; a record that it does not know, with all."""
+def _with_keys_of_model(found: list[Any], ids: list[str], model: dict[int, dict[str, Any]]) -> Any:
+    """The found records, with the keys of the model; records that the model lacks keep all keys."""
     kept = {ids.index(one["id"]): one for one in found}
     return {at: {key: as_doubles(one[key]) for key in model.get(at, one)} for at, one in kept.items()}
 
 
 @THOROUGH
 @given(rounds=ROUNDS)
-async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, rounds: list[Any]) -> None:
+async def test_the_store_behaves_like_a_dictionary(layer: ChainlitLayer, rounds: list[Any]) -> None:
     trial = Trial(layer, await user_id(layer, "alice"))
     with datalayer.acting_as("alice"):
         await layer.update_thread(trial.thread_id, name="property", user_id=trial.owner)
@@ -200,14 +200,14 @@ async def test_the_store_is_what_a_dictionary_would_be(layer: ChainlitLayer, rou
             await trial.check()
 
 
-def test_every_key_of_chainlits_dictionaries_is_tried() -> None:
+def test_every_key_of_chainlits_dictionaries_is_generated() -> None:
     assert STEP_KINDS.keys() == get_type_hints(StepDict).keys() - {"id", "threadId", "feedback"}
     assert ELEMENT_KINDS.keys() == get_type_hints(ElementDict).keys() - {"id", "threadId", "path", "objectKey"}
 
 
 @THOROUGH
 @given(sent=fields(STEP_KINDS))
-async def test_any_value_of_any_key_of_a_step_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+async def test_any_value_of_any_key_of_a_step_is_read_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_step(written)
     (kept,) = (await layer.get_thread(written["threadId"]))["steps"]
@@ -218,7 +218,7 @@ async def test_any_value_of_any_key_of_a_step_comes_back(layer: ChainlitLayer, s
 
 @THOROUGH
 @given(sent=fields(ELEMENT_KINDS))
-async def test_any_value_of_any_key_of_an_element_comes_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
+async def test_any_value_of_any_key_of_an_element_is_read_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_element(Sent(written))
     (kept,) = (await layer.get_thread(written["threadId"]))["elements"]
@@ -226,12 +226,12 @@ async def test_any_value_of_any_key_of_an_element_comes_back(layer: ChainlitLaye
     assert {key: as_doubles(kept[key]) for key in expected} == expected
 
 
-# Of the column's kind, and of another.
+# Values of the column's type, and of another type.
 TURNS: list[dict[str, Any]] = [{"output": "text"}, {"output": ["no", "text"]}, {}, {"output": ""}]
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_what_was_said_last_of_a_key_wins_whatever_its_kind(layer: ChainlitLayer, together: bool) -> None:
+async def test_the_last_value_of_a_key_wins_whatever_its_type(layer: ChainlitLayer, together: bool) -> None:
     for turns in itertools.permutations(TURNS, 3):
         written = step(new_id(), **{"output": None, "mood": "unknown to all"})
         await layer.create_step(written)

@@ -1,4 +1,4 @@
-"""Reads: one statement each, by an index, the same on both engines; and what a reading connection may suffer."""
+"""Reads take one statement each and use an index, with equal results on both engines; and failures of connections."""
 
 import asyncio
 import random
@@ -43,7 +43,7 @@ def postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
     postgres.drop(url)
 
 
-async def test_each_read_is_one_statement_and_one_round_trip(postgres_url: str) -> None:
+async def test_each_read_takes_one_statement_and_one_round_trip(postgres_url: str) -> None:
     with Wire(postgres_url) as wire:
         layer = datalayer.create_data_layer(wire.url)
         with datalayer.acting_as("alice"):
@@ -63,7 +63,7 @@ async def test_each_read_is_one_statement_and_one_round_trip(postgres_url: str) 
             }
             counted = {}
             for name, read in reads.items():
-                assert await read()  # once, so that it is prepared
+                assert await read()  # prepares the statement
                 wire.reset()
                 await read()
                 counted[name] = (wire.statements, wire.round_trips)
@@ -72,7 +72,7 @@ async def test_each_read_is_one_statement_and_one_round_trip(postgres_url: str) 
 
 
 class Plans:
-    """Notes what a layer asks, and lets the database say how it would find it."""
+    """Records the statements of a layer, and asks the database for their plans."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[Executable, Mapping[str, Any]]] = []
@@ -108,7 +108,7 @@ class Plans:
 async def history(
     layer: ChainlitLayer, voted: Mapping[int, int], count: int, *, favorites: int = 0
 ) -> tuple[str, list[str]]:
-    """A user with so many threads of one step, the oldest first; the votes by the number of the thread."""
+    """A user with this number of threads of one step, the oldest first; `votes` by the number of the thread."""
     owner = await user_id(layer, "alice")
     ids = [new_id() for _ in range(count)]
     moments = [f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z" for n in range(count)]
@@ -142,7 +142,7 @@ async def history(
     return owner, ids
 
 
-async def test_every_read_is_served_by_an_index(
+async def test_every_read_uses_an_index(
     layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, ids = await history(layer, dict.fromkeys(range(0, 2000, 4), 1), 2000, favorites=5)
@@ -172,7 +172,7 @@ async def test_every_read_is_served_by_an_index(
             assert index in found[read], f"{read}:\n{found[read]}"
         for scan in ("Seq Scan on steps", "Seq Scan on threads", "SCAN steps\n", "SCAN threads\n"):
             assert scan not in found[read] + "\n", f"{read}:\n{found[read]}"
-    # In a table as small as this one, either index is a good way to a user's votes.
+    # In such a small table, both indexes are good plans for a user's votes.
     assert "votes_of_user" in found["voted"] or "one_vote_per_user" in found["voted"], found["voted"]
     for read in ("first page", "next page"):
         assert "Sort" not in found[read]
@@ -190,13 +190,13 @@ async def test_every_read_is_served_by_an_index(
         ("now and then", dict.fromkeys(range(0, 1500, 70), 1)),
     ],
 )
-async def test_votes_are_found_whether_they_are_many_or_few(
+async def test_threads_are_found_by_frequent_and_by_rare_votes(
     layer: ChainlitLayer, what: str, voted: dict[int, int]
 ) -> None:
     owner, ids = await history(layer, voted, 1500)
     other = await user_id(layer, "bob")
     async with layer.database.write() as connection:
-        # Somebody else's thumb is not the user's.
+        # Votes of other users do not count.
         moment = {"forId": new_id(), "threadId": ids[1], "userId": other, "value": 1}
         await connection.execute(insert(feedbacks).values(id=new_id(), **moment))
     for value in (0, 1):
@@ -206,8 +206,8 @@ async def test_votes_are_found_whether_they_are_many_or_few(
             assert await listed(layer, owner, feedback=value) == []
 
 
-async def test_pages_of_threads_that_are_touched_meanwhile_are_the_whole_list(layer: ChainlitLayer) -> None:
-    """No thread comes twice; one that was touched before its page came is at the top of the list."""
+async def test_pages_contain_every_thread_while_threads_change(layer: ChainlitLayer) -> None:
+    """No thread is listed twice; a thread that changed before its page was read is at the top of the list."""
     owner = await user_id(layer, "alice")
     made = [await thread(layer, owner, name=str(number)) for number in range(40)]
     chance, touched = random.Random(7), set()
@@ -237,7 +237,7 @@ async def test_pages_of_threads_that_are_touched_meanwhile_are_the_whole_list(la
     assert set(seen) | set(newest) == set(made)
 
 
-async def test_a_thread_is_read_with_what_was_written_just_before(layer: ChainlitLayer) -> None:
+async def test_a_thread_is_read_with_the_writes_just_before(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     for number in range(20):
         writing = [asyncio.create_task(layer.create_step(step(thread_id))) for _ in range(5)]
@@ -246,7 +246,7 @@ async def test_a_thread_is_read_with_what_was_written_just_before(layer: Chainli
         await asyncio.gather(*writing)
 
 
-async def test_metadata_that_is_no_json_fails_nobodys_favourites(layer: ChainlitLayer, engine: str) -> None:
+async def test_invalid_json_in_metadata_does_not_fail_the_list_of_favourites(layer: ChainlitLayer, engine: str) -> None:
     owner = await user_id(layer, "alice")
     written = step(await thread(layer, owner), metadata={"favorite": True})
     await layer.create_step(written)
@@ -265,7 +265,7 @@ async def test_metadata_that_is_no_json_fails_nobodys_favourites(layer: Chainlit
 
 @pytest.fixture
 async def reader(postgres_url: str) -> AsyncIterator[ChainlitLayer]:
-    """A layer with two connections to read by, and little patience."""
+    """A layer with two reading connections and a short time limit."""
     layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=0.3)
     yield layer
     in_use = layer.database.in_use
@@ -280,7 +280,7 @@ async def server(postgres_url: str) -> AsyncIterator[Any]:
     await connection.close()
 
 
-async def test_connections_are_opened_when_needed_and_no_more_than_allowed(reader: ChainlitLayer, server: Any) -> None:
+async def test_connections_are_opened_on_demand_up_to_the_limit(reader: ChainlitLayer, server: Any) -> None:
     assert await server.fetchval(COUNT) == 0
     for _ in range(5):
         await reader.get_thread(new_id())
@@ -295,17 +295,17 @@ async def test_connections_are_opened_when_needed_and_no_more_than_allowed(reade
     assert await server.fetchval(COUNT) == 0
 
 
-async def test_a_read_outlives_the_connections_that_were_killed(reader: ChainlitLayer, server: Any) -> None:
+async def test_a_read_survives_killed_connections(reader: ChainlitLayer, server: Any) -> None:
     thread_id = await thread(reader, None, name="still there")
     for _ in range(10):
         await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
-        # The driver has not heard of it yet when the next reads begin.
+        # The driver has not noticed it yet when the next reads begin.
         await server.execute(OTHERS)
         found = await asyncio.gather(*(reader.get_thread(thread_id) for _ in range(4)))
         assert [one["name"] for one in found] == ["still there"] * 4
 
 
-async def test_a_read_that_is_killed_under_way_is_tried_once_more(reader: ChainlitLayer, server: Any) -> None:
+async def test_a_read_that_is_killed_is_repeated_once(reader: ChainlitLayer, server: Any) -> None:
     slow = text("SELECT pg_sleep(0.5), 1")
     reading = asyncio.create_task(reader.database.fetch(slow, {}))
     await asyncio.sleep(0.2)
@@ -313,7 +313,7 @@ async def test_a_read_that_is_killed_under_way_is_tried_once_more(reader: Chainl
     assert (await reading)[0][1] == 1
 
 
-async def test_a_database_that_is_away_is_said_to_be(
+async def test_an_unreachable_database_is_reported(
     reader: ChainlitLayer, postgres: Databases, postgres_url: str, server: Any
 ) -> None:
     await reader.get_thread(new_id())
@@ -340,7 +340,7 @@ async def test_when_every_connection_is_in_use_a_read_fails_in_time(reader: Chai
     assert await reader.get_thread(new_id()) is None
 
 
-async def test_a_read_that_is_given_up_leaves_no_connection_in_use(reader: ChainlitLayer) -> None:
+async def test_a_cancelled_read_releases_its_connection(reader: ChainlitLayer) -> None:
     for _ in range(4):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -353,9 +353,7 @@ async def test_a_read_that_is_given_up_leaves_no_connection_in_use(reader: Chain
     ("query", "works"),
     [("sslmode=disable", True), ("ssl=prefer", True), ("sslmode=require", False), ("ssl=require", False)],
 )
-async def test_reads_keep_to_the_encryption_that_the_url_asks_for(
-    postgres_url: str, server: Any, query: str, works: bool
-) -> None:
+async def test_reads_use_the_encryption_of_the_url(postgres_url: str, server: Any, query: str, works: bool) -> None:
     if await server.fetchval("SHOW ssl") == "on":
         works = True
     url = postgres_url.replace("postgresql:", "postgresql+asyncpg:") if query.startswith("ssl=") else postgres_url
@@ -370,8 +368,8 @@ async def test_reads_keep_to_the_encryption_that_the_url_asks_for(
         await layer.close()
 
 
-async def test_no_user_is_found_by_the_name_of_an_earlier_one(layer: ChainlitLayer) -> None:
-    """The statements are kept; who acts is not kept with them."""
+async def test_a_kept_statement_does_not_keep_the_acting_user(layer: ChainlitLayer) -> None:
+    """Compiled statements are kept, but without the acting user."""
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     owned = {"alice": await thread(layer, alice), "bob": await thread(layer, bob)}
     async with layer.database.read() as connection:

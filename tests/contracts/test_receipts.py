@@ -1,4 +1,4 @@
-"""What a deletion's receipt says is what is gone, and nothing else is gone."""
+"""A receipt lists exactly the rows and files that a deletion deleted."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def rows(layer: ChainlitLayer) -> dict[str, int]:
 
 
 async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
-    """A thread of a step, a vote that was changed, and a file; gives its id and the file's key."""
+    """A thread with a step, a changed vote and a file; returns its id and the key of the file."""
     owner = await user_id(layer, identifier)
     with datalayer.acting_as(identifier):
         thread_id = await thread(layer, owner)
@@ -37,14 +37,14 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
 
 
 async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
-    """Of every row that has one of its own."""
+    """The ids of all rows, of tables with a column `id`."""
     named = [table for table in metadata.sorted_tables if "id" in table.c and table.c.id.type is Identifier]
     async with layer.database.read() as connection:
         return {table.name: set((await connection.execute(select(table.c.id))).scalars()) for table in named}
 
 
 @pytest.mark.parametrize("what", ["thread", "user"])
-async def test_a_receipt_names_every_row_that_is_gone(layer: ChainlitLayer, what: str) -> None:
+async def test_a_receipt_lists_every_deleted_row(layer: ChainlitLayer, what: str) -> None:
     await talk(layer, "bob")
     thread_id, _ = await talk(layer, "alice")
     before = await ids(layer)
@@ -57,7 +57,7 @@ async def test_a_receipt_names_every_row_that_is_gone(layer: ChainlitLayer, what
     assert {name: len(gone) for name, gone in receipt.row_ids.items()}.items() <= receipt.rows.items()
 
 
-async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -> None:
+async def test_the_receipt_of_a_thread_counts_the_deleted_rows(layer: ChainlitLayer) -> None:
     await talk(layer, "bob")
     before = await rows(layer)
     thread_id, key = await talk(layer, "alice")
@@ -75,7 +75,7 @@ async def test_a_receipt_of_a_thread_counts_what_is_gone(layer: ChainlitLayer) -
         await layer.delete_thread_with_receipt(thread_id)
 
 
-async def test_a_receipt_of_a_user_counts_what_is_gone_and_others_keep_theirs(layer: ChainlitLayer) -> None:
+async def test_the_receipt_of_a_user_counts_only_that_users_deleted_rows(layer: ChainlitLayer) -> None:
     bobs, bobs_key = await talk(layer, "bob")
     before = await rows(layer)
     await layer.add_account("alice", "no real hash")
@@ -96,7 +96,7 @@ async def test_a_receipt_of_a_user_counts_what_is_gone_and_others_keep_theirs(la
         await layer.delete_user("alice")
 
 
-async def test_a_vote_cast_elsewhere_goes_with_its_voter(layer: ChainlitLayer) -> None:
+async def test_deleting_a_user_deletes_votes_in_other_threads(layer: ChainlitLayer) -> None:
     thread_id, _ = await talk(layer, "bob")
     step_id = (await layer.get_thread(thread_id))["steps"][0]["id"]
     voter = await user_id(layer, "alice")
@@ -111,7 +111,7 @@ async def test_a_vote_cast_elsewhere_goes_with_its_voter(layer: ChainlitLayer) -
     assert (await rows(layer))["feedbacks"] == 1
 
 
-async def test_what_a_page_began_after_the_end_of_its_user_can_be_deleted_too(layer: ChainlitLayer) -> None:
+async def test_a_thread_that_an_open_page_began_after_the_deletion_can_be_deleted(layer: ChainlitLayer) -> None:
     await talk(layer, "alice")
     await layer.delete_user("alice")
     with datalayer.acting_as("alice"):
@@ -121,7 +121,7 @@ async def test_what_a_page_began_after_the_end_of_its_user_can_be_deleted_too(la
     assert {name for name, count in (await rows(layer)).items() if count} == {"threadkeeper_migrations"}
 
 
-async def test_nothing_comes_back_into_the_threads_of_a_user_who_is_gone(layer: ChainlitLayer) -> None:
+async def test_late_writes_do_not_restore_threads_of_a_deleted_user(layer: ChainlitLayer) -> None:
     thread_id, _ = await talk(layer, "alice")
     await layer.delete_user("alice")
     with datalayer.acting_as("alice"):
@@ -129,7 +129,7 @@ async def test_nothing_comes_back_into_the_threads_of_a_user_who_is_gone(layer: 
     assert await layer.get_thread(thread_id) is None
 
 
-async def test_a_deletion_that_is_refused_deletes_nothing(layer: ChainlitLayer) -> None:
+async def test_a_refused_deletion_deletes_nothing(layer: ChainlitLayer) -> None:
     thread_id, key = await talk(layer, "alice")
     before = await rows(layer)
     with datalayer.acting_as("bob"):
@@ -142,17 +142,17 @@ async def test_a_deletion_that_is_refused_deletes_nothing(layer: ChainlitLayer) 
     assert len((await layer.get_thread(thread_id))["steps"]) == 2
 
 
-async def test_a_file_that_the_store_does_not_let_go_is_named(layer: ChainlitLayer) -> None:
+async def test_a_receipt_names_a_file_that_could_not_be_deleted(layer: ChainlitLayer) -> None:
     thread_id, _ = await talk(layer, "alice")
     async with layer.database.write() as connection:
-        # Such a key is no key of ours: the store refuses it.
+        # The store refuses a key that is not valid.
         await connection.execute(elements.update().values(objectKey="../outside"))
     receipt = await layer.delete_thread_with_receipt(thread_id)
     assert (receipt.files, receipt.files_left) == ((), ("../outside",))
     assert (await rows(layer))["elements"] == 0
 
 
-async def test_an_element_without_a_thread_goes_with_the_step_that_it_is_of(layer: ChainlitLayer) -> None:
+async def test_deleting_a_step_deletes_its_elements_without_a_thread(layer: ChainlitLayer) -> None:
     thread_id, _ = await talk(layer, "alice")
     step_id = (await layer.get_thread(thread_id))["steps"][0]["id"]
     loose: Any = text_element(thread_id, step_id, "loose")
@@ -162,7 +162,9 @@ async def test_an_element_without_a_thread_goes_with_the_step_that_it_is_of(laye
     assert receipt.rows["elements"] == len(receipt.files) == 2
 
 
-async def test_without_a_blob_store_the_files_are_said_to_be_left(database_url: str, layer: ChainlitLayer) -> None:
+async def test_without_a_blob_store_the_receipt_lists_the_remaining_files(
+    database_url: str, layer: ChainlitLayer
+) -> None:
     thread_id, key = await talk(layer, "alice")
     other = create_data_layer(database_url)
     receipt = await other.delete_thread_with_receipt(thread_id)

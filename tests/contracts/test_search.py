@@ -1,6 +1,6 @@
-"""The search: whole words and the beginning of the last, pairs of Chinese characters, in texts and titles of one's own.
+"""The search: whole words, the prefix of the last word and pairs of Chinese characters, in a user's texts and titles.
 
-What was written is found at once; what is changed, deleted or given away is not found any more.
+New text is found at once. Text that was changed, deleted or given to another user is not found any more.
 """
 
 import asyncio
@@ -62,13 +62,13 @@ SAID = "A Needle in the haystack, 100% sure. GRÜßE aus Köln und İzmir. 今�
         ("NOT needle", False),
         ("words:needle", False),
         ("the title", True),
-        ("title needle", False),  # one text must hold all
+        ("title needle", False),  # one text must contain all words
         ("tool inp", True),
         ("absent", False),
         ("\x00", False),
         ("🙂", False),
         ("\ud800needle", True),
-        ("   ", True),  # nothing is looked for
+        ("   ", True),  # an empty search
         ("needle " * 5000, True),
     ],
 )
@@ -83,7 +83,7 @@ async def test_search_finds_words_in_titles_and_texts(layer: ChainlitLayer, word
     assert await listed(layer, owner, search=words) == ([wanted] if found else [])
 
 
-async def test_what_was_just_written_is_found(layer: ChainlitLayer) -> None:
+async def test_new_text_is_found_at_once(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     for number in range(5):
         made = await thread(layer, owner, name=f"title{number}")
@@ -92,7 +92,7 @@ async def test_what_was_just_written_is_found(layer: ChainlitLayer) -> None:
         assert await listed(layer, owner, search=f"title{number}") == [made]
 
 
-async def test_a_change_replaces_what_is_found(layer: ChainlitLayer) -> None:
+async def test_a_changed_text_replaces_the_old_one_in_the_index(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner, name="first title")
     written = step(made, "first text", input="first input")
@@ -121,7 +121,7 @@ async def test_a_thread_that_gets_its_owner_later_is_found_by_that_owner(layer: 
     assert await listed(layer, bob, search="needle") == await listed(layer, bob, search="haystack") == [made]
 
 
-async def test_steps_and_owner_may_come_at_once(layer: ChainlitLayer) -> None:
+async def test_steps_and_owner_may_be_written_concurrently(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = [new_id() for _ in range(20)]
     for thread_id in made:
@@ -139,7 +139,7 @@ async def test_steps_and_owner_may_come_at_once(layer: ChainlitLayer) -> None:
 async def test_the_texts_of_others_are_never_found(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
-    """Even where two users have the same key in the index, by rare words and by frequent ones."""
+    """Even if two users have the same key in the index; for rare and for frequent words."""
     frequent_above(at_most, monkeypatch)
     for module in (search, search_index):
         monkeypatch.setattr(module, "owner_key", lambda _user_id: "samesame")
@@ -156,10 +156,10 @@ async def test_the_texts_of_others_are_never_found(
 
 
 @pytest.mark.parametrize("at_most", [0, 3, 2_000])
-async def test_pages_of_a_search_are_the_list_narrowed(
+async def test_pages_of_a_search_are_the_filtered_list(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
-    """By rare words, for which the texts are looked up first, and by frequent ones, for which the threads are."""
+    """For rare words, which are looked up in the texts first, and for frequent words, which are looked up by thread."""
     frequent_above(at_most, monkeypatch)
     owner = await user_id(layer, "alice")
     wanted: list[str] = []
@@ -209,7 +209,7 @@ async def test_deletions_leave_nothing_to_find(layer: ChainlitLayer) -> None:
     assert await rows(layer) == (0, 0)
 
 
-async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
+async def test_text_left_unindexed_by_a_crash_is_found_by_the_next_process(
     layer: ChainlitLayer, database_url: str
 ) -> None:
     owner = await user_id(layer, "alice")
@@ -222,9 +222,7 @@ async def test_what_a_crash_left_unindexed_is_found_by_the_next_process(
     await other.close()
 
 
-async def test_texts_are_indexed_without_a_search_to_ask_for_it(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_texts_are_indexed_without_a_search(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "PAUSE_SECONDS", 0.05)
     await layer.create_step(step(await thread(layer, await user_id(layer, "alice")), "needle"))
     give_up = time.monotonic() + 10
@@ -233,7 +231,7 @@ async def test_texts_are_indexed_without_a_search_to_ask_for_it(
         await asyncio.sleep(0.02)
 
 
-async def test_a_process_that_was_overtaken_does_not_bring_an_old_text_back(layer: ChainlitLayer) -> None:
+async def test_a_slow_process_does_not_index_an_old_text_again(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     written = step(made, "old")
@@ -249,7 +247,7 @@ async def test_a_process_that_was_overtaken_does_not_bring_an_old_text_back(laye
     assert await listed(layer, owner, search="old") == []
 
 
-async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(layer: ChainlitLayer) -> None:
+async def test_indexing_old_rows_does_not_overwrite_newer_texts(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     written = step(made, "old")
@@ -267,13 +265,13 @@ async def test_the_walk_through_what_was_there_before_overwrites_nothing_newer(l
     for mine in (True, False):
         async with layer.database.write() as connection:
             stored = await search_index.store_backlog(connection, layer.database.dialect, walk, stale, after)
-            # The walk of `caught_up` may have come here first.
+            # The indexing in `caught_up` may have been here first.
             assert stored in (mine, False)
     assert await listed(layer, owner, search="new") == [made]
     assert await listed(layer, owner, search="old") == []
 
 
-async def test_several_processes_index_at_once(layer: ChainlitLayer, database_url: str) -> None:
+async def test_several_processes_index_concurrently(layer: ChainlitLayer, database_url: str) -> None:
     others = [datalayer.create_data_layer(database_url) for _ in range(2)]
     replicas = [layer, *others]
     owner = await user_id(layer, "alice")
@@ -298,7 +296,7 @@ async def test_several_processes_index_at_once(layer: ChainlitLayer, database_ur
         await other.close()
 
 
-async def test_a_text_that_the_index_refuses_holds_up_no_other(
+async def test_a_text_that_the_index_refuses_does_not_block_others(
     layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusal = {
@@ -318,7 +316,7 @@ async def test_a_text_that_the_index_refuses_holds_up_no_other(
     assert any("cannot be indexed" in line.message for line in caplog.records if line.levelno == logging.ERROR)
 
 
-async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     await layer.create_step(step(made, "early"))
@@ -336,7 +334,7 @@ async def test_a_search_does_not_wait_for_ever(layer: ChainlitLayer, monkeypatch
     assert time.monotonic() - begun < 10
 
 
-async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) -> None:
+async def test_the_beginning_of_an_enormous_text_is_found(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     enormous = "beginning " + "".join(map(chr, range(0x20000, 0x32000))) + " x" * MOST_CHARACTERS + " end"
@@ -347,7 +345,7 @@ async def test_of_an_enormous_text_the_beginning_is_found(layer: ChainlitLayer) 
     assert (await layer.get_thread(made))["steps"][0]["output"] == enormous
 
 
-async def test_marks_that_say_the_same_are_taken_together(layer: ChainlitLayer) -> None:
+async def test_duplicate_marks_are_processed_together(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     written = step(await thread(layer, owner), "growing")
     await layer.create_step(written)
@@ -371,7 +369,7 @@ WORDS = st.lists(
 @given(
     texts=st.lists(WORDS, min_size=1, max_size=4), queries=st.lists(WORDS | st.text(max_size=8), min_size=1, max_size=4)
 )
-async def test_what_is_found_is_what_holds_every_token(
+async def test_a_search_finds_the_texts_with_every_token(
     layer: ChainlitLayer, texts: list[str], queries: list[str]
 ) -> None:
     owner = await user_id(layer, new_id())
@@ -394,7 +392,7 @@ def holds(said: str, query: Query) -> bool:
     )
 
 
-async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, engine: str) -> None:
+async def test_postgres_uses_the_index_of_words(layer: ChainlitLayer, engine: str) -> None:
     owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, owner), await thread(layer, other)
     await layer.create_step(step(mine, "needle haystack"))
@@ -414,25 +412,25 @@ async def test_postgres_answers_from_the_index_of_words(layer: ChainlitLayer, en
     async with layer.database.write() as connection:
         await connection.execute(text("ANALYZE"))
         if engine == "postgres":
-            # As on the connections that read.
+            # As on reading connections.
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
         compiled = statement.compile(layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True})
         lines = [str(row) for row in await connection.exec_driver_sql(plan + str(compiled))]
     if engine == "postgres":
-        # No row of the other user is touched, though all of them hold the words.
+        # No row of the other user is read, although all of them contain the words.
         assert any("Bitmap Index Scan on search_texts_words" in line and "rows=0" in line for line in lines), lines
     else:
         assert any("VIRTUAL TABLE INDEX" in line for line in lines), lines
 
 
 def frequent_above(texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words in more texts than this count as frequent; the statements that are kept do not know of it."""
+    """Let words in more than this number of texts count as frequent, also in statements that were compiled before."""
     monkeypatch.setattr(search, "MOST_HITS", texts)
     monkeypatch.setattr(threads, "_listed", threads._listed.__wrapped__)
 
 
 async def rows(layer: ChainlitLayer) -> tuple[int, int]:
-    """How many texts are indexed, and how many marks wait; that SQLite's index and its table agree."""
+    """The numbers of indexed texts and of pending marks; checks that SQLite's index and its table agree."""
     async with layer.database.write() as connection:
         counts = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()

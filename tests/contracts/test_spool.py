@@ -1,4 +1,4 @@
-"""What `close` could not store is in the spool file, and the next start stores it; the queue itself is bounded."""
+"""Writes left at `close` are spooled and stored at the next start; the queue is bounded."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ asyncio.run(create_data_layer(sys.argv[1], spool=pathlib.Path(sys.argv[2])).migr
 """
 
 
-async def test_what_close_could_not_store_is_stored_by_the_next_start(
+async def test_writes_left_at_close_are_stored_at_the_next_start(
     database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
@@ -70,7 +70,7 @@ async def test_what_close_could_not_store_is_stored_by_the_next_start(
     await again.close()
 
 
-async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database_url: str, tmp_path: Path) -> None:
+async def test_every_kind_of_write_is_spooled_and_stored_at_the_next_start(database_url: str, tmp_path: Path) -> None:
     spool, blobs = tmp_path / "spool.jsonl", f"file://{tmp_path / 'blobs'}"
     layer = create_data_layer(database_url, blobs, spool=spool)
     thread_id, gone_id = await thread(layer, None, "before"), await thread(layer, None)
@@ -104,7 +104,7 @@ async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database
             )
         ]
         async with asyncio.timeout(20):
-            # A file is announced before it is sent.
+            # An upload is announced before the file is sent.
             while layer.queued_writes < len(calls) + 1:
                 await asyncio.sleep(0.01)
         await layer.close(0.3)
@@ -113,7 +113,7 @@ async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database
     assert len(spool.read_text().splitlines()) == len(calls) + 1
 
     again = create_data_layer(database_url, blobs, spool=spool)
-    # The line of a process that ended between storing and striking out is applied twice, and does no harm.
+    # If a process ends after storing a line and before removing it, the line is applied twice without harm.
     lines = spool.read_text()
     await again.migrate()
     spool.write_text(lines)
@@ -138,11 +138,11 @@ async def test_every_kind_of_write_is_kept_and_stored_by_the_next_start(database
     await again.close()
 
 
-def test_the_spool_file_knows_every_kind_of_write() -> None:
+def test_the_spool_format_has_every_kind_of_write() -> None:
     assert set(get_args(Recorded)) == set(KINDS.values())
 
 
-async def test_a_cut_that_comes_late_leaves_alone_what_was_written_meanwhile(database_url: str, tmp_path: Path) -> None:
+async def test_a_replayed_cut_keeps_steps_that_were_written_later(database_url: str, tmp_path: Path) -> None:
     spool = tmp_path / "spool.jsonl"
     layer, other = create_data_layer(database_url, spool=spool), create_data_layer(database_url)
     thread_id = await thread(layer, None)
@@ -164,7 +164,7 @@ async def test_a_cut_that_comes_late_leaves_alone_what_was_written_meanwhile(dat
     await other.close()
 
 
-async def test_past_its_bound_the_queue_lets_writes_in_in_order_and_in_time(database_url: str) -> None:
+async def test_a_full_queue_admits_writes_in_order_and_in_time(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database, most_queued=5, admission_seconds=0.2)
     gate, seen = asyncio.Event(), []
@@ -188,13 +188,13 @@ async def test_past_its_bound_the_queue_lets_writes_in_in_order_and_in_time(data
     await database.close()
 
 
-async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
+async def test_the_queue_has_a_limit_in_bytes_too(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database, most_queued_bytes=50_000, admission_seconds=0.2)
     thread_id = new_id()
     async with standing_still(database_url):
         calls = [writer.submit(step_write(thread_id, "x" * 10_000), thread_id) for _ in range(12)]
-        # Four are in the queue and four stand outside; the others are told at once.
+        # Four are in the queue and four wait for admission; the others fail at once.
         assert [call.done() for call in calls] == [False] * 8 + [True] * 4
         await asyncio.sleep(0.4)
         assert [call.done() for call in calls] == [False] * 4 + [True] * 8
@@ -207,7 +207,7 @@ async def test_the_queue_is_bounded_in_bytes_too(database_url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
-async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
+async def test_memory_is_bounded_while_the_database_is_unavailable(url: str) -> None:
     most = 8 * 1024**2
     database = Database(url)
     writer = Writer(database, most_queued_bytes=most, patience_seconds=60)
@@ -228,14 +228,14 @@ async def test_memory_is_bounded_while_the_database_is_away(url: str) -> None:
     assert (rescued, lost) == (0, lost)
     assert lost * 10_000 > most
     await database.close()
-    # aiosqlite's thread says goodbye to the loop after its connection failed; the loop must be there to hear it.
+    # aiosqlite's thread calls the loop after its connection failed, so the loop must still run.
     async with asyncio.timeout(5):
         while any("connection_worker" in worker.name for worker in threading.enumerate()):
             await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow
-async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_url: str, tmp_path: Path) -> None:
+async def test_killing_a_process_during_a_replay_loses_nothing(database_url: str, tmp_path: Path) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
     writes = [step_write(thread_id, str(number)) for number in range(800)]
     Spool(spool).append(writes)
@@ -258,7 +258,7 @@ async def test_a_process_that_is_killed_while_it_replays_costs_nothing(database_
     await witness.close()
 
 
-async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothing(
+async def test_an_outage_during_a_replay_loses_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, thread_id = tmp_path / "spool.jsonl", new_id()
@@ -266,7 +266,7 @@ async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothi
     Spool(spool).append(writes)
     await limit_lock_waits(database_url)
     layer = create_data_layer(database_url, spool=spool, patience_seconds=0.3)
-    # Another thread takes the lock right when the first part is stored and struck out.
+    # Another thread takes the lock as soon as the first part is stored and removed from the file.
     elsewhere, lock, keep = asyncio.new_event_loop(), contextlib.AsyncExitStack(), Spool.keep
     runner = threading.Thread(target=elsewhere.run_forever)
     runner.start()
@@ -293,7 +293,7 @@ async def test_a_database_that_goes_away_while_the_spool_is_replayed_costs_nothi
     elsewhere.close()
 
 
-async def test_a_read_meets_no_connection_that_the_server_has_killed(database_url: str, engine: str) -> None:
+async def test_a_read_replaces_connections_that_the_server_has_killed(database_url: str, engine: str) -> None:
     if engine == "sqlite":
         pytest.skip("SQLite has no server")
     layer = create_data_layer(database_url)
@@ -320,7 +320,7 @@ def step_write(thread_id: str, output: str) -> StepWrite:
 
 
 async def until_stored(layer: ChainlitLayer, thread_id: str, count: int) -> None:
-    """Wait until the thread has this many steps, or more."""
+    """Wait until the thread has at least this number of steps."""
     found = select(func.count()).select_from(steps).where(steps.c.threadId == thread_id)
     async with asyncio.timeout(60), layer.database.read() as connection:
         while (await connection.execute(found)).scalar_one() < count:
@@ -329,7 +329,7 @@ async def until_stored(layer: ChainlitLayer, thread_id: str, count: int) -> None
 
 
 async def limit_lock_waits(database_url: str) -> None:
-    """From now on whoever connects waits for a lock for 0.2 seconds at most; on SQLite it is one second anyway."""
+    """Limit waits for locks to 0.2 seconds on new connections; SQLite always has a limit of one second."""
     database = Database(database_url)
     async with database.write() as connection:
         if connection.dialect.name == "postgresql":
@@ -340,9 +340,9 @@ async def limit_lock_waits(database_url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def standing_still(database_url: str) -> AsyncIterator[None]:
-    """Within the block nothing can be written to the database."""
+    """Block all writes to the database within the block."""
     database = Database(database_url)
-    # One that migrates may wait longer for its turn.
+    # A migrating connection waits longer for the lock.
     async with database.write(migrates=True) as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SET LOCAL lock_timeout = 0"))

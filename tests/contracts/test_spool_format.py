@@ -1,4 +1,4 @@
-"""The format of the spool file: a file that an older version wrote must still be read, so it does not change."""
+"""The format of the spool file does not change, because files of older versions must stay readable."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -83,13 +83,13 @@ def test_lines_are_written_as_version_0_1_0_wrote_them() -> None:
     assert [to_line(write) for write in WRITES] == OLD_FILE.read_text("utf-8").splitlines()
 
 
-def test_a_cut_that_is_replayed_is_late() -> None:
+def test_a_replayed_cut_counts_as_late() -> None:
     cut = next(write for write in WRITES if isinstance(write, ThreadCut))
     assert from_line(to_line(replace(cut, late=False))) == cut
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "1", '{"kind": "name"}', '{"kind": "new in 0.2"}'])
-def test_a_line_that_cannot_be_read_is_refused(line: str) -> None:
+def test_an_invalid_line_is_refused(line: str) -> None:
     with pytest.raises(InvalidRecord, match="spool file"):
         from_line(line)
 

@@ -1,4 +1,4 @@
-"""What lies in SQLite's own file: for its owner's eyes, and without the words of what was deleted."""
+"""The file of SQLite: only its owner can read it, and it contains no deleted words."""
 
 import stat
 from pathlib import Path
@@ -22,12 +22,12 @@ def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("what", ["thread", "thread with a receipt", "user", "step", "cut"])
-async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_path: Path, what: str) -> None:
+async def test_the_file_does_not_contain_deleted_words(layer: ChainlitLayer, tmp_path: Path, what: str) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
     first, second = step(thread_id, output="what stays"), step(thread_id, output=f"first {SECRET} last")
     for one in (first, second):
         await layer.create_step(one)
-        # A part of the index for each, as they come when people write.
+        # Separate writes, so that the index gets several parts.
         await layer.search_indexer.finish()
     assert SECRET.encode() in await everything(layer, tmp_path)
     match what:
@@ -41,7 +41,7 @@ async def test_deleted_words_are_nowhere_in_the_file(layer: ChainlitLayer, tmp_p
             await layer.delete_step(second["id"])
         case _:
             await layer.cut_thread(thread_id, first["id"], keep=set())
-    # What a message was is kept for reviewers, until the operator says so.
+    # Earlier versions of messages are kept for reviewers until retention deletes them.
     await layer.apply_retention({"payloads": utc_now()})
     await layer.search_indexer.finish()
     assert SECRET[:6].encode() not in await everything(layer, tmp_path)
@@ -56,7 +56,7 @@ async def everything(layer: ChainlitLayer, folder: Path) -> bytes:
     return (folder / "threadkeeper.db").read_bytes() + b"".join(words)
 
 
-async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+async def test_only_its_owner_can_read_a_new_file(tmp_path: Path) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/new.db")
     await layer.migrate()
     files = list(tmp_path.glob("new.db*"))

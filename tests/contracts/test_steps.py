@@ -1,7 +1,7 @@
-"""What goes in as a step comes back as it went in, in whatever order Chainlit's tasks happen to run."""
+"""Steps are read back as they were written, in any order of Chainlit's tasks."""
 
 import asyncio
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import pytest
 from chainlit.step import StepDict
@@ -46,7 +46,7 @@ async def read_back(layer: ChainlitLayer, written: dict[str, Any]) -> dict[str, 
     return dict(kept)
 
 
-async def test_every_key_of_a_step_comes_back(layer: ChainlitLayer) -> None:
+async def test_every_key_of_a_step_is_read_back(layer: ChainlitLayer) -> None:
     written = every_key(await thread(layer, None))
     assert set(written) == set(get_type_hints(StepDict)) - {"feedback"}, "Chainlit has other keys than this test"
     await layer.create_step(written)
@@ -55,7 +55,7 @@ async def test_every_key_of_a_step_comes_back(layer: ChainlitLayer) -> None:
     assert kept["feedback"] is None
 
 
-async def test_a_key_that_nobody_knows_comes_back(layer: ChainlitLayer) -> None:
+async def test_an_unknown_key_is_read_back(layer: ChainlitLayer) -> None:
     written = step(await thread(layer, None), mood={"of": ["the", "day"]}, extra="not ours", updatedAt=7)
     await layer.create_step(written)
     await layer.update_step({**written, "weather": "rain"})
@@ -66,7 +66,7 @@ async def test_a_key_that_nobody_knows_comes_back(layer: ChainlitLayer) -> None:
     assert kept["updatedAt"] == 7
 
 
-async def test_a_value_of_the_wrong_kind_comes_back(layer: ChainlitLayer) -> None:
+async def test_a_value_of_the_wrong_type_is_read_back(layer: ChainlitLayer) -> None:
     odd = {"tags": "not a list", "metadata": ["not", "an", "object"], "parentId": "no uuid", "isError": "yes"}
     written = step(await thread(layer, None), **odd)
     await layer.create_step(written)
@@ -81,7 +81,7 @@ async def test_show_input_keeps_its_type(layer: ChainlitLayer, shown: bool | str
     assert (await read_back(layer, written))["showInput"] == shown
 
 
-async def test_what_no_database_holds_is_replaced_and_nothing_else_is_lost(layer: ChainlitLayer) -> None:
+async def test_only_values_that_no_database_can_store_are_replaced(layer: ChainlitLayer) -> None:
     written = step(
         await thread(layer, None),
         output="before\x00after \ud83e\uddf5 lone \ud800 end 🧵",
@@ -101,7 +101,7 @@ async def test_what_no_database_holds_is_replaced_and_nothing_else_is_lost(layer
         ("2026-02-03T04:05:06.123456", "2026-02-03T04:05:06.123456Z"),
     ],
 )
-async def test_times_are_kept_in_utc_in_one_form(layer: ChainlitLayer, given: str, kept: str) -> None:
+async def test_times_are_stored_in_utc_in_one_format(layer: ChainlitLayer, given: str, kept: str) -> None:
     written = step(await thread(layer, None), createdAt=given)
     await layer.create_step(written)
     assert (await read_back(layer, written))["createdAt"] == kept
@@ -113,7 +113,7 @@ async def test_a_step_without_a_time_gets_one(layer: ChainlitLayer) -> None:
     assert (await read_back(layer, written))["createdAt"].endswith("Z")
 
 
-async def test_steps_come_in_the_order_of_their_creation(layer: ChainlitLayer) -> None:
+async def test_steps_are_read_in_the_order_of_creation(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     moments = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000100Z", "2026-01-01T00:00:00.000200Z"]
     written = [step(thread_id, str(number), createdAt=moment) for number, moment in enumerate(moments)]
@@ -123,7 +123,7 @@ async def test_steps_come_in_the_order_of_their_creation(layer: ChainlitLayer) -
     assert [one["output"] for one in found["steps"]] == ["0", "1", "2"]
 
 
-async def test_the_order_of_calls_is_the_order_of_application(layer: ChainlitLayer) -> None:
+async def test_writes_are_applied_in_the_order_of_the_calls(layer: ChainlitLayer) -> None:
     written = step(await thread(layer, None), "first")
     calls = [layer.create_step(written)]
     calls += [layer.update_step({**written, "output": f"state {number}"}) for number in range(50)]
@@ -131,17 +131,17 @@ async def test_the_order_of_calls_is_the_order_of_application(layer: ChainlitLay
     assert (await read_back(layer, written))["output"] == "state 49"
 
 
-async def test_a_late_create_undoes_no_update(layer: ChainlitLayer) -> None:
+async def test_a_late_create_does_not_overwrite_an_update(layer: ChainlitLayer) -> None:
     written = step(await thread(layer, None), "draft", language="python", createdAt="2026-01-01T00:00:00Z")
     await layer.update_step({"id": written["id"], "threadId": written["threadId"], "output": "final"})
     await layer.create_step(written)
     kept = await read_back(layer, written)
     assert kept["output"] == "final"
-    assert kept["language"] == "python", "what the update did not say is filled in"
+    assert kept["language"] == "python", "missing values are filled in"
     assert kept["createdAt"] == "2026-01-01T00:00:00.000000Z"
 
 
-async def test_of_two_late_creations_at_once_the_first_fills_what_is_missing(layer: ChainlitLayer) -> None:
+async def test_the_first_of_two_late_creates_fills_missing_values(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     written = step(thread_id, "final")
     await layer.update_step(written)
@@ -152,8 +152,8 @@ async def test_of_two_late_creations_at_once_the_first_fills_what_is_missing(lay
 
 
 @pytest.mark.parametrize("others", [0, 3])
-async def test_a_write_says_the_same_alone_and_among_others(layer: ChainlitLayer, others: int) -> None:
-    """On Postgres these are different statements, for a creation and a later state too."""
+async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitLayer, others: int) -> None:
+    """Postgres uses different statements for them, and for a create and a later state."""
     company, thread_id, empty = await thread(layer, None), await thread(layer, None), await thread(layer, None)
     first, second = step(thread_id, createdAt="2026-01-01T00:00:00Z", streaming=True), step(thread_id)
     of_first, of_second = ({"id": one["id"], "threadId": thread_id} for one in (first, second))
@@ -162,7 +162,7 @@ async def test_a_write_says_the_same_alone_and_among_others(layer: ChainlitLayer
         calls = [call, *(layer.create_step(step(company)) for _ in range(others))]
         return (await asyncio.gather(*calls, return_exceptions=True))[0]
 
-    # Created, then a later state that gives next to nothing; then one that gives what may be made up.
+    # A create, then a later state with few values, then one with values for the columns that have defaults.
     assert await write(layer.create_step(first)) is None
     assert await write(layer.update_step({**of_first, "metadata": {"a": 1}, "tags": ["x", "y"], "mood": 1})) is None
     assert await write(layer.update_step({**of_first, "tags": [], "icon": "globe"})) is None
@@ -172,19 +172,19 @@ async def test_a_write_says_the_same_alone_and_among_others(layer: ChainlitLayer
     assert await write(layer.update_step({**of_first, "name": "", "type": "tool", "streaming": False})) is None
     kept = await read_back(layer, first)
     assert (kept["name"], kept["type"], kept["streaming"], kept["output"]) == ("", "tool", False, "hello")
-    # A creation that comes late fills in what was not said, and what was made up.
+    # A late create fills in missing values and defaults.
     assert await write(layer.update_step({**of_second, "output": "final"})) is None
     assert await write(layer.create_step({**second, "output": "draft", "createdAt": "2026-01-02T00:00:00Z"})) is None
     kept = await read_back(layer, second)
     assert (kept["name"], kept["type"], kept["output"]) == ("alice", "user_message", "final")
     assert kept["createdAt"] == "2026-01-02T00:00:00.000000Z"
-    # A later state makes no thread, a step stays in its own, and both are refused alone.
+    # A later state creates no thread, and a step stays in its thread; both are refused without effect on others.
     assert isinstance(await write(layer.update_step(step(new_id()))), datalayer.NotFound)
     assert isinstance(await write(layer.create_step({**first, "threadId": empty})), datalayer.Forbidden)
     assert await write(layer.create_step(step(new_id()))) is None
 
 
-async def test_a_thread_that_another_process_deleted_is_made_again_by_a_new_step(
+async def test_a_new_step_recreates_a_thread_that_another_process_deleted(
     layer: ChainlitLayer, database_url: str
 ) -> None:
     other = datalayer.create_data_layer(database_url)
@@ -200,7 +200,7 @@ async def test_a_thread_that_another_process_deleted_is_made_again_by_a_new_step
     await other.close()
 
 
-async def test_two_processes_open_one_thread_at_once(layer: ChainlitLayer, database_url: str) -> None:
+async def test_two_processes_create_one_thread_concurrently(layer: ChainlitLayer, database_url: str) -> None:
     other = datalayer.create_data_layer(database_url)
     await user_id(layer, "alice")
     for _ in range(20):
@@ -212,7 +212,7 @@ async def test_two_processes_open_one_thread_at_once(layer: ChainlitLayer, datab
     await other.close()
 
 
-async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
+async def test_an_update_changes_only_the_given_fields(layer: ChainlitLayer) -> None:
     written = every_key(await thread(layer, None))
     await layer.create_step(written)
     await layer.update_step({"id": written["id"], "threadId": written["threadId"], "output": "", "tags": None})
@@ -220,13 +220,13 @@ async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> Non
     assert {key: kept[key] for key in written} == {**written, "output": ""}
 
 
-async def test_a_step_makes_its_thread(layer: ChainlitLayer) -> None:
+async def test_a_step_creates_its_thread(layer: ChainlitLayer) -> None:
     written = step(new_id())
     await layer.create_step(written)
     assert (await read_back(layer, written))["output"] == "hello"
 
 
-async def test_a_step_and_its_thread_may_come_in_either_order(layer: ChainlitLayer) -> None:
+async def test_a_step_and_its_thread_may_be_written_in_either_order(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     written = step(new_id())
     with datalayer.acting_as("alice"):
@@ -236,7 +236,7 @@ async def test_a_step_and_its_thread_may_come_in_either_order(layer: ChainlitLay
     assert (found["name"], found["userIdentifier"], len(found["steps"])) == ("named later", "alice", 1)
 
 
-async def test_a_deleted_step_takes_its_votes_and_elements_along(layer: ChainlitLayer) -> None:
+async def test_deleting_a_step_deletes_its_votes_and_elements(layer: ChainlitLayer) -> None:
     written = step(await thread(layer, None))
     await layer.create_step(written)
     await layer.upsert_feedback(vote(written["id"], 1))
@@ -245,7 +245,7 @@ async def test_a_deleted_step_takes_its_votes_and_elements_along(layer: Chainlit
     assert (await read_back(layer, written))["feedback"] is None
 
 
-async def test_cutting_a_thread_keeps_what_came_before_and_what_is_named(layer: ChainlitLayer) -> None:
+async def test_cutting_a_thread_keeps_earlier_steps_and_the_named_ones(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     written = [step(thread_id, str(number), createdAt=f"2026-01-01T00:00:0{number}Z") for number in range(6)]
     for one in written:
@@ -256,9 +256,7 @@ async def test_cutting_a_thread_keeps_what_came_before_and_what_is_named(layer: 
 
 
 @pytest.mark.parametrize("broken", [{"id": "no uuid"}, {"threadId": "no uuid"}, {"id": None}, {"threadId": None}])
-async def test_a_step_without_a_usable_id_is_refused_and_costs_nothing_else(
-    layer: ChainlitLayer, broken: dict[str, Any]
-) -> None:
+async def test_a_step_without_a_valid_id_is_refused_alone(layer: ChainlitLayer, broken: dict[str, Any]) -> None:
     thread_id = await thread(layer, None)
     good = step(thread_id)
     results = await asyncio.gather(
@@ -269,24 +267,24 @@ async def test_a_step_without_a_usable_id_is_refused_and_costs_nothing_else(
     assert len((await layer.get_thread(thread_id))["steps"]) == 1
 
 
-async def test_a_write_that_is_refused_spoils_no_other_of_its_batch(layer: ChainlitLayer) -> None:
+async def test_a_refused_write_does_not_affect_its_batch(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     writes = [step(thread_id, str(number)) for number in range(20)]
     calls: list[Any] = [layer.create_step(one) for one in writes]
-    calls.insert(10, layer.update_thread(new_id(), user_id=new_id()))  # there is no such user
+    calls.insert(10, layer.update_thread(new_id(), user_id=new_id()))  # the user does not exist
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(results.pop(10), datalayer.InvalidRecord)
     assert results == [None] * 20
     assert len((await layer.get_thread(thread_id))["steps"]) == 20
 
 
-async def test_favourites_are_found_and_marking_touches_nothing_else(layer: ChainlitLayer) -> None:
+async def test_favourites_are_listed_and_marking_changes_nothing_else(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     written = every_key(await thread(layer, owner))
     await layer.create_step(written)
     await layer.create_step(step(written["threadId"], metadata={"favorite": "no"}))
     await layer.set_step_favorite({"id": written["id"], "threadId": written["threadId"]}, True)
-    (found,) = await layer.get_favorite_steps(owner)
+    (found,) = cast(list[dict[str, Any]], await layer.get_favorite_steps(owner))
     assert {key: found[key] for key in written} == {**written, "metadata": {**written["metadata"], "favorite": True}}
     await layer.set_step_favorite({"id": written["id"]}, False)
     assert await layer.get_favorite_steps(owner) == []

@@ -1,4 +1,4 @@
-"""What is taken out of one installation comes back whole on another: other engine, other store."""
+"""A takeout of one installation is imported completely on another, with another engine and store."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ KEPT = ("users", "threads", "steps", "elements", "feedbacks", "feedback_changes"
 
 @pytest.fixture
 async def other(other_database_url: str, s3_service: S3Server) -> AsyncIterator[ChainlitLayer]:
-    """Another installation, on the other engine and with files in S3."""
+    """Another installation, on the other engine, with files in S3."""
     async with s3_place(s3_service) as place:
         layer = create_data_layer(other_database_url, open_blob_store(place.url, place.options))
         yield layer
@@ -44,7 +44,7 @@ async def other(other_database_url: str, s3_service: S3Server) -> AsyncIterator[
 
 
 async def live(layer: ChainlitLayer) -> list[str]:
-    """Some of everything that a user may have; the ids of the threads."""
+    """Create records of every kind that a user can have; returns the ids of the threads."""
     await layer.add_account("alice", "no real hash")
     owner = await user_id(layer, "alice")
     ids = [(await talk(layer, "alice"))[0] for _ in range(3)]
@@ -75,7 +75,7 @@ async def live(layer: ChainlitLayer) -> list[str]:
 
 
 async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, bytes], list[Any]]:
-    """The dictionary, the files' contents, and all votes and messages with what they were before."""
+    """The thread as a dictionary, the contents of its files, and the histories of votes and messages."""
     found = await layer.get_thread(thread_id)
     assert all(
         element["objectKey"].startswith(f"{thread_id}/") for element in found["elements"] if element["objectKey"]
@@ -86,7 +86,7 @@ async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, by
         if opened is not None:
             async with opened[1] as blob:
                 files[element["id"]] = b"".join([chunk async for chunk in blob])
-    # Every upload has a key of its own.
+    # Every upload has a new key.
     found["elements"] = [{**element, "objectKey": bool(element["objectKey"])} for element in found["elements"]]
     votes: list[Any] = []
     async with layer.database.read() as connection:
@@ -106,7 +106,7 @@ async def taken(layer: ChainlitLayer, path: Path) -> Path:
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], *, signed: bool = True) -> Path:
-    """A copy with other contents; `signed` with the manifest made to fit, as somebody would who means harm."""
+    """A copy with changed contents; if `signed`, with a manifest that matches them, as an attacker would make it."""
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     change(contents)
@@ -125,7 +125,7 @@ def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], *, signed:
 
 
 @pytest.mark.parametrize("page", [2, 100])
-async def test_all_comes_back_on_another_engine_and_another_store(
+async def test_everything_is_imported_on_another_engine_and_store(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_PAGE", page)
@@ -153,7 +153,7 @@ async def test_all_comes_back_on_another_engine_and_another_store(
     kept = await other.get_user("alice")
     assert kept is not None
     assert kept == await layer.get_user("alice")
-    # Also what she said of an answer that was edited away, for reviewers there.
+    # Including her vote on an answer that an edit removed, for the reviewers there.
     (answer,) = (await other.list_answers(AnswerFilter(has_comment=True, thumb="down"))).rows
     assert (answer.answer, answer.comment) == ("an answer to it", "no answer to it")
     assert await listed(other, kept.id, search="needle3") == [ids[-1]]
@@ -167,7 +167,7 @@ async def test_all_comes_back_on_another_engine_and_another_store(
             assert keys.sub(b"", first.read(name)) == keys.sub(b"", second.read(name)), name
 
 
-async def test_it_reads_well_and_holds_no_password(layer: ChainlitLayer, tmp_path: Path) -> None:
+async def test_a_takeout_is_readable_and_has_no_password(layer: ChainlitLayer, tmp_path: Path) -> None:
     await live(layer)
     path = await taken(layer, tmp_path / "alice.zip")
     assert path.stat().st_mode & 0o777 == 0o600
@@ -188,7 +188,7 @@ async def test_it_reads_well_and_holds_no_password(layer: ChainlitLayer, tmp_pat
     assert {one.name for one in tmp_path.glob("*.zip*")} == {"alice.zip"}
 
 
-async def test_a_file_that_is_missing_is_told_and_the_rest_comes(
+async def test_a_missing_file_is_reported_and_the_rest_imported(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
 ) -> None:
     thread_id, key = await talk(layer, "alice")
@@ -202,7 +202,7 @@ async def test_a_file_that_is_missing_is_told_and_the_rest_comes(
 
 
 @pytest.mark.parametrize("content", [b"A FILE", b"a longer file"])
-async def test_a_damaged_file_is_told_and_is_damaged_on_the_other_side_too(
+async def test_a_damaged_file_is_reported_and_stays_marked_after_the_import(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, content: bytes
 ) -> None:
     thread_id, key = await talk(layer, "alice")
@@ -224,7 +224,7 @@ async def test_a_damaged_file_is_told_and_is_damaged_on_the_other_side_too(
     assert [one.key for one in found] == [element["objectKey"]]
 
 
-async def test_a_file_whose_row_says_less_gets_what_it_is(
+async def test_a_row_without_size_and_checksum_gets_them(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
 ) -> None:
     await talk(layer, "alice")
@@ -253,7 +253,7 @@ async def test_an_export_that_fails_leaves_no_file(layer: ChainlitLayer, tmp_pat
     assert list(tmp_path.glob("*.zip*")) == []
 
 
-async def test_a_thread_that_is_here_is_refused_or_left_alone(layer: ChainlitLayer, tmp_path: Path) -> None:
+async def test_an_existing_thread_is_refused_or_skipped(layer: ChainlitLayer, tmp_path: Path) -> None:
     ids = await live(layer)
     path = await taken(layer, tmp_path / "alice.zip")
     before = await rows(layer)
@@ -269,7 +269,7 @@ async def test_a_thread_that_is_here_is_refused_or_left_alone(layer: ChainlitLay
     assert await whole(layer, ids[0]) == state
 
 
-async def test_it_becomes_whose_it_is_said_to_become(
+async def test_the_caller_chooses_the_user_of_an_import(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
 ) -> None:
     thread_id, _ = await talk(layer, "alice")
@@ -286,7 +286,7 @@ async def test_it_becomes_whose_it_is_said_to_become(
     assert await listed(other, carol, search="hello") == [thread_id]
 
 
-async def test_votes_in_other_peoples_threads_come_where_those_are(
+async def test_votes_in_threads_of_others_are_imported_if_those_exist(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
 ) -> None:
     bobs, _ = await talk(layer, "bob")
@@ -354,7 +354,7 @@ ID = "5b4f9d5c-7f3c-4b39-9c5b-0d5a4e0f7a11"
         (_in_lines("feedback_changes.jsonl", id=ID), True, "rejected the record"),
     ],
 )
-async def test_one_that_was_tampered_with_is_refused_and_leaves_nothing(
+async def test_a_manipulated_takeout_is_refused_and_leaves_nothing(
     layer: ChainlitLayer, tmp_path: Path, change: Any, signed: bool, words: str
 ) -> None:
     await talk(layer, "alice")
@@ -369,7 +369,7 @@ async def test_one_that_was_tampered_with_is_refused_and_leaves_nothing(
     assert not any(tmp_path.rglob("escape"))
 
 
-async def test_a_version_of_no_known_kind_is_refused(
+async def test_a_version_of_an_unknown_kind_is_refused(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path
 ) -> None:
     await live(layer)
@@ -379,7 +379,7 @@ async def test_a_version_of_no_known_kind_is_refused(
         await import_user(other.database, other.blobs, path)
 
 
-async def test_a_vote_of_someone_elses_is_not_brought_in(layer: ChainlitLayer, tmp_path: Path) -> None:
+async def test_a_vote_of_another_user_is_refused(layer: ChainlitLayer, tmp_path: Path) -> None:
     await talk(layer, "alice")
     await talk(layer, "bob")
     path = await taken(layer, tmp_path / "alice.zip")
@@ -392,7 +392,7 @@ async def test_a_vote_of_someone_elses_is_not_brought_in(layer: ChainlitLayer, t
             await import_user(layer.database, layer.blobs, changed, skip_existing=True)
 
 
-async def test_neither_a_role_nor_a_key_is_believed(layer: ChainlitLayer, tmp_path: Path) -> None:
+async def test_roles_and_file_keys_of_a_takeout_are_ignored(layer: ChainlitLayer, tmp_path: Path) -> None:
     bobs, bobs_key = await talk(layer, "bob")
     thread_id, key = await talk(layer, "alice")
 
@@ -412,7 +412,7 @@ async def test_neither_a_role_nor_a_key_is_believed(layer: ChainlitLayer, tmp_pa
     assert (await layer.get_thread(bobs))["steps"]
 
 
-async def test_an_element_of_someone_elses_is_not_overwritten(layer: ChainlitLayer, tmp_path: Path) -> None:
+async def test_an_element_of_another_user_is_not_overwritten(layer: ChainlitLayer, tmp_path: Path) -> None:
     bobs, bobs_key = await talk(layer, "bob")
     await talk(layer, "alice")
     theirs = (await layer.get_thread(bobs))["elements"][0]["id"]
@@ -424,7 +424,7 @@ async def test_an_element_of_someone_elses_is_not_overwritten(layer: ChainlitLay
     assert (await rows(layer))["threads"] == 1
 
 
-async def test_an_import_that_breaks_off_leaves_whole_threads_and_goes_on(
+async def test_an_interrupted_import_leaves_complete_threads_and_continues(
     layer: ChainlitLayer, other: ChainlitLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = await live(layer)
@@ -449,11 +449,11 @@ async def test_an_import_that_breaks_off_leaves_whole_threads_and_goes_on(
         assert await whole(other, thread_id) == await whole(layer, thread_id)
 
 
-def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"no zip")
     with pytest.raises(datalayer.InvalidRecord, match="not a takeout"):
         takeout_archive.TakeoutArchive(tmp_path / "x.zip")
 
 
-def test_a_row_of_an_element_has_all_that_its_record_has() -> None:
+def test_a_row_of_an_element_has_every_field_of_its_record() -> None:
     assert len(metadata.tables["elements"].c) == len(Element.__dataclass_fields__)

@@ -1,4 +1,4 @@
-"""Threads: merged, listed by last activity, searched, and gone without a trace when they are deleted."""
+"""Threads: merged, listed by last activity, filtered, and deleted completely."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.records import listed, new_id, page, step, thread, user_id, v
 NOBODYS_ID = "0b7c2f5e-5d0e-4c3f-9a51-3f6f1f0f7a11"
 
 
-async def test_ten_merges_at_once_keep_every_key(layer: ChainlitLayer) -> None:
+async def test_ten_concurrent_merges_keep_every_key(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None, metadata={"kept": {"a": 1}, "gone": 1})
     await asyncio.gather(*(layer.update_thread(thread_id, metadata={f"key{n}": n, "gone": None}) for n in range(10)))
     kept = (await layer.get_thread(thread_id))["metadata"]
@@ -30,7 +30,7 @@ async def test_merging_is_not_recursive(layer: ChainlitLayer) -> None:
     assert (await layer.get_thread(thread_id))["metadata"] == {"settings": {"a": 3}}
 
 
-async def test_an_update_touches_only_what_it_gives(layer: ChainlitLayer) -> None:
+async def test_an_update_changes_only_the_given_fields(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner, name="名字", tags=["x"], metadata={"a": 1})
     before = await layer.get_thread(thread_id)
@@ -57,13 +57,13 @@ async def test_threads_are_listed_by_last_activity(layer: ChainlitLayer) -> None
     assert await listed(layer, owner) == [first, third, second]
 
 
-async def test_pages_put_together_are_the_whole_list(layer: ChainlitLayer) -> None:
+async def test_pages_contain_every_thread_once(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     moment = "2026-01-01T00:00:00Z"
     made = []
     for number in range(25):
         thread_id = new_id()
-        # All of the same instant: a page must end between them.
+        # All times are equal, so a page must end between them.
         await layer.create_step(step(thread_id, createdAt=moment))
         await layer.update_thread(thread_id, user_id=owner, name=str(number))
         made.append(thread_id)
@@ -75,7 +75,7 @@ async def test_pages_put_together_are_the_whole_list(layer: ChainlitLayer) -> No
         after = found.pageInfo.endCursor
         if not found.pageInfo.hasNextPage:
             break
-        await layer.delete_thread(found.data[-1]["id"])  # where the page ended is gone
+        await layer.delete_thread(found.data[-1]["id"])  # the thread of the cursor is deleted
     assert len(seen) == len(set(seen))
     assert set(seen) <= set(made)
     assert len(seen) >= 25 - 6
@@ -87,13 +87,13 @@ async def test_an_empty_page_ends_the_list(layer: ChainlitLayer) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", NOBODYS_ID, "bnVsbA==", "WzEsMl0=", "🧵"])
-async def test_a_cursor_that_is_none_is_refused(layer: ChainlitLayer, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(layer: ChainlitLayer, cursor: str) -> None:
     with pytest.raises(datalayer.InvalidRecord, match="cursor"):
         await page(layer, await user_id(layer, "alice"), after=cursor)
 
 
 @pytest.mark.parametrize("first", [0, -1])
-async def test_a_page_of_nothing_is_refused(layer: ChainlitLayer, first: int) -> None:
+async def test_a_page_size_of_zero_is_refused(layer: ChainlitLayer, first: int) -> None:
     with pytest.raises(datalayer.InvalidRecord):
         await page(layer, await user_id(layer, "alice"), first=first)
 
@@ -131,7 +131,7 @@ async def test_deleting_a_thread_leaves_nothing(layer: ChainlitLayer, tmp_path: 
         await layer.blobs.read(key)
 
 
-async def test_what_a_session_writes_after_the_end_does_not_bring_a_thread_back(layer: ChainlitLayer) -> None:
+async def test_writes_after_a_deletion_do_not_restore_the_thread(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
     await layer.delete_thread(thread_id)
     await layer.create_step(step(thread_id))
@@ -139,14 +139,14 @@ async def test_what_a_session_writes_after_the_end_does_not_bring_a_thread_back(
     assert await layer.get_thread(thread_id) is None
 
 
-async def test_what_is_written_while_a_thread_is_deleted_does_not_bring_it_back(layer: ChainlitLayer) -> None:
+async def test_writes_during_a_deletion_do_not_restore_the_thread(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"))
     calls = [layer.create_step(step(thread_id)), layer.delete_thread(thread_id), layer.create_step(step(thread_id))]
     await asyncio.gather(*calls)
     assert await layer.get_thread(thread_id) is None
 
 
-async def test_a_deletion_that_is_refused_changes_nothing(layer: ChainlitLayer) -> None:
+async def test_a_refused_deletion_changes_nothing(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner)
     with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
@@ -155,9 +155,7 @@ async def test_a_deletion_that_is_refused_changes_nothing(layer: ChainlitLayer) 
     assert len((await layer.get_thread(thread_id))["steps"]) == 1
 
 
-async def test_a_thread_that_another_process_deleted_is_not_brought_back(
-    layer: ChainlitLayer, database_url: str
-) -> None:
+async def test_a_thread_deleted_by_another_process_is_not_restored(layer: ChainlitLayer, database_url: str) -> None:
     other = datalayer.create_data_layer(database_url)
     written = step(await thread(layer, await user_id(layer, "alice")))
     await layer.create_step(written)
@@ -170,7 +168,7 @@ async def test_a_thread_that_another_process_deleted_is_not_brought_back(
 
 
 async def counts(layer: ChainlitLayer) -> dict[str, int]:
-    """The tables that are not empty, and how many rows each has; without the ledger of the migrations."""
+    """The number of rows of each table that is not empty, without the table of migrations."""
     found: dict[str, Any] = {}
     async with layer.database.read() as connection:
         for table in metadata.sorted_tables:

@@ -1,4 +1,4 @@
-"""Uploads that fail, meet or come too late, and files that a crash left: nothing half remains, and nothing wrong."""
+"""Failed, concurrent and late uploads, and files after a crash: no partial and no wrong file is left."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ LONG_AGO = "2020-01-01T00:00:00.000000Z"
 
 
 class HeldBlobs(LocalBlobs):
-    """A folder that takes or deletes nothing until it is told to, and fails as often as it is told to."""
+    """A folder store that waits before storing or deleting, or fails, as the test sets it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -94,7 +94,7 @@ async def nothing_queued(layer: ChainlitLayer) -> bool:
     return await queued(layer) == []
 
 
-async def test_a_failed_try_is_followed_by_another(chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]) -> None:
+async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]) -> None:
     blobs.failures = 2
     thread_id = await thread(chat, None)
     element = text_element(thread_id, new_id(), "content")
@@ -103,7 +103,7 @@ async def test_a_failed_try_is_followed_by_another(chat: ChainlitLayer, blobs: H
     assert (len(blobs.files()), told) == (1, [])
 
 
-async def test_a_store_that_stays_away_is_told_of_and_nothing_half_remains(
+async def test_a_long_outage_is_reported_and_leaves_no_partial_upload(
     chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     thread_id = await thread(chat, None)
@@ -123,7 +123,7 @@ async def test_a_store_that_stays_away_is_told_of_and_nothing_half_remains(
     assert blobs.files() == []
 
 
-async def test_of_two_uploads_of_one_element_the_newest_wins_and_no_other_file_stays(
+async def test_the_newest_of_two_uploads_of_an_element_is_the_only_file_kept(
     chat: ChainlitLayer, blobs: HeldBlobs
 ) -> None:
     thread_id = await thread(chat, None)
@@ -146,7 +146,9 @@ async def test_of_two_uploads_of_one_element_the_newest_wins_and_no_other_file_s
 
 
 @pytest.mark.parametrize("end", ["element", "step", "cut", "thread", "session"])
-async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs: HeldBlobs, end: str) -> None:
+async def test_an_upload_that_ends_after_the_deletion_is_not_kept(
+    chat: ChainlitLayer, blobs: HeldBlobs, end: str
+) -> None:
     thread_id = await thread(chat, None)
     question, answer = step(thread_id, createdAt="2020-01-01T00:00:00Z"), step(thread_id)
     for one in (question, answer):
@@ -173,9 +175,7 @@ async def test_a_file_that_comes_too_late_is_not_kept(chat: ChainlitLayer, blobs
 
 
 @pytest.mark.parametrize("end", ["element", "step"])
-async def test_a_row_that_is_written_behind_its_own_deletion_does_not_stay(
-    chat: ChainlitLayer, blobs: HeldBlobs, end: str
-) -> None:
+async def test_a_row_written_after_its_deletion_is_removed(chat: ChainlitLayer, blobs: HeldBlobs, end: str) -> None:
     thread_id = await thread(chat, None)
     answer = step(thread_id)
     await chat.create_step(answer)
@@ -192,7 +192,7 @@ async def test_a_row_that_is_written_behind_its_own_deletion_does_not_stay(
     assert (blobs.files(), await chat.get_element(thread_id, element.id)) == ([], None)
 
 
-async def test_an_older_file_stays_where_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
+async def test_the_older_file_is_kept_if_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
     thread_id = await thread(chat, None)
     element = text_element(thread_id, new_id(), "older")
     await chat.create_element(element)
@@ -206,7 +206,7 @@ async def test_an_older_file_stays_where_the_newer_cannot_be_stored(chat: Chainl
     assert (found[1], found[0].byte_size) == (b"older", 5)
 
 
-async def test_the_end_does_not_wait_for_a_store_that_is_away(
+async def test_close_does_not_wait_for_an_unavailable_store(
     chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]
 ) -> None:
     thread_id = await thread(chat, None)
@@ -220,7 +220,7 @@ async def test_the_end_does_not_wait_for_a_store_that_is_away(
     assert [one.what for one in told] == ["file"]
 
 
-async def test_the_end_waits_for_what_is_being_sent(chat: ChainlitLayer, blobs: HeldBlobs, database_url: str) -> None:
+async def test_close_waits_for_uploads_in_progress(chat: ChainlitLayer, blobs: HeldBlobs, database_url: str) -> None:
     thread_id = await thread(chat, None)
     element = text_element(thread_id, new_id(), b"late")
     blobs.held = {b"late": asyncio.Event()}
@@ -234,7 +234,7 @@ async def test_the_end_waits_for_what_is_being_sent(chat: ChainlitLayer, blobs: 
     await later.close()
 
 
-# What a crash leaves
+# After a crash
 
 CRASH = """
 import asyncio, os, signal, sys, datalayer
@@ -271,7 +271,7 @@ def crash(database_url: str, blobs: HeldBlobs, thread_id: str, at: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_crash_between_the_rows_and_their_files_is_finished_at_the_next_start(
+async def test_a_deletion_interrupted_by_a_crash_is_finished_at_the_next_start(
     chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
 ) -> None:
     thread_id = new_id()
@@ -285,7 +285,7 @@ async def test_a_crash_between_the_rows_and_their_files_is_finished_at_the_next_
 
 
 @pytest.mark.slow
-async def test_a_crash_between_a_file_and_its_row_is_finished_when_nobody_can_be_sending_it(
+async def test_a_file_left_by_a_crashed_upload_is_deleted_after_the_time_limit(
     chat: ChainlitLayer, blobs: HeldBlobs, database_url: str
 ) -> None:
     thread_id = new_id()
@@ -301,7 +301,7 @@ async def test_a_crash_between_a_file_and_its_row_is_finished_when_nobody_can_be
     assert blobs.files() == []
 
 
-async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
+async def test_a_queued_file_that_an_element_uses_again_is_not_deleted(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
     thread_id = await thread(chat, None)
     first, second = (text_element(thread_id, new_id(), content) for content in ("one", "two"))
     for element in (first, second):
@@ -310,7 +310,7 @@ async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLay
     blobs.failures = 1
     await chat.delete_element(first.id, thread_id)
     assert await queued(chat) == keys[:1]
-    # As an import of a takeout may do it.
+    # As the import of a takeout may do.
     async with chat.database.write() as connection:
         await connection.execute(update(elements).where(elements.c.id == second.id).values(objectKey=keys[0]))
     chat.file_deleter.note()
@@ -320,10 +320,10 @@ async def test_a_file_that_an_element_has_again_is_not_deleted(chat: ChainlitLay
     assert found[1] == b"one"
 
 
-async def test_a_key_of_another_programs_is_a_missing_file_and_nothing_worse(
+async def test_an_invalid_key_from_another_program_counts_as_a_missing_file(
     chat: ChainlitLayer, blobs: HeldBlobs, tmp_path: Path
 ) -> None:
-    """As an adopted database has it."""
+    """As in an adopted database."""
     await chat.add_account("alice", "no real hash")
     owner = await chat.get_user("alice")
     assert owner is not None
@@ -342,12 +342,12 @@ async def test_a_key_of_another_programs_is_a_missing_file_and_nothing_worse(
     assert await queued(chat) == []
 
 
-# What may be read from this machine
+# Paths that may be read
 
 
 @pytest.fixture
 def session_folder() -> Any:
-    """The folder of a session of Chainlit's, which is the acting one."""
+    """The folder of the current session of Chainlit's."""
     folder = FILES_DIRECTORY / new_id()
     folder.mkdir(parents=True)
     session = SimpleNamespace(files_dir=folder)
@@ -356,7 +356,7 @@ def session_folder() -> Any:
     context_var.reset(token)
 
 
-async def test_a_path_is_read_in_the_sessions_own_folder_and_where_the_application_says(
+async def test_a_path_is_read_in_the_folder_of_the_session_and_in_allowed_folders(
     chat: ChainlitLayer, session_folder: Path, tmp_path: Path
 ) -> None:
     thread_id = await thread(chat, None)
@@ -391,7 +391,7 @@ async def test_a_path_into_the_uploads_of_another_session_is_refused(
     assert (await chat.get_thread(thread_id))["elements"] == []
 
 
-async def test_what_is_no_file_is_not_read(chat: ChainlitLayer, tmp_path: Path) -> None:
+async def test_a_path_that_is_not_a_regular_file_is_not_read(chat: ChainlitLayer, tmp_path: Path) -> None:
     thread_id = await thread(chat, None)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
@@ -413,7 +413,7 @@ async def test_a_custom_element_is_never_read_from_a_path(
     assert ((await only(chat, thread_id))["objectKey"], blobs.files()) == (None, [])
 
 
-async def test_the_path_that_a_dictionary_names_is_not_kept(chat: ChainlitLayer, tmp_path: Path) -> None:
+async def test_the_path_in_a_dictionary_is_not_stored(chat: ChainlitLayer, tmp_path: Path) -> None:
     thread_id = await thread(chat, None)
     (tmp_path / "mine").write_bytes(b"mine")
     element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", path=str(tmp_path / "mine"))

@@ -1,4 +1,4 @@
-"""What is wrong with the files is found, and what can be repaired is."""
+"""The check of files finds every problem and repairs those that it can."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.records import new_id
 
 
 async def check(layer: ChainlitLayer, store: BlobStore | None = None, **options: Any) -> tuple[FileReport, set[Any]]:
-    """The report, and the kinds and keys of what was found; what is there already counts as old."""
+    """The report, and kinds and keys of the problems; existing files count as old."""
     found: list[FileProblem] = []
     options = {"grace_seconds": -60.0, **options}
     report = await FileCheck(layer.database, store or layer.blobs, found=found.append, **options).run()
@@ -42,7 +42,7 @@ async def talks(layer: ChainlitLayer, number: int) -> list[str]:
     return [(await talk(layer, "alice"))[1] for _ in range(number)]
 
 
-async def test_what_is_in_order_is_said_to_be(layer: ChainlitLayer) -> None:
+async def test_correct_files_have_no_problems(layer: ChainlitLayer) -> None:
     assert (await check(layer))[0].left == 0
     await talks(layer, 2)
     report, found = await check(layer)
@@ -52,7 +52,7 @@ async def test_what_is_in_order_is_said_to_be(layer: ChainlitLayer) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 3, 200])
-async def test_every_kind_of_wrong_is_found_and_repaired_as_far_as_it_can_be(
+async def test_every_kind_of_problem_is_found_and_repaired_if_possible(
     layer: ChainlitLayer, any_place: Place, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "_PAGE", page)
@@ -94,7 +94,7 @@ async def test_every_kind_of_wrong_is_found_and_repaired_as_far_as_it_can_be(
     assert (report.left, report.known_missing, report.found_again) == (0, 0, 0)
 
 
-async def test_a_file_that_is_on_its_way_in_or_out_is_neither_wrong_nor_touched(layer: ChainlitLayer) -> None:
+async def test_files_being_uploaded_or_deleted_are_no_problem(layer: ChainlitLayer) -> None:
     young, queued = f"{new_id()}/{new_id()}", f"{new_id()}/{new_id()}"
     await layer.blobs.put(young, b"its row comes", "text/plain")
     assert (await check(layer, repair=True, grace_seconds=3600.0))[1] == set()
@@ -107,7 +107,7 @@ async def test_a_file_that_is_on_its_way_in_or_out_is_neither_wrong_nor_touched(
     assert await layer.blobs.read(queued) == b"its row has gone"
 
 
-async def test_what_is_deleted_or_replaced_meanwhile_is_not_wrong(
+async def test_files_deleted_or_replaced_during_the_check_are_no_problem(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread_id, gone = await talk(layer, "alice")
@@ -131,7 +131,7 @@ async def test_what_is_deleted_or_replaced_meanwhile_is_not_wrong(
 
 @pytest.mark.parametrize("any_place", ["azure-blob", "data-lake", "s3"], indirect=True)
 @pytest.mark.slow
-async def test_a_store_that_is_down_is_told_of_for_each_file(
+async def test_an_unreachable_store_is_reported_for_each_file(
     layer: ChainlitLayer, any_place: NetworkPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer._blobs = open_blob_store(any_place.url, any_place.options)
@@ -151,7 +151,7 @@ async def test_a_store_that_is_down_is_told_of_for_each_file(
     assert report.left == 1
 
 
-async def test_what_a_broken_upload_left_is_found_and_dropped(any_place: Place, layer: ChainlitLayer) -> None:
+async def test_an_interrupted_upload_is_found_and_discarded(any_place: Place, layer: ChainlitLayer) -> None:
     store = open_blob_store(any_place.url, any_place.options)
     await store.put("thread/whole", b"x", "text/plain")
     begun = asyncio.Event()
@@ -170,7 +170,7 @@ async def test_what_a_broken_upload_left_is_found_and_dropped(any_place: Place, 
     else:
         (one,) = found
         assert one.modified.tzinfo is not None
-        # As if it were another process's: the one that is uploading does not notice.
+        # As in another process, so that the uploading layer does not notice it.
         await store.discard(one)
         await store.discard(one)
         assert [one async for one in store.unfinished()] == []

@@ -13,7 +13,7 @@ from tests.support.records import new_id, step, thread, user_id, vote
 
 
 async def answer(layer: ChainlitLayer) -> tuple[str, str]:
-    """Alice's thread, and a step in it."""
+    """Alice's thread and a step in it."""
     with datalayer.acting_as("alice"):
         thread_id = await thread(layer, await user_id(layer, "alice"))
         written = step(thread_id)
@@ -21,7 +21,7 @@ async def answer(layer: ChainlitLayer) -> tuple[str, str]:
     return thread_id, written["id"]
 
 
-async def test_a_vote_comes_back_with_its_step(layer: ChainlitLayer) -> None:
+async def test_a_vote_is_read_with_its_step(layer: ChainlitLayer) -> None:
     thread_id, step_id = await answer(layer)
     with datalayer.acting_as("alice"):
         kept = await layer.upsert_feedback(vote(step_id, 1, "great 🧵\x00"))
@@ -29,7 +29,7 @@ async def test_a_vote_comes_back_with_its_step(layer: ChainlitLayer) -> None:
     assert found["feedback"] == {"id": kept, "forId": step_id, "value": 1, "comment": "great 🧵\ufffd"}
 
 
-async def test_votes_cast_at_once_are_one(layer: ChainlitLayer) -> None:
+async def test_concurrent_votes_are_one_vote(layer: ChainlitLayer) -> None:
     thread_id, step_id = await answer(layer)
     with datalayer.acting_as("alice"):
         ids = await asyncio.gather(*(layer.upsert_feedback(vote(step_id, n % 2)) for n in range(10)))
@@ -56,7 +56,7 @@ async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:
 
 
 async def last_said(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None, str | None, list[str] | None]]:
-    """All that was ever voted on the step, oldest first, with reasons."""
+    """The history of the votes on the step, oldest first, with reasons."""
     change = feedback_changes.c
     statement = select(change.value, change.comment, change.reasons).where(change.forId == step_id)
     async with layer.database.read() as connection:
@@ -65,7 +65,7 @@ async def last_said(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None
 
 
 @pytest.mark.parametrize("way", ["delete_step", "cut_thread"])
-async def test_a_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer, way: str) -> None:
+async def test_the_history_of_a_vote_is_kept_when_its_step_is_deleted(layer: ChainlitLayer, way: str) -> None:
     thread_id, asked = await answer(layer)
     with datalayer.acting_as("alice"):
         answered = step(thread_id)
@@ -73,7 +73,7 @@ async def test_a_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer, w
         await layer.upsert_feedback(vote(answered["id"], 1))
         kept = await layer.upsert_feedback(vote(answered["id"], 0, "no"))
         await layer.give_reasons(answered["id"], ["wrong"])
-        # The reasons stay, as the thumb is the same, and this change does not say them.
+        # The reasons are kept, because the thumb is unchanged and this change gives no reasons.
         await layer.upsert_feedback(vote(answered["id"], 0, "no, no"))
         await (layer.delete_step(answered["id"]) if way == "delete_step" else layer.cut_thread(thread_id, asked))
         assert await layer.delete_feedback(kept) is False
@@ -86,12 +86,12 @@ async def test_a_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer, w
     assert await last_said(layer, answered["id"]) == []
 
 
-async def test_an_adopted_vote_stays_on_record_when_its_step_goes(layer: ChainlitLayer) -> None:
+async def test_the_history_of_an_adopted_vote_is_kept_when_its_step_is_deleted(layer: ChainlitLayer) -> None:
     _, step_id = await answer(layer)
     with datalayer.acting_as("alice"):
         await layer.upsert_feedback(vote(step_id, 0, "no"))
     async with layer.database.write() as connection:
-        # As Chainlit's own layer leaves it: without a time, and without a history.
+        # As written by Chainlit's own layer: without a time and without a history.
         await connection.execute(update(feedbacks).values(updatedAt=None))
         await connection.execute(delete(feedback_changes))
     with datalayer.acting_as("alice"):
@@ -99,7 +99,7 @@ async def test_an_adopted_vote_stays_on_record_when_its_step_goes(layer: Chainli
     assert await last_said(layer, step_id) == [(0, "no", None)]
 
 
-async def test_a_vote_that_was_taken_back_stays_so_when_its_step_goes(layer: ChainlitLayer) -> None:
+async def test_a_withdrawn_vote_stays_withdrawn_when_its_step_is_deleted(layer: ChainlitLayer) -> None:
     _, step_id = await answer(layer)
     with datalayer.acting_as("alice"):
         await layer.delete_feedback(await layer.upsert_feedback(vote(step_id, 0, "no")))
@@ -107,7 +107,7 @@ async def test_a_vote_that_was_taken_back_stays_so_when_its_step_goes(layer: Cha
     assert [value for value, *_ in await last_said(layer, step_id)] == [0, None]
 
 
-async def test_nobody_else_votes_on_or_changes_it(layer: ChainlitLayer) -> None:
+async def test_other_users_cannot_cast_or_change_a_vote(layer: ChainlitLayer) -> None:
     thread_id, step_id = await answer(layer)
     await user_id(layer, "bob")
     with datalayer.acting_as("alice"):
@@ -122,7 +122,7 @@ async def test_nobody_else_votes_on_or_changes_it(layer: ChainlitLayer) -> None:
         assert (await layer.get_thread(thread_id))["steps"][0]["feedback"]["value"] == 1
 
 
-async def test_where_there_are_no_users_a_step_has_one_vote(layer: ChainlitLayer) -> None:
+async def test_without_users_a_step_has_one_vote(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     written = step(thread_id)
     await layer.create_step(written)
@@ -132,7 +132,7 @@ async def test_where_there_are_no_users_a_step_has_one_vote(layer: ChainlitLayer
 
 
 @pytest.mark.parametrize("value", [2, -1])
-async def test_a_vote_that_is_no_thumb_is_refused(layer: ChainlitLayer, value: int) -> None:
+async def test_an_invalid_vote_is_refused(layer: ChainlitLayer, value: int) -> None:
     _, step_id = await answer(layer)
     ballot = vote(step_id, 1)
     object.__setattr__(ballot, "value", value)
@@ -140,7 +140,7 @@ async def test_a_vote_that_is_no_thumb_is_refused(layer: ChainlitLayer, value: i
         await layer.upsert_feedback(ballot)
 
 
-async def test_a_vote_on_nothing_is_refused(layer: ChainlitLayer) -> None:
+async def test_a_vote_on_a_missing_step_is_refused(layer: ChainlitLayer) -> None:
     with pytest.raises(datalayer.NotFound):
         await layer.upsert_feedback(vote(new_id(), 1))
     with pytest.raises(datalayer.InvalidRecord):

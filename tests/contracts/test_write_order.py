@@ -1,4 +1,4 @@
-"""What the queue may and may not put together when many threads are written at once."""
+"""Batches of the queue when many threads are written concurrently."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,27 +10,27 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id, step
 
 
-async def test_conversations_that_begin_at_once_share_their_transactions(layer: ChainlitLayer) -> None:
+async def test_conversations_that_begin_together_share_transactions(layer: ChainlitLayer) -> None:
     commits: list[Any] = []
     event.listen(layer.database.writing_engine.sync_engine, "commit", commits.append)
     threads = [new_id() for _ in range(40)]
     calls: list[Coroutine[Any, Any, None]] = []
     for thread_id in threads:
-        # As Chainlit calls it: the question, its thread, the run.
+        # The calls of Chainlit: the question, its thread, the run.
         calls += [
             layer.create_step(step(thread_id, "question")),
             layer.update_thread(thread_id, name="question"),
             layer.create_step(step(thread_id, "", type="run", name="on_message")),
         ]
     await asyncio.gather(*calls)
-    # All steps before a thread's change, all changes, all steps after: not one for each.
+    # One batch each for all steps before the changes of threads, for all changes, and for all steps after.
     assert len(commits) <= 3
     for thread_id in threads:
         stored = await layer.get_thread(thread_id)
         assert (stored["name"], len(stored["steps"])) == ("question", 2)
 
 
-async def test_the_order_within_a_thread_holds_whatever_other_threads_do(layer: ChainlitLayer) -> None:
+async def test_writes_of_a_thread_stay_in_order_among_those_of_others(layer: ChainlitLayer) -> None:
     threads = [new_id() for _ in range(20)]
     calls: list[Coroutine[Any, Any, Any]] = []
     for number, thread_id in enumerate(threads):
@@ -44,7 +44,7 @@ async def test_the_order_within_a_thread_holds_whatever_other_threads_do(layer: 
             layer.update_thread(thread_id, name="late"),
         ]
         if number % 2:
-            # A deletion of a step does not say of which thread it is.
+            # The deletion of a step does not name its thread.
             calls += [layer.delete_step(third["id"]), layer.update_step({**third, "output": "third, again"})]
     await asyncio.gather(*calls)
     for number, thread_id in enumerate(threads):

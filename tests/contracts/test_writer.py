@@ -1,4 +1,4 @@
-"""The write queue on a real database: order, isolation of failures, patience, and a clean end."""
+"""The write queue on a real database: order, isolation of failures, time limits, and a clean close."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from datalayer.writes.queue import Writer
 from tests.support.records import new_id, step, thread, user_id
 
 
-async def test_what_waits_is_committed_together(database_url: str) -> None:
+async def test_waiting_writes_are_committed_together(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database)
     seen: list[AsyncConnection] = []
@@ -36,7 +36,7 @@ async def test_what_waits_is_committed_together(database_url: str) -> None:
     await database.close()
 
 
-async def test_a_mistake_in_one_operation_reaches_its_own_caller_alone(database_url: str) -> None:
+async def test_an_error_of_one_write_reaches_only_its_caller(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database)
 
@@ -53,7 +53,7 @@ async def test_a_mistake_in_one_operation_reaches_its_own_caller_alone(database_
     await database.close()
 
 
-async def test_close_stores_what_is_queued(database_url: str) -> None:
+async def test_close_stores_queued_writes(database_url: str) -> None:
     layer = create_data_layer(database_url)
     thread_id = new_id()
     calls = [asyncio.create_task(layer.create_step(step(thread_id, str(number)))) for number in range(300)]
@@ -70,7 +70,7 @@ async def test_close_stores_what_is_queued(database_url: str) -> None:
 async def test_a_thread_write_that_stores_nothing_runs_one_write_statement(
     layer: ChainlitLayer, actor: str | System
 ) -> None:
-    """As when a session ends after its thread was deleted elsewhere."""
+    """This happens when a session ends after another process deleted its thread."""
     thread_id = new_id()
     with statements_on_threads(layer) as statements, datalayer.acting_as(actor):
         await layer.update_thread(thread_id, metadata={"mood": "calm"})
@@ -79,7 +79,7 @@ async def test_a_thread_write_that_stores_nothing_runs_one_write_statement(
 
 
 @pytest.mark.parametrize("name", [None, "new name"])
-async def test_a_thread_write_that_is_refused_is_tried_once(layer: ChainlitLayer, name: str | None) -> None:
+async def test_a_refused_thread_write_is_tried_once(layer: ChainlitLayer, name: str | None) -> None:
     thread_id = await thread(layer, await user_id(layer, "alice"), name="name")
     with (
         statements_on_threads(layer) as statements,
@@ -93,7 +93,7 @@ async def test_a_thread_write_that_is_refused_is_tried_once(layer: ChainlitLayer
 
 @contextmanager
 def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
-    """The first words of the statements that the writer runs on the table of threads."""
+    """The first words of the statements that the writer runs on `threads`."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -108,13 +108,13 @@ def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-async def test_after_close_a_write_is_refused_and_not_lost_in_silence(layer: ChainlitLayer) -> None:
+async def test_a_write_after_close_is_refused_with_an_error(layer: ChainlitLayer) -> None:
     await layer.close()
     with pytest.raises(datalayer.StorageUnavailable, match="closed"):
         await layer.create_step(step(new_id()))
 
 
-async def test_a_caller_that_goes_away_takes_no_write_along(layer: ChainlitLayer) -> None:
+async def test_a_write_is_stored_although_its_caller_was_cancelled(layer: ChainlitLayer) -> None:
     thread_id = await thread(layer, None)
     calls = [asyncio.create_task(layer.create_step(step(thread_id))) for _ in range(5)]
     await asyncio.sleep(0)
@@ -123,7 +123,7 @@ async def test_a_caller_that_goes_away_takes_no_write_along(layer: ChainlitLayer
     assert len((await layer.get_thread(thread_id))["steps"]) == 5
 
 
-async def test_a_failure_is_told_to_caller_application_and_log(
+async def test_a_failure_reaches_caller_application_and_log(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[Any] = []
@@ -143,14 +143,14 @@ async def test_a_failure_is_told_to_caller_application_and_log(
 
 
 @pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:9/none", "sqlite:////no/such/folder/chat.db"])
-async def test_a_database_that_is_away_is_a_typed_error(url: str) -> None:
+async def test_an_unavailable_database_is_a_typed_error(url: str) -> None:
     layer = create_data_layer(url, patience_seconds=0.2)
     with pytest.raises(datalayer.StorageUnavailable):
         await layer.ping()
     with pytest.raises(datalayer.StorageUnavailable):
         await layer.create_step(step(new_id()))
     await layer.close()
-    # aiosqlite's thread says goodbye to the loop after its connection failed; the loop must be there to hear it.
+    # aiosqlite's thread calls the loop after its connection failed, so the loop must still run.
     async with asyncio.timeout(5):
         while any("connection_worker" in worker.name for worker in threading.enumerate()):
             await asyncio.sleep(0.01)
@@ -160,6 +160,6 @@ async def test_a_database_that_is_away_is_a_typed_error(url: str) -> None:
     "url",
     ["", "mysql://localhost/x", "sqlite://", "sqlite:///:memory:", "chat.db", "postgresql://h:notaport/x"],
 )
-def test_a_url_that_makes_no_sense_is_refused_at_once(url: str) -> None:
+def test_an_invalid_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(datalayer.ConfigurationError):
         create_data_layer(url)

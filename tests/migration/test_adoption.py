@@ -1,4 +1,4 @@
-"""Databases of Chainlit's own layers are adopted whole, or left exactly as they were."""
+"""Databases of Chainlit's own layers are adopted completely or not changed."""
 
 import time
 import tracemalloc
@@ -25,7 +25,7 @@ LARGE_BYTES = LARGE * 1500
 FOUND = {"users": 1, "threads": THREADS, "steps": 2 * THREADS, "elements": THREADS, "feedbacks": THREADS + 1}
 
 
-# Chainlit's asyncpg layer knows Postgres alone.
+# Chainlit's asyncpg layer supports only Postgres.
 EVERY_STOCK = pytest.mark.parametrize(
     ("empty_database_url", "stock"),
     [("sqlite", "older"), ("sqlite", "today"), ("postgres", "older"), ("postgres", "today"), ("postgres", "prisma")],
@@ -55,7 +55,7 @@ async def made(url: str, kind: str, *, dated_now: bool = False) -> None:
 
 @pytest.fixture
 def server_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Puts this process into a time zone, in POSIX' words: what is west of Greenwich is positive."""
+    """Sets the time zone of this process, in POSIX notation: zones west of Greenwich are positive."""
 
     def put(zone: str) -> None:
         monkeypatch.setenv("TZ", zone)
@@ -86,7 +86,7 @@ def found_of(report: Adoption, words: str) -> list[int]:
 
 
 @EVERY_STOCK_KIND
-async def test_a_file_is_shown_by_our_link_and_is_there_once_its_store_is_named(
+async def test_an_adopted_file_has_our_url_and_is_served_from_its_store(
     empty_database_url: str, kind: str, tmp_path: Path
 ) -> None:
     await made(empty_database_url, kind)
@@ -98,7 +98,7 @@ async def test_a_file_is_shown_by_our_link_and_is_there_once_its_store_is_named(
     assert element["url"] == f"/ours/{element['id']}"
     async with layer.database.read() as connection:
         kept = (await connection.execute(select(elements.c.url).where(elements.c.id == element["id"]))).scalar_one()
-    # Chainlit's asyncpg layer keeps no address of a file that it has a key for.
+    # Chainlit's asyncpg layer stores no URL for a file with a key.
     assert kept == (None if kind == "prisma" else f"https://files.example/{element['objectKey']}")
     assert await layer.open_element(thread_id, element["id"]) is None
     file = tmp_path / element["objectKey"]
@@ -111,7 +111,7 @@ async def test_a_file_is_shown_by_our_link_and_is_there_once_its_store_is_named(
 
 
 @EVERY_STOCK
-async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> None:
+async def test_every_row_is_adopted_and_every_thread_is_readable(stock: str) -> None:
     report = await adopted(stock)
     assert {count.table: count.found for count in report.counts} == FOUND
     assert {count.table: count.after for count in report.counts} == FOUND | {"feedbacks": THREADS}
@@ -149,7 +149,7 @@ async def test_every_row_is_adopted_and_every_thread_can_be_read(stock: str) -> 
 
 
 @EVERY_STOCK
-async def test_a_dry_run_says_the_same_and_changes_nothing(stock: str) -> None:
+async def test_a_dry_run_has_the_same_report_and_changes_nothing(stock: str) -> None:
     before = await dump(stock)
     dry = await adopted(stock, apply=False)
     assert await dump(stock) == before
@@ -170,9 +170,9 @@ async def test_adopting_again_changes_nothing(stock: str) -> None:
 
 
 @EVERY_STOCK
-async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
+async def test_a_failed_adoption_changes_nothing(stock: str) -> None:
     before = await dump(stock)
-    # After the rows have come over, or after votes were folded and columns added.
+    # After rows were copied, or after votes were merged and columns added.
     late = "feedbacks" if "Thread" in before[0] else "threadkeeper_migrations"
     database = Database(stock)
 
@@ -188,7 +188,7 @@ async def test_a_failure_in_the_middle_leaves_all_as_it_was(stock: str) -> None:
 
 
 @POSTGRES_ALONE
-async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str) -> None:
+async def test_the_tables_of_prisma_are_not_changed(empty_database_url: str) -> None:
     await made_by_asyncpg_layer(empty_database_url)
     schema, rows = await dump(empty_database_url)
     await adopted(empty_database_url)
@@ -198,7 +198,7 @@ async def test_nothing_of_prismas_tables_is_changed(empty_database_url: str) -> 
 
 
 @POSTGRES_ALONE
-async def test_what_cannot_come_over_is_counted_and_named(empty_database_url: str) -> None:
+async def test_rows_that_cannot_be_copied_are_counted_and_named(empty_database_url: str) -> None:
     url = empty_database_url
     await made_by_asyncpg_layer(url)
     thread = new_id()
@@ -221,7 +221,7 @@ async def test_what_cannot_come_over_is_counted_and_named(empty_database_url: st
 
 
 @pytest.mark.parametrize("schema", ["older", "today"])
-async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: str, schema: str) -> None:
+async def test_implausible_times_and_orphans_are_kept_and_reported(empty_database_url: str, schema: str) -> None:
     url = empty_database_url
     await made_by_sqlalchemy_layer(url, schema)
     thread = new_id()
@@ -237,7 +237,7 @@ async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: s
     report = await adopted(url)
     assert found_of(report, "threads with a time in the future") == [1]
     assert found_of(report, "threads without an owner") == [1]
-    # Chainlit's layer dated the threads today, and their steps are of 2024.
+    # Chainlit's layer dated the threads today, but their steps in 2024.
     assert found_of(report, "dated after their last step") == [THREADS]
     assert found_of(report, "steps of a thread that does not exist") == [1] * orphans
     assert {count.table: count.after for count in report.counts}["steps"] == FOUND["steps"] + orphans
@@ -249,12 +249,12 @@ async def test_odd_times_and_orphans_are_kept_and_reported(empty_database_url: s
     [("XXX-5:45", "UTC+05:45"), ("XXX+9:30", "UTC-09:30"), ("XXX0", None)],
     ids=["east", "west", "utc"],
 )
-async def test_local_times_are_told_with_the_offset_of_their_clock(
+async def test_local_times_are_reported_with_their_offset(
     empty_database_url: str, kind: str, zone: str, told: str | None, server_clock: Callable[[str], None]
 ) -> None:
     server_clock(zone)
     if kind == "prisma":
-        # There it is the database that dates threads, in the zone of its session.
+        # The database dates these threads, in the time zone of its session.
         await run(empty_database_url, DATABASE_ZONE.format(zone))
     await made(empty_database_url, kind, dated_now=True)
     server_clock("XXX0")
@@ -266,7 +266,7 @@ async def test_local_times_are_told_with_the_offset_of_their_clock(
     assert found_of(report, "dated after their last step") == []
 
 
-async def test_a_time_that_cannot_be_read_is_told(empty_database_url: str) -> None:
+async def test_an_unreadable_time_is_reported(empty_database_url: str) -> None:
     await made_by_sqlalchemy_layer(empty_database_url, "today")
     await run(empty_database_url, """UPDATE threads SET "createdAt" = 'yesterday'""")
     report = await adopted(empty_database_url)
@@ -290,7 +290,7 @@ async def test_a_large_history_is_adopted_in_little_memory(empty_database_url: s
     assert highest < LARGE_BYTES / 3
 
 
-async def test_votes_that_are_there_twice_send_the_operator_to_adopt(empty_database_url: str) -> None:
+async def test_duplicate_votes_direct_the_operator_to_adopt(empty_database_url: str) -> None:
     await made_by_sqlalchemy_layer(empty_database_url, "today")
     layer = create_data_layer(empty_database_url)
     with pytest.raises(datalayer.SchemaError, match="threadkeeper adopt"):
@@ -298,6 +298,6 @@ async def test_votes_that_are_there_twice_send_the_operator_to_adopt(empty_datab
     await layer.close()
 
 
-async def test_a_database_that_is_not_chainlits_is_refused(empty_database_url: str) -> None:
+async def test_a_database_not_made_by_chainlit_is_refused(empty_database_url: str) -> None:
     with pytest.raises(datalayer.SchemaError, match="none of Chainlit's layers"):
         await adopted(empty_database_url)

@@ -1,4 +1,4 @@
-"""The schema after the migrations is the schema of the code, for a new database and for one of Chainlit's own layer."""
+"""Migrated databases have the schema of the code: new databases and those of Chainlit's own layer."""
 
 import asyncio
 from pathlib import Path
@@ -44,7 +44,7 @@ STEPS = [
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Tables, columns, keys, indexes and triggers, as the database itself tells of them."""
+    """Tables, columns, keys, indexes and triggers, as the database describes them."""
     found = inspect(connection)
     triggers = connection.execute(text(TRIGGERS[connection.dialect.name])).all()
     return {
@@ -66,7 +66,7 @@ def described(connection: Connection) -> dict[str, Any]:
     }
 
 
-async def test_the_migrated_schema_is_the_schema_of_the_code(empty_database_url: str, tmp_path: Path) -> None:
+async def test_the_migrated_schema_equals_the_schema_of_the_code(empty_database_url: str, tmp_path: Path) -> None:
     layer = create_data_layer(empty_database_url)
     assert await layer.pending_migrations() == STEPS
     assert await layer.migrate() == STEPS
@@ -97,7 +97,7 @@ async def test_a_database_of_an_earlier_version_gets_the_indexes_it_lacks(layer:
         assert await connection.run_sync(described) == whole
 
 
-async def test_a_database_from_before_removed_answers_were_looked_through_gets_what_it_lacks(
+async def test_a_database_without_removed_answers_gets_the_missing_columns(
     layer: ChainlitLayer,
 ) -> None:
     async with layer.database.read() as connection:
@@ -120,15 +120,15 @@ async def test_two_replicas_that_start_together_migrate_once(empty_database_url:
         await replica.close()
 
 
-async def test_a_new_sqlite_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
-    # One round in fifteen went wrong when SQLite's "locked" on the change to WAL was taken for the last word.
+async def test_many_connections_open_a_new_sqlite_file_together(tmp_path: Path) -> None:
+    # Without retries, one round in fifteen failed with SQLite's "locked" at the change to WAL.
     for round_ in range(40):
         replicas = [create_data_layer(f"sqlite:///{tmp_path}/{round_}.db") for _ in range(4)]
         await asyncio.gather(*(replica.ping() for replica in replicas))
         await asyncio.gather(*(replica.close() for replica in replicas))
 
 
-async def test_a_newer_database_is_refused_and_left_alone(layer: ChainlitLayer) -> None:
+async def test_a_newer_database_is_refused_and_not_changed(layer: ChainlitLayer) -> None:
     async with layer.database.write() as connection:
         await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
     with pytest.raises(datalayer.SchemaError, match=r"newer version.*from_the_future"):
@@ -137,7 +137,7 @@ async def test_a_newer_database_is_refused_and_left_alone(layer: ChainlitLayer) 
         await layer.pending_migrations()
 
 
-async def test_a_database_without_schema_says_what_to_do(empty_database_url: str) -> None:
+async def test_a_database_without_a_schema_names_the_remedy(empty_database_url: str) -> None:
     layer = create_data_layer(empty_database_url)
     with pytest.raises(datalayer.SchemaError, match="migrate"):
         await layer.get_thread(new_id())
@@ -147,7 +147,7 @@ async def test_a_database_without_schema_says_what_to_do(empty_database_url: str
 
 
 def stock_schema() -> MetaData:
-    """The five tables of Chainlit's official SQLAlchemy schema, before any column of ours."""
+    """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
         "users": {"role", "disabledAt", "loginsEndedAt"},
         "threads": {"updatedAt"},
@@ -197,7 +197,7 @@ async def stock_database(empty_database_url: str) -> str:
     return empty_database_url
 
 
-async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_database: str) -> None:
+async def test_a_database_of_chainlits_own_layer_is_migrated_in_place(stock_database: str) -> None:
     layer = create_data_layer(stock_database)
     await layer.migrate()
     owner = await user_id(layer, "alice")
@@ -221,7 +221,7 @@ async def test_a_database_of_chainlits_own_layer_is_brought_up_in_place(stock_da
     await layer.close()
 
 
-async def test_a_history_that_an_older_version_wrote_becomes_searchable(
+async def test_a_history_of_an_older_version_becomes_searchable(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_indexer, "BATCH", 7)
@@ -240,7 +240,7 @@ async def test_a_history_that_an_older_version_wrote_becomes_searchable(
             await connection.execute(text(f"DROP TRIGGER IF EXISTS search_{name}{on}"))
         await connection.execute(delete(migrations).where(migrations.c.name == "search_index"))
     assert await layer.migrate() == ["search_index"]
-    # While the rest is being indexed: what is new is found at once.
+    # New text is found at once while old texts are being indexed.
     await layer.create_step(step(made[0], "brandnew"))
     assert await listed(layer, owner, search="brandnew") == [made[0]]
     await layer.search_indexer.finish()
@@ -251,7 +251,7 @@ async def test_a_history_that_an_older_version_wrote_becomes_searchable(
         assert (await connection.execute(select(search_backlog.c.table))).all() == []
 
 
-async def test_what_stands_in_the_way_is_said_and_nothing_is_changed(stock_database: str) -> None:
+async def test_the_cause_of_a_failed_migration_is_reported_and_nothing_changed(stock_database: str) -> None:
     database = Database(stock_database)
     async with database.write() as connection:
         one = (await connection.execute(select(steps.c.id, steps.c.threadId))).one()
@@ -272,7 +272,7 @@ async def test_what_stands_in_the_way_is_said_and_nothing_is_changed(stock_datab
     await layer.close()
 
 
-async def test_a_table_that_is_none_of_chainlits_is_refused(empty_database_url: str) -> None:
+async def test_a_table_that_is_not_chainlits_is_refused(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     async with database.write() as connection:
         await connection.execute(text("CREATE TABLE users (account TEXT)"))
