@@ -112,6 +112,8 @@ def serve() -> None:
     import gc
     from importlib.util import find_spec
 
+    # Two thousand modules come in, and none goes: the collector would look through all of them again and again.
+    gc.disable()
     from threadkeeper.chainlit_imports import put_stand_in
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.cookie_secret import cookie_secret
@@ -133,8 +135,6 @@ def serve() -> None:
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
     put_stand_in()
-    # Two thousand modules come in, and none goes: the collector would look through all of them again and again.
-    gc.disable()
     import uvicorn
     from chainlit.config import config, load_module
 

@@ -1,7 +1,9 @@
 """The model that the settings name, with the books kept of every call to it."""
 
 from collections.abc import Iterable
+from functools import partial
 
+from threadkeeper.chat.later import LaterModel
 from threadkeeper.chat.llm import Model, create_model
 from threadkeeper.chat.metering import CallStore, MeteredModel
 from threadkeeper.logs import Redaction
@@ -13,7 +15,8 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
 
     The demo calls no model, so there is nothing to account for.
     """
-    model = create_model(
+    make = partial(
+        create_model,
         api_key=plain(settings.openai_api_key),
         base_url=settings.openai_base_url,
         azure_endpoint=settings.azure_openai_endpoint,
@@ -22,10 +25,10 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
         timeout_seconds=settings.openai_timeout_seconds,
         max_retries=settings.openai_max_retries,
     )
-    if model.demo:
-        return model
+    if not (settings.azure_openai_endpoint or settings.openai_api_key or settings.openai_base_url):
+        return make()
     return MeteredModel(
-        model,
+        LaterModel(make),
         store,
         zone=settings.usage_time_zone,
         window=settings.openai_context_tokens,

@@ -158,7 +158,8 @@ class Model(Protocol):
     demo: bool
     """True when no language model is behind it."""
 
-    source: Source
+    @property
+    def source(self) -> Source: ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         """Raises ModelError, before the first Delta or after any of them."""

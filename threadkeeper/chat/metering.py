@@ -24,7 +24,7 @@ from datalayer.cleaning import clean_time
 from datalayer.errors import DataLayerError
 from datalayer.usage_records import LlmCall, LlmCallPayload, Price, tokens_per_second
 from threadkeeper.chat.limits import RESERVED_SECONDS, Allowances, LimitStore
-from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Usage
+from threadkeeper.chat.llm import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, Source, Usage
 from threadkeeper.chat.messages import ChatMessage, all_text, on_the_wire, picture_count
 from threadkeeper.chat.payloads import kept_messages
 from threadkeeper.chat.pricing import Rates, rates_of
@@ -100,13 +100,16 @@ class MeteredModel:
             redact: takes secrets out of a text.
         """
         self.demo = model.demo
-        self.source = model.source
         self._model, self._store = model, store
         self._keep_payloads, self._redact = keep_payloads, redact
         self._allowances = Allowances(store, zone, window)
         self._prices = Remembered("the prices", store.list_prices, _PRICES_SECONDS)
         self._project = Remembered("the default project", store.default_project, _PROJECT_SECONDS)
         self._keeping: set[asyncio.Task[None]] = set()
+
+    @property
+    def source(self) -> Source:
+        return self._model.source
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         question = await self._begin(request, is_streaming=True)

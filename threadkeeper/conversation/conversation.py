@@ -68,21 +68,21 @@ class Conversations:
         self._beside: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._has_tables = self._is_warm = False
 
     async def warm_up(self) -> None:
-        """Load what the first question would have to wait for, and take all that is loaded out of garbage collection.
+        """Take all that is loaded out of garbage collection.
 
         It is there for good: to look through it again and again holds up every answer for a fifth of a second.
         """
         gc.collect()
         gc.freeze()
-        if self._model.demo:
-            # It has neither a window nor a price: the table of them is not loaded.
-            return
-        for model in {*self._models, self._settings.title_model}:
-            await asyncio.to_thread(context_window, model)
-        await asyncio.to_thread(load_published)
-        gc.freeze()
+
+    async def _load_tables(self) -> None:
+        """Load the table of windows and prices for the first question, in a thread: it takes a tenth of a second."""
+        if not self._has_tables and not self._model.demo:
+            await asyncio.to_thread(load_published)
+        self._has_tables = True
 
     async def begin(self) -> None:
         """Offer the settings and the models of a new conversation."""
@@ -209,6 +209,7 @@ class Conversations:
         question = await self._question(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self._default)
         model = await self._pick(message, language)
+        await self._load_tables()
         known = DEFAULT_WINDOW if self._model.demo else context_window(model)
         window = self._settings.openai_context_tokens or known
         try:
@@ -234,6 +235,10 @@ class Conversations:
             await cl.Message(content=say("older_left_out", language), metadata=notice).send()
         request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
         outcome = await self._stream(request, thread_id, language)
+        if not self._is_warm:
+            # What the first answer loaded stays for good, too.
+            self._is_warm = True
+            gc.freeze()
         if outcome.error is not None:
             metrics.model_errors.labels(outcome.error.kind).inc()
             sentence = explain(outcome.error, language, model=model)
