@@ -109,6 +109,9 @@ def _threadkeeper() -> None:
 def serve() -> None:
     """Serve the chat at HOST and PORT."""
     import gc
+
+    # Two thousand modules are imported and stay: the collector would scan all of them again and again.
+    gc.disable()
     from importlib.util import find_spec
 
     from threadkeeper.chainlit_imports import put_stand_in
@@ -132,8 +135,6 @@ def serve() -> None:
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
     put_stand_in()
-    # Two thousand modules are imported and stay: the collector would scan all of them again and again.
-    gc.disable()
     import uvicorn
     from chainlit.config import config, load_module
 
