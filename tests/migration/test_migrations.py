@@ -259,7 +259,7 @@ async def test_the_cause_of_a_failed_migration_is_reported_and_nothing_changed(s
             insert(stock_schema().tables["feedbacks"]).values(id=new_id(), forId=one[0], threadId=one[1], value=0)
         )
     layer = create_data_layer(stock_database)
-    with pytest.raises(datalayer.SchemaError, match="left as it was"):
+    with pytest.raises(datalayer.SchemaError, match="was not changed"):
         await layer.migrate()
     async with database.read() as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
@@ -278,6 +278,6 @@ async def test_a_table_that_is_not_chainlits_is_refused(empty_database_url: str)
         await connection.execute(text("CREATE TABLE users (account TEXT)"))
     await database.close()
     layer = create_data_layer(empty_database_url)
-    with pytest.raises(datalayer.SchemaError, match="no table of Chainlit's"):
+    with pytest.raises(datalayer.SchemaError, match="not a table of Chainlit's"):
         await layer.migrate()
     await layer.close()
