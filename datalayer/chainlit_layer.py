@@ -201,7 +201,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
             await self._write("deletion of a step", StepDeletion(known, *_acting()))
 
     async def cut_thread(self, thread_id: str, after_step_id: str, keep: Collection[str] = ()) -> int:
-        """Delete all steps after this one, except those to keep; gives the number of deleted steps."""
+        """Delete all steps after this one, except those to keep; returns the number of deleted steps."""
         thread_id, anchor = clean_id(thread_id, "thread id"), clean_id(after_step_id, "step id")
         removed: Removed | None = await self._write(
             "cut", ThreadCut(thread_id, anchor, tuple(keep), utc_now(), *_acting())
@@ -218,7 +218,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         return [cast(StepDict, step_dict_of(step, vote)) for step, vote in found]
 
     async def set_step_favorite(self, step_dict: Any, favorite: bool) -> StepDict:
-        """Set or clear the favourite mark of the step, and change nothing else; gives the changed StepDict."""
+        """Set or clear the favourite mark of the step, and change nothing else; returns the changed StepDict."""
         step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
         await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
         metadata = {**(step_dict.get("metadata") or {}), "favorite": favorite}
@@ -227,7 +227,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
     # Votes
 
     async def upsert_feedback(self, feedback: ChainlitFeedback) -> str:
-        """Store or change the acting user's vote; gives its id.
+        """Store or change the acting user's vote; returns its id.
 
         Raises:
             NotFound: the step does not exist for the acting user.

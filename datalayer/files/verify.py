@@ -93,7 +93,7 @@ class FileCheck:
         """Nothing happens yet.
 
         Args:
-            repair: delete files without a row and what broken uploads left; mark rows whose file is missing, under
+            repair: delete files without a row and interrupted uploads; mark rows whose file is missing, under
                 `fileMissingSince` in `extra`, and take the mark away where the file is back; keep checksums of files
                 whose rows have none.
             quick: compare sizes alone, and read no file.

@@ -181,7 +181,7 @@ async def test_a_takeout_is_readable_and_has_no_password(layer: ChainlitLayer, t
     assert any(name.endswith("/files/00001 a.txt") for name in names)
     assert all(len(name.encode()) < 300 and ".." not in name.split("/") and "\\" not in name for name in names)
     assert (manifest["format"], manifest["version"], manifest["counts"]["threads"]) == ("threadkeeper-takeout", 1, 4)
-    with pytest.raises(datalayer.AlreadyExists, match="a file"):
+    with pytest.raises(datalayer.AlreadyExists, match="exists already"):
         await taken(layer, path)
     with pytest.raises(datalayer.NotFound):
         await export_user(layer.database, layer.blobs, "nobody", tmp_path / "nobody.zip")
@@ -375,7 +375,7 @@ async def test_a_version_of_an_unknown_kind_is_refused(
     await live(layer)
     change = _in_lines("step_versions.jsonl", change="<script>")
     path = rewritten(await taken(layer, tmp_path / "alice.zip"), change)
-    with pytest.raises(datalayer.InvalidRecord, match="of no kind"):
+    with pytest.raises(datalayer.InvalidRecord, match="of an unknown kind"):
         await import_user(other.database, other.blobs, path)
 
 

@@ -299,5 +299,5 @@ async def test_duplicate_votes_direct_the_operator_to_adopt(empty_database_url: 
 
 
 async def test_a_database_not_made_by_chainlit_is_refused(empty_database_url: str) -> None:
-    with pytest.raises(datalayer.SchemaError, match="none of Chainlit's layers"):
+    with pytest.raises(datalayer.SchemaError, match="not a database of Chainlit's"):
         await adopted(empty_database_url)

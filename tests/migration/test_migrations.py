@@ -278,6 +278,6 @@ async def test_a_table_that_is_not_chainlits_is_refused(empty_database_url: str)
         await connection.execute(text("CREATE TABLE users (account TEXT)"))
     await database.close()
     layer = create_data_layer(empty_database_url)
-    with pytest.raises(datalayer.SchemaError, match="no table of Chainlit's"):
+    with pytest.raises(datalayer.SchemaError, match="not a table of Chainlit's"):
         await layer.migrate()
     await layer.close()
