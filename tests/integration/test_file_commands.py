@@ -139,7 +139,7 @@ def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_
         return [(row[0], row[1], row[2]) for row in rows]
 
     assert asyncio.run(looked()) == [("export", None, file.parent.name)], "the user sees the export in the audit"
-    assert cli("export", "user", "ada").stderr == f"There is a file {name} already.\n"
+    assert cli("export", "user", "ada").stderr == f"The file {name} exists already.\n"
     assert cli("export", "user", "nobody").stderr == "There is no user 'nobody'.\n"
 
     other = CommandLine(tmp_path / "another")
