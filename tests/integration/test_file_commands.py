@@ -59,7 +59,9 @@ def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]
     assert cli("files", "verify", "--quick").returncode == 0
     changed = cli("files", "verify")
     assert (changed.returncode, changed.stderr) == (1, "1 × checksum differs from the database.\n")
-    assert f"{file.parent.name}/{file.name}: checksum differs from the database: the file's SHA-256 is" in changed.stdout
+    assert (
+        f"{file.parent.name}/{file.name}: checksum differs from the database: the file's SHA-256 is" in changed.stdout
+    )
     file.unlink()
     orphan = file.with_name("nobodys")
     orphan.write_bytes(b"x")
