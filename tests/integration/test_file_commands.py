@@ -59,7 +59,9 @@ def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]
     assert cli("files", "verify", "--quick").returncode == 0
     changed = cli("files", "verify")
     assert (changed.returncode, changed.stderr) == (1, "1 × checksum differs from the database.\n")
-    assert f"{file.parent.name}/{file.name}: checksum differs from the database: its SHA-256 is" in changed.stdout
+    assert (
+        f"{file.parent.name}/{file.name}: checksum differs from the database: the file's SHA-256 is" in changed.stdout
+    )
     file.unlink()
     orphan = file.with_name("nobodys")
     orphan.write_bytes(b"x")
@@ -139,7 +141,7 @@ def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_
         return [(row[0], row[1], row[2]) for row in rows]
 
     assert asyncio.run(looked()) == [("export", None, file.parent.name)], "the user sees the export in the audit"
-    assert cli("export", "user", "ada").stderr == f"There is a file {name} already.\n"
+    assert cli("export", "user", "ada").stderr == f"The file {name} exists already.\n"
     assert cli("export", "user", "nobody").stderr == "There is no user 'nobody'.\n"
 
     other = CommandLine(tmp_path / "another")
