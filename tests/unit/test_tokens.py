@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from threadkeeper.chat.context.token_worker import count_tokens
-from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, _Worker, context_window, counter_for
+from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, PRICED_WINDOW, _Worker, context_window, counter_for
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,24 @@ def test_windows_come_from_the_table() -> None:
     assert context_window("gpt-4o-mini") == 128_000
     assert context_window("gpt-4") == 8_192
     assert context_window("my-own-model") == DEFAULT_WINDOW
+
+
+def test_a_name_with_a_provider_is_looked_up_at_that_provider() -> None:
+    assert context_window("openai/gpt-4o") == context_window("gpt-4o") == 128_000
+    assert context_window("openrouter/openai/gpt-4o") == 128_000
+    assert context_window("OpenAI/GPT-4") == 8_192
+
+
+def test_a_model_is_found_by_its_name_at_openrouter() -> None:
+    assert context_window("meta-llama/llama-3.1-70b-instruct") == 131_072
+    assert context_window("google/gemini-2.5-pro") == 1_048_576
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-pro", "command-r", "qwen/qwen3-32b"])
+def test_a_model_with_a_price_and_no_window_gets_a_larger_window_than_an_unknown_one(model: str) -> None:
+    assert context_window(model) == PRICED_WINDOW > DEFAULT_WINDOW
+
+
+@pytest.mark.parametrize("model", ["my/gpt-4o", "my/own/model", "openai/my-own-model", "/gpt-4o", "openai/", "/", ""])
+def test_a_model_that_nobody_knows_gets_the_smallest_window(model: str) -> None:
+    assert context_window(model) == DEFAULT_WINDOW

@@ -147,7 +147,8 @@ class Settings(BaseSettings):
     openai_context_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Context window of the model in tokens. If unset, the known window of the model, or 8192.",
+        description="Context window of the model in tokens. If unset, the known window of the model, "
+        "32768 if only its price is known, otherwise 8192.",
     )
     openai_vision: bool = Field(default=True, description="Send pictures to the model.")
 

@@ -31,6 +31,9 @@ from threadkeeper.chat.messages import ChatMessage
 logger = logging.getLogger(__name__)
 
 DEFAULT_WINDOW = 8_192
+PRICED_WINDOW = 32_768
+"""The window of a model that the table knows without a window. A hosted model with a price takes at least this many
+tokens, with few and old exceptions; a smaller number would leave out messages that the model could read."""
 # What a picture of any size costs at most by OpenAI's rule for GPT-4o: 85 tokens and 170 for each of up to 8 tiles.
 # https://platform.openai.com/docs/guides/images-vision#calculating-costs
 PICTURE_TOKENS = 85 + 8 * 170
@@ -115,17 +118,28 @@ def frame_and_texts(message: ChatMessage) -> tuple[int, list[str]]:
 
 @lru_cache(maxsize=256)
 def context_window(model: str) -> int:
-    """The most tokens that question and answer may have together; DEFAULT_WINDOW for a model that nobody knows.
+    """The most tokens that question and answer may have together.
 
+    PRICED_WINDOW for a model that the table of prices knows without a window, DEFAULT_WINDOW for an unknown model.
     The first call loads the table: a tenth of a second.
     """
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
 
-    try:
-        _, known = get_snapshot().find_provider_model(model, None, None, None)
-    except LookupError:
-        return DEFAULT_WINDOW
-    return known.context_window or DEFAULT_WINDOW
+    lookups: list[tuple[str, str | None]] = [(model, None)]
+    provider, slash, name = model.partition("/")
+    if slash and provider and name:
+        # The maker's own entry comes first; OpenRouter names all models by maker, and lists makers that have no entry.
+        lookups += [(name, provider), (model, "openrouter")]
+    window = DEFAULT_WINDOW
+    for name, provider_id in lookups:
+        try:
+            _, known = get_snapshot().find_provider_model(name, None, provider_id, None)
+        except LookupError:
+            continue
+        if known.context_window:
+            return known.context_window
+        window = PRICED_WINDOW
+    return window
 
 
 _counts: OrderedDict[tuple[str, bytes], int] = OrderedDict()
