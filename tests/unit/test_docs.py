@@ -38,6 +38,8 @@ _SHELL_END = re.compile(r"\s#.*|[|;&>].*")
 _CREATED = {"public/elements", "public/elements/*.jsx"}
 # Variables that are read by the Azure SDK.
 _AZURE = {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"}
+# A variable that the C library reads.
+_GLIBC = {"MALLOC_ARENA_MAX"}
 # Options of other programs.
 _FOREIGN_OPTIONS = {"--help", "--editable", "--port", "-m"}
 
@@ -218,12 +220,12 @@ def missing_modules(page: Page) -> list[str]:
 
 @cache
 def known_variables() -> frozenset[str]:
-    """The settings, and the variables that Chainlit, the tests and the Azure SDK read."""
+    """The settings, and the variables that Chainlit, the tests, the Azure SDK and glibc read."""
     chainlits = "\n".join(path.read_text("utf-8") for path in Path(chainlit.__path__[0]).rglob("*.py"))
     tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
     read_there = r"environ\w*(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\""
     named = {*re.findall(read_there, chainlits + tests), *re.findall(r"\"(OAUTH_[A-Z0-9_]+)\"", chainlits)}
-    return frozenset(named | _AZURE | {name.upper() for name in Settings.model_fields})
+    return frozenset(named | _AZURE | _GLIBC | {name.upper() for name in Settings.model_fields})
 
 
 def unknown_variables(page: Page) -> list[str]:
