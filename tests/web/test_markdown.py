@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from urllib.parse import unquote
 
 import pytest
 
@@ -37,6 +38,57 @@ def test_the_columns_of_a_table_are_aligned_by_classes() -> None:
     page = shown("| a | b | c |\n|:--|:-:|--:|\n| 1 | 2 | 3 |\n")
     for tag in ("th", "td"):
         assert [one.attributes["class"] for one in page.all(tag)] == ["left", "center", "right"]
+
+
+# Chinese, Japanese and Korean
+
+
+def links(text: str) -> list[tuple[str, str]]:
+    found = re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', str(as_html(text)))
+    return [(unquote(address), shown) for address, shown in found]
+
+
+@pytest.mark.parametrize("mark", "，。！？；：、（）《》〈〉「」『』【】〔〕［］｛｝｜～“”‘’…—．｡､")
+def test_a_bare_url_ends_before_full_width_punctuation(mark: str) -> None:
+    url = "https://example.org/a?b=c"
+    for after in ("", "谢谢", mark, "thanks", " thanks"):
+        text = f"请看{url}{mark}{after}"
+        assert links(text) == [(url, url)], text
+        assert re.sub("<[^>]*>", "", str(as_html(text))).strip() == text
+
+
+def test_bare_urls_in_chinese_text_are_found() -> None:
+    for text in (
+        "手册（https://example.org/a）在此",
+        "（https://example.org/a）",
+        "“https://example.org/a”",
+        "请看https://example.org/a.。",
+        "**https://example.org/a**，",
+        "- 网址：https://example.org/a；",
+    ):
+        assert links(text) == [("https://example.org/a", "https://example.org/a")], text
+    assert [address for address, _ in links("https://example.org、http://example.net/（旧）")] == [
+        "https://example.org",
+        "http://example.net/",
+    ]
+    assert links("mailto:a@example.org。谢谢") == [("mailto:a@example.org", "mailto:a@example.org")]
+
+
+def test_letters_after_a_bare_url_are_a_part_of_it() -> None:
+    for url in (
+        "https://zh.wikipedia.org/wiki/北京",
+        "https://example.org/a谢谢",
+        "https://example.org/ジョン・レノン",
+    ):
+        assert [address for address, _ in links(f"{url}。")] == [url]
+
+
+def test_urls_in_latin_text_and_in_markdown_links_are_unchanged() -> None:
+    for url in ("https://example.org/a_(b)", "https://example.org/a,b;c!d?e", "https://example.org:8080/#a"):
+        assert links(f"See {url}. Thanks") == [(url, url)]
+    for text in ("[手册](https://example.org/a。谢谢)", "[手册](<https://example.org/a。谢谢>)"):
+        assert links(text) == [("https://example.org/a。谢谢", "手册")]
+    assert links("<https://example.org/a。谢谢>")[0][0] == "https://example.org/a。谢谢"
 
 
 # Code
