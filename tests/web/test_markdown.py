@@ -3,13 +3,17 @@
 import itertools
 import re
 import time
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from tests.support.pages import Element, read_page
 from tests.support.safe_pages import runs_nothing
 from threadkeeper.web.pages.assets import Assets
-from threadkeeper.web.rendering import formulas, highlight
+from threadkeeper.web.rendering import cjk, formulas, highlight
 from threadkeeper.web.rendering.markdown import as_html
 
 HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -37,6 +41,109 @@ def test_the_columns_of_a_table_are_aligned_by_classes() -> None:
     page = shown("| a | b | c |\n|:--|:-:|--:|\n| 1 | 2 | 3 |\n")
     for tag in ("th", "td"):
         assert [one.attributes["class"] for one in page.all(tag)] == ["left", "center", "right"]
+
+
+# Chinese, Japanese and Korean
+
+
+def links(text: str) -> list[tuple[str, str]]:
+    found = re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', str(as_html(text)))
+    return [(unquote(address), shown) for address, shown in found]
+
+
+@pytest.mark.parametrize("mark", "，。！？；：、（）《》〈〉「」『』【】〔〕［］｛｝｜～“”‘’…—．｡､")
+def test_a_bare_url_ends_before_full_width_punctuation(mark: str) -> None:
+    url = "https://example.org/a?b=c"
+    for after in ("", "谢谢", mark, "thanks", " thanks"):
+        text = f"请看{url}{mark}{after}"
+        assert links(text) == [(url, url)], text
+        assert re.sub("<[^>]*>", "", str(as_html(text))).strip() == text
+
+
+def test_bare_urls_in_chinese_text_are_found() -> None:
+    for text in (
+        "手册（https://example.org/a）在此",
+        "（https://example.org/a）",
+        "“https://example.org/a”",
+        "请看https://example.org/a.。",
+        "**https://example.org/a**，",
+        "- 网址：https://example.org/a；",
+    ):
+        assert links(text) == [("https://example.org/a", "https://example.org/a")], text
+    assert [address for address, _ in links("https://example.org、http://example.net/（旧）")] == [
+        "https://example.org",
+        "http://example.net/",
+    ]
+    assert links("mailto:a@example.org。谢谢") == [("mailto:a@example.org", "mailto:a@example.org")]
+
+
+def test_letters_after_a_bare_url_are_a_part_of_it() -> None:
+    for url in (
+        "https://zh.wikipedia.org/wiki/北京",
+        "https://example.org/a谢谢",
+        "https://example.org/ジョン・レノン",
+    ):
+        assert [address for address, _ in links(f"{url}。")] == [url]
+
+
+def test_urls_in_latin_text_and_in_markdown_links_are_unchanged() -> None:
+    for url in ("https://example.org/a_(b)", "https://example.org/a,b;c!d?e", "https://example.org:8080/#a"):
+        assert links(f"See {url}. Thanks") == [(url, url)]
+    for text in ("[手册](https://example.org/a。谢谢)", "[手册](<https://example.org/a。谢谢>)"):
+        assert links(text) == [("https://example.org/a。谢谢", "手册")]
+    assert links("<https://example.org/a。谢谢>")[0][0] == "https://example.org/a。谢谢"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**粗体**文字", "<strong>粗体</strong>文字"),
+        ("**退款：**请联系客服", "<strong>退款：</strong>请联系客服"),
+        ("文字**粗体：**文字", "文字<strong>粗体：</strong>文字"),
+        ("**甲：**一，**乙：**二。", "<strong>甲：</strong>一，<strong>乙：</strong>二。"),
+        ("**甲**，**乙**。**丙。**丁", "<strong>甲</strong>，<strong>乙</strong>。<strong>丙。</strong>丁"),
+        ("这是**“重要”**的", "这是<strong>“重要”</strong>的"),
+        ("请看**《书》**第一章", "请看<strong>《书》</strong>第一章"),
+        ('点击**"确定"**按钮', "点击<strong>&quot;确定&quot;</strong>按钮"),
+        ("使用**`foo`**函数", "使用<strong><code>foo</code></strong>函数"),
+        ("约**+5%**左右", "约<strong>+5%</strong>左右"),
+        ("**共计：**100元", "<strong>共计：</strong>100元"),
+        ("**状态：**OK", "<strong>状态：</strong>OK"),
+        ("API**（接口）**v2", "API<strong>（接口）</strong>v2"),
+        ("**これは「太字」**です", "<strong>これは「太字」</strong>です"),
+        ("**한국어(Korean)**는", "<strong>한국어(Korean)</strong>는"),
+        ("*斜体*。", "<em>斜体</em>。"),
+        ("文字*斜体：*文字", "文字<em>斜体：</em>文字"),
+        ("***退款：***请", "<em><strong>退款：</strong></em>请"),
+        ("**甲，*乙。*丙**丁", "<strong>甲，<em>乙。</em>丙</strong>丁"),
+        ("~~删除：~~请", "<s>删除：</s>请"),
+        ("[**退款：**请](/a)", '<a href="/a" rel="noopener noreferrer nofollow" target="_blank">'
+         "<strong>退款：</strong>请</a>"),
+        # No emphasis:
+        ("价格*，数量*，单价", "价格*，数量*，单价"),
+        ("价格**，便宜", "价格**，便宜"),
+        ("甲 ** 乙 ** 丙", "甲 ** 乙 ** 丙"),
+        ("5*（3+2）*2", "5*（3+2）*2"),
+        ("退款_：_请", "退款_：_请"),
+        ("\\*\\*退款：\\*\\*请", "**退款：**请"),
+        ("`**退款：**请`", "<code>**退款：**请</code>"),
+    ],
+)  # fmt: skip
+def test_emphasis_beside_letters_of_chinese_japanese_and_korean(text: str, html: str) -> None:
+    assert str(as_html(text)) == f"<p>{html}</p>\n"
+
+
+@pytest.mark.parametrize("text", ["2 ** 3 ** 4", "a**b", "a*b", "**a:**b", "a**(b)**c", '**"a"**b', "a*, b*, c"])
+def test_asterisks_in_latin_text_stay_where_commonmark_sees_no_emphasis(text: str) -> None:
+    assert re.sub("&quot;", '"', str(as_html(text))) == f"<p>{text}</p>\n"
+
+
+@given(st.text("ab1é .,:!()[]“”’—\"'$\\`*_~\n", max_size=40))
+def test_emphasis_in_latin_text_is_that_of_commonmark(text: str) -> None:
+    plain = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
+    relaxed = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
+    cjk.emphasis_beside_letters(relaxed)
+    assert relaxed.render(text) == plain.render(text)
 
 
 # Code

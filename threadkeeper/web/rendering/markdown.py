@@ -11,7 +11,6 @@ from typing import Any
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from linkify_it import LinkifyIt
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
 from markdown_it.renderer import RendererHTML
@@ -19,7 +18,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
-from threadkeeper.web.rendering import dollars, formulas
+from threadkeeper.web.rendering import cjk, dollars, formulas
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
 
 LONGEST = 50_000
@@ -86,13 +85,14 @@ def _made() -> MarkdownIt:
     options = {"html": False, "breaks": True, "xhtmlOut": False}
     markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
     dollars.dollars(markdown)
+    cjk.emphasis_beside_letters(markdown)
     return markdown.enable(["table", "strikethrough"])
 
 
 def _with_bare_links() -> MarkdownIt:
     """As in the chat's page: a bare URL becomes a link only with its scheme."""
     markdown = _made()
-    finder = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    finder = cjk.LinkFinder(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     for scheme in ("//", "ftp:"):
         finder.add(scheme, None)
     markdown.linkify = finder
