@@ -118,7 +118,7 @@ except AttributeError as error:
     assert "no_such_thing" in run(program, tmp_path).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.budget
 async def test_the_server_starts_sooner_and_smaller_than_chainlit_itself(tmp_path: Path) -> None:
     """With room for a busy machine in the time; memory depends on nothing else that runs."""
     found = startup.Found()
