@@ -209,7 +209,10 @@ class Visitor:
         number = await self.answers.count()
         await self.page.locator("#chat-input").fill(text)
         await self.page.locator("#chat-submit").click()
-        return self.answers.nth(number)
+        answer = self.answers.nth(number)
+        # `answered` waits for the end, which must not be taken for the moment before the beginning.
+        await expect(self.page.locator("#stop-button").or_(answer)).not_to_have_count(0)
+        return answer
 
     async def answered(self) -> None:
         """Wait until nothing is being answered."""
