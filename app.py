@@ -1,6 +1,6 @@
-"""Threadkeeper on Chainlit: the handlers, and how the parts are put together. What they do is in the packages.
+"""Threadkeeper on Chainlit: creates the parts from the settings and registers Chainlit's handlers.
 
-Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read here, once.
+Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read once, here.
 """
 
 import gc
@@ -105,7 +105,7 @@ def data_layer() -> ChainlitLayer:
 
 @cl.on_app_startup
 async def start() -> None:
-    """Bring up the schema and make the first user. What stands in the way ends the start with one sentence."""
+    """Migrate the database and create the first user. A failure ends the process with one sentence."""
     doing = "the database that DATABASE_URL names"
     try:
         for step in await layer.migrate():
@@ -120,7 +120,7 @@ async def start() -> None:
         logging.shutdown()
         # Chainlit catches what a hook raises and would serve on without a database.
         os._exit(1)
-    # All that is imported by now lives as long as the process: the collector need not scan it.
+    # Everything imported so far lives as long as the process, so the collector need not scan it.
     gc.collect()
     gc.freeze()
     conversations.background.start(run_payload_retention(layer, settings.usage_payload_days))
