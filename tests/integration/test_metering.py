@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
@@ -18,6 +18,7 @@ from datalayer.records.usage import CallFilter, Limit, LimitStanding, LlmCall, L
 from datalayer.schema.usage import usage_reservations
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
 from tests.support.records import new_id
+from threadkeeper.chat.context import tokens
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.metered_model import MeteredModel
@@ -493,3 +494,23 @@ async def test_what_is_set_aside_counts_for_as_long_as_the_answer_takes(
     assert await reserved(layer) == 0
     await asyncio.sleep(1)
     assert await reserved(layer) == 0
+
+
+async def test_a_slow_count_neither_delays_the_end_of_an_answer_nor_loses_its_row(
+    layer: ChainlitLayer, model: MeteredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, may_count = tokens.TokenCounter.counts, asyncio.Event()
+
+    async def slow(self: tokens.TokenCounter, texts: Sequence[str]) -> list[int]:
+        await may_count.wait()
+        return await counted(self, texts)
+
+    monkeypatch.setattr(tokens.TokenCounter, "counts", slow)
+    monkeypatch.setattr("threadkeeper.chat.metering.metered_model._COUNT_SECONDS", 0.01)
+    await ask(model, "no-usage")
+    monkeypatch.setattr("threadkeeper.chat.metering.metered_model._COUNT_SECONDS", 10)
+    may_count.set()
+    await model.close()
+    (row,) = await rows(layer, model)
+    assert row.is_estimated
+    assert row.completion_tokens

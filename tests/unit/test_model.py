@@ -324,3 +324,19 @@ async def test_requests_at_the_same_time_load_a_model_once() -> None:
     assert len(made) == 1
     assert len({answer.text for answer in answers}) == 1
     assert isinstance([event async for event in model.stream(request)][-1], Finish)
+
+
+async def test_a_client_that_cannot_be_loaded_is_a_model_error_and_is_tried_again() -> None:
+    outcomes: list[Exception | DemoModel] = [ValueError("no proxy"), DemoModel()]
+
+    def make() -> Model:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    model = DeferredModel(Source("test", ""), make)
+    request = ModelRequest([{"role": "user", "content": "Hello"}], "m")
+    with pytest.raises(ModelError, match="cannot load the client: ValueError: no proxy"):
+        await model.complete(request)
+    assert (await model.complete(request)).text

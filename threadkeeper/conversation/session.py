@@ -17,7 +17,7 @@ from datalayer.errors import DataLayerError
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.tokens import context_window
 from threadkeeper.chat.metering.pricing import load_published
-from threadkeeper.chat.model import Model
+from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import chosen_model, offer_models, offer_settings
@@ -58,7 +58,12 @@ class Conversations:
             # The demo has neither a window nor a price, so their table is not loaded.
             return
         self._is_warm = True
-        await self._model.load()
+        try:
+            await self._model.load()
+        except ModelError as error:
+            self._is_warm = False
+            logger.error("the model is not ready: %s", error)
+            return
         for model in {*self._answering.models, self._settings.title_model}:
             await asyncio.to_thread(context_window, model)
         await asyncio.to_thread(load_published)

@@ -47,7 +47,7 @@ _REMEMBERED = 20_000
 _WORKER = Path(__file__).with_name("token_worker.py")
 _IDLE_SECONDS = 300.0
 # Counting the longest thread takes a second.
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0
 # The library's own table of models ends with GPT-4.1; OpenAI has kept to the newer vocabulary since GPT-4o.
 _OLDER_OPENAI = re.compile(r"gpt-(3|4(?![o.]))")
 _OPENAI = re.compile(r"(gpt|chatgpt)-|o\d")

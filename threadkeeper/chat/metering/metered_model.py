@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
 _CLOSE_SECONDS = 0.5
+# How long the end of an answer waits for the count of tokens that the server did not report.
+_COUNT_SECONDS = 2.0
 
 
 class CallStore(LimitStore, Protocol):
@@ -73,6 +75,7 @@ class MeteredModel:
         self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
         self._project = CachedValue("the default project", store.default_project, _PROJECT_SECONDS)
         self._keeping: set[asyncio.Task[None]] = set()
+        self._counting: set[asyncio.Task[None]] = set()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         call = await self._begin(request, is_streaming=True)
@@ -110,7 +113,11 @@ class MeteredModel:
         await self._model.load()
 
     async def close(self) -> None:
-        """Wait until open rows are in the store's queue (at most half a second), and close the model."""
+        """Wait until open rows are in the store's queue, for 2.5 s at most, and close the model."""
+        if self._counting:
+            await asyncio.wait(self._counting, timeout=_COUNT_SECONDS)
+        if self._counting:
+            logger.error("the usage of %d model calls is not stored: their tokens are not counted", len(self._counting))
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=_CLOSE_SECONDS)
         await self._model.close()
@@ -177,8 +184,12 @@ class MeteredModel:
         if not is_unreported(call):
             self._account(call, None)
             return
-        # Shielded, because the task can be cancelled a second time.
-        await asyncio.shield(self._beside(self._account_counted(call)))
+        # Not awaited for longer, because Stop, an edit and the shutdown wait for this; and `wait` does not cancel the
+        # count when this task is cancelled a second time.
+        counting = self._beside(self._account_counted(call))
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+        await asyncio.wait({counting}, timeout=_COUNT_SECONDS)
 
     async def _account_counted(self, call: OpenCall) -> None:
         """Count the tokens that the server did not report, then account for the call."""

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from threadkeeper.chat.model import Completion, Delta, Finish, Model, ModelRequest, Source
+from threadkeeper.chat.model import Completion, Delta, Finish, Model, ModelError, ModelRequest, Source
 
 
 class DeferredModel:
-    """Stands for a model until it is loaded, then passes requests on to it.
+    """Loads the model at the first use, and passes requests on to it.
 
     Args:
         source: the server that answers, as the loaded model names it.
-        make: imports and creates the model. It runs in a thread, once.
+        make: imports and creates the model. It runs in a thread, once. If it fails, each request raises ModelError.
     """
 
     demo = False
@@ -47,5 +47,8 @@ class DeferredModel:
     async def _loaded(self) -> Model:
         async with self._lock:
             if self._model is None:
-                self._model = await asyncio.to_thread(self._make)
+                try:
+                    self._model = await asyncio.to_thread(self._make)
+                except Exception as error:
+                    raise ModelError("server", f"cannot load the client: {type(error).__name__}: {error}") from error
             return self._model
