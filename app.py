@@ -32,7 +32,7 @@ from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
 from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
-from threadkeeper.settings.misspelled import misspelt_names
+from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
@@ -53,7 +53,7 @@ except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
 secrets = [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
 configure_logging(settings.log_level, settings.log_json, secrets)
-for doubt in misspelt_names():
+for doubt in misspelled_names():
     logger.warning("%s", doubt)
 
 layer = datalayer.create_data_layer(
@@ -88,13 +88,13 @@ mount(
 )
 send_directly(chainlit.server.sio)
 browsers = chainlit.server.sio.eio
-# A message with a long text pasted into it; the model's window is what limits it, in words.
+# Large enough for a message with a long pasted text. The model's window limits it, with a message to the user.
 browsers.max_http_buffer_size = 16_000_000
 metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(browsers.sockets))
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
 configure_page(settings)
 
-# `chainlit run -w` runs this file again, and Chainlit would keep the layer that it was given first.
+# `chainlit run -w` runs this file again, and Chainlit would keep its first data layer.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False
 
 
@@ -118,7 +118,7 @@ async def start() -> None:
     except datalayer.DataLayerError as error:
         logger.critical("Threadkeeper cannot start: %s: %s", doing, error)
         logging.shutdown()
-        # Chainlit catches what a hook raises and would serve on without a database.
+        # Chainlit catches exceptions of a hook and would continue to serve without a database.
         os._exit(1)
     # Everything imported so far lives as long as the process, so the collector need not scan it.
     gc.collect()
@@ -129,7 +129,7 @@ async def start() -> None:
 
 @cl.on_app_shutdown
 async def stop() -> None:
-    """Keep the answers under way as far as they came; Chainlit then closes the data layer, which stores the rest."""
+    """Store the partial answers. Chainlit then closes the data layer, which completes all other writes."""
     await conversations.stop()
 
 
@@ -149,7 +149,7 @@ async def answer(message: cl.Message) -> None:
     try:
         is_good = await gate.admits(getattr(cl.context.session, "token", None))
     except datalayer.DataLayerError:
-        # The answer needs the same store, and tells in words that it is away.
+        # The answer needs the same store and reports to the user that it is unavailable.
         is_good = True
     if not is_good:
         await cl.ErrorMessage(content=say("account_disabled", language_of_session())).send()
@@ -168,13 +168,13 @@ async def try_again(action: cl.Action) -> None:
 
 
 @cl.action_callback(USAGE)
-async def tell_usage(action: cl.Action) -> None:
+async def show_usage(action: cl.Action) -> None:
     await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
 
 
 @cl.on_settings_update
 async def settings_changed(_values: dict[str, Any]) -> None:
-    """Chainlit has put the values into the session already; the thread keeps them."""
+    """Store the values in the thread. Chainlit has stored them in the session already."""
     session = cl.context.session
     if session.has_first_interaction:
         await layer.update_thread(session.thread_id, metadata={"chat_settings": session.chat_settings})
@@ -187,7 +187,7 @@ async def offer_starters(_user: cl.User | None, language: str | None) -> list[cl
 
 @cl.on_shared_thread_view
 async def view_shared(thread: Any, _user: cl.User | None) -> bool:
-    """A thread is shown to others while its owner shares it; this hook itself lets nobody in."""
+    """Prepare a shared thread for display. Returns False, because only sharing by the owner gives access."""
     conversations.mark(thread, config.ui.language or "en")
     keep_what_is_shared(thread)
     return False

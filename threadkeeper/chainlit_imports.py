@@ -1,13 +1,13 @@
-"""Makes `import chainlit` cheaper, by a stand-in for a package that nothing here calls.
+"""Makes `import chainlit` cheaper by a stand-in for a package that this application does not call.
 
 Chainlit imports `literalai`, the client of a hosted service, for the names of its record types. `literalai` imports
 `traceloop.sdk`, which imports pandas, NumPy and instrumentation of many language models: more than half of the time and
 memory of `import chainlit` (ADR 0021). `literalai` uses one name of it, the class `Traceloop`, when a client of the
 service is created or records a step.
 
-The stand-in has that name. It loads the real package when something of it is first used, so that an application which
-uses the service still works. It must be installed before Chainlit is imported. `threadkeeper serve` does that;
-`chainlit run app.py` imports Chainlit before our code runs, and starts as slowly as before.
+The stand-in has that name. It loads the real package at the first use of a method of the class or of another name, so
+that an application that uses the service still works. It must be installed before Chainlit is imported. `threadkeeper
+serve` does that. `chainlit run app.py` imports Chainlit before our code runs, and starts as slowly as before.
 """
 
 import importlib
@@ -21,7 +21,7 @@ _SDK = "traceloop.sdk"
 
 
 class StandIn(ModuleType):
-    """The module `traceloop.sdk` until something of it is used."""
+    """The module `traceloop.sdk` until one of its names is used."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -42,8 +42,8 @@ class _Traceloop(metaclass=_UntilUsed):
 def put_stand_in() -> bool:
     """Install the stand-in for `traceloop.sdk`; returns whether it was installed.
 
-    It is not installed if LITERAL_API_KEY is set, because then the service is used, or if the real package is imported
-    already.
+    It is not installed if LITERAL_API_KEY is set, because the service is then used, or if the real package is already
+    imported.
     """
     if os.environ.get("LITERAL_API_KEY") or _SDK in sys.modules or find_spec("traceloop") is None:
         return False

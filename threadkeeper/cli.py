@@ -221,12 +221,12 @@ def check() -> None:
 
     from threadkeeper.commands.check import check_parts
     from threadkeeper.commands.terminal import console, end
-    from threadkeeper.settings.misspelled import misspelt_names
+    from threadkeeper.settings.misspelled import misspelled_names
     from threadkeeper.settings.settings import SettingsError, inspect_settings
 
     try:
         reports, settings = inspect_settings()
-        doubts = misspelt_names()
+        doubts = misspelled_names()
     except SettingsError as error:
         end(str(error), 2)
     shown = console()

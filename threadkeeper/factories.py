@@ -1,7 +1,4 @@
-"""What the settings name, built: the file store, the model with its usage stored, and the policy of the review.
-
-Nothing is connected to yet.
-"""
+"""Creates the file store, the metered model and the review policy from the settings. Opens no connection."""
 
 from collections.abc import Iterable
 

@@ -61,7 +61,7 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
     handler = _Handler()
     handler.setFormatter(_Json(secrets) if json else _Text(secrets))
     if level != "DEBUG":
-        handler.addFilter(_says_something)
+        handler.addFilter(_has_information)
     root = logging.getLogger()
     for other in root.handlers[:]:
         # Handlers of `logging.basicConfig`, which Chainlit's command calls, and of an earlier call.
@@ -140,7 +140,7 @@ class _Text(logging.Formatter):
         return self._redact(super().format(record))
 
 
-def _says_something(record: logging.LogRecord) -> bool:
+def _has_information(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.ERROR:
         return True
     return not any(record.name == name and str(record.msg).startswith(words) for name, words in _EMPTY_WORDS)

@@ -1,4 +1,4 @@
-"""What is counted and measured, for `/metrics`. Whoever does the thing counts it; nothing here knows of web or chat."""
+"""The metrics of `/metrics`. The code that does the work updates them; this module imports neither web nor chat."""
 
 from collections.abc import Callable
 
@@ -43,6 +43,6 @@ for _outcome in ("ok", "failed"):
 
 
 def watch(*, queued_write_count: Callable[[], float], open_session_count: Callable[[], float]) -> None:
-    """Let the gauges ask these whenever `/metrics` is read."""
+    """Set the functions that the gauges call at each request for `/metrics`."""
     queued_writes.set_function(queued_write_count)
     open_sessions.set_function(open_session_count)

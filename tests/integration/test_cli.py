@@ -347,7 +347,7 @@ def test_the_life_of_an_account(migrated: CommandLine) -> None:
 
     assert run("disable", "ada").stdout == "Disabled ada.\n"
     header, row = (line.split("\t") for line in run("list").stdout.splitlines())
-    assert header == ["Name", "Role", "Login method", "Created", "Disabled"]
+    assert header == ["Name", "Role", "Signs in with", "Created", "Disabled"]
     assert row[:3] == ["ada", "reviewer", "credentials"]
     assert row[4]
     assert run("enable", "ada").stdout == "Enabled ada.\n"
@@ -388,7 +388,7 @@ def test_without_a_schema_the_message_names_the_command(cli: CommandLine) -> Non
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_deleted_user_is_gone_and_the_receipt_counts_the_rows(migrated: CommandLine) -> None:
+def test_user_delete_deletes_all_data_and_the_receipt_counts_the_rows(migrated: CommandLine) -> None:
     migrated("user", "add", "ada", "--generate")
     assert (
         migrated("user", "delete", "ada").stderr
@@ -406,7 +406,7 @@ def test_a_deleted_user_is_gone_and_the_receipt_counts_the_rows(migrated: Comman
     assert "ada" not in migrated("user", "list").stdout
 
 
-async def test_a_deleted_thread_is_gone_and_the_receipt_names_its_rows(migrated: CommandLine) -> None:
+async def test_thread_delete_deletes_all_data_and_the_receipt_names_the_rows(migrated: CommandLine) -> None:
     layer = datalayer.create_data_layer(f"sqlite:///{migrated.directory}/.data/threadkeeper.db")
     thread_id, step_id = str(uuid.uuid4()), str(uuid.uuid4())
     await layer.create_step({"id": step_id, "threadId": thread_id, "type": "user_message", "output": "gone soon"})

@@ -10,7 +10,7 @@ import chainlit
 import pytest
 
 from threadkeeper.settings.cookie_secret import cookie_secret
-from threadkeeper.settings.misspelled import misspelt_names
+from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.settings import Settings, SettingsError, inspect_settings, load_settings
 from threadkeeper.settings.urls import MASK
 
@@ -156,7 +156,7 @@ def test_a_misspelled_name_is_reported_with_the_most_similar_setting(monkeypatch
     monkeypatch.setenv("THREADKEEPER_QUUX", "hunter2")
     # Variables of other programs in the environment are ignored.
     monkeypatch.setenv("OPENAI_MODELZ", "x")
-    assert misspelt_names() == [
+    assert misspelled_names() == [
         "Unknown setting DATABSE_URL. Did you mean DATABASE_URL?",
         "Unknown setting OPENAI_KEY. Did you mean OPENAI_API_KEY?",
         "Unknown setting OPENAI_MODEL. Did you mean OPENAI_MODELS?",
@@ -173,7 +173,7 @@ def test_variables_of_chainlit_are_not_reported_as_misspelled() -> None:
     names = set(re.findall(r"environ(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\"", source))
     assert {"CHAINLIT_URL", "OAUTH_GITHUB_CLIENT_ID"} < names
     Path(".env").write_text("".join(f"{name}=x\n" for name in sorted(names)), encoding="utf-8")
-    assert misspelt_names() == []
+    assert misspelled_names() == []
 
 
 def test_every_problem_is_reported_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,8 @@ _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] 
 
 async def _report(part: str, settings: Settings, wrong: Collection[str]) -> PartReport:
     variables, check = _PARTS[part]
-    if standing_in_the_way := [variable for variable in variables if variable in wrong]:
-        return PartReport(part, f"not checked, because {standing_in_the_way[0]} is invalid", ok=None)
+    if invalid := [variable for variable in variables if variable in wrong]:
+        return PartReport(part, f"not checked, because {invalid[0]} is invalid", ok=None)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return PartReport(part, await check(settings), ok=True)

@@ -70,6 +70,6 @@ def time_in(text: str, zone: str) -> str:
     return kept
 
 
-def said_in(moment: str, zone: str) -> str:
+def time_for_display(moment: str, zone: str) -> str:
     """A stored time for display in this zone: to the second, with the offset from UTC."""
     return datetime.fromisoformat(moment).astimezone(ZoneInfo(zone)).isoformat(" ", "seconds")

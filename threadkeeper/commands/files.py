@@ -40,7 +40,7 @@ def verify(
     settings = settings_or_end()
     shown = console()
 
-    def tell(problem: FileProblem) -> None:
+    def show_problem(problem: FileProblem) -> None:
         where = f" (thread {problem.thread_id}, element {problem.element_id})" if problem.element_id else ""
         more = f": {problem.words}" if problem.words else ""
         done = "; deleted" if problem.repaired else "; its row is marked" if problem.marked else ""
@@ -59,7 +59,7 @@ def verify(
                 store,
                 repair=repair,
                 quick=quick,
-                found=tell,
+                found=show_problem,
                 progressed=lambda report: bar.update(files, completed=report.rows),
             ).run()
 

@@ -89,7 +89,7 @@ async def _user_id(store: UsageStore, identifier: str) -> str:
 
 async def _project_id(store: UsageStore, slug: str) -> str:
     if slug == DEFAULT_PROJECT:
-        # Otherwise the project is created with its first call, which can be the call to limit.
+        # The first call creates this project, but a limit must also apply to the first call.
         return await store.default_project()
     for project in await store.list_projects():
         if project.slug == slug:

@@ -13,7 +13,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
 from threadkeeper.chat.metering.pricing import Costs, costs_of
-from threadkeeper.commands.database import UsageStore, amount_of, new_id, said_in, time_of, with_usage
+from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 from threadkeeper.settings.settings import Settings
@@ -69,10 +69,10 @@ def set_price(
         return kept, _later_than(kept, await store.list_prices())
 
     kept, later = with_usage(settings, add)
-    typer.echo(f"Set the price of {kept.pattern} from {said_in(kept.valid_from, zone)}. Price {kept.id}.")
+    typer.echo(f"Set the price of {kept.pattern} from {time_for_display(kept.valid_from, zone)}. Price {kept.id}.")
     for one in later:
         typer.echo(
-            f"From {said_in(one.valid_from, zone)}, a price with a later --from overrides it: {one.pattern}, "
+            f"From {time_for_display(one.valid_from, zone)}, a price with a later --from overrides it: {one.pattern}, "
             f"price {one.id}. To end that price, run `threadkeeper prices end {one.id}`."
         )
     if kept.valid_from > now:
@@ -134,7 +134,7 @@ def reprice(
         return await store.reprice(begin, lambda call: _costs_of(call, own, settings), forget=forget, dry_run=not apply)
 
     done = with_usage(settings, work)
-    for line in _said(done, said_in(begin, zone), forget=forget, apply=apply):
+    for line in _report(done, time_for_display(begin, zone), forget=forget, apply=apply):
         typer.echo(line)
     if not apply and (done.changed or (forget and done.unlisted)):
         command = ["threadkeeper", "reprice", "--since", since, *(["--forget"] if forget else []), "--apply"]
@@ -148,29 +148,29 @@ def _costs_of(call: LlmCall, own: Sequence[Price], settings: Settings) -> Costs 
     return costs_of(call, own, address if is_there else None)
 
 
-def _said(done: Repricing, begin: str, *, forget: bool, apply: bool) -> list[str]:
+def _report(done: Repricing, begin: str, *, forget: bool, apply: bool) -> list[str]:
     """The report: how many calls were checked, and how their costs change (or would change)."""
     would = "" if apply else "would "
     left_out = f"; {done.without_tokens} without tokens skipped" if done.without_tokens else ""
-    said = [f"Checked {_calls(done.calls)} with tokens since {begin}{left_out}."]
+    lines = [f"Checked {_calls(done.calls)} with tokens since {begin}{left_out}."]
     if not done.changed:
-        said.append("No cost changed." if apply else "No cost would change.")
+        lines.append("No cost changed." if apply else "No cost would change.")
     else:
-        said.append(f"The cost of {_calls(done.changed)} {would}change{'' if would else 'd'}: {_difference(done)}.")
+        lines.append(f"The cost of {_calls(done.changed)} {would}change{'' if would else 'd'}: {_difference(done)}.")
     if done.unlisted:
         cost = f"${plain_amount(done.unlisted_cost)}"
         if forget:
             became = "became" if apply else "would become"
-            said.append(
+            lines.append(
                 f"The cost of {_calls(done.unlisted)} without a current price {became} unknown ({cost} before)."
             )
         else:
             keep, their = ("keeps", "its") if done.unlisted == 1 else ("keep", "their")
-            said.append(
+            lines.append(
                 f"{_calls(done.unlisted)} without a current price {keep} {their} cost ({cost}). "
                 f"Use --forget to set {'it' if done.unlisted == 1 else 'them'} to unknown."
             )
-    return said
+    return lines
 
 
 def _difference(done: Repricing) -> str:

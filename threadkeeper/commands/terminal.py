@@ -20,7 +20,7 @@ from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    # What is shown to a program, and most of what is shown at all, needs none of it.
+    # Most commands do not need rich, nor does any output for a program.
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
@@ -56,7 +56,7 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
 
 
 def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":
-    """A bar that is to be seen at a terminal alone, and gone when its work is done."""
+    """A progress bar. It is shown on a terminal only, and removed at the end."""
     from rich.progress import Progress  # noqa: PLC0415
 
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -106,7 +106,7 @@ def new_file(path: Path, what: str, otherwise: str) -> TextIO:
 
 
 def console() -> "Console":
-    """Where tables are shown. Where nobody looks, nothing is cut to fit a screen."""
+    """The console for tables: as wide as the terminal, or 200 columns for a program."""
     from rich.console import Console  # noqa: PLC0415
 
     return Console() if sys.stdout.isatty() else Console(width=200)

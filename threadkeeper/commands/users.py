@@ -55,7 +55,7 @@ def change_password(name: Name, password_stdin: FromStandardInput = False, gener
 def list_users() -> None:
     """List all users, including disabled ones."""
     users = with_accounts(settings_or_end(), Accounts.list_users)
-    header = ("Name", "Role", "Login method", "Created", "Disabled")
+    header = ("Name", "Role", "Signs in with", "Created", "Disabled")
     rows = [
         (
             user.identifier,

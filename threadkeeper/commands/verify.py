@@ -24,12 +24,12 @@ def verify(
     """Recalculate the cost of every call and check all totals. Exit code 1 if a problem is found."""
     settings, shown = settings_or_end(), console()
 
-    def tell(problem: UsageProblem) -> None:
+    def show_problem(problem: UsageProblem) -> None:
         where = f"call {problem.call_id}: " if problem.call_id else ""
         done = "; repaired" if problem.repaired else ""
         shown.print(Text(f"{where}{problem.words}{done}"), soft_wrap=True)
 
-    report = with_usage(settings, lambda store: store.verify_usage(repair=repair, found=tell))
+    report = with_usage(settings, lambda store: store.verify_usage(repair=repair, found=show_problem))
     totals = report.totals
     shown.print(
         f"{report.calls} calls, {totals.total_tokens:,} tokens, ${plain_amount(totals.total_cost)}"

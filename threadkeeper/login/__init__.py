@@ -1,1 +1,1 @@
-"""Passwords, roles and the slowing of failed logins."""
+"""Passwords, roles and the throttling of failed logins."""

@@ -119,7 +119,7 @@ async def admit_external(store: AccountStore, identifier: str, provider: str) ->
     """Whether a user whom the provider authenticated under this identifier may log in.
 
     Refused are names that have a password here or came from another provider, because anybody who can choose a name
-    there could become that user here; and disabled users.
+    there could log in as that user here. Disabled users are refused as well.
 
     Raises:
         StorageUnavailable: the accounts cannot be read at the moment.

@@ -65,7 +65,7 @@ class Passwords:
     """Hashes and verifies passwords, off the event loop."""
 
     def __init__(self, hasher: "PasswordHasher | None" = None) -> None:
-        # The rules of names and passwords are asked for where nothing is hashed.
+        # Commands that only check names and passwords do not need argon2.
         from argon2 import PasswordHasher  # noqa: PLC0415
 
         self._hasher = hasher or PasswordHasher()

@@ -1,8 +1,8 @@
-"""Slows the guessing of one user's password, without slowing anybody else's login.
+"""Slows down guessing of one user's password without slowing down the logins of other users.
 
 After a few free failures, each failure for an identifier doubles the pause before its next attempt, up to a limit.
-Attempts for one identifier run one after another. No account is ever locked: a person can wait for the pause, and a
-program that guesses gets nowhere. Names that do not exist are treated like those that do.
+Attempts for one identifier run one after another. No account is ever locked: a person can wait for the pause, but a
+program cannot try many passwords. Names that do not exist are treated like those that do.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ class LoginThrottle:
     ) -> None:
         """
         Args:
-            most_identifiers: identifiers that are remembered at most.
-            most_waiting: attempts for one identifier that may run or wait at the same time.
+            most_identifiers: maximum number of remembered identifiers.
+            most_waiting: maximum number of attempts for one identifier that run or wait.
             clock: seconds, monotonic.
             sleep: waits for this many seconds.
         """
@@ -65,7 +65,7 @@ class LoginThrottle:
         attempt without an outcome does not count.
 
         Raises:
-            TooManyTries: too many attempts wait already, for this identifier or altogether.
+            TooManyTries: too many attempts are waiting, for this identifier or in total.
         """
         tries = self._remember(identifier)
         if tries.present >= self._most_waiting:

@@ -15,7 +15,7 @@ _ALIKE = 0.8
 _ALIKE_AT_ALL = 0.6
 
 
-def misspelt_names() -> list[str]:
+def misspelled_names() -> list[str]:
     """One sentence per unknown name, with the most similar setting if there is one. Values are never included.
 
     Raises:
