@@ -1,4 +1,4 @@
-"""What every test may ask for: a database on either engine, and a data layer on it."""
+"""Fixtures for all tests: databases on both engines, a data layer, servers and the running application."""
 
 import asyncio
 import contextlib
@@ -34,25 +34,25 @@ hypothesis.settings.register_profile("nightly", deadline=None, max_examples=100,
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
-# Room for a large file in each store, and for the folders of what failed.
+# Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
 
 
 def pytest_configure() -> None:
     if folder := folder_in_memory(room_bytes=_ROOM_BYTES):
-        # What pytest itself reads before it makes the first of its temporary folders.
+        # pytest reads this variable before it creates its first temporary folder.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three workers on two cores: a test often waits, for a server to start or a patience to end."""
+    """Three workers on two cores, because tests often wait for a server to start or for a timeout."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     return cores + (cores + 1) // 2
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a shared server's tests go to one worker, and what takes long begins early."""
+    """For `--dist loadgroup`: run the tests of a shared server on one worker, and start slow tests first."""
     for item in items:
         if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
             engine = item.callspec.params["shared_server"]
@@ -65,13 +65,13 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for line in missing.told(terminalreporter.getreports("skipped")):
+    for line in missing.skipped_lines(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Databases]:
-    """A Postgres server. Where there is none, the test is skipped; with CI set, it fails."""
+    """A Postgres server. Without one, the test is skipped, or fails if CI is set."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         databases = Databases(url)
         yield databases
@@ -79,7 +79,7 @@ def postgres() -> Iterator[Databases]:
         return
     binaries = find_binaries()
     if binaries is None:
-        missing.tell(
+        missing.skip_or_fail(
             "POSTGRES: none found, so its half of the tests was skipped; "
             "install the package postgresql or set TEST_DATABASE_URL"
         )
@@ -91,7 +91,7 @@ def postgres() -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: Databases) -> Iterator[str]:
-    """The URL of the database that the others are copied from."""
+    """The URL of the migrated database, which is the template for the databases of the tests."""
     url = postgres.create()
     _migrate(url)
     yield url
@@ -100,7 +100,7 @@ def migrated_postgres(postgres: Databases) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that the others are copied from."""
+    """The migrated file, which is the template for the databases of the tests."""
     path = tmp_path_factory.mktemp("template") / "migrated.db"
     _migrate(f"sqlite:///{path}")
     return path
@@ -108,7 +108,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database with nothing in it, on each engine."""
+    """An empty, migrated database, on each engine."""
     if request.param == "sqlite":
         copy = tmp_path / "threadkeeper.db"
         shutil.copyfile(request.getfixturevalue("migrated_sqlite"), copy)
@@ -122,7 +122,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without a table, on each engine."""
+    """A database without tables, on each engine."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.db'}"
         return
@@ -143,7 +143,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLayer]":
-    """A data layer with files in a folder. At the end no connection may be left in use."""
+    """A data layer with files in a folder. The test fails if it leaves a connection in use."""
     layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
     yield layer
     await layer.search_indexer.stop()
@@ -156,11 +156,11 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
 
 @pytest.fixture(scope="session")
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
-    """Azure Blob Storage. Where it cannot be had, the test is skipped; with CI set, it fails."""
+    """Azure Blob Storage. Without it, the test is skipped, or fails if CI is set."""
     try:
         install()
     except AzuriteMissing as error:
-        missing.tell(f"AZURITE: the tests of Azure Blob Storage were skipped: {error}")
+        missing.skip_or_fail(f"AZURITE: the tests of Azure Blob Storage were skipped: {error}")
     with azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
@@ -168,7 +168,7 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
 @pytest.fixture(scope="session")
 def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """S3. The SDK's descriptions of all services are read once, instead of 40 ms for each client."""
-    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  which most runs of a few tests need not wait for
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  slow, and few tests need it
 
     load = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as server:
@@ -178,7 +178,7 @@ def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 async def model_server() -> AsyncIterator[ModelServer]:
-    """A scripted language model, in the test's own event loop."""
+    """A scripted model server, in the event loop of the test."""
     async with ModelServer() as server:
         yield server
 
@@ -191,14 +191,14 @@ class StartServer(Protocol):
 async def start_server(
     empty_database_url: str, tmp_path: Path, model_server: ModelServer
 ) -> AsyncIterator[StartServer]:
-    """Starts the application on an empty database, on each engine, talking to the scripted model."""
+    """Starts the application with an empty database, on each engine, and the scripted model server."""
     async with servers(empty_database_url, tmp_path, model_server) as start:
         yield start
 
 
 @asynccontextmanager
 async def servers(database_url: str, folder: Path, model_server: ModelServer) -> AsyncIterator[StartServer]:
-    """Starts the application any number of times; each ends with the block."""
+    """Starts any number of servers, which end with the block."""
     async with contextlib.AsyncExitStack() as started:
 
         async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
@@ -211,7 +211,7 @@ async def servers(database_url: str, folder: Path, model_server: ModelServer) ->
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
-    """One server for all tests of the module, on each engine, with the module's SETTINGS."""
+    """One server for all tests of the module, on each engine, with the SETTINGS of the module."""
     engine: str = request.param
     folder, made = tmp_path_factory.mktemp("shared"), list[str]()
 
@@ -229,10 +229,10 @@ def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def chat(shared_server: SharedServer) -> Iterator[Chat]:
-    """The module's server, for a test that neither ends nor reconfigures it and looks at users of its own alone."""
+    """The module's server, for a test that uses only its own users and does not stop or reconfigure the server."""
     chat = shared_server.chat()
     yield chat
-    # Shown by pytest where the test fails.
+    # pytest shows this if the test fails.
     print(f"--- log of the shared server since the test began\n{chat.log}\n---")
 
 

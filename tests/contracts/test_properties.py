@@ -15,7 +15,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_json, clean_text
 from tests.support.records import new_id, step, user_id, vote
-from tests.support.values import ELEMENT_KINDS, OBJECTS, STEP_KINDS, as_doubles, coming_back, fields
+from tests.support.values import ELEMENT_KINDS, OBJECTS, STEP_KINDS, as_doubles, as_read, fields
 from tests.unit.test_cleaning import ANY_TEXT
 
 STEPS, ELEMENTS = 3, 2
@@ -63,7 +63,7 @@ class Model:
     ballots: Any = field(default_factory=lambda: itertools.count())
 
     def store_step(self, number: int, sent: dict[str, Any], *, created: bool) -> None:
-        new, there = coming_back(sent), self.steps.get(number, {})
+        new, there = as_read(sent), self.steps.get(number, {})
         if created and number in self.updated:
             # A late create fills missing values; an empty name counts as missing.
             given = {
@@ -167,7 +167,7 @@ class Trial:
         if of_step is not None:
             sent["forId"] = self.steps[of_step]
         said = {key: value for key, value in sent.items() if key not in ("id", "threadId")}
-        self.model.elements[number] = {**self.model.elements.get(number, {}), **coming_back(said)}
+        self.model.elements[number] = {**self.model.elements.get(number, {}), **as_read(said)}
         return self.layer.create_element(Sent(sent))
 
     async def check(self) -> None:
@@ -211,7 +211,7 @@ async def test_any_value_of_any_key_of_a_step_is_read_back(layer: ChainlitLayer,
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_step(written)
     (kept,) = (await layer.get_thread(written["threadId"]))["steps"]
-    expected = {key: value for key, value in coming_back(sent).items() if (key, value) != ("createdAt", "")}
+    expected = {key: value for key, value in as_read(sent).items() if (key, value) != ("createdAt", "")}
     assert {key: as_doubles(kept[key]) for key in expected} == expected
     assert kept["createdAt"] is not None, "a step always has a time"
 
@@ -222,7 +222,7 @@ async def test_any_value_of_any_key_of_an_element_is_read_back(layer: ChainlitLa
     written = {**sent, "id": new_id(), "threadId": new_id()}
     await layer.create_element(Sent(written))
     (kept,) = (await layer.get_thread(written["threadId"]))["elements"]
-    expected = coming_back(sent)
+    expected = as_read(sent)
     assert {key: as_doubles(kept[key]) for key in expected} == expected
 
 

@@ -1,4 +1,4 @@
-"""One Chromium for all tests with a browser; they run, with their servers, in the event loop that it speaks to."""
+"""One Chromium for all tests with a browser. The tests and their servers run in its event loop."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,10 +14,10 @@ from tests.support.model_server import ModelServer
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Chromium]:
-    """Where there is none, the test is skipped; with CI set, the run ends as a failure."""
+    """The program of Chromium. Without it, the test is skipped, or fails if CI is set."""
     program = find_chromium()
     if program is None:
-        missing.tell(
+        missing.skip_or_fail(
             "CHROMIUM: none found, so the browser tests were skipped; install the package chromium or set CHROMIUM_PATH"
         )
     async with Chromium(program) as chromium:
@@ -31,7 +31,7 @@ async def browser(chromium: Chromium) -> Browser:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def model_server() -> AsyncIterator[ModelServer]:
-    """A scripted language model."""
+    """A scripted model server."""
     async with ModelServer() as server:
         yield server
 
@@ -40,6 +40,6 @@ async def model_server() -> AsyncIterator[ModelServer]:
 async def start_server(
     empty_database_url: str, tmp_path: Path, model_server: ModelServer
 ) -> AsyncIterator[StartServer]:
-    """Starts the application on an empty database, on each engine, talking to the scripted model."""
+    """Starts the application with an empty database, on each engine, and the scripted model server."""
     async with servers(empty_database_url, tmp_path, model_server) as start:
         yield start

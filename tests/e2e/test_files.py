@@ -1,4 +1,4 @@
-"""What was sent with a message is there when its thread is opened later, whatever it is and wherever it is kept."""
+"""Elements of all kinds and in all stores are shown when their thread is opened later."""
 
 import asyncio
 import base64
@@ -41,7 +41,7 @@ export default function River() {
 
 @pydantic.dataclasses.dataclass
 class Plotly(cl.element.Element):
-    """As `cl.Plotly`, from JSON and without the library."""
+    """Like `cl.Plotly`, but from JSON and without the library."""
 
     type: ClassVar[cl.element.ElementType] = "plotly"
     size: cl.element.ElementSize = "medium"
@@ -49,7 +49,7 @@ class Plotly(cl.element.Element):
 
 @pydantic.dataclasses.dataclass
 class Dataframe(cl.element.Element):
-    """As `cl.Dataframe`, likewise."""
+    """Like `cl.Dataframe`, but from JSON and without the library."""
 
     type: ClassVar[cl.element.ElementType] = "dataframe"
 
@@ -64,7 +64,7 @@ def sound() -> bytes:
     return content.getvalue()
 
 
-# Half a second of green, as the browser itself films it.
+# Half a second of green, recorded by the browser.
 FILM = """async () => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 })
   const parts = [], recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm;codecs=vp8" })
@@ -89,7 +89,7 @@ async def film(browser: Browser) -> bytes:
 
 
 async def task_list(thread_id: str) -> cl.TaskList:
-    """As `TaskList.send` leaves it: of no step."""
+    """A task list as `TaskList.send` stores it, without a step."""
     tasks = cl.TaskList(thread_id=thread_id, status="Rowing", for_id="", mime="application/json")
     tasks.tasks = [cl.Task(title="Find the source", status=cl.TaskStatus.DONE), cl.Task(title="Row back")]
     await tasks.preprocess_content()
@@ -120,7 +120,7 @@ SVG = b"""<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48">
 <script>alert(1)</script><rect width="64" height="48" fill="#0c7a64"/></svg>"""
 
 
-async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_server: StartServer) -> None:
+async def test_every_kind_of_element_is_shown_in_a_resumed_thread(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     owner = await server.add_user(NAME, PASSWORD)
     folder = server.directory / "root" / "public" / "elements"
@@ -151,7 +151,7 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
                 await expect(page.locator("audio")).to_have_js_property("autoplay", True)
                 await expect(page.locator("video")).to_have_js_property("videoWidth", 64)
                 await expect(page.locator("video")).to_have_attribute("title", "A film of a river")
-                # A narrow page shows the task that is next, and no more.
+                # A narrow page shows only the next task.
                 for text, shown in (("Find the source", size == WIDE), ("Row back", True), ("Rowing", True)):
                     await expect(page.get_by_text(text).filter(visible=True)).to_have_count(int(shown))
                 await expect(page.locator(".js-plotly-plot .bars .point")).to_have_count(2)
@@ -165,7 +165,7 @@ async def test_every_kind_is_shown_in_a_resumed_thread(browser: Browser, start_s
                 assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 
-async def test_what_is_shown_beside_or_on_a_page_of_its_own_is_there_again(
+async def test_side_and_page_elements_are_shown_in_a_resumed_thread(
     browser: Browser, start_server: StartServer
 ) -> None:
     server = await start_server(OPENAI_MODELS="echo")
@@ -205,7 +205,7 @@ class Kept:
         return urlsplit(str(self.place.options.azure_endpoint)).netloc
 
 
-async def test_a_picture_is_shown_after_the_life_of_its_link(
+async def test_a_picture_is_shown_after_its_link_has_expired(
     browser: Browser, start_server: StartServer, azurite_server: AzuriteServer
 ) -> None:
     async with azure_blob_place(azurite_server) as place:
@@ -221,17 +221,17 @@ async def test_a_picture_is_shown_after_the_life_of_its_link(
             await visitor.arrive()
             await visitor.log_in(NAME, PASSWORD)
             await visitor.connected()
-            await attach_and_come_back(visitor, kept)
+            await attach_and_reopen(visitor, kept)
         for returns, dark, size in ((True, False, WIDE), (False, True, NARROW)):
             name = f"store-{'returns' if returns else 'stays-away'}"
             async with visit(browser, server.base_url, name, dark=dark, size=size, store=kept.store) as visitor:
                 await visitor.arrive()
                 await visitor.log_in(NAME, PASSWORD)
                 await visitor.connected()
-                await attach_while_the_store_is_away(visitor, kept, returns=returns)
+                await attach_while_the_store_is_unavailable(visitor, kept, returns=returns)
 
 
-async def attach_and_come_back(visitor: Visitor, kept: Kept) -> None:
+async def attach_and_reopen(visitor: Visitor, kept: Kept) -> None:
     await visitor.attach(picture("map.png"), pdf("report.pdf", "The Nile"))
     await visitor.ask("What is in these?")
     await visitor.answered()
@@ -250,8 +250,8 @@ async def attach_and_come_back(visitor: Visitor, kept: Kept) -> None:
     await visitor.screenshot("after-its-link")
 
 
-async def attach_while_the_store_is_away(visitor: Visitor, kept: Kept, *, returns: bool) -> None:
-    """The message is kept either way. A store that comes back has the file after all; else the user is told."""
+async def attach_while_the_store_is_unavailable(visitor: Visitor, kept: Kept, *, returns: bool) -> None:
+    """The message is always stored. If the store recovers, the file is stored too; otherwise an error is shown."""
     await visitor.attach(picture("lost.png"))
     await expect(visitor.page.locator("#attachments img")).to_be_visible()
     await kept.place.network.go_down()
@@ -264,7 +264,7 @@ async def attach_while_the_store_is_away(visitor: Visitor, kept: Kept, *, return
     finally:
         await kept.place.network.come_up()
     await visitor.answered()
-    # On a narrow screen the side bar is shut, and without it the page does not put the thread into its address.
+    # On a narrow screen the side bar is closed, and the page then does not add the thread to its URL.
     async with kept.server.layer() as layer:
         newest = (await listed(layer, kept.owner))[0]
         async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""What `make run` gives on a new machine: no key, no account, and a chat that says that it is a demo."""
+"""`make run` on a new machine without a key and an account: a chat that introduces itself as a demo."""
 
 import re
 import stat

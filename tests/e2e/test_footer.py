@@ -1,4 +1,4 @@
-"""What stands under an answer, in a real browser: quietly, again after a return, and not in what is copied."""
+"""The usage line under an answer in a real browser: shown again later, and not part of the text."""
 
 from decimal import Decimal
 
@@ -21,7 +21,7 @@ def footer(visitor: Visitor, words: str) -> Locator:
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_an_answer_says_what_it_took(
+async def test_the_usage_line_under_an_answer(
     browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
 ) -> None:
     server = await start_server(OPENAI_MODELS="echo,no-usage")
@@ -44,7 +44,7 @@ async def test_an_answer_says_what_it_took(
         await line.click()
         await expect(visitor.toast).to_contain_text(f"{billed.prompt_tokens} tokens sent to the model")
 
-        # A price that nobody knows is left away; tokens that the server did not tell are "about".
+        # An unknown price is not shown, and estimated tokens are marked with "about".
         await visitor.ask("And you?", model="no-usage")
         await visitor.answered()
         unpriced = footer(visitor, "no-usage · about")
@@ -61,7 +61,7 @@ async def test_an_answer_says_what_it_took(
         await visitor.page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
         await expect(line).to_be_visible()
         width = await visitor.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= NARROW[0], "nothing sticks out of a narrow screen"
+        assert width <= NARROW[0], "the page fits a narrow screen"
         await visitor.screenshot("narrow")
 
     async with server.layer() as layer:

@@ -1,4 +1,4 @@
-"""One person's way through the chat, in a real browser, on each engine: nothing of it may be lost."""
+"""One user's way through the whole chat, in a real browser, on each engine. No message, file or vote is lost."""
 
 import json
 from collections import Counter
@@ -32,7 +32,7 @@ class Journey:
 
     @property
     def last_request(self) -> dict[str, Any]:
-        """What the model was asked last, titles left out."""
+        """The last request to the model that was not for a title."""
         return next(one.body for one in reversed(self.model_server.requests) if one.body.get("stream"))
 
     async def thread(self, thread_id: str) -> dict[str, Any]:
@@ -57,13 +57,13 @@ async def test_journey(browser: Browser, start_server: StartServer, model_server
         journey = Journey(visitor, server, model_server)
         await log_in(journey)
         first = await ask_and_vote(journey)
-        await come_back(journey, first)
+        await reopen(journey, first)
         await change_the_settings(journey)
         await attach_files(journey, first)
-        await be_refused_a_file(journey)
+        await attach_a_refused_file(journey)
         await edit_a_question(journey, first)
         second = await stop_an_answer(journey)
-        third = await fail_and_try_again(journey)
+        third = await retry_after_an_error(journey)
         await search(journey, second)
         await keep_a_favorite(journey, second)
         await share(journey, first, browser)
@@ -101,7 +101,7 @@ async def ask_and_vote(journey: Journey) -> str:
     return thread_id
 
 
-async def come_back(journey: Journey, thread_id: str) -> None:
+async def reopen(journey: Journey, thread_id: str) -> None:
     visitor = journey.visitor
     await visitor.open()
     await visitor.thread(thread_id).click()
@@ -170,7 +170,7 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
             assert (await other.http.get(element["url"])).status_code == 404
 
 
-async def be_refused_a_file(journey: Journey) -> None:
+async def attach_a_refused_file(journey: Journey) -> None:
     visitor = journey.visitor
     await visitor.attach(archive("everything.zip"))
     await expect(visitor.toast).to_be_visible()
@@ -218,7 +218,7 @@ async def stop_an_answer(journey: Journey) -> str:
     return thread_id
 
 
-async def fail_and_try_again(journey: Journey) -> str:
+async def retry_after_an_error(journey: Journey) -> str:
     visitor = journey.visitor
     await visitor.new_chat()
     await visitor.ask("Does it work?", model=FAILS_ONCE)
@@ -260,7 +260,7 @@ async def keep_a_favorite(journey: Journey, thread_id: str) -> None:
 
 
 async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
-    """Once it is shared, and not before, others who log in read the thread, and cannot write in it."""
+    """Other users can read the thread only once it is shared, and cannot write in it."""
     visitor, base_url = journey.visitor, journey.server.base_url
     async with visit(browser, base_url, "before-sharing") as stranger:
         await stranger.arrive()
@@ -349,7 +349,7 @@ async def keep_others_out(journey: Journey, thread_id: str, browser: Browser) ->
 
 
 async def count(journey: Journey, first: str, second: str) -> None:
-    """Every question, answer and vote, once."""
+    """Every question, answer and vote is stored once."""
     kinds = [Counter(kind for kind, _ in await journey.messages(thread_id)) for thread_id in (first, second)]
     assert kinds == [
         {"user_message": 2, "assistant_message": 2},

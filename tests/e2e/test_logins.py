@@ -1,4 +1,4 @@
-"""Logins in real browsers: one ends the other's; and who logs in lands where they wanted to go, and nowhere else."""
+"""Logins in real browsers: one ends another, and a login returns to the requested page and to no other site."""
 
 import re
 from urllib.parse import quote
@@ -38,7 +38,7 @@ async def test_one_browser_ends_the_login_of_another(browser: Browser, chat: Cha
         await phone.arrive("/")
         await phone.log_in(chat.name("uma"), PASSWORD)
         await phone.connected()
-        # Two logins of one second are the same token.
+        # Two logins within one second have the same token.
         await laptop.page.wait_for_timeout(1_100)
         await laptop.arrive("/me")
         await laptop.log_in(chat.name("uma"), PASSWORD)
@@ -53,14 +53,14 @@ async def test_one_browser_ends_the_login_of_another(browser: Browser, chat: Cha
         assert await phone.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         await rows.get_by_role("button", name="End").click()
         await expect(rows).to_have_count(1)
-        # So long an account is remembered.
+        # The gate caches an account for this long.
         await laptop.page.wait_for_timeout(3_100)
         await phone.arrive("/usage")
         await laptop.open("/usage")
         await expect(laptop.page.get_by_role("heading", name="Your usage")).to_be_visible()
 
 
-async def test_a_login_lands_where_one_wanted_to_go(browser: Browser, chat: Chat) -> None:
+async def test_a_login_returns_to_the_requested_page(browser: Browser, chat: Chat) -> None:
     async with chat.layer() as layer:
         shared = await thread(layer, await user_id(layer, chat.name("grace")), "Shared", metadata={"is_shared": True})
         await layer.create_step(step(shared, "What was shared"))
@@ -69,7 +69,7 @@ async def test_a_login_lands_where_one_wanted_to_go(browser: Browser, chat: Chat
         await expect(visitor.page).to_have_url(re.compile(r"/login\?next="))
         await visitor.log_in(chat.name("uma"), PASSWORD)
         await expect(visitor.page).to_have_url(f"{chat.base_url}/usage?period=7d&model=a%26b")
-        # It is used once.
+        # The requested page is used once.
         await log_out(visitor)
         await visitor.log_in(chat.name("uma"), PASSWORD)
         await visitor.connected()
@@ -81,7 +81,7 @@ async def test_a_login_lands_where_one_wanted_to_go(browser: Browser, chat: Chat
         await expect(visitor.page.get_by_text("What was shared")).to_be_visible()
 
 
-async def test_so_it_does_after_a_login_at_another_host(browser: Browser, chat: Chat) -> None:
+async def test_a_login_at_another_host_returns_to_the_requested_page(browser: Browser, chat: Chat) -> None:
     async with visit(browser, chat.base_url, "wanted-oauth") as visitor:
         await visitor.arrive("/me")
         await visitor.page.goto("about:blank")
@@ -92,11 +92,11 @@ async def test_so_it_does_after_a_login_at_another_host(browser: Browser, chat: 
         await expect(visitor.page).to_have_url(f"{chat.base_url}/me")
 
 
-async def test_nobody_is_led_elsewhere(browser: Browser, chat: Chat) -> None:
+async def test_a_login_never_redirects_to_another_site(browser: Browser, chat: Chat) -> None:
     async with visit(browser, chat.base_url, "wanted-elsewhere") as visitor:
         for wanted in ELSEWHERE:
             await visitor.arrive(f"/login?next={quote(wanted, safe='')}")
-            # Nor if it somehow got to where it is kept.
+            # The redirect is also refused if the URL is already in the storage of the page.
             kept = "address => sessionStorage.setItem('threadkeeper-wanted', JSON.stringify({address, at: Date.now()}))"
             assert await visitor.page.evaluate("sessionStorage.getItem('threadkeeper-wanted')") is None, wanted
             await visitor.page.evaluate(kept, wanted)
@@ -115,6 +115,6 @@ async def test_nobody_is_led_elsewhere(browser: Browser, chat: Chat) -> None:
 
 
 async def log_out(visitor: Visitor) -> None:
-    """As the chat's menu does; what the server knows of the login ends with it."""
+    """Log out as the menu of the chat does. The server ends the login."""
     await visitor.page.evaluate("fetch('/logout', {method: 'POST'})")
     await visitor.arrive("/")

@@ -1,4 +1,4 @@
-"""The page in light and dark, on a wide screen and on a telephone; the screenshots are for people to look at."""
+"""The page in the light and the dark theme, wide and narrow. The screenshots are for people to check."""
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -25,7 +25,7 @@ $$e^{i\pi} = -1$$
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_looks(browser: Browser, start_server: StartServer) -> None:
+async def test_the_chat_fits_in_both_themes_and_sizes(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo", OPENAI_TITLE_MODEL="say:Rivers of the world")
     await server.add_user(NAME, PASSWORD)
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
@@ -48,7 +48,7 @@ async def test_looks(browser: Browser, start_server: StartServer) -> None:
 
 
 async def fits(visitor: Visitor, name: str, *, dark: bool) -> None:
-    """Nothing has to be scrolled sideways, and the theme is the one that the system asks for."""
+    """The page does not scroll sideways, and has the theme of the system."""
     await visitor.screenshot(name)
     assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     assert await visitor.page.evaluate("document.documentElement.classList.contains('dark')") == dark

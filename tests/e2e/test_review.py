@@ -1,5 +1,7 @@
-"""A bad answer's way in two real browsers: a thumb down in one; found, judged, taken over, bettered and exported in the
-other; and the user sees who looked. With pictures in light and dark, wide and narrow.
+"""The review of a bad answer in two real browsers.
+
+A user votes thumbs down. A reviewer finds, rates, copies, corrects and exports the answer, and the user sees who opened
+the thread. With screenshots of both themes, wide and narrow.
 """
 
 import json
@@ -21,7 +23,7 @@ COMMENT, PURPOSE, REASON = f"That is not a length. {HOSTILE}", "A user complaine
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_from_a_thumb_down_to_a_better_answer(
+async def test_from_a_thumbs_down_to_a_better_answer(
     browser: Browser, start_server: StartServer, tmp_path: Path
 ) -> None:
     server = await start_server(
@@ -36,10 +38,10 @@ async def test_from_a_thumb_down_to_a_better_answer(
         thread_id = await dislike(user)
         await find(reviewer)
         await judge(reviewer, thread_id)
-        copy_id = await better(reviewer)
+        copy_id = await write_a_better_answer(reviewer)
         await link(reviewer, thread_id, copy_id)
-        await take_the_pair_away(reviewer, tmp_path)
-        await see_who_looked(user, thread_id)
+        await export_the_pair(reviewer, tmp_path)
+        await list_who_opened_the_thread(user, thread_id)
     await look(browser, server, thread_id)
 
 
@@ -50,7 +52,7 @@ async def log_in(visitor: Visitor, name: str) -> None:
 
 
 async def dislike(visitor: Visitor) -> str:
-    """Ask, give a thumb down with a comment, and choose a reason."""
+    """Ask, vote thumbs down with a comment, and choose a reason."""
     await log_in(visitor, USER)
     await expect(visitor.page.locator('#header a[href="/review"]')).to_have_count(0)
     answer = await visitor.ask(QUESTION)
@@ -66,13 +68,13 @@ async def dislike(visitor: Visitor) -> str:
 
 
 async def find(visitor: Visitor) -> None:
-    """Two clicks from the chat; the second opens the thread, once it is said why."""
+    """Open the thread with two clicks from the chat, after giving a purpose."""
     await log_in(visitor, REVIEWER)
     await visitor.screenshot("chat")
     await visitor.page.locator('#header a[href="/review"]').click()
     row = visitor.page.locator("ol.answers > li")
     await expect(row).to_have_count(1)
-    # Where a thread opens for a purpose alone, the list tells nothing of what is in it.
+    # If a thread can be opened only with a purpose, the list does not show its content.
     await expect(row).to_contain_text("Opens after you give a purpose")
     await expect(row).not_to_contain_text(COMMENT)
     await expect(row).to_contain_text(REASON)
@@ -84,7 +86,7 @@ async def find(visitor: Visitor) -> None:
 
 
 async def judge(visitor: Visitor, thread_id: str) -> None:
-    """By keyboard: the next answer, the second label, and a better answer."""
+    """By keyboard: select the next answer and the second label, and write a better answer."""
     page = visitor.page
     await expect(page.locator(".user_message")).to_contain_text(QUESTION)
     await expect(page.locator(".vote")).to_contain_text(COMMENT)
@@ -102,8 +104,8 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
     await visitor.screenshot("judged")
 
 
-async def better(visitor: Visitor) -> str:
-    """Take the thread over into a chat of one's own, and go on there."""
+async def write_a_better_answer(visitor: Visitor) -> str:
+    """Copy the thread to a chat of the reviewer, and continue there."""
     await visitor.page.get_by_role("button", name="Copy to my chat", exact=True).click()
     await visitor.connected()
     await expect(visitor.answers).to_have_count(1)
@@ -120,11 +122,11 @@ async def link(visitor: Visitor, thread_id: str, copy_id: str) -> None:
     await visitor.screenshot("copy")
     await visitor.page.get_by_role("button", name="Save as better answer").click()
     await expect(visitor.page.get_by_role("link", name=f"Better answer by {REVIEWER}")).to_be_visible()
-    # The original is as it was.
+    # The original has not changed.
     await expect(visitor.page.locator("article.assistant_message")).to_have_count(1)
 
 
-async def take_the_pair_away(visitor: Visitor, folder: Path) -> None:
+async def export_the_pair(visitor: Visitor, folder: Path) -> None:
     page = visitor.page
     await visitor.open("/review?thumb=down")
     await page.get_by_role("link", name="Export these").click()
@@ -142,7 +144,7 @@ async def take_the_pair_away(visitor: Visitor, folder: Path) -> None:
     await expect(page.locator(".chart.js-plotly-plot")).to_have_count(2)
 
 
-async def see_who_looked(visitor: Visitor, thread_id: str) -> None:
+async def list_who_opened_the_thread(visitor: Visitor, thread_id: str) -> None:
     page = visitor.page
     await visitor.open(f"/thread/{thread_id}")
     await visitor.connected()
@@ -185,7 +187,7 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
 
 
 async def fits(visitor: Visitor, name: str) -> None:
-    """Nothing has to be scrolled sideways but tables."""
+    """Nothing but tables scrolls sideways."""
     await visitor.page.wait_for_load_state("networkidle")
     await visitor.screenshot(name)
     assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -1,4 +1,4 @@
-"""A look at what the chat came to, in a real browser: from the chat to one call, in light and dark, wide and narrow."""
+"""The usage pages in a real browser: from the chat to one call, in both themes, wide and narrow."""
 
 import csv
 import random
@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 
 NAME, ADMIN, PASSWORD = "ann", "olga", "a long password"
 HOSTILE = "<img src=x onerror=alert(1)>"
-# Dollars for a million tokens, in and out.
+# Dollars per million input and output tokens.
 MODELS = {"gpt-4o": (2.5, 10), "gpt-4o-mini": (0.15, 0.6), "--chart-1": (3, 15), "local": None, HOSTILE: (1, 1)}
 
 
 async def fill(server: AppServer, owner: str, number: int) -> None:
-    """So many calls of the last days, the same each time but for when they were."""
+    """Record this many calls of the last days. Only their times differ between runs."""
     chance, now = random.Random(5), datetime.now(UTC)
     async with server.layer() as layer:
         for at in range(number):
@@ -51,16 +51,16 @@ async def fill(server: AppServer, owner: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_what_the_chat_came_to(browser: Browser, start_server: StartServer, tmp_path: Path) -> None:
+async def test_the_usage_pages(browser: Browser, start_server: StartServer, tmp_path: Path) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     await fill(server, await server.add_user(NAME, PASSWORD), 150)
     await fill(server, await server.add_user(ADMIN, PASSWORD, "admin"), 50)
     async with visit(browser, server.base_url, "usage") as visitor:
-        await come_from_the_chat(visitor)
+        await open_from_the_chat(visitor)
         await look_at_a_value(visitor)
-        await go_into_one_call(visitor)
-        await take_the_calls_away(visitor, tmp_path)
-        await go_by_keyboard(visitor)
+        await open_one_call(visitor)
+        await export_the_calls(visitor, tmp_path)
+        await use_the_keyboard(visitor)
         await choose_the_theme_in_the_chat(visitor)
     for dark in (False, True):
         for size in (WIDE, NARROW):
@@ -84,7 +84,7 @@ async def test_what_the_chat_came_to(browser: Browser, start_server: StartServer
                 await fits(visitor, "bad-address")
 
 
-async def come_from_the_chat(visitor: Visitor) -> None:
+async def open_from_the_chat(visitor: Visitor) -> None:
     await visitor.arrive("/usage")
     assert visitor.page.url.endswith("/login?next=/usage")
     await visitor.log_in(NAME, PASSWORD)
@@ -109,12 +109,12 @@ async def look_at_a_value(visitor: Visitor) -> None:
     await surface.hover(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
     await expect(visitor.page.locator(".chart .hoverlayer").first).to_contain_text("$0.")
     await visitor.screenshot("hover")
-    # A name that is markup is letters, in the legend too.
+    # A name with markup is shown as text, in the legend too.
     for name in (HOSTILE, "--chart-1"):
         await expect(visitor.page.locator(".chart .legend").first).to_contain_text(name)
 
 
-async def go_into_one_call(visitor: Visitor) -> None:
+async def open_one_call(visitor: Visitor) -> None:
     page = visitor.page
     await page.locator("table.groups").get_by_role("link", name=HOSTILE).click()
     await expect(page.locator(".chips")).to_contain_text(HOSTILE)
@@ -129,7 +129,7 @@ async def go_into_one_call(visitor: Visitor) -> None:
     await expect(page.locator(".chips")).to_have_count(0)
 
 
-async def take_the_calls_away(visitor: Visitor, folder: Path) -> None:
+async def export_the_calls(visitor: Visitor, folder: Path) -> None:
     async with visitor.page.expect_download() as started:
         await visitor.page.get_by_role("link", name="CSV").click()
     download = await started.value
@@ -141,7 +141,7 @@ async def take_the_calls_away(visitor: Visitor, folder: Path) -> None:
     assert HOSTILE in {row["model"] for row in rows}
 
 
-async def go_by_keyboard(visitor: Visitor) -> None:
+async def use_the_keyboard(visitor: Visitor) -> None:
     await visitor.open("/usage")
     await visitor.page.keyboard.press("Tab")
     await expect(visitor.page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -161,7 +161,7 @@ async def choose_the_theme_in_the_chat(visitor: Visitor) -> None:
 
 
 async def fits(visitor: Visitor, name: str) -> None:
-    """Nothing has to be scrolled sideways but tables."""
+    """Nothing but tables scrolls sideways."""
     await visitor.page.wait_for_load_state("networkidle")
     await visitor.screenshot(name)
     assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

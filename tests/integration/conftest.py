@@ -1,4 +1,4 @@
-"""A Postgres server that a test may stop."""
+"""A Postgres server that a test can stop."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,10 @@ from tests.support.postgres import Cluster, Databases, find_binaries
 
 @pytest.fixture(scope="session")
 def stoppable_postgres() -> Iterator[Cluster]:
-    """A durable server of our own: the one that TEST_DATABASE_URL names may belong to others as well."""
+    """A new durable server, because the server in TEST_DATABASE_URL can have other users."""
     binaries = find_binaries()
     if binaries is None:
-        missing.tell(
+        missing.skip_or_fail(
             "POSTGRES: no server's binaries found, so the faults of Postgres were not tried; "
             "install the package postgresql"
         )

@@ -1,4 +1,4 @@
-"""The application is killed, or its database goes away, while many chats are under way."""
+"""The application is killed, or its database becomes unavailable, during many chats."""
 
 import asyncio
 import functools
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import StartServer
-from tests.integration.test_restart import CUT, NAME, PASSWORD, SLOW, is_gone, standing_still, talk
+from tests.integration.test_restart import CUT, NAME, PASSWORD, SLOW, blocked_writes, is_disconnected, talk
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.postgres import Cluster
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 CHATS = 20
 
 
-async def test_kill_nine_among_many_chats_loses_nothing_that_was_acknowledged(start_server: StartServer) -> None:
+async def test_sigkill_during_many_chats_loses_no_acknowledged_message(start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{SLOW}")
     clients = await clients_of(server, CHATS)
     try:
@@ -46,7 +46,7 @@ async def test_kill_nine_among_many_chats_loses_nothing_that_was_acknowledged(st
                 acknowledged += 1
                 lost += shown.get(answer["id"], {}).get("output") != answer["output"]
             order = [one for one in shown if one in client.steps]
-            assert order == [one for one in client.steps if one in shown], "the order is another"
+            assert order == [one for one in client.steps if one in shown], "the order differs"
             for answer in again.answers():
                 assert not answer["streaming"]
                 if answer["id"] not in [one["id"] for one in finished(client)] and CUT in answer["output"]:
@@ -59,16 +59,16 @@ async def test_kill_nine_among_many_chats_loses_nothing_that_was_acknowledged(st
     assert lost == 0
 
 
-async def test_what_a_stop_could_not_store_is_stored_by_the_next_start(start_server: StartServer) -> None:
+async def test_the_next_start_stores_what_a_stop_could_not_store(start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     await server.add_user(NAME, PASSWORD)
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
         await client.ask("The first question")
-        async with standing_still(server):
+        async with blocked_writes(server):
             await client.send("The last question")
             await client.event("task_start")
             assert await server.stop() == 0
-            await client.until(lambda: is_gone(client))
+            await client.until(lambda: is_disconnected(client))
     spool = spool_of(server)
     assert spool.exists()
     await server.start()
@@ -78,7 +78,7 @@ async def test_what_a_stop_could_not_store_is_stored_by_the_next_start(start_ser
     assert questions == ["The first question", "The last question"]
 
 
-async def test_with_the_server_down_ready_is_red_and_the_end_leaves_a_spool_that_the_next_start_stores(
+async def test_without_a_database_ready_fails_and_writes_are_spooled_for_the_next_start(
     stoppable_postgres: Cluster, stoppable_url: str, model_server: ModelServer, tmp_path: Path
 ) -> None:
     environment = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MODELS": "echo"}
@@ -120,14 +120,14 @@ async def test_with_the_server_down_ready_is_red_and_the_end_leaves_a_spool_that
 
 
 async def clients_of(server: AppServer, count: int) -> list[ChatClient]:
-    """So many users, each with a page that is not open yet."""
+    """Add this many users. Returns a client for each, not yet connected."""
     for number in range(count):
         await server.add_user(f"user-{number}", PASSWORD)
     return [ChatClient(server.base_url, f"user-{number}", PASSWORD) for number in range(count)]
 
 
 def finished(client: ChatClient) -> list[dict[str, Any]]:
-    """The answers of which the page was told the final state, which is told when it is stored."""
+    """The answers with a final state on the page. The server sends it once the answer is stored."""
     return [one for one in client.answers() if (one.get("metadata") or {}).get("status") == "complete"]
 
 

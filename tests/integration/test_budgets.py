@@ -1,6 +1,6 @@
-"""The budgets in short, as ratios to the floor that was measured in the same seconds on the same server.
+"""Short measurements of the budgets, as ratios to the floor, on the same server at the same time.
 
-The limits leave room for a busy machine: they catch what became several times slower, and `make bench` tells the rest.
+The limits leave room for a busy machine. They detect a slowdown by several times; `make bench` measures exactly.
 """
 
 import sys
@@ -39,13 +39,13 @@ pytestmark = pytest.mark.budget
 THREADS = 1000
 ROUNDS = 15
 SUSTAINED_SECONDS = 0.5
-# The machine is shared: who misses has one more try, and its better one counts.
+# The machine is shared, so a missed limit is measured again, and the better result counts.
 TRIES = 2
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How far from a budget a run may be: so many times the budget's ratio, or one part in so many of its rate."""
+    """How far a run can be from its budget: a factor on the ratio, or a divisor of the rate."""
 
     margin: float
     why: str
@@ -56,7 +56,7 @@ class Limit:
 
 LIMITS = {
     CREATE: Limit(2.5, "1.4 to 1.6 alone; a sync to disk may wait for another's"),
-    BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so whatever else runs slows both unevenly"),
+    BURST: Limit(2.5, "0.9 to 1.3 alone; both cores are busy, so other programs slow both down unevenly"),
     BURST_INDEXED: Limit(2.5, "1.0 to 1.6 in five seconds, less in half of one; as for a burst"),
     CREATE_FAR: Limit(2.0, "1.2 alone"),
     FIRST_PAGE: Limit(2.0, "1.2 to 1.6 alone"),
@@ -69,17 +69,17 @@ LIMITS = {
 }
 TURN_STATEMENTS = 6
 ANSWERS_OF = (10_000, 100_000)
-"""Threads of the short history and of the long one, with one answer each: counts stop at as many as the short has."""
+"""The threads of the short and the long history, with one answer each. Counts stop at the size of the short one."""
 ANSWERS_LIMIT = 3.0
-"""0.7 to 1.4 alone, where ten would be linear."""
+"""0.7 to 1.4 alone; linear growth would be 10."""
 CALLS = 20_000
 CALLS_MARGIN = 1.5
-"""0.8 to 1.0 of bare SQL alone, where 2 are allowed."""
+"""0.8 to 1.0 of bare SQL alone; the budget is 2."""
 PAGES_MB = 4.0
 """The budget is +0 MB; the allocator takes memory by the megabyte."""
 
 
-async def test_our_layer_stays_near_the_floor(postgres: Databases) -> None:
+async def test_the_layer_stays_near_the_floor(postgres: Databases) -> None:
     missed: dict[str, list[float]] = {}
     for _ in range(TRIES):
         size = await measure.measure_size(
@@ -87,7 +87,7 @@ async def test_our_layer_stays_near_the_floor(postgres: Databases) -> None:
         )
         assert not _wrong_answers(size)
         judged = missed or LIMITS
-        # Where the server has no trigrams, the floor cannot search.
+        # Without trigrams on the server, the floor cannot search.
         ratios = {what: ratio for what in judged if (ratio := size.ratio(what, OURS)) is not None}
         missed = {
             what: [*missed.get(what, []), ratio]
@@ -120,7 +120,9 @@ async def test_a_step_is_written_in_one_statement_and_one_round_trip(postgres: D
 
 async def test_listing_page_after_page_takes_no_memory(postgres: Databases) -> None:
     if sys.platform != "linux":
-        missing.tell("MEMORY: only Linux says what a process takes, so listing was not held to its budget")
+        missing.skip_or_fail(
+            "MEMORY: only Linux reports the memory of a process, so the budget of listing was not checked"
+        )
     url = postgres.create()
     try:
         await fill(url, OURS, THREADS)
@@ -132,7 +134,7 @@ async def test_listing_page_after_page_takes_no_memory(postgres: Databases) -> N
     assert found["kept"] < 1
 
 
-async def test_a_page_of_answers_to_review_costs_what_it_holds_not_what_the_history_does(postgres: Databases) -> None:
+async def test_the_cost_of_a_page_of_answers_does_not_grow_with_the_history(postgres: Databases) -> None:
     missed: list[dict[str, float]] = []
     for _ in range(TRIES):
         found = await review.measure(postgres, *ANSWERS_OF, answers=1, rounds=ROUNDS)
@@ -159,8 +161,8 @@ async def test_a_month_of_calls_by_day_stays_near_bare_sql(postgres: Databases, 
     assert not (await usage.measure_sqlite(tmp_path / "calls.db", CALLS, rounds=1)).wrong
 
 
-async def test_the_proxy_counts_what_a_driver_asks(postgres: Databases) -> None:
-    """BEGIN and COMMIT included, and what was asked by a transaction of two statements."""
+async def test_the_proxy_counts_the_statements_of_a_driver(postgres: Databases) -> None:
+    """A transaction of two statements counts as four, with BEGIN and COMMIT."""
     with Wire(postgres.server_url) as wire:
         connection = await asyncpg.connect(wire.url)
         prepared = await connection.prepare("SELECT 1")
@@ -173,7 +175,7 @@ async def test_the_proxy_counts_what_a_driver_asks(postgres: Databases) -> None:
     assert counted == (4, 4)
 
 
-async def test_the_proxy_adds_the_time_it_is_told_to(postgres: Databases) -> None:
+async def test_the_proxy_adds_the_configured_delay(postgres: Databases) -> None:
     with Wire(postgres.server_url, delay_seconds=0.02) as wire:
         connection = await asyncpg.connect(wire.url)
         begun = time.perf_counter()

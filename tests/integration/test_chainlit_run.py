@@ -1,4 +1,4 @@
-"""Chainlit's own command starts the same application."""
+"""`chainlit run` starts the same application."""
 
 import sys
 

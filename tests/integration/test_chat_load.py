@@ -1,6 +1,6 @@
-"""The chat under load in short: all is stored, and it costs less than a bare Chainlit that stores nothing.
+"""A short load test: every answer is stored, with less CPU time than a bare Chainlit that stores nothing.
 
-The servers are compared by their CPU time in the same run; `python -m benchmarks.chat_load` tells the rest.
+The servers are compared by CPU time in the same run. `python -m benchmarks.chat_load` measures exactly.
 """
 
 import pytest
@@ -15,7 +15,7 @@ USERS = 20
 MOST_TIMES_BARE = {OURS: 0.8, EMBEDDED: 1.0}
 
 
-async def test_many_answers_at_once_are_stored_whole_and_cost_less_than_bare_chainlit(postgres: Databases) -> None:
+async def test_concurrent_answers_are_stored_completely_and_cost_less_than_bare_chainlit(postgres: Databases) -> None:
     loads = await chat_load.measure(postgres, users=USERS, rounds=1)
     asked = USERS * len(QUESTIONS)
     assert {kind: (load.asked, load.incomplete) for kind, load in loads.items()} == dict.fromkeys(loads, (asked, 0))

@@ -1,4 +1,4 @@
-"""The chat itself, spoken to as the page does: what a turn shows, and what it leaves in the store."""
+"""The chat through a client that acts as the page does: what a turn shows and what it stores."""
 
 import asyncio
 from typing import Any
@@ -37,12 +37,12 @@ async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
 
 
 def ended(client: ChatClient, seen: int) -> bool:
-    """Whether a turn has ended since this many events were seen."""
+    """Whether a turn has ended since the first `seen` events."""
     return any(name == "task_end" for name, _ in client.events[seen:])
 
 
 def started(client: ChatClient, since: int) -> bool:
-    """Whether an answer has begun since this many events were seen."""
+    """Whether an answer has started since the first `since` events."""
     return any(name == "stream_start" for name, _ in client.events[since:])
 
 
@@ -59,7 +59,7 @@ def use(model: str) -> dict[str, str]:
     return {"model": model}
 
 
-async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(chat: Chat) -> None:
+async def test_an_edit_removes_later_messages_from_the_page_and_the_store(chat: Chat) -> None:
     async with chat.client("alice") as client:
         for text in ("one", "two", "three"):
             await client.ask(text)
@@ -73,13 +73,13 @@ async def test_an_edit_cuts_what_followed_on_the_page_and_in_the_store(chat: Cha
         assert messages(after) == ["one", "You said: one", "zwei", "You said: zwei"]
         ids = {step["id"] for step in after["steps"]}
         runs = [step for step in after["steps"] if step["type"] == "run" and step["parentId"]]
-        assert {step["parentId"] for step in runs} <= ids, "no run is left of what was cut"
+        assert {step["parentId"] for step in runs} <= ids, "runs of removed messages are removed"
         assert [step["output"] for step in client.answers()] == ["You said: one", "You said: zwei"]
         asked = [one for one in chat.model_server.requests if one.model == "echo"][-1]
         assert [message["content"] for message in asked.body["messages"]][1:] == ["one", "You said: one", "zwei"]
 
 
-async def test_a_thumb_down_outlives_the_edit_that_follows_it(chat: Chat) -> None:
+async def test_a_thumbs_down_is_kept_after_an_edit(chat: Chat) -> None:
     await chat.add_user("rita", "reviewer")
     async with chat.client("alice") as client:
         for text in ("one", "two", "three"):
@@ -102,12 +102,12 @@ async def test_a_thumb_down_outlives_the_edit_that_follows_it(chat: Chat) -> Non
         for answer, asked_then, comment in ((second, "two", "not this"), (third, "three", "nor this")):
             row = next(one for one in inbox.split("<li>") if f"answer={answer['id']}" in one)
             assert f">{asked_then}<" in row
-            assert all(said in row for said in (answer["output"], f"“{comment}”", "echo"))
+            assert all(words in row for words in (answer["output"], f"“{comment}”", "echo"))
             page = await reviewer.get(f"/review/threads/{client.thread_id}?answer={answer['id']}")
             assert f"“{comment}”" in page.raise_for_status().text
 
 
-async def test_a_resumed_thread_goes_on_where_it_was(start_server: StartServer) -> None:
+async def test_a_resumed_thread_continues_with_its_context_and_files(start_server: StartServer) -> None:
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         file_id = await client.upload("note.txt", "the word is 绿色".encode(), "text/plain")
@@ -129,7 +129,7 @@ async def test_a_resumed_thread_goes_on_where_it_was(start_server: StartServer) 
         assert "the word is 绿色" in client.answer
 
 
-async def test_stop_keeps_the_part_that_came_and_says_so(chat: Chat) -> None:
+async def test_stop_keeps_and_marks_the_partial_answer(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.send("go on and on", modes=use("slow:60:0.1"))
         await client.until(lambda: "word-5" in client.answer)
@@ -142,11 +142,11 @@ async def test_stop_keeps_the_part_that_came_and_says_so(chat: Chat) -> None:
         assert (answer["streaming"], answer["metadata"]["status"]) == (False, "stopped")
 
 
-# The scripted model, words of the sentence that the user gets, whether a part of an answer came.
+# The scripted model, words of the error message, and whether there is a partial answer.
 FAULTS = [("401", "key", False), ("500", "failed", False), ("cut:3", "connection", True), ("error:2", "failed", True)]
 
 
-async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(start_server: StartServer) -> None:
+async def test_a_model_error_is_explained_and_can_be_retried(start_server: StartServer) -> None:
     server = await chat_server(start_server, OPENAI_TIMEOUT_SECONDS="1")
     for model, sentence, partial in [*FAULTS, ("hang:2", "in time", True)]:
         async with ChatClient(server.base_url, "alice", PASSWORD) as client:
@@ -175,11 +175,11 @@ async def test_a_model_error_reaches_the_user_in_words_and_can_be_tried_again(st
             await client.until(lambda seen=seen, client=client: ended(client, seen))  # type: ignore[misc]
             again = await stored(client)
             assert [step["id"] for step in again["steps"] if step["type"] == "user_message"] == [question["id"]]
-            assert error["id"] not in [step["id"] for step in again["steps"]], "the second try has cut the first"
+            assert error["id"] not in [step["id"] for step in again["steps"]], "the retry replaces the error"
 
 
-async def test_where_only_another_model_helps_the_same_is_not_offered_again(chat: Chat) -> None:
-    """What is picked on the page comes with a new message, and not with a button."""
+async def test_an_unknown_model_offers_no_retry(chat: Chat) -> None:
+    """The model that is chosen on the page is sent with a new message, but not with a button."""
     async with chat.client("alice") as client:
         await client.ask("hello there", modes=use("404"))
         error = (await stored(client))["steps"][-1]
@@ -191,7 +191,7 @@ async def test_where_only_another_model_helps_the_same_is_not_offered_again(chat
         assert (await client.ask("and now?", modes=use("echo"))).endswith("and now?")
 
 
-async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartServer) -> None:
+async def test_questions_and_files_beyond_the_limits_are_refused_with_a_reason(start_server: StartServer) -> None:
     server = await chat_server(
         start_server,
         OPENAI_CONTEXT_TOKENS="200",
@@ -224,7 +224,7 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         await client.until(lambda: ended(client, seen))
         assert "scan.pdf" in client.answer
         files = [await client.upload(f"{n}.txt", b"x" * 600_000, "text/plain") for n in range(3)]
-        # What the page itself would not send.
+        # The page itself would not send these.
         for sent, words in ((files, "at most 2 files"), (files[:2], "the maximum is 1 MB per message")):
             seen = len(client.events)
             await client.send("read them", files=sent)
@@ -237,7 +237,7 @@ async def test_what_cannot_be_answered_is_refused_in_words(start_server: StartSe
         assert "Images cannot be attached here" in client.answer
 
 
-async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(chat: Chat) -> None:
+async def test_the_first_answer_sets_the_title_and_later_answers_keep_the_users_title(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("what is a thread?")
         await client.until(
@@ -250,7 +250,7 @@ async def test_a_title_follows_the_first_answer_unless_the_user_was_faster(chat:
         assert (await stored(client))["name"] == "Mine"
 
 
-async def test_nobody_reaches_what_is_someone_elses(chat: Chat) -> None:
+async def test_no_other_user_can_read_or_change_a_thread(chat: Chat) -> None:
     """Every route of a thread, for its owner, another user and a visitor."""
     async with chat.client("alice") as alice:
         file_id = await alice.upload("a.txt", b"private", "text/plain")
@@ -287,7 +287,7 @@ async def test_nobody_reaches_what_is_someone_elses(chat: Chat) -> None:
         after = await stored(alice)
         assert next(step for step in after["steps"] if step["id"] == run["id"])["feedback"]["value"] == 1
         assert (await alice.http.get(element["url"])).content == b"private"
-        # Shared, it is read by whoever is logged in, and changed by nobody else.
+        # All users who are logged in can read a shared thread, but only its owner can change it.
         share = {"threadId": thread["id"], "isShared": True}
         (await alice.http.put("/project/thread/share", json=share)).raise_for_status()
         async with chat.client("bob") as bob:
@@ -305,7 +305,7 @@ async def test_nobody_reaches_what_is_someone_elses(chat: Chat) -> None:
                 assert (await bob.http.get(path)).status_code >= 400, path
 
 
-async def test_unsharing_holds_though_an_older_session_ends_later(start_server: StartServer) -> None:
+async def test_an_older_session_does_not_undo_unsharing(start_server: StartServer) -> None:
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         await client.ask("hello")
@@ -315,12 +315,12 @@ async def test_unsharing_holds_though_an_older_session_ends_later(start_server: 
     async with ChatClient(server.base_url, "alice", PASSWORD, thread_id=thread_id) as client:
         unshare = {"threadId": thread_id, "isShared": False}
         (await client.http.put("/project/thread/share", json=unshare)).raise_for_status()
-    await server.stop()  # a session writes back what it knew, at the latest now
+    await server.stop()  # a session stores its metadata at the latest now
     async with server.layer() as layer:
         assert not (await layer.get_thread(str(thread_id)))["metadata"].get("is_shared")
 
 
-async def test_who_is_logged_in(chat: Chat) -> None:
+async def test_only_a_valid_login_identifies_a_user(chat: Chat) -> None:
     async with chat.client("alice") as client:
         assert (await client.http.get("/user")).json()["identifier"] == chat.name("alice")
         client.http.cookies.clear()
@@ -330,13 +330,13 @@ async def test_who_is_logged_in(chat: Chat) -> None:
             assert (await client.http.post("/project/threads", headers=forged, json={})).is_client_error
 
 
-async def test_a_disabled_account_is_out_at_once(chat: Chat) -> None:
+async def test_a_disabled_account_is_locked_out_within_seconds(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("hello")
         async with chat.layer() as layer:
             await layer.set_disabled(chat.name("alice"), True)
         async with asyncio.timeout(15):
-            while not await _is_out(client):
+            while not await _is_locked_out(client):
                 await asyncio.sleep(0.5)
         await client.send("still there?")
         await client.until(lambda: not client.connected)
@@ -344,26 +344,26 @@ async def test_a_disabled_account_is_out_at_once(chat: Chat) -> None:
             await client.log_in()
 
 
-async def _is_out(client: ChatClient) -> bool:
+async def _is_locked_out(client: ChatClient) -> bool:
     return (
         await client.http.post("/project/threads", json={"pagination": {"first": 1}, "filter": {}})
     ).status_code == 401
 
 
-async def test_a_new_password_ends_the_logins_before_it(chat: Chat) -> None:
+async def test_a_new_password_ends_earlier_logins(chat: Chat) -> None:
     async with chat.client("alice") as client:
-        await asyncio.sleep(1)  # a login's time is in whole seconds
+        await asyncio.sleep(1)  # the time of a login is in whole seconds
         async with chat.layer() as layer:
             await layer.set_password(chat.name("alice"), await Passwords().hash("another password"))
         async with asyncio.timeout(15):
-            while not await _is_out(client):
+            while not await _is_locked_out(client):
                 await asyncio.sleep(0.5)
     async with chat.client("alice", "another password") as client:
         assert await client.ask("hello") == "You said: hello"
 
 
-async def test_questions_asked_at_once_are_all_kept_and_answered(chat: Chat) -> None:
-    """From one tab, and from two tabs on one thread whose clock runs behind what is stored."""
+async def test_concurrent_questions_are_all_stored_and_answered(chat: Chat) -> None:
+    """From one tab, and from two tabs on one thread with stored times in the future."""
     async with chat.client("alice") as first:
         for number in range(4):
             await first.send(f"fast {number}")
@@ -382,10 +382,10 @@ async def test_questions_asked_at_once_are_all_kept_and_answered(chat: Chat) -> 
         after = messages(await stored(first))
         assert {"from the first", "from the second", *asked} <= set(after)
         assert len(after) == 12
-        assert all("fast 0" in answer for answer in answers), "the context is the thread, whatever its times say"
+        assert all("fast 0" in answer for answer in answers), "the context is the thread, despite its times"
 
 
-async def test_an_edit_ends_the_answer_that_is_still_being_written(chat: Chat) -> None:
+async def test_an_edit_stops_the_answer_in_progress(chat: Chat) -> None:
     async with chat.client("alice") as client:
         seen = len(client.events)
         question = await client.send("go on", modes=use("slow:60:0.1"))
@@ -412,7 +412,7 @@ async def test_an_edit_ends_the_answer_that_is_still_being_written(chat: Chat) -
         assert kept[1].endswith("*Stopped here.*")
 
 
-async def test_who_comes_back_mid_answer_sees_it_go_on(chat: Chat) -> None:
+async def test_a_reopened_page_shows_the_answer_in_progress(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.send("go on", modes=use("slow:60:0.1"))
         await client.until(lambda: "word-5" in client.answer)
@@ -424,7 +424,7 @@ async def test_who_comes_back_mid_answer_sees_it_go_on(chat: Chat) -> None:
         assert messages(await stored(client))[1] == client.answer
 
 
-async def test_a_thread_that_was_deleted_takes_nothing_more_and_says_so(start_server: StartServer) -> None:
+async def test_a_question_in_a_deleted_thread_is_refused_with_a_reason(start_server: StartServer) -> None:
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         await client.ask("hello")
@@ -437,7 +437,7 @@ async def test_a_thread_that_was_deleted_takes_nothing_more_and_says_so(start_se
         assert await layer.get_thread(str(client.thread_id)) is None
 
 
-async def test_who_asks_for_a_thread_of_someone_elses_gets_one_of_their_own(chat: Chat) -> None:
+async def test_opening_another_users_thread_starts_a_new_thread(chat: Chat) -> None:
     async with chat.client("alice") as alice:
         await alice.ask("mine")
         before = await stored(alice)
@@ -454,14 +454,14 @@ async def test_who_asks_for_a_thread_of_someone_elses_gets_one_of_their_own(chat
         assert await stored(alice) == before
 
 
-async def test_only_the_last_question_is_tried_again(chat: Chat) -> None:
+async def test_only_the_last_question_can_be_retried(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("boom", modes=use("500"))
         action = client.button("try_again")
         assert action is not None
         await client.ask("something else")
-        assert any(name == "remove_action" for name, _ in client.events), "the button has gone from the page"
-        # The title is stored beside the turn; after it nothing else changes the thread.
+        assert any(name == "remove_action" for name, _ in client.events), "the button is removed from the page"
+        # The title is stored concurrently with the turn. After it, nothing else changes the thread.
         await client.until(
             lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
         )
@@ -471,14 +471,14 @@ async def test_only_the_last_question_is_tried_again(chat: Chat) -> None:
         assert await stored(client) == before
 
 
-async def test_a_long_question_is_answered_in_words(chat: Chat) -> None:
+async def test_a_very_long_question_is_stored_and_refused_with_its_size(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("word " * 400_000)
         assert "tokens" in client.answer
         assert len(messages(await stored(client))[0]) == 2_000_000
 
 
-async def test_a_write_that_fails_is_told_on_the_page(start_server: StartServer) -> None:
+async def test_a_failed_write_is_reported_on_the_page(start_server: StartServer) -> None:
     server = await chat_server(start_server)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
         await client.ask("hello")

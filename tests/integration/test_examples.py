@@ -1,4 +1,4 @@
-"""The two apps in examples/, started as their README says."""
+"""The two apps in examples/, started as described in their README."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ def example(name: str, directory: Path, database_url: str) -> AppServer:
 
 
 async def stored_elements(layer: ChainlitLayer, thread_id: str, count: int) -> dict[str, Any]:
-    """The elements of a thread by name, once there are so many: Chainlit stores them in tasks that nobody awaits."""
+    """The elements of a thread by name. Waits for this many, because Chainlit stores them in background tasks."""
     async with asyncio.timeout(30):
         while True:
             thread = await layer.get_thread(thread_id)
@@ -82,6 +82,6 @@ async def test_the_postgres_app_keeps_files_and_votes_for_their_owner(tmp_path: 
         postgres.drop(url)
 
 
-def test_the_examples_use_the_library_alone() -> None:
+def test_the_examples_import_only_the_library() -> None:
     for app in (ROOT / "examples").glob("*/app.py"):
         assert "threadkeeper" not in app.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Large files in the running application: through the page's upload and through `/files`, at the same memory."""
+"""Large files in the running application, uploaded by the page and downloaded from `/files`, in constant memory."""
 
 import asyncio
 import hashlib
@@ -20,24 +20,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.parametrize("empty_database_url", ["
 
 PASSWORD = "a long password"
 MEGABYTES = 500
-# Some chunks in a few buffers, and what the allocator keeps of them; the whole file would be five times that.
+# A few buffered chunks and the memory that the allocator keeps. The whole file would be five times that.
 MOST_GROWN_MEGABYTES = 100
 
 
 def peak_megabytes(server: AppServer) -> float:
-    """The most memory that the server has ever had."""
+    """The peak memory of the server."""
     status = Path(f"/proc/{server.process_id}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
 
-async def test_half_a_gigabyte_goes_in_and_out_at_flat_memory(start_server: StartServer, tmp_path: Path) -> None:
+async def test_half_a_gigabyte_is_uploaded_and_downloaded_in_constant_memory(
+    start_server: StartServer, tmp_path: Path
+) -> None:
     server = await start_server(OPENAI_MODELS="echo", ATTACHMENT_MAX_MEGABYTES=str(MEGABYTES))
     await server.add_user("alice", PASSWORD)
     large = tmp_path / "large.txt"
     with large.open("wb") as file:
         file.truncate(MEGABYTES * 1024**2)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
-        # The code is loaded and the pools are there.
+        # The code is loaded and the connection pools are filled.
         await client.upload("small.txt", b"x" * 1024**2, "text/plain")
         before = peak_megabytes(server)
         with large.open("rb") as file:
@@ -72,7 +74,7 @@ async def test_half_a_gigabyte_goes_in_and_out_at_flat_memory(start_server: Star
     assert downloaded - uploaded < MOST_GROWN_MEGABYTES
 
 
-async def test_an_upload_past_the_limit_is_refused_before_it_is_read(start_server: StartServer) -> None:
+async def test_an_upload_over_the_limit_is_refused_before_it_is_read(start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo", ATTACHMENT_MAX_MEGABYTES="1")
     await server.add_user("alice", PASSWORD)
     async with ChatClient(server.base_url, "alice", PASSWORD) as client:
@@ -82,7 +84,7 @@ async def test_an_upload_past_the_limit_is_refused_before_it_is_read(start_serve
             (client.session_id, "", 401),
             (new_id(), cookies, 404),
         ):
-            # Said to be long, and not sent: whoever waits for it gives no answer.
+            # The body is announced but not sent, so a server that waits for it does not answer.
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(
                 f"POST /project/file?session_id={session_id} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n"

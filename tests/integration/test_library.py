@@ -1,4 +1,4 @@
-"""The library in somebody else's Chainlit app: what its README shows, with nothing installed but what it asks for."""
+"""The library in another Chainlit app: the examples of its README, with only its own requirements installed."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# Before anything else: what the distribution does not bring cannot be imported.
+# Runs first: blocks imports of packages that are not requirements of the library.
 REFUSE = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -92,7 +92,7 @@ asyncio.run(show())
 
 
 def brought(requirements: list[str]) -> set[str]:
-    """The distributions that these requirements bring, with theirs in turn."""
+    """The distributions that these requirements install, including indirect ones."""
     found: set[tuple[str, str]] = set()
     waiting = [(Requirement(line), "") for line in requirements]
     while waiting:
@@ -106,13 +106,13 @@ def brought(requirements: list[str]) -> set[str]:
                 try:
                     waiting += [(Requirement(line), wanted) for line in requires(key[0]) or []]
                 except PackageNotFoundError:
-                    # Another platform's.
+                    # A requirement of another platform.
                     continue
     return {name for name, _ in found}
 
 
 def refused() -> list[str]:
-    """Every module that is installed here and that the library's own requirements do not bring."""
+    """All installed modules that are not part of the library's requirements."""
     allowed = brought(PROJECT["dependencies"])
     return sorted(
         module
@@ -122,7 +122,7 @@ def refused() -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_three_lines_of_its_readme_work_with_its_own_requirements_alone(tmp_path: Path) -> None:
+def test_the_three_lines_of_the_readme_work_with_the_librarys_requirements_only(tmp_path: Path) -> None:
     blocked = refused()
     assert {"asyncpg", "openai", "typer", "argon2", "rich", "threadkeeper"} <= set(blocked)
     readme = (ROOT / "datalayer" / "README.md").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_the_three_lines_of_its_readme_work_with_its_own_requirements_alone(tmp_
 
 
 @pytest.mark.slow
-def test_the_example_of_its_readme_shows_a_file_to_its_owner_alone(tmp_path: Path) -> None:
+def test_the_example_of_the_readme_serves_a_file_to_its_owner_only(tmp_path: Path) -> None:
     readme = (ROOT / "datalayer" / "README.md").read_text(encoding="utf-8")
     match = re.search(r"## Showing files.*?```python\n(.*?)```", readme, re.DOTALL)
     assert match is not None
@@ -156,7 +156,7 @@ def test_the_example_of_its_readme_shows_a_file_to_its_owner_alone(tmp_path: Pat
 
 
 def run(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """An app of somebody else's, with what the library asks for and nothing else."""
+    """Run another app with only the library's requirements."""
     program = REFUSE.format(refused=refused()) + program.replace("/srv/chat-files", str(tmp_path / "files"))
     inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return subprocess.run(
@@ -170,7 +170,7 @@ def run(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_distribution_carries_the_mark_of_types() -> None:
+def test_the_distribution_contains_py_typed() -> None:
     assert (ROOT / "datalayer" / "py.typed").is_file()
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert whole["tool"]["setuptools"]["package-data"]["datalayer"] == ["py.typed"]

@@ -1,4 +1,4 @@
-"""Every call to a model is a row, whatever became of it; over HTTP, on both engines."""
+"""Every model call is a row, whatever its result; over HTTP, on both engines."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def ask(model: MeteredModel, name: str, *, purpose: Purpose | None = None,
 
 
 async def rows(layer: ChainlitLayer, model: MeteredModel) -> list[LlmCall]:
-    """Every row, the oldest first, once they are stored."""
+    """All rows, the oldest first. Waits until they are stored."""
     while model._keeping:
         await asyncio.wait(model._keeping)
     return [row.call for row in (await layer.list_calls(CallFilter(), descending=False)).rows]
@@ -82,12 +82,12 @@ async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
     assert row.tokens_per_second == pytest.approx((row.completion_tokens or 0) / row.seconds)
     assert row.requested_at < (row.responded_at or "")
     assert row.project_id == await layer.default_project()
-    # A server of one's own, and no price for it: unknown, and not nothing.
+    # There is no price for this server, so the cost is unknown, not 0.
     assert (row.input_cost, row.output_cost, row.total_cost, row.price) == (None, None, None, None)
     assert [call.id for call in told] == [row.id]
 
 
-async def test_a_call_that_was_tried_again_is_a_row_for_each_time(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_each_attempt_of_a_retried_call_is_a_row(layer: ChainlitLayer, model: MeteredModel) -> None:
     await ask(model, "500:1")
     first, second = await rows(layer, model)
     assert (first.attempt, first.status_code, first.error_kind) == (1, 500, "server")
@@ -100,9 +100,7 @@ async def test_a_call_that_was_tried_again_is_a_row_for_each_time(layer: Chainli
     assert await payload_of(layer, second) is not None
 
 
-async def test_a_request_sent_again_without_what_was_refused_is_a_row_too(
-    layer: ChainlitLayer, model: MeteredModel
-) -> None:
+async def test_a_retry_without_a_refused_parameter_is_a_row(layer: ChainlitLayer, model: MeteredModel) -> None:
     await ask(model, "refuse:temperature", temperature=0.5)
     await ask(model, "refuse:temperature", temperature=0.5)
     assert [(row.attempt, row.status_code, row.error_kind) for row in await rows(layer, model)] == [
@@ -122,7 +120,7 @@ async def test_a_request_sent_again_without_what_was_refused_is_a_row_too(
         ("html", "server", 200),
     ],
 )
-async def test_a_failed_call_is_counted_and_costs_nothing(
+async def test_a_failed_call_is_a_row_without_tokens_and_cost(
     layer: ChainlitLayer, model: MeteredModel, name: str, kind: str, status: int
 ) -> None:
     with pytest.raises(ModelError):
@@ -132,7 +130,7 @@ async def test_a_failed_call_is_counted_and_costs_nothing(
     assert API_KEY not in (row.error_message or "")
 
 
-async def test_a_server_that_is_not_there_is_a_row_for_each_time_that_it_was_tried(layer: ChainlitLayer) -> None:
+async def test_each_attempt_to_reach_an_unreachable_server_is_a_row(layer: ChainlitLayer) -> None:
     model = MeteredModel(create_model(base_url="http://127.0.0.1:9/v1", max_retries=1), layer)
     with pytest.raises(ModelError):
         await ask(model, "echo")
@@ -145,7 +143,7 @@ async def test_a_server_that_is_not_there_is_a_row_for_each_time_that_it_was_tri
 
 
 @pytest.mark.parametrize(("name", "kind"), [("cut:3", "cut"), ("short:3", "cut"), ("error:3", "server")])
-async def test_of_an_answer_that_broke_off_the_tokens_are_estimated(
+async def test_the_tokens_of_an_interrupted_answer_are_estimated(
     layer: ChainlitLayer, model: MeteredModel, name: str, kind: str
 ) -> None:
     with pytest.raises(ModelError):
@@ -158,7 +156,7 @@ async def test_of_an_answer_that_broke_off_the_tokens_are_estimated(
 
 
 @pytest.mark.parametrize("name", ["no-usage", "odd-usage"])
-async def test_where_the_server_does_not_say_the_tokens_are_estimated(
+async def test_tokens_are_estimated_if_the_server_reports_none(
     layer: ChainlitLayer, model: MeteredModel, name: str
 ) -> None:
     answer = await ask(model, name)
@@ -169,7 +167,7 @@ async def test_where_the_server_does_not_say_the_tokens_are_estimated(
     assert (row.prompt_tokens, row.completion_tokens) == counted
 
 
-async def test_a_stopped_answer_is_no_failure_and_has_the_tokens_that_came(
+async def test_a_stopped_answer_is_not_a_failure_and_has_the_tokens_so_far(
     layer: ChainlitLayer, model: MeteredModel
 ) -> None:
     came: list[str] = []
@@ -191,14 +189,14 @@ async def test_a_stopped_answer_is_no_failure_and_has_the_tokens_that_came(
     assert row.completion_tokens == await counter_for("slow").count("".join(came))
 
 
-async def test_a_reader_who_goes_away_has_stopped_it(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_closing_the_stream_counts_as_stopping_the_answer(layer: ChainlitLayer, model: MeteredModel) -> None:
     async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01"))) as events:
         await anext(events)
     (row,) = await rows(layer, model)
     assert (row.finish_reason, row.is_estimated) == ("stopped", True)
 
 
-async def test_a_whole_answer_is_a_row_as_well(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_an_answer_without_streaming_is_a_row(layer: ChainlitLayer, model: MeteredModel) -> None:
     completion = await model.complete(ModelRequest(QUESTION, "echo", purpose=Purpose("title")))
     (row,) = await rows(layer, model)
     assert (row.kind, row.is_streaming, row.status_code) == ("title", False, 200)
@@ -207,8 +205,8 @@ async def test_a_whole_answer_is_a_row_as_well(layer: ChainlitLayer, model: Mete
 
 
 @pytest.mark.parametrize("choices", ["[]", '[{"index": 0, "message": null}]'])
-async def test_an_answer_that_says_nothing_is_on_the_bill(layer: ChainlitLayer, choices: str) -> None:
-    """As where a content filter left nothing: it is a failure here, and billed there."""
+async def test_an_empty_answer_is_a_failure_with_its_tokens(layer: ChainlitLayer, choices: str) -> None:
+    """For example, a content filter removed the whole answer. The call is a failure, but the server bills it."""
     body = f'{{"choices": {choices}, "usage": {{"prompt_tokens": 40, "completion_tokens": 7}}}}'
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -233,7 +231,7 @@ async def test_an_answer_that_says_nothing_is_on_the_bill(layer: ChainlitLayer, 
     await server.wait_closed()
 
 
-async def test_a_price_of_the_operator_is_used_and_kept(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_an_own_price_is_used_and_stored_with_the_call(layer: ChainlitLayer, model: MeteredModel) -> None:
     price = Price(new_id(), "ECHO|other", "2020-01-01T00:00:00Z", input=Decimal("2.5"), output=Decimal(10))
     await layer.add_price(price)
     answer = await ask(model, "echo")
@@ -245,7 +243,7 @@ async def test_a_price_of_the_operator_is_used_and_kept(layer: ChainlitLayer, mo
     assert row.price == {"source": f"own {price.id}", "input": "2.5", "cached": "2.5", "output": "10"}
 
 
-async def test_what_was_said_is_kept_without_secrets_and_without_pictures(
+async def test_messages_and_answer_are_stored_without_secrets_and_pictures(
     layer: ChainlitLayer, model_server: ModelServer
 ) -> None:
     inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
@@ -272,10 +270,10 @@ async def test_what_was_said_is_kept_without_secrets_and_without_pictures(
     await model.close()
 
 
-async def test_pictures_are_priced_later_and_count_before(
+async def test_pictures_count_for_later_prices_and_for_limits(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
 ) -> None:
-    """A price that comes only after the call is for its pictures too; and a limit in dollars knows what they cost."""
+    """A price that is added after the call includes its pictures, and a limit in dollars counts their cost."""
     pictures = [part for name in "ab" for part in picture_parts(name, f"data:image/png;base64,{'A' * 400}")]
     request = ModelRequest([user_message("What is this?", pictures)], "echo")
     await model.complete(request)
@@ -296,9 +294,7 @@ async def test_pictures_are_priced_later_and_count_before(
     await priced.close()
 
 
-async def test_what_was_said_is_not_kept_where_the_operator_does_not_want_it(
-    layer: ChainlitLayer, model_server: ModelServer
-) -> None:
+async def test_messages_are_not_stored_if_the_setting_is_off(layer: ChainlitLayer, model_server: ModelServer) -> None:
     inner = create_model(api_key=API_KEY, base_url=model_server.base_url)
     model = MeteredModel(inner, layer, keep_payloads=False)
     await ask(model, "echo")
@@ -307,7 +303,7 @@ async def test_what_was_said_is_not_kept_where_the_operator_does_not_want_it(
     await model.close()
 
 
-async def test_a_deployment_of_azure_is_named(layer: ChainlitLayer, model_server: ModelServer) -> None:
+async def test_a_call_to_azure_has_its_deployment(layer: ChainlitLayer, model_server: ModelServer) -> None:
     inner = create_model(azure_endpoint=model_server.root, azure_api_key="azure-key", max_retries=0)
     model = MeteredModel(inner, layer)
     await ask(model, "gpt-4o-mini")
@@ -322,7 +318,7 @@ async def test_a_deployment_of_azure_is_named(layer: ChainlitLayer, model_server
 
 
 async def limited(layer: ChainlitLayer, amount: int | str, unit: Any = "tokens") -> Purpose:
-    """A call of a user who may use so much a day."""
+    """The purpose of a call by a user with this daily limit."""
     alice = await layer.add_account("alice", "hash")
     await layer.put_limit(Limit(new_id(), "users", None, "day", unit, Decimal(amount)))
     return Purpose(user_id=alice.id)
@@ -333,7 +329,9 @@ async def reserved(layer: ChainlitLayer) -> int:
         return len((await connection.execute(select(usage_reservations))).all())
 
 
-async def test_without_a_limit_a_call_asks_the_database_nothing(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_without_a_limit_a_call_reads_nothing_from_the_database(
+    layer: ChainlitLayer, model: MeteredModel
+) -> None:
     await ask(model, "echo")
     await rows(layer, model)
     statements: list[str] = []
@@ -347,7 +345,7 @@ async def test_without_a_limit_a_call_asks_the_database_nothing(layer: ChainlitL
     assert [statement for statement in statements if statement.lstrip().upper().startswith("SELECT")] == []
 
 
-async def test_what_is_used_up_is_refused_before_anyone_is_asked(
+async def test_over_the_limit_no_request_is_sent(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
 ) -> None:
     purpose = await limited(layer, 60)
@@ -365,11 +363,11 @@ async def test_what_is_used_up_is_refused_before_anyone_is_asked(
     assert len(await rows(layer, model)) == len(model_server.requests)
     with pytest.raises(ModelError):
         await model.complete(ModelRequest(QUESTION, "echo", purpose=Purpose("title", user_id=purpose.user_id)))
-    # Another user, and a call of nobody, are under no limit that is used up.
+    # A call without a user is not affected by the limit of this user.
     assert await ask(model, "echo")
 
 
-async def test_an_answer_is_bounded_to_what_is_left(
+async def test_the_answer_is_limited_to_the_remaining_tokens(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
 ) -> None:
     purpose = await limited(layer, 100)
@@ -378,10 +376,8 @@ async def test_an_answer_is_bounded_to_what_is_left(
     assert model_server.requests[-1].body["max_tokens"] == 100 - question
 
 
-async def test_a_bounded_answer_has_room_in_the_window_that_the_operator_says(
-    layer: ChainlitLayer, model_server: ModelServer
-) -> None:
-    """A long question to a model that nobody knows the window of: its answer was bounded to one token."""
+async def test_a_limited_answer_uses_the_configured_window(layer: ChainlitLayer, model_server: ModelServer) -> None:
+    """Without the setting, a long question to a model with an unknown window would limit the answer to one token."""
     purpose = await limited(layer, 20_000)
     question: list[ChatMessage] = [{"role": "user", "content": "word " * 9_000}]
     model = MeteredModel(create_model(base_url=model_server.base_url), layer, window=100_000)
@@ -391,7 +387,7 @@ async def test_a_bounded_answer_has_room_in_the_window_that_the_operator_says(
     await model.close()
 
 
-async def test_many_at_once_come_to_no_more_than_the_limit(
+async def test_concurrent_calls_do_not_exceed_the_limit(
     layer: ChainlitLayer, database_url: str, model_server: ModelServer
 ) -> None:
     purpose = await limited(layer, 500)
@@ -414,7 +410,7 @@ async def test_many_at_once_come_to_no_more_than_the_limit(
 
 
 @pytest.mark.parametrize("unit", ["tokens", "dollars"])
-async def test_where_only_this_question_has_no_room_that_is_said(
+async def test_a_question_larger_than_the_rest_is_refused_with_the_rest(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer, unit: str
 ) -> None:
     await layer.add_price(Price(new_id(), "echo", "2020-01-01T00:00:00Z", Decimal(1_000), Decimal(1_000)))
@@ -433,7 +429,7 @@ async def test_where_only_this_question_has_no_room_that_is_said(
     left = "200" if unit == "tokens" else "$0.20"
     assert "Of today's limit (" in long
     assert f"), {left} are left" in long
-    # Shorter than what is told to the model before every conversation, no question can be.
+    # Here the system prompt alone exceeds the limit, so a shorter question would not help.
     assert "You have reached today's limit" in await refusal("word", {"role": "system", "content": "word " * 300})
     assert model_server.requests == []
     await ask(model, "echo", purpose=purpose)
@@ -460,7 +456,7 @@ async def test_a_user_is_warned_once_when_little_is_left(layer: ChainlitLayer, m
     assert "% of today's limit (1,000 tokens)" in say_nearly_used(warnings[0], "en")
 
 
-async def test_under_a_limit_in_dollars_a_model_without_a_price_is_not_asked(
+async def test_a_model_without_a_price_is_refused_under_a_limit_in_dollars(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
 ) -> None:
     purpose = await limited(layer, "0.5", "dollars")
@@ -469,7 +465,7 @@ async def test_under_a_limit_in_dollars_a_model_without_a_price_is_not_asked(
     assert (refused.value.kind, model_server.requests) == ("unpriced", [])
 
 
-async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer, model: MeteredModel) -> None:
+async def test_a_stopped_call_releases_its_reservation(layer: ChainlitLayer, model: MeteredModel) -> None:
     purpose = await limited(layer, 1_000_000)
     async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01", purpose=purpose))) as events:
         await anext(events)
@@ -478,7 +474,7 @@ async def test_a_stopped_call_gives_back_what_was_set_aside(layer: ChainlitLayer
     assert await reserved(layer) == 0
 
 
-async def test_what_is_set_aside_counts_for_as_long_as_the_answer_takes(
+async def test_a_reservation_lasts_until_the_end_of_the_answer(
     layer: ChainlitLayer, model: MeteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("limits", "metered_model"):

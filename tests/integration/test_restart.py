@@ -1,4 +1,4 @@
-"""What is left when the server ends in the middle of an answer: by an operator's hand, or by a crash."""
+"""The stored data after the server ends during an answer, by SIGTERM or by a crash."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,9 @@ SLOW = "slow:500:0.02"
 CUT = say("mark_cut", "en")
 
 
-async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServer, model_server: ModelServer) -> None:
+async def test_sigterm_keeps_the_visible_part_of_an_answer(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
     server = await start_server(OPENAI_MODELS=f"{SLOW},context-echo")
     await server.add_user(NAME, PASSWORD)
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
@@ -33,7 +35,7 @@ async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServe
         await client.until(lambda: not client.connected)
     thread_id = client.thread_id
     assert thread_id is not None
-    assert model_server.requests[0].left_early, "the model went on for nobody"
+    assert model_server.requests[0].left_early, "the request to the model was not closed"
 
     question, answer = await stored_messages(server, thread_id)
     assert question["output"] == "Count for me"
@@ -56,7 +58,7 @@ async def test_sigterm_keeps_what_was_seen_of_an_answer(start_server: StartServe
     ]
 
 
-async def test_a_crash_keeps_the_question_and_what_was_stored_of_the_answer(
+async def test_a_crash_keeps_the_question_and_the_stored_part_of_the_answer(
     start_server: StartServer, model_server: ModelServer
 ) -> None:
     server = await start_server(OPENAI_MODELS=f"{SLOW},context-echo")
@@ -94,8 +96,8 @@ async def test_a_crash_keeps_the_question_and_what_was_stored_of_the_answer(
     ]
 
 
-async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_many(start_server: StartServer) -> None:
-    """Twenty threads grow at once, some in the middle of an answer, when the server is stopped."""
+async def test_sigterm_during_many_chats_loses_no_visible_message(start_server: StartServer) -> None:
+    """The server is stopped during twenty chats, some of them in the middle of an answer."""
     server = await start_server(OPENAI_MODELS=f"echo,{SLOW}")
     names = [f"user-{number}" for number in range(20)]
     for name in names:
@@ -105,7 +107,7 @@ async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_man
         await asyncio.gather(*(client.__aenter__() for client in clients))
         models = itertools.cycle(["echo", "echo", "echo", SLOW])
         talks = [asyncio.create_task(talk(client, model)) for client, model in zip(clients, models, strict=False)]
-        # An answer may begin before the page is told the id of its thread.
+        # An answer can start before the page receives the id of its thread.
         await asyncio.gather(*(client.until(functools.partial(has_begun, client)) for client in clients))
         assert await server.stop() == 0
         await asyncio.gather(*talks)
@@ -124,7 +126,7 @@ async def test_nothing_that_a_user_has_seen_is_lost_when_sigterm_comes_among_man
             assert SLOW in str(stored[seen["id"]]["metadata"]) or f"You said: {before['output']}".startswith(kept)
 
 
-async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(start_server: StartServer) -> None:
+async def test_questions_in_the_queue_at_sigterm_are_stored(start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     names = [f"user-{number}" for number in range(5)]
     for name in names:
@@ -134,14 +136,14 @@ async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(sta
         await asyncio.gather(*(client.__aenter__() for client in clients))
         await asyncio.gather(*(client.ask("The first question") for client in clients))
         threads = [(await client.event("first_interaction"))["thread_id"] for client in clients]
-        async with standing_still(server):
+        async with blocked_writes(server):
             for client in clients:
                 client.events.clear()
                 await client.send("The last question")
                 await client.event("task_start")
             end = asyncio.create_task(server.stop())
-            await asyncio.gather(*(client.until(functools.partial(is_gone, client)) for client in clients))
-            # The database stands still for a while longer than the server needs to have nothing else to do.
+            await asyncio.gather(*(client.until(functools.partial(is_disconnected, client)) for client in clients))
+            # The database is blocked for longer than the server needs for everything else.
             await asyncio.sleep(1)
             assert not end.done()
         assert await end == 0
@@ -156,13 +158,13 @@ async def test_questions_that_wait_for_a_slow_database_at_sigterm_are_stored(sta
         assert all(step["end"] for step in thread["steps"] if step["type"] == "run"), "a step was left open"
 
 
-async def test_a_database_that_does_not_come_back_cannot_hold_up_the_end(start_server: StartServer) -> None:
-    """What is lost by that is told: the process ends in time, and the log says how much it could not store."""
+async def test_an_unavailable_database_does_not_delay_the_end(start_server: StartServer) -> None:
+    """The process ends in time, and the log has the number of writes that could not be stored."""
     server = await start_server(OPENAI_MODELS="echo")
     await server.add_user(NAME, PASSWORD)
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
         await client.ask("The first question")
-        async with standing_still(server):
+        async with blocked_writes(server):
             await client.send("The last question")
             await client.event("task_start")
             assert await server.stop() == 0
@@ -170,8 +172,8 @@ async def test_a_database_that_does_not_come_back_cannot_hold_up_the_end(start_s
 
 
 @contextlib.asynccontextmanager
-async def standing_still(server: AppServer) -> AsyncIterator[None]:
-    """Within the block nothing can be written to the server's database."""
+async def blocked_writes(server: AppServer) -> AsyncIterator[None]:
+    """Within the block, the server cannot write to its database."""
     async with server.layer() as layer, layer.database.write() as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(text("LOCK TABLE threads, steps IN EXCLUSIVE MODE"))
@@ -179,11 +181,11 @@ async def standing_still(server: AppServer) -> AsyncIterator[None]:
 
 
 async def talk(client: ChatClient, model: str) -> None:
-    """Ask one question after another until the server goes."""
+    """Ask one question after another until the server disconnects."""
     for number in itertools.count():
         seen = len(client.events)
         await client.send(f"Question {number} of {client.thread_id}", modes={"model": model})
-        await client.until(functools.partial(task_ended_or_gone, client, seen))
+        await client.until(functools.partial(task_ended_or_disconnected, client, seen))
         if not client.connected:
             return
 
@@ -192,16 +194,16 @@ def has_begun(client: ChatClient) -> bool:
     return bool(client.answers()) and client.thread_id is not None
 
 
-def is_gone(client: ChatClient) -> bool:
+def is_disconnected(client: ChatClient) -> bool:
     return not client.connected
 
 
-def task_ended_or_gone(client: ChatClient, seen: int) -> bool:
+def task_ended_or_disconnected(client: ChatClient, seen: int) -> bool:
     return not client.connected or any(name == "task_end" for name, _ in client.events[seen:])
 
 
 def last_context(model_server: ModelServer) -> list[dict[str, Any]]:
-    """The messages of the last question; a title is asked for without streaming."""
+    """The messages of the last question. Requests for titles do not stream."""
     messages: list[dict[str, Any]] = next(
         request.body["messages"] for request in reversed(model_server.requests) if request.body.get("stream")
     )
@@ -216,7 +218,7 @@ async def stored_messages(server: AppServer, thread_id: str) -> list[dict[str, A
 
 
 async def stored_answer_beyond(server: AppServer, thread_id: str, *, words: int) -> str:
-    """The stored part of the answer, as soon as it is longer than that."""
+    """Wait until more than this many words of the answer are stored. Returns them."""
     async with asyncio.timeout(30), server.layer() as layer:
         while True:
             thread = await layer.get_thread(thread_id)

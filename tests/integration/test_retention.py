@@ -81,7 +81,7 @@ async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -
             await connection.execute(aged.values(updatedAt=utc_in(-365 * _DAY)))
         return thread_id
 
-    async def is_gone(thread_id: str) -> None:
+    async def is_deleted(thread_id: str) -> None:
         async with asyncio.timeout(30):
             while await layer.get_thread(thread_id) is not None:
                 await asyncio.sleep(0.05)
@@ -89,12 +89,12 @@ async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -
     assert await run_retention(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
     old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
     soon = asyncio.create_task(run_retention(layer, {"threads": 180}, 8760, first_after_seconds=0.1))
-    await is_gone(old)
+    await is_deleted(old)
     soon.cancel()
     running = asyncio.create_task(run_retention(layer, {"threads": 180}, 0.1 / 3600))
     try:
-        await is_gone(await old_one())
-        await is_gone(await old_one())
+        await is_deleted(await old_one())
+        await is_deleted(await old_one())
         assert await layer.get_thread(new) is not None
         assert not running.done()
     finally:

@@ -1,4 +1,4 @@
-"""The server that the tests of a module share: one that died costs the test that ended it, and no other."""
+"""The shared server of a module: if it ends, only the test that ended it fails."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.parametrize("shared_server", ["sqlit
 SETTINGS = {"OPENAI_MODELS": "echo"}
 
 
-async def test_a_server_that_died_is_replaced_before_the_next_test(shared_server: SharedServer) -> None:
+async def test_a_dead_server_is_replaced_before_the_next_test(shared_server: SharedServer) -> None:
     first = shared_server.chat()
     assert shared_server.chat().server is first.server
     os.kill(first.server.process_id, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The disk under SQLite is full, or another process holds its file, while fifty writers are at work."""
+"""A full disk under SQLite, or a file locked by another process, while fifty writers write."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def held_by_another_process(url: str) -> AsyncIterator[None]:
-    """Within the block nobody else can write to the file."""
+    """Within the block, another process holds a write lock on the file."""
     pipe = asyncio.subprocess.PIPE
     holder = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _HOLD, urlsplit(url).path, stdin=pipe, stdout=pipe
@@ -52,7 +52,7 @@ async def held_by_another_process(url: str) -> AsyncIterator[None]:
         await holder.wait()
 
 
-async def test_a_full_disk_loses_nothing_that_was_acknowledged_and_tells_the_rest(tmp_path: Path) -> None:
+async def test_a_full_disk_loses_no_acknowledged_write_and_reports_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     what, command = full_disk.command(folder)
@@ -69,10 +69,10 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged_and_tells_the_res
     print(f"{what}: {line}")
     counts = json.loads(numbers)
     assert counts["lost"] == counts["older"] == counts["half"] == counts["disordered"] == 0
-    assert counts["told"]["StorageUnavailable"]
+    assert counts["failures"]["StorageUnavailable"]
 
 
-async def test_a_file_that_is_locked_for_less_than_the_patience_loses_nothing(sqlite_url: str) -> None:
+async def test_a_lock_shorter_than_the_patience_loses_no_write(sqlite_url: str) -> None:
     layer, witness = create_data_layer(sqlite_url), create_data_layer(sqlite_url)
     writers = ManyWriters(layer)
     async with writers.writing():
@@ -81,17 +81,17 @@ async def test_a_file_that_is_locked_for_less_than_the_patience_loses_nothing(sq
             async with held_by_another_process(sqlite_url):
                 stored = writers.acknowledged
                 await asyncio.sleep(1.5)
-                # A batch may have been under way; then there is nothing more.
+                # A batch can have been in progress; after it, nothing is written.
                 assert writers.acknowledged <= stored + 400
                 await witness.ping()
     counts = await writers.compared_with(witness)
     assert counts.broken == 0
-    assert counts.told.total() == 0
+    assert counts.failures.total() == 0
     await layer.close()
     await witness.close()
 
 
-async def test_a_file_that_is_locked_for_longer_than_the_patience_is_told(sqlite_url: str) -> None:
+async def test_a_lock_longer_than_the_patience_is_reported(sqlite_url: str) -> None:
     layer, witness = create_data_layer(sqlite_url, patience_seconds=0.5), create_data_layer(sqlite_url)
     writers = ManyWriters(layer)
     async with writers.writing():

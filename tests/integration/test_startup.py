@@ -1,4 +1,4 @@
-"""What is imported, and when: by a command, by the server, and by Chainlit; and what that makes of time and memory."""
+"""Which modules a command, the server and Chainlit import, and the time and memory that the server needs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.support.server import ROOT
 from threadkeeper.cli import COMMANDS, GROUPS, Commands, app
 
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
-# `serve` up to the moment in which it would begin to wait for requests.
+# `serve`, ended just before it would wait for requests.
 _SERVE = """
 import uvicorn
 uvicorn.Server.run = lambda *_, **__: sys.exit()
@@ -27,7 +27,7 @@ sys.argv = ["threadkeeper", *{arguments!r}]
 from threadkeeper.cli import main
 main()
 """
-# What only a cloud, a chart, a PDF, an export, a model or the books of somebody else's service need.
+# Modules that only a cloud store, a chart, a PDF, an export, a model or a hosted service needs.
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg"}
 
@@ -53,7 +53,7 @@ def port() -> str:
 
 
 def imported_by(directory: Path, *arguments: str, before: str = "", **settings: str) -> set[str]:
-    """Every module that is there when the command ends."""
+    """All modules that are loaded when the command ends."""
     done = run(_COMMAND.format(before=before, arguments=arguments), directory, **settings)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
@@ -64,7 +64,7 @@ def test_the_list_of_commands_imports_none_of_them(tmp_path: Path) -> None:
     assert [name for name in modules if name.startswith("threadkeeper.")] == ["threadkeeper.cli"]
 
 
-def test_a_command_imports_no_other(tmp_path: Path) -> None:
+def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
     imported_by(tmp_path, "migrate")
     modules = imported_by(tmp_path, "user", "list")
     assert not modules & {"chainlit", "aiohttp", "rich", "argon2", "plotly", "genai_prices", "openai"}
@@ -72,7 +72,7 @@ def test_a_command_imports_no_other(tmp_path: Path) -> None:
     assert groups == {f"threadkeeper.commands.{name}" for name in ("users", "deletion", "terminal")}
 
 
-def test_the_list_says_what_the_commands_say_of_themselves() -> None:
+def test_the_list_has_the_help_texts_of_the_commands() -> None:
     listed = Commands(name="threadkeeper").commands
     assert set(listed) == {*COMMANDS, *GROUPS}
     for name, command in listed.items():
@@ -84,19 +84,19 @@ def test_the_list_says_what_the_commands_say_of_themselves() -> None:
 
 
 @pytest.mark.parametrize("model", [{}, {"OPENAI_API_KEY": "sk-test"}], ids=["demo", "model"])
-def test_serving_imports_nothing_that_is_not_used_yet(tmp_path: Path, port: str, model: dict[str, str]) -> None:
+def test_serve_imports_nothing_before_it_is_used(tmp_path: Path, port: str, model: dict[str, str]) -> None:
     modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port, **model)
     assert "chainlit.server" in modules
     assert "threadkeeper.web.usage.routes" in modules
     assert not modules & _LATER
 
 
-def test_with_the_key_of_the_service_its_package_is_the_real_one(tmp_path: Path, port: str) -> None:
+def test_with_the_key_of_the_service_the_real_package_is_imported(tmp_path: Path, port: str) -> None:
     modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port, LITERAL_API_KEY="lk-1")
     assert {"pandas", "traceloop.sdk.tracing"} <= modules
 
 
-def test_the_stand_in_is_the_real_package_as_soon_as_it_is_used(tmp_path: Path) -> None:
+def test_the_stand_in_loads_the_real_package_on_first_use(tmp_path: Path) -> None:
     program = """
 import sys
 from threadkeeper.chainlit_imports import StandIn, put_stand_in
@@ -119,8 +119,8 @@ except AttributeError as error:
 
 
 @pytest.mark.budget
-async def test_the_server_starts_sooner_and_smaller_than_chainlit_itself(tmp_path: Path) -> None:
-    """With room for a busy machine in the time; memory depends on nothing else that runs."""
+async def test_the_server_starts_faster_and_with_less_memory_than_chainlit(tmp_path: Path) -> None:
+    """The limit on time leaves room for a busy machine. Memory does not depend on other programs."""
     found = startup.Found()
     await startup.measure_servers(found, 2, tmp_path)
     assert min(found.seconds[startup.DEMO]) <= min(found.seconds[startup.EMPTY])

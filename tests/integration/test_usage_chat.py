@@ -1,4 +1,4 @@
-"""Tokens and money in the chat itself: what stands under an answer, and what is refused."""
+"""Usage in the chat: the line under an answer, and refusals over a limit."""
 
 import asyncio
 from decimal import Decimal
@@ -26,12 +26,12 @@ async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
 
 
 async def limit(server: AppServer, amount: int | str, unit: Any) -> None:
-    """For each user and day."""
+    """Set a daily limit for each user."""
     async with server.layer() as layer:
         await layer.put_limit(Limit(new_id(), "users", None, "day", unit, Decimal(amount)))
 
 
-async def test_what_an_answer_took_stands_under_it_and_goes_nowhere_else(
+async def test_the_usage_of_an_answer_is_shown_under_it_only(
     start_server: StartServer, model_server: ModelServer
 ) -> None:
     server = await chat_server(start_server)
@@ -47,7 +47,7 @@ async def test_what_an_answer_took_stands_under_it_and_goes_nowhere_else(
         assert client.footers()[1].startswith("no-usage · about ")
         assert "$" not in client.footers()[1]
         await client.ask("fail", modes={"model": "500"})
-        assert len(client.footers()) == 2, "what gave no answer has no line"
+        assert len(client.footers()) == 2, "a failed question has no line"
         thread_id = client.thread_id
     async with server.layer() as layer:
         thread = await layer.get_thread(thread_id or "")
@@ -65,7 +65,7 @@ async def test_what_an_answer_took_stands_under_it_and_goes_nowhere_else(
     assert "·" not in context
 
 
-async def test_the_line_can_be_left_away(start_server: StartServer) -> None:
+async def test_the_usage_line_can_be_turned_off(start_server: StartServer) -> None:
     server = await chat_server(start_server, USAGE_FOOTER="false", USAGE_KEEP_PAYLOADS="false")
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
         await client.ask("hello")
@@ -78,7 +78,7 @@ async def test_the_line_can_be_left_away(start_server: StartServer) -> None:
         assert [await layer.get_call(row.call.id) for row in page.rows] == [(row, None) for row in page.rows]
 
 
-async def test_what_is_used_up_is_refused_in_words_and_the_user_was_warned(
+async def test_a_user_is_warned_and_then_refused_with_a_reason(
     start_server: StartServer, model_server: ModelServer
 ) -> None:
     server = await chat_server(start_server)
@@ -91,20 +91,20 @@ async def test_what_is_used_up_is_refused_in_words_and_the_user_was_warned(
         assert [toast for toast in toasts if "% of today's limit" in toast] == toasts[:1]
         asked = len(model_server.requests)
         await client.ask("and now?")
-        assert len(model_server.requests) == asked, "not even a title is asked for"
-    # A thread that is new has a shorter context, which may still have room.
+        assert len(model_server.requests) == asked, "no title is requested either"
+    # A new thread has a shorter context, which can still fit.
     async with ChatClient(server.base_url, NAME, PASSWORD, language="zh-CN") as client:
         assert "上限（300 个词元）" in await until_refused(client)
 
 
 async def until_refused(client: ChatClient) -> str:
-    """Ask until it is refused; gives the words."""
+    """Ask until a question is refused. Returns the message."""
     while True:
         await client.ask("one more")
         for step in client.steps.values():
             if step.get("isError"):
                 return str(step["output"])
-        # For the title something is set aside as well, for a moment.
+        # Title generation also reserves tokens for a moment.
         await asyncio.sleep(0.5)
 
 

@@ -1,4 +1,4 @@
-"""A day of chat with faults, and then the bill: ours is that of the model's server, to the token."""
+"""After a day of chats with faults, the recorded tokens equal those of the model server exactly."""
 
 import asyncio
 import contextlib
@@ -23,18 +23,20 @@ pytestmark = pytest.mark.slow
 PASSWORD = "a long password"
 TITLE = "say:A fitting title"
 STOPPED_MODEL, SILENT = "slow:200:0.02", "hang:3"
-# What is asked of each user, and what becomes of it.
+# The models that each user asks, which determine the results.
 DAY = (
     *("echo", "500:1", "429:1:0", "cut:5", "short:4", "no-usage", "error:3", "length", "filtered", "bytes", "late"),
     *("401", "500", "quota", "refuse:temperature", "refuse:stream_options", "comments", "no-done", "json", "html"),
     *("empty", "garbage", "odd-usage", SILENT, "context-echo"),
 )
-# Refused, or answered by what is no answer: nobody is billed.
+# Requests that are refused or get an invalid answer, which are not billed.
 UNBILLED = {"401", "500", "quota", "html"}
 IN_TRANSIT = 5
 
 
-async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, model_server: ModelServer) -> None:
+async def test_the_recorded_tokens_equal_those_of_the_model_server(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
     models = ",".join((*DAY, STOPPED_MODEL))
     server = await start_server(
         OPENAI_MODELS=models, OPENAI_TITLE_MODEL=TITLE, OPENAI_MAX_RETRIES="1", OPENAI_TIMEOUT_SECONDS="1"
@@ -42,22 +44,22 @@ async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, 
     for name in ("ann", "bob"):
         await server.add_user(name, PASSWORD)
     await server.add_user("operator", PASSWORD, role="admin")
-    await asyncio.gather(*(a_day_of(name, server) for name in ("ann", "bob")))
+    await asyncio.gather(*(use_every_model(name, server) for name in ("ann", "bob")))
     await server.stop()
-    async with books(server) as layer:
+    async with usage_layer(server) as layer:
         calls = [row.call async for row in layer.export_calls(CallFilter())]
         totals = await layer.usage_totals(CallFilter())
 
     assert len(calls) == len(model_server.requests), "each request is a row"
     reported = [one for one in model_server.ledger if one.reported]
     ours = [call for call in calls if call.prompt_tokens is not None and not call.is_estimated]
-    assert tokens_by_model(ours) == billed_by_model(reported)
+    assert tokens_by_model(ours) == ledger_by_model(reported)
 
     estimated = [call for call in calls if call.is_estimated]
     unreported = [one for one in model_server.ledger if not one.reported]
     whole = [call for call in estimated if call.finish_reason != STOPPED]
     assert tokens_by_model(whole) == await counted_by_model(one for one in unreported if one.model != STOPPED_MODEL)
-    # Of an answer that was stopped, some tokens had gone out and were not read any more.
+    # The server had sent some tokens of a stopped answer that the client no longer read.
     stopped = [call for call in estimated if call.finish_reason == STOPPED]
     theirs = await counted_by_model(one for one in unreported if one.model == STOPPED_MODEL)
     assert len(stopped) == 2
@@ -65,7 +67,7 @@ async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, 
     assert tokens_by_model(stopped)[STOPPED_MODEL, "prompt"] == theirs[STOPPED_MODEL, "prompt"]
     assert 0 <= in_transit <= IN_TRANSIT * len(stopped) * 4
 
-    # What stands on the page is that sum.
+    # The page shows that sum.
     await server.start()
     async with ChatClient(server.base_url, "operator", PASSWORD) as client:
         page = (await client.http.get("/usage")).text
@@ -83,7 +85,7 @@ async def test_the_bill_is_that_of_the_models_server(start_server: StartServer, 
     assert {call.user_id is not None and call.thread_id is not None for call in calls} == {True}
 
 
-async def test_what_was_asked_when_the_server_was_told_to_stop_is_on_the_bill(
+async def test_answers_in_progress_at_shutdown_are_recorded(
     start_server: StartServer, model_server: ModelServer
 ) -> None:
     server = await start_server(OPENAI_MODELS=STOPPED_MODEL)
@@ -92,14 +94,14 @@ async def test_what_was_asked_when_the_server_was_told_to_stop_is_on_the_bill(
         await client.send("Count for me")
         await client.until(lambda: "word-20 " in client.answer)
         assert await server.stop() == 0
-    async with books(server) as layer:
+    async with usage_layer(server) as layer:
         (call,) = [row.call async for row in layer.export_calls(CallFilter())]
     assert (call.finish_reason, call.is_estimated, call.error_kind) == (STOPPED, True, None)
     assert (call.completion_tokens or 0) >= 20
 
 
-async def a_day_of(name: str, server: AppServer) -> None:
-    """One thread a model, each with a question, an edit of it and another question; one of them is stopped."""
+async def use_every_model(name: str, server: AppServer) -> None:
+    """Use one thread per model, each with a question, an edit and another question; one answer is stopped."""
     for model in DAY:
         async with ChatClient(server.base_url, name, PASSWORD) as client:
             modes = {"model": model}
@@ -108,13 +110,13 @@ async def a_day_of(name: str, server: AppServer) -> None:
             await ended(client, seen)
             if model in ("echo", "cut:5", "500:1", "no-usage"):
                 seen = len(client.events)
-                whose = {"id": question, "threadId": client.thread_id, "type": "user_message", "name": name}
-                step = {**whose, "output": "An edited question", "modes": modes}
+                edited = {"id": question, "threadId": client.thread_id, "type": "user_message", "name": name}
+                step = {**edited, "output": "An edited question", "modes": modes}
                 await client.emit("edit_message", {"message": step})
                 await ended(client, seen)
             if model not in (*UNBILLED, SILENT):
                 await client.ask("And then?", modes=modes)
-            # The title comes beside what goes on.
+            # The title is generated in the background.
             await asyncio.sleep(0.3)
     async with ChatClient(server.base_url, name, PASSWORD) as client:
         await client.send("Count for me", modes={"model": STOPPED_MODEL})
@@ -128,7 +130,7 @@ async def ended(client: ChatClient, seen: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def books(server: AppServer) -> AsyncIterator[ChainlitLayer]:
+async def usage_layer(server: AppServer) -> AsyncIterator[ChainlitLayer]:
     layer = datalayer.create_data_layer(server.database_url)
     try:
         yield layer
@@ -144,7 +146,7 @@ def tokens_by_model(calls: list[LlmCall]) -> Counter[tuple[str, str]]:
     return found
 
 
-def billed_by_model(ledger: list[Billed]) -> Counter[tuple[str, str]]:
+def ledger_by_model(ledger: list[Billed]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for one in ledger:
         found[one.model, "prompt"] += one.prompt_tokens
@@ -153,7 +155,7 @@ def billed_by_model(ledger: list[Billed]) -> Counter[tuple[str, str]]:
 
 
 async def counted_by_model(ledger: Iterable[Billed]) -> Counter[tuple[str, str]]:
-    """What went out unreported, in the tokens of our tokenizer."""
+    """The unreported tokens, counted by the application's tokenizer."""
     found: Counter[tuple[str, str]] = Counter()
     for one in ledger:
         counter = counter_for(one.model)

@@ -1,7 +1,7 @@
-"""What Azure Storage checks of a request: SharedKey, account SAS, service SAS and user delegation SAS.
+"""Checks the signatures of requests as Azure Storage does: SharedKey, account SAS, service SAS and user delegation SAS.
 
-Written after the service's documentation ("Authorize with Shared Key", "Create a service SAS", "Create a user
-delegation SAS", "Create an account SAS"), and not after the SDK whose signatures it checks.
+Written from the service's documentation ("Authorize with Shared Key", "Create a service SAS", "Create a user
+delegation SAS", "Create an account SAS"), not from the SDK, because it checks the signatures of the SDK.
 """
 
 import base64
@@ -21,7 +21,7 @@ _RESPONSE_HEADERS = ("rscc", "rscd", "rsce", "rscl", "rsct")
 
 
 class Refused(Exception):
-    """The request is not let in; the code is the service's own name for why."""
+    """The request is refused. The code is the error code of the service."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(code)
@@ -35,7 +35,7 @@ def sign(key: str, text: str) -> str:
 
 
 def check_shared_key(request: web.Request, account: str, key: str) -> None:
-    """Raises Refused where the header `Authorization` is not the account's signature of this request."""
+    """Raises Refused if the header `Authorization` is not the signature of this request with the account key."""
     headers = request.headers
     length = headers.get("Content-Length", "")
     values = [headers.get(name, "") for name in _SIGNED_HEADERS]
@@ -58,15 +58,15 @@ def check_shared_key(request: web.Request, account: str, key: str) -> None:
 def check_sas(
     query: Mapping[str, str], path: str, account: str, key: str, delegation_keys: Mapping[str, str], needed: str
 ) -> None:
-    """Raises Refused where the query's signature is wrong or expired, or does not allow this.
+    """Raises Refused if the signature in the query is wrong or expired, or does not allow the operation.
 
     Args:
-        query: of the request.
+        query: the query of the request.
         path: `/container/path`, decoded.
         account: the account's name.
         key: the account's key.
-        delegation_keys: keys that were given out, by when they end.
-        needed: the letters of the permissions, of which one is enough.
+        delegation_keys: the issued keys, by their end.
+        needed: the letters of the permissions; one of them is enough.
     """
     if "ss" in query:
         fields = [
@@ -96,5 +96,5 @@ def check_sas(
 
 
 def query_of(signed: str) -> dict[str, str]:
-    """The parts of a SAS that stands alone."""
+    """The parts of a SAS without a URL."""
     return {name: unquote(value) for name, _, value in (part.partition("=") for part in signed.split("&"))}

@@ -22,12 +22,12 @@ _MAIN = Path("node_modules/azurite/dist/src/blob/main.js")
 
 
 class AzuriteMissing(Exception):
-    """There is no Node.js here, or npm could not install it."""
+    """Node.js is missing, or npm could not install Azurite."""
 
 
 @dataclass(frozen=True)
 class AzuriteServer:
-    """A running one: its account, the account's key, its address."""
+    """A running server: its account, the key of the account, and its URL."""
 
     account: str
     key: str
@@ -35,16 +35,16 @@ class AzuriteServer:
 
 
 def install() -> Path:
-    """The script that starts it, installed with npm if it was not yet.
+    """The script that starts Azurite. Installs Azurite with npm if it is missing.
 
     Raises:
-        AzuriteMissing: it cannot be had.
+        AzuriteMissing: Azurite cannot be installed.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise AzuriteMissing("install the packages nodejs and npm")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    # Which Azurite fits depends on Node.js, and npm picks it.
+    # The version of Azurite depends on that of Node.js; npm selects it.
     folder = _CACHE / f"azurite-node-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -74,16 +74,16 @@ def install() -> Path:
 
 @contextmanager
 def azurite(directory: Path) -> Iterator[AzuriteServer]:
-    """A server that keeps everything in memory.
+    """A server that stores everything in memory.
 
     Raises:
-        AzuriteMissing: it cannot be had.
+        AzuriteMissing: Azurite cannot be installed.
     """
     script = install()
     server = AzuriteServer("keeper", base64.b64encode(secrets.token_bytes(64)).decode(), free_port())
     command = [
         *("node", str(script), "--blobHost", "127.0.0.1", "--blobPort", str(server.port)),
-        # The SDK is newer than what it says it knows.
+        # The SDK is newer than the API versions that Azurite declares.
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"),
     ]
     accounts = {"AZURITE_ACCOUNTS": f"{server.account}:{server.key}"}

@@ -1,7 +1,7 @@
-"""How much memory an upload and a download take, in a process of their own: `python -m tests.contracts.blob_memory`.
+"""Measures the memory of an upload and a download in a separate process: `python -m tests.support.blob_memory`.
 
-Reads from standard input, as JSON: the URL, the options, a file. Prints how many KiB the peak grew by while the file
-was stored and read back, and the SHA-256 of what was read.
+Reads from standard input, as JSON: the URL, the options, a file. Prints by how many KiB the peak grew while the file
+was stored and read back, and the SHA-256 of the content that was read.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from datalayer.blobs import BlobOptions, open_blob_store
 
 _MEBIBYTE = 1024**2
-# The code and the connections are there before the peak is taken; of the chunks, one of the smallest store's.
+# Load the code and open the connections before the peak is measured, with one chunk of the smallest size.
 _WARM_UP_MEBIBYTES = 1
 
 
@@ -23,14 +23,14 @@ _STATUS = Path("/proc/self/status")
 
 
 def _peak_kib() -> int:
-    # On Linux `getrusage` begins with the peak of whoever started this process.
+    # On Linux, `getrusage` starts with the peak of the parent process.
     if _STATUS.exists():
         return int(re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
 
 
 async def measure(url: str, options: dict[str, object], file: Path) -> dict[str, object]:
-    """The growth, what the store says of the file, and what came back."""
+    """The growth of the peak, the store's description of the file, and the SHA-256 of the content that was read."""
     store = open_blob_store(url, BlobOptions(**options))  # type: ignore[arg-type]
     await store.put("thread/warm", b"x" * _WARM_UP_MEBIBYTES * _MEBIBYTE, "text/plain")
     async with await store.open("thread/warm") as blob:

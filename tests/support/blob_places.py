@@ -1,4 +1,4 @@
-"""A place for blobs on each kind of store, empty, with a network in front of it that can be cut."""
+"""An empty place for blobs on each kind of store, behind a network that can fail."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -16,25 +16,25 @@ from tests.support.data_lake_server import DataLakeServer
 from tests.support.faulty_network import FaultyNetwork
 from tests.support.s3_server import REGION, S3Server
 
-# Short, so that a store that does not answer is given up in the time of a test.
+# Short, so that a request to a silent store fails within the time of a test.
 PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a store is, and what it takes to open it."""
+    """The URL of a store, and the options to open it."""
 
     url: str
     options: BlobOptions
 
     async def remains(self) -> list[str]:
-        """The names of all that the store keeps there, uploads that never ended included."""
+        """The names of all blobs in the place, and of incomplete uploads."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class NetworkPlace(Place):
-    """One behind a network."""
+    """A place behind a network."""
 
     network: FaultyNetwork
     missing: str
@@ -69,7 +69,7 @@ class DataLakePlace(NetworkPlace):
     container: str
 
     async def remains(self) -> list[str]:
-        # The prefix's own folders stay.
+        # The folders of the prefix stay.
         return [name for name in self.server.containers[self.container] if name not in ("some", "some/prefix")]
 
 
@@ -89,7 +89,7 @@ class S3Place(NetworkPlace):
 
 @asynccontextmanager
 async def azure_blob_place(server: AzuriteServer) -> AsyncIterator[AzureBlobPlace]:
-    """A container of its own."""
+    """A new container."""
     container = f"box-{secrets.token_hex(4)}"
     address = f"http://127.0.0.1:{server.port}/{server.account}"
     credential = {"account_name": server.account, "account_key": server.key}
@@ -111,7 +111,7 @@ async def azure_blob_place(server: AzuriteServer) -> AsyncIterator[AzureBlobPlac
 
 @asynccontextmanager
 async def data_lake_place() -> AsyncIterator[DataLakePlace]:
-    """A server of its own."""
+    """A new server."""
     async with DataLakeServer() as server, FaultyNetwork(server.port) as network:
         credential = {"account_name": server.account, "account_key": server.key}
         async with DataLakeServiceClient(server.url, credential=credential) as service:
@@ -132,7 +132,7 @@ async def data_lake_place() -> AsyncIterator[DataLakePlace]:
 
 @asynccontextmanager
 async def s3_place(server: S3Server) -> AsyncIterator[S3Place]:
-    """A bucket of its own."""
+    """A new bucket."""
     bucket = f"box-{secrets.token_hex(4)}"
     session = aioboto3.Session(server.access_key_id, server.secret_access_key, region_name=REGION)
     async with session.client("s3", endpoint_url=f"http://127.0.0.1:{server.port}") as client:

@@ -1,7 +1,7 @@
-"""A person at a real browser, and a watch on what the browser asks for and complains of.
+"""Drives a real browser, and checks its requests and errors.
 
-Whoever visits is watched: a request to any other host than the server's, an error in the console or an exception in
-the page fails the test at its end, unless the test said before that this error would come.
+A request to another host, an error in the console or an exception in the page fails the test at its end, unless the
+test expects that error.
 """
 
 import os
@@ -33,26 +33,26 @@ from playwright.async_api import (
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 WIDE = (1440, 900)
 NARROW = (390, 844)
-# Chromium speaks to one event loop, which the tests with a browser share.
+# Playwright connects Chromium to one event loop, which all tests with a browser share.
 IN_THE_BROWSERS_LOOP = pytest.mark.asyncio(loop_scope="session")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MILLISECONDS = 15_000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
-# Engine.IO answers so where a page is left while its socket goes over from polling; the next page has its own socket.
+# Engine.IO answers this if a page is left while its socket is upgraded from polling. The next page has its own socket.
 _POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transport=polling\S*&sid=")
 
 expect.set_options(timeout=_PATIENCE_MILLISECONDS)
 
 
 def find_chromium(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The program named by CHROMIUM_PATH, else the first on PATH of the names under which Chromium is known."""
+    """The program in CHROMIUM_PATH, otherwise the first of Chromium's usual names on PATH."""
     if named := environment.get("CHROMIUM_PATH"):
         return named
     return next(filter(None, (shutil.which(name, path=environment.get("PATH")) for name in _NAMES)), None)
 
 
 class Chromium:
-    """One Chromium for all tests of a run, from `with` to the end of the block; each visit has a profile of its own."""
+    """One Chromium for all tests of a run, until the end of the `with` block. Each visit has a new profile."""
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -70,7 +70,7 @@ class Chromium:
         await self._playwright.stop()
 
     async def browser(self) -> Browser:
-        """The running one, a new one where that has crashed."""
+        """The running browser, or a new one if it has crashed."""
         if self._browser is None or not self._browser.is_connected():
             arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
             if os.geteuid() == 0:
@@ -81,7 +81,7 @@ class Chromium:
 
 @dataclass
 class Watch:
-    """What one person's browser did that it should not have done."""
+    """Collects the unexpected requests and errors of one browser profile."""
 
     host: str
     store: str | None = None
@@ -97,7 +97,7 @@ class Watch:
 
     @contextmanager
     def expecting(self, *patterns: str) -> Iterator[None]:
-        """Within the block, errors that match one of the patterns are no surprise."""
+        """Within the block, errors that match one of the patterns are expected."""
         before = self._expected
         self._expected = [*before, *(re.compile(pattern, re.IGNORECASE) for pattern in patterns)]
         try:
@@ -130,7 +130,7 @@ class Watch:
 
 
 class Visitor:
-    """One person at one browser, doing with Chainlit's page what people do with it."""
+    """One user of Chainlit's page in one browser."""
 
     def __init__(self, page: Page, watch: Watch, base_url: str, name: str) -> None:
         self.page = page
@@ -139,7 +139,7 @@ class Visitor:
         self._name = name
         self._shots = 0
 
-    # Where things are
+    # Parts of the page
 
     @property
     def questions(self) -> Locator:
@@ -166,20 +166,20 @@ class Visitor:
         return self.page.locator(f"#thread-history li#thread-{thread_id}")
 
     async def thread_id(self) -> str:
-        """Of the thread in the address bar; a new one gets there a moment after its first question."""
+        """The id in the address bar. A new thread appears there a moment after its first question."""
         await self.page.wait_for_url("**/thread/*")
         return urlsplit(self.page.url).path.removeprefix("/thread/")
 
-    # What people do
+    # Actions
 
     async def arrive(self, path: str = "/") -> None:
-        """Open the page as someone who is not logged in, which Chainlit's page finds out by an error."""
+        """Open the page without a login. Chainlit's page detects that by an error, which is expected here."""
         with self.watch.expecting("401", "Unauthorized"):
             await self.open(path)
             await expect(self.page.locator("#email")).to_be_visible()
 
     async def open(self, path: str = "/") -> None:
-        """Go there; once more where Chainlit's page was on its own way to the login, as while a server restarts."""
+        """Open the path. Tries again if Chainlit's page was redirecting to the login, as during a restart."""
         try:
             await self.page.goto(f"{self._base_url}{path}")
         except Error as error:
@@ -194,7 +194,7 @@ class Visitor:
         await self.page.locator("button[type=submit]").click()
 
     async def connected(self) -> None:
-        """Wait for a chat that is ready to be written in."""
+        """Wait until a question can be typed."""
         await expect(self.page.locator("#chat-settings-open-modal")).to_be_visible()
 
     async def new_chat(self) -> None:
@@ -203,19 +203,19 @@ class Visitor:
         await expect(self.questions).to_have_count(0)
 
     async def ask(self, text: str, *, model: str | None = None) -> Locator:
-        """Send a question, and give the place of its answer without waiting for it."""
+        """Send a question. Returns the locator of its answer without waiting for it."""
         if model:
             await self.choose_model(model)
         number = await self.answers.count()
         await self.page.locator("#chat-input").fill(text)
         await self.page.locator("#chat-submit").click()
         answer = self.answers.nth(number)
-        # `answered` waits for the end, which must not be taken for the moment before the beginning.
+        # Wait for the start of the answer, because `answered` would be true before it.
         await expect(self.page.locator("#stop-button").or_(answer)).not_to_have_count(0)
         return answer
 
     async def answered(self) -> None:
-        """Wait until nothing is being answered."""
+        """Wait until no answer is in progress."""
         await expect(self.page.locator("#stop-button")).to_have_count(0)
         await expect(self.page.locator("#chat-submit")).to_be_visible()
 
@@ -227,7 +227,7 @@ class Visitor:
         await self.page.locator("#upload-button-input").set_input_files(list(files))
 
     async def vote(self, answer: Locator, thumb: str, comment: str) -> None:
-        """Give a thumb, "positive" or "negative", and say why."""
+        """Vote "positive" or "negative", with a comment."""
         await answer.locator(f".{thumb}-feedback-off").click()
         await self.dialog.locator("textarea").fill(comment)
         await self.dialog.locator("#submit-feedback").click()
@@ -245,13 +245,13 @@ class Visitor:
         await question.locator("button:has(.lucide-star)").click()
 
     async def choose(self, thread_id: str, action: str) -> None:
-        """An action in the menu of a thread in the side bar: rename, share or delete."""
+        """Choose an action in the menu of a thread in the side bar: rename, share or delete."""
         await self.thread(thread_id).hover()
         await self.thread(thread_id).locator("#thread-options").click()
         await self.page.locator(f"#{action}-thread").click()
 
     async def search(self, words: str) -> Locator:
-        """Look for the words from the side bar; gives the place of what is found."""
+        """Search from the side bar. Returns the locator of the results."""
         await self.page.locator("#search-chats-button").click()
         await self.dialog.get_by_role("combobox").fill(words)
         return self.dialog.get_by_role("option")
@@ -276,9 +276,9 @@ async def visit(
     cookies: Iterable[Any] = (),
     store: str | None = None,
 ) -> AsyncIterator[Visitor]:
-    """A person with a browser profile of their own. `name` begins the names of the screenshots.
+    """A visitor with a new browser profile. `name` is the prefix of the screenshots.
 
-    Files may come from `store` (host and port) too.
+    Requests to `store` (host and port) are allowed as well.
     """
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},

@@ -1,4 +1,4 @@
-"""Calls to a model as an application would record them, for tests that care about one thing of them."""
+"""Model calls with default values, for tests that set one field."""
 
 from typing import Any
 
@@ -9,6 +9,6 @@ MORNING = "2026-03-10T12:00:00.000000Z"
 
 
 def call(requested_at: str = MORNING, **fields: Any) -> LlmCall:
-    """An answered call of the chat, unless said otherwise."""
+    """An answered call of the chat, with other fields if given."""
     values = {"kind": "chat", "model": "gpt-x", "provider": "openai", "status_code": 200, **fields}
     return LlmCall(id=values.pop("id", None) or new_id(), requested_at=requested_at, **values)

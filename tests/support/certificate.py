@@ -1,4 +1,4 @@
-"""TLS on loopback, for what refuses to speak without it."""
+"""A TLS certificate for loopback, for clients that require TLS."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(directory: Path) -> Path:
-    """A certificate for 127.0.0.1 with its key, in one file."""
+    """A file with a certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

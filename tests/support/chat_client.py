@@ -1,4 +1,4 @@
-"""What Chainlit's page does, without the page: logs in over HTTP, speaks over socket.io, collects what comes."""
+"""A client of the chat without the page: logs in over HTTP, uses socket.io, and collects the events."""
 
 import asyncio
 import uuid
@@ -16,7 +16,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 class ChatClient:
-    """One tab of one user, connected from `with` to the end of the block."""
+    """One tab of one user, connected until the end of the `with` block."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class ChatClient:
         thread_id: str | None = None,
         language: str = "en-US",
     ) -> None:
-        """With a thread id that thread is resumed."""
+        """If `thread_id` is given, that thread is resumed."""
         self._identifier, self._password, self._language = identifier, password, language
         self._resumed_id = thread_id
         self.http = httpx.AsyncClient(base_url=base_url, **PLAIN_HTTP, timeout=_PATIENCE_SECONDS)
@@ -55,14 +55,14 @@ class ChatClient:
         await self.close()
 
     async def log_in(self) -> None:
-        """Raises httpx.HTTPStatusError when refused."""
+        """Raises httpx.HTTPStatusError if the login is refused."""
         form = {"username": self._identifier, "password": self._password}
         (await self.http.post("/login", data=form)).raise_for_status()
 
     async def connect(self, *, resumes: bool = True, starts: bool = True) -> None:
-        """Raises socketio.exceptions.ConnectionError when refused. With a thread id, waits until that is resumed.
+        """Raises socketio.exceptions.ConnectionError if refused. With a thread id, waits until the thread is resumed.
 
-        `starts`: whether the app does something when a chat starts, for which is waited.
+        `starts`: whether the app has a handler for the start of a chat; if so, waits for its end.
         """
         auth = {
             "sessionId": self.session_id,
@@ -85,17 +85,17 @@ class ChatClient:
         if self._resumed_id and resumes:
             await self.event("resume_thread")
             return
-        # A connection begins with the end of a task that never was; the start of the chat is the first real one.
+        # Each connection first sends the end of a task that never started. The second one is the start of the chat.
         await self.until(lambda: [name for name, _ in self.events].count("task_end") == 1 + starts)
 
     async def close(self) -> None:
-        """Go away as a closed tab does."""
+        """Disconnect as a closed tab does."""
         await self._socket.disconnect()
         await self._socket.shutdown()
         await self.http.aclose()
 
     async def send(self, text: str, *, modes: dict[str, str] | None = None, files: list[str] | None = None) -> str:
-        """Send a question, with the ids of uploaded files, and give its id; does not wait for the answer."""
+        """Send a question with the ids of uploaded files. Returns its id without waiting for the answer."""
         step_id = str(uuid.uuid4())
         message = {
             "id": step_id,
@@ -111,14 +111,14 @@ class ChatClient:
         return step_id
 
     async def ask(self, text: str, *, modes: dict[str, str] | None = None) -> str:
-        """Send a question and give the whole answer."""
+        """Send a question. Returns the complete answer."""
         known, seen = set(self.steps), len(self.events)
         await self.send(text, modes=modes)
         await self.until(lambda: any(name == "task_end" for name, _ in self.events[seen:]))
         return "".join(step["output"] for step in self.answers() if step["id"] not in known)
 
     async def upload(self, name: str, content: bytes, mime: str) -> str:
-        """The id of the file, to send a question with."""
+        """Upload a file. Returns its id for `send`."""
         answer = await self.http.post(
             "/project/file", params={"session_id": self.session_id}, files={"file": (name, content, mime)}
         )
@@ -128,36 +128,36 @@ class ChatClient:
         await self._socket.emit(event, data)
 
     def answers(self) -> list[dict[str, Any]]:
-        """The assistant's messages as they stand on the screen, oldest first."""
+        """The assistant's messages as shown on the page, oldest first."""
         return [step for step in self.steps.values() if step["type"] == "assistant_message"]
 
     @property
     def answer(self) -> str:
-        """The text of the last of them."""
+        """The text of the last answer."""
         return str(self.answers()[-1]["output"]) if self.answers() else ""
 
     @property
     def thread_id(self) -> str | None:
-        """Known from the first question on."""
+        """The id of the thread. Known after the first question."""
         begun = [data["thread_id"] for name, data in self.events if name == "first_interaction"]
         return begun[-1] if begun else self._resumed_id
 
     def button(self, name: str) -> dict[str, Any] | None:
-        """The first button of this name that the page was given."""
+        """The first button with this name that the server sent."""
         given = (data for event, data in self.events if event == "action" and data["name"] == name)
         return next(given, None)
 
     def footers(self) -> list[str]:
-        """What stands under the answers, in the order in which it came."""
+        """The usage lines under the answers, in the order in which they arrived."""
         return [data["label"] for event, data in self.events if event == "action" and data["name"] == "usage"]
 
     async def event(self, name: str) -> Any:
-        """The data of the first event of this name, as soon as there is one."""
+        """Wait for an event with this name. Returns the data of the first."""
         await self.until(lambda: any(event == name for event, _ in self.events))
         return next(data for event, data in self.events if event == name)
 
     async def until(self, condition: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> None:
-        """Wait for events to make the condition true."""
+        """Wait until events make the condition true."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():

@@ -1,13 +1,13 @@
-"""A stand-in for Azure Data Lake Storage Gen2, of which there is no emulator.
+"""A stand-in for Azure Data Lake Storage Gen2, which has no emulator.
 
-It serves what the SDK asks of the `dfs` and the `blob` address of an account, over real HTTP, from memory, and lets
-nothing in without a right signature (`azure_signatures.py`), a token that it gave out itself, or a link that was
-signed with a key that it gave out itself. What it does is after the service's documentation:
+It serves the requests of the SDK to the `dfs` and `blob` endpoints of an account over real HTTP, from memory. It
+accepts only requests with a valid signature (`azure_signatures.py`), a token that it has issued, or a link that was
+signed with a key that it has issued. It follows the documentation of the service:
 
-- a file is to be seen, empty, from its creation; what is appended is to be seen once it is flushed;
-- a folder is made with the first file in it, is listed, and stays when the last file goes; one that is not empty is
-  deleted only with `recursive=true`; a file is not renamed into a folder that is not there;
-- a rename replaces what is there, takes the properties along, and with a SAS needs one for its source too.
+- A file is visible from its creation, and empty. Appended data is visible once it is flushed.
+- A folder is created with its first file, is listed, and stays without files. A folder that is not empty is deleted
+  only with `recursive=true`. A file cannot be renamed into a folder that does not exist.
+- A rename replaces an existing file, keeps the properties, and with a SAS needs a SAS for its source as well.
 """
 
 import base64
@@ -46,7 +46,7 @@ class _File:
 
 
 class DataLakeServer:
-    """The stand-in, in the event loop of the test, from `async with` to the end of the block."""
+    """The stand-in, in the event loop of the test, until the end of the `async with` block."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.account = "keeper"
@@ -64,7 +64,7 @@ class DataLakeServer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The environment in which `DefaultAzureCredential` finds a managed identity here."""
+        """Environment variables with which `DefaultAzureCredential` finds a managed identity here."""
         return {"IDENTITY_ENDPOINT": f"{self.url}/msi/token", "IDENTITY_HEADER": _IDENTITY_SECRET}
 
     async def __aenter__(self) -> Self:
@@ -88,14 +88,14 @@ class DataLakeServer:
         if request.path == "/msi/token":
             return self._give_token(request)
         try:
-            self._let_in(request)
+            self._authenticate(request)
             answer = await self._operation(request)(request, body)
         except Refused as refusal:
             answer = web.json_response({"error": {"code": refusal.code, "message": "refused"}}, status=refusal.status)
             answer.headers["x-ms-error-code"] = refusal.code
         return answer
 
-    def _let_in(self, request: web.Request) -> None:
+    def _authenticate(self, request: web.Request) -> None:
         authorization = request.headers.get("Authorization", "")
         if authorization.startswith("SharedKey "):
             check_shared_key(request, self.account, self.key)
@@ -135,7 +135,7 @@ class DataLakeServer:
                 return self._delete
         raise Refused(400, "UnsupportedHttpVerb")
 
-    # Who may come in
+    # Authentication
 
     def _give_token(self, request: web.Request) -> web.Response:
         if request.headers.get("X-IDENTITY-HEADER") != _IDENTITY_SECRET:
@@ -157,7 +157,7 @@ class DataLakeServer:
         text = "".join(f"<{name}>{value}</{name}>" for name, value in parts.items())
         return web.Response(text=f"<UserDelegationKey>{text}</UserDelegationKey>", content_type="application/xml")
 
-    # What is kept
+    # Files and folders
 
     def _place(self, request: web.Request) -> tuple[dict[str, _File], str]:
         container, _, path = request.path.removeprefix("/").partition("/")
@@ -192,7 +192,7 @@ class DataLakeServer:
         file, position = self._found(request), int(request.query["position"])
         if position > len(file.content) + len(file.appended):
             raise Refused(400, "InvalidFlushPosition")
-        # Appended again, as a retry does, it takes the place of what was appended there before.
+        # A retry appends the same range again, which replaces the earlier data.
         del file.appended[position - len(file.content) :]
         file.appended += body
         return web.Response(status=202)

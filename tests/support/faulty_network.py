@@ -1,4 +1,4 @@
-"""A stretch of network between a client and a server, which can be cut."""
+"""A proxy between a client and a server that simulates network faults."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ _PIECE = 64 * 1024
 
 
 class FaultyNetwork:
-    """Listens on a port of its own and passes everything on to another one, until it is told to fail."""
+    """Listens on its own port and forwards everything to another port, until a fault is requested."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -33,7 +33,7 @@ class FaultyNetwork:
         await self.go_down()
 
     async def go_down(self) -> None:
-        """From now on connections are refused; those under way are cut."""
+        """Close the current connections and refuse new ones."""
         self._server.close()
         self._cut()
         for task in tuple(self._tasks):
@@ -41,21 +41,21 @@ class FaultyNetwork:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def come_up(self) -> None:
-        """As it was before, on the same port."""
+        """Accept connections again, on the same port."""
         self._left = None
         self._silent.clear()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     def fall_silent(self) -> None:
-        """Connections stay, and nothing more comes through in either direction."""
+        """Keep the connections, but forward nothing in either direction."""
         self._silent.set()
 
     def lose_the_answer_to(self, request: bytes) -> None:
-        """Pass the next request that matches this pattern on, and cut its connection when it is answered."""
+        """Forward the next request that matches the pattern, and close its connection at the response."""
         self._lost = re.compile(request)
 
     def cut_after(self, sent_bytes: int) -> None:
-        """Once so many more bytes have gone to the server, cut every connection, and each later one at once."""
+        """After this many more bytes to the server, close all connections, and later ones immediately."""
         self._left = sent_bytes
 
     def _cut(self) -> None:

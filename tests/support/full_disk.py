@@ -1,7 +1,7 @@
-"""A program that fills the file system under a SQLite database, makes room again, and prints what became of the writes.
+"""A program that fills the disk under a SQLite database, frees space again, and prints the results of the writes.
 
-A process of its own, because what limits it (a small file system that only it sees, or a limit on the size of its
-files) must limit nobody else. `command` gives the most real of these that the machine allows.
+It is a separate process, because its limit (a private small file system, or a limit on the size of its files) must not
+affect other tests. `command` returns the most realistic limit that the machine allows.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _MOUNTED = ("unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs
 
 
 def command(folder: Path) -> tuple[str, list[str]]:
-    """What is full in the end, and the command line that makes it so in this folder."""
+    """The description of the limit, and the command line of the program with this limit and folder."""
     program = [sys.executable, "-m", "tests.support.full_disk"]
     if shutil.which("unshare"):
         mounts = subprocess.run([*_MOUNTED, str(folder), "true"], capture_output=True, check=False)
@@ -37,7 +37,7 @@ async def fill(folder: Path, *, mounted: bool) -> None:
     await layer.migrate()
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     if not mounted:
-        # Python ignores the signal that comes with it: a write fails, as on a full disk.
+        # Python ignores the signal SIGXFSZ, so a write fails as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (2 * _MEGABYTE, most))
     writers = ManyWriters(layer)
     async with writers.writing():

@@ -1,7 +1,7 @@
-"""A folder that is no disk, where there is one with room: what tests keep for seconds needs no sync to a disk.
+"""Finds a folder in memory for files that tests keep for seconds, which need no sync to a disk.
 
-In it a database is copied in a tenth of the time, and a commit on SQLite waits for nothing. A process that is killed
-loses no more there than on a disk.
+A database is copied there in a tenth of the time, and a commit on SQLite does not wait for a disk. A killed process
+loses no more data than on a disk.
 """
 
 import shutil
@@ -11,5 +11,5 @@ _FOLDER = Path("/dev/shm")
 
 
 def folder_in_memory(*, room_bytes: int) -> Path | None:
-    """The folder; None where there is none with so much room, as in many a container."""
+    """A folder with at least this much space; None if there is none, as in many containers."""
     return _FOLDER if _FOLDER.is_dir() and shutil.disk_usage(_FOLDER).free > room_bytes else None

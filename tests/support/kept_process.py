@@ -1,4 +1,4 @@
-"""Servers that are not ours: started on a free port of loopback, and gone when the run is, even when it is killed."""
+"""Third-party servers on a free loopback port. They end with the test run, even if it is killed."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 _START_SECONDS = 60.0
-# Ends the server when our end of the pipe is closed, by us or by the kernel.
+# Kills the server when this process closes its end of the pipe, or the kernel does because this process has ended.
 _KEEPER = """
 "$@" </dev/null &
 server=$!
@@ -21,11 +21,11 @@ wait $server 2>/dev/null
 
 
 class ProcessBroken(Exception):
-    """The server did not start; the message holds what it wrote."""
+    """The server did not start. The message contains its output."""
 
 
 class KeptProcess:
-    """A server process, from `with` to the end of the block."""
+    """A server process, until the end of the `with` block."""
 
     def __init__(
         self, command: Sequence[str], *, port: int, log: Path, environment: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: what runs on it outlives the event loop of a single test."""
+"""An event loop in its own thread, for servers that live longer than the event loop of one test."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ _PATIENCE_SECONDS = 120.0
 
 
 class LoopThread:
-    """The loop runs from `with` to the end of the block."""
+    """The loop runs until the end of the `with` block."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,8 +1,8 @@
-"""Many writers at once who remember what they were told, and a comparison of that with what is really stored.
+"""Concurrent writers that record the acknowledged writes and compare them with the stored data.
 
-Each writer has a thread of its own and writes as Chainlit does: a step's creation and its later states are called
-one after another without waiting, among them votes and updates of the thread. Every state carries its number twice,
-in its text and in its metadata, so that an older state and half a state both show.
+Each writer has its own thread and writes as Chainlit does: it calls the creation of a step and its later states in
+sequence without waiting, with votes and updates of the thread between them. Every state has its number twice, in its
+text and in its metadata, so that the comparison detects an older state and a partly written state.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ _PADDING = " word" * 200
 
 @dataclass
 class Counts:
-    """What a run came to; printed by every test that asks for it."""
+    """The result of a run. `compared_with` prints it."""
 
     acknowledged: int
-    told: Counter[str]
+    failures: Counter[str]
     lost: int = 0
     older: int = 0
     half: int = 0
     disordered: int = 0
 
     def __str__(self) -> str:
-        told = ", ".join(f"{count} {name}" for name, count in sorted(self.told.items())) or "none"
+        failures = ", ".join(f"{count} {name}" for name, count in sorted(self.failures.items())) or "none"
         return (
-            f"{self.acknowledged} writes acknowledged, told as failed: {told}; "
+            f"{self.acknowledged} writes acknowledged, failed: {failures}; "
             f"lost {self.lost}, older than acknowledged {self.older}, half {self.half}, out of order {self.disordered}"
         )
 
     @property
     def reasons(self) -> set[str]:
-        """Why writes failed, but for those to a step or thread whose own creation had failed."""
-        return set(self.told) - {"NotFound"}
+        """The types of the failures, without NotFound, which follows from a failed creation of the step or thread."""
+        return set(self.failures) - {"NotFound"}
 
     @property
     def broken(self) -> int:
@@ -50,8 +50,8 @@ class Counts:
 
 
 @dataclass
-class _Told:
-    """What one writer was told of its own thread: the newest acknowledged number of each record."""
+class _Acknowledged:
+    """The newest acknowledged number of each record of one writer."""
 
     thread_id: str = field(default_factory=new_id)
     called: list[str] = field(default_factory=list)
@@ -61,11 +61,11 @@ class _Told:
 
 
 class ManyWriters:
-    """Writers on one layer, from `with` to the end of the block; then all they called for has been answered."""
+    """Writers on one layer. They write within `writing`, which ends when every call has returned."""
 
     def __init__(self, layer: ChainlitLayer, count: int = 50) -> None:
         self._layer = layer
-        self._told = [_Told() for _ in range(count)]
+        self._writers = [_Acknowledged() for _ in range(count)]
         self._failures: Counter[str] = Counter()
         self._untyped: list[BaseException] = []
         self._acknowledged = 0
@@ -73,17 +73,17 @@ class ManyWriters:
 
     @property
     def acknowledged(self) -> int:
-        """How many writes were acknowledged so far."""
+        """The number of acknowledged writes so far."""
         return self._acknowledged
 
     @property
     def failed(self) -> int:
-        """How many writes failed so far."""
+        """The number of failed writes so far."""
         return self._failures.total()
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        writers = [asyncio.create_task(self._write(told)) for told in self._told]
+        writers = [asyncio.create_task(self._write(own)) for own in self._writers]
         try:
             yield
         finally:
@@ -99,30 +99,30 @@ class ManyWriters:
             while self._acknowledged < goal:
                 await asyncio.sleep(0.01)
 
-    async def _write(self, told: _Told) -> None:
-        for number in itertools.count(told.rounds + 1):
-            one = step(told.thread_id)
-            told.called.append(one["id"])
+    async def _write(self, own: _Acknowledged) -> None:
+        for number in itertools.count(own.rounds + 1):
+            one = step(own.thread_id)
+            own.called.append(one["id"])
             calls: list[Coroutine[Any, Any, None]] = [
-                self._call(self._layer.create_step(_state(one, 0)), told.steps, one["id"], 0)
+                self._call(self._layer.create_step(_state(one, 0)), own.steps, one["id"], 0)
             ]
             calls += [
-                self._call(self._layer.update_step(_state(one, state)), told.steps, one["id"], state)
+                self._call(self._layer.update_step(_state(one, state)), own.steps, one["id"], state)
                 for state in range(1, LATER_STATES + 1)
             ]
             if number % 3 == 0:
                 cast = vote(one["id"], number % 2, str(number))
-                calls.append(self._call(self._layer.upsert_feedback(cast), told.votes, one["id"], number))
-                calls.append(self._update_thread(told, number))
+                calls.append(self._call(self._layer.upsert_feedback(cast), own.votes, one["id"], number))
+                calls.append(self._update_thread(own, number))
             await asyncio.gather(*(asyncio.create_task(call) for call in calls))
             if self._enough.is_set():
                 return
 
-    async def _update_thread(self, told: _Told, number: int) -> None:
-        newest = {told.thread_id: told.rounds}
-        update = self._layer.update_thread(told.thread_id, name=f"round {number}", metadata={"round": number})
-        await self._call(update, newest, told.thread_id, number)
-        told.rounds = max(told.rounds, newest[told.thread_id])
+    async def _update_thread(self, own: _Acknowledged, number: int) -> None:
+        newest = {own.thread_id: own.rounds}
+        update = self._layer.update_thread(own.thread_id, name=f"round {number}", metadata={"round": number})
+        await self._call(update, newest, own.thread_id, number)
+        own.rounds = max(own.rounds, newest[own.thread_id])
 
     async def _call(self, call: Coroutine[Any, Any, Any], newest: dict[str, int], record_id: str, number: int) -> None:
         try:
@@ -136,27 +136,27 @@ class ManyWriters:
             newest[record_id] = max(newest.get(record_id, -1), number)
 
     async def compared_with(self, layer: ChainlitLayer) -> Counts:
-        """Read all that was acknowledged, through a layer that has no part in it."""
+        """Compare the acknowledged writes with the data that another layer reads."""
         counts = Counts(self._acknowledged, self._failures)
-        for told in self._told:
-            stored = await layer.get_thread(told.thread_id)
+        for own in self._writers:
+            stored = await layer.get_thread(own.thread_id)
             if stored is None:
-                counts.lost += len(told.steps) + len(told.votes) + (told.rounds >= 0)
+                counts.lost += len(own.steps) + len(own.votes) + (own.rounds >= 0)
                 continue
-            _compare_steps(told, stored["steps"], counts)
-            if told.rounds >= 0:
+            _compare_steps(own, stored["steps"], counts)
+            if own.rounds >= 0:
                 kept = (stored["metadata"] or {}).get("round", -1)
                 counts.lost += kept < 0
-                counts.older += 0 <= kept < told.rounds
+                counts.older += 0 <= kept < own.rounds
                 counts.half += stored["name"] != f"round {kept}"
         print(counts)
         return counts
 
 
-def _compare_steps(told: _Told, found: list[dict[str, Any]], counts: Counts) -> None:
+def _compare_steps(own: _Acknowledged, found: list[dict[str, Any]], counts: Counts) -> None:
     stored = {one["id"]: one for one in found}
-    counts.disordered += [one["id"] for one in found] != [one for one in told.called if one in stored]
-    for step_id, newest in told.steps.items():
+    counts.disordered += [one["id"] for one in found] != [one for one in own.called if one in stored]
+    for step_id, newest in own.steps.items():
         if step_id not in stored:
             counts.lost += 1
             continue
@@ -164,7 +164,7 @@ def _compare_steps(told: _Told, found: list[dict[str, Any]], counts: Counts) -> 
         counts.older += state < newest
     for one in found:
         counts.half += int(one["output"].split()[0]) != one["metadata"]["state"] or not one["output"].endswith(_PADDING)
-    for step_id in told.votes:
+    for step_id in own.votes:
         counts.lost += (stored.get(step_id) or {}).get("feedback") is None
 
 

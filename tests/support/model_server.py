@@ -1,36 +1,36 @@
-"""A scripted server that speaks OpenAI's protocol over real HTTP: the one thing the tests replace.
+"""A scripted server for OpenAI's protocol over real HTTP. It is the only part that the tests replace.
 
-What it does is chosen by the name of the model, so that a test, a browser or a benchmark needs no other channel:
+The name of the model selects its behaviour, so that a test, a browser or a benchmark needs no other channel:
 
 ====================== =========================================================================================
 echo, gpt-…            streams ``You said: <the last user message>``
 say:<text>             streams the text
 slow:<tokens>:<s>      streams ``word-1 word-2 …``, one token every <s> seconds
-context-echo           streams the JSON of the messages that it was sent
+context-echo           streams the JSON of the messages in the request
 401 403 404 500 503    answers with that status; ``500:2`` only the first two times, then as echo
 429:<times>:<s>        the same with ``Retry-After: <s>``; without times, always
-quota                  429 with the code of an account that has run out
-hang, hang:<n>         never answers; sends n tokens and then nothing more
+quota                  429 with the error code of an exhausted quota
+hang, hang:<n>         sends nothing; sends n tokens and then nothing more
 cut:<n>                drops the connection after n tokens
 short:<n>              ends the stream properly after n tokens, with neither finish_reason nor [DONE]
 error:<n>[:<code>]     sends an error object inside the stream after n tokens
-refuse:<parameter>     400 naming the parameter when the request carries it, else as echo
+refuse:<parameter>     400 with the name of the parameter if the request has it, else as echo
 window:<n>             400 context_length_exceeded when the prompt has more than n tokens, else as echo
-bytes                  as echo, but the body comes in pieces of one to three bytes
+bytes                  as echo, but the body is sent in pieces of one to three bytes
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
 late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
-odd-usage              as echo, with a usage chunk that makes no sense
-json, html, garbage    ignores ``stream``; answers with a web page; sends what is not JSON
+odd-usage              as echo, with an invalid usage chunk
+json, html, garbage    ignores ``stream``; answers with a web page; sends invalid JSON
 empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
 ====================== =========================================================================================
 
-Any other name is 404. Tokens are counted by `count_tokens`, in prompt and answer alike.
-What it would bill is in its ledger: an entry for each answer that it began, with the tokens that it reported, or that
-it sent without being able to report them.
+Other names get 404. `count_tokens` counts the tokens of prompt and answer.
+Its ledger has an entry for each answer that it started, with the tokens that it reported, or that it sent without
+being able to report them.
 In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
-As a process: ``python -m tests.support.model_server --port 0`` prints its address; requests are read at ``/_requests``,
-the ledger at ``/_ledger``.
+As a process: ``python -m tests.support.model_server --port 0`` prints its URL. The requests are at ``/_requests``, the
+ledger is at ``/_ledger``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def pieces(text: str) -> list[str]:
 
 
 def count_tokens(messages: Iterable[dict[str, Any]]) -> int:
-    """Prompt tokens as this server bills them: those of all texts, `PICTURE_TOKENS` a picture, 4 a message."""
+    """The prompt tokens: those of all texts, `PICTURE_TOKENS` per picture and 4 per message."""
     total = 0
     for message in messages:
         total += 4
@@ -96,7 +96,7 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
 
 @dataclass
 class Recorded:
-    """One request as it came. `peer`: the client's end of the connection; `left_early`: it went away before the end."""
+    """One request. `peer`: the client's address; `left_early`: the client disconnected before the end."""
 
     path: str
     query: dict[str, str]
@@ -112,7 +112,7 @@ class Recorded:
 
 @dataclass
 class Reply:
-    """What is streamed: the pieces, and how the stream ends."""
+    """The pieces to stream, and how the stream ends."""
 
     tokens: list[str]
     seconds_between: float = 0.0
@@ -128,8 +128,10 @@ class Reply:
 
 @dataclass
 class Billed:
-    """What an answer comes to: the tokens of its question, and of the text that went out of it so far. `reported`:
-    whether the client was told so."""
+    """The tokens of one answer: those of the prompt, and of the text sent so far.
+
+    `reported`: whether the usage was sent to the client.
+    """
 
     model: str
     prompt_tokens: int
@@ -145,7 +147,7 @@ class Billed:
 
 @dataclass
 class ModelServer:
-    """The server on a free loopback port (or `port`), recording every request in order, and every answer's bill."""
+    """The server on a free loopback port (or `port`). Records the requests in order, and the tokens of the answers."""
 
     port: int = 0
     requests: list[Recorded] = field(default_factory=list)
@@ -161,15 +163,15 @@ class ModelServer:
 
     @property
     def base_url(self) -> str:
-        """What OPENAI_BASE_URL takes."""
+        """The value for OPENAI_BASE_URL."""
         return f"{self.root}/v1"
 
     async def client_left(self) -> None:
-        """Waits until some client has gone away before its answer was complete."""
+        """Wait until a client disconnects before its answer is complete."""
         await self._left.wait()
 
     def forget(self) -> None:
-        """As if nothing had been asked yet."""
+        """Clear the recorded requests and the ledger."""
         self.requests.clear()
         self.ledger.clear()
         self._served.clear()
@@ -332,7 +334,7 @@ class ModelServer:
 
 
 async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIterator[str]:
-    """The stream; what comes behind a `yield` is done once that has gone out."""
+    """The events of the stream. Code after a `yield` runs once the event has been sent."""
     frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": recorded.model}
     include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
     first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
@@ -354,7 +356,7 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
     if include_usage and reply.usage:
         usage = {"prompt_tokens": -1, "completion_tokens": "many"} if reply.odd_usage else _usage(recorded, reply)
         yield json.dumps({**frame, "choices": [], "usage": usage})
-        # Behind what nobody can read, nobody reads on.
+        # Clients stop reading at the invalid event.
         billed.reported = reply.wire != "garbage" and not reply.odd_usage
     if reply.done:
         yield "[DONE]"

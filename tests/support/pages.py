@@ -1,4 +1,4 @@
-"""A page of ours as a test reads it: its elements, the addresses in it, and what a browser would run."""
+"""Parses a page: its elements, its URLs, and everything that a browser would run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ class Element:
 
     @property
     def text(self) -> str:
-        """All that is written in it, with single spaces."""
+        """The text of the element, with single spaces."""
         return " ".join(" ".join(one if isinstance(one, str) else one.text for one in self.children).split())
 
     def all(self, tag: str, **attributes: str) -> list["Element"]:
-        """Every element of this tag below it that has these attributes."""
+        """All descendants with this tag and these attributes."""
         wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
         return [one for one in self._below() if one.tag == tag and wanted.items() <= one.attributes.items()]
 
@@ -54,7 +54,7 @@ class _Reader(HTMLParser):
 
 
 def read_page(html: str) -> Element:
-    """The page, whose elements must be closed in order."""
+    """The parsed page. Fails if its elements are not closed in order."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -63,6 +63,6 @@ def read_page(html: str) -> Element:
 
 
 def table(page: Element, css_class: str) -> list[list[str]]:
-    """The texts of a table's body."""
+    """The texts of the cells in the body of a table."""
     body = page.one("table", class_=css_class).one("tbody")
     return [[cell.text for cell in row.children if isinstance(cell, Element)] for row in body.all("tr")]

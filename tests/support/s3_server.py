@@ -1,4 +1,4 @@
-"""moto's server for S3, which checks signatures in headers, and none in links."""
+"""moto's server for S3. It checks signatures in headers, but not in links."""
 
 import json
 import sys
@@ -19,14 +19,14 @@ _PAGE = "3"
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running one, and the key pair that it knows."""
+    """A running server, and its key pair."""
 
     port: int
     access_key_id: str
     secret_access_key: str
 
     def check_signatures(self, *, checked: bool) -> None:
-        """Whether requests must be signed. While they must, moto answers a signed link with 500."""
+        """Set whether requests must be signed. If so, moto answers a signed link with 500."""
         unchecked = "0" if checked else "inf"
         httpx.post(
             f"http://127.0.0.1:{self.port}/moto-api/reset-auth", content=unchecked, **PLAIN_HTTP
@@ -35,7 +35,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(directory: Path) -> Iterator[S3Server]:
-    """A server that keeps everything in memory and lists three objects to a page."""
+    """A server that stores everything in memory and lists three objects per page."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
     with KeptProcess(command, port=port, log=directory / "moto.log", environment={"MOTO_S3_DEFAULT_MAX_KEYS": _PAGE}):
@@ -43,7 +43,7 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
 
 
 def _make_keys(port: int) -> tuple[str, str]:
-    # Half a second, which the tests that need no S3 need not spend.
+    # The import takes half a second, and only the tests of S3 need it.
     import boto3  # noqa: PLC0415
 
     client = boto3.client(

@@ -1,4 +1,4 @@
-"""Pages of ours as a test asks for them: each is seen to run nothing of what is written on it."""
+"""Requests pages, and checks that each runs no script from its content."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from tests.support.pages import Element, read_page
 
 
 async def page_at(browser: httpx.AsyncClient, address: str) -> Element:
-    """The page, once it is seen to run nothing of what is written on it."""
+    """The page. Fails if it would run a script from its content."""
     answer = await browser.get(address)
     assert answer.status_code == 200, answer.text[:300]
     policy = answer.headers["content-security-policy"]
@@ -33,6 +33,6 @@ def runs_nothing(page: Element) -> None:
 
 
 async def posted(browser: httpx.AsyncClient, page: Element, address: str, **fields: Any) -> httpx.Response:
-    """The answer to a form with the token that the page's forms carry."""
+    """The response to a form that is sent with the token of the page's forms."""
     token = page.all("input", name="form_token")[0].attributes["value"]
     return await browser.post(address, data={"form_token": token, **fields})

@@ -1,4 +1,4 @@
-"""Small real files to attach."""
+"""Small real files for attachments."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The real application as a process of its own, with a directory, a port and an environment of its own."""
+"""The real application as a process with its own directory, port and environment."""
 
 import asyncio
 import contextlib
@@ -28,19 +28,19 @@ ROOT = Path(__file__).parents[2]
 SERVE = (sys.executable, "-m", "threadkeeper.cli", "serve")
 _READY_SECONDS = 60
 _END_SECONDS = 30
-# What a machine sets for every program; nothing of whoever runs the tests gets in.
+# The variables that every program needs; the server inherits no other variable of the test run.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
 
 
 class ServerFailed(Exception):
-    """The application did not start, or not end, as it should; with its log."""
+    """The application did not start or end properly. The message contains its log."""
 
 
 _hashes: dict[str, str] = {}
 
 
 async def _hashed(password: str) -> str:
-    """The hash that the server would make; made once a run, for it costs as much as an attacker should pay."""
+    """The hash of the password as the server computes it. Computed once per run, because it is slow by design."""
     if password not in _hashes:
         _hashes[password] = await Passwords().hash(password)
     return _hashes[password]
@@ -48,12 +48,12 @@ async def _hashed(password: str) -> str:
 
 @dataclass
 class AppServer:
-    """`threadkeeper serve` from `with` to the end of the block; stopped and started again in between at will.
+    """`threadkeeper serve` until the end of the `with` block. Can be stopped and started again within it.
 
     Args:
-        directory: holds all that this server writes: data, files, log.
-        environment: settings on top of those that make the server one's own.
-        program: what is started; `{port}` stands for the port.
+        directory: the folder for the data, the files and the log of this server.
+        environment: additional settings.
+        program: the command to start; `{port}` stands for the port.
     """
 
     directory: Path
@@ -73,7 +73,7 @@ class AppServer:
 
     @property
     def log(self) -> str:
-        """All that the server has said, over restarts."""
+        """The log of the server, across restarts."""
         path = self.directory / "log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
@@ -109,7 +109,7 @@ class AppServer:
     async def __aenter__(self) -> Self:
         root = self.directory / "root"
         root.mkdir(parents=True)
-        # A server writes into its root and clears it: each has a copy of what the page is made of.
+        # A server writes into its root and clears it, so each has its own copy of the files of the page.
         for name in (".chainlit", "public"):
             shutil.copytree(ROOT / name, root / name)
         for page in ROOT.glob("chainlit*.md"):
@@ -125,11 +125,11 @@ class AppServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.end_by_force()
-        # Shown by pytest where the test fails.
+        # pytest shows this if the test fails.
         print(f"--- log of the server on port {self.port}\n{self.log}\n---")
 
     async def start(self) -> None:
-        """Returns when `/ready` says so."""
+        """Start the server and wait until `/ready` succeeds."""
         with (self.directory / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(part.format(port=self.port) for part in self.program),
@@ -149,11 +149,11 @@ class AppServer:
         ended.cancel()
 
     async def stop(self) -> int:
-        """SIGTERM, as an operator or an orchestrator stops it; gives the exit status."""
+        """Stop the server with SIGTERM, as an operator or an orchestrator does. Returns the exit status."""
         return await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """SIGKILL: not a line of its code runs any more."""
+        """Kill the server with SIGKILL, so that none of its code runs any more."""
         await self._end(signal.SIGKILL)
 
     async def restart(self) -> None:
@@ -161,13 +161,13 @@ class AppServer:
         await self.start()
 
     async def add_user(self, identifier: str, password: str, role: str = "user") -> str:
-        """The id of a new account."""
+        """Add an account. Returns its id."""
         async with self.layer() as layer:
             return (await layer.add_account(identifier, await _hashed(password), role)).id
 
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":
-        """A data layer of the test's own on the server's database and files, to see what is really kept."""
+        """A separate data layer on the server's database and files, to check the stored data."""
         layer = datalayer.create_data_layer(self.database_url, self.blob_url, file_url=file_url)
         try:
             yield layer
@@ -177,7 +177,7 @@ class AppServer:
     async def _ready(self) -> None:
         async with httpx.AsyncClient(base_url=self.base_url, **PLAIN_HTTP) as client:
             while True:
-                # Until it listens there is nobody to answer.
+                # Connections are refused until the server listens.
                 with contextlib.suppress(httpx.TransportError):
                     if (await client.get("/ready")).status_code == httpx.codes.OK:
                         return
@@ -193,7 +193,7 @@ class AppServer:
             raise ServerFailed(f"no end {_END_SECONDS} s after {signal_number.name}\n{self.log}") from None
 
     async def end_by_force(self) -> None:
-        """SIGKILL, where it still runs."""
+        """Kill the server if it is still running."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()

@@ -1,8 +1,7 @@
-"""One running application for all tests of a module, where none of them kills, restarts or reconfigures it.
+"""One running application for all tests of a module, if none of them kills, restarts or reconfigures it.
 
-The tests stay independent of each other: each has users of its own, and so threads, files and logins of its own.
-A server that does not answer any more is replaced by a new one before the next test, so that only the test that broke
-it fails.
+The tests are independent: each has its own users, and therefore its own threads, files and logins. A server that no
+longer answers is replaced before the next test, so that only the test that broke it fails.
 """
 
 import contextlib
@@ -30,13 +29,13 @@ _ANSWER_SECONDS = 30
 
 
 def model_settings(model_server: ModelServer) -> dict[str, str]:
-    """The settings of an application that talks to this model server and asks it once."""
+    """Settings of an application that uses this model server without retries."""
     return {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MAX_RETRIES": "0"}
 
 
 @dataclass
 class Chat:
-    """The shared server as one test sees it: with users of its own, and with what was said and asked since it began."""
+    """The shared server for one test: its users, and the log and the model requests since the start of the test."""
 
     server: AppServer
     model_server: ModelServer
@@ -53,37 +52,37 @@ class Chat:
 
     @property
     def log(self) -> str:
-        """What the server has logged since this test began."""
+        """The log of the server since the start of this test."""
         return self.server.log[self._log_begin :]
 
     def name(self, name: str) -> str:
-        """The identifier of this test's user of that name."""
+        """The identifier of the user with this name in this test."""
         return f"{name}-{self._mark}"
 
     async def add_user(self, name: str, role: str = "user") -> str:
-        """The id of a new account."""
+        """Add an account. Returns its id."""
         return await self.server.add_user(self.name(name), PASSWORD, role)
 
     def client(
         self, name: str, password: str = PASSWORD, *, thread_id: str | None = None, language: str = "en-US"
     ) -> ChatClient:
-        """A tab of this test's user of that name."""
+        """A tab of the user with this name in this test."""
         return ChatClient(self.base_url, self.name(name), password, thread_id=thread_id, language=language)
 
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":
-        """A data layer of the test's own on the server's database and files."""
+        """A separate data layer on the server's database and files."""
         async with self.server.layer() as layer:
             yield layer
 
 
 class SharedServer:
-    """The server and its scripted model, on a loop of their own; started when the first test asks for it."""
+    """The server and its scripted model, on their own event loop. The first test that uses them starts them."""
 
     def __init__(
         self, folder: Path, engine: str, new_database_url: Callable[[], str], environment: Mapping[str, str]
     ) -> None:
-        """`new_database_url` gives the URL of an empty database each time it is called."""
+        """`new_database_url` returns the URL of a new, empty database at each call."""
         self.engine = engine
         self._folder, self._new_database_url, self._environment = folder, new_database_url, environment
         self._numbers = itertools.count()
@@ -91,7 +90,7 @@ class SharedServer:
 
     @contextmanager
     def running(self) -> Iterator["SharedServer"]:
-        """Within the block tests may ask for it."""
+        """Within the block, tests can use the server."""
         with LoopThread("shared-server") as self._loop:
             self._model_server = ModelServer()
             self._loop.run(self._model_server.__aenter__())
@@ -102,7 +101,7 @@ class SharedServer:
                 self._loop.run(self._model_server.__aexit__(None, None, None))
 
     def chat(self) -> Chat:
-        """The server for the next test, a new one where the last does not answer."""
+        """The server for the next test; a new one if the current one does not answer."""
         if self._server is None or not self._answers(self._server):
             self._end()
             settings = {**model_settings(self._model_server), **self._environment}

@@ -1,4 +1,4 @@
-"""Databases made by Chainlit's own layers, on the schemas that Chainlit documented for them."""
+"""Databases that Chainlit's own data layers have filled, with the schemas from Chainlit's documentation."""
 
 import asyncio
 from typing import Any
@@ -75,7 +75,7 @@ THREADS = 3
 
 
 class Nowhere(BaseStorageClient):
-    """Chainlit's layer stores no element without a place for its file."""
+    """A storage client that stores nothing. Without one, Chainlit's layer stores no elements."""
 
     async def upload_file(self, object_key: str, *_: Any, **__: Any) -> dict[str, Any]:
         return {"object_key": object_key, "url": f"https://files.example/{object_key}"}
@@ -117,9 +117,9 @@ async def made_by_asyncpg_layer(url: str, *, dated_now: bool = False) -> None:
 
 
 async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer, *, dated_now: bool) -> None:
-    """Threads of one question and one answer, each with a file and a vote; the first is voted on twice.
+    """Store threads with one question and one answer, each with a file and a vote; the first thread has two votes.
 
-    The steps are of 2024, or dated as Chainlit itself dates them.
+    The steps are dated 2024, or as Chainlit dates them.
     """
     init_http_context()
     user = await layer.create_user(User(identifier="alice", metadata={"provider": "test"}))
@@ -143,7 +143,7 @@ async def _talk(layer: SQLAlchemyDataLayer | ChainlitDataLayer, *, dated_now: bo
 
 
 async def multiplied(url: str, table_name: str, times: int, **changes: Any) -> None:
-    """Put so many copies of a row of this table beside it, each under an id of its own."""
+    """Insert this many copies of a row of the table, each with a new id."""
     database = Database(url)
     async with database.write() as connection:
         found = MetaData()
@@ -157,7 +157,7 @@ async def multiplied(url: str, table_name: str, times: int, **changes: Any) -> N
 
 
 async def dump(url: str) -> Any:
-    """The schema and every row, to be compared with another time."""
+    """The schema and all rows, for a comparison before and after."""
     database = Database(url)
     async with database.read() as connection:
         schema = await connection.run_sync(described)

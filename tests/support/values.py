@@ -1,4 +1,4 @@
-"""What may stand under a key of a StepDict or an ElementDict, and what of it comes back."""
+"""Values for the keys of a StepDict and an ElementDict, and the values that a reader gets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ OBJECTS = st.dictionaries(ANY_TEXT, ANY_JSON, max_size=3)
 TIMES = st.datetimes().map(lambda moment: moment.isoformat())
 IDS = st.uuids().map(str)
 
-# Of the kind that Chainlit declares for them.
+# Values of the types that Chainlit declares.
 STEP_KINDS: dict[str, st.SearchStrategy[Any]] = {
     "name": ANY_TEXT,
     "type": st.sampled_from(["tool", "run", "user_message", "assistant_message"]),
@@ -58,7 +58,7 @@ _RESERVED = {"id", "threadId", "feedback", "path", "objectKey", "createdAt"}
 
 
 def fields(kinds: Mapping[str, st.SearchStrategy[Any]], *, without: frozenset[str] = frozenset()) -> Any:
-    """Dictionaries of some known keys, with values mostly of their kind, and of some that nobody knows."""
+    """Dictionaries of known keys, mostly with values of the declared type, and of unknown keys."""
     known = {key: kind | kind | ANY_JSON for key, kind in kinds.items() if key not in without}
     unknown = st.dictionaries(
         ANY_TEXT.filter(lambda key: clean_text(key) not in {*_RESERVED, *kinds}), ANY_JSON, max_size=2
@@ -66,8 +66,8 @@ def fields(kinds: Mapping[str, st.SearchStrategy[Any]], *, without: frozenset[st
     return st.builds(lambda a, b: {**a, **b}, st.fixed_dictionaries({}, optional=known), unknown)
 
 
-def coming_back(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader gets of what was sent: null says nothing, times and ids have one form, numbers are doubles."""
+def as_read(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a reader gets: without nulls, with normalised times and ids, and with numbers as doubles."""
     found = {}
     for key, value in sent.items():
         cleaned = _time(value) if key in _TIMES else _id(value) if key in _IDS else clean_json(value)
@@ -77,7 +77,7 @@ def coming_back(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_doubles(value: Any) -> Any:
-    """Numbers too large for a double to hold exactly, as doubles: JSONB keeps their decimal digits."""
+    """The value with large numbers rounded to doubles, because JSONB stores all their digits."""
     if isinstance(value, dict):
         return {key: as_doubles(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Logins: who gets in, who does not, what it costs to guess, and what the log tells of it."""
+"""Logins: which are accepted, which are refused and logged, and how guessing is slowed down."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 @dataclass
 class Clock:
-    """Time that passes only when someone sleeps."""
+    """A clock that advances only with `sleep`."""
 
     now: float = 1000.0
     pauses: list[float] = field(default_factory=list)
@@ -64,10 +64,10 @@ async def ada(layer: ChainlitLayer, passwords: Passwords) -> datalayer.User:
     return await layer.add_account("ada", await passwords.hash("the engine"), role="reviewer")
 
 
-# The first admin
+# The first admin account
 
 
-async def test_the_first_start_makes_an_admin_and_tells_the_password_once(
+async def test_the_first_start_creates_an_admin_and_returns_the_password_once(
     layer: ChainlitLayer, passwords: Passwords, authenticator: Authenticator
 ) -> None:
     password = await ensure_admin(layer, passwords)
@@ -78,14 +78,14 @@ async def test_the_first_start_makes_an_admin_and_tells_the_password_once(
     assert admin.role == "admin"
 
 
-async def test_no_admin_is_made_where_someone_has_a_password(
+async def test_no_admin_is_created_if_an_account_has_a_password(
     layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User
 ) -> None:
     assert await ensure_admin(layer, passwords) is None
     assert [user.identifier for user in await layer.list_users()] == ["ada"]
 
 
-async def test_two_replicas_that_start_at_once_make_one_admin(database_url: str) -> None:
+async def test_two_replicas_that_start_together_create_one_admin(database_url: str) -> None:
     both = asyncio.Barrier(2)
 
     class AtOnce(Passwords):
@@ -102,7 +102,7 @@ async def test_two_replicas_that_start_at_once_make_one_admin(database_url: str)
         await layer.close()
 
 
-async def test_an_admin_who_signs_in_elsewhere_is_left_alone(
+async def test_an_admin_of_a_provider_is_not_changed(
     layer: ChainlitLayer, passwords: Passwords, caplog: pytest.LogCaptureFixture
 ) -> None:
     await layer.create_user(ChainlitUser(identifier="admin", metadata={"provider": "github"}))
@@ -116,13 +116,13 @@ async def test_an_admin_who_signs_in_elsewhere_is_left_alone(
 # Logging in with a password
 
 
-async def test_the_right_password_gives_the_user(authenticator: Authenticator, ada: datalayer.User) -> None:
+async def test_the_correct_password_returns_the_user(authenticator: Authenticator, ada: datalayer.User) -> None:
     user = await authenticator.verify("  ada ", "the engine")
     assert user is not None
     assert (user.id, user.role) == (ada.id, "reviewer")
 
 
-async def test_a_login_may_read_accounts_though_nobody_is_logged_in(
+async def test_a_login_can_read_accounts_before_anybody_is_logged_in(
     authenticator: Authenticator, ada: datalayer.User
 ) -> None:
     with datalayer.acting_as(None):
@@ -171,7 +171,7 @@ async def test_a_refusal_is_logged_without_the_password(
     assert metrics.registry.get_sample_value("threadkeeper_logins_total", {"outcome": "failed"}) == failed_before + 1
 
 
-async def test_an_unknown_name_costs_a_hash_like_a_known_one(
+async def test_an_unknown_name_is_hashed_like_a_known_one(
     layer: ChainlitLayer, ada: datalayer.User, clock: Clock
 ) -> None:
     verified: list[bytes | str] = []
@@ -200,7 +200,7 @@ async def test_an_outdated_hash_is_renewed_at_login(layer: ChainlitLayer, ada: d
     assert await authenticator.verify("ada", "the engine")
 
 
-async def test_a_database_that_is_away_is_no_wrong_password(passwords: Passwords) -> None:
+async def test_an_unavailable_database_is_not_a_wrong_password(passwords: Passwords) -> None:
     layer = datalayer.create_data_layer("postgresql://nobody@127.0.0.1:1/nowhere")
     with pytest.raises(datalayer.StorageUnavailable):
         await Authenticator(layer, passwords).verify("ada", "the engine")
@@ -210,7 +210,7 @@ async def test_a_database_that_is_away_is_no_wrong_password(passwords: Passwords
 # Guessing
 
 
-async def test_failures_slow_the_next_try_ever_more_and_a_success_ends_it(
+async def test_each_failure_lengthens_the_pause_and_a_success_resets_it(
     authenticator: Authenticator, ada: datalayer.User, clock: Clock
 ) -> None:
     for _ in range(10):
@@ -222,13 +222,13 @@ async def test_failures_slow_the_next_try_ever_more_and_a_success_ends_it(
     assert clock.pauses == []
 
 
-async def test_an_unknown_name_is_slowed_like_a_known_one(authenticator: Authenticator, clock: Clock) -> None:
+async def test_an_unknown_name_is_throttled_like_a_known_one(authenticator: Authenticator, clock: Clock) -> None:
     for _ in range(5):
         await authenticator.verify("nobody", "wrong password")
     assert clock.pauses == [1, 2]
 
 
-async def test_one_who_is_slowed_slows_nobody_else(
+async def test_a_throttled_name_does_not_slow_other_names(
     layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User
 ) -> None:
     paused, go_on = asyncio.Event(), asyncio.Event()
@@ -248,7 +248,7 @@ async def test_one_who_is_slowed_slows_nobody_else(
     assert await slowed is None
 
 
-async def test_tries_for_one_name_take_turns_and_only_a_few_may_wait() -> None:
+async def test_attempts_for_one_name_run_in_turn_and_only_a_few_can_wait() -> None:
     throttle = LoginThrottle(most_waiting=3)
     inside, order, hold = 0, [], asyncio.Event()
 
@@ -274,7 +274,7 @@ async def test_tries_for_one_name_take_turns_and_only_a_few_may_wait() -> None:
     assert order == [0, 2]
 
 
-async def test_the_throttle_forgets(clock: Clock) -> None:
+async def test_the_throttle_forgets_old_failures(clock: Clock) -> None:
     throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
     for _ in range(4):
         async with throttle.attempt("ada") as attempt:
@@ -284,7 +284,7 @@ async def test_the_throttle_forgets(clock: Clock) -> None:
         assert attempt.failed() == 1
 
 
-async def test_the_throttle_remembers_so_many_names_and_no_more(clock: Clock) -> None:
+async def test_the_throttle_remembers_a_limited_number_of_names(clock: Clock) -> None:
     throttle = LoginThrottle(most_identifiers=100, clock=clock, sleep=clock.sleep)
     for number in range(1000):
         async with throttle.attempt(f"name {number}") as attempt:
@@ -297,7 +297,7 @@ async def test_the_throttle_remembers_so_many_names_and_no_more(clock: Clock) ->
     assert len(throttle) == 99
 
 
-async def test_a_try_without_an_outcome_does_not_count(clock: Clock) -> None:
+async def test_an_attempt_without_an_outcome_does_not_count(clock: Clock) -> None:
     throttle = LoginThrottle(clock=clock, sleep=clock.sleep)
     for _ in range(9):
         with pytest.raises(datalayer.StorageUnavailable):
@@ -306,7 +306,7 @@ async def test_a_try_without_an_outcome_does_not_count(clock: Clock) -> None:
     assert (clock.pauses, len(throttle)) == ([], 0)
 
 
-# People whom others vouch for
+# Users of other providers
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ async def test_a_try_without_an_outcome_does_not_count(clock: Clock) -> None:
         ("hers\u202e", False, "control characters"),
     ],
 )
-async def test_who_comes_in_by_a_provider(
+async def test_which_users_of_a_provider_are_admitted(
     layer: ChainlitLayer,
     ada: datalayer.User,
     caplog: pytest.LogCaptureFixture,
@@ -353,7 +353,7 @@ def test_rules_for_passwords() -> None:
             check_password(wrong)
 
 
-def test_rules_for_names() -> None:
+def test_rules_for_user_names() -> None:
     assert check_identifier(" ada@example.org ") == "ada@example.org"
     assert check_identifier("e\u0301va 王") == "\u00e9va 王"
     for wrong in ("", "   ", "a" * 256, "a\x00b", "a\nb", "a\u202eb", "a\ud800"):
@@ -361,11 +361,11 @@ def test_rules_for_names() -> None:
             check_identifier(wrong)
 
 
-async def test_a_password_is_the_same_however_it_is_composed(passwords: Passwords) -> None:
+async def test_composed_and_decomposed_letters_give_the_same_password(passwords: Passwords) -> None:
     assert await passwords.verify(await passwords.hash("caf\u00e9 noir"), "cafe\u0301 noir")
 
 
-def test_generated_passwords_keep_the_rules_and_differ() -> None:
+def test_generated_passwords_follow_the_rules_and_differ() -> None:
     generated = {generate_password() for _ in range(100)}
     assert len(generated) == 100
     assert all(check_password(password) for password in generated)

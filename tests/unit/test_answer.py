@@ -1,4 +1,4 @@
-"""One answer from the scripted server to a sink that writes down what it gets."""
+"""One answer from the scripted server to a sink that records its calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from threadkeeper.chat.providers import create_model
 
 
 class Sink:
-    """Writes down every call and when it came; `before_keep` may hold a keep up."""
+    """Records every call with its time. `release` can delay `keep`."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -86,18 +86,18 @@ async def test_everything_is_shown_once_and_in_order(model: Model) -> None:
     assert 0 < outcome.first_token_seconds < outcome.seconds
 
 
-async def test_the_first_text_is_shown_at_once_and_the_rest_is_gathered(model: Model) -> None:
+async def test_the_first_text_is_shown_at_once_and_the_rest_in_batches(model: Model) -> None:
     sink = Sink()
     gather = 0.1
     outcome = await stream_answer(model, asking("slow:150:0.004"), sink, gather_seconds=gather)
     assert sink.shown[0] == "word-1 "
     gaps = [later - earlier for earlier, later in pairwise(sink.times)]
-    # The last one may come early: it is what remained at the end.
+    # The last batch can be early, because it is the rest at the end.
     assert min(gaps[:-1]) >= 0.9 * gather
     assert len(sink.shown) <= outcome.seconds / gather + 2
 
 
-async def test_what_has_gathered_is_shown_although_the_model_pauses(model: Model) -> None:
+async def test_gathered_text_is_shown_while_the_model_pauses(model: Model) -> None:
     sink = Sink()
     answering = asyncio.create_task(stream_answer(model, asking("hang:40"), sink))
     await sink.until(lambda: sink.text == words(40))
@@ -107,7 +107,7 @@ async def test_what_has_gathered_is_shown_although_the_model_pauses(model: Model
         await answering
 
 
-async def test_the_answer_is_kept_at_its_first_token_and_while_it_grows(model: Model) -> None:
+async def test_the_answer_is_stored_at_its_first_token_and_while_it_grows(model: Model) -> None:
     sink = Sink()
     outcome = await stream_answer(model, asking("slow:100:0.005"), sink, keep_seconds=0.1)
     assert sink.kept[0] == "word-1 "
@@ -130,7 +130,7 @@ async def test_a_slow_store_does_not_delay_the_stream(model: Model) -> None:
     assert sink.kept
 
 
-async def test_no_keep_is_left_running(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_store_call_is_left_running(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "_GRACE_SECONDS", 0.05)
     sink = Sink()
     sink.release.clear()
@@ -140,13 +140,13 @@ async def test_no_keep_is_left_running(model: Model, monkeypatch: pytest.MonkeyP
     assert sink.keeping == 0
 
 
-async def test_a_store_or_a_browser_that_fails_does_not_end_the_answer(
+async def test_a_failing_store_or_browser_does_not_end_the_answer(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(Sink):
         async def show(self, text: str) -> None:
             await super().show(text)
-            raise ConnectionError("the browser has gone")
+            raise ConnectionError("the browser has disconnected")
 
         async def keep(self, text: str) -> None:
             raise OSError("the disk is full")
@@ -170,7 +170,7 @@ async def test_a_store_or_a_browser_that_fails_does_not_end_the_answer(
         ("empty", "empty", "error", ""),
     ],
 )
-async def test_an_error_is_in_the_outcome_with_what_came(
+async def test_the_outcome_of_an_error_contains_the_text_so_far(
     model: Model, caplog: pytest.LogCaptureFixture, name: str, kind: str, status: str, text: str
 ) -> None:
     sink = Sink()
@@ -183,11 +183,11 @@ async def test_an_error_is_in_the_outcome_with_what_came(
 
 
 @pytest.mark.parametrize(("name", "status"), [("length", "length"), ("filtered", "filtered")])
-async def test_an_answer_that_the_server_ended_says_so(model: Model, name: str, status: str) -> None:
+async def test_an_answer_ended_by_the_server_has_its_status(model: Model, name: str, status: str) -> None:
     assert (await stream_answer(model, asking(name), Sink())).status == status
 
 
-async def test_stop_shows_what_came_and_ends_the_request(model_server: ModelServer, model: Model) -> None:
+async def test_stop_shows_the_text_so_far_and_ends_the_request(model_server: ModelServer, model: Model) -> None:
     sink, outcome = Sink(), Outcome()
     answering = asyncio.create_task(
         stream_answer(model, asking("slow:2000:0.002"), sink, outcome=outcome, gather_seconds=3600)
@@ -206,7 +206,7 @@ async def test_stop_shows_what_came_and_ends_the_request(model_server: ModelServ
         await model_server.client_left()
 
 
-async def test_stop_waits_for_the_keep_under_way_however_often_it_comes(model: Model) -> None:
+async def test_repeated_stops_wait_for_the_current_store_call(model: Model) -> None:
     sink, outcome = Sink(), Outcome()
     sink.release.clear()
     answering = asyncio.create_task(stream_answer(model, asking("slow:2000:0.002"), sink, outcome=outcome))
@@ -222,7 +222,7 @@ async def test_stop_waits_for_the_keep_under_way_however_often_it_comes(model: M
     assert sink.text == outcome.text
 
 
-async def test_stop_before_the_first_token_has_nothing_to_show(model: Model) -> None:
+async def test_stop_before_the_first_token_shows_nothing(model: Model) -> None:
     sink, outcome = Sink(), Outcome()
     answering = asyncio.create_task(stream_answer(model, asking("hang"), sink, outcome=outcome))
     await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What becomes of an upload: a picture, text, or a refusal in words."""
+"""Uploads become a picture or text, or are refused with a reason."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def refusal(name: str, data: bytes, mime: str | None = None, **limits: Any
 @pytest.mark.parametrize(
     ("form", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("GIF", "image/gif"), ("WEBP", "image/webp")]
 )
-async def test_a_picture_is_known_by_its_bytes(form: str, mime: str) -> None:
+async def test_a_picture_is_recognised_by_its_bytes(form: str, mime: str) -> None:
     data = picture(form)
     for name, claimed in [("a.png", "image/png"), ("a.txt", "text/plain"), ("a", None)]:
         attachment = await read(name, data, claimed)
@@ -96,7 +96,7 @@ async def test_a_picture_is_known_by_its_bytes(form: str, mime: str) -> None:
         ("a.rtf", "text/rtf", rb"{\rtf1 text}"),
     ],
 )
-async def test_anything_else_is_refused_in_words(name: str, mime: str, data: bytes) -> None:
+async def test_other_files_are_refused_with_a_reason(name: str, mime: str, data: bytes) -> None:
     assert await refusal(name, data, mime) == "attachment_unsupported"
 
 
@@ -113,7 +113,7 @@ async def test_anything_else_is_refused_in_words(name: str, mime: str, data: byt
         ("LICENSE", None),
     ],
 )
-async def test_text_comes_under_many_names(name: str, mime: str | None) -> None:
+async def test_text_is_read_under_many_names_and_types(name: str, mime: str | None) -> None:
     assert (await text_of(name, b"some text", mime)).text == "some text"
 
 
@@ -129,21 +129,21 @@ async def test_text_comes_under_many_names(name: str, mime: str | None) -> None:
         (b"a\r\nb\rc\n", "a\nb\rc\n"),
     ],
 )
-async def test_the_encoding_is_found(data: bytes, text: str) -> None:
+async def test_the_encoding_is_detected(data: bytes, text: str) -> None:
     attachment = await text_of("a.txt", data)
     assert attachment.text == text
     assert attachment.notices == ()
 
 
 @pytest.mark.parametrize("text", [GERMAN, "Ägypten, Übung, schön\n", "“quoted” – and 5 €\n"])
-async def test_a_guessed_encoding_is_told(text: str) -> None:
+async def test_a_guessed_encoding_is_reported(text: str) -> None:
     attachment = await text_of("a.txt", text.encode("windows-1252"))
     assert attachment.text == text
     assert [notice.key for notice in attachment.notices] == ["notice_encoding"]
     assert "Windows-1252" in attachment.notices[0].say("en")
 
 
-async def test_a_long_text_is_cut_and_both_are_told() -> None:
+async def test_a_long_text_is_cut_and_the_model_and_the_user_are_notified() -> None:
     attachment = await text_of("a.txt", b"0123456789" * 100, max_characters=15)
     assert attachment.text.startswith("012345678901234\n[The file goes on")
     assert "first 15 of its 1000 characters" in attachment.text
@@ -169,7 +169,7 @@ async def test_the_text_of_a_pdf() -> None:
     assert (await text_of("renamed.bin", b"\n" + data)).text == attachment.text
 
 
-async def test_pages_beyond_the_limit_are_left_out_and_both_are_told() -> None:
+async def test_extra_pages_are_left_out_and_the_model_and_the_user_are_notified() -> None:
     attachment = await text_of("a.pdf", pdf("one", "two", "three"), max_pdf_pages=2)
     assert "two" in attachment.text
     assert "three" not in attachment.text
@@ -177,7 +177,7 @@ async def test_pages_beyond_the_limit_are_left_out_and_both_are_told() -> None:
     assert "first 2 of 3 pages" in attachment.notices[0].say("en")
 
 
-async def test_characters_beyond_the_limit_are_left_out_and_both_are_told() -> None:
+async def test_extra_characters_are_left_out_and_the_model_and_the_user_are_notified() -> None:
     several = await text_of("a.pdf", pdf("x" * 200, "y" * 200, "z" * 200), max_characters=150)
     assert several.text.startswith("[Page 1]\nxx")
     assert "y" not in several.text.split("\n[")[0]
@@ -187,7 +187,7 @@ async def test_characters_beyond_the_limit_are_left_out_and_both_are_told() -> N
     assert "first 150 of its" in single.text
 
 
-async def test_a_pdf_that_cannot_be_read_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreadable_pdf_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     assert await refusal("a.pdf", pdf("secret", password="pass")) == "attachment_pdf_encrypted"
     assert await refusal("a.pdf", pdf("", scanned=True)) == "attachment_pdf_without_text"
     with caplog.at_level(logging.WARNING):
@@ -195,12 +195,12 @@ async def test_a_pdf_that_cannot_be_read_is_refused(caplog: pytest.LogCaptureFix
     assert "cannot be read" in caplog.text
 
 
-async def test_a_pdf_without_a_password_to_open_it_is_read() -> None:
+async def test_an_encrypted_pdf_with_an_empty_password_is_read() -> None:
     assert "allowed" in (await text_of("a.pdf", pdf("allowed", password=""))).text
 
 
 @pytest.mark.budget
-async def test_a_pdf_that_takes_too_long_is_given_up_and_leaves_the_loop_free() -> None:
+async def test_a_slow_pdf_is_given_up_without_blocking_the_event_loop() -> None:
     document = FPDF()
     document.set_font("helvetica", size=5)
     for _ in range(100):
@@ -251,11 +251,11 @@ def passes_the_server(name: str, mime: str) -> bool:
         ("a.zip", "application/zip", False),
     ],
 )
-def test_chainlit_lets_through_what_can_be_read(name: str, mime: str, passes: bool) -> None:
+def test_chainlit_accepts_exactly_the_readable_types(name: str, mime: str, passes: bool) -> None:
     assert passes_the_server(name, mime) is passes
 
 
-def test_the_accepted_types_are_real_ones() -> None:
+def test_the_accepted_types_are_valid() -> None:
     for mime, extensions in accepted_uploads().items():
         assert mime.count("/") == 1
         assert mime != "*/*"
@@ -266,7 +266,7 @@ def test_the_accepted_types_are_real_ones() -> None:
     assert list(accepted_uploads(["pdf"])) == ["application/pdf"]
 
 
-async def test_kinds_that_are_not_taken_are_refused() -> None:
+async def test_kinds_that_are_not_allowed_are_refused() -> None:
     for name, data, kind in (("a.png", picture("PNG"), "picture"), ("a.pdf", pdf("x"), "pdf"), ("a.txt", b"x", "text")):
         others = [other for other in ALL_KINDS if other != kind]
         assert await refusal(name, data, kinds=others) == f"attachment_no_{kind}"
@@ -283,7 +283,7 @@ async def test_kinds_that_are_not_taken_are_refused() -> None:
         ([2 * MEBIBYTE, 2 * MEBIBYTE, MEBIBYTE + 1], "attachment_total_too_large"),
     ],
 )
-def test_one_message_has_so_many_files_of_such_a_size(sizes: list[int], refused: str | None) -> None:
+def test_the_number_and_size_of_files_in_one_message_are_limited(sizes: list[int], refused: str | None) -> None:
     reader = AttachmentReader(max_files=3, max_megabytes=2, max_total_megabytes=5)
     given = [(f"{number}.txt", size) for number, size in enumerate(sizes)]
     if refused is None:

@@ -14,7 +14,7 @@ who = contextvars.ContextVar("who", default="nobody")
 
 
 class Sample(BackgroundTask):
-    """Notes what each run sees; `act` decides how it goes."""
+    """Records what each run sees. `act` decides the result."""
 
     def __init__(self, act: Callable[[], bool] = lambda: True, pause: float | None = None) -> None:
         super().__init__("sample")
@@ -41,7 +41,7 @@ class Sample(BackgroundTask):
         return self.pause
 
 
-async def test_runs_once_at_a_time_in_an_empty_context() -> None:
+async def test_runs_never_overlap_and_have_an_empty_context() -> None:
     who.set("alice")
     sample = Sample()
     sample.hold = asyncio.Event()
@@ -53,7 +53,7 @@ async def test_runs_once_at_a_time_in_an_empty_context() -> None:
     assert sample.seen == ["nobody"]
 
 
-async def test_pauses_double_after_failures_up_to_the_longest_and_end_with_a_success() -> None:
+async def test_pauses_double_after_failures_up_to_a_maximum_until_a_success() -> None:
     left: Iterator[bool | Exception] = iter(
         [StorageUnavailable("the database is away"), ValueError("secret"), False, False]
     )
@@ -70,7 +70,7 @@ async def test_pauses_double_after_failures_up_to_the_longest_and_end_with_a_suc
         while len(sample.seen) < 5 or sample._is_running:
             await asyncio.sleep(0.005)
     assert sample.pauses == pytest.approx([0.02, 0.04, 0.05, 0.05])
-    # Only errors of the library are quoted.
+    # The message quotes only errors of the library.
     assert sample.reasons == ["the database is away", "ValueError"]
     await asyncio.sleep(0.1)
     assert len(sample.seen) == 5
@@ -85,7 +85,7 @@ async def test_the_earlier_of_two_timers_counts() -> None:
     assert len(sample.seen) == 1
 
 
-async def test_stop_cancels_a_run_that_takes_too_long_and_begins_nothing_more(
+async def test_stop_cancels_a_slow_run_and_starts_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(background, "LET_GO_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""The page of benchmarks reports budgets as they were measured."""
+"""The page of benchmarks reports the measured budgets correctly."""
 
 import pytest
 
@@ -19,16 +19,16 @@ from benchmarks.timing import Result
         ({}, "not measured"),
     ],
 )
-def test_a_budget_is_judged_at_the_size_for_which_it_is_promised(ratios: dict[int, float], verdict: str) -> None:
+def test_a_budget_is_judged_at_its_own_size(ratios: dict[int, float], verdict: str) -> None:
     assert Budget(2.0, "floor", 100_000).verdict(ratios) == verdict
 
 
-def test_a_rate_has_a_least() -> None:
+def test_a_budget_for_a_rate_is_a_minimum() -> None:
     budget = Budget(0.8, "floor", 100_000, is_least=True)
     assert [budget.holds(ratio) for ratio in (0.79, 0.8, 2)] == [False, True, True]
 
 
-def test_what_the_floor_cannot_do_alike_is_held_to_what_it_can() -> None:
+def test_a_measurement_without_a_floor_is_compared_with_the_nearest_one() -> None:
     size = Size(20)
     size.results[SEARCH] = {FLOOR: Result(2, 1), OURS: Result(9, 1)}
     size.results[SEARCH_CJK] = {OURS: Result(6, 1)}
@@ -38,7 +38,7 @@ def test_what_the_floor_cannot_do_alike_is_held_to_what_it_can() -> None:
     assert size.ratio(BURST_INDEXED, OURS) == 0.9
 
 
-def test_a_quick_wrong_answer_meets_no_budget() -> None:
+def test_a_fast_wrong_answer_does_not_meet_a_budget() -> None:
     size = Size(100_000)
     size.results[SEARCH] = {FLOOR: Result(2, 1), OURS: Result(1, 1, "not found")}
     rows = budgets_table([size], [Section("x", (), (Judged("memory", "+0 MB", "+0.1 MB", met=True),))])

@@ -1,4 +1,4 @@
-"""That each setting of a store reaches it."""
+"""Each setting of a file store is passed to it."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_folder_is_the_default(tmp_path: Path) -> None:
         ("AWS_SESSION_TOKEN", "s3_session_token"),
     ],
 )
-def test_a_variable_becomes_an_option(monkeypatch: pytest.MonkeyPatch, variable: str, option: str) -> None:
+def test_each_variable_sets_its_option(monkeypatch: pytest.MonkeyPatch, variable: str, option: str) -> None:
     opened: list[tuple[str, BlobOptions | None]] = []
 
     def open_blob_store(url: str, options: BlobOptions | None = None) -> BlobStore:

@@ -1,4 +1,4 @@
-"""What was read a moment ago is not read again, and what cannot be read now is taken as it was."""
+"""A cached value is not read again while it is fresh, and is reused if a read fails."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from threadkeeper.chat.metering.cached import CachedValue
 
 
 class Source:
-    """Says how often it was read, unless it is away."""
+    """Returns the number of reads so far, unless it is unavailable."""
 
     def __init__(self) -> None:
         self.read, self.is_away = 0, False
@@ -22,7 +22,7 @@ class Source:
         return self.read
 
 
-async def test_many_who_ask_at_once_wait_for_one_reading() -> None:
+async def test_concurrent_callers_share_one_read() -> None:
     source = Source()
     remembered = CachedValue("numbers", source, 60)
     assert remembered.newest is None
@@ -31,7 +31,7 @@ async def test_many_who_ask_at_once_wait_for_one_reading() -> None:
     assert remembered.newest == 1
 
 
-async def test_what_is_old_is_read_again_and_kept_where_it_cannot_be() -> None:
+async def test_an_old_value_is_read_again_or_reused_if_that_fails() -> None:
     source = Source()
     remembered = CachedValue("numbers", source, 0.01)
     assert await remembered.get() == 1
@@ -45,7 +45,7 @@ async def test_what_is_old_is_read_again_and_kept_where_it_cannot_be() -> None:
     assert await remembered.get() == 3
 
 
-async def test_what_never_could_be_read_is_said() -> None:
+async def test_a_failing_first_read_raises() -> None:
     source = Source()
     source.is_away = True
     with pytest.raises(StorageUnavailable):

@@ -1,4 +1,4 @@
-"""What a user sets is checked again before it is used; what came to an end with its process is marked."""
+"""Chat settings of users are checked before use, and answers of an ended process are marked."""
 
 from typing import Any
 
@@ -26,22 +26,22 @@ DEFAULT = Choices("the default prompt", 0.7, 500)
         ({"system_prompt": ["x"], "temperature": -1}, Choices("the default prompt", 0.0, 500)),
     ],
 )
-def test_senseless_values_give_way_to_the_default(values: dict[str, Any], expected: Choices) -> None:
+def test_invalid_values_are_replaced(values: dict[str, Any], expected: Choices) -> None:
     assert Choices.from_values(values, DEFAULT) == expected
 
 
-def test_a_system_prompt_has_an_end() -> None:
+def test_a_system_prompt_has_a_maximum_length() -> None:
     assert len(Choices.from_values({"system_prompt": "x" * 10**6}, DEFAULT).system_prompt) == 20_000
 
 
 @pytest.mark.parametrize("modes", [None, {}, {"model": "gone"}, {"model": ["b"]}, "b", {"model": None}])
-def test_a_model_that_is_not_on_offer_is_the_first(modes: Any) -> None:
+def test_an_unknown_model_is_replaced_by_the_first(modes: Any) -> None:
     assert chosen_model(modes, ("a", "b")) == "a"
     assert chosen_model({"model": "b"}, ("a", "b")) == "b"
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-def test_only_an_answer_whose_writing_ended_is_marked_as_cut_off(language: str) -> None:
+def test_only_abandoned_answers_are_marked_as_cut_off(language: str) -> None:
     def step(name: str, **fields: Any) -> dict[str, Any]:
         return {"id": name, "type": "assistant_message", "streaming": True, "output": "so far", **fields}
 

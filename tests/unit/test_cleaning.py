@@ -1,4 +1,4 @@
-"""What no database holds is replaced, and everything else is left as it is."""
+"""Values that a database cannot store are replaced; other values do not change."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -20,7 +20,7 @@ ANY_JSON = st.recursive(
 
 
 @given(ANY_TEXT)
-def test_clean_text_can_be_stored_and_stays_what_it_was_where_it_could(text: str) -> None:
+def test_clean_text_can_be_stored_and_valid_text_is_unchanged(text: str) -> None:
     cleaned = clean_text(text)
     assert "\x00" not in cleaned
     assert cleaned.encode().decode() == cleaned
@@ -36,7 +36,7 @@ def test_clean_json_is_json(value: Any) -> None:
     assert clean_json(cleaned) == cleaned
 
 
-def test_what_is_no_json_becomes_its_text() -> None:
+def test_values_that_json_cannot_hold_become_text() -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     assert clean_json({1: moment, "bytes": b"x", "tuple": (1, None)}) == {
         "1": str(moment),
@@ -55,7 +55,7 @@ def test_text_order_is_time_order(moment: datetime, hours: int) -> None:
     assert len(earlier) == len("2026-01-01T00:00:00.000000Z")
 
 
-def test_what_is_in_its_kept_form_already_stays_as_it_is() -> None:
+def test_stored_times_and_ids_are_not_changed() -> None:
     moment, plain = utc_now(), "0b9b6f0e-6f9f-4f3e-9d8e-0123456789ab"
     assert clean_time(moment, "time") is moment
     assert known_id(plain) is plain
@@ -66,7 +66,7 @@ def test_what_is_in_its_kept_form_already_stays_as_it_is() -> None:
     "nonsense",
     ["yesterday", "2026-13-01", "12", {"a": 1}, "2026-02-30T00:00:00.000000Z", "2026-01-01T00:00:60.000000Z"],
 )
-def test_a_time_that_is_none_is_refused(nonsense: Any) -> None:
+def test_an_invalid_time_is_refused(nonsense: Any) -> None:
     with pytest.raises(InvalidRecord, match="createdAt"):
         clean_time(nonsense, "createdAt")
 
@@ -79,6 +79,6 @@ def test_ids_have_one_form() -> None:
         clean_id("no uuid", "thread id")
 
 
-def test_no_two_moments_are_the_same() -> None:
+def test_no_two_times_are_equal() -> None:
     moments = [utc_now() for _ in range(10_000)]
     assert moments == sorted(set(moments))

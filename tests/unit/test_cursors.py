@@ -1,4 +1,4 @@
-"""Cursors: what was encoded comes back, and everything else is refused."""
+"""Cursors: encoded values are decoded, and all other texts are refused."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from datalayer.cursors import decode, decode_number, encode
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
-def test_what_was_encoded_comes_back() -> None:
+def test_an_encoded_cursor_is_decoded() -> None:
     assert decode(encode("2026", ID), str, known_id) == ["2026", ID]
     assert decode(encode("0.5"), Decimal) == [Decimal("0.5")]
     assert decode_number("12") == 12
@@ -28,19 +28,19 @@ def test_an_older_cursor_stays_valid() -> None:
     "content",
     ["", "nothing", "[1]", "1", "null", '["2026"]', f'["2026", "{ID}", "more"]', '["2026", "no id"]', f'[1, "{ID}"]'],
 )
-def test_what_no_page_gave_is_refused(content: str) -> None:
+def test_an_encoded_value_that_is_not_a_place_is_refused(content: str) -> None:
     cursor = base64.urlsafe_b64encode(content.encode()).decode()
     with pytest.raises(InvalidRecord, match="cursor"):
         decode(cursor, str, known_id)
 
 
 @pytest.mark.parametrize("cursor", ["é", "AAA", "[" * 100_000, "NaN"])
-def test_a_text_that_is_no_cursor_is_refused(cursor: str) -> None:
+def test_text_that_is_not_a_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidRecord, match="cursor"):
         decode(cursor, str)
 
 
-def test_a_number_that_cannot_be_read_is_refused() -> None:
+def test_an_invalid_number_is_refused() -> None:
     with pytest.raises(InvalidRecord, match="cursor"):
         decode(encode("no number"), Decimal)
     for cursor in ("", "-1", "1.5", "²", "9" * 19):

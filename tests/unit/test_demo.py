@@ -27,7 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ("フランスの首都はどこですか", "This is a **demo**"),
     ],
 )
-async def test_says_that_it_is_a_demo_in_the_users_language(question: str, says: str) -> None:
+async def test_the_demo_introduces_itself_in_the_users_language(question: str, says: str) -> None:
     words, finish = await answer([{"role": "user", "content": question}])
     text = "".join(words)
     assert text.startswith(says)
@@ -38,7 +38,7 @@ async def test_says_that_it_is_a_demo_in_the_users_language(question: str, says:
     assert finish.usage is None
 
 
-async def test_tells_only_what_can_be_counted() -> None:
+async def test_the_demo_counts_messages_characters_and_attachments() -> None:
     attached: list[Part] = [
         file_part("notes.md", "text"),
         *picture_parts("cat.png", "data:image/png;base64,AA"),
@@ -58,7 +58,7 @@ async def test_tells_only_what_can_be_counted() -> None:
     assert "typed.txt" not in text
 
 
-async def test_completes_with_the_same_words() -> None:
+async def test_complete_and_stream_return_the_same_text() -> None:
     messages: list[ChatMessage] = [{"role": "user", "content": "Hello"}]
     completion = await DemoModel().complete(ModelRequest(messages, "demo"))
     assert completion.text == "".join((await answer(messages))[0])

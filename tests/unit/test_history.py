@@ -1,4 +1,4 @@
-"""The context that a model gets from what a thread has kept."""
+"""The context for a model from the stored steps of a thread."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def brief(messages: list[ChatMessage]) -> list[tuple[str, object]]:
     return [(message["role"], message["content"]) for message in messages]
 
 
-async def test_the_whole_conversation_then_the_question() -> None:
+async def test_the_context_is_the_conversation_and_the_question() -> None:
     steps = [user(1, "one"), assistant(2, "two"), user(3, "three"), assistant(4, "four")]
     built = await context(steps, system_prompt="Be brief.")
     assert brief(built.messages) == [
@@ -75,7 +75,7 @@ async def test_the_whole_conversation_then_the_question() -> None:
     assert built.left_out == 0
 
 
-async def test_only_the_conversation_is_context() -> None:
+async def test_only_questions_and_answers_are_context() -> None:
     steps = [
         step(1, "run", "on_message"),
         user(2, "one"),
@@ -95,12 +95,12 @@ async def test_only_the_conversation_is_context() -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 @pytest.mark.parametrize("mark", ["stopped", "cut", "length", "filtered"])
-async def test_a_part_of_an_answer_is_context_without_its_mark(mark: Any, language: str) -> None:
+async def test_a_partial_answer_is_context_without_its_mark(mark: Any, language: str) -> None:
     steps = [user(1, "one"), assistant(2, mark_answer("half an ans", mark, language), metadata={"status": mark})]
     assert brief((await context(steps)).messages)[1] == ("assistant", "half an ans")
 
 
-async def test_only_what_came_before_the_question() -> None:
+async def test_messages_after_the_question_are_not_context() -> None:
     steps = [user(1, "one"), assistant(2, "two"), user(3, "three"), assistant(4, "half", metadata={"status": "cut"})]
     again = await context(steps, Question("three", step_id="step-3"))
     assert brief(again.messages) == [("user", "one"), ("assistant", "two"), ("user", "three")]
@@ -108,8 +108,8 @@ async def test_only_what_came_before_the_question() -> None:
     assert brief(unsaved.messages) == [("user", "one"), ("assistant", "two"), ("user", "now?")]
 
 
-async def test_the_order_is_that_of_time() -> None:
-    """Whole seconds have no fraction, which sorts the wrong way as text; a step may have no time at all."""
+async def test_messages_are_in_order_of_time() -> None:
+    """As text, times with and without a fraction sort incorrectly. A step can also have no time."""
     steps = [
         user(3, "three", createdAt="2026-01-01T00:00:01.5Z"),
         assistant(4, "four", createdAt=None),
@@ -120,7 +120,7 @@ async def test_the_order_is_that_of_time() -> None:
     assert [content for _, content in brief(built.messages)] == ["one", "two", "three", "four", "now?"]
 
 
-async def test_the_oldest_messages_go_first_and_whole() -> None:
+async def test_the_oldest_messages_are_left_out_first() -> None:
     steps = []
     for number in range(0, 40, 2):
         steps += [user(number, f"question {number} " + "word " * 50), assistant(number + 1, "answer " * 50)]
@@ -132,25 +132,25 @@ async def test_the_oldest_messages_go_first_and_whole() -> None:
     assert built.messages[1]["role"] == "user"
     assert built.left_out == 40 - (len(built.messages) - 2) > 0
     assert 600 < built.tokens <= 800
-    # One more message would not have fitted: a question and its answer have about 115 tokens.
+    # Another question and answer would not fit, because they have about 115 tokens.
     assert built.tokens + 130 > 800
 
 
-async def test_room_for_the_answer_is_set_aside() -> None:
+async def test_tokens_are_reserved_for_the_answer() -> None:
     steps = [user(number, "word " * 100) for number in range(30)]
     sizes = [(await context(steps, window=2000, max_tokens=limit)).tokens for limit in (None, 100, 900, 1900)]
     assert [size <= bound for size, bound in zip(sizes, (1500, 1900, 1100, 1000), strict=True)] == [True] * 4
     assert sizes[1] > sizes[0] > sizes[2] > sizes[3]
 
 
-async def test_a_question_that_does_not_fit_is_told_in_words() -> None:
+async def test_a_question_that_does_not_fit_is_refused_with_its_size() -> None:
     with pytest.raises(ModelError) as caught:
         await context([user(1, "one")], Question("word " * 3000), window=2000)
     assert caught.value.kind == "too_long"
     assert caught.value.values == {"tokens": "3,008", "window": "1,500"}
 
 
-async def test_attachments_of_now_come_before_what_was_typed() -> None:
+async def test_attachments_come_before_the_typed_text() -> None:
     attached: list[Attachment] = [TextAttachment("a.txt", "the text"), PNG]
     built = await context([], Question("what is it?", attached))
     assert built.messages[0]["content"] == [
@@ -173,7 +173,7 @@ async def test_a_file_cannot_close_its_own_block() -> None:
     }
 
 
-async def test_attachments_of_former_messages_are_sent_again() -> None:
+async def test_attachments_of_earlier_messages_are_sent_again() -> None:
     asked: list[str] = []
 
     async def load(element: Mapping[str, Any]) -> Attachment | None:
@@ -204,7 +204,7 @@ async def test_attachments_of_former_messages_are_sent_again() -> None:
     }
 
 
-async def test_an_attachment_that_is_gone_leaves_a_note(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_attachment_is_replaced_by_a_note(caplog: pytest.LogCaptureFixture) -> None:
     async def load(element: Mapping[str, Any]) -> Attachment | None:
         if element["id"] == "refused":
             raise AttachmentRefused("attachment_unsupported", name="x")
@@ -226,7 +226,7 @@ async def test_an_attachment_that_is_gone_leaves_a_note(caplog: pytest.LogCaptur
     assert "thread t: the attachment broken could not be loaded" in caplog.text
 
 
-async def test_attachments_that_have_no_room_are_not_loaded() -> None:
+async def test_attachments_that_do_not_fit_are_not_loaded() -> None:
     asked: list[str] = []
 
     async def load(element: Mapping[str, Any]) -> Attachment | None:
@@ -241,7 +241,7 @@ async def test_attachments_that_have_no_room_are_not_loaded() -> None:
     assert built.left_out == 4
 
 
-async def test_the_cache_stays_within_its_size() -> None:
+async def test_the_cache_has_a_maximum_size() -> None:
     asked: list[str] = []
 
     async def load(element: Mapping[str, Any]) -> Attachment | None:

@@ -1,4 +1,4 @@
-"""What the Makefile does on a machine that lacks something, and with an environment that is not whole. No network."""
+"""The Makefile on a machine with missing packages, and with an incomplete environment. Uses no network."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ class Machine:
         self._os_release.write_text(os_release)
 
     def add_python(self, name: str, *, version: str | None = None, modules_missing: tuple[str, ...] = ()) -> None:
-        """The Python of the tests under another name, of which a version or the lack of modules is pretended."""
+        """Add the Python of the tests under another name, with a simulated version or simulated missing modules."""
         pretended = ["import sys", *(f"sys.modules[{module!r}] = None" for module in modules_missing)]
         if version:
             pretended.append(f"sys.version_info = ({version.replace('.', ', ')}, 0)")
@@ -65,7 +65,7 @@ class Machine:
         )
 
     def refusal(self, *command: str, **environment: str) -> str:
-        """What a command that fails prints, without make's own last line."""
+        """The error output of a failing command, without the last line, which is make's."""
         done = self.run(*command, **environment)
         assert done.returncode == 2, done
         assert done.stdout == ""
@@ -128,7 +128,7 @@ def test_without_ensurepip_make_names_the_package(
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.14", "2.7"])
-def test_a_python_that_is_not_supported_is_named_with_its_version(machine: Machine, version: str) -> None:
+def test_an_unsupported_python_is_named_with_its_version(machine: Machine, version: str) -> None:
     machine.add_python("python3", version=version)
     assert machine.refusal("make", "run") == (
         f"Python 3.11, 3.12 or 3.13 is needed, but python3 is {version}: install one of them and name it, "
@@ -136,7 +136,7 @@ def test_a_python_that_is_not_supported_is_named_with_its_version(machine: Machi
     )
 
 
-def test_the_python_that_is_named_is_the_only_one_tried(machine: Machine) -> None:
+def test_only_the_configured_python_is_tried(machine: Machine) -> None:
     machine.add_python("python3")
     machine.add_python("old", version="3.9")
     sentence = "Python 3.11, 3.12 or 3.13 is needed, but old is 3.9: "
@@ -146,7 +146,7 @@ def test_the_python_that_is_named_is_the_only_one_tried(machine: Machine) -> Non
     assert machine.refusal("make", "run", "PYTHON=/nowhere/python") == nowhere
 
 
-def test_a_half_made_environment_does_not_hide_what_is_missing(machine: Machine) -> None:
+def test_an_incomplete_environment_does_not_hide_what_is_missing(machine: Machine) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", machine.checkout / ".venv"], check=True)
     machine.add_python("python3", modules_missing=("ensurepip",))
     for stamp in (".venv/.installed", ".venv/.installed-dev"):
@@ -156,7 +156,7 @@ def test_a_half_made_environment_does_not_hide_what_is_missing(machine: Machine)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A machine with a whole environment, made in place of a half-made one by the only Python that can make one."""
+    """A machine with a complete environment, which replaced an incomplete one. One of its Pythons can create it."""
     machine = Machine(tmp_path_factory.mktemp("made"))
     machine.add_python("python3.13", version="3.13", modules_missing=("ensurepip",))
     machine.add_python("python3", version="3.9")
@@ -181,7 +181,7 @@ def _changed(path: Path, text: str) -> Iterator[None]:
 
 
 def _is_whole(machine: Machine) -> bool:
-    """Whether the environment is used as it is, once everything was installed into it."""
+    """Whether the environment counts as complete once everything is installed into it."""
     for stamp in (".venv/.installed", ".venv/.installed-dev"):
         (machine.checkout / stamp).touch()
     plan = machine.run("make", "--dry-run", "run").stdout
@@ -192,11 +192,11 @@ def _is_whole(machine: Machine) -> bool:
     return False
 
 
-def test_a_whole_environment_is_used_as_it_is(made: Machine) -> None:
+def test_a_complete_environment_is_not_created_again(made: Machine) -> None:
     assert _is_whole(made)
 
 
-def test_an_environment_with_half_of_pip_is_made_again(made: Machine) -> None:
+def test_an_environment_with_an_incomplete_pip_is_created_again(made: Machine) -> None:
     record = next((made.checkout / ".venv").glob("lib/*/site-packages/pip-*.dist-info/RECORD"))
     half = "".join(line for line in record.read_text().splitlines(keepends=True) if "INSTALLER" not in line)
     with _changed(record, half):
@@ -204,7 +204,7 @@ def test_an_environment_with_half_of_pip_is_made_again(made: Machine) -> None:
     assert _is_whole(made)
 
 
-def test_an_environment_whose_python_is_gone_is_made_again(made: Machine) -> None:
+def test_an_environment_without_its_python_is_created_again(made: Machine) -> None:
     python = made.checkout / ".venv" / "bin" / "python"
     real = python.readlink()
     python.unlink()
@@ -215,7 +215,7 @@ def test_an_environment_whose_python_is_gone_is_made_again(made: Machine) -> Non
     assert _is_whole(made)
 
 
-def test_an_environment_that_was_moved_is_made_again(made: Machine) -> None:
+def test_a_moved_environment_is_created_again(made: Machine) -> None:
     moved = made.checkout.rename(made.checkout.with_name("moved"))
     here, made.checkout = made.checkout, moved
     assert not _is_whole(made)
@@ -242,7 +242,7 @@ def _install(machine: Machine, *arguments: str) -> subprocess.CompletedProcess[s
     return machine.run(".venv/bin/python", "scripts/install.py", "--no-index", "--no-deps", *arguments)
 
 
-def test_an_interrupted_installation_is_finished_by_the_next(made: Machine, tmp_path: Path) -> None:
+def test_the_next_run_finishes_an_interrupted_installation(made: Machine, tmp_path: Path) -> None:
     _write_wheel(tmp_path)
     requirements = tmp_path / "requirements.lock"
     requirements.write_text("lantern==1.0\nnever==1; python_version < '3'\n")
@@ -253,7 +253,7 @@ def test_an_interrupted_installation_is_finished_by_the_next(made: Machine, tmp_
 
     site_packages = next((made.checkout / ".venv").glob("lib/*/site-packages"))
     record = site_packages / "lantern-1.0.dist-info" / "RECORD"
-    # As pip leaves it when it ends between copying the files of a wheel and its last step.
+    # The state that pip leaves if it is interrupted after it has copied the files of a wheel.
     record.write_text("".join(line for line in record.read_text().splitlines(keepends=True) if "INSTALLER" not in line))
     (site_packages / "lantern.py").unlink()
     done = _install(made, "--find-links", str(tmp_path), "-r", str(requirements))
@@ -263,7 +263,7 @@ def test_an_interrupted_installation_is_finished_by_the_next(made: Machine, tmp_
     assert _is_whole(made)
 
 
-def test_when_pip_fails_its_errors_are_shown(made: Machine) -> None:
+def test_the_errors_of_pip_are_shown(made: Machine) -> None:
     done = _install(made, "no-such-package==1")
     assert done.returncode == 1
     assert "pip failed. The end of its output:" in done.stdout

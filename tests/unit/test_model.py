@@ -1,4 +1,4 @@
-"""The model behind the openai package, against a scripted server over real HTTP."""
+"""The model client with the openai package, against a scripted server over real HTTP."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def failure(model: Model, request: ModelRequest) -> tuple[str, ModelError]
     return "".join(texts), caught.value
 
 
-async def test_streams_the_answer_and_the_servers_bill(model_server: ModelServer, model: Model) -> None:
+async def test_stream_returns_the_answer_and_the_servers_usage(model_server: ModelServer, model: Model) -> None:
     text, finish = await read(model, request_for("echo", temperature=0.3, max_tokens=50))
     assert text == ECHO
     sent = model_server.requests[0]
@@ -71,19 +71,19 @@ async def test_streams_the_answer_and_the_servers_bill(model_server: ModelServer
 
 
 @pytest.mark.parametrize("name", ["bytes", "comments", "late", "no-done", "json"])
-async def test_reads_whatever_form_the_stream_has(model: Model, name: str) -> None:
+async def test_every_form_of_stream_is_read(model: Model, name: str) -> None:
     text, finish = await read(model, request_for(name))
     assert text == ECHO
     assert finish.reason == "stop"
     assert finish.usage is not None
 
 
-async def test_a_server_that_sends_no_usage_leaves_it_unknown(model: Model) -> None:
+async def test_usage_is_unknown_if_the_server_sends_none(model: Model) -> None:
     assert (await read(model, request_for("no-usage")))[1].usage is None
 
 
 @pytest.mark.parametrize(("name", "reason"), [("length", "length"), ("filtered", "content_filter")])
-async def test_tells_why_the_answer_ended(model: Model, name: str, reason: str) -> None:
+async def test_the_reason_for_the_end_of_the_answer_is_returned(model: Model, name: str, reason: str) -> None:
     text, finish = await read(model, request_for(name))
     assert (text, finish.reason) == (ECHO, reason)
 
@@ -108,7 +108,7 @@ async def test_an_answer_without_text_has_no_delta(model: Model) -> None:
         ("error:0:content_filter", "filtered"),
     ],
 )
-async def test_a_refusal_has_a_kind(model: Model, name: str, kind: str) -> None:
+async def test_every_refusal_has_a_kind(model: Model, name: str, kind: str) -> None:
     text, error = await failure(model, request_for(name))
     assert (text, error.kind) == ("", kind)
     assert error.detail
@@ -125,7 +125,7 @@ async def test_a_refusal_has_a_kind(model: Model, name: str, kind: str) -> None:
         ("error:3:rate_limit_exceeded", "rate_limit"),
     ],
 )
-async def test_an_answer_that_breaks_off_keeps_what_came(model_server: ModelServer, name: str, kind: str) -> None:
+async def test_an_interrupted_answer_keeps_its_text_so_far(model_server: ModelServer, name: str, kind: str) -> None:
     model = create_model(base_url=model_server.base_url, timeout_seconds=0.3)
     text, error = await failure(model, request_for(name))
     await model.close()
@@ -133,13 +133,13 @@ async def test_an_answer_that_breaks_off_keeps_what_came(model_server: ModelServ
     assert len(model_server.requests) == 1
 
 
-async def test_what_is_not_json_ends_the_answer_in_words(model: Model) -> None:
+async def test_invalid_json_ends_the_answer_with_a_reason(model: Model) -> None:
     text, error = await failure(model, request_for("garbage"))
     assert (text, error.kind) == (ECHO, "server")
     assert "this is not JSON" in error.detail
 
 
-async def test_a_silent_server_is_not_asked_again(model_server: ModelServer) -> None:
+async def test_a_timeout_is_not_retried(model_server: ModelServer) -> None:
     model = create_model(base_url=model_server.base_url, timeout_seconds=0.2, max_retries=2)
     _, error = await failure(model, request_for("hang"))
     await model.close()
@@ -156,7 +156,7 @@ async def test_a_closed_port_is_unreachable(model_server: ModelServer) -> None:
     assert error.kind == "unreachable"
 
 
-async def test_a_server_that_speaks_no_http_is_an_error_of_ours() -> None:
+async def test_a_server_of_another_protocol_is_unreachable() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"220 mail.example ESMTP\r\n")
@@ -171,7 +171,7 @@ async def test_a_server_that_speaks_no_http_is_an_error_of_ours() -> None:
     assert error.kind == "unreachable"
 
 
-async def test_busy_and_failing_servers_are_asked_again(model_server: ModelServer, model: Model) -> None:
+async def test_requests_to_busy_and_failing_servers_are_retried(model_server: ModelServer, model: Model) -> None:
     began = time.perf_counter()
     assert (await read(model, request_for("429:2:0.2")))[0] == ECHO
     assert time.perf_counter() - began >= 2 * 0.2
@@ -179,7 +179,7 @@ async def test_busy_and_failing_servers_are_asked_again(model_server: ModelServe
     assert [recorded.model for recorded in model_server.requests] == ["429:2:0.2"] * 3 + ["500:1:0.01"] * 2
 
 
-async def test_no_key_comes_out_with_an_error(model: Model) -> None:
+async def test_errors_do_not_contain_the_key(model: Model) -> None:
     """The scripted server repeats the key in its message, as some real ones do."""
     _, error = await failure(model, request_for("401"))
     assert "Incorrect API key provided: ***" in error.detail
@@ -188,7 +188,7 @@ async def test_no_key_comes_out_with_an_error(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", ["temperature", "stream_options"])
-async def test_a_refused_parameter_is_left_out_from_then_on(model_server: ModelServer, model: Model, name: str) -> None:
+async def test_a_refused_parameter_is_not_sent_again(model_server: ModelServer, model: Model, name: str) -> None:
     request = request_for(f"refuse:{name}", temperature=0.2, max_tokens=50)
     for _ in range(2):
         assert (await read(model, request))[0] == ECHO
@@ -196,13 +196,15 @@ async def test_a_refused_parameter_is_left_out_from_then_on(model_server: ModelS
     assert all(recorded.body["max_tokens"] == 50 for recorded in model_server.requests)
 
 
-async def test_a_refusal_of_one_value_says_nothing_of_others(model_server: ModelServer, model: Model) -> None:
+async def test_only_the_refused_value_is_not_sent_again(model_server: ModelServer, model: Model) -> None:
     for temperature in (0.2, 0.2, 0.9):
         await read(model, request_for("refuse:temperature", temperature=temperature))
     assert [recorded.body.get("temperature") for recorded in model_server.requests] == [0.2, None, None, 0.9, None]
 
 
-async def test_the_limit_of_the_answer_goes_by_either_name(model_server: ModelServer, model: Model) -> None:
+async def test_the_token_limit_is_sent_under_the_name_that_the_server_accepts(
+    model_server: ModelServer, model: Model
+) -> None:
     for _ in range(2):
         assert (await read(model, request_for("refuse:max_tokens", max_tokens=50)))[0] == ECHO
     limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in bodies(model_server)]
@@ -213,13 +215,13 @@ def bodies(model_server: ModelServer) -> list[dict[str, Any]]:
     return [recorded.body for recorded in model_server.requests]
 
 
-async def test_the_connection_is_used_again(model_server: ModelServer, model: Model) -> None:
+async def test_the_connection_is_reused(model_server: ModelServer, model: Model) -> None:
     for _ in range(3):
         await read(model, request_for("late"))
     assert len({recorded.peer for recorded in model_server.requests}) == 1
 
 
-async def test_leaving_the_stream_ends_the_request(model_server: ModelServer, model: Model) -> None:
+async def test_closing_the_stream_ends_the_request(model_server: ModelServer, model: Model) -> None:
     events = model.stream(request_for("slow:1000:0.01"))
     assert await anext(events) == Delta("word-1 ")
     await events.aclose()
@@ -228,7 +230,7 @@ async def test_leaving_the_stream_ends_the_request(model_server: ModelServer, mo
     assert model_server.requests[0].left_early
 
 
-async def test_completes_without_streaming(model_server: ModelServer, model: Model) -> None:
+async def test_complete_does_not_stream(model_server: ModelServer, model: Model) -> None:
     completion = await model.complete(request_for("echo", max_tokens=20))
     assert completion.text == ECHO
     assert completion.finish.usage is not None
@@ -239,7 +241,7 @@ async def test_completes_without_streaming(model_server: ModelServer, model: Mod
         await model.complete(request_for("html"))
 
 
-async def test_azure_has_its_own_address_and_header(model_server: ModelServer) -> None:
+async def test_azure_has_its_own_url_and_header(model_server: ModelServer) -> None:
     model = create_model(azure_endpoint=model_server.root, azure_api_key="azure-key", azure_api_version="2030-01-01")
     assert (await read(model, request_for("echo", max_tokens=9)))[0] == ECHO
     await model.close()
@@ -250,7 +252,7 @@ async def test_azure_has_its_own_address_and_header(model_server: ModelServer) -
     assert sent.body["max_completion_tokens"] == 9
 
 
-async def test_only_pictures_need_parts(model_server: ModelServer, model: Model) -> None:
+async def test_only_messages_with_pictures_are_sent_in_parts(model_server: ModelServer, model: Model) -> None:
     messages: list[ChatMessage] = [
         user_message("read it", [file_part("a.txt", "text of a")]),
         {"role": "user", "content": "and again"},
@@ -271,7 +273,7 @@ async def test_only_pictures_need_parts(model_server: ModelServer, model: Model)
     ]
 
 
-async def test_text_that_has_no_utf8_is_sent_all_the_same(model: Model) -> None:
+async def test_characters_without_utf8_are_replaced(model: Model) -> None:
     text, _ = await read(model, ModelRequest([{"role": "user", "content": "half \ud83d an emoji"}], "echo"))
     assert text == "You said: half ? an emoji"
 
@@ -282,7 +284,7 @@ async def test_a_retry_without_a_parameter_is_logged(model: Model, caplog: pytes
     assert "refuse:temperature refuses the parameter temperature" in caplog.text
 
 
-def test_without_key_and_address_it_is_the_demo() -> None:
+def test_without_key_and_url_the_model_is_the_demo() -> None:
     assert isinstance(create_model(), DemoModel)
     assert create_model().demo
 
@@ -309,7 +311,7 @@ async def test_an_azure_model_names_its_server_before_its_client_is_imported() -
     await client.close()
 
 
-async def test_requests_at_the_same_time_load_a_model_once() -> None:
+async def test_concurrent_requests_load_a_model_once() -> None:
     made: list[DemoModel] = []
 
     def make() -> DemoModel:
@@ -326,7 +328,7 @@ async def test_requests_at_the_same_time_load_a_model_once() -> None:
     assert isinstance([event async for event in model.stream(request)][-1], Finish)
 
 
-async def test_a_client_that_cannot_be_loaded_is_a_model_error_and_is_tried_again() -> None:
+async def test_a_client_that_cannot_be_loaded_is_a_model_error_and_is_loaded_again() -> None:
     outcomes: list[Exception | DemoModel] = [ValueError("no proxy"), DemoModel()]
 
     def make() -> Model:

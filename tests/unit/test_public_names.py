@@ -1,4 +1,4 @@
-"""The library's public names and what they take. Whoever changes a line here changes other people's apps."""
+"""The public names of the library and their parameters. A change here can break applications that use them."""
 
 import inspect
 from typing import Any
@@ -195,7 +195,7 @@ ChainlitLayer.words_in_bad_answers(which, *, bad_labels=, limit=)
 
 
 def parameters(callable_: Any) -> str:
-    """Names in order; `=` marks those that may be left out, `*` those that must be named."""
+    """The parameters in order; `=` marks optional ones, `*` keyword-only ones."""
     shown, named = [], False
     for one in inspect.signature(callable_).parameters.values():
         if one.name == "self":
@@ -226,10 +226,10 @@ def public() -> list[str]:
     return [*map(described, sorted(datalayer.__all__)), *methods]
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_public_names_do_not_change() -> None:
     assert public() == PUBLIC.strip().splitlines()
 
 
-def test_each_can_be_imported_by_its_name() -> None:
+def test_each_public_name_can_be_imported() -> None:
     assert set(datalayer.__all__) <= set(dir(datalayer))
     assert len(set(datalayer.__all__)) == len(datalayer.__all__)

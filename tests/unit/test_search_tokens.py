@@ -1,4 +1,4 @@
-"""What a text is found by."""
+"""The search tokens of texts and queries."""
 
 import time
 
@@ -31,7 +31,7 @@ TEXTS = st.text() | st.text("abÄß İı9_ 天气好ンﾝ한กा\u0301\u3099'
         ("%&|!()':*\\ \n🙂", []),
     ],
 )
-def test_a_text_is_cut_into_tokens(text: str, found: list[str]) -> None:
+def test_text_is_split_into_tokens(text: str, found: list[str]) -> None:
     assert tokens(text) == found
 
 
@@ -49,7 +49,7 @@ def test_a_text_is_cut_into_tokens(text: str, found: list[str]) -> None:
         (" %':*\\ ", None),
     ],
 )
-def test_what_is_looked_for_is_cut_alike(words: str, query: Query | None) -> None:
+def test_a_query_is_split_like_text(words: str, query: Query | None) -> None:
     assert understood(words) == query
 
 
@@ -69,7 +69,7 @@ def test_a_text_is_found_by_each_of_its_words(before: str, word: str, after: str
         assert all(any(token.startswith(one) for token in found) for one in query.beginnings)
 
 
-def test_one_text_has_no_more_tokens_than_an_index_takes() -> None:
+def test_the_tokens_of_one_text_fit_into_an_index() -> None:
     words = [f"{number:063}" for number in range(10_000)]
     found = tokens(" ".join(words))
     assert found == words[: len(found)]
@@ -78,19 +78,19 @@ def test_one_text_has_no_more_tokens_than_an_index_takes() -> None:
     assert 0 < sum(len(token.encode()) for token in wide) <= MOST_BYTES
 
 
-def test_a_word_longer_than_that_is_found_by_its_beginning() -> None:
+def test_a_very_long_word_is_found_by_its_beginning() -> None:
     assert tokens("x" * 1000) == ["x" * LONGEST_WORD]
     assert understood("x" * 1000) == Query((), ("x" * LONGEST_WORD,))
 
 
-def test_a_text_of_the_greatest_length_is_cut_in_no_time() -> None:
+def test_a_text_of_maximum_length_is_split_quickly() -> None:
     begun = time.process_time()
     for text in ("wörd " * MOST_CHARACTERS, "天气很好" * MOST_CHARACTERS, "x" * MOST_CHARACTERS * 2):
         tokens(text)
     assert time.process_time() - begun < 3
 
 
-def test_the_keys_of_users_are_of_one_length() -> None:
+def test_the_keys_of_users_have_one_length() -> None:
     keys = {owner_key(str(number)) for number in range(1000)}
     assert len(keys) == 1000
     assert {len(key) for key in keys} == {8}

@@ -19,7 +19,7 @@ async def model(model_server: ModelServer) -> AsyncIterator[Model]:
     await connected.close()
 
 
-async def test_the_model_names_the_thread(model_server: ModelServer, model: Model) -> None:
+async def test_the_model_writes_the_title(model_server: ModelServer, model: Model) -> None:
     title = await make_title(model, "How do vaccines work?", "They train…", title_model='say:"How Vaccines Work."')
     assert title == "How Vaccines Work"
     sent = model_server.requests[0].body
@@ -28,18 +28,20 @@ async def test_the_model_names_the_thread(model_server: ModelServer, model: Mode
     assert sent["max_tokens"] > LONGEST_TITLE
 
 
-async def test_a_long_thread_is_not_sent_whole(model_server: ModelServer, model: Model) -> None:
+async def test_a_long_thread_is_shortened_for_the_title(model_server: ModelServer, model: Model) -> None:
     await make_title(model, "q" * 100_000, "a" * 100_000, title_model="say:Letters")
     assert len(json.dumps(model_server.requests[0].body)) < 6000
 
 
 @pytest.mark.parametrize("name", ["500", "401", "unknown", "empty", "say:...", "html"])
-async def test_without_a_title_the_log_says_why(model: Model, caplog: pytest.LogCaptureFixture, name: str) -> None:
+async def test_the_reason_for_a_missing_title_is_logged(
+    model: Model, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     assert await make_title(model, "q", "a", title_model=name, purpose=Purpose("title", thread_id="thread-7")) is None
     assert "thread thread-7" in caplog.text
 
 
-async def test_a_slow_title_is_given_up(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_slow_title_is_abandoned(model: Model, caplog: pytest.LogCaptureFixture) -> None:
     assert await make_title(model, "q", "a", title_model="hang", timeout_seconds=0.1) is None
     assert "within 0.1 s" in caplog.text
 
@@ -68,6 +70,6 @@ def test_a_title_is_one_short_line(text: str, title: str | None) -> None:
     assert title is None or len(title) <= LONGEST_TITLE
 
 
-async def test_thoughts_are_not_the_title(model: Model) -> None:
+async def test_the_title_does_not_contain_the_models_reasoning(model: Model) -> None:
     name = "say:<think>The user wants\na title</think>\n\nGarden Plans"
     assert await make_title(model, "q", "a", title_model=name) == "Garden Plans"

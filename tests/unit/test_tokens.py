@@ -30,12 +30,12 @@ async def test_counts_as_the_model_does(model: str, tokens: int) -> None:
     assert await counter_for(model).count("お誕生日おめでとう") == tokens
 
 
-async def test_for_models_of_other_makers_a_tenth_is_added() -> None:
+async def test_a_tenth_is_added_for_models_of_other_vendors() -> None:
     text = "word " * 1000
     assert await counter_for("llama3.1:8b").count(text) == round(1.1 * await counter_for("gpt-4o").count(text))
 
 
-async def test_special_tokens_and_broken_text_are_counted_like_any_other() -> None:
+async def test_special_tokens_and_invalid_text_are_counted_as_text() -> None:
     counter = counter_for("gpt-4o")
     assert await counter.count("") == 0
     assert await counter.count("<|endoftext|>") > 1
@@ -67,7 +67,7 @@ async def test_a_text_is_counted_once() -> None:
 @given(text=st.text(st.characters(exclude_categories=()), max_size=200))
 @example("\ud83d\ude00 as two halves, \ud83d as one")
 @example("\U0010ffff\u0dca\u0a70 \x00\x07")
-def test_no_text_has_more_tokens_than_it_has_at_most(model: str, text: str) -> None:
+def test_no_count_exceeds_the_upper_bound(model: str, text: str) -> None:
     counter = counter_for(model)
     assert asyncio.run(counter.count(text)) <= counter.most(text)
 
@@ -79,7 +79,7 @@ def worker() -> Iterator[_Worker]:
     worker.close()
 
 
-def test_what_is_counted_in_the_process_of_its_own_is_what_the_library_counts(worker: _Worker) -> None:
+def test_the_worker_process_counts_what_the_library_counts(worker: _Worker) -> None:
     texts = [
         "",
         "Hello, world!",
@@ -96,7 +96,7 @@ def test_what_is_counted_in_the_process_of_its_own_is_what_the_library_counts(wo
         assert counted == count_tokens(vocabulary, texts)
 
 
-def test_a_worker_ends_when_it_is_not_used_and_is_started_again_when_it_is() -> None:
+def test_an_unused_worker_ends_and_is_started_again_when_needed() -> None:
     worker = _Worker(idle_seconds=0.2)
     assert worker.count("o200k_base", ["Hello, world!"]) == [4]
     first = worker._process
@@ -107,14 +107,14 @@ def test_a_worker_ends_when_it_is_not_used_and_is_started_again_when_it_is() -> 
     worker.close()
 
 
-def test_a_worker_that_is_killed_loses_no_count(worker: _Worker) -> None:
+def test_a_killed_worker_loses_no_count(worker: _Worker) -> None:
     worker.count("o200k_base", [""])
     assert worker._process is not None
     worker._process.kill()
     assert worker.count("o200k_base", ["Hello, world!"]) == [4]
 
 
-def test_where_no_process_can_be_started_this_one_counts(
+def test_the_server_counts_itself_if_no_process_can_be_started(
     worker: _Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", _no_process)
@@ -149,5 +149,5 @@ def test_a_model_with_a_price_and_no_window_gets_a_larger_window_than_an_unknown
 
 
 @pytest.mark.parametrize("model", ["my/gpt-4o", "my/own/model", "openai/my-own-model", "/gpt-4o", "openai/", "/", ""])
-def test_a_model_that_nobody_knows_gets_the_smallest_window(model: str) -> None:
+def test_an_unknown_model_gets_the_smallest_window(model: str) -> None:
     assert context_window(model) == DEFAULT_WINDOW

@@ -1,4 +1,4 @@
-"""Time is cut as a clock on a wall shows it, whatever that clock does."""
+"""Periods follow local time, also when clocks change."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -24,12 +24,12 @@ LONGEST: dict[Interval, timedelta] = {
 
 
 def cut(since: str, until: str, interval: Interval, zone: str) -> list[str]:
-    """Where the pieces begin, on the wall."""
+    """The beginnings of the periods in local time."""
     begins = [datetime.fromisoformat(begin) for begin, _ in periods(since, until, interval, zone)]
     return [begin.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M") for begin in begins]
 
 
-def test_each_interval_begins_where_the_calendar_says() -> None:
+def test_periods_begin_at_calendar_boundaries() -> None:
     def of(interval: Interval, until: str) -> list[str]:
         return cut("2026-03-10T12:03:00Z", until, interval, "UTC")
 
@@ -45,12 +45,12 @@ def test_each_interval_begins_where_the_calendar_says() -> None:
     ]
 
 
-def test_nothing_is_cut_of_no_time() -> None:
+def test_an_empty_range_has_no_periods() -> None:
     assert periods("2026-03-10T12:00:00Z", "2026-03-10T12:00:00Z", "day", "UTC") == []
     assert periods("2026-03-10T12:00:00Z", "2026-03-09T12:00:00Z", "day", "UTC") == []
 
 
-def test_days_on_which_the_clocks_change_are_one_day_each() -> None:
+def test_a_day_with_a_clock_change_is_one_period() -> None:
     hours = {
         begin[:10]: datetime.fromisoformat(end) - datetime.fromisoformat(begin)
         for begin, end in periods("2026-03-27T23:00:00Z", "2026-03-30T22:00:00Z", "day", "Europe/Berlin")
@@ -60,7 +60,7 @@ def test_days_on_which_the_clocks_change_are_one_day_each() -> None:
     assert len(autumn) == 25
 
 
-def test_hours_of_zones_that_are_off_by_parts_of_one() -> None:
+def test_hours_in_zones_with_fractional_offsets() -> None:
     assert cut("2026-03-10T00:00:00Z", "2026-03-10T02:00:00Z", "hour", "Asia/Kathmandu") == [
         "2026-03-10 05:45",
         "2026-03-10 06:00",
@@ -70,7 +70,7 @@ def test_hours_of_zones_that_are_off_by_parts_of_one() -> None:
     assert cut("2026-04-04T13:00:00Z", "2026-04-04T17:00:00Z", "hour", "Australia/Lord_Howe")[-1].endswith(":00")
 
 
-def test_a_day_that_was_left_out_is_not_there() -> None:
+def test_a_skipped_calendar_day_has_no_period() -> None:
     days = cut("2011-12-29T10:00:00Z", "2012-01-01T10:00:00Z", "day", "Pacific/Apia")
     assert days == ["2011-12-29 00:00", "2011-12-31 00:00", "2012-01-01 00:00"]
 
@@ -81,7 +81,7 @@ def test_a_day_that_was_left_out_is_not_there() -> None:
     st.sampled_from(list(LONGEST)),
     st.sampled_from(sorted(available_timezones() - {"localtime"})),
 )
-def test_the_pieces_touch_and_none_is_longer_than_it_may_be(
+def test_periods_are_contiguous_and_of_bounded_length(
     begin: datetime, pieces: float, interval: Interval, zone: str
 ) -> None:
     longest = LONGEST[interval]
@@ -92,13 +92,13 @@ def test_the_pieces_touch_and_none_is_longer_than_it_may_be(
     assert (found[0][0], found[-1][1]) == (since, until)
     assert all(end == start for (_, end), (start, _) in pairwise(found))
     lengths = [datetime.fromisoformat(end) - datetime.fromisoformat(start) for start, end in found]
-    # Some zones have once moved by hours, or over the date line.
+    # Some zones have once changed by hours, or across the date line.
     slack = timedelta(hours=25) if longest > timedelta(hours=1) else timedelta(0)
     assert all(timedelta(0) < length <= longest + slack for length in lengths)
     assert len(found) <= 3 * pieces + 4
 
 
-def test_too_many_are_refused() -> None:
+def test_too_many_periods_are_refused() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     end = begin + timedelta(minutes=5) * MOST_PERIODS
     assert len(periods(begin.isoformat(), end.isoformat(), "5 minutes", "UTC")) == MOST_PERIODS
