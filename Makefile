@@ -36,7 +36,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# An environment that cannot be used is made again: its making was interrupted, its Python is gone, or it was moved.
+# An unusable environment is created again: its creation was interrupted, its Python is missing, or it was moved.
 ifneq ($(shell sh scripts/environment.sh check && echo yes),yes)
 .PHONY: $(VENV)/pyvenv.cfg
 endif

@@ -40,7 +40,7 @@ TITLES = {
 }
 HELP, LIST, IMPORT = "--help", "user list", "import chainlit"
 BEFORE = {HELP: 0.38, LIST: 0.38}
-"""The same ratios to `import chainlit` at commit 0a13e6f, before this was looked at; `--before` measures them anew."""
+"""The same ratios to `import chainlit` at commit 0a13e6f, before the improvements. `--before` measures them again."""
 MOST_START, MOST_IDLE, MOST_CHATTED, MOST_COMMAND = 0.8, 0.75, 1.0, 0.25
 ROUNDS, COMMAND_ROUNDS = 5, 9
 TABS, ANSWERS = 10, 100
@@ -298,7 +298,7 @@ def lines(found: Found, begun: tuple[float, float, float]) -> list[str]:
 
 
 def judged(found: Found) -> list[tuple[str, float, float]]:
-    """What is promised, the most that it may be, and what it is."""
+    """The name, the maximum and the measured value of each budget."""
     ours = (DEMO, MODEL)
     return [
         ("first answer, × an empty Chainlit app", MOST_START, max(found.start_ratio(kind) for kind in ours)),

@@ -41,8 +41,8 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
 def element_of(element_dict: Mapping[str, Any]) -> Element:
     """The record of an ElementDict, without the keys that its sender must not set.
 
-    That is its `path`, which is of this machine and of this moment, and its `objectKey`: whoever could name a file in
-    the store could read it. The store's key is given by whoever stores the bytes.
+    These are `path`, which is valid only on this machine and temporarily, and `objectKey`, because a sender that
+    names a file in the store could read it. The code that stores the bytes sets the key.
 
     Raises:
         InvalidRecord: `id` or `threadId` is no UUID.

@@ -107,7 +107,7 @@ async def backlog(connection: AsyncConnection, limit: int) -> tuple[Walk, list[F
     thread_id = steps.c.threadId if table is steps else threads.c.id
     statement = select(table.c.id, thread_id, threads.c.userId, *texts).order_by(table.c.id).limit(limit)
     if table is steps:
-        # Of a step whose thread is gone there is nobody to find it.
+        # A step without a thread has no owner who could find it.
         statement = statement.join_from(steps, threads, threads.c.id == steps.c.threadId)
     if walk.position is not None:
         statement = statement.where(table.c.id > walk.position)

@@ -1,4 +1,4 @@
-"""Steps: messages, runs and tool calls. One upsert, in which a late create never undoes an update."""
+"""Steps: messages, runs and tool calls. One upsert; a create that arrives late does not overwrite an update."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache

@@ -74,11 +74,11 @@ async def test_a_removed_answer_is_a_pair_with_its_original_question(layer: Chai
 
 
 async def test_pairs_come_from_verdicts_better_answers_and_retries(layer: ChainlitLayer) -> None:
-    judged, bettered, tried, edited = [await talk(layer, question=f"question {at}") for at in range(4)]
+    judged, corrected, tried, edited = [await talk(layer, question=f"question {at}") for at in range(4)]
     await talk(layer, question="nobody said anything")
     with reviewing():
         await layer.put_verdict(Verdict(judged.answer, "wrong", better_answer="It is Paris."))
-        origin = await layer.take_over(bettered.thread, step_id=bettered.answer)
+        origin = await layer.take_over(corrected.thread, step_id=corrected.answer)
         better = step(origin.thread_id, "Paris, of course.", type="assistant_message")
         await layer.create_step(better)
         await layer.link_better_run(origin.thread_id, better["id"])

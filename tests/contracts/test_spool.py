@@ -53,7 +53,7 @@ async def test_writes_left_at_close_are_stored_at_the_next_start(
         await asyncio.sleep(0.05)
         await layer.close(0.3)
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(result, datalayer.StorageUnavailable) for result in results), "a failure was not told"
+    assert all(isinstance(result, datalayer.StorageUnavailable) for result in results), "a failure was not reported"
     assert "303 writes could not be stored before the end: 303 are in the spool file, 0 are lost" in caplog.text
     assert stat.S_IMODE(spool.stat().st_mode) == 0o600
     with spool.open("a") as file:

@@ -63,8 +63,8 @@ async def payload_of(layer: ChainlitLayer, call: LlmCall) -> LlmCallPayload | No
 async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
     layer: ChainlitLayer, model: MeteredModel, model_server: ModelServer
 ) -> None:
-    told: list[LlmCall] = []
-    answer = await ask(model, "echo", purpose=Purpose(tags=("a", "b"), on_call=told.append))
+    recorded: list[LlmCall] = []
+    answer = await ask(model, "echo", purpose=Purpose(tags=("a", "b"), on_call=recorded.append))
     (row,) = await rows(layer, model)
     assert (row.kind, row.model, row.answered_by, row.provider) == ("chat", "echo", "echo", "127.0.0.1")
     assert (row.attempt, row.status_code, row.error_kind, row.finish_reason) == (1, 200, None, "stop")
@@ -84,7 +84,7 @@ async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
     assert row.project_id == await layer.default_project()
     # There is no price for this server, so the cost is unknown, not 0.
     assert (row.input_cost, row.output_cost, row.total_cost, row.price) == (None, None, None, None)
-    assert [call.id for call in told] == [row.id]
+    assert [call.id for call in recorded] == [row.id]
 
 
 async def test_each_attempt_of_a_retried_call_is_a_row(layer: ChainlitLayer, model: MeteredModel) -> None:
@@ -416,9 +416,9 @@ async def test_a_question_larger_than_the_rest_is_refused_with_the_rest(
     await layer.add_price(Price(new_id(), "echo", "2020-01-01T00:00:00Z", Decimal(1_000), Decimal(1_000)))
     amount = 200 if unit == "tokens" else "0.2"
     purpose = await limited(layer, amount, unit)
-    told: ChatMessage = {"role": "system", "content": "Be brief."}
+    prompt: ChatMessage = {"role": "system", "content": "Be brief."}
 
-    async def refusal(question: str, system: ChatMessage = told) -> str:
+    async def refusal(question: str, system: ChatMessage = prompt) -> str:
         messages: list[ChatMessage] = [system, {"role": "user", "content": question}]
         with pytest.raises(ModelError) as refused:
             await model.complete(ModelRequest(messages, "echo", purpose=purpose))

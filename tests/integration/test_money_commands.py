@@ -192,8 +192,8 @@ async def test_dates_are_in_the_configured_time_zone(
         "B": "2026-06-30T22:00:00.000000Z",
         "C": "2026-07-01T00:00:00.000000Z",
     }
-    told = run("reprice", "--since", "2026-03-01", "--apply", **berlin).stdout.splitlines()
-    assert told == [
+    printed = run("reprice", "--since", "2026-03-01", "--apply", **berlin).stdout.splitlines()
+    assert printed == [
         "Checked 1 call with tokens since 2026-03-01 00:00:00+01:00.",
         "The cost of 1 call changed: unknown → $1.",
     ]
@@ -205,8 +205,8 @@ def test_prices_set_names_the_price_that_overrides_the_new_one(run: CommandLine,
         return run("prices", "set", model, "--input", "1", "--output", "1", "--from", since, *more, **database).stdout
 
     later = set_price("gpt-.*", "2026-06-01", "--provider", "azure").split("Price ")[1].split(".")[0]
-    told = set_price("gpt-4o", "2026-03-01")
-    assert f"From 2026-06-01 00:00:00+00:00, a price with a later --from overrides it: gpt-.*, price {later}" in told
+    printed = set_price("gpt-4o", "2026-03-01")
+    assert f"From 2026-06-01 00:00:00+00:00, a price with a later --from overrides it: gpt-.*, price {later}" in printed
     for model, since, more in (
         ("gpt-4o", "2026-06-02", ()), ("claude", "2026-03-01", ()), ("gpt-4o", "2026-03-01", ("--provider", "openai")),
     ):  # fmt: skip

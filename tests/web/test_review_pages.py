@@ -213,7 +213,7 @@ async def test_after_an_answer_of_the_queue_the_next_one_is_offered(kept: Kept, 
     assert "Saved." in answer.text
     assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next answer"
     again = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
-    assert "Saved." not in again.text, "it is told once"
+    assert "Saved." not in again.text, "it is shown once"
     assert again.all("form", action="/review/queue/next")
     done = await posted(rita, page, verdicts, **said)
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")

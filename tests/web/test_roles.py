@@ -16,9 +16,9 @@ from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
 
-EVERYONE, DATA, PAGE = "everyone", "whoever is logged in", "whoever is logged in, a visitor is sent to log in"
+EVERYONE, DATA, PAGE = "everyone", "logged-in users", "logged-in users; visitors are redirected to the login"
 # A form without its token is refused with 403, after the check of the role: others get a 404.
-FORM = "whoever is logged in, with the token of a form"
+FORM = "logged-in users, with the token of a form"
 REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the token of a form"
 ADMINS = "admins"
 WHO_MAY = {

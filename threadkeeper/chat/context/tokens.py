@@ -1,7 +1,7 @@
 """Counts tokens as the model will, without asking it, and knows how many it takes.
 
 The tokenizer is OpenAI's own vocabulary (bpe-openai, 27 MB of text a second). For models of other makers it is an
-estimate, so a tenth is added. Counts are remembered by content: a long thread is not counted anew with every turn.
+estimate, so a tenth is added. Counts are cached by content, so a long thread is not counted again with every turn.
 Windows come from the table that ships with genai-prices; nothing is fetched.
 
 A vocabulary takes 70 MB of memory, which the library never frees. So it lives in a process of its own, which starts

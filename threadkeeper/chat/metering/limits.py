@@ -116,8 +116,8 @@ def _unchecked(error: Exception) -> ModelError:
 
 async def _shortest(request: ModelRequest) -> int:
     """The tokens of a short question in a new thread, with the system prompt."""
-    told = [message for message in request.messages if message["role"] == "system"]
-    return await message_tokens(told, counter_for(request.model)) + _SHORT_QUESTION
+    prompt = [message for message in request.messages if message["role"] == "system"]
+    return await message_tokens(prompt, counter_for(request.model)) + _SHORT_QUESTION
 
 
 def _refusal(reached: LimitReached, demand: CallDemand, shortest: int) -> ModelError:

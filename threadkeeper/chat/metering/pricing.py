@@ -73,7 +73,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a call came to, in US dollars, and the price that says so."""
+    """The cost of a call in US dollars, and the price it was computed from."""
 
     input: Decimal
     output: Decimal
