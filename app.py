@@ -23,6 +23,7 @@ from threadkeeper.conversation.feedback_reasons import Reviewing
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.reply import TRY_AGAIN
+from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
@@ -87,6 +88,7 @@ mount(
     ),
 )
 send_directly(chainlit.server.sio)
+resume_on_any_socket(chainlit.server.sio)
 browsers = chainlit.server.sio.eio
 # Large enough for a message with a long pasted text. The model's window limits it, with a message to the user.
 browsers.max_http_buffer_size = 16_000_000

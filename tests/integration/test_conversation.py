@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import socketio  # type: ignore[import-untyped]
 from sqlalchemy import text
 
 from tests.conftest import StartServer
@@ -49,6 +50,13 @@ def started(client: ChatClient, since: int) -> bool:
 async def stored(client: ChatClient) -> dict[str, Any]:
     answer = await client.http.get(f"/project/thread/{client.thread_id}")
     return dict(answer.raise_for_status().json())
+
+
+async def titled(client: ChatClient) -> None:
+    """Wait for the title, which is stored some time after the first answer."""
+    await client.until(
+        lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
+    )
 
 
 def messages(thread: dict[str, Any]) -> list[str]:
@@ -240,9 +248,7 @@ async def test_questions_and_files_beyond_the_limits_are_refused_with_a_reason(s
 async def test_the_first_answer_sets_the_title_and_later_answers_keep_the_users_title(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("what is a thread?")
-        await client.until(
-            lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
-        )
+        await titled(client)
         assert (await stored(client))["name"] == "A Fine Title"
         rename = {"threadId": client.thread_id, "name": "Mine"}
         (await client.http.put("/project/thread", json=rename)).raise_for_status()
@@ -440,6 +446,7 @@ async def test_a_question_in_a_deleted_thread_is_refused_with_a_reason(start_ser
 async def test_opening_another_users_thread_starts_a_new_thread(chat: Chat) -> None:
     async with chat.client("alice") as alice:
         await alice.ask("mine")
+        await titled(alice)
         before = await stored(alice)
         bob = chat.client("bob", thread_id=alice.thread_id)
         await bob.log_in()
@@ -454,6 +461,56 @@ async def test_opening_another_users_thread_starts_a_new_thread(chat: Chat) -> N
         assert await stored(alice) == before
 
 
+@pytest.mark.parametrize("began", [False, True], ids=["before its chat began", "after its chat began"])
+async def test_a_thread_is_resumed_although_its_session_began_without_it(chat: Chat, began: bool) -> None:
+    async with chat.client("alice") as before:
+        await before.ask("first")
+    left, page = chat.client("alice"), chat.client("alice", thread_id=before.thread_id)
+    page.session_id = left.session_id
+    try:
+        await left.log_in()
+        await page.log_in()
+        await (left.connect() if began else left.open_socket())
+        await page.connect()
+        assert page.answer == "You said: first"
+        assert await page.ask("second") == "You said: second"
+        assert messages(await stored(page)) == ["first", "You said: first", "second", "You said: second"]
+    finally:
+        await left.close()
+        await page.close()
+
+
+async def test_a_socket_that_the_page_has_left_cannot_take_the_session_over(chat: Chat) -> None:
+    async with chat.client("alice") as before:
+        await before.ask("first")
+    left = chat.client("alice")
+    try:
+        await left.log_in()
+        async with chat.client("alice", thread_id=before.thread_id) as page:
+            left.session_id = page.session_id
+            with pytest.raises(socketio.exceptions.ConnectionError):
+                await left.open_socket()
+            assert await page.ask("second") == "You said: second"
+    finally:
+        await left.close()
+
+
+async def test_a_thread_is_resumed_if_the_connection_broke_before(chat: Chat) -> None:
+    async with chat.client("alice") as before:
+        await before.ask("first")
+    broken, page = (chat.client("alice", thread_id=before.thread_id) for _ in range(2))
+    page.session_id = broken.session_id
+    try:
+        await broken.log_in()
+        await page.log_in()
+        await broken.open_socket()
+        await broken.close()
+        await page.connect()
+        assert page.answer == "You said: first"
+    finally:
+        await page.close()
+
+
 async def test_only_the_last_question_can_be_retried(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("boom", modes=use("500"))
@@ -462,9 +519,7 @@ async def test_only_the_last_question_can_be_retried(chat: Chat) -> None:
         await client.ask("something else")
         assert any(name == "remove_action" for name, _ in client.events), "the button is removed from the page"
         # The title is stored concurrently with the turn. After it, nothing else changes the thread.
-        await client.until(
-            lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
-        )
+        await titled(client)
         before = await stored(client)
         await client.http.post("/project/action", json={"sessionId": client.session_id, "action": action})
         await client.event("toast")

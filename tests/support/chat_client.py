@@ -64,6 +64,16 @@ class ChatClient:
 
         `starts`: whether the app has a handler for the start of a chat; if so, waits for its end.
         """
+        await self.open_socket()
+        await self._socket.emit("connection_successful")
+        if self._resumed_id and resumes:
+            await self.event("resume_thread")
+            return
+        # Each connection first sends the end of a task that never started. The second one is the start of the chat.
+        await self.until(lambda: [name for name, _ in self.events].count("task_end") == 1 + starts)
+
+    async def open_socket(self) -> None:
+        """Connect without telling the server that the page is ready. Raises as `connect`."""
         auth = {
             "sessionId": self.session_id,
             "userEnv": "{}",
@@ -81,12 +91,6 @@ class ChatClient:
             wait_timeout=_PATIENCE_SECONDS,
         )
         self.connected = True
-        await self._socket.emit("connection_successful")
-        if self._resumed_id and resumes:
-            await self.event("resume_thread")
-            return
-        # Each connection first sends the end of a task that never started. The second one is the start of the chat.
-        await self.until(lambda: [name for name, _ in self.events].count("task_end") == 1 + starts)
 
     async def close(self) -> None:
         """Disconnect as a closed tab does."""

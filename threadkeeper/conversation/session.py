@@ -90,6 +90,8 @@ class Conversations:
         """
         self.background.start(self._warm_up())
         session, language = cl.context.session, language_of_session()
+        # The session may have begun without its thread (threadkeeper/conversation/resuming.py).
+        session.thread_id = thread["id"]
         # At its end the session writes its metadata back, which must not share the thread again.
         for key in ("is_shared", "shared_at"):
             user_sessions.get(session.id, {}).pop(key, None)
