@@ -85,6 +85,7 @@ mount(
     headers=SecurityHeaders(
         file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
         custom_elements=any(Path(APP_ROOT, "public", "elements").glob("*.jsx")),
+        served_over_https=(settings.chainlit_url or "").lower().startswith("https:"),
     ),
 )
 send_directly(chainlit.server.sio)

@@ -102,6 +102,12 @@ async def pending_migrations(database: Database) -> list[str]:
     return [name for name in _STEPS if name not in applied]
 
 
+async def is_new(database: Database) -> bool:
+    """Whether the database has no tables at all, neither ours nor Chainlit's."""
+    async with database.read() as connection:
+        return not await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+
+
 def _refuse_newer(applied: set[str]) -> None:
     if unknown := applied - _STEPS.keys():
         raise SchemaError(

@@ -95,6 +95,10 @@ class DataStore:
         self.file_deleter.note()
         return applied
 
+    async def is_new(self) -> bool:
+        """Whether the database has no tables at all, neither ours nor Chainlit's."""
+        return await migrations.is_new(self.database)
+
     async def pending_migrations(self) -> list[str]:
         """The names of the migrations that `migrate` would apply."""
         return await migrations.pending_migrations(self.database)

@@ -174,7 +174,7 @@ def migrate() -> None:
 
     settings = settings_or_end()
     make_data_dir(settings)
-    applied = with_accounts(settings, Accounts.migrate)
+    applied = with_accounts(settings, Accounts.migrate, new=True)
     for name in applied:
         typer.echo(f"applied: {name}")
     typer.echo("The schema is up to date.")

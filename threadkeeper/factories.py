@@ -31,12 +31,9 @@ def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
     return open_blob_store(url or settings.resolved_blob_url, options)
 
 
-def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> Model:
-    """The model, which stores its calls without these secrets.
-
-    The demo is not metered: it calls no server.
-    """
-    model = create_model(
+def unmetered_model(settings: Settings) -> Model:
+    """The model of the settings. Its calls are not stored."""
+    return create_model(
         api_key=plain(settings.openai_api_key),
         base_url=settings.openai_base_url,
         azure_endpoint=settings.azure_openai_endpoint,
@@ -45,6 +42,14 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
         timeout_seconds=settings.openai_timeout_seconds,
         max_retries=settings.openai_max_retries,
     )
+
+
+def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> Model:
+    """The model, which stores its calls without these secrets.
+
+    The demo is not metered: it calls no server.
+    """
+    model = unmetered_model(settings)
     if model.demo:
         return model
     return MeteredModel(

@@ -68,6 +68,28 @@ class Accounts(DataStore):
         moment = utc_now() if disabled else None
         await self._writer.submit(lambda connection: users.set_disabled(connection, clean_text(identifier), moment))
 
+    async def set_role(self, identifier: str, role: str) -> None:
+        """Give the user a role. It takes effect with the next lookup of the user.
+
+        Raises:
+            InvalidRecord: the role is not one of `ROLES`, or the user is the only admin and would no longer be one.
+            NotFound: the user does not exist.
+        """
+        if role not in ROLES:
+            raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
+        name = clean_text(identifier)
+
+        async def change(connection: AsyncConnection) -> None:
+            if role != "admin" and await users.admins(connection) == [name]:
+                raise InvalidRecord(f"{name!r} is the only admin and stays one; make somebody else an admin first")
+            await users.set_role(connection, name, role)
+
+        await self._writer.submit(change)
+
+    async def admins(self) -> list[str]:
+        """The identifiers of the users who are admins and not disabled, sorted."""
+        return await self.database.query(users.admins)
+
     async def list_users(self) -> list[User]:
         """All users, sorted by identifier."""
         return await self.database.query(users.list_all)

@@ -42,6 +42,9 @@ _WORDS = {
     "HierarchicalNamespaceNotEnabled": "the account has no hierarchical namespace: use azure-blob://",
     "ConditionNotMet": "the file was replaced while it was read",
 }
+# A service that does not speak the protocol of Data Lake, such as an account without a hierarchical namespace.
+_NOT_UNDERSTOOD = (400, 405, 501)
+_WRONG_SERVICE = "azure:// needs an account with a hierarchical namespace; for one without it use azure-blob://"
 _PASSING = {"ConditionNotMet"}
 _MISSING = {"BlobNotFound", "PathNotFound", "SourcePathNotFound", "ResourceNotFound"}
 
@@ -69,6 +72,7 @@ class AzureAccount(Generic[Service]):
         self.patience = options.patience_seconds
         self._options = options
         self._service = service
+        self._kind = kind
         self._client_options = client_options
         self._client: Any = None
         self._identity: DefaultAzureCredential | None = None
@@ -151,7 +155,22 @@ class AzureAccount(Generic[Service]):
 
     def request(self) -> AbstractAsyncContextManager[None]:
         """The time limit and the errors of each request."""
-        return request(self.patience, (AzureError, aiohttp.ClientError), _translate)
+        return request(self.patience, (AzureError, aiohttp.ClientError), self._translate)
+
+    def _translate(self, error: Exception) -> BlobError:
+        code = error_code(error)
+        status = error.status_code if isinstance(error, HttpResponseError) else None
+        if code in _MISSING or (status == 404 and not code):
+            return BlobNotFound("Azure's store has no file under this key")
+        if isinstance(error, ClientAuthenticationError) and status is None:
+            return BlobError("no credential for Azure was found, or it is not valid: see docs/files.md")
+        if status is None:
+            return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
+        answer = f"{status} {code}".strip()
+        is_final = status in (401, 403) or (code in _WORDS and code not in _PASSING)
+        error_type = BlobRefused if is_final else BlobError
+        hint = _WORDS.get(code) or (_WRONG_SERVICE if status in _NOT_UNDERSTOOD and self._kind == "dfs" else "")
+        return error_type(f"Azure's store refused the request ({answer})" + (f": {hint}" if hint else ""))
 
     async def chunks(self, downloaded: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The downloaded chunks, each within the time limit."""
@@ -208,18 +227,3 @@ def error_code(error: Exception) -> str:
     """The service's name of the error, such as `BlobNotFound`; empty if it has none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
-
-
-def _translate(error: Exception) -> BlobError:
-    code = error_code(error)
-    status = error.status_code if isinstance(error, HttpResponseError) else None
-    if code in _MISSING or (status == 404 and not code):
-        return BlobNotFound("Azure's store has no file under this key")
-    if isinstance(error, ClientAuthenticationError) and status is None:
-        return BlobError("no credential for Azure was found, or it is not valid: see docs/files.md")
-    if status is None:
-        return BlobError(f"Azure's store cannot be reached now ({type(error).__name__})")
-    answer = f"{status} {code}".strip()
-    is_final = status in (401, 403) or (code in _WORDS and code not in _PASSING)
-    error_type = BlobRefused if is_final else BlobError
-    return error_type(f"Azure's store refused the request ({answer})" + (f": {_WORDS[code]}" if code in _WORDS else ""))

@@ -98,6 +98,23 @@ async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at
         raise NotFound(f"there is no user {identifier!r}")
 
 
+async def set_role(connection: AsyncConnection, identifier: str, role: str) -> None:
+    """Give the user this role.
+
+    Raises:
+        NotFound: the user does not exist.
+    """
+    statement = update(users).where(users.c.identifier == identifier).values(role=role)
+    if (await connection.execute(statement)).rowcount == 0:
+        raise NotFound(f"there is no user {identifier!r}")
+
+
+async def admins(connection: AsyncConnection) -> list[str]:
+    """The identifiers of the users who are admins and not disabled."""
+    statement = select(users.c.identifier).where(users.c.role == "admin", users.c.disabledAt.is_(None))
+    return list((await connection.execute(statement.order_by(users.c.identifier))).scalars())
+
+
 async def count_accounts(connection: AsyncConnection) -> int:
     """How many users have a password."""
     return (await connection.execute(select(func.count()).select_from(credentials))).scalar_one()

@@ -520,6 +520,13 @@ class TestDataLake(NetworkContract):
         async with data_lake_place() as place:
             yield place
 
+    async def test_an_account_without_a_hierarchical_namespace_is_named(self, azurite_server: AzuriteServer) -> None:
+        async with azure_blob_place(azurite_server) as place:
+            store = open_blob_store(place.url.replace("azure-blob://", "azure://"), place.options)
+            with pytest.raises(datalayer.BlobError, match="for one without it use azure-blob://"):
+                await store.ping()
+            await store.close()
+
     async def test_a_sas_is_not_revealed(self, place: DataLakePlace) -> None:
         sas = generate_account_sas(
             place.server.account,

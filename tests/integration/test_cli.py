@@ -351,12 +351,17 @@ def test_the_life_of_an_account(migrated: CommandLine) -> None:
     assert row[:3] == ["ada", "reviewer", "credentials"]
     assert row[4]
     assert run("enable", "ada").stdout == "Enabled ada.\n"
+    assert run("role", "ada", "admin").stdout == "ada is now an admin.\n"
+    refused = run("role", "ada", "user")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "'ada' is the only admin" in refused.stderr
+    assert run("list").stdout.splitlines()[1].split("\t")[1] == "admin"
     assert run("list").stdout.splitlines()[1].endswith("\t")
 
 
-@pytest.mark.parametrize("command", ["passwd", "disable", "enable"])
+@pytest.mark.parametrize("command", ["passwd", "disable", "enable", "role"])
 def test_an_unknown_user_is_reported(migrated: CommandLine, command: str) -> None:
-    options = ["--generate"] if command == "passwd" else []
+    options = {"passwd": ["--generate"], "role": ["user"]}.get(command, [])
     result = migrated("user", command, "nobody", *options)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "There is no user 'nobody'.\n"
@@ -380,12 +385,46 @@ def test_invalid_input_never_reaches_the_database(
     assert list(cli.directory.iterdir()) == []
 
 
-def test_without_a_schema_the_message_names_the_command(cli: CommandLine) -> None:
-    (cli.directory / ".data").mkdir()
+def test_without_a_database_the_message_names_the_command_and_nothing_is_created(cli: CommandLine) -> None:
     result = cli("user", "list")
     assert result.returncode == 1
     assert "migrate" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    assert list(cli.directory.iterdir()) == []
+
+
+def test_without_a_schema_the_message_names_the_command(cli: CommandLine) -> None:
+    (cli.directory / ".data").mkdir()
+    (cli.directory / ".data" / "threadkeeper.db").touch()
+    result = cli("user", "list")
+    assert result.returncode == 1
+    assert "migrate" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_user_can_be_added_before_the_first_start(cli: CommandLine) -> None:
+    added = cli("user", "add", "ada", "--generate")
+    assert (added.returncode, added.stdout[:20]) == (0, "Added ada as user. P"), added.stderr
+    assert "Nobody is an admin yet" in added.stderr
+    assert "threadkeeper user role ada admin" in added.stderr
+    assert "nobody is an admin" in cli("check").stdout
+    assert cli("user", "add", "bob", "--generate", "--role", "admin").stderr == ""
+    assert "nobody is an admin" not in cli("check").stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("prices", "set", "our-model", "--input", "1", "--output", "2"),
+        ("projects", "list"),
+        ("limits", "set", "5", "dollars", "day"),
+    ],
+)
+def test_prices_projects_and_limits_can_be_set_before_the_first_start(
+    cli: CommandLine, empty_database_url: str, command: tuple[str, ...]
+) -> None:
+    done = cli(*command, DATABASE_URL=empty_database_url)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_user_delete_deletes_all_data_and_the_receipt_counts_the_rows(migrated: CommandLine) -> None:

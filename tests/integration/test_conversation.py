@@ -544,3 +544,14 @@ async def test_a_failed_write_is_reported_on_the_page(start_server: StartServer)
         toast = next(data for name, data in client.events if name == "toast")
         assert "could not be saved" in toast["message"]
         assert "was not stored" in server.log
+
+
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+async def test_behind_https_the_cookies_of_a_login_are_secure(start_server: StartServer) -> None:
+    server = await start_server(CHAINLIT_URL="https://chat.example.com")
+    await server.add_user("alice", PASSWORD)
+    async with httpx.AsyncClient(base_url=server.base_url, **PLAIN_HTTP) as client:
+        answer = await client.post("/login", data={"username": "alice", "password": PASSWORD})
+    cookies = answer.raise_for_status().headers.get_list("set-cookie")
+    assert cookies
+    assert all("; secure" in cookie.lower() for cookie in cookies)

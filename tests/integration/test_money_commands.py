@@ -50,6 +50,24 @@ def test_a_price_is_set_listed_and_ended(run: CommandLine, database: dict[str, s
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
 
 
+def test_the_published_prices_of_the_configured_models_are_listed(run: CommandLine, database: dict[str, str]) -> None:
+    models = {"OPENAI_API_KEY": "a key", "OPENAI_MODELS": "gpt-4o,gpt-4o-mini,our-model", **database}
+    assert run("prices", "list", **database).stdout.count("\n") == 1, "the demo has no prices"
+    rows = [line.split("\t") for line in run("prices", "list", **models).stdout.splitlines()[1:]]
+    assert [(row[0].split()[0], *row[1:7]) for row in rows] == [
+        ("genai-prices", "gpt-4o", "openai", "", "2.5", "1.25", "10"),
+        ("genai-prices", "gpt-4o-mini", "openai", "", "0.15", "0.075", "0.6"),
+        ("no", "our-model", "openai", "", "", "", ""),
+    ]
+    run("prices", "set", "gpt-4o", "--input", "3", "--output", "9", **database)
+    names = [line.split("\t")[1] for line in run("prices", "list", **models).stdout.splitlines()[1:]]
+    assert names == ["gpt-4o", "gpt-4o-mini", "our-model"], "one's own price is in force"
+
+
+def test_the_default_project_is_listed_on_a_new_database(run: CommandLine, database: dict[str, str]) -> None:
+    assert run("projects", "list", **database).stdout.splitlines()[1].split("\t")[:2] == ["default", "Default"]
+
+
 async def test_a_price_file_is_imported_completely_or_not_at_all(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:

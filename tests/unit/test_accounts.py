@@ -85,6 +85,56 @@ async def test_no_admin_is_created_if_an_account_has_a_password(
     assert [user.identifier for user in await layer.list_users()] == ["ada"]
 
 
+async def test_a_start_without_an_admin_is_reported(
+    layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await ensure_admin(layer, passwords) is None
+    assert "nobody is an admin" in caplog.text
+    assert "threadkeeper user role NAME admin" in caplog.text
+    caplog.clear()
+    await layer.set_role("ada", "admin")
+    assert await ensure_admin(layer, passwords) is None
+    assert caplog.text == ""
+
+
+async def test_a_user_of_a_provider_can_be_the_admin(layer: ChainlitLayer, passwords: Passwords) -> None:
+    await layer.create_user(ChainlitUser(identifier="eve", metadata={"provider": "header"}))
+    await layer.set_role("eve", "admin")
+    assert await ensure_admin(layer, passwords) is None
+    assert [user.role for user in await layer.list_users()] == ["admin"]
+
+
+async def test_a_disabled_admin_is_no_admin(layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User) -> None:
+    await layer.set_role("ada", "admin")
+    assert await layer.admins() == ["ada"]
+    await layer.set_disabled("ada", True)
+    assert await layer.admins() == []
+
+
+async def test_the_only_admin_keeps_the_role(layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User) -> None:
+    await layer.set_role("ada", "user")
+    await layer.set_role("ada", "admin")
+    with pytest.raises(datalayer.InvalidRecord, match="'ada' is the only admin"):
+        await layer.set_role("ada", "reviewer")
+    await layer.add_account("bob", await passwords.hash("the wrench"), role="admin")
+    await layer.set_role("ada", "reviewer")
+    assert [(user.identifier, user.role) for user in await layer.list_users()] == [
+        ("ada", "reviewer"),
+        ("bob", "admin"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "error"), [("ada", "king", datalayer.InvalidRecord), ("eve", "user", datalayer.NotFound)]
+)
+async def test_an_invalid_change_of_a_role_changes_nothing(
+    layer: ChainlitLayer, ada: datalayer.User, name: str, role: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await layer.set_role(name, role)
+    assert [(user.identifier, user.role) for user in await layer.list_users()] == [("ada", "reviewer")]
+
+
 async def test_two_replicas_that_start_together_create_one_admin(database_url: str) -> None:
     both = asyncio.Barrier(2)
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from http.cookies import SimpleCookie
 
 import pytest
 from fastapi import APIRouter, FastAPI, Response
@@ -176,3 +177,26 @@ async def test_a_page_may_load_files_from_the_store_it_is_redirected_to(
 def test_unsafe_eval_is_allowed_only_with_custom_elements() -> None:
     assert "'unsafe-eval'" in sources(page_policy(b"", "h", custom_elements=True), "script-src")
     assert "unsafe-eval" not in page_policy(b"", "h")
+
+
+@pytest.mark.parametrize("served_over_https", [True, False])
+async def test_every_cookie_is_secure_if_the_chat_is_served_over_https(
+    serve: Serve, chainlit_app: FastAPI, served_over_https: bool
+) -> None:
+    @chainlit_app.get("/cookies")
+    async def cookies() -> Response:
+        response = Response(media_type="text/html")
+        response.set_cookie("one", "1")
+        response.set_cookie("two", "secure; secure=yes", path="/x")
+        response.set_cookie("three", "3", secure=True, samesite="none")
+        return response
+
+    chainlit_app.router.routes.insert(0, chainlit_app.router.routes.pop())
+    mount(chainlit_app, gate=no_gate, headers=SecurityHeaders(served_over_https=served_over_https))
+    async with serve() as client:
+        answer = await client.get("/cookies")
+    found = [SimpleCookie(value) for value in answer.headers.get_list("set-cookie")]
+    secure = {name: bool(morsel["secure"]) for cookie in found for name, morsel in cookie.items()}
+    assert secure == {"one": served_over_https, "two": served_over_https, "three": True}
+    assert all(value.lower().count("; secure") <= 1 for value in answer.headers.get_list("set-cookie"))
+    assert "content-security-policy" in answer.headers

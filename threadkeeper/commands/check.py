@@ -60,6 +60,8 @@ async def _database(settings: Settings) -> str:
         pending = await accounts.pending_migrations()
         if await is_to_be_adopted(accounts.database):
             raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
+        if not pending and await accounts.count_accounts() and not await accounts.admins():
+            raise _Doubtful("reachable; nobody is an admin: run `threadkeeper user role NAME admin`")
     finally:
         await accounts.close()
     if pending:

@@ -12,7 +12,7 @@ from datalayer.billing.billing import Billing
 from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.usage.usage import Usage
-from threadkeeper.commands.terminal import end, with_layer
+from threadkeeper.commands.terminal import create_if_new, end, with_layer
 from threadkeeper.settings.settings import Settings
 
 T = TypeVar("T")
@@ -23,8 +23,13 @@ class UsageStore(Accounts, Billing, Usage):
 
 
 def with_usage(settings: Settings, work: Callable[[UsageStore], Awaitable[T]]) -> T:
-    """The result of `work`. Errors of the data layer end the command with a message."""
-    return with_layer(UsageStore, settings, work)
+    """The result of `work`. Creates a missing schema first. Errors end the command with a message."""
+
+    async def create_and_work(store: UsageStore) -> T:
+        await create_if_new(store)
+        return await work(store)
+
+    return with_layer(UsageStore, settings, create_and_work, new=True)
 
 
 def new_id() -> str:

@@ -12,7 +12,7 @@ from datalayer.billing.prices import compile_pattern
 from datalayer.cleaning import utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
-from threadkeeper.chat.metering.pricing import Costs, costs_of
+from threadkeeper.chat.metering.pricing import Costs, costs_of, rates_of
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
@@ -26,9 +26,14 @@ Dollars = Annotated[str, typer.Option(help="US dollars per million tokens.", sho
 
 @prices_app.command("list")
 def list_prices() -> None:
-    """List all prices, in US dollars per million tokens or per image. The first matching price of a call is used."""
-    found = with_usage(settings_or_end(), UsageStore.list_prices)
-    show_table(_HEADER, [_row(price) for price in found])
+    """List all prices, in US dollars per million tokens or per image. The first matching price of a call is used.
+
+    After your own prices: the published prices that apply to the configured
+    models today, and the models without any price.
+    """
+    settings = settings_or_end()
+    found = with_usage(settings, UsageStore.list_prices)
+    show_table(_HEADER, [*map(_row, found), *_published_rows(settings, found)])
 
 
 @prices_app.command("set")
@@ -207,6 +212,25 @@ def _fits(pattern: str, name: str) -> bool:
     except InvalidRecord:
         # Another program may have stored an invalid pattern.
         return False
+
+
+def _published_rows(settings: Settings, own: Sequence[Price]) -> list[tuple[str, ...]]:
+    """A row for each configured model that none of one's own prices applies to today."""
+    from threadkeeper.factories import unmetered_model  # noqa: PLC0415 - other commands do not need it
+
+    model = unmetered_model(settings)
+    if model.demo:
+        return []
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys([*settings.openai_models, settings.title_model]):
+        source = model.source
+        rates = rates_of(own, model=name, when=utc_now(), provider=source.provider, base_url=source.base_url)
+        if rates is None:
+            rows.append(("no price", name, source.provider, "", "", "", "", "", ""))
+        elif not rates.source.startswith("own "):
+            amounts = map(plain_amount, (rates.input, rates.cached, rates.output))
+            rows.append((rates.source, name, source.provider, "", *amounts, "", ""))
+    return rows
 
 
 def _row(price: Price) -> tuple[str, ...]:

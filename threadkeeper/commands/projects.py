@@ -16,8 +16,13 @@ _PROVIDER_KEYS = tuple(field.name for field in fields(Provider))
 
 @projects_app.command("list")
 def list_projects() -> None:
-    """List all projects."""
-    found = with_usage(settings_or_end(), UsageStore.list_projects)
+    """List all projects. The chat's own calls belong to the project `default`."""
+
+    async def all_projects(store: UsageStore) -> list[Project]:
+        await store.default_project()
+        return await store.list_projects()
+
+    found = with_usage(settings_or_end(), all_projects)
     rows = [
         (
             project.slug,

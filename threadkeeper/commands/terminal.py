@@ -18,6 +18,7 @@ from datalayer.database import Database
 from datalayer.store import DataStore
 from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
+from threadkeeper.settings.urls import sqlite_file
 
 if TYPE_CHECKING:
     # Most commands do not need rich, nor does any output for a program.
@@ -62,12 +63,25 @@ def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def with_layer(kind: type[L], settings: Settings, work: Callable[[L], Awaitable[T]], *, files: bool = False) -> T:
+def with_layer(
+    kind: type[L],
+    settings: Settings,
+    work: Callable[[L], Awaitable[T]],
+    *,
+    files: bool = False,
+    new: bool = False,
+) -> T:
     """The result of `work` with a part of the data layer. Errors of the data layer end the command with a message.
 
     Args:
         files: open the file store as well.
+        new: `work` creates the schema if the database has none. Otherwise a missing SQLite file ends the command.
     """
+    file = sqlite_file(settings.resolved_database_url)
+    if new:
+        make_data_dir(settings)
+    elif file and not file.exists():
+        end(f"There is no database yet: {file} does not exist. `threadkeeper migrate` creates it.", 1)
 
     async def work_and_close() -> T:
         store = open_store(settings) if files else None
@@ -80,9 +94,15 @@ def with_layer(kind: type[L], settings: Settings, work: Callable[[L], Awaitable[
     return run(work_and_close())
 
 
-def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """The result of `work` with the accounts. Errors of the data layer end the command with a message."""
-    return with_layer(Accounts, settings, work)
+def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]], *, new: bool = False) -> T:
+    """The result of `work` with the accounts. Arguments as for `with_layer`."""
+    return with_layer(Accounts, settings, work, new=new)
+
+
+async def create_if_new(layer: DataStore) -> None:
+    """Create the schema in an empty database, so that a command can be run before the first start."""
+    if await layer.is_new():
+        await layer.migrate()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,7 @@ import typer
 
 from datalayer.accounts.accounts import ROLES, Accounts
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
-from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_accounts
+from threadkeeper.commands.terminal import create_if_new, end, settings_or_end, show_table, with_accounts
 from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 
 user_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete users.")
@@ -31,11 +31,22 @@ def add_user(
     settings, name = settings_or_end(), _checked(check_identifier, name)
     password = _new_password(password_stdin, generate)
 
-    async def add(accounts: Accounts) -> None:
+    async def add(accounts: Accounts) -> list[str]:
+        await create_if_new(accounts)
         await accounts.add_account(name, await Passwords().hash(password), role)
+        return await accounts.admins()
 
-    with_accounts(settings, add)
+    admins = with_accounts(settings, add, new=True)
     typer.echo(f"Added {name} as {role}." + (f" Password: {password}" if generate else ""))
+    if not admins:
+        typer.echo(f"Nobody is an admin yet. To make {name} an admin: threadkeeper user role {name} admin", err=True)
+
+
+@user_app.command("role")
+def change_role(name: Name, role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")]) -> None:
+    """Give a user another role, however the user signs in. The only admin keeps the role."""
+    with_accounts(settings_or_end(), lambda accounts: accounts.set_role(name, role))
+    typer.echo(f"{name} is now {'an admin' if role == 'admin' else f'a {role}'}.")
 
 
 @user_app.command("passwd")

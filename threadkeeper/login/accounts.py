@@ -26,12 +26,19 @@ class AccountStore(Protocol):
     async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User: ...
     async def set_password(self, identifier: str, password_hash: str) -> None: ...
     async def count_accounts(self) -> int: ...
+    async def admins(self) -> list[str]: ...
 
 
 async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) -> str | None:
-    """Create the user `admin` if no account has a password yet. Returns the new password, else None."""
+    """Create the user `admin` if there is no admin and no account has a password. Returns the new password, else None.
+
+    Logs a warning if nobody is an admin afterwards.
+    """
     with acting_as(SYSTEM):
+        if await store.admins():
+            return None
         if await store.count_accounts():
+            logger.warning("nobody is an admin: make a user an admin with `threadkeeper user role NAME admin`")
             return None
         password = generate_password()
         try:
@@ -39,8 +46,8 @@ async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) 
         except AlreadyExists:
             if not await store.count_accounts():
                 logger.warning(
-                    "no admin was created, because the user admin exists without a password: set one with "
-                    "`threadkeeper user passwd admin`, or create another admin with "
+                    "nobody is an admin, and none was created, because the user admin exists without a password: make "
+                    "a user an admin with `threadkeeper user role NAME admin`, or create one with "
                     "`threadkeeper user add NAME --role admin`"
                 )
             return None

@@ -10,6 +10,7 @@ import os
 from threadkeeper.settings.settings import Settings, names_in_env_file
 
 _OWN_NAME = "THREADKEEPER_"
+_CHAINLITS_NAME = "CHAINLIT_"
 # The similarity of OPENAI_MODEL to OPENAI_MODELS is above this; that of each of Chainlit's variables to ours is below.
 _ALIKE = 0.8
 _ALIKE_AT_ALL = 0.6
@@ -27,8 +28,12 @@ def misspelled_names() -> list[str]:
     for name in sorted({*names_in_env_file(), *own}.difference(known)):
         plain = name.removeprefix(_OWN_NAME)
         is_own = plain != name
-        if near := difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE_AT_ALL if is_own else _ALIKE):
-            sentences.append(f"Unknown setting {name}. Did you mean {near[0]}?")
+        # The prefix that all of Chainlit's variables share would make any two of them alike.
+        prefix = _CHAINLITS_NAME if plain.startswith(_CHAINLITS_NAME) else ""
+        names = [one.removeprefix(prefix) for one in known if one.startswith(prefix)]
+        cutoff = _ALIKE_AT_ALL if is_own else _ALIKE
+        if near := difflib.get_close_matches(plain.removeprefix(prefix), names, n=1, cutoff=cutoff):
+            sentences.append(f"Unknown setting {name}. Did you mean {prefix}{near[0]}?")
         elif is_own:
             sentences.append(f"Unknown setting {name}.")
     return sentences

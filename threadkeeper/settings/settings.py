@@ -250,7 +250,11 @@ class Settings(BaseSettings):
         description="Secret that signs the login cookies. If unset, a secret is generated once and stored in "
         "`DATA_DIR/cookie_secret`.",
     )
-
+    chainlit_url: str | None = Field(
+        default=None,
+        description="Public address of the chat behind a proxy, for example `https://chat.example.com`. With `https`, "
+        "browsers send the cookies over HTTPS only.",
+    )
     chainlit_cookie_samesite: Literal["lax", "strict", "none"] = Field(
         default="lax",
         description="`SameSite` attribute of the login cookie. With `none`, the cookie is sent over HTTPS only.",

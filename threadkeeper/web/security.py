@@ -8,7 +8,7 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,6 +37,7 @@ _PAGE_POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
+_SECURE = re.compile(rb";\s*secure\s*(;|$)", re.IGNORECASE)
 _UPLOADED = "/project/file/"
 _UPLOAD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 # Browsers' PDF viewers do not open in a sandbox.
@@ -51,13 +52,16 @@ class SecurityHeaders:
         *,
         file_link: Callable[[], Awaitable[str | None]] | None = None,
         custom_elements: bool = False,
+        served_over_https: bool = False,
     ) -> None:
         """Configure what pages may load beyond this server's own files.
 
         Args:
             file_link: gives any signed link into the store, if browsers load files from it; the file need not exist.
             custom_elements: whether `public/elements/` has scripts, which Chainlit compiles in the browser.
+            served_over_https: whether a proxy serves the chat over HTTPS, whatever the scheme of the proxied requests.
         """
+        self._served_over_https = served_over_https
         self._file_link = file_link
         self._custom_elements = custom_elements
         self._files_from: str | None = None
@@ -75,6 +79,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Referrer-Policy", "same-origin")
+                if self._served_over_https or scope["scheme"] == "https":
+                    headers.raw[:] = _with_secure_cookies(headers.raw)
                 mime = headers.get("content-type", "").partition(";")[0].strip().lower()
                 # The uploader chooses the type, and browsers run unexpected ones, such as `text/x+xml`.
                 if _UPLOADED in scope["path"] and mime != _PDF:
@@ -112,6 +118,14 @@ class SecurityHeaders:
             parts = urlsplit(link or "")
             self._files_from = f"{parts.scheme}://{parts.netloc}" if link else ""
         return self._files_from or ""
+
+
+def _with_secure_cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers, with every cookie marked `Secure`. Chainlit marks its own only if `SameSite` is `none`."""
+    return [
+        (name, value + b"; Secure" if name.lower() == b"set-cookie" and not _SECURE.search(value) else value)
+        for name, value in headers
+    ]
 
 
 def page_policy(page: bytes, host: str, *, files_from: str = "", custom_elements: bool = False) -> str:
