@@ -58,7 +58,7 @@ class Files(DataStore):
     async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
         """Store the element: its file, if it has one, and then its row. A failure is reported and raised."""
         actor = acting_user.get()
-        with self._uploads.turn(element.id, element.for_id) as turn:
+        with self._uploads.ticket(element.id, element.for_id) as ticket:
             try:
                 body = content()
                 stored = element if body is None else await self._store_file(element, body, actor)
@@ -67,9 +67,9 @@ class Files(DataStore):
                 raise
             written = None
             try:
-                if stored is not None and (body is None or turn.take()):
+                if stored is not None and (body is None or ticket.take()):
                     written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
-                    if body is not None and turn.is_ended:
+                    if body is not None and ticket.is_ended:
                         # The element was deleted while its row waited in the queue.
                         late = ElementDeletion(element.id, element.thread_id, *recorded(actor))
                         await self._write("deletion of an element", late)
