@@ -57,13 +57,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Context:
-    """The messages to send, and the number of older messages that did not fit.
-
-    `tokens` is their count; if they are far below the window, an upper bound.
-    """
+    """The messages to send, and the number of older messages that did not fit."""
 
     messages: list[ChatMessage]
-    tokens: int
     left_out: int
 
 
@@ -120,7 +116,7 @@ async def build_messages(
                 room.give_back()
             break
         kept.append(message)
-    return Context([*system, *reversed(kept), asked], room.used, len(earlier) - len(kept))
+    return Context([*system, *reversed(kept), asked], len(earlier) - len(kept))
 
 
 class _Room:

@@ -188,9 +188,9 @@ class _Worker:
         return counts
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -I: neither the working directory nor this one is searched for modules.
+        # -P: this folder is not searched for modules, but PYTHONPATH is, as for the server itself.
         self._process = subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-I", str(_WORKER), str(self._idle_seconds)],
+            [sys.executable, "-P", str(_WORKER), str(self._idle_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
