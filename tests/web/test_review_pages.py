@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import update
 
-from datalayer import User, acting_as
+from datalayer import StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.history import answers
 from datalayer.records.review import Verdict
 from datalayer.schema.chat import elements
 from datalayer.schema.review import review_items
@@ -24,6 +25,7 @@ from tests.support.records import new_id, step, thread, user_id, vote
 from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
 from tests.web.test_files import store, thread_of
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.rendering.markdown import as_html
 from threadkeeper.web.review import exports
 
@@ -63,6 +65,28 @@ async def kept(layer: ChainlitLayer, people: dict[str, User]) -> Kept:
 @pytest.fixture
 async def rita(browser_of: Browser) -> AsyncIterator[httpx.AsyncClient]:
     yield await browser_of("reviewer")
+
+
+async def test_the_pages_say_when_the_newest_answers_may_be_missing(
+    layer: ChainlitLayer,
+    kept: Kept,
+    rita: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise StorageUnavailable("the database gives no answer")
+
+    addresses = ("/review", "/review/export", f"/review/numbers?{NOVEMBER}")
+    with monkeypatch.context() as broken:
+        broken.setattr(answers, "is_behind", fail)
+        for address in addresses:
+            page = await page_at(rita, address)
+            assert [one.text for one in page.all("p", class_="notice")] == [PAGES["answers_behind"][0]]
+    assert "the newest may be missing: the database gives no answer" in caplog.text
+    for address in addresses:
+        assert (await page_at(rita, address)).all("p", class_="notice") == []
+    assert kept.answer_id in (await rita.get("/review")).text
 
 
 async def test_an_answer_is_found_and_judged_and_its_owner_sees_the_opening(
