@@ -143,7 +143,7 @@ async def begin() -> None:
 @cl.on_chat_resume
 async def resume(thread: Any) -> None:
     await conversations.resume(thread)
-    await reviewing.tell(thread["id"], language_of_session())
+    await reviewing.show_reviewed(thread["id"], language_of_session())
 
 
 @cl.on_message

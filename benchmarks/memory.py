@@ -108,11 +108,11 @@ async def measure_apart(kind: str, url: str) -> dict[str, float]:
         env=os.environ | {"BENCHMARK_URL": url},
         stdout=subprocess.PIPE,
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"listing as {kind} ended with {process.returncode}")
     # Chainlit can print other lines first.
-    answer: dict[str, float] = json.loads(told.splitlines()[-1])
+    answer: dict[str, float] = json.loads(output.splitlines()[-1])
     return answer
 
 

@@ -2,8 +2,8 @@
 
 A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
 knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
-application that adds keys of its own, loses nothing here. What is in `extra` is what was said last of its key: a later
-write that has a value for the column takes the key out of it.
+application that adds keys of its own, loses nothing here. `extra` has the latest value of each of its keys: a later
+write that has a value for the column removes the key from `extra`.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 from datalayer.errors import DataLayerError
 
-LET_GO_SECONDS = 1.0
+STOP_SECONDS = 1.0
 """How long `stop` waits for the run in progress, and once more after cancelling it."""
 _MOST_DOUBLINGS = 10
 
@@ -32,10 +32,10 @@ class BackgroundTask(ABC):
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=LET_GO_SECONDS)
+            await asyncio.wait([self._task], timeout=STOP_SECONDS)
             if not self._task.done():
                 self._task.cancel()
-                await asyncio.wait([self._task], timeout=LET_GO_SECONDS)
+                await asyncio.wait([self._task], timeout=STOP_SECONDS)
 
     @property
     def _is_running(self) -> bool:

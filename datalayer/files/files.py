@@ -63,7 +63,7 @@ class Files(DataStore):
                 body = content()
                 stored = element if body is None else await self._store_file(element, body, actor)
             except DataLayerError as error:
-                await self._tell("file", error, thread_id=element.thread_id, record_id=element.id)
+                await self._report_failure("file", error, thread_id=element.thread_id, record_id=element.id)
                 raise
             written = None
             try:

@@ -100,8 +100,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         steps.c.type == ANSWER,
         func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != NOTICE,
     )
-    gone = removed_answers.answers_of(thread_ids).subquery("gone")
-    removed = select(*(gone.c.id, gone.c.threadId, gone.c.createdAt, false(), gone.c.runId, cast(null(), Text), true()))
+    former = removed_answers.answers_of(thread_ids).subquery("former").c
+    removed = select(*(former.id, former.threadId, former.createdAt, false(), former.runId, cast(null(), Text), true()))
     step = union_all(here, removed).subquery("step")
     votes, calls = _votes(thread_ids), _calls(thread_ids)
     own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")

@@ -109,10 +109,10 @@ def texts(length: int) -> Select[Any]:
         )
         .correlate(step_versions)
     )
-    said = union_all(before, now).subquery("said")
+    messages = union_all(before, now).subquery("messages")
     question = (
-        select(func.substr(said.c.output, 1, length))
-        .order_by(said.c.createdAt.desc(), said.c.stepId.desc(), said.c.until)
+        select(func.substr(messages.c.output, 1, length))
+        .order_by(messages.c.createdAt.desc(), messages.c.stepId.desc(), messages.c.until)
         .limit(literal_column("1", Integer))
         .scalar_subquery()
     )

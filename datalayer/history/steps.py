@@ -188,7 +188,7 @@ async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Seque
 
 async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -> None:
     """Keep removed messages for reviewers: editing a question removes its answer, which may be the reason."""
-    said = (
+    messages = (
         select(
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
             *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
@@ -197,7 +197,7 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
         .order_by(steps.c.createdAt, steps.c.id)
     )
     names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
-    await connection.execute(insert(step_versions).from_select(names, said))
+    await connection.execute(insert(step_versions).from_select(names, messages))
     # The run of a removed answer may have another answer, for which its thumb counts from now on.
     marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()
     await connection.execute(insert(review_pending).from_select(["threadId"], marked))

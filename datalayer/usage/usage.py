@@ -54,7 +54,7 @@ class Usage(ReviewStore):
             kept = clean_call(call)
             kept_payload = None if payload is None else clean_payload(payload, kept)
         except InvalidRecord as error:
-            await self._tell("call", error, thread_id=known_id(call.thread_id), record_id=known_id(call.id))
+            await self._report_failure("call", error, thread_id=known_id(call.thread_id), record_id=known_id(call.id))
             raise
         await self._write("call", LlmCallWrite(kept, kept_payload))
 

@@ -130,10 +130,10 @@ async def test_a_form_without_the_token_of_its_login_is_refused(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     address = f"/review/threads/{kept.thread_id}/verdicts"
-    said = {"step_id": kept.answer_id, "label": "wrong"}
+    judgement = {"step_id": kept.answer_id, "label": "wrong"}
     ada = await page_at(await browser_of("admin"), f"/review/threads/{kept.thread_id}")
     for token in (None, "", "0" * 64, ada.all("input", name="form_token")[0].attributes["value"], "ä"):
-        refused = await rita.post(address, data=said if token is None else {**said, "form_token": token})
+        refused = await rita.post(address, data=judgement if token is None else {**judgement, "form_token": token})
         assert refused.status_code == 403
         assert "no longer valid" in refused.text
     with acting_as("rita"):
@@ -230,20 +230,20 @@ async def test_after_an_answer_of_the_queue_the_next_one_is_offered(kept: Kept, 
     page = await page_at(rita, "/review/queue")
     await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     taken = await posted(rita, page, "/review/queue/next")
-    verdicts, said = f"/review/threads/{kept.thread_id}/verdicts", {"step_id": kept.answer_id, "label": "wrong"}
+    verdicts, judgement = f"/review/threads/{kept.thread_id}/verdicts", {"step_id": kept.answer_id, "label": "wrong"}
     page = await page_at(rita, taken.headers["location"])
-    done = await posted(rita, page, verdicts, **said, queue="1")
+    done = await posted(rita, page, verdicts, **judgement, queue="1")
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." in answer.text
     assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next answer"
     again = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." not in again.text, "it is shown once"
     assert again.all("form", action="/review/queue/next")
-    done = await posted(rita, page, verdicts, **said)
+    done = await posted(rita, page, verdicts, **judgement)
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." in answer.text
     assert not answer.all("form", action="/review/queue/next"), "it was found in the inbox"
-    removed = await posted(rita, page, verdicts, **said, action="remove")
+    removed = await posted(rita, page, verdicts, **judgement, action="remove")
     assert "Saved." not in (await page_at(rita, removed.headers["location"])).text
 
 
@@ -379,9 +379,9 @@ async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: h
         headers = {"accept-language": "en"} if referer is None else {"referer": referer}
         answer = await rita.post("/review/views", data={"form_token": token, "name": " "}, headers=headers)
         assert answer.status_code == 400
-        said = read_page(answer.text)
-        assert said.one("h1").text == "This could not be done"
-        return said.one("section", class_="empty")
+        page = read_page(answer.text)
+        assert page.one("h1").text == "This could not be done"
+        return page.one("section", class_="empty")
 
     came = f"http://{host}/review?thumb=down&words=%22%3E%3Cb%3E"
     assert (await refused(came)).one("a").attributes["href"] == "/review?thumb=down&words=%22%3E%3Cb%3E"

@@ -95,9 +95,9 @@ async def message_tokens(messages: Iterable[ChatMessage], counter: TokenCounter)
     """The tokens of a request with these messages."""
     total, texts = REQUEST_TOKENS, list[str]()
     for message in messages:
-        tokens, said = frame_and_texts(message)
+        tokens, its_texts = frame_and_texts(message)
         total += tokens
-        texts += said
+        texts += its_texts
     return total + sum(await counter.counts(texts))
 
 

@@ -53,22 +53,22 @@ class Rates:
             + self.request
         ).quantize(_SMALLEST)
         for_output = (self.output * completion_tokens / _MILLION).quantize(_SMALLEST)
-        return Costs(for_input, for_output, self.said(images))
+        return Costs(for_input, for_output, self._stored(images))
 
-    def said(self, images: int) -> dict[str, Any]:
-        """The price as it is kept with a call."""
-        said: dict[str, Any] = {
+    def _stored(self, images: int) -> dict[str, Any]:
+        """The price as it is stored with a call."""
+        price: dict[str, Any] = {
             "source": self.source,
             "input": plain_amount(self.input),
             "cached": plain_amount(self.cached),
             "output": plain_amount(self.output),
         }
         if self.image:
-            said["image"] = plain_amount(self.image)
+            price["image"] = plain_amount(self.image)
         if images:
             # Also where they cost nothing: tomorrow's price may be for each of them.
-            said["images"] = images
-        return said | ({"request": plain_amount(self.request)} if self.request else {})
+            price["images"] = images
+        return price | ({"request": plain_amount(self.request)} if self.request else {})
 
 
 @dataclass(frozen=True, slots=True)
