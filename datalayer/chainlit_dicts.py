@@ -75,7 +75,7 @@ def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]
 def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | None) -> dict[str, Any]:
     """The ElementDict of an element that was read, by column name: the same dictionary, made complete.
 
-    Where its bytes are stored, `url` is the link that `file_url` makes.
+    If its bytes are stored, `url` is the link that `file_url` makes.
     """
     link = None
     if found["objectKey"] and file_url is not None:

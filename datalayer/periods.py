@@ -1,7 +1,7 @@
 """Calendar periods in any time zone, across every change of its clocks.
 
-The pieces have no gap and do not overlap. A day in which the clocks go forward has 23 hours and is one day all the
-same; a day that a zone left out (Samoa, 30 December 2011) is not there.
+Periods have no gaps and do not overlap. A day on which the clocks go forward is one period of 23 hours. A day that a
+zone skipped (Samoa, 30 December 2011) has no period.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a server deletes on a schedule: expired records (RETENTION_EVERY_HOURS) and expired texts of calls (daily).
+"""Deletes on a schedule: expired records (RETENTION_EVERY_HOURS) and expired texts of calls (daily).
 
 `run_retention` serves the command `threadkeeper retention` through `cutoffs` as well. Pinned and flagged threads are
 kept at any age. Each class of records leaves an audit row and a receipt.

@@ -1,7 +1,7 @@
-"""A task beside the writes: begun on demand or by a timer, one at a time, with longer pauses after failures.
+"""A task beside the writes: started on demand or by a timer, one at a time, with longer pauses after failures.
 
 The task runs in an empty context, because it works for all users and must not inherit the acting user of the request
-that happened to begin it. Nothing runs and no timer waits while there is nothing to do.
+that started it. Nothing runs and no timer waits while there is nothing to do.
 """
 
 import asyncio

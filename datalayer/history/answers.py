@@ -2,10 +2,10 @@
 
 The facts about an answer are in four tables, and no index spans four tables. A write only leaves a mark
 (`review_triggers`); this module takes the marks in batches and rebuilds the rows of their threads, with one statement
-for many threads. One process at a time does this, so that an older state never comes over a newer one.
+for many threads. One process at a time does this, so that an older state never replaces a newer one.
 
-A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it. An answer
-that was removed, because its question was edited, has a row if it has a thumb.
+Chainlit can store a thumb or a model call on a run: it counts for the last answer of the run. An answer that was
+removed, because its question was edited, has a row if it has a thumb.
 """
 
 from collections.abc import Mapping, Sequence

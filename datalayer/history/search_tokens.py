@@ -1,10 +1,10 @@
 """The tokens of a text: its words, folded, in a form that both engines index alike.
 
-A text is brought to NFKC and folded, so that neither width nor case matters, and cut into runs of letters, digits,
-marks and underscores. A run in a script that sets no blanks between words (Chinese, Japanese, Thai, Lao, Khmer,
-Burmese, and Korean, whose words grow at their ends) becomes its overlapping pairs of characters and its last
-character alone; any other run is a word. What someone looks for is cut in the same way: every token must be in one
-text, the last word as a beginning, and a single character of such a script as the beginning of a pair.
+A text is normalised to NFKC and case-folded, so that neither width nor case matters, and split into runs of letters,
+digits, marks and underscores. A run in a script without spaces between words (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese), or in Korean, whose words take endings, becomes its overlapping pairs of characters and its last character.
+Any other run is a word. A query is split in the same way. One text must contain every token of the query; the last word
+matches as a prefix, and a single character of such a script as the first of a pair.
 """
 
 import base64

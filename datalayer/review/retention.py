@@ -102,7 +102,7 @@ class Retention(ReviewStore):
 
 
 async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
-    """Delete a part of what is old; None if nothing is left."""
+    """Delete a part of the expired records; None if there are none."""
     if kind == "threads":
         ids = await next_threads(connection, before)
         return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None

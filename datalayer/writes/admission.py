@@ -1,4 +1,4 @@
-"""Which writes the queue accepts: its bounds in number and bytes, and writes to threads that were deleted.
+"""Decides which writes the queue accepts: it is bounded in number and bytes, and drops writes to deleted threads.
 
 Past the bounds, writes stand outside the queue, in order, for a bounded time. As many bytes may stand outside as in the
 queue; past that a write fails immediately, because nobody awaits Chainlit's calls and so nobody would wait to make the
@@ -165,7 +165,7 @@ class DeletedThreads:
         self._ids.pop(thread_id, None)
 
     def drops(self, write: QueuedWrite) -> bool:
-        """Whether the write comes after the deletion of its thread; true only of what was deleted before its turn."""
+        """Whether to drop the write, because its thread was deleted before."""
         if write.thread_id not in self._ids or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
             return False
         logger.info("dropped a write to a deleted thread", extra={"thread_id": write.thread_id})

@@ -1,4 +1,4 @@
-"""Work of this process that no turn waits for: titles, retention, warming up."""
+"""Background tasks of the conversations and the server: titles, retention, the warm-up."""
 
 import asyncio
 import logging
