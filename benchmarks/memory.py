@@ -1,6 +1,6 @@
 """Memory use of listing: many pages one after another, each contender in its own process.
 
-`python -m benchmarks.memory KIND` is that process. Its database's URL is in BENCHMARK_URL, for it holds a password.
+`python -m benchmarks.memory KIND` is that process. The database's URL is in BENCHMARK_URL, because it has a password.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.startup`: how soon the server answers, how much memory it holds, how soon a command is done.
+"""`python -m benchmarks.startup`: time until the server answers, its memory, and the time of a command.
 
 Each is a ratio to Chainlit itself in the same run: `threadkeeper serve` to `chainlit run` of an empty app, and a
 command of the command line to `import chainlit`. The contenders take turns, and medians are compared.

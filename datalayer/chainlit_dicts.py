@@ -57,7 +57,7 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
 
 def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]:
     """The StepDict of a step that was read, by column name: the same dictionary, made complete."""
-    # Before what was kept in `extra`: there the words "true" and "false" are words.
+    # Before `extra` is merged, where "true" and "false" are texts.
     shown = found["showInput"]
     if shown == "true" or shown == "false":  # noqa: PLR1714  the quicker way to ask
         found["showInput"] = shown == "true"
@@ -193,7 +193,7 @@ def _time(value: Any) -> Any:
 
 
 def _shown_input(value: Any) -> Any:
-    # The texts of the two truth values stand for these, so the same words given as texts go to `extra`.
+    # The column has "true" and "false" for the two booleans, so the same words as texts are kept in `extra`.
     if isinstance(value, bool):
         return str(value).lower()
     return _KINDLESS if value in ("true", "false") else _text(value)

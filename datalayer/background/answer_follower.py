@@ -1,4 +1,4 @@
-"""Keeps `review_answers` up to date: before somebody reads the answers, otherwise once a minute.
+"""Keeps `review_answers` up to date: before a read of the answers, otherwise once a minute.
 
 No write waits for it, because most threads are never reviewed. The marks of one minute are mostly of few threads, and
 the rows of a thread are rebuilt once for all of them.

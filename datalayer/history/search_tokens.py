@@ -87,7 +87,7 @@ def _fold(text: str) -> str:
 
 
 def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
-    """Each run, whether its script sets no blanks, and where it ends."""
+    """For each run: whether its script has no spaces between words, the run, and its end."""
     if folded.isascii():
         for found in _ASCII_RUN.finditer(folded):
             yield False, found[0], found.end()

@@ -133,7 +133,7 @@ async def export(
     """Apply the form to each thread that has an answer that matches the filter."""
     name = pseudonyms(pseudonym_key)
     async with database.read() as connection:
-        # The actor of the call, who may not be the one who acts when the stream is read.
+        # The actor of the call: another user may be acting when the stream is read.
         await access.demand(connection, actor)
         # Looked up once for the whole export, and without the maximum that holds for a page of the inbox.
         among = await threads_with_words(connection, database, which)

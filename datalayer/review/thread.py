@@ -1,4 +1,4 @@
-"""SQL of what a reviewer sees beside a thread: votes, verdicts, earlier versions, usage, marks and copies."""
+"""SQL of the data that a reviewer sees with a thread: votes, verdicts, earlier versions, usage, marks and copies."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Work beside the turns, and what a turn and the warm-up need of a model."""
+"""Background tasks of the conversations, the window of a model, and the warm-up."""
 
 import asyncio
 import gc

@@ -34,7 +34,7 @@ def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(LIBRARY)))
-def test_tables_keep_their_names_and_no_module_is_called_like_one(file: Path) -> None:
+def test_no_table_is_renamed_and_no_module_has_the_name_of_a_table_in_the_same_file(file: Path) -> None:
     tables, modules = set(), set()
     for module, name, here in imports(file):
         if module.startswith(SCHEMA):

@@ -160,7 +160,7 @@ class _Room:
 
 
 def _before(steps: Sequence[Step], question: Question) -> list[Step]:
-    """The steps before the question, by time; a step without a time stays behind the one before it."""
+    """The steps before the question, by time; a step without a time stays after its predecessor."""
     timed: list[tuple[datetime, Step]] = []
     last = datetime.min.replace(tzinfo=UTC)
     for step in steps:
