@@ -48,7 +48,7 @@ MB = 1024 * 1024
 _IDLE_SECONDS = 4.0
 _PATIENCE_SECONDS = 120.0
 _ASKER, _PASSWORD = "asker", "a password of the benchmark"
-# A model whose window is known, so that a thread is far from it; the scripted server says the question again.
+# A model whose window is known, so that a thread is far from it; the scripted server repeats the question.
 _MODEL = "gpt-4o-mini"
 _QUESTION = " ".join(f"word-{number}" for number in range(1, 151))
 _EMPTY_APP = "import chainlit as cl\n\n\n@cl.on_message\nasync def answer(message: cl.Message) -> None:\n    pass\n"

@@ -67,7 +67,7 @@ def _edges(first: datetime, interval: Interval, zone: ZoneInfo) -> Iterator[date
         edge = _floor(first, length, zone)
         while True:
             yield edge
-            # On the hour again where the clocks have changed by less than one.
+            # Back on the full hour after a clock change of less than an hour.
             edge = max(_floor(edge + length, length, zone), edge + timedelta(minutes=5))
     day = first.astimezone(zone).date()
     match interval:

@@ -94,7 +94,7 @@ class Files(DataStore):
         try:
             stored = await self._uploads.put(self._blobs, upload, announced)
         except BaseException as error:
-            # Where the announcement was refused, nothing was sent.
+            # If the announcement was refused, nothing was sent.
             if not announced.done() or announced.exception() is not error:
                 self._abandon(key)
             raise

@@ -51,7 +51,7 @@ async def is_behind(connection: AsyncConnection) -> bool:
 
 async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
     """Rebuild the rows of the threads with the oldest marks; True if there may be more marks."""
-    # The ledger's row is there always, and is locked by nothing else.
+    # This row always exists, and nothing else locks it.
     turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
     await connection.execute(turn)
     oldest = select(review_pending.c.id).order_by(review_pending.c.id).limit(BATCH)
@@ -146,8 +146,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
         .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
         .outerjoin(judged, judged.c.stepId == step.c.id)
-        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice.
-        # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
+        # Copies are the reviewers' own work: their answers are not reviewed, and their votes do not count twice.
+        # The WHERE is required: after a join without one, SQLite parses ON CONFLICT as a condition of the join.
         .where(
             step.c.threadId.not_in(select(thread_origins.c.threadId)),
             # Of regenerated answers, only those with a thumb are reviewed.

@@ -95,7 +95,7 @@ async def remove_with_steps(
         for row in (await connection.execute(withdrawal)).mappings()
     ]
     if rows:
-        # Mostly it is there. Reasons may have been given before the comment was changed, and an adopted vote has none.
+        # The row usually exists. Reasons may have been given before the comment changed; an adopted vote has no row.
         noted = dialect.insert(feedback_changes)
         last = {name: noted.excluded[name] for name in ("comment", "reasons")}
         await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)

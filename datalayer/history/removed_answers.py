@@ -32,7 +32,7 @@ ANSWER, QUESTION = "assistant_message", "user_message"
 _later_vote, _later_version = feedback_changes.alias("later_vote"), step_versions.alias("later_version")
 
 IS_LAST_VOTE: ColumnElement[bool] = and_(
-    # One that was taken back has no value.
+    # A withdrawn vote has no value.
     feedback_changes.c.value.is_not(None),
     ~exists().where(steps.c.id == feedback_changes.c.forId),
     ~exists().where(

@@ -145,7 +145,7 @@ _TEXTS = (_start(steps.c.input), _start(steps.c.output))
 
 
 def _given(texts: Iterable[Any]) -> tuple[str, ...]:
-    # SQLite keeps bytes in a column of texts, if another program puts them there.
+    # Another program may have stored bytes in a text column of SQLite.
     return tuple(text for text in texts if text and isinstance(text, str))
 
 

@@ -102,9 +102,9 @@ def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
 
 @cache
 def _run() -> re.Pattern[str]:
-    # To `re` a letter's mark is no part of the word, though in Hindi or Hebrew it is.
+    # In Hindi or Hebrew, combining marks are part of a word, but `re` does not count them as letters.
     marks = "".join(chr(code) for code in range(0x300, 0x1E950) if unicodedata.category(chr(code)).startswith("M"))
-    # What follows a word is mostly ASCII, and to look it up among the marks is slow.
+    # Most characters after a word are ASCII, and looking them up among the marks is slow.
     return re.compile(f"\\w+(?:(?![\\x00-\\x7f])[{marks}]+\\w*)*")
 
 

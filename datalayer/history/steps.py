@@ -70,7 +70,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
             new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
         changes[key] = new
     if step.created_at is not None:
-        # A time that was made up for want of one gives way to the real one.
+        # A time that was assigned because none was given is replaced by the real one.
         changes["createdAt"] = step.created_at
     changes["extra"] = _extra(dialect, step, created=created)
     if not created:
@@ -175,7 +175,7 @@ async def cut_after(
 async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
-    # Found by their threads, of which there is an index.
+    # By thread, because there is an index of threads.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
     forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
     await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
