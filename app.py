@@ -1,4 +1,4 @@
-"""Threadkeeper on Chainlit: creates the parts from the settings and registers Chainlit's handlers.
+"""The application: creates its parts from the settings and registers Chainlit's handlers.
 
 Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read once, here.
 """
@@ -132,7 +132,8 @@ async def start() -> None:
 
 @cl.on_app_shutdown
 async def stop() -> None:
-    """Store the partial answers. Chainlit then closes the data layer, which completes all other writes."""
+    """Stop the answers in progress and store their text so far. Then Chainlit closes the data layer, which stores all
+    other queued writes."""
     await conversations.stop()
 
 
@@ -144,7 +145,7 @@ async def begin() -> None:
 @cl.on_chat_resume
 async def resume(thread: Any) -> None:
     await conversations.resume(thread)
-    await reviewing.tell(thread["id"], language_of_session())
+    await reviewing.show_reviewed(thread["id"], language_of_session())
 
 
 @cl.on_message

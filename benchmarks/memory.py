@@ -1,6 +1,6 @@
 """Memory use of listing: many pages one after another, each contender in its own process.
 
-`python -m benchmarks.memory KIND` is that process. Its database's URL is in BENCHMARK_URL, for it holds a password.
+`python -m benchmarks.memory KIND` is that process. The database's URL is in BENCHMARK_URL, because it has a password.
 """
 
 import asyncio
@@ -108,11 +108,11 @@ async def measure_apart(kind: str, url: str) -> dict[str, float]:
         env=os.environ | {"BENCHMARK_URL": url},
         stdout=subprocess.PIPE,
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"listing as {kind} ended with {process.returncode}")
     # Chainlit can print other lines first.
-    answer: dict[str, float] = json.loads(told.splitlines()[-1])
+    answer: dict[str, float] = json.loads(output.splitlines()[-1])
     return answer
 
 

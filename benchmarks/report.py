@@ -75,8 +75,8 @@ def _cell(result: Result, ratio: float | None, most: int) -> str:
     value = f"{result.value:,.0f}" if result.value >= 100 else f"{result.value:.2f}"
     ratio_text = f" ({ratio:,.2f})" if ratio is not None else ""
     fewer = f" ×{result.times}" if result.times < most / 2 else ""
-    said = result.wrong or result.note
-    return value + ratio_text + fewer + (f" [{said}]" if said else "")
+    remark = result.wrong or result.note
+    return value + ratio_text + fewer + (f" [{remark}]" if remark else "")
 
 
 def budgets_table(sizes: Sequence[Size], sections: Sequence[Section]) -> list[str]:

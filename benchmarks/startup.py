@@ -1,4 +1,4 @@
-"""`python -m benchmarks.startup`: how soon the server answers, how much memory it holds, how soon a command is done.
+"""`python -m benchmarks.startup`: time until the server answers, its memory, and the time of a command.
 
 Each is a ratio to Chainlit itself in the same run: `threadkeeper serve` to `chainlit run` of an empty app, and a
 command of the command line to `import chainlit`. The contenders take turns, and medians are compared.
@@ -48,7 +48,7 @@ MB = 1024 * 1024
 _IDLE_SECONDS = 4.0
 _PATIENCE_SECONDS = 120.0
 _ASKER, _PASSWORD = "asker", "a password of the benchmark"
-# A model whose window is known, so that a thread is far from it; the scripted server says the question again.
+# A model whose window is known, so that a thread is far from it; the scripted server repeats the question.
 _MODEL = "gpt-4o-mini"
 _QUESTION = " ".join(f"word-{number}" for number in range(1, 151))
 _EMPTY_APP = "import chainlit as cl\n\n\n@cl.on_message\nasync def answer(message: cl.Message) -> None:\n    pass\n"

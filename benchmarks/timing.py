@@ -29,7 +29,7 @@ class Result:
     value: float
     times: int
     wrong: str = ""
-    """What was wrong with the answer; empty if it was right."""
+    """The error of the answer; empty if it was right."""
     note: str = ""
 
 

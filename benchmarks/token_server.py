@@ -1,7 +1,7 @@
 """A model server that needs almost no CPU: 200 tokens per answer, each at a fixed time, without parsing requests.
 
-It speaks as much of OpenAI's protocol as the load needs. `tests/support/model_server.py` does all of it, and takes a
-third of a core for a hundred answers at once, which on two cores would be taken from the server that is measured.
+It implements the part of OpenAI's protocol that the load needs. `tests/support/model_server.py` implements more, and
+takes a third of a core for a hundred concurrent answers; on two cores, the measured server would lack that time.
 `python -m benchmarks.token_server` prints its address.
 """
 

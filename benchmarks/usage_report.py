@@ -78,7 +78,7 @@ def lines(found: Sequence[Found], *, begun: tuple[float, float, float]) -> list[
     ]
     rows += ["", "| on Postgres | budget | measured | |", "| --- | ---: | ---: | --- |"]
     return rows + [
-        f"| {what} | {most} | {told} | {'met' if met else '**not met**'} |" for what, most, told, met in judged
+        f"| {what} | {most} | {measured} | {'met' if met else '**not met**'} |" for what, most, measured, met in judged
     ]
 
 

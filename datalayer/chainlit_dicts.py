@@ -2,8 +2,8 @@
 
 A key that has a column goes there if its value is of the column's kind. Everything else (a key that no column
 knows, a value of another kind) is kept in `extra` and comes back on reading, so that a newer Chainlit, or an
-application that adds keys of its own, loses nothing here. What is in `extra` is what was said last of its key: a later
-write that has a value for the column takes the key out of it.
+application that adds keys of its own, loses nothing here. `extra` has the latest value of each of its keys: a later
+write that has a value for the column removes the key from `extra`.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -57,7 +57,7 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
 
 def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]:
     """The StepDict of a step that was read, by column name: the same dictionary, made complete."""
-    # Before what was kept in `extra`: there the words "true" and "false" are words.
+    # Before `extra` is merged, where "true" and "false" are texts.
     shown = found["showInput"]
     if shown == "true" or shown == "false":  # noqa: PLR1714  the quicker way to ask
         found["showInput"] = shown == "true"
@@ -75,7 +75,7 @@ def step_dict_of(found: dict[str, Any], vote: Feedback | None) -> dict[str, Any]
 def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | None) -> dict[str, Any]:
     """The ElementDict of an element that was read, by column name: the same dictionary, made complete.
 
-    Where its bytes are stored, `url` is the link that `file_url` makes.
+    If its bytes are stored, `url` is the link that `file_url` makes.
     """
     link = None
     if found["objectKey"] and file_url is not None:
@@ -193,7 +193,7 @@ def _time(value: Any) -> Any:
 
 
 def _shown_input(value: Any) -> Any:
-    # The texts of the two truth values stand for these, so the same words given as texts go to `extra`.
+    # The column has "true" and "false" for the two booleans, so the same words as texts are kept in `extra`.
     if isinstance(value, bool):
         return str(value).lower()
     return _KINDLESS if value in ("true", "false") else _text(value)

@@ -283,7 +283,7 @@ class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Re
         try:
             record = step_of(step_dict)
         except InvalidRecord as error:
-            await self._tell("step", error, thread_id=None, record_id=None)
+            await self._report_failure("step", error, thread_id=None, record_id=None)
             raise
         await self._write("step", StepWrite(record, now, created, created, *_acting()))
 

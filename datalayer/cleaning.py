@@ -1,7 +1,7 @@
-"""Cleaning: values that a database cannot store are replaced once, before a record is created; they are not refused.
+"""Replaces values that a database cannot store, once, before a record is created.
 
-Postgres knows neither NUL nor lone surrogates, and JSON neither NaN nor infinity. A chat in which one
-pasted character fails the whole message is worse than one replacement character.
+Postgres stores neither NUL nor lone surrogates, and JSON neither NaN nor infinity. Such values are not refused, because
+a replacement character is better than a message that fails for one pasted character.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""Cursors: the place at which a page of a list ended, as a text that its reader need not understand.
+"""Cursors: the end of a page of a list, as an opaque text.
 
-A cursor holds what the list is sorted by, so it stays valid when the row at that place is deleted.
+A cursor contains the sort values of the last row, so it stays valid when that row is deleted.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Calendar periods in any time zone, across every change of its clocks.
 
-The pieces have no gap and do not overlap. A day in which the clocks go forward has 23 hours and is one day all the
-same; a day that a zone left out (Samoa, 30 December 2011) is not there.
+Periods have no gaps and do not overlap. A day on which the clocks go forward is one period of 23 hours. A day that a
+zone skipped (Samoa, 30 December 2011) has no period.
 """
 
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def _edges(first: datetime, interval: Interval, zone: ZoneInfo) -> Iterator[date
         edge = _floor(first, length, zone)
         while True:
             yield edge
-            # On the hour again where the clocks have changed by less than one.
+            # Back on the full hour after a clock change of less than an hour.
             edge = max(_floor(edge + length, length, zone), edge + timedelta(minutes=5))
     day = first.astimezone(zone).date()
     match interval:

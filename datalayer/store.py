@@ -32,7 +32,7 @@ from datalayer.writes.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-_LET_GO_SECONDS = 2.0
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +149,12 @@ class DataStore:
                 lost,
             )
         try:
-            async with asyncio.timeout(_LET_GO_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 if self._blobs is not None:
                     await self._blobs.close()
                 await self.database.close()
         except TimeoutError:
-            logger.warning("the connections were not closed within %s seconds", _LET_GO_SECONDS)
+            logger.warning("the connections were not closed within %s seconds", _CLOSE_SECONDS)
 
     def _rescue(self, writes: list[Recorded]) -> bool:
         if self._spool is None:
@@ -174,13 +174,13 @@ class DataStore:
             return await self._apply(write)
         except DataLayerError as error:
             thread_id, record_id = ids_of(write)
-            await self._tell(what, error, thread_id=thread_id, record_id=record_id)
+            await self._report_failure(what, error, thread_id=thread_id, record_id=record_id)
             raise
         except Exception as error:
             # An unforeseen failure is reported like any other.
             thread_id, record_id = ids_of(write)
             refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
-            await self._tell(what, refused, thread_id=thread_id, record_id=record_id)
+            await self._report_failure(what, refused, thread_id=thread_id, record_id=record_id)
             raise refused from error
 
     async def _apply(self, write: Recorded) -> Any:
@@ -199,7 +199,9 @@ class DataStore:
             await self.file_deleter.delete(result.object_keys, thread_id)
         return result
 
-    async def _tell(self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None) -> None:
+    async def _report_failure(
+        self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None
+    ) -> None:
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))

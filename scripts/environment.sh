@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the virtual environment .venv in the working directory, with the first Python that can make one, or with the
-# one that the variable PYTHON names. `environment.sh check` only says, by its exit code, whether .venv can be used.
+# one that the variable PYTHON names. `environment.sh check` only reports, by its exit code, whether .venv can be used.
 set -u
 venv=.venv
 needed="Python 3.11, 3.12 or 3.13"

@@ -1,4 +1,4 @@
-"""Install requirements into the environment of the running Python, with pip, and show how far it is.
+"""Install requirements into the environment of the running Python, with pip, and show the progress.
 
 `python scripts/install.py --no-deps -r requirements.lock`; the arguments are those of `pip install`. pip alone prints
 either three lines for each package or nothing. An installation that was interrupted is finished by the next one.

@@ -222,7 +222,8 @@ def check() -> None:
     from threadkeeper.commands.check import check_parts
     from threadkeeper.commands.terminal import console, end
     from threadkeeper.settings.misspelled import misspelled_names
-    from threadkeeper.settings.settings import SettingsError, inspect_settings
+    from threadkeeper.settings.report import inspect_settings
+    from threadkeeper.settings.settings import SettingsError
 
     try:
         reports, settings = inspect_settings()

@@ -1,4 +1,4 @@
-"""What a server deletes on a schedule: expired records (RETENTION_EVERY_HOURS) and expired texts of calls (daily).
+"""Deletes on a schedule: expired records (RETENTION_EVERY_HOURS) and expired texts of calls (daily).
 
 `run_retention` serves the command `threadkeeper retention` through `cutoffs` as well. Pinned and flagged threads are
 kept at any age. Each class of records leaves an audit row and a receipt.
@@ -9,27 +9,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, cast
+from typing import cast
 
 from datalayer import SYSTEM, DataLayerError, acting_as
 from datalayer.cleaning import clean_time, utc_in
-from datalayer.records.retention import RetentionClass, RetentionReceipt
+from datalayer.records.retention import RetentionClass
+from datalayer.review.retention import Retention
+from datalayer.usage.usage import Usage
 
 logger = logging.getLogger(__name__)
 
 _DAY_SECONDS = 24 * 3600.0
-
-
-class RetainingStore(Protocol):
-    """The part of the data layer that `run_retention` uses."""
-
-    async def apply_retention(self, before: Mapping[RetentionClass, str]) -> list[RetentionReceipt]: ...
-
-
-class PayloadStore(Protocol):
-    """The part of the data layer that `run_payload_retention` uses."""
-
-    async def forget_payloads(self, before: str) -> int: ...
 
 
 def cutoffs(days: Mapping[str, int], now: datetime | None = None) -> dict[RetentionClass, str]:
@@ -42,7 +32,7 @@ def cutoffs(days: Mapping[str, int], now: datetime | None = None) -> dict[Retent
 
 
 async def run_retention(
-    store: RetainingStore, days: Mapping[str, int], every_hours: float | None, *, first_after_seconds: float = 600
+    layer: Retention, days: Mapping[str, int], every_hours: float | None, *, first_after_seconds: float = 600
 ) -> None:
     """Delete expired records every `every_hours` hours, until cancelled; returns at once if that is None.
 
@@ -57,7 +47,7 @@ async def run_retention(
         seconds = every_hours * 3600
         try:
             with acting_as(SYSTEM):
-                receipts = await store.apply_retention(cutoffs(days))
+                receipts = await layer.apply_retention(cutoffs(days))
         except DataLayerError as error:
             logger.error("retention failed and is tried again in %g hours: %s", every_hours, error)
             continue
@@ -67,12 +57,12 @@ async def run_retention(
                 logger.info("retention deleted expired records: %s", asdict(receipt))
 
 
-async def run_payload_retention(store: PayloadStore, days: int) -> None:
+async def run_payload_retention(layer: Usage, days: int) -> None:
     """Delete messages and answers of model calls that are older than `days`: now, and daily until cancelled."""
     while True:
         try:
             with acting_as(SYSTEM):
-                count = await store.forget_payloads(utc_in(-days * _DAY_SECONDS))
+                count = await layer.forget_payloads(utc_in(-days * _DAY_SECONDS))
         except DataLayerError as error:
             logger.warning("cannot delete the texts of old model calls; the next try is in a day: %s", error)
         else:

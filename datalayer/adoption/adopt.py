@@ -212,8 +212,8 @@ def _noticed(now: str) -> list[tuple[str, Select[tuple[str]]]]:
         ("threads of an owner who does not exist (kept)", _ids(threads, ownerless)),
     ]
     for table in (steps, elements, feedbacks):
-        gone = and_(table.c.threadId.is_not(None), ~exists().where(threads.c.id == table.c.threadId))
-        noticed.append((f"{table.name} of a thread that does not exist (kept)", _ids(table, gone)))
+        orphaned = and_(table.c.threadId.is_not(None), ~exists().where(threads.c.id == table.c.threadId))
+        noticed.append((f"{table.name} of a thread that does not exist (kept)", _ids(table, orphaned)))
     noticed.append(("elements without a thread (kept)", _ids(elements, elements.c.threadId.is_(None))))
     noticed += [
         (f"{table.name} with a time in the future (not changed)", _ids(table, table.c.createdAt > now))

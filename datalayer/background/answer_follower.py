@@ -1,4 +1,4 @@
-"""Keeps `review_answers` up to date: before somebody reads the answers, otherwise once a minute.
+"""Keeps `review_answers` up to date: before a read of the answers, otherwise once a minute.
 
 No write waits for it, because most threads are never reviewed. The marks of one minute are mostly of few threads, and
 the rows of a thread are rebuilt once for all of them.
@@ -23,6 +23,8 @@ class AnswerFollower(BackgroundTask):
         """Nothing runs until a write or a read."""
         super().__init__("datalayer-answer-follower")
         self._database = database
+        self.is_behind = False
+        """Whether the latest `caught_up` gave False: a list of answers may lack the newest."""
 
     def note(self) -> None:
         """A write happened: rebuild within a minute."""
@@ -30,7 +32,14 @@ class AnswerFollower(BackgroundTask):
             self._begin_in(FOLLOW_EVERY_SECONDS)
 
     async def caught_up(self, *, timeout_seconds: float = 5.0) -> bool:
-        """Wait until all earlier writes are included; False if that failed, or is still going on after the timeout."""
+        """Wait until all earlier writes are included; False if that failed, or is still going on after the timeout.
+
+        A failure is logged and sets `is_behind`; the rows that exist can still be read.
+        """
+        self.is_behind = not await self._catch_up(timeout_seconds)
+        return not self.is_behind
+
+    async def _catch_up(self, timeout_seconds: float) -> bool:
         if self._closing:
             return False
         # The run in progress may have looked for marks before the latest were written.
@@ -57,7 +66,11 @@ class AnswerFollower(BackgroundTask):
 
     def _report(self, reason: str) -> None:
         # The marks are still in the database.
-        logger.warning("updating the answers under review failed and is retried in a minute: %s", reason)
+        logger.warning(
+            "updating the answers under review failed and is retried in a minute; until then, the newest may be "
+            "missing: %s",
+            reason,
+        )
 
     def _next_pause(self) -> float | None:
         return FOLLOW_EVERY_SECONDS if self._failures else None

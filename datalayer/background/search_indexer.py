@@ -4,8 +4,8 @@ Cutting a text into tokens and storing them costs more than writing the text, an
 times. So a write only leaves a mark (`search_triggers`), and this task takes the marks in batches: one second after a
 write, once for everything written meanwhile, or immediately when a search waits for it. The event loop is free between
 two batches, and while writes wait for the database the task sleeps half of the time. Texts from before the index
-existed are indexed after the marks, and no search waits for those. Nothing runs while nothing happens; marks that are
-left when the process ends are taken at the next start.
+existed are indexed after the marks, and no search waits for those. Nothing runs while nothing is written. Marks that
+are left when the process ends are processed at the next start.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""A task beside the writes: begun on demand or by a timer, one at a time, with longer pauses after failures.
+"""A task beside the writes: started on demand or by a timer, one at a time, with longer pauses after failures.
 
 The task runs in an empty context, because it works for all users and must not inherit the acting user of the request
-that happened to begin it. Nothing runs and no timer waits while there is nothing to do.
+that started it. Nothing runs and no timer waits while there is nothing to do.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 from datalayer.errors import DataLayerError
 
-LET_GO_SECONDS = 1.0
+STOP_SECONDS = 1.0
 """How long `stop` waits for the run in progress, and once more after cancelling it."""
 _MOST_DOUBLINGS = 10
 
@@ -32,10 +32,10 @@ class BackgroundTask(ABC):
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=LET_GO_SECONDS)
+            await asyncio.wait([self._task], timeout=STOP_SECONDS)
             if not self._task.done():
                 self._task.cancel()
-                await asyncio.wait([self._task], timeout=LET_GO_SECONDS)
+                await asyncio.wait([self._task], timeout=STOP_SECONDS)
 
     @property
     def _is_running(self) -> bool:

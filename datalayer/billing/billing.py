@@ -110,7 +110,7 @@ class Billing(DataStore):
                 stored = [(call.id, costs) for call, costs in new]
                 await self._writer.submit(lambda connection, stored=stored: repricing.store(connection, stored))  # type: ignore[misc]
             if unlisted and forget and not dry_run:
-                await self._writer.submit(lambda connection, gone=unlisted: repricing.forget(connection, gone))  # type: ignore[misc]
+                await self._writer.submit(lambda connection, ids=unlisted: repricing.forget(connection, ids))  # type: ignore[misc]
             done = replace(
                 done,
                 calls=done.calls + len(calls),

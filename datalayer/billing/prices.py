@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.records.usage import Price
 from datalayer.schema.rows import columns, given, record_of
-from datalayer.schema.usage import prices as price_table
+from datalayer.schema.usage import prices
 
 LONGEST_PATTERN = 200
 LONGEST_NAME = 200
@@ -27,19 +27,19 @@ _PLAIN = (
     *(_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.CATEGORY, _constants.RANGE),
     _constants.AT,
 )
-_COLUMNS = columns(Price, price_table)
+_COLUMNS = columns(Price, prices)
 
 
 async def list_all(connection: AsyncConnection) -> list[Price]:
     """All prices, newest first. The first one that matches a call is its price."""
-    newest_first = (price_table.c.validFrom.desc(), price_table.c.createdAt.desc(), price_table.c.id)
+    newest_first = (prices.c.validFrom.desc(), prices.c.createdAt.desc(), prices.c.id)
     rows = (await connection.execute(select(*_COLUMNS).order_by(*newest_first))).mappings()
-    return [record_of(Price, price_table, row) for row in rows]
+    return [record_of(Price, prices, row) for row in rows]
 
 
 async def add(connection: AsyncConnection, new: Sequence[Price]) -> None:
     for price in new:
-        await connection.execute(insert(price_table).values(**given(price, price_table)))
+        await connection.execute(insert(prices).values(**given(price, prices)))
 
 
 async def deactivate(connection: AsyncConnection, price_id: str) -> None:
@@ -48,7 +48,7 @@ async def deactivate(connection: AsyncConnection, price_id: str) -> None:
     Raises:
         NotFound: there is no such price.
     """
-    statement = update(price_table).where(price_table.c.id == price_id).values(isActive=False)
+    statement = update(prices).where(prices.c.id == price_id).values(isActive=False)
     if (await connection.execute(statement)).rowcount == 0:
         raise NotFound("there is no such price")
 

@@ -31,7 +31,7 @@ _USED: dict[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a limit adds up: the tokens or dollars of a user's or a project's calls since `begin`."""
+    """The subject of a sum: the tokens or dollars of a user's or a project's calls since `begin`."""
 
     whose: Literal["user", "project"]
     subject_id: str | None

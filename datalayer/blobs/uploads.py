@@ -38,35 +38,35 @@ class Upload:
 
 
 @dataclass(slots=True)
-class _Turns:
+class _ElementUploads:
     """The uploads of one element: the number of started ones, the last one with a written row, the last one before a
     deletion of the element, the number in progress, and their steps."""
 
-    called: int = 0
+    started: int = 0
     written: int = 0
     ended: int = 0
     running: int = 0
     step_ids: set[str | None] = field(default_factory=set)
 
 
-class Turn:
+class UploadTicket:
     """The position of an upload among those of its element."""
 
-    def __init__(self, turns: _Turns) -> None:
-        turns.called += 1
-        self._turns, self._number = turns, turns.called
+    def __init__(self, uploads: _ElementUploads) -> None:
+        uploads.started += 1
+        self._uploads, self._number = uploads, uploads.started
 
     def take(self) -> bool:
         """Whether the row may be written: no later upload has written one. Call it just before queueing the row."""
-        if self._turns.written > self._number:
+        if self._uploads.written > self._number:
             return False
-        self._turns.written = self._number
+        self._uploads.written = self._number
         return True
 
     @property
     def is_ended(self) -> bool:
         """Whether the element or its step was deleted in the meantime, and no later upload stores it again."""
-        return self._number < self._turns.ended == self._turns.called
+        return self._number < self._uploads.ended == self._uploads.started
 
 
 class Uploads:
@@ -79,31 +79,31 @@ class Uploads:
         """
         self._patience = patience_seconds
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
-        self._elements: dict[str, _Turns] = {}
+        self._elements: dict[str, _ElementUploads] = {}
         self._running: set[asyncio.Task[StoredBlob | None]] = set()
         self._pausing: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
 
     @contextmanager
-    def turn(self, element_id: str, step_id: str | None) -> Iterator[Turn]:
+    def ticket(self, element_id: str, step_id: str | None) -> Iterator[UploadTicket]:
         """Holds a position in the order of the calls during the upload."""
-        turns = self._elements.setdefault(element_id, _Turns())
-        turns.running += 1
-        turns.step_ids.add(step_id)
+        uploads = self._elements.setdefault(element_id, _ElementUploads())
+        uploads.running += 1
+        uploads.step_ids.add(step_id)
         try:
-            yield Turn(turns)
+            yield UploadTicket(uploads)
         finally:
-            turns.running -= 1
-            if not turns.running:
+            uploads.running -= 1
+            if not uploads.running:
                 del self._elements[element_id]
 
     def end(self, *, element_ids: Collection[str] = (), step_ids: Collection[str] = ()) -> None:
         """Mark the uploads of deleted elements, or of the elements of deleted steps, as too late."""
         of_steps = set(step_ids)
-        for element_id, turns in self._elements.items():
-            if element_id in element_ids or turns.step_ids & of_steps:
-                turns.called += 1
-                turns.written = turns.ended = turns.called
+        for element_id, uploads in self._elements.items():
+            if element_id in element_ids or uploads.step_ids & of_steps:
+                uploads.started += 1
+                uploads.written = uploads.ended = uploads.started
 
     async def put(self, blobs: BlobStore, upload: Upload, announced: asyncio.Future[Any]) -> StoredBlob | None:
         """Store the bytes, with retries while the patience lasts.

@@ -1,8 +1,8 @@
 """The content of an element, and which local files may be read for it.
 
-A path comes from the application's own code, or from Chainlit for an upload of a session. No user may name one:
-a path into the folders of uploads is followed into the acting session's own folder alone, and custom elements, which
-Chainlit makes of what a page sends, are not read from a path at all.
+A path comes from the application's own code, or from Chainlit for an upload of a session. Users must not choose paths:
+of the folders of uploads, only the one of the acting session is read. Custom elements are never read from a path,
+because Chainlit creates them from data of the page.
 """
 
 import stat
@@ -25,8 +25,7 @@ def content_of(element: Any, uploads: Path, own: Path | None) -> bytes | Path | 
         Forbidden: the path leads into another session's uploads.
         InvalidRecord: the file does not exist, or the content is neither bytes nor text.
     """
-    # The properties of a custom element are in its row; the content that Chainlit makes of them would be a copy. What
-    # has a URL is kept there.
+    # A custom element needs no file, because its properties are in its row. An element with a URL is stored elsewhere.
     if element.type == "custom" or element.url:
         return None
     if element.content or not element.path:

@@ -58,18 +58,18 @@ class Files(DataStore):
     async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
         """Store the element: its file, if it has one, and then its row. A failure is reported and raised."""
         actor = acting_user.get()
-        with self._uploads.turn(element.id, element.for_id) as turn:
+        with self._uploads.ticket(element.id, element.for_id) as ticket:
             try:
                 body = content()
                 stored = element if body is None else await self._store_file(element, body, actor)
             except DataLayerError as error:
-                await self._tell("file", error, thread_id=element.thread_id, record_id=element.id)
+                await self._report_failure("file", error, thread_id=element.thread_id, record_id=element.id)
                 raise
             written = None
             try:
-                if stored is not None and (body is None or turn.take()):
+                if stored is not None and (body is None or ticket.take()):
                     written = await self._write("element", ElementWrite(stored, moment, *recorded(actor)))
-                    if body is not None and turn.is_ended:
+                    if body is not None and ticket.is_ended:
                         # The element was deleted while its row waited in the queue.
                         late = ElementDeletion(element.id, element.thread_id, *recorded(actor))
                         await self._write("deletion of an element", late)
@@ -94,7 +94,7 @@ class Files(DataStore):
         try:
             stored = await self._uploads.put(self._blobs, upload, announced)
         except BaseException as error:
-            # Where the announcement was refused, nothing was sent.
+            # If the announcement was refused, nothing was sent.
             if not announced.done() or announced.exception() is not error:
                 self._abandon(key)
             raise

@@ -2,10 +2,10 @@
 
 The facts about an answer are in four tables, and no index spans four tables. A write only leaves a mark
 (`review_triggers`); this module takes the marks in batches and rebuilds the rows of their threads, with one statement
-for many threads. One process at a time does this, so that an older state never comes over a newer one.
+for many threads. One process at a time does this, so that an older state never replaces a newer one.
 
-A thumb and a call to a model may be those of a run, as Chainlit has it: they count for the last answer in it. An answer
-that was removed, because its question was edited, has a row if it has a thumb.
+Chainlit can store a thumb or a model call on a run: it counts for the last answer of the run. An answer that was
+removed, because its question was edited, has a row if it has a thumb.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ async def is_behind(connection: AsyncConnection) -> bool:
 
 async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
     """Rebuild the rows of the threads with the oldest marks; True if there may be more marks."""
-    # The ledger's row is there always, and is locked by nothing else.
+    # This row always exists, and nothing else locks it.
     turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
     await connection.execute(turn)
     oldest = select(review_pending.c.id).order_by(review_pending.c.id).limit(BATCH)
@@ -100,8 +100,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         steps.c.type == ANSWER,
         func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != NOTICE,
     )
-    gone = removed_answers.answers_of(thread_ids).subquery("gone")
-    removed = select(*(gone.c.id, gone.c.threadId, gone.c.createdAt, false(), gone.c.runId, cast(null(), Text), true()))
+    former = removed_answers.answers_of(thread_ids).subquery("former").c
+    removed = select(*(former.id, former.threadId, former.createdAt, false(), former.runId, cast(null(), Text), true()))
     step = union_all(here, removed).subquery("step")
     votes, calls = _votes(thread_ids), _calls(thread_ids)
     own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")
@@ -146,8 +146,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         .outerjoin(own_calls, own_calls.c.stepId == step.c.id)
         .outerjoin(run_calls, run_calls.c.stepId == step.c.runId)
         .outerjoin(judged, judged.c.stepId == step.c.id)
-        # Copies are reviewers' own work: an answer in one is in no queue, and is not praised or blamed twice.
-        # A WHERE there must be: SQLite takes ON CONFLICT after a join for a condition of the join.
+        # Copies are the reviewers' own work: their answers are not reviewed, and their votes do not count twice.
+        # The WHERE is required: after a join without one, SQLite parses ON CONFLICT as a condition of the join.
         .where(
             step.c.threadId.not_in(select(thread_origins.c.threadId)),
             # Of regenerated answers, only those with a thumb are reviewed.

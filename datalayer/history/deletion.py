@@ -76,15 +76,15 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
     keys = await queue_files(connection, in_threads)
-    gone = _Gone()
-    await gone.delete(connection, elements, in_threads)
-    of_threads = await let_go_of_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
-    gone.count(llm_call_payloads, of_threads)
+    deleted = _DeletedRows()
+    await deleted.delete(connection, elements, in_threads)
+    of_threads = await detach_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
+    deleted.count(llm_call_payloads, of_threads)
     for table in reversed(metadata.sorted_tables):
         if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
-            await gone.delete(connection, table, table.c.threadId.in_(ids))
-    await gone.delete(connection, threads, chosen)
-    return Removal(gone.rows, tuple(found), tuple(keys), gone.row_ids)
+            await deleted.delete(connection, table, table.c.threadId.in_(ids))
+    await deleted.delete(connection, threads, chosen)
+    return Removal(deleted.rows, tuple(found), tuple(keys), deleted.row_ids)
 
 
 async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
@@ -110,23 +110,23 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     if user_id is None:
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
-    gone = _Gone(dict(removed.rows), dict(removed.row_ids))
-    of_user = await let_go_of_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
-    gone.count(llm_call_payloads, of_user)
+    deleted = _DeletedRows(dict(removed.rows), dict(removed.row_ids))
+    of_user = await detach_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
+    deleted.count(llm_call_payloads, of_user)
     for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
         # The user's votes and verdicts on answers of others do not count any more.
-        said_in = select(column.table.c.threadId).where(column == user_id).distinct()
-        await connection.execute(insert(review_pending).from_select(["threadId"], said_in))
+        affected = select(column.table.c.threadId).where(column == user_id).distinct()
+        await connection.execute(insert(review_pending).from_select(["threadId"], affected))
     for column in _OF_USER:
-        await gone.delete(connection, column.table, column == user_id)
+        await deleted.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:
         await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
-    await gone.delete(connection, users, users.c.id == user_id)
-    return user_id, Removal(gone.rows, removed.thread_ids, removed.object_keys, gone.row_ids)
+    await deleted.delete(connection, users, users.c.id == user_id)
+    return user_id, Removal(deleted.rows, removed.thread_ids, removed.object_keys, deleted.row_ids)
 
 
 @dataclass(slots=True)
-class _Gone:
+class _DeletedRows:
     rows: dict[str, int] = field(default_factory=dict)
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -144,10 +144,10 @@ class _Gone:
         self.rows[table.name] = self.rows.get(table.name, 0) + rows
 
 
-async def let_go_of_calls(connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]) -> int:
+async def detach_calls(connection: AsyncConnection, chosen: ColumnElement[bool], ids: dict[str, None]) -> int:
     """Remove the ids from the calls and delete their payloads; gives the number of payloads."""
-    said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
-    count = int((await connection.execute(delete(llm_call_payloads).where(said))).rowcount)
+    of_calls = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(chosen))
+    count = int((await connection.execute(delete(llm_call_payloads).where(of_calls))).rowcount)
     # A provider's error message may quote a user's text.
     await connection.execute(update(llm_calls).where(chosen).values(errorMessage=None, **ids))
     return count

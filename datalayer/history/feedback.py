@@ -74,17 +74,17 @@ async def give_reasons(
     now: str,
 ) -> None:
     """Store the reasons of the vote; without a comment, the present one stays."""
-    said = replace(vote, comment=vote.comment if comment is None else comment)
-    values = {"reasons": list(reasons), "comment": said.comment, "updatedAt": now}
+    explained = replace(vote, comment=vote.comment if comment is None else comment)
+    values = {"reasons": list(reasons), "comment": explained.comment, "updatedAt": now}
     await connection.execute(update(feedbacks).where(feedbacks.c.id == vote.id).values(**values))
-    await _note(connection, dialect, said, vote.id, value=vote.value, now=now, reasons=reasons)
+    await _note(connection, dialect, explained, vote.id, value=vote.value, now=now, reasons=reasons)
 
 
 async def remove_with_steps(
     connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str
 ) -> None:
     """Delete the votes on removed steps; the last history row of each holds its whole state."""
-    gone = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
+    withdrawal = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
     rows = [
         {
             **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},
@@ -92,10 +92,10 @@ async def remove_with_steps(
             "changedAt": row["updatedAt"] or now,
             "id": _change_id(row["id"], row["updatedAt"] or now, row["value"]),
         }
-        for row in (await connection.execute(gone)).mappings()
+        for row in (await connection.execute(withdrawal)).mappings()
     ]
     if rows:
-        # Mostly it is there. Reasons may have been given before the comment was changed, and an adopted vote has none.
+        # The row usually exists. Reasons may have been given before the comment changed; an adopted vote has no row.
         noted = dialect.insert(feedback_changes)
         last = {name: noted.excluded[name] for name in ("comment", "reasons")}
         await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)

@@ -1,7 +1,7 @@
 """Answers that were removed from their thread, because editing a question removes its answer.
 
-Their text is in `step_versions`, their votes are in `feedback_changes`. A thumb counts for them as it did before: that
-on a run for the last answer in it, unless another is there still.
+Their text is in `step_versions`, their votes are in `feedback_changes`. A thumb on a run counts for the last answer of
+the run, also if that was removed; if the run still has an answer, it counts for that one.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ ANSWER, QUESTION = "assistant_message", "user_message"
 _later_vote, _later_version = feedback_changes.alias("later_vote"), step_versions.alias("later_version")
 
 IS_LAST_VOTE: ColumnElement[bool] = and_(
-    # One that was taken back has no value.
+    # A withdrawn vote has no value.
     feedback_changes.c.value.is_not(None),
     ~exists().where(steps.c.id == feedback_changes.c.forId),
     ~exists().where(
@@ -57,8 +57,10 @@ IS_REMOVED_ANSWER: ColumnElement[bool] = and_(
 
 
 def answers_of(thread_ids: Sequence[str]) -> Select[Any]:
-    """The answers that are gone from these threads: `id`, `threadId`, `createdAt`, and `runId` where they are the last
-    of a run in which none is left."""
+    """The removed answers of these threads, with `id`, `threadId` and `createdAt`.
+
+    `runId` is set for the last removed answer of a run that has no answer any more.
+    """
     version = step_versions.c
     place = func.row_number().over(
         partition_by=version.parentId, order_by=[version.createdAt.desc(), version.stepId.desc()]
@@ -83,8 +85,7 @@ async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
 def texts(length: int) -> Select[Any]:
     """The beginnings of the removed answers `ids` and of their original questions, by `stepId`."""
     asked = step_versions.alias("asked")
-    # A text is that of a question until it is replaced: what was asked is the one that was replaced first of those
-    # that were replaced after the answer, or the one that is there now.
+    # The question of an answer is the version that was replaced first after the answer, or else the present one.
     before = (
         select(
             asked.c.createdAt.label("createdAt"),
@@ -109,10 +110,10 @@ def texts(length: int) -> Select[Any]:
         )
         .correlate(step_versions)
     )
-    said = union_all(before, now).subquery("said")
+    messages = union_all(before, now).subquery("messages")
     question = (
-        select(func.substr(said.c.output, 1, length))
-        .order_by(said.c.createdAt.desc(), said.c.stepId.desc(), said.c.until)
+        select(func.substr(messages.c.output, 1, length))
+        .order_by(messages.c.createdAt.desc(), messages.c.stepId.desc(), messages.c.until)
         .limit(literal_column("1", Integer))
         .scalar_subquery()
     )

@@ -1,11 +1,12 @@
-"""Which threads hold the words that a user looks for: in the title, in what was said, in what tools took and gave.
+"""Finds the threads of a user that contain all words of a search in one text: a title, a message, or a tool's input
+or output.
 
-One text must hold all of them. The index answers for the user's own texts alone, for each token in it begins with the
-key of its owner. It knows what has been indexed; see `background.search_indexer` for when that is.
+Each token in the index begins with the key of its owner, so a search finds the user's own texts only. It finds texts
+that are indexed already; `background.search_indexer` decides when that happens.
 
-Two conditions find the same threads. By rare words: the texts are looked up, and then their threads. By frequent ones
-that would be to look up most of the history for one page; but then one of the newest threads will have them, and the
-next, so the threads are gone through until the page is full. Each condition is false where the other is the right one.
+Two conditions find the same threads. For rare words, the texts are looked up first, then their threads. For frequent
+words, that would read most of the history for one page; as many of the newest threads contain such words, threads are
+checked from the newest on until the page is full. Each condition is false if the other one is faster.
 """
 
 from typing import Final

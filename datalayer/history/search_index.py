@@ -1,8 +1,8 @@
 """Indexes texts by their tokens: a batch of marked texts, or a batch of texts from before the index existed.
 
-Texts are read and cut into tokens outside of any transaction; then one transaction takes the marks away and stores the
-tokens. Who finds a mark gone has been overtaken by another process, which read a text at least as new, and leaves that
-text alone. So any number of processes may do this at once, and one that dies in between has done nothing.
+Texts are read and split into tokens outside of a transaction. Then one transaction deletes the marks and stores the
+tokens. If a mark no longer exists, another process has indexed the same or a newer text, and the text is skipped. So
+several processes can index at the same time, and a process that dies before the transaction has changed nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How far the texts of one table have been indexed: behind this id, or from the start."""
+    """The position in one table up to which texts are indexed: an id, or None at the start."""
 
     table: str
     position: str | None
@@ -93,9 +93,9 @@ async def dismiss(connection: AsyncConnection, marks: Iterable[int]) -> None:
 
 
 async def backlog(connection: AsyncConnection, limit: int) -> tuple[Walk, list[Found], Walk | None] | None:
-    """Where the walk stands, the next texts on it, and where it will stand after them (None at its end).
+    """The position in the texts from before the index, the next texts, and the position after them (None at the end).
 
-    None where nothing is left to walk.
+    None if all texts are indexed.
     """
     stands = select(search_backlog.c.table, search_backlog.c.position).order_by(search_backlog.c.table)
     row = (await connection.execute(stands)).first()
@@ -131,7 +131,7 @@ async def store_backlog(
         moved = await connection.execute(update(search_backlog).where(here).values(position=after.position))
     if not moved.rowcount:
         return False
-    # What is there already was stored for a mark, and is newer than what was read here, or as new.
+    # Tokens that exist already were stored for a mark, from the same or a newer text.
     if rows := _rows(words):
         await connection.execute(dialect.insert(search_texts).on_conflict_do_nothing(), rows)
     return True
@@ -145,7 +145,7 @@ _TEXTS = (_start(steps.c.input), _start(steps.c.output))
 
 
 def _given(texts: Iterable[Any]) -> tuple[str, ...]:
-    # SQLite keeps bytes in a column of texts, if another program puts them there.
+    # Another program may have stored bytes in a text column of SQLite.
     return tuple(text for text in texts if text and isinstance(text, str))
 
 

@@ -1,10 +1,10 @@
 """The tokens of a text: its words, folded, in a form that both engines index alike.
 
-A text is brought to NFKC and folded, so that neither width nor case matters, and cut into runs of letters, digits,
-marks and underscores. A run in a script that sets no blanks between words (Chinese, Japanese, Thai, Lao, Khmer,
-Burmese, and Korean, whose words grow at their ends) becomes its overlapping pairs of characters and its last
-character alone; any other run is a word. What someone looks for is cut in the same way: every token must be in one
-text, the last word as a beginning, and a single character of such a script as the beginning of a pair.
+A text is normalised to NFKC and case-folded, so that neither width nor case matters, and split into runs of letters,
+digits, marks and underscores. A run in a script without spaces between words (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese), or in Korean, whose words take endings, becomes its overlapping pairs of characters and its last character.
+Any other run is a word. A query is split in the same way. One text must contain every token of the query; the last word
+matches as a prefix, and a single character of such a script as the first of a pair.
 """
 
 import base64
@@ -87,7 +87,7 @@ def _fold(text: str) -> str:
 
 
 def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
-    """Each run, whether its script sets no blanks, and where it ends."""
+    """For each run: whether its script has no spaces between words, the run, and its end."""
     if folded.isascii():
         for found in _ASCII_RUN.finditer(folded):
             yield False, found[0], found.end()
@@ -102,9 +102,9 @@ def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
 
 @cache
 def _run() -> re.Pattern[str]:
-    # To `re` a letter's mark is no part of the word, though in Hindi or Hebrew it is.
+    # In Hindi or Hebrew, combining marks are part of a word, but `re` does not count them as letters.
     marks = "".join(chr(code) for code in range(0x300, 0x1E950) if unicodedata.category(chr(code)).startswith("M"))
-    # What follows a word is mostly ASCII, and to look it up among the marks is slow.
+    # Most characters after a word are ASCII, and looking them up among the marks is slow.
     return re.compile(f"\\w+(?:(?![\\x00-\\x7f])[{marks}]+\\w*)*")
 
 

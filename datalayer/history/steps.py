@@ -70,7 +70,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, n
             new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
         changes[key] = new
     if step.created_at is not None:
-        # A time that was made up for want of one gives way to the real one.
+        # A time that was assigned because none was given is replaced by the real one.
         changes["createdAt"] = step.created_at
     changes["extra"] = _extra(dialect, step, created=created)
     if not created:
@@ -175,7 +175,7 @@ async def cut_after(
 async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
-    # Found by their threads, of which there is an index.
+    # By thread, because there is an index of threads.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
     forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
     await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
@@ -188,7 +188,7 @@ async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Seque
 
 async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -> None:
     """Keep removed messages for reviewers: editing a question removes its answer, which may be the reason."""
-    said = (
+    messages = (
         select(
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
             *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
@@ -197,7 +197,7 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
         .order_by(steps.c.createdAt, steps.c.id)
     )
     names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]
-    await connection.execute(insert(step_versions).from_select(names, said))
+    await connection.execute(insert(step_versions).from_select(names, messages))
     # The run of a removed answer may have another answer, for which its thumb counts from now on.
     marked = select(steps.c.threadId).where(steps.c.id.in_(step_ids)).distinct()
     await connection.execute(insert(review_pending).from_select(["threadId"], marked))

@@ -1,8 +1,8 @@
 """Reads a thread with its contents in one statement, on both engines: the thread, its steps, elements and votes.
 
-The four are parts of one UNION ALL, each found by an index of its own, and so one round trip. Their columns lie side
-by side under the names they share, and a part has NULL where a column is another's. Rows become dictionaries by column
-name and no records: a long thread is hundreds of rows, and a record for each would be made only to be taken apart.
+The four are parts of one UNION ALL, so they take one round trip; each part uses its own index. Columns with the same
+name share a place, and a part has NULL in the columns that it does not have. Rows become dictionaries, not records: a
+long thread has hundreds of rows, and Chainlit needs dictionaries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _PARTS: tuple[tuple[Table, tuple[str, ...], str], ...] = (
     (elements, _ELEMENT_COLUMNS, "threadId"),
     (feedbacks, tuple(_VOTE_NAMES.values()), "threadId"),
 )
-# Those of a step come first and together, because there are most of them; before all stands which part a row is of.
+# The number of the part comes first, then the columns of a step in one slice, because most rows are steps.
 _TYPES: dict[str, TypeEngine[Any]] = {
     name: table.c[name].type for table, names, _ in (_PARTS[_STEP], *_PARTS) for name in names
 }
@@ -58,7 +58,7 @@ class WholeThread:
     steps: list[dict[str, Any]]
     elements: list[dict[str, Any]]
     votes: Mapping[str, Feedback]
-    """By the id of their step; those of the thread's own user, whom the thumbs are shown to."""
+    """The votes of the thread's owner, by the id of the step."""
 
 
 async def get(database: Database, thread_id: str) -> WholeThread | None:

@@ -114,7 +114,7 @@ async def page(
     conditions: list[Condition | None] = [None]
     if words and not words.isspace():
         values["wanted"] = search.wanted(dialect, user_id, words)
-        # Nothing to look for finds nothing.
+        # An empty query finds nothing.
         conditions = [search.by_rare_words, search.by_frequent_words] if values["wanted"] else []
     rows: Sequence[Any] = []
     for condition in conditions:

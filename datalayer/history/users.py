@@ -1,4 +1,4 @@
-"""Users, and the password hashes of those who log in with one."""
+"""Users and their password hashes."""
 
 from typing import Any
 

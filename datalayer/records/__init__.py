@@ -1,1 +1,1 @@
-"""What the library stores, as dataclasses: one file a family, and nothing above them is imported."""
+"""The records of the library, as dataclasses: one file per family. They import nothing of the other packages."""

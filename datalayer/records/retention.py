@@ -9,7 +9,7 @@ RetentionClass = Literal["threads", "files", "payloads", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class RetentionPlan:
-    """What retention of one class would delete.
+    """The records of one class that retention would delete.
 
     `count` rows would be deleted; `exempt` rows are as old but belong to exempt threads. `byte_size` is the size of the
     files, for the classes "files" and "threads".
@@ -24,7 +24,7 @@ class RetentionPlan:
 
 @dataclass(frozen=True, slots=True)
 class RetentionReceipt:
-    """What retention of one class has deleted.
+    """The records of one class that retention has deleted.
 
     `rows` counts deleted rows by table, `threads` are ids, `files` are keys of deleted files, and `files_left` those of
     files that the store could not delete now. `applied_by` is None for the system.

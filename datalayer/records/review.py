@@ -243,7 +243,7 @@ class ReviewItem:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How many answers were added to the queue: with a thumb down, and by the sample."""
+    """The numbers of answers added to the queue: with a thumbs-down, and from the sample."""
 
     thumbs_down: int
     sample: int
@@ -372,7 +372,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class WordCount:
-    """How many bad answers, and how many others, contain a word.
+    """The numbers of bad and of other answers that contain a word.
 
     `down` of the bad answers have a thumb down, the rest only a bad verdict.
     """

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Dimension = Literal["model", "provider", "user", "project", "assistant", "tag", "kind", "status"]
-"""What calls are grouped by. "status" is the class of the status code: 2 for 200 to 299, 0 without a status code."""
+"""The dimensions by which calls are grouped. "status" is the class of the status code: 2 for 200 to 299, 0 for none."""
 
 Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 
@@ -272,13 +272,13 @@ class LimitStanding:
 
     @property
     def left(self) -> Decimal:
-        """What is left for further calls, 0 or more."""
+        """The amount left for further calls, 0 or more."""
         return max(self.limit.amount - self.used - self.in_flight, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
 class CallDemand:
-    """What a call needs: the tokens of its question, and the most tokens of its answer.
+    """The demand of a call: the tokens of its question, and the maximum tokens of its answer.
 
     `prompt_cost` and `answer_token_cost` (per token) are US dollars, None if the price is unknown. If a limit leaves
     less than `answer_tokens`, at most `short_answer_tokens` are reserved for the answer.
@@ -317,7 +317,7 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """What repricing changes, or has changed.
+    """The changes of a repricing, planned or made.
 
     `calls` with tokens were recalculated; `without_tokens` were left out. `changed` of them get another cost, and
     `had_none` of those had no cost before. `before` and `after` are the sums of the costs of changed calls.

@@ -221,7 +221,7 @@ class ReviewAnswers(ReviewStore):
         bad_labels: Collection[str] = (),
     ) -> AsyncIterator[dict[str, Any]]:
         # Read here and not in the generator, which starts at its first read: another user may be acting then.
-        actor, said = acting_user.get(), audit.clean_purpose(purpose)
+        actor, cleaned_purpose = acting_user.get(), audit.clean_purpose(purpose)
 
         async def stream() -> AsyncIterator[dict[str, Any]]:
             await self._writer.settled()
@@ -234,7 +234,7 @@ class ReviewAnswers(ReviewStore):
                 form,
                 actor=actor,
                 pseudonym_key=pseudonym_key,
-                purpose=said,
+                purpose=cleaned_purpose,
                 bad_labels=bad_labels,
             )
             async for one in found:

@@ -32,12 +32,12 @@ def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
     Raises:
         InvalidRecord: it is missing although it is required, or is longer than `LONGEST_PURPOSE` characters.
     """
-    said = clean_text(purpose or "").strip() or None
-    if said is None and required:
+    cleaned = clean_text(purpose or "").strip() or None
+    if cleaned is None and required:
         raise InvalidRecord("a purpose is required")
-    if said is not None and len(said) > LONGEST_PURPOSE:
-        raise InvalidRecord(f"the purpose has {len(said):,} characters: the maximum is {LONGEST_PURPOSE:,}")
-    return said
+    if cleaned is not None and len(cleaned) > LONGEST_PURPOSE:
+        raise InvalidRecord(f"the purpose has {len(cleaned):,} characters: the maximum is {LONGEST_PURPOSE:,}")
+    return cleaned
 
 
 async def note(

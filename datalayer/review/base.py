@@ -1,4 +1,4 @@
-"""What the review's public methods share: the role check, and waiting until earlier writes are among the answers."""
+"""The base of the review's public methods: the role check, and waiting until earlier writes are among the answers."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

@@ -109,8 +109,8 @@ class Talk:
         ]
         # Latest first, so that of several versions of one message the one replaced first stays in the dictionary.
         latest_first = sorted(texts, key=lambda one: one[:3], reverse=True)
-        said = {step_id: step for created, step_id, _, step in latest_first if created < moment}
-        return [*reversed(said.values())]
+        remaining = {step_id: step for created, step_id, _, step in latest_first if created < moment}
+        return [*reversed(remaining.values())]
 
     def _question_before(self, at: int) -> str | None:
         before = reversed(self.messages[:at])
@@ -133,7 +133,7 @@ async def export(
     """Apply the form to each thread that has an answer that matches the filter."""
     name = pseudonyms(pseudonym_key)
     async with database.read() as connection:
-        # The actor of the call, who may not be the one who acts when the stream is read.
+        # The actor of the call: another user may be acting when the stream is read.
         await access.demand(connection, actor)
         # Looked up once for the whole export, and without the maximum that holds for a page of the inbox.
         among = await threads_with_words(connection, database, which)
@@ -227,9 +227,9 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     for one in versions:
         if one.change == "edited":
             reworded[one.step_id] = max(one.replaced_at, reworded.get(one.step_id, ""))
-    gone = [one for one in versions if one.change == "removed"]
-    asked_then = sorted(one.created_at or "" for one in gone if one.type == QUESTION)
-    for removed in gone:
+    removed_versions = [one for one in versions if one.change == "removed"]
+    asked_then = sorted(one.created_at or "" for one in removed_versions if one.type == QUESTION)
+    for removed in removed_versions:
         if removed.type != ANSWER:
             continue
         better = talk.better_than_removed(removed) if removed.step_id in talk.wanted else None
@@ -259,7 +259,7 @@ def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
     examples = {at for at in better if messages[at]["id"] in talk.wanted and (better[at] or talk.is_example(at))}
     if not examples:
         return
-    said: list[dict[str, Any]] = []
+    conversation: list[dict[str, Any]] = []
     for at, step in enumerate(messages[: max(examples) + 1]):
         message: dict[str, Any] = {"role": _ROLES[step["type"]], "content": step["output"]}
         if at in better:
@@ -267,8 +267,8 @@ def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
                 continue
             message["content"] = (better[at] or ("", step["output"]))[1]
             message["weight"] = int(at in examples)
-        said.append(message)
-    yield {"messages": said}
+        conversation.append(message)
+    yield {"messages": conversation}
 
 
 def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]:

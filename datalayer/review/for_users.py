@@ -30,7 +30,7 @@ class ReviewsForUsers(ReviewStore):
             InvalidRecord: the step's id is not a UUID.
         """
         actor, known, now = acting_user.get(), clean_id(step_id, "step id of a vote"), utc_now()
-        said = [clean_text(reason) for reason in reasons]
+        cleaned_reasons = [clean_text(reason) for reason in reasons]
         text = None if comment is None else clean_text(comment)
 
         async def give(connection: AsyncConnection) -> bool:
@@ -38,7 +38,7 @@ class ReviewsForUsers(ReviewStore):
             vote = await votes.of_user(connection, known, user.id if user else None)
             if vote is None:
                 return False
-            await votes.give_reasons(connection, self._dialect, vote, reasons=said, comment=text, now=now)
+            await votes.give_reasons(connection, self._dialect, vote, reasons=cleaned_reasons, comment=text, now=now)
             return True
 
         return bool(await self._writer.submit(give))

@@ -173,19 +173,19 @@ def _shown() -> Select[Any]:
 async def _texts(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, Any]:
     """Question and answer by the answer's id; removed answers are read by a second statement, if there are any."""
     texts = {row["stepId"]: row for row in rows if row["isHere"]}
-    if gone := [row["stepId"] for row in rows if not row["isHere"]]:
-        found = await connection.execute(_gone(), {"ids": gone})
+    if removed := [row["stepId"] for row in rows if not row["isHere"]]:
+        found = await connection.execute(_removed(), {"ids": removed})
         texts.update({row["stepId"]: row for row in found.mappings()})
     return texts
 
 
 @cache
-def _gone() -> Select[Any]:
+def _removed() -> Select[Any]:
     return removed_answers.texts(EXCERPT)
 
 
 @cache
-def _said() -> Any:
+def _voted() -> Any:
     """Comments and reasons of the votes on the steps `ids` in these `threads`, the latest first."""
     vote, change = feedbacks.c, feedback_changes.c
     ids, within = (bindparam(name, type_=Identifier, expanding=True) for name in ("ids", "threads"))
@@ -195,24 +195,24 @@ def _said() -> Any:
     last = select(change.forId, change.comment, change.reasons, change.changedAt).where(
         change.threadId.in_(within), change.forId.in_(ids), removed_answers.IS_LAST_VOTE
     )
-    said = union_all(now, last).subquery("said")
-    return select(said.c.forId, said.c.comment, said.c.reasons).order_by(said.c.moment.desc())
+    both = union_all(now, last).subquery("votes")
+    return select(both.c.forId, both.c.comment, both.c.reasons).order_by(both.c.moment.desc())
 
 
 async def _votes(connection: AsyncConnection, rows: Sequence[Any]) -> dict[str, list[Any]]:
     """Comments and reasons of the votes on these answers and their runs, the latest first, by the step's id."""
     voted = [row for row in rows if row["thumb"] is not None]
-    said: dict[str, list[Any]] = defaultdict(list)
+    by_step: dict[str, list[Any]] = defaultdict(list)
     if voted:
         ids = [one for row in voted for one in (row["stepId"], row["runId"]) if one is not None]
         values = {"ids": ids, "threads": list({row["threadId"] for row in voted})}
-        for row in await connection.execute(_said(), values):
-            said[row.forId].append(row)
-    return said
+        for row in await connection.execute(_voted(), values):
+            by_step[row.forId].append(row)
+    return by_step
 
 
 def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) -> AnswerRow:
-    said = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
+    of_answer = [vote for key in (row["stepId"], row["runId"]) for vote in votes.get(key, ())]
     return AnswerRow(
         step_id=row["stepId"],
         thread_id=row["threadId"],
@@ -223,8 +223,8 @@ def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) ->
         question=text["question"] if excerpts else None,
         answer=text["answer"] if excerpts else None,
         thumb=_THUMBS[row["thumb"]],
-        comment=next((vote.comment for vote in said if vote.comment), None) if excerpts else None,
-        reasons=tuple(dict.fromkeys(reason for vote in said for reason in vote.reasons or ())),
+        comment=next((vote.comment for vote in of_answer if vote.comment), None) if excerpts else None,
+        reasons=tuple(dict.fromkeys(reason for vote in of_answer for reason in vote.reasons or ())),
         assistant=row["assistant"],
         model=row["model"],
         tokens=None if row["tokens"] is None else int(row["tokens"]),

@@ -34,16 +34,16 @@ class ThreadMarks(ReviewStore):
             Forbidden: the acting user is neither a reviewer nor, for a pin, the owner.
             InvalidRecord: the kind is neither "pin" nor "flag".
         """
-        known, said = clean_id(thread_id, "thread id"), clean_text(note) if note else None
+        known, cleaned_note = clean_id(thread_id, "thread id"), clean_text(note) if note else None
 
         async def mark(connection: AsyncConnection, user_id: str | None, identifier: str | None) -> ThreadMark:
-            values = {"note": said, "userId": user_id, "createdAt": utc_now()}
+            values = {"note": cleaned_note, "userId": user_id, "createdAt": utc_now()}
             await connection.execute(
                 self._dialect.insert(thread_marks)
                 .values(threadId=known, kind=kind, **values)
                 .on_conflict_do_update(index_elements=[thread_marks.c.threadId, thread_marks.c.kind], set_=values)
             )
-            return ThreadMark(known, kind, said, identifier, str(values["createdAt"]))
+            return ThreadMark(known, kind, cleaned_note, identifier, str(values["createdAt"]))
 
         kept: ThreadMark = await self._mark(known, kind, mark)
         return kept

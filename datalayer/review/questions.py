@@ -14,7 +14,7 @@ def question_before(answer: FromClause, *, characters: int | None = None) -> Sca
     The index `steps_in_order` serves it, from the answer backwards.
 
     Args:
-        answer: what is selected from; it has the columns `threadId` and `createdAt`.
+        answer: the table or subquery of answers, with the columns `threadId` and `createdAt`.
         characters: how many of the text, from its beginning; all of it by default.
     """
     asked = steps.alias("asked")

@@ -66,7 +66,7 @@ class Retention(ReviewStore):
 
     async def _retain(self, kind: RetentionClass, before: str) -> RetentionReceipt:
         rows: dict[str, int] = {}
-        gone: list[str] = []
+        thread_ids: list[str] = []
         keys: list[str] = []
 
         async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
@@ -75,7 +75,7 @@ class Retention(ReviewStore):
         while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
                 rows[name] = rows.get(name, 0) + count
-            gone += removed.thread_ids
+            thread_ids += removed.thread_ids
             keys += removed.object_keys
         self.search_indexer.note(deleted=True)
         disposed = await self.file_deleter.delete(keys, None)
@@ -95,14 +95,14 @@ class Retention(ReviewStore):
             applied_at=utc_now(),
             applied_by=by,
             rows=rows,
-            threads=tuple(sorted(gone)),
+            threads=tuple(sorted(thread_ids)),
             files=tuple(disposed.deleted),
             files_left=tuple(disposed.left),
         )
 
 
 async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
-    """Delete a part of what is old; None if nothing is left."""
+    """Delete a part of the expired records; None if there are none."""
     if kind == "threads":
         ids = await next_threads(connection, before)
         return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None
@@ -189,8 +189,8 @@ async def remove_payloads(connection: AsyncConnection, before: str) -> int:
 async def remove_versions(connection: AsyncConnection, before: str) -> int:
     """Delete the next earlier versions of messages; returns how many."""
     some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
-    gone = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
-    thread_ids = (await connection.execute(gone)).scalars().all()
+    expired = delete(step_versions).where(step_versions.c.id.in_(some)).returning(step_versions.c.threadId)
+    thread_ids = (await connection.execute(expired)).scalars().all()
     # A removed answer without a stored version is no longer on the lists.
     await feedback.mark_answers(connection, sorted(set(thread_ids)))
     return len(thread_ids)

@@ -52,8 +52,8 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             if known is None or not (await audit.owner_of(connection, known))[0]:
                 return False
             if subjects := await audit.subjects_of(connection, known, reviewer.id):
-                said = audit.clean_purpose(purpose, required=purpose_required)
-                await audit.note(connection, "read", reviewer.identifier, subjects, purpose=said)
+                cleaned = audit.clean_purpose(purpose, required=purpose_required)
+                await audit.note(connection, "read", reviewer.identifier, subjects, purpose=cleaned)
             return True
 
         if not await self._write_as_reviewer(note) or known is None:
@@ -118,10 +118,10 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             InvalidRecord: the label is empty or longer than 100 characters.
             Forbidden: the acting user is no reviewer, or is the system.
         """
-        said, now = review_verdicts.clean(verdict), utc_now()
+        cleaned, now = review_verdicts.clean(verdict), utc_now()
 
         kept = await self._write_as_reviewer(
-            lambda connection, reviewer: review_verdicts.put(connection, self._dialect, said, reviewer.named, now)
+            lambda connection, reviewer: review_verdicts.put(connection, self._dialect, cleaned, reviewer.named, now)
         )
         self.answer_follower.note()
         return kept

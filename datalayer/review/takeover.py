@@ -39,14 +39,14 @@ class Takeovers(ReviewStore):
         """
         known = clean_id(thread_id, "thread id")
         answer = None if step_id is None else clean_id(step_id, "step id")
-        said, ending = audit.clean_purpose(purpose, required=purpose_required), clean_text(title_ending)
+        cleaned_purpose, ending = audit.clean_purpose(purpose, required=purpose_required), clean_text(title_ending)
 
         async def copy(connection: AsyncConnection, reviewer: access.Reviewer) -> ThreadOrigin:
             who = reviewer.named
             origin = await copies.take_over(connection, known, answer, who, ending)
             subjects = await audit.subjects_of(connection, known, reviewer.id)
             copied = {"copy": origin.thread_id}
-            await audit.note(connection, "take_over", who[1], subjects, purpose=said, details=copied)
+            await audit.note(connection, "take_over", who[1], subjects, purpose=cleaned_purpose, details=copied)
             return origin
 
         await self._writer.settled(known)

@@ -1,4 +1,4 @@
-"""SQL of what a reviewer sees beside a thread: votes, verdicts, earlier versions, usage, marks and copies."""
+"""SQL of the data that a reviewer sees with a thread: votes, verdicts, earlier versions, usage, marks and copies."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ async def origins_of(connection: AsyncConnection, thread_id: str) -> list[Thread
 
 async def _votes(connection: AsyncConnection, thread_id: str) -> tuple[Vote, ...]:
     vote, change = feedbacks.c, feedback_changes.c
-    said = union_all(
+    cast_votes = union_all(
         select(vote.id, vote.forId, vote.value, vote.comment, vote.reasons, vote.userId, vote.updatedAt).where(
             vote.threadId == thread_id
         ),
@@ -66,11 +66,11 @@ async def _votes(connection: AsyncConnection, thread_id: str) -> tuple[Vote, ...
             *(change.feedbackId, change.forId, change.value, change.comment, change.reasons, change.userId),
             change.changedAt,
         ).where(change.threadId == thread_id, IS_LAST_VOTE),
-    ).subquery("said")
+    ).subquery("cast_votes")
     statement = (
-        select(said, users.c.identifier)
-        .outerjoin(users, users.c.id == said.c.userId)
-        .order_by(said.c.updatedAt, said.c.id)
+        select(cast_votes, users.c.identifier)
+        .outerjoin(users, users.c.id == cast_votes.c.userId)
+        .order_by(cast_votes.c.updatedAt, cast_votes.c.id)
     )
     return tuple(
         Vote(row.forId, row.value, row.comment, tuple(row.reasons or ()), row.identifier, row.updatedAt)

@@ -17,7 +17,7 @@ from datalayer.schema.chat import steps, users
 from datalayer.schema.review import review_items, verdict_changes, verdicts
 
 LONGEST_LABEL = 100
-_SAID = ("label", "reasons", "note", "betterAnswer")
+_CONTENTS = ("label", "reasons", "note", "betterAnswer")
 
 
 def clean(verdict: Verdict) -> dict[str, Any]:
@@ -39,21 +39,21 @@ def clean(verdict: Verdict) -> dict[str, Any]:
 
 
 async def put(
-    connection: AsyncConnection, dialect: Dialect, said: Mapping[str, Any], reviewer: tuple[str, str], now: str
+    connection: AsyncConnection, dialect: Dialect, cleaned: Mapping[str, Any], reviewer: tuple[str, str], now: str
 ) -> Verdict:
     """Store the reviewer's verdict on an answer; the queue's item is done once it has as many verdicts as it wants.
 
     The answer may have been removed from its thread, if an earlier version of it is stored.
 
     Args:
-        said: the values from `clean`.
+        cleaned: the values from `clean`.
         reviewer: id and identifier.
         now: the time of the change.
 
     Raises:
         NotFound: there is no such answer.
     """
-    step_id, reviewer_id = said["stepId"], reviewer[0]
+    step_id, reviewer_id = cleaned["stepId"], reviewer[0]
     answer = steps.c.id == step_id, steps.c.type == removed_answers.ANSWER
     thread_id = (await connection.execute(select(steps.c.threadId).where(*answer))).scalar()
     thread_id = thread_id or await removed_answers.thread_of(connection, step_id)
@@ -62,15 +62,15 @@ async def put(
     await _hold_item(connection, step_id)
     mine = verdicts.c.stepId == step_id, verdicts.c.reviewerId == reviewer_id
     there = (await connection.execute(select(verdicts).where(*mine))).mappings().first()
-    if there is None or any(there[name] != said[name] for name in _SAID):
-        changes = {name: said[name] for name in _SAID} | {"updatedAt": now}
+    if there is None or any(there[name] != cleaned[name] for name in _CONTENTS):
+        changes = {name: cleaned[name] for name in _CONTENTS} | {"updatedAt": now}
         values = {"id": str(uuid.uuid4()), "threadId": thread_id, "reviewerId": reviewer_id, "createdAt": now}
         await connection.execute(
             dialect.insert(verdicts)
-            .values(**said, **values, updatedAt=now)
+            .values(**cleaned, **values, updatedAt=now)
             .on_conflict_do_update(index_elements=[verdicts.c.stepId, verdicts.c.reviewerId], set_=changes)
         )
-        await _note(connection, dialect, {**said, "threadId": thread_id, "reviewerId": reviewer_id}, now)
+        await _note(connection, dialect, {**cleaned, "threadId": thread_id, "reviewerId": reviewer_id}, now)
         await feedback.mark_answers(connection, [thread_id])
     await _close_item(connection, step_id, reviewer_id, now)
     kept = (await connection.execute(_listed(and_(*mine)))).mappings().one()
@@ -85,7 +85,7 @@ async def remove(connection: AsyncConnection, dialect: Dialect, step_id: str, re
     thread_id = removed.scalar()
     if thread_id is None:
         return False
-    nothing = dict.fromkeys(_SAID)
+    nothing = dict.fromkeys(_CONTENTS)
     await _note(
         connection, dialect, {"stepId": step_id, **nothing, "threadId": thread_id, "reviewerId": reviewer_id}, now
     )
@@ -105,7 +105,7 @@ async def history(connection: AsyncConnection, thread_id: str) -> list[VerdictCh
     """Every change of every verdict on answers of the thread, oldest first."""
     change = verdict_changes.c
     statement = (
-        select(*(change[name] for name in ("stepId", *_SAID, "changedAt")), users.c.identifier)
+        select(*(change[name] for name in ("stepId", *_CONTENTS, "changedAt")), users.c.identifier)
         .join(users, users.c.id == change.reviewerId)
         .where(change.threadId == thread_id)
         .order_by(change.changedAt, change.id)

@@ -47,23 +47,29 @@ class SavedViews(ReviewStore):
             AlreadyExists: the acting reviewer has a view of this name, which stays as it is.
             InvalidRecord: the name is empty, or name or query is too long.
         """
-        named, said = clean_text(name).strip(), clean_text(query)
-        if not named or len(named) > LONGEST_NAME or len(said) > LONGEST_QUERY:
+        cleaned_name, cleaned_query = clean_text(name).strip(), clean_text(query)
+        if not cleaned_name or len(cleaned_name) > LONGEST_NAME or len(cleaned_query) > LONGEST_QUERY:
             raise InvalidRecord(
                 f"a view needs a name of 1 to {LONGEST_NAME} characters and a query of at most {LONGEST_QUERY:,}"
             )
 
         async def put(connection: AsyncConnection, reviewer: access.Reviewer) -> SavedView:
             owner_id, owner = reviewer.named
-            view = SavedView(str(uuid.uuid4()), named, said, owner, is_shared, utc_now())
-            values = {"id": view.id, "ownerId": owner_id, "name": named, "query": said, "isShared": is_shared}
+            view = SavedView(str(uuid.uuid4()), cleaned_name, cleaned_query, owner, is_shared, utc_now())
+            values = {
+                "id": view.id,
+                "ownerId": owner_id,
+                "name": cleaned_name,
+                "query": cleaned_query,
+                "isShared": is_shared,
+            }
             statement = (
                 self._dialect.insert(review_views)
                 .values(**values, createdAt=view.created_at)
                 .on_conflict_do_nothing(index_elements=[review_views.c.ownerId, review_views.c.name])
             )
             if not (await connection.execute(statement)).rowcount:
-                raise AlreadyExists(f"the view {named!r} exists already: choose another name or remove it first")
+                raise AlreadyExists(f"the view {cleaned_name!r} exists already: choose another name or remove it first")
             return view
 
         return await self._write_as_reviewer(put)

@@ -143,8 +143,8 @@ class _Export:
             await self._lines("", table, moment, and_(table.c.userId == self._user_id, not_in_theirs))
         their_calls = llm_calls.c.userId == self._user_id
         await self._lines("", llm_calls, llm_calls.c.requestedAt, their_calls)
-        said = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(their_calls))
-        await self._lines("", llm_call_payloads, llm_call_payloads.c.createdAt, said)
+        of_their_calls = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(their_calls))
+        await self._lines("", llm_call_payloads, llm_call_payloads.c.createdAt, of_their_calls)
         manifest = {
             "format": FORMAT,
             "version": VERSION,

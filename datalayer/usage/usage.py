@@ -5,7 +5,6 @@ Users see their own calls; the system sees all; visitors see none. This is decid
 
 from collections.abc import AsyncIterator, Callable
 
-from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_time, known_id
@@ -27,8 +26,6 @@ from datalayer.records.usage import (
 )
 from datalayer.review import access, audit
 from datalayer.review.base import ReviewStore
-from datalayer.review.retention import payloads_before
-from datalayer.schema.usage import llm_call_payloads, llm_calls
 from datalayer.usage import calls, statistics
 from datalayer.usage.cleaning import clean_call, clean_payload
 from datalayer.usage.filters import matching
@@ -55,11 +52,11 @@ class Usage(ReviewStore):
         """
         try:
             kept = clean_call(call)
-            said = None if payload is None else clean_payload(payload, kept)
+            kept_payload = None if payload is None else clean_payload(payload, kept)
         except InvalidRecord as error:
-            await self._tell("call", error, thread_id=known_id(call.thread_id), record_id=known_id(call.id))
+            await self._report_failure("call", error, thread_id=known_id(call.thread_id), record_id=known_id(call.id))
             raise
-        await self._write("call", LlmCallWrite(kept, said))
+        await self._write("call", LlmCallWrite(kept, kept_payload))
 
     async def usage_totals(self, which: CallFilter) -> UsageTotals:
         """The totals of the calls that match the filter.
@@ -187,11 +184,9 @@ class Usage(ReviewStore):
         known = known_id(call_id)
 
         async def note(connection: AsyncConnection, admin: access.Reviewer) -> None:
-            whose = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == known)
-            found = (await connection.execute(whose)).first()
-            if found is not None and (found.userId is None or found.userId != admin.id):
-                subject, details = (found.threadId, found.userId), {"call": known}
-                await audit.note(connection, "read_call", admin.identifier, [subject], details=details)
+            subject = await calls.thread_and_user(connection, known) if known else None
+            if subject is not None and subject[1] != admin.id:
+                await audit.note(connection, "read_call", admin.identifier, [subject], details={"call": known})
 
         await self._write_as_reviewer(note, access.ADMINS)
 
@@ -218,12 +213,9 @@ class Usage(ReviewStore):
         moment = clean_time(before, "time")
         if moment is None:
             raise InvalidRecord("deleting payloads needs a time before which to delete")
-        payloads = llm_call_payloads.c
-        oldest = select(payloads.callId).where(payloads_before(moment)).order_by(payloads.createdAt)
-        some = delete(llm_call_payloads).where(payloads.callId.in_(oldest.limit(_FORGOTTEN_AT_ONCE)))
 
         async def forget(connection: AsyncConnection) -> int:
-            return int((await connection.execute(some)).rowcount)
+            return await calls.delete_payloads(connection, moment, limit=_FORGOTTEN_AT_ONCE)
 
         # In parts, so that writes of chats do not wait for the whole deletion.
         count = done = await self._writer.submit(forget)

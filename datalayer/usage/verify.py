@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import and_, exists, func, select, true
 
 from datalayer.database import Database
-from datalayer.history.deletion import let_go_of_calls
+from datalayer.history.deletion import detach_calls
 from datalayer.records.usage import LlmCall, UsageTotals
 from datalayer.schema.chat import threads, users
 from datalayer.schema.usage import llm_calls
@@ -82,7 +82,7 @@ class UsageCheck:
                 sums.add(row.call)
                 if row.call.id not in reported and (problem := cost_problem(row.call)) is not None:
                     reported.add(row.call.id)
-                    self._tell(problem)
+                    self._report_problem(problem)
             self._report.totals = sums.totals
             if before == await self._shown():
                 self._report.is_compared = True
@@ -98,7 +98,7 @@ class UsageCheck:
     def _compare(self, shown: UsageTotals, added_up: UsageTotals) -> None:
         for name in _Sums.NAMES:
             if getattr(shown, name) != getattr(added_up, name):
-                self._tell(
+                self._report_problem(
                     UsageProblem(
                         "sums",
                         f"{name.replace('_', ' ')}: the statistics show {getattr(shown, name)}, "
@@ -108,18 +108,20 @@ class UsageCheck:
 
     async def _look_for_whom(self, repair: bool) -> None:
         for table, column in ((users, llm_calls.c.userId), (threads, llm_calls.c.threadId)):
-            gone = and_(column.is_not(None), ~exists(select(table.c.id).where(table.c.id == column)))
-            statement = select(func.count()).select_from(llm_calls).where(gone)
+            is_missing = and_(column.is_not(None), ~exists(select(table.c.id).where(table.c.id == column)))
+            statement = select(func.count()).select_from(llm_calls).where(is_missing)
             async with self._database.read() as connection:
                 count = (await connection.execute(statement)).scalar_one()
             if not count:
                 continue
             if repair:
                 async with self._database.write() as connection:
-                    await let_go_of_calls(connection, gone, {column.name: None})
-            self._tell(UsageProblem("nowhere", f"{count} calls refer to missing {table.name}", repaired=repair))
+                    await detach_calls(connection, is_missing, {column.name: None})
+            self._report_problem(
+                UsageProblem("nowhere", f"{count} calls refer to missing {table.name}", repaired=repair)
+            )
 
-    def _tell(self, problem: UsageProblem) -> None:
+    def _report_problem(self, problem: UsageProblem) -> None:
         self._report.problems[problem.kind] += 1
         self._report.repaired[problem.kind] += problem.repaired
         self._found(problem)

@@ -1,4 +1,4 @@
-"""Which writes the queue accepts: its bounds in number and bytes, and writes to threads that were deleted.
+"""Decides which writes the queue accepts: it is bounded in number and bytes, and drops writes to deleted threads.
 
 Past the bounds, writes stand outside the queue, in order, for a bounded time. As many bytes may stand outside as in the
 queue; past that a write fails immediately, because nobody awaits Chainlit's calls and so nobody would wait to make the
@@ -70,35 +70,35 @@ class QueuedWrite:
 
 
 class Admission:
-    """The writes that wait in the queue and those that stand outside it."""
+    """The bounded queue of writes, and the writes that wait for room in it (the overflow)."""
 
     def __init__(self, *, most_queued: int, most_queued_bytes: int, seconds: float) -> None:
         """
         Args:
             most_queued: how many writes the queue takes.
             most_queued_bytes: how many bytes they may have, roughly; one write alone may have more.
-            seconds: how long a write stands outside before it fails.
+            seconds: how long a write waits in the overflow before it fails.
         """
         self._most_queued, self._most_bytes, self._seconds = most_queued, most_queued_bytes, seconds
         self._waiting: deque[QueuedWrite] = deque()
-        self._outside: deque[QueuedWrite] = deque()
+        self._overflow: deque[QueuedWrite] = deque()
         self._in_flight: list[QueuedWrite] = []
-        self._bytes = self._outside_bytes = 0
+        self._bytes = self._overflow_bytes = 0
 
     def __len__(self) -> int:
-        """How many writes are not stored yet."""
-        return len(self._waiting) + len(self._in_flight) + len(self._outside)
+        """The number of writes that are not stored yet."""
+        return len(self._waiting) + len(self._in_flight) + len(self._overflow)
 
     def enter(self, write: QueuedWrite) -> bool:
-        """Queue the write, or let it stand outside; False if it failed because there is no room outside either."""
-        if self._outside and self._outside_bytes + write.size > self._most_bytes:
+        """Add the write to the queue or the overflow; False if it failed because both are full."""
+        if self._overflow and self._overflow_bytes + write.size > self._most_bytes:
             write.settle(StorageUnavailable("too many writes wait for the database"))
             return False
-        self._outside.append(write)
-        self._outside_bytes += write.size
+        self._overflow.append(write)
+        self._overflow_bytes += write.size
         self._admit()
-        if self._outside:
-            # All stand there equally long, so they also leave in order.
+        if self._overflow:
+            # All wait equally long, so they also leave in order.
             write.give_up = asyncio.get_running_loop().call_later(self._seconds, self._turn_away, write)
         return True
 
@@ -115,12 +115,12 @@ class Admission:
 
     def unstored(self) -> list[QueuedWrite]:
         """All writes that are not stored yet, in the order of their calls."""
-        return [*self._in_flight, *self._waiting, *self._outside]
+        return [*self._in_flight, *self._waiting, *self._overflow]
 
     def empty(self) -> list[QueuedWrite]:
         """Take out all writes; gives those without a result."""
         left = [write for write in self.unstored() if not write.settled]
-        self._in_flight, self._waiting, self._outside = [], deque(), deque()
+        self._in_flight, self._waiting, self._overflow = [], deque(), deque()
         for write in left:
             if write.give_up is not None:
                 write.give_up.cancel()
@@ -128,21 +128,21 @@ class Admission:
 
     def _admit(self) -> None:
         """Move writes from outside into the queue, in order, while there is room."""
-        while self._outside:
+        while self._overflow:
             queued = len(self._waiting) + len(self._in_flight)
-            size = self._outside[0].size
+            size = self._overflow[0].size
             if queued and (queued >= self._most_queued or self._bytes + size > self._most_bytes):
                 return
-            write = self._outside.popleft()
+            write = self._overflow.popleft()
             if write.give_up is not None:
                 write.give_up.cancel()
-            self._outside_bytes -= size
+            self._overflow_bytes -= size
             self._bytes += size
             self._waiting.append(write)
 
     def _turn_away(self, write: QueuedWrite) -> None:
-        self._outside.remove(write)
-        self._outside_bytes -= write.size
+        self._overflow.remove(write)
+        self._overflow_bytes -= write.size
         write.settle(StorageUnavailable("too many writes wait for the database"))
 
 
@@ -165,7 +165,7 @@ class DeletedThreads:
         self._ids.pop(thread_id, None)
 
     def drops(self, write: QueuedWrite) -> bool:
-        """Whether the write comes after the deletion of its thread; true only of what was deleted before its turn."""
+        """Whether to drop the write, because its thread was deleted before."""
         if write.thread_id not in self._ids or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
             return False
         logger.info("dropped a write to a deleted thread", extra={"thread_id": write.thread_id})

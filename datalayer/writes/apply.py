@@ -62,7 +62,7 @@ async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect,
     if not exists and write.thread.name is None and write.thread.user_id is None:
         return
     await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
-    # The user who creates a thread, or gives it away, must be its owner afterwards.
+    # A user who creates a thread or changes its owner must be its owner afterwards.
     await demand(connection, write.thread.id, actor)
 
 

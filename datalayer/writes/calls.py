@@ -18,7 +18,7 @@ from datalayer.schema.rows import column_names
 from datalayer.schema.usage import llm_call_payloads, llm_calls, projects
 
 _NAMES = column_names(LlmCall, llm_calls)
-_SAID = {"messages", "response"}
+_CONTENTS = {"messages", "response"}
 _KEPT: dict[str, tuple[Executable, Executable]] = {}
 
 
@@ -93,6 +93,6 @@ def _payload_statement(dialect: Dialect) -> Executable:
         or_(~bindparam("of_thread", type_=Boolean), whose.threadId.is_not(None)),
     )
     statement = dialect.insert(table).from_select([column.name for column in table.c], is_left)
-    newer = {name: statement.excluded[name] for name in _SAID}
+    newer = {name: statement.excluded[name] for name in _CONTENTS}
     upsert: Executable = statement.on_conflict_do_update(index_elements=[table.c.callId], set_=newer)
     return upsert

@@ -70,7 +70,7 @@ class Writer:
         self._failed_alone = 0
 
     def __len__(self) -> int:
-        """How many writes are not stored yet."""
+        """The number of writes that are not stored yet."""
         return len(self._admission)
 
     def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:

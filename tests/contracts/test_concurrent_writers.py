@@ -78,24 +78,24 @@ async def test_a_write_of_a_cancelled_caller_is_read_and_its_failure_reported(
         await asyncio.sleep(0)
         refused.cancel()
     await layer.settled(thread_id)
-    told = [record for record in caplog.records if "its caller was cancelled" in record.message]
-    assert [(record.levelno, vars(record)["thread_id"]) for record in told] == [(logging.ERROR, thread_id)]
+    cancelled = [record for record in caplog.records if "its caller was cancelled" in record.message]
+    assert [(record.levelno, vars(record)["thread_id"]) for record in cancelled] == [(logging.ERROR, thread_id)]
 
 
 @pytest.mark.parametrize(("depth", "digits"), [(600, 1), (1, 5_000)], ids=["too deep", "too many digits"])
 async def test_a_value_that_cannot_be_stored_is_reported(database_url: str, depth: int, digits: int) -> None:
-    told: list[datalayer.WriteFailure] = []
+    failures: list[datalayer.WriteFailure] = []
 
-    async def tell(failure: datalayer.WriteFailure) -> None:
-        told.append(failure)
+    async def report(failure: datalayer.WriteFailure) -> None:
+        failures.append(failure)
 
-    layer = create_data_layer(database_url, on_write_failure=tell)
+    layer = create_data_layer(database_url, on_write_failure=report)
     metadata: dict[str, Any] = {"number": 10**digits}
     for _ in range(depth):
         metadata = {"in": metadata}
     with pytest.raises(datalayer.InvalidRecord):
         await layer.create_step(step(new_id(), metadata=metadata))
-    assert len(told) == 1
+    assert len(failures) == 1
     await layer.close()
 
 

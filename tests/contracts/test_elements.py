@@ -158,16 +158,16 @@ async def test_an_element_of_another_thread_is_not_found(layer: ChainlitLayer) -
 
 async def test_a_failed_upload_is_reported_and_leaves_no_row(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
-    told = []
+    failures = []
 
-    async def tell(failure: Any) -> None:
-        told.append(failure)
+    async def report(failure: Any) -> None:
+        failures.append(failure)
 
-    layer = create_data_layer(database_url, f"file://{tmp_path}/store", on_write_failure=tell, patience_seconds=0.5)
+    layer = create_data_layer(database_url, f"file://{tmp_path}/store", on_write_failure=report, patience_seconds=0.5)
     thread_id = await thread(layer, None)
     with pytest.raises(datalayer.BlobError):
         await layer.create_element(text_element(thread_id, new_id(), "x"))
-    assert [(failure.what, failure.thread_id) for failure in told] == [("file", thread_id)]
+    assert [(failure.what, failure.thread_id) for failure in failures] == [("file", thread_id)]
     assert (await layer.get_thread(thread_id))["elements"] == []
     await layer.close()
 

@@ -13,7 +13,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files import move as file_move
 from datalayer.files.move import FileMove, MoveReport
 from datalayer.schema.chat import elements
-from tests.contracts.test_receipts import talk
+from tests.contracts.test_erasure import talk
 from tests.support.blob_places import NetworkPlace, Place
 
 LARGE = b"0123456789abcdef" * 400_000 + b"end"

@@ -15,7 +15,7 @@ import datalayer
 from datalayer.blobs import BlobOptions, open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.chat import blob_deletions, elements
-from tests.contracts.test_receipts import rows
+from tests.contracts.test_erasure import rows
 from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_blob_place, data_lake_place, s3_place
 from tests.support.records import new_id, opened, step, thread, user_id, vote
 
@@ -197,6 +197,6 @@ async def test_missing_signed_urls_are_logged_once(
     thread_id = await thread(layer, None)
     for _ in range(2):
         await layer.create_element(cl.Text(name="note", content="x", thread_id=thread_id, for_id=new_id()))
-    told = [record for record in caplog.records if "without file_url" in record.message]
-    assert [record.levelname for record in told] == ([] if linked else ["WARNING"])
+    warnings = [record for record in caplog.records if "without file_url" in record.message]
+    assert [record.levelname for record in warnings] == ([] if linked else ["WARNING"])
     await layer.close()

@@ -173,9 +173,9 @@ async def test_05_start_up_migrates_or_refuses_loudly(empty_database_url: str, t
     settings = {"DATABASE_URL": empty_database_url, "DATA_DIR": str(tmp_path / "data")}
     command = ("-m", "threadkeeper.cli", "migrate")
     replicas = [await started(*command, directory=tmp_path, **settings) for _ in range(2)]
-    told = [await one.communicate() for one in replicas]
-    assert [one.returncode for one in replicas] == [0, 0], told
-    assert sum(said.count(b"applied: build_schema") for said, _ in told) == 1
+    outputs = [await one.communicate() for one in replicas]
+    assert [one.returncode for one in replicas] == [0, 0], outputs
+    assert sum(output.count(b"applied: build_schema") for output, _ in outputs) == 1
     database = Database(empty_database_url)
     async with database.write() as connection:
         await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
@@ -183,10 +183,10 @@ async def test_05_start_up_migrates_or_refuses_loudly(empty_database_url: str, t
     with socket.create_server(("127.0.0.1", 0)) as probe:
         settings["PORT"] = str(probe.getsockname()[1])
     refused = await started("-m", "threadkeeper.cli", "serve", directory=tmp_path, **settings)
-    said, complaint = await refused.communicate()
+    output, errors = await refused.communicate()
     assert refused.returncode != 0
-    assert b"migrated by a newer version (from_the_future)" in said + complaint
-    assert b"Traceback" not in said + complaint
+    assert b"migrated by a newer version (from_the_future)" in output + errors
+    assert b"Traceback" not in output + errors
     assert await stock.dump(empty_database_url) == before
     await database.close()
 

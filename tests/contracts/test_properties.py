@@ -166,8 +166,8 @@ class Trial:
         sent = {**sent, "id": self.elements[number], "threadId": self.thread_id}
         if of_step is not None:
             sent["forId"] = self.steps[of_step]
-        said = {key: value for key, value in sent.items() if key not in ("id", "threadId")}
-        self.model.elements[number] = {**self.model.elements.get(number, {}), **as_read(said)}
+        sent_values = {key: value for key, value in sent.items() if key not in ("id", "threadId")}
+        self.model.elements[number] = {**self.model.elements.get(number, {}), **as_read(sent_values)}
         return self.layer.create_element(Sent(sent))
 
     async def check(self) -> None:

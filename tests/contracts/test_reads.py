@@ -90,10 +90,10 @@ class Plans:
         names, values = list(compiled.positiontup), compiled.construct_params(dict(values))
         if url.startswith("sqlite"):
             async with database.read() as connection:
-                told = await connection.exec_driver_sql(
+                plan = await connection.exec_driver_sql(
                     f"EXPLAIN QUERY PLAN {compiled.string}", tuple(values[name] for name in names)
                 )
-                return "\n".join(str(row._mapping["detail"]) for row in told)
+                return "\n".join(str(row._mapping["detail"]) for row in plan)
         connection = await asyncpg.connect(
             url, server_settings={"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         )
@@ -112,7 +112,7 @@ async def history(
     owner = await user_id(layer, "alice")
     ids = [new_id() for _ in range(count)]
     moments = [f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z" for n in range(count)]
-    said = [new_id() for _ in range(count)]
+    step_ids = [new_id() for _ in range(count)]
     async with layer.database.write() as connection:
         await connection.execute(
             insert(threads),
@@ -125,7 +125,7 @@ async def history(
             insert(steps),
             [
                 {
-                    **{"id": said[n], "threadId": ids[n], "name": "", "type": "run", "createdAt": moments[n]},
+                    **{"id": step_ids[n], "threadId": ids[n], "name": "", "type": "run", "createdAt": moments[n]},
                     "metadata": {"favorite": True} if n < favorites else {},
                 }
                 for n in range(count)
@@ -135,7 +135,7 @@ async def history(
             await connection.execute(
                 insert(feedbacks),
                 [
-                    {"id": new_id(), "forId": said[n], "threadId": ids[n], "userId": owner, "value": value}
+                    {"id": new_id(), "forId": step_ids[n], "threadId": ids[n], "userId": owner, "value": value}
                     for n, value in voted.items()
                 ],
             )

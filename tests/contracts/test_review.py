@@ -533,11 +533,11 @@ async def test_satisfaction_and_coverage_add_up(layer: ChainlitLayer) -> None:
 
 
 async def test_common_and_short_words_are_left_out(layer: ChainlitLayer) -> None:
-    for said in ("the river is 很长 of course", "the river is 很长 or so", "the 河 is of no use"):
-        await talk(layer, answer=said, thumb=0)
+    for text in ("the river is 很长 of course", "the river is 很长 or so", "the 河 is of no use"):
+        await talk(layer, answer=text, thumb=0)
     judged = await talk(layer, answer="the mill is of wood")
-    for said in ("the capital is Paris", "the capital of France", "the use of it is small", "a river runs"):
-        await talk(layer, answer=said)
+    for text in ("the capital is Paris", "the capital of France", "the use of it is small", "a river runs"):
+        await talk(layer, answer=text)
     with reviewing():
         await layer.put_verdict(Verdict(judged.answer, "wrong"))
         words = {one.word: one for one in await layer.words_in_bad_answers(AnswerFilter())}

@@ -10,7 +10,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.review import AnswerFilter, Verdict
 from datalayer.schema.chat import blob_deletions, elements, metadata, steps, threads
 from tests.contracts.test_elements import text_element
-from tests.contracts.test_receipts import rows
+from tests.contracts.test_erasure import rows
 from tests.support.records import new_id, opened, step
 from tests.support.reviewing import Turn, account, call, reviewing, talk
 
@@ -77,8 +77,8 @@ async def test_the_latest_answers_of_own_copies_are_listed(layer: ChainlitLayer)
     with reviewing():
         first, second = [await layer.take_over(turn.thread) for _ in range(2)]
         for number in range(10, 35):
-            said = {"type": "assistant_message", "createdAt": f"2026-05-01T10:00:{number}Z"}
-            await layer.create_step(step(first.thread_id, f"{number} " + "x" * 200, **said))
+            values = {"type": "assistant_message", "createdAt": f"2026-05-01T10:00:{number}Z"}
+            await layer.create_step(step(first.thread_id, f"{number} " + "x" * 200, **values))
         await layer.create_step(step(first.thread_id, "a question", createdAt="2026-05-02T10:00:00Z"))
         await layer.create_step(step(first.thread_id, "", type="assistant_message", createdAt="2026-05-02T10:00:00Z"))
         found = await layer.answers_of_copies([first.thread_id, second.thread_id, turn.thread, "no id", new_id()])

@@ -132,9 +132,9 @@ async def test_bad_and_incomplete_answers_are_not_examples(layer: ChainlitLayer)
         await layer.put_verdict(Verdict(judged.answer, "wrong"))
         await layer.put_verdict(Verdict(alright.answer, "correct"))
         found = await whole(layer.export_fine_tuning(AnswerFilter()))
-        said = [[message["content"] for message in one["messages"]] for one in found]
+        texts = [[message["content"] for message in one["messages"]] for one in found]
         question = "what is the capital of France"
-        assert sorted(said) == [[question, "It is Paris."], [question, "and of Italy", "Rome"]]
+        assert sorted(texts) == [[question, "It is Paris."], [question, "and of Italy", "Rome"]]
         for turn in (down, judged, failed, stopped):
             await layer.put_verdict(Verdict(turn.answer, "wrong", better_answer="Paris"))
         found = await whole(layer.export_fine_tuning(AnswerFilter(labels=("wrong",))))

@@ -185,13 +185,13 @@ async def test_an_item_is_done_after_the_wanted_number_of_different_reviewers(la
 async def test_concurrent_verdicts_of_two_reviewers_both_count(layer: ChainlitLayer, database_url: str) -> None:
     turn = await talk(layer, thumb=0)
     other = create_data_layer(database_url)
-    said = review_verdicts.clean(Verdict(turn.answer, "wrong"))
+    cleaned = review_verdicts.clean(Verdict(turn.answer, "wrong"))
     with reviewing():
         await layer.fill_queue(percent=0, wanted=2)
     try:
         async with layer.database.write() as connection:
             rita = (await access.demand(connection, "rita")).named
-            await review_verdicts.put(connection, layer.database.dialect, said, rita, utc_now())
+            await review_verdicts.put(connection, layer.database.dialect, cleaned, rita, utc_now())
             with reviewing("rob"):
                 second = asyncio.create_task(other.put_verdict(Verdict(turn.answer, "wrong")))
             assert not (await asyncio.wait([second], timeout=0.3))[0]

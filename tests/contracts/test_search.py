@@ -374,19 +374,19 @@ async def test_a_search_finds_the_texts_with_every_token(
 ) -> None:
     owner = await user_id(layer, new_id())
     made = {}
-    for said in texts:
-        made[await thread(layer, owner, name="-")] = said
-    for thread_id, said in made.items():
-        await layer.create_step(step(thread_id, said))
+    for answer in texts:
+        made[await thread(layer, owner, name="-")] = answer
+    for thread_id, answer in made.items():
+        await layer.create_step(step(thread_id, answer))
     for words in queries:
         query = understood(words)
-        wanted = [thread_id for thread_id, said in made.items() if query and holds(said, query)]
+        wanted = [thread_id for thread_id, answer in made.items() if query and holds(answer, query)]
         if words.strip():
             assert sorted(await listed(layer, owner, search=words)) == sorted(wanted)
 
 
-def holds(said: str, query: Query) -> bool:
-    there = tokens(said)
+def holds(answer: str, query: Query) -> bool:
+    there = tokens(answer)
     return set(query.whole) <= set(there) and all(
         any(token.startswith(one) for token in there) for one in query.beginnings
     )

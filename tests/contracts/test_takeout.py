@@ -26,7 +26,7 @@ from datalayer.takeout import export, import_
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from tests.contracts.test_elements import text_element
-from tests.contracts.test_receipts import rows, talk
+from tests.contracts.test_erasure import rows, talk
 from tests.support.blob_places import s3_place
 from tests.support.records import listed, new_id, step, thread, user_id, vote
 from tests.support.s3_server import S3Server
@@ -94,8 +94,8 @@ async def whole(layer: ChainlitLayer, thread_id: str) -> tuple[Any, dict[str, by
             column = table.c.id if table is threads else table.c.threadId
             statement = select(table).where(column == thread_id).order_by(table.c.id)
             votes.extend((await connection.execute(statement)).all())
-        said = [column for column in step_versions.c if column is not step_versions.c.id]
-        versions = select(*said).where(step_versions.c.threadId == thread_id).order_by(step_versions.c.id)
+        columns = [column for column in step_versions.c if column is not step_versions.c.id]
+        versions = select(*columns).where(step_versions.c.threadId == thread_id).order_by(step_versions.c.id)
         votes.extend((await connection.execute(versions)).all())
     return found, files, [tuple(one) for one in votes]
 
@@ -215,8 +215,8 @@ async def test_a_damaged_file_is_reported_and_stays_marked_after_the_import(
         assert json.loads(archive.read("manifest.json"))["damagedFiles"] == [key]
     done = await import_user(other.database, other.blobs, path)
     (element,) = (await other.get_thread(thread_id))["elements"]
-    ((told, entry),) = done.damaged.items()
-    assert told == element["objectKey"]
+    ((object_key, entry),) = done.damaged.items()
+    assert object_key == element["objectKey"]
     assert entry.endswith("notes.txt")
     assert await other.blobs.read(element["objectKey"]) == content
     found: list[FileProblem] = []

@@ -37,8 +37,8 @@ class HeldBlobs(LocalBlobs):
         self.held: dict[bytes, asyncio.Event] = {}
         self.failures = 0
         self.asked = asyncio.Event()
-        self.told = asyncio.Event()
-        self.told.set()
+        self.released = asyncio.Event()
+        self.released.set()
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
         self.asked.set()
@@ -48,7 +48,7 @@ class HeldBlobs(LocalBlobs):
             self.failures -= 1
             raise datalayer.BlobError("the store is away")
         stored = await super().put(key, content, mime, name=name)
-        await self.told.wait()
+        await self.released.wait()
         return stored
 
     async def delete(self, key: str) -> None:
@@ -67,16 +67,18 @@ def blobs(tmp_path: Path) -> HeldBlobs:
 
 
 @pytest.fixture
-def told() -> list[datalayer.WriteFailure]:
+def reported() -> list[datalayer.WriteFailure]:
     return []
 
 
 @pytest.fixture
-async def chat(database_url: str, blobs: HeldBlobs, told: list[datalayer.WriteFailure]) -> AsyncIterator[ChainlitLayer]:
-    async def tell(failure: datalayer.WriteFailure) -> None:
-        told.append(failure)
+async def chat(
+    database_url: str, blobs: HeldBlobs, reported: list[datalayer.WriteFailure]
+) -> AsyncIterator[ChainlitLayer]:
+    async def report(failure: datalayer.WriteFailure) -> None:
+        reported.append(failure)
 
-    layer = datalayer.create_data_layer(database_url, blobs, on_write_failure=tell, patience_seconds=2)
+    layer = datalayer.create_data_layer(database_url, blobs, on_write_failure=report, patience_seconds=2)
     yield layer
     await layer.close()
 
@@ -94,17 +96,17 @@ async def nothing_queued(layer: ChainlitLayer) -> bool:
     return await queued(layer) == []
 
 
-async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]) -> None:
+async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any]) -> None:
     blobs.failures = 2
     thread_id = await thread(chat, None)
     element = text_element(thread_id, new_id(), "content")
     await chat.create_element(element)
     assert await opened(chat, thread_id, element.id) is not None
-    assert (len(blobs.files()), told) == (1, [])
+    assert (len(blobs.files()), reported) == (1, [])
 
 
 async def test_a_long_outage_is_reported_and_leaves_no_partial_upload(
-    chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any], caplog: pytest.LogCaptureFixture
+    chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     thread_id = await thread(chat, None)
     blobs.failures = 10**6
@@ -113,7 +115,7 @@ async def test_a_long_outage_is_reported_and_leaves_no_partial_upload(
     await chat.create_step(written)
     with pytest.raises(datalayer.BlobError, match="away"):
         await upload
-    assert [(one.what, one.thread_id, one.record_id) for one in told] == [("file", thread_id, element.id)]
+    assert [(one.what, one.thread_id, one.record_id) for one in reported] == [("file", thread_id, element.id)]
     (line,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert (line.__dict__["thread_id"], line.__dict__["record_id"]) == (thread_id, element.id)
     found = await chat.get_thread(thread_id)
@@ -180,13 +182,13 @@ async def test_a_row_written_after_its_deletion_is_removed(chat: ChainlitLayer, 
     answer = step(thread_id)
     await chat.create_step(answer)
     element = text_element(thread_id, answer["id"], b"late")
-    blobs.told.clear()
+    blobs.released.clear()
     upload = asyncio.create_task(chat.create_element(element))
     await until(lambda: [path for path in blobs.files() if not path.name.startswith(".part-")])
     deletion = chat.delete_element(element.id, thread_id) if end == "element" else chat.delete_step(answer["id"])
     deleted = asyncio.create_task(deletion)
     await asyncio.sleep(0)
-    blobs.told.set()
+    blobs.released.set()
     await asyncio.gather(upload, deleted)
     await until(lambda: nothing_queued(chat))
     assert (blobs.files(), await chat.get_element(thread_id, element.id)) == ([], None)
@@ -207,7 +209,7 @@ async def test_the_older_file_is_kept_if_the_newer_cannot_be_stored(chat: Chainl
 
 
 async def test_close_does_not_wait_for_an_unavailable_store(
-    chat: ChainlitLayer, blobs: HeldBlobs, told: list[Any]
+    chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any]
 ) -> None:
     thread_id = await thread(chat, None)
     blobs.failures = 10**6
@@ -217,7 +219,7 @@ async def test_close_does_not_wait_for_an_unavailable_store(
         await chat.close()
     with pytest.raises(datalayer.BlobError, match="before the data layer was closed"):
         await upload
-    assert [one.what for one in told] == ["file"]
+    assert [one.what for one in reported] == ["file"]
 
 
 async def test_close_waits_for_uploads_in_progress(chat: ChainlitLayer, blobs: HeldBlobs, database_url: str) -> None:
@@ -371,7 +373,7 @@ async def test_a_path_is_read_in_the_folder_of_the_session_and_in_allowed_folder
 
 @pytest.mark.parametrize("way", ["plain", "dots", "link", "without a session"])
 async def test_a_path_into_the_uploads_of_another_session_is_refused(
-    chat: ChainlitLayer, session_folder: Path, blobs: HeldBlobs, told: list[Any], way: str
+    chat: ChainlitLayer, session_folder: Path, blobs: HeldBlobs, reported: list[Any], way: str
 ) -> None:
     thread_id = await thread(chat, None)
     other = FILES_DIRECTORY / new_id()
@@ -387,7 +389,7 @@ async def test_a_path_into_the_uploads_of_another_session_is_refused(
         await chat.create_element(element)
     if token is not None:
         context_var.reset(token)
-    assert (blobs.files(), await queued(chat), [one.what for one in told]) == ([], [], ["file"])
+    assert (blobs.files(), await queued(chat), [one.what for one in reported]) == ([], [], ["file"])
     assert (await chat.get_thread(thread_id))["elements"] == []
 
 

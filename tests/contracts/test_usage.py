@@ -60,9 +60,11 @@ async def test_a_call_is_read_back_unchanged_with_names_of_user_and_project(laye
     await layer.record_call(record, payload)
     found = await layer.get_call(record.id)
     assert found is not None
-    row, said = found
+    row, stored_payload = found
     assert (row.user, row.project) == ("alice", None)
-    assert said == LlmCallPayload(record.id, [{"role": "user", "content": "hi \N{REPLACEMENT CHARACTER}"}], "hello")
+    assert stored_payload == LlmCallPayload(
+        record.id, [{"role": "user", "content": "hi \N{REPLACEMENT CHARACTER}"}], "hello"
+    )
     kept = row.call
     assert kept.error_message == "slow \N{REPLACEMENT CHARACTER}down"
     assert (kept.price, kept.tags) == ({"source": "own", "input": "2.5"}, ("a", "b"))

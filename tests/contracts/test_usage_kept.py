@@ -79,14 +79,14 @@ async def test_a_call_outlives_its_thread_without_its_payload(layer: ChainlitLay
     receipt = await layer.delete_thread_with_receipt(thread_id)
     assert receipt.rows["llm_call_payloads"] == 1
     assert "llm_calls" not in receipt.rows
-    stored, said = await kept(layer, record)
+    stored, stored_payload = await kept(layer, record)
     assert (stored.user_id, stored.thread_id, stored.step_id, stored.error_message) == (
         record.user_id,
         None,
         None,
         None,
     )
-    assert said is None
+    assert stored_payload is None
     assert await layer.usage_totals(EVERYTHING) == before
     assert (await kept(layer, others))[1] == payload(others)
     assert (await kept(layer, others))[0].thread_id == others.thread_id
@@ -102,8 +102,8 @@ async def test_a_call_outlives_its_user(layer: ChainlitLayer) -> None:
     receipt = await layer.delete_user("alice")
     assert receipt.rows["llm_call_payloads"] == 3
     for one in (record, elsewhere, nowhere):
-        stored, said = await kept(layer, one)
-        assert (stored.user_id, said) == (None, None)
+        stored, stored_payload = await kept(layer, one)
+        assert (stored.user_id, stored_payload) == (None, None)
     assert await layer.usage_totals(EVERYTHING) == before
     assert [(one.name, one.totals.calls) for one in await layer.usage_by(EVERYTHING, "user", order="calls")] == [
         (None, 3),
@@ -123,8 +123,8 @@ async def test_a_call_of_a_deleted_thread_or_user_is_stored_without_their_ids(
             # And the same call again, as a replayed spool may store it twice.
             for again in (record, late):
                 await one.record_call(again, payload(again))
-                stored, said = await kept(one, again)
-                assert (stored.thread_id, stored.step_id, said) == (None, None, None)
+                stored, stored_payload = await kept(one, again)
+                assert (stored.thread_id, stored.step_id, stored_payload) == (None, None, None)
                 assert (stored.user_id is None) == (end == "user")
         await other.close()
 
@@ -138,11 +138,11 @@ async def test_a_call_loses_the_id_of_a_deleted_step(layer: ChainlitLayer) -> No
     assert record.step_id is not None
     for step_id in (tool["id"], record.step_id):
         await layer.delete_step(step_id)
-    stored, said = await kept(layer, of_tool)
-    assert (stored.step_id, stored.thread_id, said) == (None, thread_id, payload(of_tool))
+    stored, stored_payload = await kept(layer, of_tool)
+    assert (stored.step_id, stored.thread_id, stored_payload) == (None, thread_id, payload(of_tool))
     # The removed answer is kept for reviewers, and its usage with it.
-    stored, said = await kept(layer, record)
-    assert (stored.step_id, stored.thread_id, said) == (record.step_id, thread_id, payload(record))
+    stored, stored_payload = await kept(layer, record)
+    assert (stored.step_id, stored.thread_id, stored_payload) == (record.step_id, thread_id, payload(record))
 
 
 async def test_concurrent_deletions_and_calls_leave_no_dangling_ids(database_url: str, layer: ChainlitLayer) -> None:
@@ -155,8 +155,8 @@ async def test_concurrent_deletions_and_calls_leave_no_dangling_ids(database_url
             layer.delete_user("alice") if _ % 2 else layer.delete_thread(thread_id),
         )
         for one in (record, *late):
-            stored, said = await kept(layer, one)
-            assert (stored.thread_id, stored.step_id, said) == (None, None, None)
+            stored, stored_payload = await kept(layer, one)
+            assert (stored.thread_id, stored.step_id, stored_payload) == (None, None, None)
             assert _ % 2 == 0 or stored.user_id is None
     await other.close()
 
@@ -232,8 +232,8 @@ async def test_a_spooled_call_is_stored_at_the_next_start(database_url: str, tmp
 
 def test_the_queue_estimates_the_size_of_a_call() -> None:
     record = call(error_message="x" * 1_000)
-    said = LlmCallPayload(record.id, [{"content": "y" * 10_000}], "z" * 5_000)
-    assert 17_000 <= rough_size(LlmCallWrite(record, said)) <= 18_000
+    stored_payload = LlmCallPayload(record.id, [{"content": "y" * 10_000}], "z" * 5_000)
+    assert 17_000 <= rough_size(LlmCallWrite(record, stored_payload)) <= 18_000
     assert rough_size(LlmCallWrite(call())) < 2_000
 
 
@@ -255,8 +255,8 @@ async def test_a_takeout_moves_the_calls_of_a_user_to_another_engine(
     assert (report.counts["llm_calls"], report.counts["llm_call_payloads"], report.left_out_calls) == (4, 4, 0)
     for one in records:
         assert await kept(other, one) == await kept(layer, one)
-    stored, said = await kept(other, elsewhere)
-    assert (stored.thread_id, said) == (None, payload(elsewhere))
+    stored, stored_payload = await kept(other, elsewhere)
+    assert (stored.thread_id, stored_payload) == (None, payload(elsewhere))
     assert (await other.usage_totals(EVERYTHING)).total_cost == 4 * COST
     # Importing it again changes nothing.
     await other.record_call(replace(stored, model="newer"))

@@ -26,12 +26,12 @@ def priced(**fields: Any) -> LlmCall:
 
 
 async def problems(layer: ChainlitLayer, *, repair: bool = False) -> list[UsageProblem]:
-    told: list[UsageProblem] = []
-    report = await layer.verify_usage(repair=repair, found=told.append)
+    listed: list[UsageProblem] = []
+    report = await layer.verify_usage(repair=repair, found=listed.append)
     assert report.is_compared
-    assert report.problems.total() == len(told)
-    assert report.left == sum(not one.repaired for one in told)
-    return told
+    assert report.problems.total() == len(listed)
+    assert report.left == sum(not one.repaired for one in listed)
+    return listed
 
 
 def test_a_cost_is_tokens_times_the_stored_price() -> None:

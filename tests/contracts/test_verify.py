@@ -13,7 +13,7 @@ from datalayer.files.verify import FileCheck, FileProblem, FileReport
 from datalayer.history.elements import MISSING_SINCE
 from datalayer.schema.chat import blob_deletions, elements
 from tests.contracts.test_elements import text_element
-from tests.contracts.test_receipts import talk
+from tests.contracts.test_erasure import talk
 from tests.support.blob_places import NetworkPlace, Place
 from tests.support.records import new_id
 

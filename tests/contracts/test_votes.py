@@ -55,7 +55,7 @@ async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:
     ]
 
 
-async def last_said(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None, str | None, list[str] | None]]:
+async def last_votes(layer: ChainlitLayer, step_id: str) -> list[tuple[int | None, str | None, list[str] | None]]:
     """The history of the votes on the step, oldest first, with reasons."""
     change = feedback_changes.c
     statement = select(change.value, change.comment, change.reasons).where(change.forId == step_id)
@@ -78,12 +78,12 @@ async def test_the_history_of_a_vote_is_kept_when_its_step_is_deleted(layer: Cha
         await (layer.delete_step(answered["id"]) if way == "delete_step" else layer.cut_thread(thread_id, asked))
         assert await layer.delete_feedback(kept) is False
         assert [one["feedback"] for one in (await layer.get_thread(thread_id))["steps"]] == [None]
-    assert await last_said(layer, answered["id"]) == [
+    assert await last_votes(layer, answered["id"]) == [
         (1, None, None), (0, "no", None), (0, "no", ["wrong"]), (0, "no, no", ["wrong"]),
     ]  # fmt: skip
     with datalayer.acting_as("alice"):
         await layer.delete_thread(thread_id)
-    assert await last_said(layer, answered["id"]) == []
+    assert await last_votes(layer, answered["id"]) == []
 
 
 async def test_the_history_of_an_adopted_vote_is_kept_when_its_step_is_deleted(layer: ChainlitLayer) -> None:
@@ -96,7 +96,7 @@ async def test_the_history_of_an_adopted_vote_is_kept_when_its_step_is_deleted(l
         await connection.execute(delete(feedback_changes))
     with datalayer.acting_as("alice"):
         await layer.delete_step(step_id)
-    assert await last_said(layer, step_id) == [(0, "no", None)]
+    assert await last_votes(layer, step_id) == [(0, "no", None)]
 
 
 async def test_a_withdrawn_vote_stays_withdrawn_when_its_step_is_deleted(layer: ChainlitLayer) -> None:
@@ -104,7 +104,7 @@ async def test_a_withdrawn_vote_stays_withdrawn_when_its_step_is_deleted(layer: 
     with datalayer.acting_as("alice"):
         await layer.delete_feedback(await layer.upsert_feedback(vote(step_id, 0, "no")))
         await layer.delete_step(step_id)
-    assert [value for value, *_ in await last_said(layer, step_id)] == [0, None]
+    assert [value for value, *_ in await last_votes(layer, step_id)] == [0, None]
 
 
 async def test_other_users_cannot_cast_or_change_a_vote(layer: ChainlitLayer) -> None:

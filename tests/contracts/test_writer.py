@@ -126,17 +126,17 @@ async def test_a_write_is_stored_although_its_caller_was_cancelled(layer: Chainl
 async def test_a_failure_reaches_caller_application_and_log(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[Any] = []
+    failures: list[Any] = []
 
-    async def tell(failure: datalayer.WriteFailure) -> None:
-        told.append(failure)
+    async def report(failure: datalayer.WriteFailure) -> None:
+        failures.append(failure)
 
-    layer = create_data_layer(database_url, on_write_failure=tell)
+    layer = create_data_layer(database_url, on_write_failure=report)
     owner = new_id()
     thread_id = new_id()
     with caplog.at_level(logging.ERROR), pytest.raises(datalayer.InvalidRecord):
         await layer.update_thread(thread_id, user_id=owner)
-    assert [(failure.what, failure.thread_id) for failure in told] == [("thread", thread_id)]
+    assert [(failure.what, failure.thread_id) for failure in failures] == [("thread", thread_id)]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.__dict__["thread_id"] == thread_id
     await layer.close()

@@ -260,7 +260,7 @@ async def attach_while_the_store_is_unavailable(visitor: Visitor, kept: Kept, *,
         await expect(answer).to_contain_text("You said:")
         if not returns:
             await expect(visitor.toast.first).to_have_text(say("file_not_saved", "en"), timeout=150_000)
-            await visitor.screenshot("told")
+            await visitor.screenshot("not-saved")
     finally:
         await kept.place.network.come_up()
     await visitor.answered()

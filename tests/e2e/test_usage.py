@@ -46,8 +46,8 @@ async def fill(server: AppServer, owner: str, number: int) -> None:
                 error_kind="rate_limit" if has_failed else None,
                 tags=("draft",) if at % 3 else (),
             )
-            said = LlmCallPayload(made.id, [{"role": "user", "content": f"Is {HOSTILE} a river?"}], "It is not.")
-            await layer.record_call(made, said)
+            payload = LlmCallPayload(made.id, [{"role": "user", "content": f"Is {HOSTILE} a river?"}], "It is not.")
+            await layer.record_call(made, payload)
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)

@@ -245,12 +245,12 @@ async def test_implausible_times_and_orphans_are_kept_and_reported(empty_databas
 
 @EVERY_STOCK_KIND
 @pytest.mark.parametrize(
-    ("zone", "told"),
+    ("zone", "problem"),
     [("XXX-5:45", "UTC+05:45"), ("XXX+9:30", "UTC-09:30"), ("XXX0", None)],
     ids=["east", "west", "utc"],
 )
 async def test_local_times_are_reported_with_their_offset(
-    empty_database_url: str, kind: str, zone: str, told: str | None, server_clock: Callable[[str], None]
+    empty_database_url: str, kind: str, zone: str, problem: str | None, server_clock: Callable[[str], None]
 ) -> None:
     server_clock(zone)
     if kind == "prisma":
@@ -261,8 +261,8 @@ async def test_local_times_are_reported_with_their_offset(
     before = await dump(empty_database_url)
     report = await adopted(empty_database_url, apply=False)
     assert await dump(empty_database_url) == before
-    assert found_of(report, "local time labelled Z") == ([THREADS] if told else [])
-    assert found_of(report, told or "labelled Z") == ([THREADS] if told else [])
+    assert found_of(report, "local time labelled Z") == ([THREADS] if problem else [])
+    assert found_of(report, problem or "labelled Z") == ([THREADS] if problem else [])
     assert found_of(report, "dated after their last step") == []
 
 

@@ -1,6 +1,6 @@
 """Measures the memory of an upload and a download in a separate process: `python -m tests.support.blob_memory`.
 
-Reads from standard input, as JSON: the URL, the options, a file. Prints by how many KiB the peak grew while the file
+Reads from standard input, as JSON: the URL, the options, a file. Prints the growth of the peak in KiB while the file
 was stored and read back, and the SHA-256 of the content that was read.
 """
 

@@ -42,7 +42,7 @@ class NetworkPlace(Place):
     refused: tuple[BlobOptions, ...]
     """Credentials that are not let in."""
     last_request: bytes
-    """What the request that ends a large upload begins with, as a pattern."""
+    """A pattern for the beginning of the request that ends a large upload."""
 
 
 @dataclass(frozen=True)

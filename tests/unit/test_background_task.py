@@ -88,7 +88,7 @@ async def test_the_earlier_of_two_timers_counts() -> None:
 async def test_stop_cancels_a_slow_run_and_starts_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(background, "LET_GO_SECONDS", 0.05)
+    monkeypatch.setattr(background, "STOP_SECONDS", 0.05)
     sample = Sample(pause=0)
     sample.hold = asyncio.Event()
     task = sample._begin()

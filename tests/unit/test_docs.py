@@ -143,7 +143,7 @@ def words_of(line: str) -> list[str]:
 
 
 def wrong_command(words: Sequence[str]) -> str | None:
-    """What is wrong with the words after `threadkeeper`; None if the command and its options exist.
+    """The problem of the words after `threadkeeper`; None if the command and its options exist.
 
     A word can contain alternatives, as in `user add|list`. A command in capitals is a placeholder.
     """

@@ -37,8 +37,8 @@ def test_a_cost_is_tokens_times_price(
     assert abs(costs.input - exact_input) <= BILLIONTH
     assert abs(costs.output - exact_output) <= BILLIONTH
     assert costs.total == costs.input + costs.output
-    said = {name: Decimal(costs.price[name]) for name in ("input", "cached", "output")}
-    assert said == {"input": of_input, "cached": of_cached, "output": of_output}
+    kept_price = {name: Decimal(costs.price[name]) for name in ("input", "cached", "output")}
+    assert kept_price == {"input": of_input, "cached": of_cached, "output": of_output}
 
 
 @given(st.integers(0, 2_000_000), st.integers(0, 200_000), st.floats(0, 1))

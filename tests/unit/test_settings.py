@@ -11,7 +11,8 @@ import pytest
 
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelled_names
-from threadkeeper.settings.settings import Settings, SettingsError, inspect_settings, load_settings
+from threadkeeper.settings.report import inspect_settings
+from threadkeeper.settings.settings import Settings, SettingsError, load_settings
 from threadkeeper.settings.urls import MASK
 
 

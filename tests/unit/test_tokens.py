@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import bpe_openai  # type: ignore[import-untyped]
 import pytest
@@ -94,6 +95,19 @@ def test_the_worker_process_counts_what_the_library_counts(worker: _Worker) -> N
         counted = worker.count(vocabulary, texts)
         assert [count for count, text in zip(counted, texts, strict=True) if len(text) < 50_000] == expected
         assert counted == count_tokens(vocabulary, texts)
+
+
+def test_the_worker_finds_a_library_that_only_pythonpath_names(
+    worker: _Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = tmp_path / "bpe_openai"
+    library.mkdir()
+    (library / "__init__.py").write_text(
+        "class Encoding:\n    encode_ordinary = list\n\ndef get_encoding(name):\n    return Encoding\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert worker.count("o200k_base", ["hello there"]) == [11]
+    assert caplog.records == []
 
 
 def test_an_unused_worker_ends_and_is_started_again_when_needed() -> None:

@@ -42,14 +42,14 @@ def test_every_message_exists_in_both_languages(key: str) -> None:
 
 def test_every_key_in_the_code_exists() -> None:
     """Finds `say("key"…)`, `Notice("key"…)` and `AttachmentRefused("key"…)` in the sources."""
-    said = set()
+    keys = set()
     for source in Path(threadkeeper.chat.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             match node:
                 case ast.Call(ast.Name("say" | "Notice" | "AttachmentRefused"), [ast.Constant(key), *_]):
-                    said.add(key)
-    assert len(said) > 10
-    assert said <= CHAT.keys()
+                    keys.add(key)
+    assert len(keys) > 10
+    assert keys <= CHAT.keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -48,9 +48,9 @@ async def test_readiness_names_the_failing_parts_and_nothing_else(
         assert (await client.get("/health")).status_code == 200
     for answer in answers:
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "failing": ["database", "blobs"]})
-    told = [record.getMessage() for record in caplog.records if record.name == "threadkeeper.web.health"]
-    assert len(told) == 2
-    assert "nothing listens at that host and port" in told[0]
+    messages = [record.getMessage() for record in caplog.records if record.name == "threadkeeper.web.health"]
+    assert len(messages) == 2
+    assert "nothing listens at that host and port" in messages[0]
     assert "hunter2" not in caplog.text
     await layer.close()
 
@@ -92,8 +92,8 @@ async def test_the_storage_is_checked_at_most_once_a_second(
     now += 1
     assert await readiness.failing() == []
     assert asked.count("SELECT 1") == 4
-    told = [record.getMessage() for record in caplog.records if record.name == health.__name__]
-    assert [words.split(":")[0] for words in told] == ["not ready", "ready again"]
+    messages = [record.getMessage() for record in caplog.records if record.name == health.__name__]
+    assert [words.split(":")[0] for words in messages] == ["not ready", "ready again"]
 
 
 async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ async def test_sharing_is_stopped(
 
 
 async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
-    said = step(thread_id, "What I said")
-    await layer.create_step(said)
-    await layer.update_step({**said, "output": "What I meant"})
+    message = step(thread_id, "What I said")
+    await layer.create_step(message)
+    await layer.update_step({**message, "output": "What I meant"})
     page = await page_at(uma, "/me")
     assert "earlier versions of messages" in page.one("section", id="takeout").text
     answer = await posted(uma, page, "/me/takeout")

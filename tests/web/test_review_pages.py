@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import update
 
-from datalayer import User, acting_as
+from datalayer import StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.history import answers
 from datalayer.records.review import Verdict
 from datalayer.schema.chat import elements
 from datalayer.schema.review import review_items
@@ -24,6 +25,7 @@ from tests.support.records import new_id, step, thread, user_id, vote
 from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
 from tests.web.test_files import store, thread_of
+from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.rendering.markdown import as_html
 from threadkeeper.web.review import exports
 
@@ -63,6 +65,28 @@ async def kept(layer: ChainlitLayer, people: dict[str, User]) -> Kept:
 @pytest.fixture
 async def rita(browser_of: Browser) -> AsyncIterator[httpx.AsyncClient]:
     yield await browser_of("reviewer")
+
+
+async def test_the_pages_say_when_the_newest_answers_may_be_missing(
+    layer: ChainlitLayer,
+    kept: Kept,
+    rita: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise StorageUnavailable("the database gives no answer")
+
+    addresses = ("/review", "/review/export", f"/review/numbers?{NOVEMBER}")
+    with monkeypatch.context() as broken:
+        broken.setattr(answers, "is_behind", fail)
+        for address in addresses:
+            page = await page_at(rita, address)
+            assert [one.text for one in page.all("p", class_="notice")] == [PAGES["answers_behind"][0]]
+    assert "the newest may be missing: the database gives no answer" in caplog.text
+    for address in addresses:
+        assert (await page_at(rita, address)).all("p", class_="notice") == []
+    assert kept.answer_id in (await rita.get("/review")).text
 
 
 async def test_an_answer_is_found_and_judged_and_its_owner_sees_the_opening(
@@ -106,10 +130,10 @@ async def test_a_form_without_the_token_of_its_login_is_refused(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:
     address = f"/review/threads/{kept.thread_id}/verdicts"
-    said = {"step_id": kept.answer_id, "label": "wrong"}
+    judgement = {"step_id": kept.answer_id, "label": "wrong"}
     ada = await page_at(await browser_of("admin"), f"/review/threads/{kept.thread_id}")
     for token in (None, "", "0" * 64, ada.all("input", name="form_token")[0].attributes["value"], "ä"):
-        refused = await rita.post(address, data=said if token is None else {**said, "form_token": token})
+        refused = await rita.post(address, data=judgement if token is None else {**judgement, "form_token": token})
         assert refused.status_code == 403
         assert "no longer valid" in refused.text
     with acting_as("rita"):
@@ -206,20 +230,20 @@ async def test_after_an_answer_of_the_queue_the_next_one_is_offered(kept: Kept, 
     page = await page_at(rita, "/review/queue")
     await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     taken = await posted(rita, page, "/review/queue/next")
-    verdicts, said = f"/review/threads/{kept.thread_id}/verdicts", {"step_id": kept.answer_id, "label": "wrong"}
+    verdicts, judgement = f"/review/threads/{kept.thread_id}/verdicts", {"step_id": kept.answer_id, "label": "wrong"}
     page = await page_at(rita, taken.headers["location"])
-    done = await posted(rita, page, verdicts, **said, queue="1")
+    done = await posted(rita, page, verdicts, **judgement, queue="1")
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." in answer.text
     assert answer.one("form", action="/review/queue/next").one("button").text == "Take the next answer"
     again = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." not in again.text, "it is shown once"
     assert again.all("form", action="/review/queue/next")
-    done = await posted(rita, page, verdicts, **said)
+    done = await posted(rita, page, verdicts, **judgement)
     answer = (await page_at(rita, done.headers["location"])).one("article", id=f"answer-{kept.answer_id}")
     assert "Saved." in answer.text
     assert not answer.all("form", action="/review/queue/next"), "it was found in the inbox"
-    removed = await posted(rita, page, verdicts, **said, action="remove")
+    removed = await posted(rita, page, verdicts, **judgement, action="remove")
     assert "Saved." not in (await page_at(rita, removed.headers["location"])).text
 
 
@@ -355,9 +379,9 @@ async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: h
         headers = {"accept-language": "en"} if referer is None else {"referer": referer}
         answer = await rita.post("/review/views", data={"form_token": token, "name": " "}, headers=headers)
         assert answer.status_code == 400
-        said = read_page(answer.text)
-        assert said.one("h1").text == "This could not be done"
-        return said.one("section", class_="empty")
+        page = read_page(answer.text)
+        assert page.one("h1").text == "This could not be done"
+        return page.one("section", class_="empty")
 
     came = f"http://{host}/review?thumb=down&words=%22%3E%3Cb%3E"
     assert (await refused(came)).one("a").attributes["href"] == "/review?thumb=down&words=%22%3E%3Cb%3E"

@@ -39,8 +39,8 @@ async def talk_of(layer: ChainlitLayer, owner: str, turns: int) -> tuple[str, li
         at = f"2026-11-20T{10 + number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}"
         for kind, place in (("user_message", 1), ("assistant_message", 2)):
             step_id = new_id()
-            said = {"id": step_id, "threadId": thread_id, "type": kind, "name": kind, "streaming": False}
-            rows.append({**said, "output": f"**{kind}** {number}", "createdAt": f"{at}.{place:06}Z"})
+            values = {"id": step_id, "threadId": thread_id, "type": kind, "name": kind, "streaming": False}
+            rows.append({**values, "output": f"**{kind}** {number}", "createdAt": f"{at}.{place:06}Z"})
             if kind == "assistant_message":
                 answers.append(step_id)
     async with layer.database.write() as connection:
@@ -58,11 +58,11 @@ def links(page: Element) -> dict[str, str]:
     return {one.text: one.attributes["href"] for one in nav.all("a")}
 
 
-async def sent(browser: httpx.AsyncClient, part: Element, action: str, **said: str) -> httpx.Response:
+async def sent(browser: httpx.AsyncClient, part: Element, action: str, **values: str) -> httpx.Response:
     """Post the first form with this action, with its hidden fields."""
     form = part.all("form", action=action)[0]
     hidden = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
-    return await browser.post(action, data=hidden | said)
+    return await browser.post(action, data=hidden | values)
 
 
 # Pages
@@ -98,8 +98,8 @@ async def test_the_page_has_the_wanted_answer_and_forms_lead_back_to_it(
     assert shown_answers(page) == answers[50:100]
     assert page.one("article", id=f"answer-{wanted}").attributes["class"].endswith(" wanted")
     judged = answers[60]
-    said = {"label": "wrong", "better_answer": "x" * 90_000}
-    done = await sent(rita, page.one("article", id=f"answer-{judged}"), f"{address}/verdicts", **said)
+    judgement = {"label": "wrong", "better_answer": "x" * 90_000}
+    done = await sent(rita, page.one("article", id=f"answer-{judged}"), f"{address}/verdicts", **judgement)
     assert done.headers["location"].endswith(f"#answer-{judged}")
     assert judged in shown_answers(await page_at(rita, done.headers["location"]))
     # What is about the thread leads back to the page as well, whatever answer one came for.
@@ -170,14 +170,14 @@ def test_a_page_is_limited_in_messages_and_characters() -> None:
 
 def test_everything_rendered_of_a_message_counts() -> None:
     plain = message(10)
-    said = replace(
+    full = replace(
         plain,
         tools=tool_steps([tool("ab", "c")]),
         votes=(Vote("", 0, "d" * 20, (), "uma", None),),
         verdicts=(Verdict("", "wrong", note="e" * 30, better_answer="f" * 40),),
         versions=(version("", "edited", output="g" * 50),),
     )
-    assert said.characters == 10 + len("searchabc") + 20 + 30 + 40 + 50
+    assert full.characters == 10 + len("searchabc") + 20 + 30 + 40 + 50
 
 
 def tool(given: object = "", gave: object = "", **fields: object) -> dict[str, object]:
@@ -224,9 +224,9 @@ def version(step_id: str, change: Literal["edited", "removed"] = "removed", **fi
 
 
 def laid_out(there: Sequence[tuple[str, str]], gone: Sequence[StepVersion]) -> list[str]:
-    said = [{"id": one, "type": "assistant_message", "output": "", "createdAt": at} for one, at in there]
+    steps = [{"id": one, "type": "assistant_message", "output": "", "createdAt": at} for one, at in there]
     return [
-        one.id for one in shown_thread(ReviewThread({"steps": said, "elements": []}, versions=tuple(gone))).messages
+        one.id for one in shown_thread(ReviewThread({"steps": steps, "elements": []}, versions=tuple(gone))).messages
     ]
 
 
@@ -355,7 +355,7 @@ async def test_a_replaced_answer_with_a_vote_is_shown_and_can_be_judged(
     assert shown.attributes["class"].endswith(" wanted")
     assert "data-answer" in shown.attributes
     beside = shown.one("div", class_="vote down").text
-    assert [said for said in ("uma", "no, <b>Paris</b>", "Not correct") if said not in beside] == [], beside
+    assert [words for words in ("uma", "no, <b>Paris</b>", "Not correct") if words not in beside] == [], beside
     assert "assistant_message 0" in shown.text
     # The other one has no vote; it can be judged too once it is unfolded.
     other = unwanted.one("article", id=f"answer-{later}")

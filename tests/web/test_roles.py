@@ -1,6 +1,6 @@
 """Every route of the application, requested with every role and without a login.
 
-A new route needs a line here: what the line says is what the test demands.
+A new route needs a line here, which the test checks.
 """
 
 import re

@@ -95,7 +95,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Why a call is made, and for whom. It is stored with the call and not sent to the server.
+    """Why a call is made, and for which user. It is stored with the call and not sent to the server.
 
     `on_call` gets each row of usage before it is stored and before the answer ends for the caller. `on_warning` is
     awaited when a limit is nearly reached.

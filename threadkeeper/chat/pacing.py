@@ -1,4 +1,4 @@
-"""How often a streamed answer is shown and stored: at once, then once an interval while there is more."""
+"""Limits how often a streamed answer is shown and stored: immediately, then once per interval while text arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Paced:
     """Runs `act` at once on the first news, then once an interval while there is more news; never two runs at a time.
 
     Args:
-        act: shows or stores what is new. Its errors are logged and do not end the answer.
+        act: shows or stores the new text. Its errors are logged and do not end the answer.
         seconds: the interval.
         what: names the work in the log.
     """

@@ -1,4 +1,4 @@
-"""Says to a user, in English or in Chinese, what the chat has to say; the sentences are in `language/messages`."""
+"""The sentences of the chat for its users, in English or Chinese. Their texts are in `language/messages`."""
 
 from __future__ import annotations
 

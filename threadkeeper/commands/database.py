@@ -1,4 +1,4 @@
-"""What the commands for prices, projects and limits share: the database and the parsing of amounts and times."""
+"""Shared by the commands for prices, projects and limits: the database and the parsing of amounts and times."""
 
 import uuid
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What all commands share: loading the settings, running the work, output and exit codes.
+"""Shared by all commands: loading the settings, running the work, output and exit codes.
 
 Invalid settings end a command with one sentence per setting and exit code 2, other errors with exit code 1.
 """
@@ -57,7 +57,7 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
 
 
 def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":
-    """A progress bar. It is shown on a terminal only, and removed at the end."""
+    """A progress bar. It is shown on a terminal only, and is removed at the end."""
     from rich.progress import Progress  # noqa: PLC0415
 
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -118,7 +118,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def new_file(path: Path, what: str, otherwise: str) -> TextIO:
-    """A new file that only its owner can read. An existing file ends the command."""
+    """Create a file that only its owner can read. If the file exists already, the command ends with a message."""
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except OSError as error:
@@ -126,14 +126,14 @@ def new_file(path: Path, what: str, otherwise: str) -> TextIO:
 
 
 def console() -> "Console":
-    """The console for tables: as wide as the terminal, or 200 columns for a program."""
+    """The console for tables: as wide as the terminal, or 200 columns if the output is not a terminal."""
     from rich.console import Console  # noqa: PLC0415
 
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, otherwise lines with tabs for programs."""
+    """Print a table on a terminal, otherwise lines with tabs between the values."""
     if not sys.stdout.isatty():
         for row in (header, *rows):
             typer.echo("\t".join(row))

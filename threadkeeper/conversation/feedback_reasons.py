@@ -81,7 +81,7 @@ class Reviewing:
             await button.remove()
         await cl.context.emitter.send_toast(say("why_thanks" if kept else "why_gone", language), "success")
 
-    async def tell(self, thread_id: str, language: str) -> None:
+    async def show_reviewed(self, thread_id: str, language: str) -> None:
         """Mark each reviewed answer of the thread, if REVIEW_TELL_USERS is set."""
         if not self._tells_users:
             return

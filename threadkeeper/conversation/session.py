@@ -15,7 +15,6 @@ from chainlit.user_session import user_sessions
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper.chat.attachments.reader import AttachmentRefused
-from threadkeeper.chat.context.tokens import context_window
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import say
@@ -65,8 +64,10 @@ class Conversations:
             logger.error("the model is not ready: %s", error)
             return
         for model in {*self._answering.models, self._settings.title_model}:
-            await asyncio.to_thread(context_window, model)
+            await asyncio.to_thread(self._answering.window_of, model)
         await asyncio.to_thread(load_published)
+        # Garbage that is frozen is never freed.
+        gc.collect()
         gc.freeze()
 
     async def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the answers that are being written when the server stops.
+"""Ends the answers in progress when the server stops.
 
 Chainlit calls the application's `on_app_shutdown`, then `close()` of the data layer, then `os._exit`: nothing else of
 the process is awaited.

@@ -85,15 +85,13 @@ class Answering:
         question = await self._questions.read(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self.default)
         model = await self._pick(message, language)
-        known = DEFAULT_WINDOW if self._model.demo else context_window(model)
-        window = self._settings.openai_context_tokens or known
         try:
             context = await build_messages(
                 steps,
                 thread["elements"],
                 question,
                 model=model,
-                window=window,
+                window=self.window_of(model),
                 max_tokens=choices.max_tokens,
                 system_prompt=choices.system_prompt,
                 vision=self._settings.openai_vision,
@@ -122,6 +120,12 @@ class Answering:
         first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
         if outcome.text and thread["name"] == first:
             self._background.start(self._title(thread_id, first, outcome.text))
+
+    def window_of(self, model: str) -> int:
+        """The tokens that question and answer may have together. OPENAI_CONTEXT_TOKENS replaces the known window."""
+        if self._settings.openai_context_tokens is not None:
+            return self._settings.openai_context_tokens
+        return DEFAULT_WINDOW if self._model.demo else context_window(model)
 
     async def _stream(self, request: ModelRequest, thread_id: str, language: str) -> Outcome:
         reply, outcome = Reply(self._layer, request.model, language, footer=self._settings.usage_footer), Outcome()

@@ -4,11 +4,11 @@ Every refusal looks the same and takes the same time. The log has the reason and
 """
 
 import logging
-from typing import Protocol
 
 from argon2.exceptions import InvalidHashError
 
 from datalayer import SYSTEM, Account, AlreadyExists, DataLayerError, User, acting_as
+from datalayer.accounts.accounts import Accounts
 from threadkeeper import metrics
 from threadkeeper.login.passwords import LONGEST_PASSWORD, Passwords, Refused, check_identifier, generate_password
 from threadkeeper.login.throttle import LoginThrottle, TooManyTries
@@ -19,17 +19,7 @@ ADMIN = "admin"
 _LONGEST_LOGGED_NAME = 255
 
 
-class AccountStore(Protocol):
-    """The part of the data layer that logins use."""
-
-    async def get_account(self, identifier: str) -> Account | None: ...
-    async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User: ...
-    async def set_password(self, identifier: str, password_hash: str) -> None: ...
-    async def count_accounts(self) -> int: ...
-    async def admins(self) -> list[str]: ...
-
-
-async def ensure_admin(store: AccountStore, passwords: Passwords | None = None) -> str | None:
+async def ensure_admin(store: Accounts, passwords: Passwords | None = None) -> str | None:
     """Create the user `admin` if there is no admin and no account has a password. Returns the new password, else None.
 
     Logs a warning if nobody is an admin afterwards.
@@ -58,7 +48,7 @@ class Authenticator:
     """Checks a name and a password."""
 
     def __init__(
-        self, store: AccountStore, passwords: Passwords | None = None, throttle: LoginThrottle | None = None
+        self, store: Accounts, passwords: Passwords | None = None, throttle: LoginThrottle | None = None
     ) -> None:
         self._store = store
         self._passwords = passwords or Passwords()
@@ -122,7 +112,7 @@ class Authenticator:
             )
 
 
-async def admit_external(store: AccountStore, identifier: str, provider: str) -> bool:
+async def admit_external(store: Accounts, identifier: str, provider: str) -> bool:
     """Whether a user whom the provider authenticated under this identifier may log in.
 
     Refused are names that have a password here or came from another provider, because anybody who can choose a name

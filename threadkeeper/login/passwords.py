@@ -108,5 +108,5 @@ class Passwords:
 
 
 def _encoded(password: str) -> bytes:
-    # Keyboards compose the same letters differently.
+    # Keyboards encode the same letters differently.
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")

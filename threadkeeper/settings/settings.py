@@ -5,9 +5,8 @@ Invalid values stop the startup: one sentence per value names the variable and n
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -22,9 +21,8 @@ from pydantic_settings import (
 )
 
 from threadkeeper.chat.attachments.types import AttachmentKind
-from threadkeeper.settings.urls import MASK, mask_url, secrets_in_url, split_url
+from threadkeeper.settings.urls import secrets_in_url, split_url
 
-Origin = Literal["environment", ".env file", "default"]
 ENV_FILE = ".env"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -33,14 +31,14 @@ class SettingsError(Exception):
     """Settings are invalid. The message has one sentence per setting, which names the variable."""
 
 
-class _Filled(EnvSettingsSource):
+class FilledEnvironment(EnvSettingsSource):
     """The environment, without blank values."""
 
     def __call__(self) -> dict[str, Any]:
         return _filled(super().__call__())
 
 
-class _FilledFile(DotEnvSettingsSource):
+class FilledEnvFile(DotEnvSettingsSource):
     """The `.env` file, without blank values."""
 
     def __call__(self) -> dict[str, Any]:
@@ -278,7 +276,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, _Filled(settings_cls), _FilledFile(settings_cls)
+        return init_settings, FilledEnvironment(settings_cls), FilledEnvFile(settings_cls)
 
     @field_validator("data_dir")
     @classmethod
@@ -462,17 +460,6 @@ def _secrets_in(text: SecretStr, separator: str, names: tuple[str, ...]) -> list
     return [value for name, _, value in pairs if name.strip().lower() in names]
 
 
-@dataclass(frozen=True, slots=True)
-class SettingReport:
-    """One setting for display to an operator. In `shown`, secrets are masked."""
-
-    variable: str
-    shown: str
-    origin: Origin
-    problem: str | None
-    description: str
-
-
 def plain(secret: SecretStr | None) -> str | None:
     """The secret as plain text; None if it is not set."""
     return secret.get_secret_value() if secret else None
@@ -487,30 +474,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = _problems(error)
+        problems = problems_of(error)
         raise SettingsError(" ".join(f"{name.upper()} {reason}." for name, reason in problems.items())) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(_unreadable(error)) from None
-
-
-def inspect_settings() -> tuple[list[SettingReport], Settings]:
-    """A report on each setting (origin, problem), and the settings with defaults in place of invalid values.
-
-    Raises:
-        SettingsError: the `.env` file cannot be read.
-    """
-    try:
-        from_environment, from_file = _Filled(Settings)(), _FilledFile(Settings)()
-        settings, problems = _settings_and_problems()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(_unreadable(error)) from None
-    reports = []
-    for name, field in Settings.model_fields.items():
-        origin: Origin = "environment" if name in from_environment else ".env file" if name in from_file else "default"
-        value = from_environment.get(name, from_file.get(name, field.default))
-        shown = MASK if value and SecretStr in get_args(field.annotation) else _shown(value)
-        reports.append(SettingReport(name.upper(), shown, origin, problems.get(name), field.description or ""))
-    return reports, settings
+        raise SettingsError(unreadable(error)) from None
 
 
 def names_in_env_file() -> list[str]:
@@ -520,23 +487,12 @@ def names_in_env_file() -> list[str]:
         SettingsError: the file cannot be read.
     """
     try:
-        return [name.upper() for name in _FilledFile(Settings).env_vars]
+        return [name.upper() for name in FilledEnvFile(Settings).env_vars]
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(_unreadable(error)) from None
+        raise SettingsError(unreadable(error)) from None
 
 
-def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
-    try:
-        return Settings(), {}
-    except ValidationError as error:
-        problems = _problems(error)
-    left_out = {name: Settings.model_fields[name].default for name in problems}
-    if "azure_openai_api_key" in problems:
-        left_out["azure_openai_endpoint"] = None
-    return Settings(**left_out), problems
-
-
-def _problems(error: ValidationError) -> dict[str, str]:
+def problems_of(error: ValidationError) -> dict[str, str]:
     """The first problem of each field."""
     found: dict[str, str] = {}
     for details in error.errors():
@@ -563,13 +519,7 @@ def _reason(details: ErrorDetails) -> str:
     return known.format(**details.get("ctx", {})) if known else f"is invalid: {details['msg']}"
 
 
-def _unreadable(error: OSError | UnicodeDecodeError) -> str:
+def unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """The sentence for a `.env` file that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
     return f"Cannot read the file {ENV_FILE} in the working directory: {reason}."
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    text = "" if value is None else str(value)
-    return mask_url(text) if "://" in text else text

@@ -46,13 +46,13 @@ def chainlit_router(voted: Voted | None = None) -> APIRouter:
 
     router.add_api_route("/project/settings", read_settings, include_in_schema=False, response_model=None)
 
-    async def vote_and_tell(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:
+    async def store_vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:
         answer = await vote(update, current_user)
         if voted is not None:
             await voted(update)
         return answer
 
-    router.add_api_route("/feedback", vote_and_tell, methods=["PUT"], include_in_schema=False, response_model=None)
+    router.add_api_route("/feedback", store_vote, methods=["PUT"], include_in_schema=False, response_model=None)
     return router
 
 

@@ -56,7 +56,7 @@ def _bears(request: Request, token: str) -> bool:
 
 
 class Readiness:
-    """Which parts of the storage are unusable. Checks at most once a second, however often it is called."""
+    """The unusable parts of the storage. Checks at most once a second, however often it is called."""
 
     def __init__(self, layer: ChainlitLayer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._layer = layer

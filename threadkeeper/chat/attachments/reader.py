@@ -1,4 +1,4 @@
-"""Turns an uploaded file into what a model can take: a picture or text.
+"""Converts an uploaded file for a model: into a picture or text.
 
 The bytes decide what a file is. The name and the type from the browser only decide whether bytes that look like text
 are meant as text. A file that cannot be taken raises `AttachmentRefused` with a sentence for the user. If only a part

@@ -1,1 +1,1 @@
-"""What a model is sent of a thread: messages, counted in tokens, within the model's window."""
+"""The part of a thread that is sent to a model: messages, counted in tokens, within the model's window."""

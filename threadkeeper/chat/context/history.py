@@ -57,13 +57,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Context:
-    """The messages to send, and the number of older messages that did not fit.
-
-    `tokens` is their count; if they are far below the window, an upper bound.
-    """
+    """The messages to send, and the number of older messages that did not fit."""
 
     messages: list[ChatMessage]
-    tokens: int
     left_out: int
 
 
@@ -120,7 +116,7 @@ async def build_messages(
                 room.give_back()
             break
         kept.append(message)
-    return Context([*system, *reversed(kept), asked], room.used, len(earlier) - len(kept))
+    return Context([*system, *reversed(kept), asked], len(earlier) - len(kept))
 
 
 class _Room:
@@ -164,7 +160,7 @@ class _Room:
 
 
 def _before(steps: Sequence[Step], question: Question) -> list[Step]:
-    """The steps before the question, by time; a step without a time stays behind the one before it."""
+    """The steps before the question, by time; a step without a time stays after its predecessor."""
     timed: list[tuple[datetime, Step]] = []
     last = datetime.min.replace(tzinfo=UTC)
     for step in steps:

@@ -1,7 +1,7 @@
-"""Counts tokens as the model will, without asking it, and knows how many it takes.
+"""Counts tokens locally, and looks up the context windows of models.
 
-The tokenizer is OpenAI's own vocabulary (bpe-openai, 27 MB of text a second). For models of other makers it is an
-estimate, so a tenth is added. Counts are cached by content, so a long thread is not counted again with every turn.
+The tokenizer uses OpenAI's vocabularies (bpe-openai, 27 MB of text per second). For models of other vendors, the count
+is an estimate, so 10 % is added. Counts are cached by content, so a long thread is not counted again with every turn.
 Windows come from the table that ships with genai-prices; nothing is fetched.
 
 A vocabulary takes 70 MB of memory, which the library never frees. So it lives in a process of its own, which starts
@@ -34,7 +34,7 @@ DEFAULT_WINDOW = 8_192
 PRICED_WINDOW = 32_768
 """The window of a model that the table knows without a window. A hosted model with a price takes at least this many
 tokens, with few and old exceptions; a smaller number would leave out messages that the model could read."""
-# What a picture of any size costs at most by OpenAI's rule for GPT-4o: 85 tokens and 170 for each of up to 8 tiles.
+# The maximum for a picture of any size by OpenAI's rule for GPT-4o: 85 tokens, and 170 for each of up to 8 tiles.
 # https://platform.openai.com/docs/guides/images-vision#calculating-costs
 PICTURE_TOKENS = 85 + 8 * 170
 # The frame of a message, and of the whole request:
@@ -95,9 +95,9 @@ async def message_tokens(messages: Iterable[ChatMessage], counter: TokenCounter)
     """The tokens of a request with these messages."""
     total, texts = REQUEST_TOKENS, list[str]()
     for message in messages:
-        tokens, said = frame_and_texts(message)
+        tokens, its_texts = frame_and_texts(message)
         total += tokens
-        texts += said
+        texts += its_texts
     return total + sum(await counter.counts(texts))
 
 
@@ -118,7 +118,7 @@ def frame_and_texts(message: ChatMessage) -> tuple[int, list[str]]:
 
 @lru_cache(maxsize=256)
 def context_window(model: str) -> int:
-    """The most tokens that question and answer may have together.
+    """The maximum number of tokens of question and answer together.
 
     PRICED_WINDOW for a model that the table of prices knows without a window, DEFAULT_WINDOW for an unknown model.
     The first call loads the table: a tenth of a second.
@@ -188,9 +188,9 @@ class _Worker:
         return counts
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -I: neither the working directory nor this one is searched for modules.
+        # -P: this folder is not searched for modules, but PYTHONPATH is, as for the server itself.
         self._process = subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-I", str(_WORKER), str(self._idle_seconds)],
+            [sys.executable, "-P", str(_WORKER), str(self._idle_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

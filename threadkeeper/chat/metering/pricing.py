@@ -1,9 +1,8 @@
-"""What a call costs: its tokens, times the price that held when it was made.
+"""Computes the cost of a call: its tokens times the price that was valid at the time of the call.
 
-The operator's own prices win: the newest active one, of those valid at that time, that is for the provider and the
-model. Then the table that ships with genai-prices, for a provider that it knows by its name or its address; nothing is
-fetched. A model that neither knows has no price, and what it costs is unknown: a name alone is no reason to believe
-that a server of one's own charges what another one does.
+The operator's own prices come first: of the active prices for the provider and the model that were valid then, the
+newest. Next comes the table that ships with genai-prices, for providers that it knows by name or by URL; nothing is
+fetched. Otherwise the cost is unknown: a model of the same name on another server may have another price.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _NAMED = ("openai", "azure")
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """US dollars for a million tokens of each kind, for each image sent, and for the request itself."""
+    """Prices in US dollars: per million tokens of each kind, per image sent, and per request."""
 
     source: str
     input: Decimal
@@ -45,7 +44,7 @@ class Rates:
     request: Decimal = _NOTHING
 
     def costs(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, images: int = 0) -> Costs:
-        """Cached tokens are a part of the prompt's. Exact to 10^-12 dollars."""
+        """The cost, exact to 10^-12 dollars. Cached tokens are included in `prompt_tokens`."""
         cached = min(cached_tokens, prompt_tokens)
         for_input = (
             (self.input * (prompt_tokens - cached) + self.cached * cached) / _MILLION
@@ -53,22 +52,22 @@ class Rates:
             + self.request
         ).quantize(_SMALLEST)
         for_output = (self.output * completion_tokens / _MILLION).quantize(_SMALLEST)
-        return Costs(for_input, for_output, self.said(images))
+        return Costs(for_input, for_output, self._stored(images))
 
-    def said(self, images: int) -> dict[str, Any]:
-        """The price as it is kept with a call."""
-        said: dict[str, Any] = {
+    def _stored(self, images: int) -> dict[str, Any]:
+        """The price as it is stored with a call."""
+        price: dict[str, Any] = {
             "source": self.source,
             "input": plain_amount(self.input),
             "cached": plain_amount(self.cached),
             "output": plain_amount(self.output),
         }
         if self.image:
-            said["image"] = plain_amount(self.image)
+            price["image"] = plain_amount(self.image)
         if images:
-            # Also where they cost nothing: tomorrow's price may be for each of them.
-            said["images"] = images
-        return said | ({"request": plain_amount(self.request)} if self.request else {})
+            # Stored even if pictures cost nothing, because a later price may be per picture.
+            price["images"] = images
+        return price | ({"request": plain_amount(self.request)} if self.request else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +93,16 @@ def rates_of(
     base_url: str | None = None,
     prompt_tokens: int = 0,
 ) -> Rates | None:
-    """The price of a call, or None where nobody knows it.
+    """The price of a call, or None if it is unknown.
 
     Args:
         own: the operator's prices, the newest first.
-        model: the one asked for; an operator's price may be for its name or for that of `answered_by`.
+        model: the requested model. An operator's price can be for this name or for `answered_by`.
         when: the time of the call.
-        provider: who answered.
-        answered_by: the model as the provider names it.
-        base_url: the provider's address, for one who is nobody's known by name.
-        prompt_tokens: some models cost more from a number of them on.
+        provider: the provider's name.
+        answered_by: the model's name in the provider's answer.
+        base_url: the provider's URL, for a provider whose name the table does not know.
+        prompt_tokens: some models have a higher price above a number of tokens.
     """
     names = [model] if answered_by in (None, model) else [model, str(answered_by)]
     for price in own:
@@ -112,7 +111,7 @@ def rates_of(
             if pattern is not None and any(len(name) <= LONGEST_NAME and pattern.fullmatch(name) for name in names):
                 cached = price.input if price.cached is None else price.cached
                 return Rates(f"own {price.id}", price.input, price.output, cached, price.image or _NOTHING)
-    # What answered is what is billed: at Azure, the model asked for is the name of a deployment.
+    # The provider bills the model that answered. On Azure, the requested name is that of a deployment.
     for name in reversed(names):
         found = _published(name, provider, base_url, datetime.fromisoformat(when).astimezone(UTC), prompt_tokens)
         if found is not None:
@@ -121,7 +120,7 @@ def rates_of(
 
 
 def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -> Costs | None:
-    """What a call that is kept costs by the prices of today's knowledge; None for one without tokens or price."""
+    """The cost of a stored call by the prices that are known now; None without tokens or a known price."""
     if call.prompt_tokens is None:
         return None
     rates = rates_of(
@@ -140,7 +139,7 @@ def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -
 
 
 def load_published() -> None:
-    """Load the table, which takes a tenth of a second."""
+    """Load the table of genai-prices, which takes 0.1 s."""
     _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0)
 
 
@@ -149,7 +148,7 @@ def _compiled(pattern: str) -> Any:
     try:
         return compile_pattern(pattern)
     except InvalidRecord as error:
-        # Another program may have written it.
+        # Another program may have stored an invalid pattern.
         logger.warning("a price is left out: %s", error)
         return None
 
@@ -190,7 +189,7 @@ def _table() -> str:
 
 
 def _rate(price: Decimal | TieredPrices, prompt_tokens: int) -> Decimal:
-    """Who crosses a tier pays its price for all tokens."""
+    """The price at this number of tokens: that of the highest tier reached, for all tokens."""
     if isinstance(price, Decimal):
         return price
     reached = [tier.price for tier in price.tiers if prompt_tokens > tier.start]

@@ -146,7 +146,7 @@ class CallRows:
                 row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
             )
         elif images:
-            # Nothing else says how many there were, once there is a price for them.
+            # The number of pictures is stored nowhere else; a later price may be per picture.
             row = replace(row, price={"images": images})
         return replace(
             row,

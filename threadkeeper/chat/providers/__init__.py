@@ -1,4 +1,4 @@
-"""The model servers: OpenAI and what speaks its protocol, Azure OpenAI, and the demo. `create_model` picks one."""
+"""The models: OpenAI and servers with its protocol, Azure OpenAI, and the demo. `create_model` picks one."""
 
 from importlib.metadata import version
 from urllib.parse import urlsplit

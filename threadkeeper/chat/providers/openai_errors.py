@@ -91,8 +91,8 @@ def clean(text: str, secret: str) -> str:
 
 
 def _refusal(status: int, body: object, otherwise: str, request_id: str | None, secret: str) -> ModelError:
-    said = _error_object(body)
-    code, message = _code(said), _message(said) or otherwise
+    details = _error_object(body)
+    code, message = _code(details), _message(details) or otherwise
     request = f", request {request_id}" if request_id else ""
     return ModelError(_kind(status, code, message), clean(f"HTTP {status} {code}{request}: {message}", secret))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class EventDecoder:
-    """Takes the chunks one after another; returns the `data` of each event that is complete."""
+    """Takes the chunks of a stream; returns the `data` of each complete event."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -20,7 +20,7 @@ class EventDecoder:
         return self._events(lines)
 
     def finish(self) -> list[bytes]:
-        """What stands in the buffer when the stream has ended without the empty line."""
+        """The event in the buffer, if the stream ended without an empty line."""
         lines, self._rest = [self._rest, b""], b""
         return self._events(lines)
 

@@ -1,4 +1,4 @@
-"""Who makes a request: checks Chainlit's login tokens against the accounts and sets the acting user of the data layer.
+"""Checks Chainlit's login tokens against the accounts, and sets the acting user of the data layer.
 
 Chainlit signs a token at login and accepts it until it expires. The gate also looks up the account for each request
 and each websocket message. A request whose account is deleted or disabled, whose password has changed since, or whose

@@ -1,4 +1,4 @@
-"""Who may see what. A route names its role in its signature with one of these dependencies; nothing else decides.
+"""The roles that routes require. A route names its role in its signature, as one of these dependencies.
 
 `tests/web/test_roles.py` requests every route with every role and without a login, and fails for an unlisted route.
 """

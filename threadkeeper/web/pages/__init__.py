@@ -1,1 +1,1 @@
-"""What every page needs: the shell, failures, forms, the reader's zone and language, formats, periods and charts."""
+"""Shared by all pages: the shell, failures, forms, the reader's zone and language, formats, periods and charts."""

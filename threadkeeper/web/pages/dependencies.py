@@ -1,4 +1,4 @@
-"""What the routes of the pages are given: the data layer, and the writer of pages.
+"""FastAPI dependencies of the routes of the pages: the data layer, and the writer of pages.
 
 `share` puts both into the state of each request. A route names what it needs in its signature.
 """

@@ -1,4 +1,4 @@
-"""How pages fail: an error becomes a page in the reader's language, and a visitor is sent to log in."""
+"""Failures of pages: an error becomes a page in the reader's language; visitors are redirected to the login."""
 
 import logging
 from collections.abc import Callable, Coroutine

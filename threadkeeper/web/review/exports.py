@@ -47,6 +47,7 @@ async def choose_export(
     count = await layer.count_answers(query.which)
     values = {
         "query": query,
+        "is_behind": layer.answer_follower.is_behind,
         "count": f"{count.count:,}{'+' if count.is_more else ''}",
         "kinds": KINDS,
         "formats_known": tuple(writers()),

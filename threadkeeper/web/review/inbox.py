@@ -100,6 +100,7 @@ async def inbox(
         await refuse_unknown(layer, query, (*facets["labels"], *facets["reasons"], *policy.reasons))
     return {
         "found": found,
+        "is_behind": layer.answer_follower.is_behind,
         "count": counted(count),
         "facets": facets,
         "pills": await _pills(layer, query, person),

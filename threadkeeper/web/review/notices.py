@@ -1,4 +1,4 @@
-"""What the browser keeps between two pages of the review: the result of a form, and the purpose of an opened thread.
+"""Data in the browser between two pages of the review: the result of a form, and the purpose of an opened thread.
 
 Both are in cookies. In a URL they could be passed on, and would report an action that never happened or give a
 purpose that somebody else wrote.

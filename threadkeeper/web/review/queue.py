@@ -29,6 +29,7 @@ async def read_queue(
         # Where opening a thread needs a purpose, the list shows no contents.
         "open_items": await layer.list_queue(limit=ITEMS_SHOWN, excerpts=not policy.asks_purpose),
         "progress": await layer.review_progress(),
+        "is_behind": layer.answer_follower.is_behind,
         "policy": policy,
         "most_items": ITEMS_SHOWN,
         "most_wanted": MOST_WANTED,

@@ -60,6 +60,7 @@ async def read_statistics(
     labels = list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels))))
     named = label_name(say)
     values = {
+        "is_behind": layer.answer_follower.is_behind,
         "period": period,
         "interval": interval,
         "periods": [name for name in PERIODS if name != "custom"],

@@ -1,4 +1,4 @@
-"""The inputs and outputs of an answer's tools, shortened to what a page can hold."""
+"""The inputs and outputs of an answer's tools, shortened to fit on a page."""
 
 import json
 from collections.abc import Mapping, Sequence

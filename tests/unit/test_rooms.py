@@ -1,0 +1,45 @@
+"""The rules of ADR 0020 that the import linter cannot check."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import datalayer
+
+LIBRARY = Path(datalayer.__file__).parent
+FILES = sorted(LIBRARY.rglob("*.py"))
+SCHEMA = "datalayer.schema."
+STATEMENTS = ("select", "insert", "update", "delete")
+
+
+def imports(file: Path) -> Iterator[tuple[str, str, str]]:
+    """The module, the name there and the name here of each `from … import …`."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                yield node.module, alias.name, alias.asname or alias.name
+
+
+def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
+    found = [file for file in FILES if file.stem == file.parent.name]
+    assert {file.stem for file in found} == {"accounts", "billing", "files", "usage"}
+    for file in found:
+        assert not [
+            (module, name)
+            for module, name, _ in imports(file)
+            if module.startswith(SCHEMA) or (module == "sqlalchemy" and name in STATEMENTS)
+        ], file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(LIBRARY)))
+def test_no_table_is_renamed_and_no_module_has_the_name_of_a_table_in_the_same_file(file: Path) -> None:
+    tables, modules = set(), set()
+    for module, name, here in imports(file):
+        if module.startswith(SCHEMA):
+            assert name == here, f"{module}.{name} is imported as {here}"
+            tables.add(here)
+        elif (LIBRARY.parent / module.replace(".", "/") / f"{name}.py").exists():
+            modules.add(here)
+    assert not tables & modules
