@@ -8,82 +8,107 @@ cl.data_layer(lambda: layer)
 cl.on_app_startup(layer.migrate)
 """
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from datalayer.accounts.erasure import Receipt
-from datalayer.accounts.shared_threads import SharedThread
-from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
-from datalayer.database import Database
-from datalayer.errors import (
-    AlreadyExists,
-    BlobError,
-    BlobNotFound,
-    BlobRefused,
-    ConfigurationError,
-    ConnectionLost,
-    DataLayerError,
-    Forbidden,
-    InvalidRecord,
-    NotFound,
-    SchemaError,
-    StorageUnavailable,
-    TimedOut,
-)
-from datalayer.ownership import SYSTEM, acting_as, acting_user
-from datalayer.records.chat import Account, Element, Feedback, Login, Page, Step, Thread, User
-from datalayer.records.retention import RetentionPlan, RetentionReceipt
-from datalayer.records.review import (
-    Agreement,
-    AnswerCount,
-    AnswerFilter,
-    AnswerPage,
-    AnswerRow,
-    AuditEntry,
-    AuditPage,
-    CopiedAnswer,
-    Coverage,
-    PairAgreement,
-    ReviewedAnswer,
-    ReviewerProgress,
-    ReviewItem,
-    ReviewThread,
-    Sampled,
-    Satisfaction,
-    SavedView,
-    StepUsage,
-    StepVersion,
-    ThreadMark,
-    ThreadOrigin,
-    Verdict,
-    VerdictChange,
-    Vote,
-    WordCount,
-)
-from datalayer.records.usage import (
-    CallDemand,
-    CallFilter,
-    CallPage,
-    CallRow,
-    Limit,
-    LimitReached,
-    LimitStanding,
-    LlmCall,
-    LlmCallPayload,
-    Price,
-    Project,
-    Provider,
-    Repricing,
-    Reservation,
-    UsageBucket,
-    UsageGroup,
-    UsageTotals,
-)
-from datalayer.store import WriteFailure
-
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from datalayer.accounts.erasure import Receipt
+    from datalayer.accounts.shared_threads import SharedThread
+    from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
     from datalayer.chainlit_layer import ChainlitLayer
+    from datalayer.errors import (
+        AlreadyExists,
+        BlobError,
+        BlobNotFound,
+        BlobRefused,
+        ConfigurationError,
+        ConnectionLost,
+        DataLayerError,
+        Forbidden,
+        InvalidRecord,
+        NotFound,
+        SchemaError,
+        StorageUnavailable,
+        TimedOut,
+    )
+    from datalayer.ownership import SYSTEM, acting_as, acting_user
+    from datalayer.records.chat import Account, Element, Feedback, Login, Page, Step, Thread, User
+    from datalayer.records.retention import RetentionPlan, RetentionReceipt
+    from datalayer.records.review import (
+        Agreement,
+        AnswerCount,
+        AnswerFilter,
+        AnswerPage,
+        AnswerRow,
+        AuditEntry,
+        AuditPage,
+        CopiedAnswer,
+        Coverage,
+        PairAgreement,
+        ReviewedAnswer,
+        ReviewerProgress,
+        ReviewItem,
+        ReviewThread,
+        Sampled,
+        Satisfaction,
+        SavedView,
+        StepUsage,
+        StepVersion,
+        ThreadMark,
+        ThreadOrigin,
+        Verdict,
+        VerdictChange,
+        Vote,
+        WordCount,
+    )
+    from datalayer.records.usage import (
+        CallDemand,
+        CallFilter,
+        CallPage,
+        CallRow,
+        Limit,
+        LimitReached,
+        LimitStanding,
+        LlmCall,
+        LlmCallPayload,
+        Price,
+        Project,
+        Provider,
+        Repricing,
+        Reservation,
+        UsageBucket,
+        UsageGroup,
+        UsageTotals,
+    )
+    from datalayer.store import WriteFailure
+
+# The modules of the public names. A module is imported when one of its names is first used: importing all of them, and
+# with them SQLAlchemy, takes a third of a second, and a program that uses one part waits for that part alone.
+_HOMES = {
+    "datalayer.accounts.erasure": "Receipt",
+    "datalayer.accounts.shared_threads": "SharedThread",
+    "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
+    "datalayer.errors": """
+        AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
+        InvalidRecord NotFound SchemaError StorageUnavailable TimedOut
+    """,
+    "datalayer.ownership": "SYSTEM acting_as acting_user",
+    "datalayer.records.chat": "Account Element Feedback Login Page Step Thread User",
+    "datalayer.records.retention": "RetentionPlan RetentionReceipt",
+    "datalayer.records.review": """
+        Agreement AnswerCount AnswerFilter AnswerPage AnswerRow AuditEntry AuditPage CopiedAnswer Coverage
+        PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction SavedView
+        StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote WordCount
+    """,
+    "datalayer.records.usage": """
+        CallDemand CallFilter CallPage CallRow Limit LimitReached LimitStanding LlmCall LlmCallPayload Price Project
+        Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
+    """,
+    "datalayer.store": "WriteFailure",
+}
 
 __all__ = [
     "SYSTEM",
@@ -165,14 +190,30 @@ __all__ = [
 ]
 
 
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # type checkers read the imports above, and report a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(_HOME[name]), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def create_data_layer(
     database_url: str,
-    blobs: BlobStore | str | None = None,
+    blobs: "BlobStore | str | None" = None,
     *,
-    file_url: Callable[[Element], str] | None = None,
-    on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
+    file_url: "Callable[[Element], str] | None" = None,
+    on_write_failure: "Callable[[WriteFailure], Awaitable[None]] | None" = None,
     patience_seconds: float = 60.0,
-    spool: Path | None = None,
+    spool: "Path | None" = None,
     **engine_options: Any,
 ) -> "ChainlitLayer":
     """Create a data layer for this database. Nothing is connected yet.
@@ -193,7 +234,9 @@ def create_data_layer(
         ConfigurationError: a URL or an option is not valid.
     """
     # Chainlit is imported only when a layer is created.
+    from datalayer.blobs import open_blob_store  # noqa: PLC0415
     from datalayer.chainlit_layer import ChainlitLayer  # noqa: PLC0415
+    from datalayer.database import Database  # noqa: PLC0415
 
     store = open_blob_store(blobs) if isinstance(blobs, str) else blobs
     return ChainlitLayer(

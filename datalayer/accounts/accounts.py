@@ -10,10 +10,8 @@ from datalayer.accounts.logins import end_logins_of
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import users
-from datalayer.records.chat import Account, User
+from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
-
-ROLES = ("user", "reviewer", "admin")
 
 
 class Accounts(DataStore):

@@ -3,20 +3,26 @@
 `Dialect` is the SQL that differs. `HotPaths` bypasses SQLAlchemy for the most frequent calls of an engine.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, TableValuedAlias, TextClause
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from datalayer.errors import DataLayerError
-from datalayer.records.search import Query
-from datalayer.records.writes import StepKey, StepWrite
+if TYPE_CHECKING:
+    # A read through the driver alone needs a module of this package, and not SQLAlchemy.
+    from collections.abc import Mapping, Sequence
 
-Aggregate = Callable[[FromClause, ColumnElement[bool], Sequence[ColumnElement[Any]]], Select[Any]]
+    from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, TableValuedAlias, TextClause
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from datalayer.errors import DataLayerError
+    from datalayer.records.search import Query
+    from datalayer.records.writes import StepKey, StepWrite
+
+Aggregate = Callable[["FromClause", "ColumnElement[bool]", "Sequence[ColumnElement[Any]]"], "Select[Any]"]
 """Builds an aggregate from a FROM clause, a condition and the keys to group by; the keys are the first columns."""
 
-Percentile = Callable[[ColumnElement[Any], int], ColumnElement[Any]]
+Percentile = Callable[["ColumnElement[Any]", int], "ColumnElement[Any]"]
 """A discrete percentile (as `percentile_disc`) of a column; the second argument is a whole number from 0 to 100."""
 
 

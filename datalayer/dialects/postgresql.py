@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import (
@@ -35,7 +34,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.dialects import Aggregate
-from datalayer.dialects.postgresql_connections import PostgresConnections, connect, is_lost
+from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
+from datalayer.dialects.postgresql_direct import connect, url_for
 from datalayer.dialects.reasons import of_postgresql
 from datalayer.errors import (
     ConfigurationError,
@@ -78,13 +78,13 @@ class PostgreSQL:
         }
         try:
             engine = create_async_engine(
-                _url(url, "postgresql+asyncpg", "ssl"), connect_args=arguments, **(settings | options)
+                url_for(url, "postgresql+asyncpg", "ssl"), connect_args=arguments, **(settings | options)
             )
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the Postgres URL or one of its options is not valid: {error}") from None
         if not for_writes:
             self.hot_paths = PostgresConnections(
-                _url(url, "postgresql", "sslmode"),
+                url_for(url, "postgresql", "sslmode"),
                 engine.dialect,
                 # In SQLAlchemy a pool of size 0 is unbounded.
                 most=(settings | options)["pool_size"] or sys.maxsize,
@@ -220,10 +220,3 @@ def _on_error(context: ExceptionContext) -> None:
 
 def _is_argument(original: object) -> bool:
     return "DataError" in type(original).__name__ or "invalid input for query argument" in str(original)
-
-
-def _url(url: str, scheme: str, encryption: str) -> str:
-    """The URL with this scheme, and with the driver's parameter for encryption (`ssl`, or `sslmode` as in libpq)."""
-    parts = urlsplit(url)
-    query = [(encryption if key in ("ssl", "sslmode") else key, value) for key, value in parse_qsl(parts.query)]
-    return urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))

@@ -1,6 +1,5 @@
 """The hot paths of Postgres: step writes and reads through asyncpg, on connections of their own."""
 
-import errno
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +8,11 @@ import asyncpg
 from sqlalchemy import Executable
 from sqlalchemy.engine.interfaces import Dialect
 
+from datalayer.dialects.postgresql_direct import connect
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.records.writes import StepKey, StepWrite
 
-_CONNECT_SECONDS = 10
 # Connection errors, and a server that stops, crashes or starts.
 _LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 
@@ -79,18 +78,6 @@ class PostgresConnections:
         return await connect(
             self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
         )
-
-
-async def connect(*address: Any, **options: Any) -> Any:
-    """Open a connection of asyncpg's.
-
-    Raises:
-        ConnectionError: the server does not answer in time; not TimeoutError, which means a slow statement.
-    """
-    try:
-        return await asyncpg.connect(*address, timeout=_CONNECT_SECONDS, **options)
-    except TimeoutError:
-        raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
 
 
 def is_lost(error: object) -> bool:

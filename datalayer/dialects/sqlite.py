@@ -39,21 +39,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects import Aggregate
 from datalayer.dialects.reasons import of_sqlite
+from datalayer.dialects.sqlite_direct import PRAGMAS, WAIT
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
 
-# A short wait is enough, because the writer retries. SQLAlchemy waits 2 s when it closes a connection; a thread that
-# waits in SQLite for longer would be leaked, together with a task that never ends.
-_WAIT = "PRAGMA busy_timeout=1000"
 _WAIT_FOR_MIGRATION = "PRAGMA busy_timeout=10000"
-_PRAGMAS = (
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    # Deleted data is overwritten and not only unlinked.
-    "PRAGMA secure_delete=ON",
-    _WAIT,
-)
 _SEARCH_WORDS = table("search_words", column("rowid"))
 _MERGED_PAGES = 200
 _WAL_SECONDS = 10.0
@@ -163,7 +154,7 @@ class SQLite:
 
     async def lock_migrations(self, connection: AsyncConnection) -> None:
         """Shorten the wait for locks again: `BEGIN IMMEDIATE`, which begins every write, holds the lock already."""
-        await connection.exec_driver_sql(_WAIT)
+        await connection.exec_driver_sql(WAIT)
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
@@ -195,7 +186,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
     connection.create_function("fill_json", -1, _fill_json, deterministic=True)
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
     connection.run_async(_enter_wal)

@@ -7,6 +7,8 @@ None means that a field was not given: a write never replaces a stored value wit
 from dataclasses import dataclass, field
 from typing import Any
 
+ROLES = ("user", "reviewer", "admin")
+
 
 @dataclass(frozen=True, slots=True)
 class User:

@@ -66,10 +66,29 @@ def test_the_list_of_commands_imports_none_of_them(tmp_path: Path) -> None:
 
 def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
     imported_by(tmp_path, "migrate")
-    modules = imported_by(tmp_path, "user", "list")
-    assert not modules & {"chainlit", "aiohttp", "rich", "argon2", "plotly", "genai_prices", "openai"}
+    modules = imported_by(tmp_path, "user", "add", "ada", "--generate")
+    assert not modules & {"chainlit", "aiohttp", "rich", "plotly", "genai_prices", "openai"}
     groups = {name for name in modules if name.startswith("threadkeeper.commands.")}
     assert groups == {f"threadkeeper.commands.{name}" for name in ("users", "deletion", "terminal")}
+
+
+def test_the_list_of_users_needs_the_driver_alone(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database_url}\nOPENAI_MODELS=a,b\n", encoding="utf-8")
+    imported_by(tmp_path, "user", "add", "ada", "--generate")
+    modules = imported_by(tmp_path, "user", "list", PORT="8080")
+    assert not modules & {"sqlalchemy", "pydantic", "pydantic_settings", "argon2", "rich", "chainlit"}
+    assert ("asyncpg" in modules, "asyncio" in modules) == ("postgresql" in database_url,) * 2
+
+
+def test_a_value_that_is_not_certain_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    imported_by(tmp_path, "migrate")
+    imported_by(tmp_path, "user", "add", "ada", "--generate")
+    quick = run(_COMMAND.format(before="", arguments=("user", "list")), tmp_path)
+    usual = run(_COMMAND.format(before="", arguments=("user", "list")), tmp_path, PORT="+8_000")
+    assert "sqlalchemy" not in json.loads(quick.stderr)
+    assert "sqlalchemy" in json.loads(usual.stderr)
+    assert quick.stdout == usual.stdout
+    assert "ada\tuser\tcredentials" in quick.stdout
 
 
 def test_the_list_has_the_help_texts_of_the_commands() -> None:
@@ -127,3 +146,14 @@ async def test_the_server_starts_faster_and_with_less_memory_than_chainlit(tmp_p
     assert found.idle_ratio(startup.DEMO) <= startup.MOST_IDLE
     assert found.idle_ratio(startup.MODEL) <= startup.MOST_IDLE
     assert found.chatted_ratio() <= startup.MOST_CHATTED
+
+
+@pytest.mark.budget
+def test_the_commands_take_a_quarter_of_the_time_before(tmp_path: Path) -> None:
+    """The ratio before was measured at an earlier commit; the shortest of a few runs is the least disturbed one."""
+    found = startup.Found()
+    startup.measure_commands(found, 5, tmp_path)
+    shortest = {command: min(seconds) for command, seconds in found.commands.items()}
+    for command in (startup.HELP, startup.LIST):
+        ratio = shortest[command] / shortest[startup.IMPORT]
+        assert ratio / startup.BEFORE[command] <= startup.MOST_COMMAND, command

@@ -1,10 +1,15 @@
 """The public names of the library and their parameters. A change here can break applications that use them."""
 
 import inspect
+import subprocess
+import sys
 from typing import Any
+
+import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.server import ROOT
 
 PUBLIC = """
 Account(user, password_hash, password_changed_at=, logins_ended_at=)
@@ -130,8 +135,8 @@ ChainlitLayer.get_thread(thread_id)
 ChainlitLayer.get_thread_author(thread_id)
 ChainlitLayer.get_user(identifier)
 ChainlitLayer.give_reasons(step_id, reasons, comment=)
-ChainlitLayer.keep_lock(step_id, *, lock_seconds=)
 ChainlitLayer.is_new()
+ChainlitLayer.keep_lock(step_id, *, lock_seconds=)
 ChainlitLayer.limit_standings(user_id, project_id, *, zone)
 ChainlitLayer.link_better_run(copy_id, better_step_id, *, original_step_id=)
 ChainlitLayer.list_answers(which, *, cursor=, limit=, excerpts=)
@@ -236,3 +241,19 @@ def test_the_public_names_do_not_change() -> None:
 def test_each_public_name_can_be_imported() -> None:
     assert set(datalayer.__all__) <= set(dir(datalayer))
     assert len(set(datalayer.__all__)) == len(datalayer.__all__)
+
+
+def test_importing_the_library_imports_none_of_its_modules() -> None:
+    program = """
+import sys, datalayer
+print(*(name for name in sys.modules if name.startswith(("datalayer.", "sqlalchemy"))))
+assert datalayer.NotFound is datalayer.errors.NotFound
+print("sqlalchemy" in sys.modules, set(datalayer.__all__) <= set(dir(datalayer)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["", "False True"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = datalayer.Nothing  # type: ignore[attr-defined]

@@ -95,10 +95,10 @@ async def _model_server(settings: Settings) -> str:
     if settings.demo:
         return "none configured; the built-in demo model answers"
     # The import takes half a second, which the other commands do not need.
-    import openai  # noqa: PLC0415
+    import openai
 
-    from threadkeeper.chat.providers import OPENAI_BASE_URL  # noqa: PLC0415
-    from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
+    from threadkeeper.chat.providers import OPENAI_BASE_URL
+    from threadkeeper.chat.providers.openai import azure_client, openai_client
 
     if settings.azure_openai_endpoint:
         version = settings.azure_openai_api_version

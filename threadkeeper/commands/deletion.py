@@ -5,14 +5,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datalayer import Receipt
-from datalayer.accounts.erasure import Erasure
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
-from threadkeeper.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from datalayer.accounts.erasure import Erasure, Receipt
+    from threadkeeper.settings.settings import Settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 ReceiptFile = Annotated[
@@ -21,8 +22,8 @@ ReceiptFile = Annotated[
 
 
 def delete_for_good(
-    what: Callable[[Settings], str],
-    delete: Callable[[Erasure], Awaitable[Receipt]],
+    what: "Callable[[Settings], str]",
+    delete: "Callable[[Erasure], Awaitable[Receipt]]",
     *,
     yes: bool,
     receipt: Path | None,
@@ -34,6 +35,8 @@ def delete_for_good(
         yes: do not ask for confirmation.
         receipt: also write the receipt to this new file.
     """
+    from datalayer.accounts.erasure import Erasure
+
     settings = settings_or_end()
     if not yes:
         if not sys.stdin.isatty():
@@ -43,7 +46,7 @@ def delete_for_good(
     # Opened before the deletion: if the file cannot be written, nothing is deleted.
     file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt else None
 
-    async def delete_whole(store: Erasure) -> Receipt:
+    async def delete_whole(store: "Erasure") -> "Receipt":
         done = await delete(store)
         # Deletes the words of the search index before this process ends.
         await store.search_indexer.finish()

@@ -216,7 +216,7 @@ def _fits(pattern: str, name: str) -> bool:
 
 def _published_rows(settings: Settings, own: Sequence[Price]) -> list[tuple[str, ...]]:
     """A row for each configured model that none of one's own prices applies to today."""
-    from threadkeeper.factories import unmetered_model  # noqa: PLC0415 - other commands do not need it
+    from threadkeeper.factories import unmetered_model
 
     model = unmetered_model(settings)
     if model.demo:

@@ -3,7 +3,6 @@
 Invalid settings end a command with one sentence per setting and exit code 2, other errors with exit code 1.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -12,43 +11,46 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
-from datalayer import AlreadyExists, BlobError, BlobStore, ConfigurationError, DataLayerError, InvalidRecord, NotFound
-from datalayer.accounts.accounts import Accounts
-from datalayer.database import Database
-from datalayer.store import DataStore
-from threadkeeper.settings.cookie_secret import make_data_dir as make_dir
-from threadkeeper.settings.settings import Settings, SettingsError, load_settings
-from threadkeeper.settings.urls import sqlite_file
+from datalayer.errors import AlreadyExists, BlobError, ConfigurationError, DataLayerError, InvalidRecord, NotFound
 
 if TYPE_CHECKING:
-    # Most commands do not need rich, nor does any output for a program.
+    # Imported when they are used: `user list` needs none of them, and most commands do not need rich.
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
+    from datalayer import BlobStore
+    from datalayer.accounts.accounts import Accounts
+    from datalayer.store import DataStore
+    from threadkeeper.settings.settings import Settings
+
 T = TypeVar("T")
-L = TypeVar("L", bound=DataStore)
+L = TypeVar("L", bound="DataStore")
 
 
-def settings_or_end() -> Settings:
+def settings_or_end() -> "Settings":
     """The settings. If one is invalid, the command ends."""
+    from threadkeeper.settings.settings import SettingsError, load_settings
+
     try:
         return load_settings()
     except SettingsError as error:
         end(f"{error} `threadkeeper check` lists every setting.", 2)
 
 
-def make_data_dir(settings: Settings) -> None:
+def make_data_dir(settings: "Settings") -> None:
     """Create the folder `DATA_DIR`. If that fails, the command ends."""
+    from threadkeeper.settings import cookie_secret
+
     try:
-        make_dir(settings.data_dir)
+        cookie_secret.make_data_dir(settings.data_dir)
     except OSError as error:
         end(f"Cannot create DATA_DIR {settings.data_dir}: {error.strerror}.", 2)
 
 
-def open_store(settings: Settings, url: str | None = None) -> BlobStore:
+def open_store(settings: "Settings", url: str | None = None) -> "BlobStore":
     """The file store of the settings, or the store at this URL with the same credentials."""
     # Only commands that touch files need the factories, and with them the model.
-    from threadkeeper.factories import open_blobs  # noqa: PLC0415
+    from threadkeeper.factories import open_blobs
 
     try:
         return open_blobs(settings, url)
@@ -58,14 +60,14 @@ def open_store(settings: Settings, url: str | None = None) -> BlobStore:
 
 def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":
     """A progress bar. It is shown on a terminal only, and is removed at the end."""
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def with_layer(
     kind: type[L],
-    settings: Settings,
+    settings: "Settings",
     work: Callable[[L], Awaitable[T]],
     *,
     files: bool = False,
@@ -77,6 +79,9 @@ def with_layer(
         files: open the file store as well.
         new: `work` creates the schema if the database has none. Otherwise a missing SQLite file ends the command.
     """
+    from datalayer.database import Database
+    from threadkeeper.settings.urls import sqlite_file
+
     file = sqlite_file(settings.resolved_database_url)
     if new:
         make_data_dir(settings)
@@ -94,12 +99,14 @@ def with_layer(
     return run(work_and_close())
 
 
-def with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]], *, new: bool = False) -> T:
+def with_accounts(settings: "Settings", work: "Callable[[Accounts], Awaitable[T]]", *, new: bool = False) -> T:
     """The result of `work` with the accounts. Arguments as for `with_layer`."""
+    from datalayer.accounts.accounts import Accounts
+
     return with_layer(Accounts, settings, work, new=new)
 
 
-async def create_if_new(layer: DataStore) -> None:
+async def create_if_new(layer: "DataStore") -> None:
     """Create the schema in an empty database, so that a command can be run before the first start."""
     if await layer.is_new():
         await layer.migrate()
@@ -107,6 +114,8 @@ async def create_if_new(layer: DataStore) -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`. Errors of the data layer end the command with a message."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except (NotFound, AlreadyExists, InvalidRecord) as error:
@@ -127,7 +136,7 @@ def new_file(path: Path, what: str, otherwise: str) -> TextIO:
 
 def console() -> "Console":
     """The console for tables: as wide as the terminal, or 200 columns if the output is not a terminal."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=200)
 
@@ -138,8 +147,8 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in (header, *rows):
             typer.echo("\t".join(row))
         return
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(*header)
     for row in rows:

@@ -1,15 +1,24 @@
-"""`threadkeeper user`: manages user accounts."""
+"""`threadkeeper user`: manages user accounts.
+
+The modules that most of these commands need are imported by them, because `user list` needs none: with SQLAlchemy and
+pydantic, it would take four times as long.
+"""
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datalayer.accounts.accounts import ROLES, Accounts
+from datalayer.accounts.listing import users_listed_directly
+from datalayer.records.chat import ROLES
 from threadkeeper.commands.deletion import ReceiptFile, Yes, delete_for_good
 from threadkeeper.commands.terminal import create_if_new, end, settings_or_end, show_table, with_accounts
-from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
+from threadkeeper.settings.certain import certain_database_url
+
+if TYPE_CHECKING:
+    from datalayer.accounts.accounts import Accounts
+    from datalayer.records.chat import User
 
 user_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete users.")
 
@@ -26,12 +35,14 @@ def add_user(
     generate: Generate = False,
 ) -> None:
     """Add a user who logs in with a password."""
+    from threadkeeper.login.passwords import Passwords, check_identifier
+
     if role not in ROLES:
         end(f"The role must be one of {', '.join(ROLES)}.", 1)
     settings, name = settings_or_end(), _checked(check_identifier, name)
     password = _new_password(password_stdin, generate)
 
-    async def add(accounts: Accounts) -> list[str]:
+    async def add(accounts: "Accounts") -> list[str]:
         await create_if_new(accounts)
         await accounts.add_account(name, await Passwords().hash(password), role)
         return await accounts.admins()
@@ -52,10 +63,12 @@ def change_role(name: Name, role: Annotated[str, typer.Argument(help=f"One of {'
 @user_app.command("passwd")
 def change_password(name: Name, password_stdin: FromStandardInput = False, generate: Generate = False) -> None:
     """Set a new password. The user's current sessions end."""
+    from threadkeeper.login.passwords import Passwords, check_identifier
+
     settings, name = settings_or_end(), _checked(check_identifier, name)
     password = _new_password(password_stdin, generate)
 
-    async def change(accounts: Accounts) -> None:
+    async def change(accounts: "Accounts") -> None:
         await accounts.set_password(name, await Passwords().hash(password))
 
     with_accounts(settings, change)
@@ -65,7 +78,7 @@ def change_password(name: Name, password_stdin: FromStandardInput = False, gener
 @user_app.command("list")
 def list_users() -> None:
     """List all users, including disabled ones."""
-    users = with_accounts(settings_or_end(), Accounts.list_users)
+    users = _all_users()
     header = ("Name", "Role", "Signs in with", "Created", "Disabled")
     rows = [
         (
@@ -104,11 +117,24 @@ def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> No
     delete_for_good(lambda _: what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
 
 
+def _all_users() -> "list[User]":
+    url = certain_database_url()
+    users = users_listed_directly(url) if url else None
+    if users is None:
+        # The usual way also says what is wrong, if something is.
+        from datalayer.accounts.accounts import Accounts
+
+        users = with_accounts(settings_or_end(), Accounts.list_users)
+    return users
+
+
 def _set_disabled(name: str, *, disabled: bool) -> None:
     with_accounts(settings_or_end(), lambda accounts: accounts.set_disabled(name, disabled))
 
 
 def _checked(rule: Callable[[str], str], value: str) -> str:
+    from threadkeeper.login.passwords import Refused
+
     try:
         return rule(value)
     except Refused as error:
@@ -116,6 +142,8 @@ def _checked(rule: Callable[[str], str], value: str) -> str:
 
 
 def _new_password(from_standard_input: bool, generate: bool) -> str:
+    from threadkeeper.login.passwords import check_password, generate_password
+
     if generate:
         return generate_password()
     if from_standard_input:

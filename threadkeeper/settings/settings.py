@@ -4,10 +4,8 @@ Empty values count as unset. The defaults work on one machine without any accoun
 Invalid values stop the startup: one sentence per value names the variable and never repeats a secret.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -21,10 +19,9 @@ from pydantic_settings import (
 )
 
 from threadkeeper.chat.attachments.types import AttachmentKind
-from threadkeeper.settings.urls import secrets_in_url, split_url
-
-ENV_FILE = ".env"
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+from threadkeeper.settings import rules
+from threadkeeper.settings.rules import ENV_FILE
+from threadkeeper.settings.urls import secrets_in_url
 
 
 class SettingsError(Exception):
@@ -71,7 +68,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     data_dir: Path = Field(
-        default=Path(".data"),
+        default=rules.DATA_DIR,
         description="Folder for the database, the files and the cookie secret, unless other settings place them "
         "elsewhere.",
     )
@@ -281,83 +278,45 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _at_home(cls, value: Path) -> Path:
-        try:
-            return value.expanduser()
-        except RuntimeError:
-            raise ValueError("contains the home folder of an unknown user") from None
+        return rules.at_home(value)
 
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if not value:
-            return value
-        if separator and scheme == "sqlite":
-            if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
-                raise ValueError("must contain a file path, as in sqlite:///path/to/file.db")
-        elif separator and scheme in ("postgresql", "postgres"):
-            split_url(value)
-        else:
-            raise ValueError("must start with sqlite:/// or postgresql://")
-        return value
+        return rules.database_url(value)
 
     @field_validator("blob_url")
     @classmethod
     def _blobs(cls, value: str) -> str:
-        scheme, separator, place = value.partition("://")
-        if not value:
-            return value
-        if not separator or scheme not in ("file", "azure", "azure-blob", "s3"):
-            raise ValueError("must start with file:///, azure://, azure-blob:// or s3://")
-        if scheme == "file" and not (place.startswith("/") and place != "/"):
-            raise ValueError("must contain a folder, as in file:///path/to/folder")
-        if scheme.startswith("azure") and not all(place.partition("/")[::2]):
-            raise ValueError(f"must contain an account and a container, as in {scheme}://account/container")
-        if scheme == "s3" and not place:
-            raise ValueError("must contain a bucket, as in s3://bucket")
-        return value
+        return rules.blob_url(value)
 
     @field_validator("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
-        if value is not None and split_url(value).scheme not in ("http", "https"):
-            raise ValueError("must start with http:// or https://")
-        if value is not None and not split_url(value).hostname:
-            raise ValueError("must contain a host")
-        return value
+        return None if value is None else rules.web_address(value)
 
     @field_validator(
         "openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners", mode="before"
     )
     @classmethod
     def _names(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-        if not names:
-            raise ValueError("must contain at least one name")
-        return names
+        return rules.names(value) if isinstance(value, str) else value
 
     @field_validator("review_labels", "review_reasons")
     @classmethod
     def _short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(value) > 20 or any(len(name) > 60 for name in value):
-            raise ValueError("must contain at most 20 names of at most 60 characters")
-        return value
+        return rules.short(value)
 
     @field_validator("assistant_owners")
     @classmethod
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(all(part.strip() for part in pair.partition("=")[::2]) for pair in value):
-            raise ValueError("must contain pairs of an assistant and a user, as in travel=alice")
-        return value
+        return rules.pairs(value)
 
     @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
     @classmethod
     def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        text = value.get_secret_value() if value else ""
-        if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ValueError("contains a space or a character that is not plain ASCII")
+        if value is not None:
+            rules.fits_a_header(value.get_secret_value())
         return value
 
     @field_validator("azure_openai_api_key")
@@ -370,25 +329,19 @@ class Settings(BaseSettings):
     @field_validator("auth_header")
     @classmethod
     def _header(cls, value: str | None) -> str | None:
-        if value is not None and not _HEADER_NAME.fullmatch(value):
-            raise ValueError("must be the name of a header, as in X-Forwarded-User")
-        return value
+        return None if value is None else rules.header_name(value)
 
     @field_validator("chainlit_auth_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 32:
-            raise ValueError("must have at least 32 characters")
+        if value is not None:
+            rules.long_enough(value.get_secret_value())
         return value
 
     @field_validator("usage_time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError, LookupError):
-            raise ValueError("must be the name of a time zone, as in Europe/Berlin") from None
-        return value
+        return rules.time_zone(value)
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -431,7 +384,7 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'threadkeeper.db'}"
+        return self.database_url or rules.default_database_url(self.data_dir)
 
     @property
     def resolved_blob_url(self) -> str:
