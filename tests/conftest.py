@@ -36,6 +36,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 # Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
+_GIVE_BACK_SECONDS = 2
 
 
 def pytest_configure() -> None:
@@ -149,6 +150,11 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     await layer.search_indexer.stop()
     await layer.answer_follower.stop()
     await layer.file_deleter.stop()
+    # A query that was just cancelled gives its connection back in a task of its own.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GIVE_BACK_SECONDS):
+            while layer.database.in_use:
+                await asyncio.sleep(0.005)
     in_use = layer.database.in_use
     await layer.close()
     assert in_use == 0, f"{in_use} connections were not given back to the pool"
