@@ -58,7 +58,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
             engine = item.callspec.params["shared_server"]
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+        if isinstance(item, pytest.Function) and _uses_a_store_process(item):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _uses_a_store_process(item: pytest.Function) -> bool:
+    """Whether the test uses Azurite or moto. `any_place` asks for them by the name of the store."""
+    place = item.callspec.params.get("any_place") if hasattr(item, "callspec") else None
+    return place in ("azure-blob", "s3") or not {"azurite_server", "s3_service"}.isdisjoint(item.fixturenames)
 
 
 def pytest_unconfigure() -> None:
