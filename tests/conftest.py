@@ -18,6 +18,7 @@ import datalayer
 from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
+from tests.support.command_line import forked_commands
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -70,6 +71,7 @@ def _uses_a_store_process(item: pytest.Function) -> bool:
 
 
 def pytest_unconfigure() -> None:
+    forked_commands.close()
     chainlit_root.cleanup()
 
 
