@@ -18,6 +18,7 @@ import datalayer
 from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
+from tests.support.command_line import forked_commands
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -36,6 +37,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 # Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
+_GIVE_BACK_SECONDS = 2
 
 
 def pytest_configure() -> None:
@@ -57,10 +59,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
             engine = item.callspec.params["shared_server"]
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
+        if isinstance(item, pytest.Function) and _uses_a_store_process(item):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def _uses_a_store_process(item: pytest.Function) -> bool:
+    """Whether the test uses Azurite or moto. `any_place` asks for them by the name of the store."""
+    place = item.callspec.params.get("any_place") if hasattr(item, "callspec") else None
+    return place in ("azure-blob", "s3") or not {"azurite_server", "s3_service"}.isdisjoint(item.fixturenames)
+
+
 def pytest_unconfigure() -> None:
+    forked_commands.close()
     chainlit_root.cleanup()
 
 
@@ -149,6 +160,11 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     await layer.search_indexer.stop()
     await layer.answer_follower.stop()
     await layer.file_deleter.stop()
+    # A query that was just cancelled gives its connection back in a task of its own.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GIVE_BACK_SECONDS):
+            while layer.database.in_use:
+                await asyncio.sleep(0.005)
     in_use = layer.database.in_use
     await layer.close()
     assert in_use == 0, f"{in_use} connections were not given back to the pool"

@@ -1,4 +1,4 @@
-"""The command line, run as a process in an empty directory, as an operator runs it."""
+"""The command line, in an empty directory, as an operator runs it."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 import chainlit as cl
@@ -18,53 +17,13 @@ import pytest
 from aiohttp import web
 
 import datalayer
-from datalayer.accounts.accounts import Accounts
-from datalayer.database import Database
+from tests.support.command_line import CommandLine
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from tests.support.server import ROOT, AppServer
 from tests.support.stock import made_by_sqlalchemy_layer
-from threadkeeper.login.passwords import Passwords
 
 pytestmark = pytest.mark.slow
-
-_INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
-
-
-@dataclass
-class CommandLine:
-    """Runs commands in one directory, with only the given settings."""
-
-    directory: Path
-
-    def environment(self, settings: dict[str, str]) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return {**inherited, "HOME": str(self.directory), "PYTHONPATH": str(ROOT), **settings}
-
-    def __call__(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "threadkeeper.cli", *arguments],
-            cwd=self.directory,
-            env=self.environment(settings),
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def verify(self, name: str, password: str) -> bool:
-        """Whether the stored password of this user is this one."""
-
-        async def read() -> datalayer.Account | None:
-            accounts = Accounts(Database(f"sqlite:///{self.directory}/.data/threadkeeper.db"), None)
-            try:
-                return await accounts.get_account(name)
-            finally:
-                await accounts.close()
-
-        account = asyncio.run(read())
-        return account is not None and asyncio.run(Passwords().verify(account.password_hash, password))
 
 
 def at_a_terminal(cli: CommandLine, *arguments: str, answer: str) -> str:

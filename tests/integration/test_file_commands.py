@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from datalayer.database import Database
 from datalayer.schema.chat import elements, threads, users
 from datalayer.schema.review import audit_entries
-from tests.integration.test_cli import CommandLine
+from tests.support.command_line import CommandLine
 from tests.support.records import new_id
 
 pytestmark = pytest.mark.slow

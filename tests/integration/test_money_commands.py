@@ -11,8 +11,8 @@ import pytest
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import CallFilter, LlmCall
-from tests.integration.test_cli import CommandLine
 from tests.support.calls import call
+from tests.support.command_line import CommandLine
 from tests.support.records import new_id
 
 pytestmark = pytest.mark.slow

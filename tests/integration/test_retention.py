@@ -11,7 +11,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.schema.chat import threads
-from tests.integration.test_cli import CommandLine
+from tests.support.command_line import CommandLine
 from tests.support.records import step, thread, user_id
 from threadkeeper.scheduled import run_retention
 

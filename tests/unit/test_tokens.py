@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import bpe_openai  # type: ignore[import-untyped]
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -81,6 +80,9 @@ def worker() -> Iterator[_Worker]:
 
 
 def test_the_worker_process_counts_what_the_library_counts(worker: _Worker) -> None:
+    # It loads three vocabularies, which takes seconds that other tests do not need.
+    import bpe_openai  # type: ignore[import-untyped]  # noqa: PLC0415
+
     texts = [
         "",
         "Hello, world!",

@@ -1,15 +1,12 @@
 """Chainlit's application with our routes, served over real HTTP in the test's event loop."""
 
-import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from argon2 import PasswordHasher
 from chainlit.auth import create_jwt
 from chainlit.user import User as ChainlitUser
@@ -19,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.plain_http import PLAIN_HTTP
+from tests.support.served import served
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
@@ -73,17 +71,11 @@ def serve(chainlit_app: FastAPI) -> Serve:
 
     @asynccontextmanager
     async def serving() -> AsyncIterator[httpx.AsyncClient]:
-        listener = socket.create_server(("127.0.0.1", 0))
-        # Without its lifespan: Chainlit's ends the process.
-        server = uvicorn.Server(uvicorn.Config(chainlit_app, lifespan="off", log_config=None, ws="websockets-sansio"))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        try:
-            async with httpx.AsyncClient(base_url=address, **PLAIN_HTTP, timeout=30) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            await task
+        async with (
+            served(chainlit_app) as address,
+            httpx.AsyncClient(base_url=address, **PLAIN_HTTP, timeout=30) as client,
+        ):
+            yield client
 
     return serving
 

@@ -1,15 +1,14 @@
 """Events over real sockets: single recipients get them directly, others through python-socketio."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import socketio  # type: ignore[import-untyped]
-import uvicorn
 
+from tests.support.served import served
 from threadkeeper.web.sockets import DirectManager, send_directly
 
 
@@ -37,21 +36,16 @@ class Tab:
 @asynccontextmanager
 async def serving(server: socketio.AsyncServer, count: int) -> AsyncIterator[list[Tab]]:
     """This many tabs on the server, in the order of `server.test_ids`."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = socketio.ASGIApp(server)
-    running = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio"))
-    task = asyncio.create_task(running.serve(sockets=[listener]))
     tabs = [Tab() for _ in range(count)]
-    try:
-        for tab in tabs:
-            await tab.client.connect(f"http://127.0.0.1:{listener.getsockname()[1]}", transports=["websocket"])
-        yield tabs
-    finally:
-        for tab in tabs:
-            await tab.client.disconnect()
-            await tab.client.shutdown()
-        running.should_exit = True
-        await task
+    async with served(socketio.ASGIApp(server)) as address:
+        try:
+            for tab in tabs:
+                await tab.client.connect(address, transports=["websocket"])
+            yield tabs
+        finally:
+            for tab in tabs:
+                await tab.client.disconnect()
+                await tab.client.shutdown()
 
 
 @pytest.fixture

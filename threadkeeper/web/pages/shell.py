@@ -5,6 +5,7 @@ Pages load nothing from other hosts and contain no inline scripts.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +29,21 @@ _POLICY = (
 )
 
 
+@cache
+def _environment() -> Environment:
+    """The templates. All writers of a process share them, so that each is compiled once."""
+    environment = Environment(
+        loader=PackageLoader("threadkeeper.web.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markdown"] = markdown
+    environment.globals["formats"] = formats
+    return environment
+
+
 class PageWriter:
     """Renders the templates.
 
@@ -39,15 +55,7 @@ class PageWriter:
     def __init__(self, theme: Path | None = None, *, time_zone: str = "UTC") -> None:
         self.time_zone = time_zone
         self.assets = Assets(theme)
-        self._environment = Environment(
-            loader=PackageLoader("threadkeeper.web.pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters["markdown"] = markdown
-        self._environment.globals["formats"] = formats
+        self._environment = _environment()
 
     def page(
         self,
