@@ -51,7 +51,7 @@ def test_a_price_is_set_listed_and_ended(run: CommandLine, database: dict[str, s
 
 
 def test_the_published_prices_of_the_configured_models_are_listed(run: CommandLine, database: dict[str, str]) -> None:
-    models = {"OPENAI_API_KEY": "a key", "OPENAI_MODELS": "gpt-4o,gpt-4o-mini,our-model", **database}
+    models = {"OPENAI_API_KEY": "a-key", "OPENAI_MODELS": "gpt-4o,gpt-4o-mini,our-model", **database}
     assert run("prices", "list", **database).stdout.count("\n") == 1, "the demo has no prices"
     rows = [line.split("\t") for line in run("prices", "list", **models).stdout.splitlines()[1:]]
     assert [(row[0].split()[0], *row[1:7]) for row in rows] == [
