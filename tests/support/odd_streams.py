@@ -129,6 +129,11 @@ ENDS: dict[str, End] = {
     "error-code": End(_data({"text": _WORDS, "error_code": 50002}) + DONE, _WORDS),
     # llama.cpp's server until September 2025 (its pull request 16109).
     "error-line": End(f'error: {{"code":500,"message":"{_WORDS}","type":"server_error"}}\n\n{DONE}', _WORDS),
+    "error-line-too-long": End(
+        'error: {"code":400,"message":"the request exceeds the available context size"}\n\n' + DONE,
+        "exceeds the available context size",
+        "too_long",
+    ),
     "error-words-line": End(f"Error: {_WORDS}\n\n{DONE}", _WORDS),
     # FastAPI.
     "detail": End(_data({"detail": _WORDS}) + DONE, _WORDS),

@@ -218,6 +218,15 @@ async def test_finish_reasons_of_other_servers_have_a_status(reason: str, status
     assert (outcome.finish and outcome.finish.reason, outcome.status) == (reason, status)
 
 
+@pytest.mark.parametrize("wire", [b'data: {"choices": ', b"", b": ", b"error: ", b"event: error\ndata: "])
+def test_deeply_nested_json_and_broken_text_fail_the_answer_and_nothing_else(wire: bytes) -> None:
+    for payload in (b"[" * 200_000, b'"\xff\xfe"'):
+        reading = StreamReading("")
+        reading.feed(wire + payload + b"\n\n")
+        reading.end()
+        assert reading.failure is not None
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]'])
 def test_content_of_another_type_is_an_unreadable_event(content: str) -> None:
     reading = StreamReading("")

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
-_ANSWERING_SECONDS = 60.0
+_ANSWERING_SECONDS = 5.0
 _CLOSE_SECONDS = 0.5
 # How long the end of an answer waits for the count of tokens that the server did not report.
 _COUNT_SECONDS = 2.0

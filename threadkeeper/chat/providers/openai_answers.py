@@ -16,7 +16,7 @@ from threadkeeper.chat.model import Completion, Finish, ModelError, PartialUsage
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
-from threadkeeper.chat.providers.sse import COMMENT, ERROR, STRAY, Event, EventDecoder
+from threadkeeper.chat.providers.sse import ERROR, MESSAGE, STRAY, Event, EventDecoder
 
 # The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
 _FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
@@ -93,16 +93,16 @@ class StreamReading:
                 texts.append(self._take(kind, payload))
             except ModelError as error:
                 self.failure = self.bill(error)
-            except (ValueError, TypeError, AttributeError, LookupError) as error:
+            except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
                 detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
                 self.failure = self.bill(ModelError("server", detail))
         return "".join(texts)
 
     def _take(self, kind: int, payload: bytes) -> str:
         """The text of one event. Raises ModelError for an error that the server reports."""
-        if kind == ERROR:
-            raise event_error(named_error(payload), self._secret)
-        if kind in (COMMENT, STRAY):
+        if kind != MESSAGE:
+            if kind == ERROR:
+                raise event_error(named_error(payload), self._secret)
             return self._take_other(kind, payload)
         event = json.loads(payload)
         self._events += 1
@@ -112,7 +112,7 @@ class StreamReading:
         """A comment, or lines outside of all events: an error, a whole completion, or words for the log."""
         try:
             event = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if (found := find_error(event)) is not None:
             raise event_error(found, self._secret)
@@ -143,7 +143,7 @@ class StreamReading:
         choice = choices[0] if choices else None
         text = self._take_choice(choice) if choice else ""
         self._usage.take(event, has_text=bool(text))
-        if not choices and "usage" not in event:
+        if "choices" not in event and "usage" not in event:
             self._said = json.dumps(event).encode()[:_MOST_WORDS]
         return text
 
@@ -206,7 +206,7 @@ def read_completion(body: bytes, secret: str) -> Completion:
     except ModelError as error:
         error.usage, error.partial = _parts(usage)
         raise
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         detail = clean(f"not a completion ({type(error).__name__} {error}): {body[:200]!r}", secret)
         failure = ModelError("server", detail)
         failure.usage, failure.partial = _parts(usage)

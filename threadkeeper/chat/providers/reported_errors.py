@@ -25,15 +25,17 @@ _FINE = (None, False, 0, "", "0", 200, "200", "ok", "success", "Success", "OK")
 
 def find_error(event: object) -> dict[str, str] | None:
     """The error as `code` and `message`; None if the event reports none."""
+    if isinstance(event, dict):
+        # First of all what is true of nearly every token.
+        choices = event.get("choices")
+        is_plain = choices and event.keys().isdisjoint(_NAMES) and event.get("object") != "error"
+        return None if is_plain else _error_of(event, choices)
     if isinstance(event, list):
         return next((found for one in event if (found := find_error(one)) is not None), None)
-    return _error_of(event) if isinstance(event, dict) else None
+    return None
 
 
-def _error_of(event: dict[str, Any]) -> dict[str, str] | None:
-    choices = event.get("choices")
-    if choices and event.get("object") != "error" and event.keys().isdisjoint(_NAMES):
-        return None
+def _error_of(event: dict[str, Any], choices: object) -> dict[str, str] | None:
     found = event.get("error") or event.get("errors")
     if found and not _is_blank(found):
         return _described(found if isinstance(found, str | dict | list) else event, event)
@@ -55,7 +57,7 @@ def named_error(payload: bytes) -> dict[str, str]:
     """The error of an event that is named an error, whatever its data is."""
     try:
         event = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = payload.decode(errors="replace")
     return find_error(event) or _described(event or "an error without words", {})
 

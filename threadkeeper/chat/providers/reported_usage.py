@@ -42,14 +42,11 @@ class UsageReading:
         """Read one chunk, or one whole answer. `has_text`: whether the chunk has text of the answer."""
         if has_text:
             self._has_text, self._covers_text, self.comes_last = True, False, False
-        usages = [event.get("usage")]
         choices = event.get("choices")
-        if choices and isinstance(choices[0], dict):
-            # Moonshot.
-            usages.append(choices[0].get("usage"))
-        # Groq has `x_groq`.
-        usages += [value.get("usage") for name, value in event.items() if name[:2] == "x_" and isinstance(value, dict)]
-        for usage in usages:
+        choice, groq = choices[0] if choices else None, event.get("x_groq")
+        for holder in (event, choice, groq):
+            # Moonshot has it in the choice, Groq in `x_groq`. This runs for every token, mostly in vain.
+            usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict) and self._add(usage):
                 self._covers_text, self.comes_last = True, not has_text
 

@@ -44,25 +44,19 @@ class EventDecoder:
         events: list[Event] = []
         for line in lines:
             if line.startswith(b"data:"):
-                self._end_stray(events)
                 self._data.append(line[5:].strip())
             elif rest := line.rstrip(b"\r"):
                 self._take_other(rest, events)
-            else:
-                self._end_stray(events)
-                self._end_event(events)
+                continue
+            elif self._data or self._kind == ERROR:
+                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                if data or self._kind == ERROR:
+                    events.append((self._kind, data))
+                self._data, self._kind = [], MESSAGE
+            if self._stray:
+                events.append((STRAY, b"\n".join(self._stray)))
+                self._stray, self._stray_bytes = [], 0
         return events
-
-    def _end_event(self, events: list[Event]) -> None:
-        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        if data or self._kind == ERROR:
-            events.append((self._kind, data))
-        self._data, self._kind = [], MESSAGE
-
-    def _end_stray(self, events: list[Event]) -> None:
-        if self._stray:
-            events.append((STRAY, b"\n".join(self._stray)))
-            self._stray, self._stray_bytes = [], 0
 
     def _take_other(self, line: bytes, events: list[Event]) -> None:
         """A line that is neither data nor empty."""
