@@ -148,6 +148,8 @@ ENDS: dict[str, End] = {
     "text": End(_data({"error": _WORDS}) + DONE, _WORDS),
     "text-with-status": End(_data({"status": 500, "error": "Internal Server Error", "message": _WORDS}) + DONE, _WORDS),
     "message": End(_data({"error": {"message": _WORDS}}) + DONE, _WORDS),
+    "errors": End(_data({"errors": [{"message": _WORDS}]}) + DONE, _WORDS),
+    "object-error-with-choices": End(_data({"object": "error", "message": _WORDS, "choices": [{}]}) + DONE, _WORDS),
     "list": End(_data([{"error": {"code": 500, "message": _WORDS}}]) + DONE, _WORDS),
     "code-and-message": End(_data({"message": _WORDS, "code": 500}) + DONE, _WORDS),
     "code-and-msg": End(_data({"code": "Throttled", "msg": _WORDS, "choices": []}) + DONE, _WORDS),
@@ -163,6 +165,7 @@ ENDS: dict[str, End] = {
     "data-words": End(f"data: {_WORDS}\n\n{DONE}", _WORDS),
     "reason-error": End(_finish("error") + DONE, "finish_reason is error"),
     "reason-abort": End(_finish("abort") + DONE, "finish_reason is abort"),
+    "comment-with-error": End(f": an upstream error, {_WORDS}\n\n{DONE}", _WORDS, "cut"),
     # Nothing says that the answer is complete.
     "stray-words": End(f"upstream went away: {_WORDS}\n\n{DONE}", _WORDS, "cut"),
     "closed": End("", "without a finish_reason", "cut"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
@@ -38,10 +39,9 @@ async def test_every_first_chunk_is_read(model: Model, subtests: pytest.Subtests
 
 async def test_the_name_of_the_model_is_known_while_it_answers(model: Model) -> None:
     request = request_for("first:azure:gpt-4o-mini")
-    events = model.stream(request)
-    await anext(events)
-    assert request.attempts[-1].answered_by == "gpt-4o-mini"
-    await events.aclose()
+    async with aclosing(model.stream(request)) as events:
+        await anext(events)
+        assert request.attempts[-1].answered_by == "gpt-4o-mini"
 
 
 # Usage
@@ -173,6 +173,17 @@ async def test_a_complete_answer_stays_complete(model: Model, subtests: pytest.S
             assert (outcome.text, outcome.status, outcome.error) == ("".join(BEGINNING), "complete", None)
 
 
+@pytest.mark.parametrize("line", [b"upstream went away", b": an upstream error"])
+async def test_lines_outside_of_the_protocol_make_an_end_doubtful(line: bytes) -> None:
+    """Also of a server of which nothing is known, and although a comment follows that means nothing."""
+    reading = StreamReading("")
+    reading.feed(b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n')
+    reading.feed(line + b"\n\n: ping\n\ndata: [DONE]\n\n")
+    reading.end()
+    assert reading.failure is not None
+    assert (reading.failure.kind, "upstream" in reading.failure.detail) == ("cut", True)
+
+
 @pytest.mark.parametrize("known", ["echo", "no-usage", "ends:usage-only"])
 async def test_a_server_that_ended_one_answer_in_words_has_to_end_all_so(model: Model, known: str) -> None:
     assert (await read(model, request_for("ends:done")))[0] == "".join(BEGINNING)
@@ -180,9 +191,11 @@ async def test_a_server_that_ended_one_answer_in_words_has_to_end_all_so(model: 
     assert (await failure(model, request_for("ends:done")))[1].kind == "cut"
 
 
-async def test_a_title_also_shows_how_the_server_ends_its_answers(model: Model) -> None:
+async def test_an_answer_that_is_not_streamed_does_not_show_how_streams_end(model: Model) -> None:
+    """A small server may write a finish_reason there and none in its streams."""
     await model.complete(request_for("echo"))
-    assert (await failure(model, request_for("ends:done")))[1].kind == "cut"
+    await read(model, request_for("body:completion"))
+    assert (await read(model, request_for("ends:done")))[0] == "".join(BEGINNING)
 
 
 async def test_usage_with_the_last_token_does_not_end_an_answer() -> None:

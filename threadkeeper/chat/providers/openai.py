@@ -115,7 +115,8 @@ class OpenAIModel:
         self._client = client
         self._secret = client.api_key
         self._refused: set[tuple[str, str, object]] = set()
-        # Whether this server has ended an answer with a finish_reason or usage. Then [DONE] alone ends none.
+        # Whether this server has ended a streamed answer with a finish_reason or usage. Then [DONE] alone ends none.
+        # One for all its models: a gateway writes the end of every stream. Answers in one piece prove nothing.
         self._sends_endings = False
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         names = ["max_completion_tokens", "max_tokens"]
@@ -158,15 +159,10 @@ class OpenAIModel:
 
     async def complete(self, request: ModelRequest) -> Completion:
         response = await self._post(request, stream=False)
-        return self._read_completion(response.content)
+        return read_completion(response.content, self._secret)
 
     async def close(self) -> None:
         await self._client.close()
-
-    def _read_completion(self, body: bytes) -> Completion:
-        completion = read_completion(body, self._secret)
-        self._sends_endings = self._sends_endings or completion.finish.reason is not None
-        return completion
 
     async def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
         known = {name for name in _OPTIONAL if (request.model, name, _value(request, name)) in self._refused}

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from threadkeeper.chat.model import Completion, Finish, ModelError, PartialUsage, TokenUsage
+from threadkeeper.chat.model import Completion, ErrorKind, Finish, ModelError, PartialUsage, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
@@ -41,7 +41,7 @@ class StreamReading:
         self._has_text = False
         self._reason: str | None = None
         self._usage = UsageReading()
-        # What the server said outside of the answer, for the log; and whether it belongs to no event.
+        # What the server said outside of the answer, for the log; and whether that may have been an error.
         self._said: bytes = b""
         self._has_stray = False
         self._is_whole = False
@@ -56,8 +56,8 @@ class StreamReading:
 
     @property
     def has_ending(self) -> bool:
-        """Whether the server said in so many words that the answer ends."""
-        return self._reason is not None or self._usage.comes_last
+        """Whether the server ended the stream with a finish_reason or usage."""
+        return not self._is_whole and (self._reason is not None or self._usage.comes_last)
 
     def feed(self, chunk: bytes) -> str:
         """The text that this chunk of bytes completes: one token, several, or none."""
@@ -120,9 +120,10 @@ class StreamReading:
             raise event_error(named_error(found_line.group(1)), self._secret)
         if kind == STRAY and isinstance(event, dict) and "choices" in event and not self._events:
             return self._take_completion(event, payload)
-        if kind == STRAY or not self._has_stray:
+        is_doubtful = kind == STRAY or b"error" in payload.lower()
+        if is_doubtful or not self._has_stray:
             self._said = payload[:_MOST_WORDS]
-            self._has_stray = self._has_stray or kind == STRAY
+            self._has_stray = self._has_stray or is_doubtful
         return ""
 
     def _take_completion(self, event: dict[str, Any], body: bytes) -> str:
@@ -167,7 +168,7 @@ class StreamReading:
             return self._error("server", f"the finish_reason is {self._reason}") if failed else None
         if self.done:
             is_doubtful = self._has_stray or (self._has_text and self._sends_endings)
-            is_proven = self._is_whole or self._usage.comes_last or not is_doubtful
+            is_proven = self._usage.comes_last or not is_doubtful
             return None if is_proven else self._error("cut", "[DONE] came with neither a finish_reason nor usage")
         if self._events:
             return self._error("cut", "the stream ended without a finish_reason and without [DONE]")
@@ -176,7 +177,7 @@ class StreamReading:
             "server", "the answer contains no event of a chat completions stream" if self._said else empty
         )
 
-    def _error(self, kind: Any, detail: str) -> ModelError:
+    def _error(self, kind: ErrorKind, detail: str) -> ModelError:
         said = self._said.decode(errors="replace")
         return ModelError(kind, clean(f"{detail}; the server said: {said}" if said else detail, self._secret))
 
