@@ -42,7 +42,7 @@ COMMANDS = {
     "verify": (
         "verify",
         "verify",
-        "Recalculate the cost of every call and check all totals. Exit code 1 if a problem is found.",
+        "Check the tokens and the cost of every call, and all totals. Exit code 1 if a problem is found.",
     ),
 }
 GROUPS = {

@@ -100,6 +100,19 @@ async def delete_payloads(connection: AsyncConnection, before: str, *, limit: in
     return int((await connection.execute(delete(llm_call_payloads).where(payloads.callId.in_(oldest)))).rowcount)
 
 
+async def last_answered_by(connection: AsyncConnection, model: str, provider: str) -> str | None:
+    """The name of what answered the newest call to this model of this provider that says so; None if no call does."""
+    table = llm_calls.c
+    statement = (
+        select(table.answeredBy)
+        .where(table.model == model, table.provider == provider, table.answeredBy.is_not(None), table.answeredBy != "")
+        .order_by(table.requestedAt.desc(), table.id.desc())
+        .limit(1)
+    )
+    found: str | None = (await connection.execute(statement)).scalar()
+    return found
+
+
 async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterator[CallRow]:
     """All calls, oldest first, read page by page, so that neither memory nor a transaction grows with their number."""
     moment = llm_calls.c.requestedAt

@@ -50,6 +50,8 @@ def clean_call(call: LlmCall) -> LlmCall:
     values |= {name: _maybe(_count, call, name) for name in (*_COUNTS, *_CHARACTERS)}
     values |= {name: _maybe(_measure, call, name) for name in _MEASURES}
     values |= {name: _maybe(_cost, call, name) for name in _COSTS}
+    # The server did not name its model.
+    values["answered_by"] = values["answered_by"] or None
     if values["tokens_per_second"] is None:
         values["tokens_per_second"] = tokens_per_second(values["completion_tokens"], values["seconds"])
     return replace(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_time, known_id
+from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
 from datalayer.periods import periods
@@ -175,6 +175,16 @@ class Usage(ReviewStore):
         await self._writer.settled()
         return await self.database.query(lambda connection: calls.get(connection, chosen, known))
 
+    async def last_answered_by(self, model: str, provider: str) -> str | None:
+        """The name of the model that last answered under this name, of any user's calls; None if none ever did.
+
+        On Azure, a deployment has a name of its own, and its price is that of the model behind it. Everyone may read
+        this, as they may read prices.
+        """
+        name, of = clean_text(model), clean_text(provider)
+        await self._writer.settled()
+        return await self.database.query(lambda connection: calls.last_answered_by(connection, name, of))
+
     async def note_call_read(self, call_id: str) -> None:
         """Note in the audit that the acting admin reads the payload of another user's call; call it before showing it.
 
@@ -227,7 +237,7 @@ class Usage(ReviewStore):
     async def verify_usage(
         self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None
     ) -> UsageReport:
-        """Recalculate the cost of every call and check all totals. Only the system may do this.
+        """Check the tokens of every call, recalculate its cost, and check all totals. Only the system may do this.
 
         Args:
             repair: whether to remove ids of deleted users and threads from calls. Costs are never changed.

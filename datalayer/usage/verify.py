@@ -1,4 +1,4 @@
-"""Checks all calls: recalculates their costs and compares the totals of the statistics with the rows.
+"""Checks all calls: their numbers of tokens, their costs, and the totals of the statistics against the rows.
 
 Rows are read in pages, so that memory does not grow with their number, and problems are reported as they are found. The
 check does not share code with the statistics: it adds rows up one by one, and uses the price stored with each call.
@@ -25,7 +25,7 @@ EXACT_TO = Decimal("1E-9")
 _MILLION = Decimal(1_000_000)
 _TRIES = 3
 
-Problem = Literal["cost", "total", "sums", "nowhere"]
+Problem = Literal["cost", "total", "tokens", "sums", "nowhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class UsageProblem:
     """A problem of the stored calls.
 
     The kinds are "cost" (a cost is not its tokens times their price), "total" (a total is not the sum of its parts),
-    "sums" (totals of the statistics differ from those of the rows) and "nowhere" (calls refer to a deleted user or
-    thread). `words` describes it for people.
+    "tokens" (the numbers of tokens of a call contradict each other or its text), "sums" (totals of the statistics
+    differ from those of the rows) and "nowhere" (calls refer to a deleted user or thread). `words` describes it for
+    people.
     """
 
     kind: Problem
@@ -80,9 +81,11 @@ class UsageCheck:
             async for row in usage_calls.export(self._database, true()):
                 self._report.calls += 1
                 sums.add(row.call)
-                if row.call.id not in reported and (problem := cost_problem(row.call)) is not None:
+                found = [one for one in (token_problem(row.call), cost_problem(row.call)) if one is not None]
+                if found and row.call.id not in reported:
                     reported.add(row.call.id)
-                    self._report_problem(problem)
+                    for problem in found:
+                        self._report_problem(problem)
             self._report.totals = sums.totals
             if before == await self._shown():
                 self._report.is_compared = True
@@ -125,6 +128,28 @@ class UsageCheck:
         self._report.problems[problem.kind] += 1
         self._report.repaired[problem.kind] += problem.repaired
         self._found(problem)
+
+
+def token_problem(call: LlmCall) -> UsageProblem | None:
+    """The contradiction in the call's numbers of tokens; None if there is none.
+
+    Older versions stored reports of a server as they came: with thought that is not counted as output, or with zeros.
+    """
+    prompt, completion = call.prompt_tokens, call.completion_tokens
+    if prompt is None and completion is None:
+        return None
+    contradictions = [
+        (completion is not None and (call.reasoning_tokens or 0) > completion,
+         f"{call.reasoning_tokens} reasoning tokens are more than the {completion} output tokens that contain them"),
+        (prompt is not None and (call.cached_tokens or 0) > prompt,
+         f"{call.cached_tokens} cached tokens are more than the {prompt} input tokens that contain them"),
+        (not completion and call.response_characters > 0,
+         f"no output tokens for an answer with {call.response_characters} characters"),
+        (not prompt and call.query_characters > 0,
+         f"no input tokens for a question with {call.query_characters} characters"),
+    ]  # fmt: skip
+    found = [words for is_so, words in contradictions if is_so]
+    return UsageProblem("tokens", "; ".join(found), call.id) if found else None
 
 
 def cost_problem(call: LlmCall) -> UsageProblem | None:

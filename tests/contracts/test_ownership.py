@@ -119,7 +119,8 @@ WITHOUT_OWNER = {
     *("get_account_and_login", "see_login", "log_out", "list_logins", "end_login", "end_logins"),
     # The application records calls; only the operator maintains them.
     *("record_call", "forget_payloads", "verify_usage"),
-    # Everyone may read prices, projects and limits; only the operator changes them.
+    # Everyone may read prices, projects, limits and names of models; only the operator changes them.
+    "last_answered_by",
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),
 }

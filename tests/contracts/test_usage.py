@@ -351,3 +351,27 @@ async def test_percentiles_are_left_out_on_request(layer: ChainlitLayer) -> None
     assert (with_them[0].totals.first_token_p50, without[0].totals.first_token_p50) == (0.25, None)
     series = await layer.usage_series(DAY, "day", "UTC", percentiles=False)
     assert [(one.totals.calls, one.totals.first_token_p50) for one in series] == [(1, None)]
+
+
+async def test_the_newest_name_that_answered_is_found_for_each_model_and_provider(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    for hour, model, provider, name in (
+        (1, "ours", "azure", "gpt-4o"),
+        (3, "ours", "azure", "gpt-4o-mini"),
+        (2, "ours", "azure", "gpt-4"),
+        (4, "ours", "azure", ""),
+        (5, "ours", "azure", None),
+        (6, "ours", "openai", "other"),
+        (7, "theirs", "azure", "another"),
+    ):
+        moment = at(f"{hour:02}:00:00")
+        await layer.record_call(
+            call(moment, model=model, provider=provider, answered_by=name, user_id=owner, status_code=200)
+        )
+    assert await layer.last_answered_by("ours", "azure") == "gpt-4o-mini"
+    assert await layer.last_answered_by("Ours", "azure") is None
+    assert await layer.last_answered_by("ours\x00", "elsewhere") is None
+    with datalayer.acting_as("bob"):
+        assert await layer.last_answered_by("ours", "azure") == "gpt-4o-mini"
+    (row,) = [one.call async for one in layer.export_calls(CallFilter(since=at("04:00:00"), until=at("05:00:00")))]
+    assert row.answered_by is None

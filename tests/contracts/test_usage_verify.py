@@ -84,6 +84,37 @@ async def test_a_changed_cost_is_reported(layer: ChainlitLayer, change: dict[str
     assert [(one.kind, one.call_id) for one in await problems(layer)] == ([(kind, record.id)] if kind else [])
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"reasoningTokens": 601}, ["601 reasoning tokens are more than the 600 output tokens that contain them"]),
+        ({"reasoningTokens": 600, "cachedTokens": 1_000, "inputCost": None, "outputCost": None, "totalCost": None}, []),
+        ({"cachedTokens": 1_001, "price": None}, ["1001 cached tokens are more than the 1000 input tokens"]),
+        ({"completionTokens": 0, "responseCharacters": 7, "price": None}, ["no output tokens for an answer with 7"]),
+        (
+            {"promptTokens": 0, "cachedTokens": 0, "queryCharacters": 7, "price": None},
+            ["no input tokens for a question"],
+        ),
+        ({"promptTokens": None, "completionTokens": None, "responseCharacters": 7, "price": None}, []),
+        ({"completionTokens": 0, "price": None}, []),
+        ({"completionTokens": 10, "reasoningTokens": 94}, ["94 reasoning tokens", "the output cost is 0.006"]),
+    ],
+)
+async def test_tokens_that_contradict_each_other_are_reported(
+    layer: ChainlitLayer, change: dict[str, Any], words: list[str]
+) -> None:
+    """Also in rows of older versions, which stored the reports of servers as they came."""
+    record = priced()
+    await layer.record_call(record)
+    await layer.record_call(priced())
+    async with layer.database.write() as connection:
+        await connection.execute(update(llm_calls).where(llm_calls.c.id == record.id).values(**change))
+    found = await problems(layer)
+    assert [one.call_id for one in found] == [record.id] * len(words)
+    assert all(part in one.words for part, one in zip(words, found, strict=True))
+    assert [one.kind for one in found] == ["tokens", "cost"][: len(words)]
+
+
 async def test_totals_that_differ_from_the_rows_are_reported(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

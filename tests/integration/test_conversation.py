@@ -17,7 +17,10 @@ from threadkeeper.login.passwords import Passwords
 
 pytestmark = pytest.mark.slow
 
-MODELS = "echo,context-echo,slow:60:0.1,401,404,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5"
+MODELS = (
+    "echo,context-echo,slow:60:0.1,401,404,500,cut:3,hang:2,429:1:0,error:2,short:2,window:5,"
+    "ends:object-error,ends:closed,body:json-error"
+)
 
 
 SETTINGS = {"OPENAI_MODELS": MODELS, "OPENAI_TITLE_MODEL": "say:A Fine Title"}
@@ -151,7 +154,10 @@ async def test_stop_keeps_and_marks_the_partial_answer(chat: Chat) -> None:
 
 
 # The scripted model, words of the error message, and whether there is a partial answer.
-FAULTS = [("401", "key", False), ("500", "failed", False), ("cut:3", "connection", True), ("error:2", "failed", True)]
+FAULTS = [
+    *(("401", "key", False), ("500", "failed", False), ("cut:3", "connection", True), ("error:2", "failed", True)),
+    *(("ends:object-error", "failed", True), ("ends:closed", "connection", True), ("body:json-error", "failed", False)),
+]
 
 
 async def test_a_model_error_is_explained_and_can_be_retried(start_server: StartServer) -> None:
@@ -172,6 +178,8 @@ async def test_a_model_error_is_explained_and_can_be_retried(start_server: Start
                 assert answer["output"].endswith("*The answer was cut off here.*")
                 assert len(answer["output"]) > len("*The answer was cut off here.*")
             assert str(client.thread_id) in server.log
+            said = "the GPU is on fire" if model in ("ends:object-error", "body:json-error") else ""
+            assert said in server.log.rpartition(str(client.thread_id))[2].partition("\n")[0], model
             action = client.button("try_again")
             assert action is not None
             assert (action["label"], action["forId"]) == ("Try again", error["id"])

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import CallFilter, LlmCall
+from datalayer.schema.usage import llm_calls
 from tests.support.calls import call
 from tests.support.command_line import CommandLine
 from tests.support.records import new_id
@@ -98,6 +100,25 @@ async def test_a_price_file_is_imported_completely_or_not_at_all(
         (run.directory / name).write_text(text)
         assert run("prices", "import", name, **database).returncode == 1
     assert run("prices", "import", "nowhere.csv", **database).returncode == 1
+
+
+async def test_reprice_finds_the_price_of_a_deployment_whose_model_was_not_named(
+    run: CommandLine, database: dict[str, str], layer: ChainlitLayer
+) -> None:
+    """Older versions stored the empty name of Azure's first chunk."""
+    tokens = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "provider": "azure"}
+    await layer.record_call(call("2026-03-10T12:00:00Z", model="ours", answered_by="gpt-4o-mini", **tokens))
+    old = call("2026-03-09T12:00:00Z", model="ours", **tokens)
+    await layer.record_call(old)
+    await layer.record_call(call("2026-03-09T12:00:00Z", model="theirs", **tokens))
+    async with layer.database.write() as connection:
+        await connection.execute(update(llm_calls).where(llm_calls.c.id == old.id).values(answeredBy=""))
+    done = run("reprice", "--since", "2026-03-01", "--apply", **database)
+    assert done.stdout.splitlines() == [
+        "Checked 3 calls with tokens since 2026-03-01 00:00:00+00:00.",
+        "The cost of 2 calls changed: unknown → $0.3.",
+    ]
+    assert [found.total_cost for found in await calls(layer)].count(None) == 1
 
 
 async def test_reprice_changes_only_calls_whose_cost_differs(

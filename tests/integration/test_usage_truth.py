@@ -10,6 +10,7 @@ import pytest
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, LlmCall
+from datalayer.usage.verify import token_problem
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import Billed, ModelServer
@@ -28,9 +29,10 @@ DAY = (
     *("echo", "500:1", "429:1:0", "cut:5", "short:4", "no-usage", "error:3", "length", "filtered", "bytes", "late"),
     *("401", "500", "quota", "refuse:temperature", "refuse:stream_options", "comments", "no-done", "json", "html"),
     *("empty", "garbage", "odd-usage", SILENT, "context-echo"),
+    *("usage:thought-apart", "usage:growing", "usage:zeros", "ends:object-error", "ends:done", "body:json-error"),
 )
 # Requests that are refused or get an invalid answer, which are not billed.
-UNBILLED = {"401", "500", "quota", "html"}
+UNBILLED = {"401", "500", "quota", "html", "body:json-error"}
 IN_TRANSIT = 5
 
 
@@ -73,6 +75,17 @@ async def test_the_recorded_tokens_equal_those_of_the_model_server(
         page = (await client.http.get("/usage")).text
     assert f'title="{totals.total_tokens:,}"' in page
     assert f'title="{totals.calls:,}"' in page
+
+    # What broke off is a failure with the server's words, and no row contradicts itself.
+    broken = {call.model: call for call in calls if call.model.startswith(("ends:", "body:"))}
+    assert {model: call.error_kind for model, call in broken.items()} == {
+        "ends:object-error": "server",
+        "ends:done": "cut",
+        "body:json-error": "server",
+    }
+    assert "the GPU is on fire" in (broken["ends:object-error"].error_message or "")
+    assert "the GPU is on fire" in (broken["body:json-error"].error_message or "")
+    assert [token_problem(call) for call in calls] == [None] * len(calls)
 
     everything = sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
     assert (totals.calls, totals.total_tokens, totals.estimated) == (len(calls), everything, len(estimated))

@@ -23,6 +23,10 @@ no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 odd-usage              as echo, with an invalid usage chunk
 json, html, garbage    ignores ``stream``; answers with a web page; sends invalid JSON
 empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
+usage:<name>           as echo, with the usage of that name in `odd_streams.USAGES`
+ends:<name>            begins an answer and ends it as that name in `odd_streams.ENDS` says
+body:<name>            answers with that body of `odd_streams.BODIES`, whether streaming was asked for or not
+first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
 ====================== =========================================================================================
 
 Other names get 404. `count_tokens` counts the tokens of prompt and answer.
@@ -49,6 +53,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
+
+from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES, UsageShape
 
 PICTURE_TOKENS = 85
 API_KEY = "sk-scripted-0123456789abcdef"
@@ -124,6 +130,10 @@ class Reply:
     fault: str = ""
     fault_code: str = ""
     wire: str = "plain"
+    shape: UsageShape | None = None
+    first_chunks: list[str] = field(default_factory=list)
+    end: str | None = None
+    answered_by: str | None = None
 
 
 @dataclass
@@ -249,6 +259,9 @@ class ModelServer:
                 await asyncio.Event().wait()
             if name == "html":
                 return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
+            if name == "body":
+                body = BODIES[rest[0]]
+                return web.Response(body=body.text.encode(), headers={"Content-Type": body.content_type})
             reply = self._reply(recorded)
             messages = recorded.body["messages"]
             billed = Billed(recorded.model, count_tokens(messages), messages=messages)
@@ -310,6 +323,13 @@ class ModelServer:
                 reply.finish_reason = "length"
             case "filtered":
                 reply.finish_reason = "content_filter"
+            case "usage":
+                reply.shape = USAGES[rest[0]]
+            case "ends":
+                reply.tokens, reply.end = BEGINNING, ENDS[rest[0]].wire
+            case "first":
+                reply.first_chunks = FIRST_CHUNKS[rest[0]]
+                reply.answered_by = rest[1] if len(rest) > 1 else None
             case "bytes" | "comments" | "garbage" | "late":
                 reply.wire = name
         return reply
@@ -319,9 +339,13 @@ class ModelServer:
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
+        for chunk in reply.first_chunks:
+            await response.write(chunk.encode())
         async for event in _events(recorded, reply, billed):
             for part in _on_the_wire(event, reply.wire):
                 await response.write(part)
+        if reply.end is not None:
+            await response.write(reply.end.encode())
         if reply.wire == "late":
             await asyncio.sleep(0.02)
         if reply.fault == "hang":
@@ -335,31 +359,47 @@ class ModelServer:
 
 async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIterator[str]:
     """The events of the stream. Code after a `yield` runs once the event has been sent."""
-    frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": recorded.model}
+    frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
+    frame["model"] = reply.answered_by or recorded.model
+    prompt, shape = count_tokens(recorded.body["messages"]), reply.shape or UsageShape()
     include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
     first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
-    yield json.dumps({**frame, "choices": [first]})
+    yield json.dumps({**frame, "choices": [first], **_some("usage", shape.first(prompt))})
     for number, token in enumerate(reply.tokens):
         if number and reply.seconds_between:
             await asyncio.sleep(reply.seconds_between)
         choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
-        yield json.dumps({**frame, "choices": [choice]}, ensure_ascii=False)
+        chunk = {**frame, "choices": [choice], **_some("usage", shape.each(prompt, number + 1))}
+        yield json.dumps(chunk, ensure_ascii=False)
         billed.sent([token])
     if reply.fault == "error":
         yield json.dumps({"error": {"message": "Something broke.", "type": reply.fault_code, "code": reply.fault_code}})
         return
-    if reply.fault:
+    if reply.fault or reply.end is not None:
         return
     if reply.wire == "garbage":
         yield "{this is not JSON"
     yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
-    if include_usage and reply.usage:
+    if include_usage and reply.shape is not None:
+        usage = shape.last(prompt, len(reply.tokens))
+        billed.completion_tokens += shape.thought
+        billed.reported = shape.is_report
+        if shape.place == "choice":
+            yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": None, "usage": usage}]})
+        elif usage is not None:
+            placed = {name: usage if name == "usage" else {"usage": usage} for name in shape.place.split()}
+            yield json.dumps({**frame, "choices": [], **placed})
+    elif include_usage and reply.usage:
         usage = {"prompt_tokens": -1, "completion_tokens": "many"} if reply.odd_usage else _usage(recorded, reply)
         yield json.dumps({**frame, "choices": [], "usage": usage})
         # Clients stop reading at the invalid event.
         billed.reported = reply.wire != "garbage" and not reply.odd_usage
     if reply.done:
         yield "[DONE]"
+
+
+def _some(name: str, value: Any) -> dict[str, Any]:
+    return {} if value is None else {name: value}
 
 
 def _on_the_wire(event: str, wire: str) -> Iterable[bytes]:
@@ -388,7 +428,7 @@ def _completion(recorded: Recorded, reply: Reply) -> dict[str, Any]:
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
-        "model": recorded.model,
+        "model": reply.answered_by or recorded.model,
         "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
         "usage": _usage(recorded, reply),
     }
@@ -405,7 +445,8 @@ def _is_known(name: str) -> bool:
     known = (
         "echo say slow context-echo hang cut short error refuse window bytes comments late no-done no-usage json html"
     )
-    return name in f"{known} odd-usage garbage empty length filtered".split() or name.startswith("gpt-")
+    odd = "odd-usage garbage empty length filtered usage ends body first"
+    return name in f"{known} {odd}".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

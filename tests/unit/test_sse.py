@@ -2,19 +2,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadkeeper.chat.providers.sse import EventDecoder
+from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
 
 PAYLOADS = ['{"text": "Grüße, 你好, 👋🏽"}', "{}", "[DONE]"]
 LINE_ENDS = ["\n", "\r\n"]
 
 
-def decode(chunks: list[bytes]) -> list[str]:
+def all_events(chunks: list[bytes]) -> list[Event]:
     decoder = EventDecoder()
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
-    return [event.decode() for event in events + decoder.finish()]
+    return events + decoder.finish()
+
+
+def decode(chunks: list[bytes]) -> list[str]:
+    return [payload.decode() for kind, payload in all_events(chunks) if kind == MESSAGE]
 
 
 @given(st.lists(st.integers(0, 400)), st.sampled_from(LINE_ENDS), st.sampled_from(["data: ", "data:"]))
@@ -36,3 +41,32 @@ def test_the_last_event_needs_no_empty_line() -> None:
 
 def test_an_event_without_data_is_skipped() -> None:
     assert decode([b"event: ping\n\n: comment\n\n"]) == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b": ping\n\ndata: 1\n\n", [(COMMENT, b"ping"), (MESSAGE, b"1")]),
+        (b":\n\ndata: \n\ndata:\n\n", []),
+        (b"event: error\ndata: words\n\ndata: 1\n\n", [(ERROR, b"words"), (MESSAGE, b"1")]),
+        (b"event: stream_error\r\n\r\n", [(ERROR, b"")]),
+        (b"data: 1\n\nerror: {}\n\ndata: [DONE]\n\n", [(MESSAGE, b"1"), (STRAY, b"error: {}"), (MESSAGE, b"[DONE]")]),
+        (b'data: 1\n\n{"detail": "x"}\ndata: 2\n\n', [(MESSAGE, b"1"), (STRAY, b'{"detail": "x"}'), (MESSAGE, b"2")]),
+        (b'{\r\n "error": "x"\r\n}', [(STRAY, b'{\n "error": "x"\n}')]),
+        (b"id: 7\nretry: 10\n\n", []),
+        (b"\xef\xbb\xbfdata: 1\n\n", [(MESSAGE, b"1")]),
+        (b"", []),
+    ],
+)
+def test_comments_errors_and_stray_lines_are_told_apart(stream: bytes, expected: list[Event]) -> None:
+    assert all_events([stream]) == expected
+    assert all_events([stream[start : start + 1] for start in range(len(stream))]) == expected
+
+
+def test_stray_lines_do_not_fill_the_memory() -> None:
+    decoder = EventDecoder()
+    for _ in range(3_000):
+        assert decoder.feed(b"x" * 999 + b"\n") == []
+    ((kind, payload),) = decoder.finish()
+    assert kind == STRAY
+    assert len(payload) < 1_100_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -23,6 +24,12 @@ GATHER_SECONDS = 0.04
 KEEP_SECONDS = 2.0
 
 Status = Literal["complete", "stopped", "cut", "length", "filtered", "error"]
+
+# By finish_reason: OpenAI's, and those of Anthropic, Mistral, Gemini and Zhipu.
+_STATUSES: Mapping[str, Status] = {
+    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "sensitive", "safety", "recitation", "prohibited_content"), "filtered"),
+}
 
 
 class AnswerSink(Protocol):
@@ -63,8 +70,7 @@ class Outcome:
             return "stopped"
         if self.error is not None or self.finish is None:
             return "cut" if self._parts else "error"
-        reasons: dict[str | None, Status] = {"length": "length", "content_filter": "filtered"}
-        return reasons.get(self.finish.reason, "complete")
+        return _STATUSES.get((self.finish.reason or "").lower(), "complete")
 
 
 async def stream_answer(
@@ -138,6 +144,6 @@ def _check(outcome: Outcome) -> None:
     if outcome.finish is None:
         raise ModelError("cut", "the model's stream ended without a Finish")
     if not outcome.text:
-        if outcome.finish.reason == "content_filter":
+        if _STATUSES.get((outcome.finish.reason or "").lower()) == "filtered":
             raise ModelError("filtered", "the content filter left no text")
         raise ModelError("empty", f"the answer has no text, finish_reason {outcome.finish.reason}")

@@ -46,7 +46,7 @@ class ModelError(Exception):
         detail: for the log.
         values: fill the sentence for the user. `too_long`: `tokens`, `window`. `over_limit`: `standing`
             (LimitStanding), and `need` (tokens or dollars that this question needs) if a shorter question would fit.
-        usage: billed tokens of an answer that arrived completely and has no text.
+        usage, partial: what the server reported of the answer, as in `Finish`.
     """
 
     def __init__(self, kind: ErrorKind, detail: str, values: Mapping[str, object] | None = None) -> None:
@@ -55,6 +55,7 @@ class ModelError(Exception):
         self.detail = detail
         self.values = dict(values or {})
         self.usage: TokenUsage | None = None
+        self.partial: PartialUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,46 @@ class TokenUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialUsage:
+    """The usable part of a report that is not complete or contradicts itself. None: the server reports no such number.
+
+    `total_tokens` is set only if nothing is known about prompt and completion.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def completed(self, counted: TokenUsage) -> TokenUsage:
+        """The usage with the missing numbers as they were counted."""
+        if self.total_tokens is not None:
+            completion = max(
+                self.total_tokens - counted.prompt_tokens, min(counted.completion_tokens, self.total_tokens)
+            )
+            return TokenUsage(self.total_tokens - completion, completion)
+        prompt = counted.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
+        completion = counted.completion_tokens if self.completion_tokens is None else self.completion_tokens
+        cached, reasoning = self.cached_tokens, self.reasoning_tokens
+        return TokenUsage(
+            prompt,
+            completion,
+            cached if cached is not None and cached <= prompt else None,
+            reasoning if reasoning is not None and reasoning <= completion else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of an answer: the server's finish_reason ("stop", "length", "content_filter"), billed tokens, and the
-    name of the model that answered.
+    name of the model that answered. `partial` is set instead of `usage` if the report cannot be used as a whole.
     """
 
     reason: str | None
     usage: TokenUsage | None
     model: str | None
+    partial: PartialUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +147,15 @@ class Purpose:
 @dataclass(slots=True)
 class Attempt:
     """One request that was sent to the server. If the request itself failed, `error` and `seconds` (its duration) are
-    set. A request that was answered has a status code and no error, even if its answer breaks off later."""
+    set. A request that was answered has a status code and no error, even if its answer breaks off later.
+    `answered_by` is the name of the model that answers, as soon as the server has sent it."""
 
     requested_at: str = field(default_factory=utc_now)
     began: float = field(default_factory=time.perf_counter)
     status_code: int | None = None
     error: ModelError | None = None
     seconds: float | None = None
+    answered_by: str | None = None
 
     def fail(self, error: ModelError) -> None:
         self.error, self.seconds = error, time.perf_counter() - self.began

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -135,8 +136,13 @@ def reprice(
     begin = time_of(since, "--since", zone)
 
     async def work(store: UsageStore) -> Repricing:
-        own = await store.list_prices()
-        return await store.reprice(begin, lambda call: _costs_of(call, own, settings), forget=forget, dry_run=not apply)
+        own, behind = await store.list_prices(), await _models_behind(store, begin)
+
+        def cost_of(call: LlmCall) -> Costs | None:
+            name = call.answered_by or behind.get((call.model, call.provider or ""))
+            return _costs_of(replace(call, answered_by=name), own, settings)
+
+        return await store.reprice(begin, cost_of, forget=forget, dry_run=not apply)
 
     done = with_usage(settings, work)
     for line in _report(done, time_for_display(begin, zone), forget=forget, apply=apply):
@@ -144,6 +150,21 @@ def reprice(
     if not apply and (done.changed or (forget and done.unlisted)):
         command = ["threadkeeper", "reprice", "--since", since, *(["--forget"] if forget else []), "--apply"]
         typer.echo(f"Dry run: nothing was changed. To apply, run `{shlex.join(command)}`.")
+
+
+async def _models_behind(store: UsageStore, begin: str) -> dict[tuple[str, str], str | None]:
+    """What answered last under the names of calls whose server did not name its model, by model and provider.
+
+    These are answers that broke off early, and those of Azure that older versions stored with an empty name.
+    """
+    unnamed: set[tuple[str, str]] = set()
+
+    def look(call: LlmCall) -> None:
+        if not call.answered_by:
+            unnamed.add((call.model, call.provider or ""))
+
+    await store.reprice(begin, look)
+    return {names: await store.last_answered_by(*names) for names in sorted(unnamed)}
 
 
 def _costs_of(call: LlmCall, own: Sequence[Price], settings: Settings) -> Costs | None:

@@ -1,4 +1,4 @@
-"""`threadkeeper verify`: recalculates the cost of every model call and compares all totals with their rows."""
+"""`threadkeeper verify`: checks tokens and cost of every model call, and compares all totals with their rows."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ def verify(
         ),
     ] = False,
 ) -> None:
-    """Recalculate the cost of every call and check all totals. Exit code 1 if a problem is found."""
+    """Check the tokens and the cost of every call, and all totals. Exit code 1 if a problem is found."""
     settings, shown = settings_or_end(), console()
 
     def show_problem(problem: UsageProblem) -> None:
@@ -39,4 +39,7 @@ def verify(
         end(f"{report.left} problem{'s' if report.left > 1 else ''} found.", 1)
     if not report.is_compared:
         end("New calls were stored during the check, so the totals were not compared. Run the command again.", 1)
-    shown.print("No problems found: every cost is tokens × price, and every total is the sum of its rows.")
+    shown.print(
+        "No problems found: no numbers of tokens contradict each other, every cost is tokens × price, and every total "
+        "is the sum of its rows."
+    )

@@ -37,6 +37,10 @@ class CachedValue(Generic[T]):
         """The value that was read last, of any age; None if it was never read."""
         return self._value
 
+    def put(self, value: T) -> None:
+        """Use this value, which is newer than the one that was read."""
+        self._value, self._since = value, time.monotonic()
+
     async def get(self) -> T:
         """The value; an older one if reading fails.
 

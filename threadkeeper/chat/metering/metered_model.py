@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from datalayer.errors import DataLayerError
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
+_ANSWERING_SECONDS = 5.0
 _CLOSE_SECONDS = 0.5
 # How long the end of an answer waits for the count of tokens that the server did not report.
 _COUNT_SECONDS = 2.0
@@ -40,6 +42,7 @@ class CallStore(LimitStore, Protocol):
     async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None: ...
     async def list_prices(self) -> list[Price]: ...
     async def default_project(self) -> str: ...
+    async def last_answered_by(self, model: str, provider: str) -> str | None: ...
     async def extend(self, call_id: str, *, seconds: float) -> None: ...
     async def release(self, call_id: str) -> None: ...
 
@@ -71,6 +74,8 @@ class MeteredModel:
         self._model, self._store = model, store
         self._keep_payloads, self._redact = keep_payloads, redact
         self._rows = CallRows(self.source, self._rates, redact)
+        # What answered under the name of a model before: on Azure, the name of a deployment has no price of its own.
+        self._answering: dict[str, CachedValue[str | None]] = {}
         self._allowances = Allowances(store, zone, window)
         self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
         self._project = CachedValue("the default project", store.default_project, _PROJECT_SECONDS)
@@ -136,6 +141,7 @@ class MeteredModel:
         if await self._allowances.concern(request.purpose.user_id, project_id):
             sent = on_the_wire(request.messages)
             tokens = await message_tokens(sent, call.counter)
+            await self._known(self._answering_to(request.model))
             rates = self._rates(request.model, None, call.began.requested_at, tokens)
             try:
                 call.request = await self._allowances.admit(call.request, call.id, project_id, tokens, rates)
@@ -154,12 +160,20 @@ class MeteredModel:
         try:
             return await cached.get()
         except (DataLayerError, TimeoutError) as error:
-            logger.warning(
-                "cannot read prices or project; the row of this call will have no cost or project: %s", error
-            )
+            logger.warning("cannot read prices or project; the row of this call may have no cost or project: %s", error)
             return None
 
+    def _answering_to(self, model: str) -> CachedValue[str | None]:
+        """The newest name of what answered to this name of a model, on any server process."""
+        if model not in self._answering:
+            read = partial(self._store.last_answered_by, model, self.source.provider)
+            self._answering[model] = CachedValue(f"what answers as {model}", read, _ANSWERING_SECONDS)
+        return self._answering[model]
+
     def _rates(self, model: str, answered_by: str | None, when: str, prompt_tokens: int) -> Rates | None:
+        if answered_by is None:
+            # Not known yet, or never: the answer broke off too soon.
+            answered_by = self._answering_to(model).newest
         return rates_of(
             self._prices.newest or (),
             model=model,
@@ -214,6 +228,8 @@ class MeteredModel:
         sent = on_the_wire(call.request.messages)
         answer = "".join(call.parts)
         rows = self._rows.of(call, sent, answer, counted)
+        if rows[-1].answered_by is not None:
+            self._answering_to(rows[-1].model).put(rows[-1].answered_by)
         if call.request.purpose.on_call is not None:
             for row in rows:
                 call.request.purpose.on_call(row)

@@ -104,7 +104,7 @@ def rates_of(
         base_url: the provider's URL, for a provider whose name the table does not know.
         prompt_tokens: some models have a higher price above a number of tokens.
     """
-    names = [model] if answered_by in (None, model) else [model, str(answered_by)]
+    names = [model] if not answered_by or answered_by == model else [model, answered_by]
     for price in own:
         if price.is_active and price.valid_from <= when and price.provider in (None, provider):
             pattern = _compiled(price.pattern)

@@ -1,7 +1,8 @@
 """The rows of usage for one call to a model: one for each time that the server was asked.
 
-Tokens are those that the server reports. If it reports none for an answer that it began, they are counted here, and the
-row is marked as estimated. A request that was refused, or that reached no server, has neither tokens nor cost.
+Tokens are those that the server reports. If it reports none for an answer that it began, or only some, or numbers that
+contradict each other, the rest is counted here, and the row is marked as estimated. A request that was refused, or that
+reached no server, has neither tokens nor cost.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class CallRows:
         Args:
             sent: the messages as they went to the server.
             answer: the text that arrived.
-            counted: the tokens as counted here, if the server did not report them.
+            counted: the tokens as counted here, if the server did not report all of them.
         """
         *earlier, last = _attempts(call)
         rows = [self._failed(call, sent, attempt, at) for at, attempt in enumerate(earlier, 1)]
@@ -130,12 +131,12 @@ class CallRows:
         row = replace(
             _with_error(row, call.error, self.redact),
             status_code=attempt.status_code or (200 if finish else None),
-            answered_by=finish.model if finish else None,
+            answered_by=attempt.answered_by or (finish.model if finish else None),
             finish_reason=finish.reason if finish else STOPPED if call.stopped else None,
             response_characters=len(answer),
             first_token_seconds=None if first is None else first - attempt.began,
         )
-        usage = _reported(call) or counted
+        usage = _reported(call) or _estimated(call, counted)
         if usage is None:
             return row
         rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
@@ -169,8 +170,15 @@ def _reported(call: OpenCall) -> TokenUsage | None:
     return billed.usage if billed else None
 
 
+def _estimated(call: OpenCall, counted: TokenUsage | None) -> TokenUsage | None:
+    """The counted tokens, with the numbers that the server reported all the same."""
+    billed = call.finish or call.error
+    partial = billed.partial if billed else None
+    return partial.completed(counted) if partial and counted else counted
+
+
 def is_unreported(call: OpenCall) -> bool:
-    """Whether the server began to answer, and so bills the call, but reported no tokens."""
+    """Whether the server began to answer, and so bills the call, but did not report all tokens."""
     attempt = _attempts(call)[-1]
     if attempt.error is not None or _reported(call) is not None:
         return False

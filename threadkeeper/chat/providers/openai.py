@@ -115,6 +115,9 @@ class OpenAIModel:
         self._client = client
         self._secret = client.api_key
         self._refused: set[tuple[str, str, object]] = set()
+        # Whether this server has ended a streamed answer with a finish_reason or usage. Then [DONE] alone ends none.
+        # One for all its models: a gateway writes the end of every stream. Answers in one piece prove nothing.
+        self._sends_endings = False
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         names = ["max_completion_tokens", "max_tokens"]
         self._limit_names = names if source.provider in ("openai", "azure") else names[::-1]
@@ -125,18 +128,14 @@ class OpenAIModel:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
         response = await self._post(request, stream=True)
         try:
-            reading = StreamReading(self._secret)
+            reading = StreamReading(self._secret, sends_endings=self._sends_endings)
+            attempt = request.attempts[-1]
             try:
-                if response.headers.get("content-type", "").startswith("application/json"):
-                    # The server does not stream: its answer arrives in one piece.
-                    completion = read_completion(await response.aread(), self._secret)
-                    if completion.text:
-                        yield Delta(completion.text)
-                    yield completion.finish
-                    return
                 chunks = response.aiter_bytes()
                 async for chunk in chunks:
-                    if text := reading.feed(chunk):
+                    text = reading.feed(chunk)
+                    attempt.answered_by = reading.model
+                    if text:
                         yield Delta(text)
                     if reading.failure:
                         raise reading.failure
@@ -146,8 +145,11 @@ class OpenAIModel:
             except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
                 # After the finish_reason the text is complete; only the usage can be missing.
                 if not reading.complete:
-                    raise connection_error(error, self._secret, answering=True) from None
-            if text := reading.end():
+                    raise reading.bill(connection_error(error, self._secret, answering=True)) from None
+            text = reading.end()
+            attempt.answered_by = reading.model
+            self._sends_endings = self._sends_endings or reading.has_ending
+            if text:
                 yield Delta(text)
             if reading.failure:
                 raise reading.failure

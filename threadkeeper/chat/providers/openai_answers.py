@@ -1,39 +1,63 @@
 """Parses the answer of a chat completions server: the chunks of a stream, or one whole completion.
 
-Servers differ: usage comes in a chunk of its own, in the last one, or never; an error object can stand in place of a
-chunk; the end comes without [DONE], or [DONE] comes without a finish_reason. Each of these is a regular end. Only a
-stream that stops with neither was cut off.
+Servers differ: usage comes in a chunk of its own, in several, or never; an error can stand in place of a chunk, in many
+forms; a server that does not stream sends one completion, under any content type; the end comes without [DONE]. A
+finish_reason, or usage after the text and before [DONE], proves that the answer is complete. [DONE] alone proves it
+only for a server that never sends either.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from threadkeeper.chat.model import Completion, Finish, ModelError, TokenUsage
+from threadkeeper.chat.model import Completion, ErrorKind, Finish, ModelError, PartialUsage, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean, event_error
-from threadkeeper.chat.providers.sse import EventDecoder
+from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
+from threadkeeper.chat.providers.reported_usage import UsageReading
+from threadkeeper.chat.providers.sse import ERROR, MESSAGE, STRAY, Event, EventDecoder
 
-# A larger number is a mistake of the server.
-_MOST_TOKENS = 10**9
+# The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
+_FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
+                     "server_error", "insufficient_system_resource"})  # fmt: skip
+_MOST_WORDS = 300
+_ERROR_LINE = re.compile(rb"^error\b[:\s]*(.*)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 
 
 class StreamReading:
-    """The state of one streamed answer. `failure` is set if the stream contains an error."""
+    """The state of one streamed answer. `failure` is set if the stream contains an error.
 
-    def __init__(self, secret: str) -> None:
+    Args:
+        secret: is removed from what the server says.
+        sends_endings: whether this server sends a finish_reason or usage at the end of its answers.
+    """
+
+    def __init__(self, secret: str, *, sends_endings: bool = False) -> None:
         self._secret = secret
+        self._sends_endings = sends_endings
         self._decoder = EventDecoder()
         self._events = 0
+        self._has_text = False
         self._reason: str | None = None
-        self._usage: TokenUsage | None = None
-        self._model: str | None = None
+        self._usage = UsageReading()
+        # What the server said outside of the answer, for the log; and whether that may have been an error.
+        self._said: bytes = b""
+        self._has_stray = False
+        self._is_whole = False
+        self.model: str | None = None
         self.done = False
         self.failure: ModelError | None = None
 
     @property
     def complete(self) -> bool:
+        """Whether the text is complete, so that a connection that breaks now loses no text."""
         return self.done or self._reason is not None
+
+    @property
+    def has_ending(self) -> bool:
+        """Whether the server ended the stream with a finish_reason or usage."""
+        return not self._is_whole and (self._reason is not None or self._usage.comes_last)
 
     def feed(self, chunk: bytes) -> str:
         """The text that this chunk of bytes completes: one token, several, or none."""
@@ -42,50 +66,120 @@ class StreamReading:
     def end(self) -> str:
         """The last text, after the last byte. Sets `failure` if the answer is not complete."""
         text = self._read(self._decoder.finish())
-        if not self.complete and self.failure is None:
-            if self._events:
-                self.failure = ModelError("cut", "the stream ended without a finish_reason and without [DONE]")
-            else:
-                self.failure = ModelError("server", "the answer contains no event of a chat completions stream")
+        if self.failure is None:
+            self.failure = self._unfinished()
+        if self.failure is not None:
+            self.bill(self.failure)
         return text
 
-    def finish(self) -> Finish:
-        return Finish(self._reason, self._usage, self._model)
+    def bill(self, error: ModelError) -> ModelError:
+        """The error with the usage that the server has reported so far."""
+        error.usage, error.partial = _parts(self._usage)
+        return error
 
-    def _read(self, payloads: list[bytes]) -> str:
+    def finish(self) -> Finish:
+        usage, partial = _parts(self._usage)
+        return Finish(self._reason, usage, self.model, partial)
+
+    def _read(self, events: list[Event]) -> str:
         texts: list[str] = []
-        for payload in payloads:
+        for kind, payload in events:
             if self.done or self.failure:
                 break
             if payload.startswith(b"[DONE]"):
                 self.done = True
                 break
             try:
-                event = json.loads(payload)
-                self._events += 1
-                if event.get("error"):
-                    self.failure = event_error(event["error"], self._secret)
-                    break
-                texts.append(self._take(event))
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                self.failure = ModelError(
-                    "server", clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
-                )
+                texts.append(self._take(kind, payload))
+            except ModelError as error:
+                self.failure = self.bill(error)
+            except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+                detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
+                self.failure = self.bill(ModelError("server", detail))
         return "".join(texts)
 
-    def _take(self, event: dict[str, Any]) -> str:
-        if usage := event.get("usage"):
-            self._usage = _usage(usage)
-        if self._model is None:
-            self._model = _name(event.get("model"))
+    def _take(self, kind: int, payload: bytes) -> str:
+        """The text of one event. Raises ModelError for an error that the server reports."""
+        if kind != MESSAGE:
+            if kind == ERROR:
+                raise event_error(named_error(payload), self._secret)
+            return self._take_other(kind, payload)
+        event = json.loads(payload)
+        self._events += 1
+        return self._take_chunk(event) if event else ""
+
+    def _take_other(self, kind: int, payload: bytes) -> str:
+        """A comment, or lines outside of all events: an error, a whole completion, or words for the log."""
+        try:
+            event = json.loads(payload)
+        except (ValueError, RecursionError):
+            event = None
+        if (found := find_error(event)) is not None:
+            raise event_error(found, self._secret)
+        if found_line := _ERROR_LINE.search(payload):
+            raise event_error(named_error(found_line.group(1)), self._secret)
+        if kind == STRAY and isinstance(event, dict) and "choices" in event and not self._events:
+            return self._take_completion(event, payload)
+        is_doubtful = kind == STRAY or b"error" in payload.lower()
+        if is_doubtful or not self._has_stray:
+            self._said = payload[:_MOST_WORDS]
+            self._has_stray = self._has_stray or is_doubtful
+        return ""
+
+    def _take_completion(self, event: dict[str, Any], body: bytes) -> str:
+        """The text of a server that does not stream."""
+        self._usage.take(event, has_text=False)
+        completion = read_completion(body, self._secret)
+        self._usage.take(event, has_text=bool(completion.text))
+        self.model, self._reason = completion.finish.model, completion.finish.reason
+        self.done = self._is_whole = True
+        return completion.text
+
+    def _take_chunk(self, event: dict[str, Any]) -> str:
+        if (found := find_error(event)) is not None:
+            raise event_error(found, self._secret)
+        if self.model is None:
+            self.model = _name(event.get("model"))
         choices = event.get("choices")
-        if not choices:
-            return ""
-        choice = choices[0]
-        if reason := choice.get("finish_reason"):
+        choice = choices[0] if choices else None
+        text = self._take_choice(choice) if choice else ""
+        self._usage.take(event, has_text=bool(text))
+        if "choices" not in event and "usage" not in event:
+            self._said = json.dumps(event).encode()[:_MOST_WORDS]
+        return text
+
+    def _take_choice(self, choice: dict[str, Any]) -> str:
+        if (found := error_of_choice(choice)) is not None:
+            raise event_error(found, self._secret)
+        if reason := _reason(choice.get("finish_reason")):
             self._reason = reason
         delta = choice.get("delta")
-        return _text(delta) if delta else ""
+        if not delta and not self._has_text:
+            # A server that does not stream, in an event all the same. MiniMax repeats the whole text at the end.
+            delta = choice.get("message")
+        text = _text(delta) if delta else ""
+        self._has_text = self._has_text or bool(text)
+        return text
+
+    def _unfinished(self) -> ModelError | None:
+        """The reason why the answer is not complete; None if it is."""
+        if self._reason is not None:
+            failed = self._reason.lower() in _FAILED
+            return self._error("server", f"the finish_reason is {self._reason}") if failed else None
+        if self.done:
+            is_doubtful = self._has_stray or (self._has_text and self._sends_endings)
+            is_proven = self._usage.comes_last or not is_doubtful
+            return None if is_proven else self._error("cut", "[DONE] came with neither a finish_reason nor usage")
+        if self._events:
+            return self._error("cut", "the stream ended without a finish_reason and without [DONE]")
+        empty = "the answer is empty"
+        return self._error(
+            "server", "the answer contains no event of a chat completions stream" if self._said else empty
+        )
+
+    def _error(self, kind: ErrorKind, detail: str) -> ModelError:
+        said = self._said.decode(errors="replace")
+        return ModelError(kind, clean(f"{detail}; the server said: {said}" if said else detail, self._secret))
 
 
 def read_completion(body: bytes, secret: str) -> Completion:
@@ -94,52 +188,55 @@ def read_completion(body: bytes, secret: str) -> Completion:
     Raises:
         ModelError: the body is an error object, or (kind "server") not a completion.
     """
-    usage = None
+    usage = UsageReading()
     try:
         answer = json.loads(body)
-        if answer.get("error"):
-            raise event_error(answer["error"], secret)
-        usage = _usage(answer.get("usage"))
+        if (found := find_error(answer)) is not None:
+            raise event_error(found, secret)
+        usage.take(answer, has_text=False)
         choice = answer["choices"][0]
-        reason, model = _name(choice.get("finish_reason")), _name(answer.get("model"))
-        return Completion(_text(choice["message"]), Finish(reason, usage, model))
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        if (found := error_of_choice(choice)) is not None:
+            raise event_error(found, secret)
+        text, reason = _text(choice["message"]), _reason(choice.get("finish_reason"))
+        usage = UsageReading()
+        usage.take(answer, has_text=bool(text))
+        if reason is not None and reason.lower() in _FAILED:
+            raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
+        reported, partial = _parts(usage)
+        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial))
+    except ModelError as error:
+        error.usage, error.partial = _parts(usage)
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         detail = clean(f"not a completion ({type(error).__name__} {error}): {body[:200]!r}", secret)
         failure = ModelError("server", detail)
-        failure.usage = usage
+        failure.usage, failure.partial = _parts(usage)
         raise failure from None
+
+
+def _parts(reading: UsageReading) -> tuple[TokenUsage | None, PartialUsage | None]:
+    report = reading.report()
+    if isinstance(report, TokenUsage):
+        return report, None
+    return None, report
 
 
 def _text(message: dict[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    return content or message.get("refusal") or ""
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    text = content or message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise TypeError(f"the content is {type(text).__name__}")
+    return text
 
 
-def _usage(usage: object) -> TokenUsage | None:
-    """The token usage; None if a number is missing or not valid, which does not fail the answer."""
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens") or 0)
-    if prompt is None or completion is None:
-        return None
-    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
-    return TokenUsage(prompt, completion, cached, _detail(usage, "completion_tokens_details", "reasoning_tokens"))
-
-
-def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
-    details = usage.get(group)
-    return _count(details.get(name)) if isinstance(details, dict) else None
-
-
-def _count(value: object) -> int | None:
-    """A valid number of tokens, else None. Some servers write whole numbers with a decimal point."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
-    return value if is_count else None  # type: ignore[return-value]
+def _reason(value: object) -> str | None:
+    """The finish_reason; None if it is empty. Some servers write "null"."""
+    name = _name(value)
+    return None if name is None or name.lower() in ("null", "none") else name
 
 
 def _name(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """A name; None if it is empty, as the model is in the first chunk of Azure."""
+    return value.strip() or None if isinstance(value, str) else None

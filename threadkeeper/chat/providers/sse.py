@@ -1,35 +1,74 @@
-"""Splits a stream of bytes into the payloads of server-sent events.
+"""Splits a stream of bytes into server-sent events, and the lines between them that are none.
 
 It works on bytes and returns only whole payloads, so that a character of several bytes is never cut at the border of a
-chunk. It builds no object per event, because it runs for every token of every user.
+chunk. It builds one tuple per event and no more, because it runs for every token of every user.
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+
+A browser ignores comments and unknown lines. They are returned here, because servers put their errors into them: a line
+`error: {…}`, or a body that is JSON or a web page and no event stream at all.
 """
 
 from __future__ import annotations
 
+MESSAGE, ERROR, COMMENT, STRAY = range(4)
+"""The kinds: an event with data, an event with "error" in its name (its data may be empty), a comment, and lines of no
+event."""
+
+Event = tuple[int, bytes]
+"""Kind and payload."""
+
+_MOST_STRAY_BYTES = 1_000_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 class EventDecoder:
-    """Takes the chunks of a stream; returns the `data` of each complete event."""
+    """Takes the chunks of a stream; returns the complete events, in their order."""
 
     def __init__(self) -> None:
         self._rest = b""
+        self._kind = MESSAGE
         self._data: list[bytes] = []
+        self._stray: list[bytes] = []
+        self._stray_bytes = 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[Event]:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return self._events(lines)
 
-    def finish(self) -> list[bytes]:
-        """The event in the buffer, if the stream ended without an empty line."""
+    def finish(self) -> list[Event]:
+        """The events in the buffer, if the stream ended without an empty line."""
         lines, self._rest = [self._rest, b""], b""
         return self._events(lines)
 
-    def _events(self, lines: list[bytes]) -> list[bytes]:
-        events = []
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
         for line in lines:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
-            elif self._data and not line.rstrip(b"\r"):
-                events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                self._data = []
+            elif rest := line.rstrip(b"\r"):
+                self._take_other(rest, events)
+                continue
+            elif self._data or self._kind == ERROR:
+                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                if data or self._kind == ERROR:
+                    events.append((self._kind, data))
+                self._data, self._kind = [], MESSAGE
+            if self._stray:
+                events.append((STRAY, b"\n".join(self._stray)))
+                self._stray, self._stray_bytes = [], 0
         return events
+
+    def _take_other(self, line: bytes, events: list[Event]) -> None:
+        """A line that is neither data nor empty."""
+        line = line.removeprefix(_BYTE_ORDER_MARK)
+        name, colon, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.strip())
+        elif name == b"event":
+            self._kind = ERROR if b"error" in value.lower() else MESSAGE
+        elif not name and colon:
+            if comment := value.strip():
+                events.append((COMMENT, comment))
+        elif name not in (b"id", b"retry") and self._stray_bytes < _MOST_STRAY_BYTES:
+            self._stray.append(line)
+            self._stray_bytes += len(line)

@@ -1,0 +1,334 @@
+"""What servers send beside the protocol: first chunks, reports of usage, errors in a stream, ends, and whole bodies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from tests.support.model_server import API_KEY, ModelServer
+from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES
+from tests.unit.test_answer import Sink
+from tests.unit.test_model import ECHO, failure, read, request_for
+from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.model import Model, ModelError, PartialUsage, TokenUsage
+from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
+from threadkeeper.chat.providers.reported_errors import find_error
+from threadkeeper.chat.providers.reported_usage import UsageReading
+
+
+@pytest.fixture
+async def model(model_server: ModelServer) -> AsyncIterator[Model]:
+    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    yield connected
+    await connected.close()
+
+
+# First chunks and names
+
+
+async def test_every_first_chunk_is_read(model: Model, subtests: pytest.Subtests) -> None:
+    for name in FIRST_CHUNKS:
+        with subtests.test(name):
+            text, finish = await read(model, request_for(f"first:{name}:gpt-4o-mini"))
+            assert (text, finish.reason, finish.model) == (ECHO, "stop", "gpt-4o-mini")
+            assert finish.usage is not None
+
+
+async def test_the_name_of_the_model_is_known_while_it_answers(model: Model) -> None:
+    request = request_for("first:azure:gpt-4o-mini")
+    async with aclosing(model.stream(request)) as events:
+        await anext(events)
+        assert request.attempts[-1].answered_by == "gpt-4o-mini"
+
+
+# Usage
+
+
+async def test_every_report_of_usage_is_read(
+    model: Model, model_server: ModelServer, subtests: pytest.Subtests
+) -> None:
+    for name, shape in USAGES.items():
+        with subtests.test(name):
+            model_server.forget()
+            text, finish = await read(model, request_for(f"usage:{name}"))
+            assert text == ECHO
+            if not shape.is_report:
+                assert finish.usage is None
+                continue
+            (billed,) = model_server.ledger
+            assert finish.usage is not None
+            assert finish.usage.prompt_tokens == billed.prompt_tokens
+            assert finish.usage.completion_tokens == billed.completion_tokens
+            assert finish.partial is None
+
+
+def report(_has_text: object = True, **usage: object) -> TokenUsage | PartialUsage | None:
+    reading = UsageReading()
+    reading.take({"usage": usage}, has_text=bool(_has_text))
+    return reading.report()
+
+
+def test_the_difference_to_the_total_is_output() -> None:
+    sent: dict[str, object] = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "reasoning_tokens": 94}
+    assert report(**sent) == TokenUsage(32, 103, None, 94)
+    del sent["reasoning_tokens"]
+    assert report(**sent) == TokenUsage(32, 103)
+    assert report(**{**sent, "completion_tokens": 0}) == TokenUsage(32, 103)
+    assert report(**{**sent, "completion_tokens": None}) == TokenUsage(32, 103)
+    assert report(**{**sent, "completion_tokens": -9}) == TokenUsage(32, 103)
+    assert report(**{**sent, "prompt_tokens": 0}) == TokenUsage(126, 9)
+
+
+def test_what_contradicts_itself_is_no_report_and_the_rest_is_kept() -> None:
+    known: dict[str, object] = {"prompt_tokens": 32, "completion_tokens": 9}
+    assert report(**known, total_tokens=40) is None
+    assert report(completion_tokens=9, total_tokens=8) is None
+    assert report(prompt_tokens=9, total_tokens=8) is None
+    # Without a total, thought may stand beside the output, and cached tokens beside the prompt.
+    assert report(**known, reasoning_tokens=94) == PartialUsage(32, 103, reasoning_tokens=94)
+    assert report(**known, cached_tokens=500) == PartialUsage(None, 9)
+    # With one, prompt and output are what they are.
+    assert report(**known, total_tokens=41, reasoning_tokens=94) == PartialUsage(32, 9)
+    assert report(**known, total_tokens=41, cached_tokens=500) == PartialUsage(32, 9)
+    assert report(**known, total_tokens=541, cached_tokens=500) == TokenUsage(532, 9, 500)
+    assert report(total_tokens=41) == PartialUsage(total_tokens=41)
+    assert report(prompt_tokens=32) == PartialUsage(32)
+    assert report(prompt_tokens=32, total_tokens=32) == PartialUsage(32)
+    assert report(prompt_tokens=10**12, completion_tokens=True, total_tokens=[1]) is None
+
+
+def test_zero_tokens_are_a_report_only_where_nothing_was_written() -> None:
+    zeros: dict[str, object] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    assert report(**zeros) is None
+    assert report(prompt_tokens=32, completion_tokens=0, total_tokens=32) == PartialUsage(32)
+    assert report(False, prompt_tokens=32, completion_tokens=0, total_tokens=32) == TokenUsage(32, 0)
+    assert report(False, prompt_tokens=32, total_tokens=32) == TokenUsage(32, 0)
+
+
+def test_details_are_read_under_every_name() -> None:
+    known: dict[str, object] = {"prompt_tokens": 32, "completion_tokens": 9}
+    assert report(**known, prompt_tokens_details={"cached_tokens": 8}) == TokenUsage(32, 9, 8)
+    assert report(**known, prompt_cache_hit_tokens=8) == TokenUsage(32, 9, 8)
+    assert report(**known, prompt_tokens_details=None, cached_tokens=-8) == TokenUsage(32, 9)
+    assert report(**known, completion_tokens_details={"reasoning_tokens": 4}) == TokenUsage(32, 9, None, 4)
+
+
+def test_missing_numbers_are_counted() -> None:
+    counted = TokenUsage(30, 10)
+    assert PartialUsage(32).completed(counted) == TokenUsage(32, 10)
+    assert PartialUsage(None, 9).completed(counted) == TokenUsage(30, 9)
+    assert PartialUsage(total_tokens=135).completed(counted) == TokenUsage(30, 105)
+    # The text has at least some tokens, although a picture may count for more here than there.
+    assert PartialUsage(total_tokens=25).completed(counted) == TokenUsage(15, 10)
+    assert PartialUsage(total_tokens=5).completed(counted) == TokenUsage(0, 5)
+    assert PartialUsage(None, 9, cached_tokens=31, reasoning_tokens=10).completed(counted) == TokenUsage(30, 9)
+
+
+def test_usage_that_precedes_the_end_of_the_text_does_not_count_it() -> None:
+    reading = UsageReading()
+    reading.take({"usage": {"prompt_tokens": 32, "completion_tokens": 1, "total_tokens": 33}}, has_text=False)
+    reading.take({}, has_text=True)
+    assert reading.report() == PartialUsage(32)
+    assert not reading.comes_last
+    reading.take({"usage": {"completion_tokens": 9}}, has_text=True)
+    assert reading.report() == TokenUsage(32, 9)
+    assert not reading.comes_last
+    reading.take({"usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}, has_text=False)
+    assert reading.report() == TokenUsage(32, 9)
+
+
+# Ends and errors
+
+# From a server of which nothing is known, only [DONE] says that these are complete.
+DOUBTFUL = ["done", "reason-null-done", "reason-null-text-done", "bare-done", "unknown-event-done"]
+
+
+async def test_an_end_that_is_none_cuts_the_answer_off_with_the_servers_words(
+    model: Model, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
+) -> None:
+    await read(model, request_for("echo"))
+    for name, end in ENDS.items():
+        if end.says is None:
+            continue
+        with subtests.test(name):
+            caplog.clear()
+            sink = Sink()
+            outcome = await stream_answer(model, request_for(f"ends:{name}"), sink, thread_id="thread-7")
+            assert outcome.text == sink.text == "".join(BEGINNING)
+            assert outcome.status == "cut"
+            assert outcome.error is not None
+            assert outcome.error.kind == end.kind
+            assert end.says in outcome.error.detail
+            assert end.says in caplog.text
+
+
+async def test_a_complete_answer_stays_complete(model: Model, subtests: pytest.Subtests) -> None:
+    # The doubtful ones first, as long as the server has not shown that it ends its answers otherwise.
+    for name in (*DOUBTFUL, *(name for name, end in ENDS.items() if end.says is None)):
+        with subtests.test(name):
+            outcome = await stream_answer(model, request_for(f"ends:{name}"), Sink())
+            assert (outcome.text, outcome.status, outcome.error) == ("".join(BEGINNING), "complete", None)
+
+
+@pytest.mark.parametrize("line", [b"upstream went away", b": an upstream error"])
+async def test_lines_outside_of_the_protocol_make_an_end_doubtful(line: bytes) -> None:
+    """Also of a server of which nothing is known, and although a comment follows that means nothing."""
+    reading = StreamReading("")
+    reading.feed(b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n')
+    reading.feed(line + b"\n\n: ping\n\ndata: [DONE]\n\n")
+    reading.end()
+    assert reading.failure is not None
+    assert (reading.failure.kind, "upstream" in reading.failure.detail) == ("cut", True)
+
+
+@pytest.mark.parametrize("known", ["echo", "no-usage", "ends:usage-only"])
+async def test_a_server_that_ended_one_answer_in_words_has_to_end_all_so(model: Model, known: str) -> None:
+    assert (await read(model, request_for("ends:done")))[0] == "".join(BEGINNING)
+    await read(model, request_for(known))
+    assert (await failure(model, request_for("ends:done")))[1].kind == "cut"
+
+
+async def test_an_answer_that_is_not_streamed_does_not_show_how_streams_end(model: Model) -> None:
+    """A small server may write a finish_reason there and none in its streams."""
+    await model.complete(request_for("echo"))
+    await read(model, request_for("body:completion"))
+    assert (await read(model, request_for("ends:done")))[0] == "".join(BEGINNING)
+
+
+async def test_usage_with_the_last_token_does_not_end_an_answer() -> None:
+    chunk = (
+        b'data: {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}\n\n'
+    )
+    for known in (False, True):
+        reading = StreamReading("", sends_endings=known)
+        assert reading.feed(chunk + b"data: [DONE]\n\n") == "a"
+        assert reading.end() == ""
+        assert (reading.failure is not None) is known
+    assert reading.failure is not None
+    assert reading.failure.usage == TokenUsage(5, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("max_tokens", "length"),
+        ("LENGTH", "length"),
+        ("sensitive", "filtered"),
+        ("SAFETY", "filtered"),
+        ("eos", "complete"),
+    ],
+)
+async def test_finish_reasons_of_other_servers_have_a_status(reason: str, status: str) -> None:
+    reading = StreamReading("")
+    reading.feed(f'data: {{"choices": [{{"delta": {{"content": "a"}}, "finish_reason": "{reason}"}}]}}\n\n'.encode())
+    reading.end()
+    assert reading.failure is None
+    outcome = Outcome(finish=reading.finish())
+    outcome.add("a")
+    assert (outcome.finish and outcome.finish.reason, outcome.status) == (reason, status)
+
+
+@pytest.mark.parametrize("wire", [b'data: {"choices": ', b"", b": ", b"error: ", b"event: error\ndata: "])
+def test_deeply_nested_json_and_broken_text_fail_the_answer_and_nothing_else(wire: bytes) -> None:
+    for payload in (b"[" * 200_000, b'"\xff\xfe"'):
+        reading = StreamReading("")
+        reading.feed(wire + payload + b"\n\n")
+        reading.end()
+        assert reading.failure is not None
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]'])
+def test_content_of_another_type_is_an_unreadable_event(content: str) -> None:
+    reading = StreamReading("")
+    assert reading.feed(f'data: {{"choices": [{{"delta": {{"content": {content}}}}}]}}\n\n'.encode()) == ""
+    assert reading.failure is not None
+    assert reading.failure.kind == "server"
+
+
+def test_the_servers_words_are_short_and_without_keys() -> None:
+    secret = "secret-key-1"
+    for wire in (f"error: {secret} {'x' * 9_000}\n\n", f"{secret} {'x' * 9_000}\n\n", f": {secret} {'x' * 900}\n\n"):
+        reading = StreamReading(secret)
+        reading.feed(wire.encode())
+        reading.end()
+        assert reading.failure is not None
+        assert secret not in reading.failure.detail
+        assert "xxx" in reading.failure.detail
+        assert len(reading.failure.detail) <= 400
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {"content": "x"}}], "error": None},
+        {"choices": [{"delta": {}}], "object": "chat.completion.chunk", "error": {}, "error_code": "0"},
+        {"error": {"message": "", "code": None}, "choices": []},
+        {"choices": [{"message": {"role": "assistant", "content": "x"}}], "base_resp": {"status_code": 0}},
+        {"model": "m", "message": {"role": "assistant", "content": "x"}, "done": False},
+        {"type": "ping"},
+        {"type": "status", "message": "in the queue"},
+        {"code": 0, "message": "ok"},
+        {"code": 200, "msg": "success"},
+        {"x_groq": {"id": "req_1"}, "choices": [{"delta": {}}]},
+        {"usage": {"prompt_tokens": 1}},
+        [],
+        None,
+        "words",
+        7,
+    ],
+)
+def test_what_is_no_error_is_not_taken_for_one(event: object) -> None:
+    assert find_error(event) is None
+
+
+# Whole bodies
+
+
+async def test_every_body_is_read_under_any_content_type(
+    model: Model, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
+) -> None:
+    """A whole answer of a server that does not stream is an answer; of any other body, the log has the words."""
+    for name, body in BODIES.items():
+        with subtests.test(name):
+            if body.says is None:
+                text, finish = await read(model, request_for(f"body:{name}"))
+                assert (text, finish.reason, finish.model) == ("A whole answer", "stop", "body")
+                assert finish.usage == TokenUsage(40, 3)
+                continue
+            caplog.clear()
+            outcome = await stream_answer(model, request_for(f"body:{name}"), Sink(), thread_id="thread-7")
+            assert (outcome.text, outcome.status) == ("", "error")
+            assert outcome.error is not None
+            assert outcome.error.kind == body.kind
+            assert body.says in caplog.text
+
+
+def test_a_completion_without_a_finish_reason_is_whole() -> None:
+    reading = StreamReading("", sends_endings=True)
+    reading.feed(b'{"choices": [{"message": {"content": "whole"}, "finish_reason": ""}]}')
+    assert reading.end() == "whole"
+    assert reading.failure is None
+
+
+def test_a_server_that_repeats_its_whole_text_at_the_end_is_read_once() -> None:
+    reading = StreamReading("")
+    reading.feed(b'data: {"choices": [{"delta": {"content": "once"}}]}\n\n')
+    assert reading.feed(b'data: {"choices": [{"message": {"content": "once"}, "finish_reason": "stop"}]}\n\n') == ""
+    assert reading.complete
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"detail": "the GPU is on fire"}', "the GPU is on fire"),
+        (b'{"object": "error", "message": "the GPU is on fire", "code": 500}', "the GPU is on fire"),
+        (b'{"choices": [{"message": {"content": "a"}, "finish_reason": "error"}]}', "finish_reason is error"),
+        (b"", "not a completion"),
+    ],
+)
+def test_an_error_in_place_of_a_completion_is_read(body: bytes, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        read_completion(body, "")
