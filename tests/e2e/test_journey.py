@@ -296,7 +296,7 @@ async def rename(journey: Journey, thread_id: str) -> None:
     visitor = journey.visitor
     await visitor.choose(thread_id, "rename")
     await visitor.dialog.locator("#name").fill("Mekong \N{FISH}")
-    await visitor.dialog.get_by_role("button", name="Confirm").click()
+    await visitor.dialog.get_by_role("button", name="Rename").click()
     await expect(visitor.thread(thread_id)).to_contain_text("Mekong \N{FISH}")
     assert (await journey.thread(thread_id))["name"] == "Mekong \N{FISH}"
 
@@ -306,7 +306,7 @@ async def delete(journey: Journey, thread_id: str) -> None:
     await expect(visitor.threads).to_have_count(3)
     await visitor.choose(thread_id, "delete")
     await visitor.screenshot("delete")
-    await visitor.dialog.get_by_role("button", name="Confirm").click()
+    await visitor.dialog.get_by_role("button", name="Delete").click()
     await expect(visitor.thread(thread_id)).to_have_count(0)
     async with journey.server.layer() as layer:
         assert await layer.get_thread(thread_id) is None

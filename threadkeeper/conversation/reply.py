@@ -4,7 +4,6 @@ While the answer is written, its row has `streaming`. If the process dies, that 
 far with a mark that it was cut off.
 """
 
-import asyncio
 import logging
 from collections.abc import Container, Iterable
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import chainlit as cl
 from chainlit.chat_context import chat_context
 from chainlit.config import config
-from chainlit.emitter import BaseChainlitEmitter
-from chainlit.step import StepDict
 from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -54,20 +51,9 @@ class Reply:
         self._footer = footer
         self._call: LlmCall | None = None
         self.message = _Answer(model)
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[Any] = task
-        self._watchers: list[BaseChainlitEmitter] = []
 
     async def show(self, text: str) -> None:
         await self.message.stream_token(text)
-        for watcher in self._watchers:
-            await watcher.send_token(self.message.id, text)
-
-    async def watch(self, page: BaseChainlitEmitter) -> None:
-        """Show further text and the end on this page too, because its user resumed the thread."""
-        await page.task_start()
-        self._watchers.append(page)
 
     def called(self, call: LlmCall) -> None:
         """Remember the usage of a model call for this answer; the last call is the one that counts."""
@@ -88,7 +74,6 @@ class Reply:
         if outcome.first_token_seconds is not None:
             metrics.first_token_seconds.observe(outcome.first_token_seconds)
         if status == "error":
-            await self._tell_watchers(None)
             return
         mark = _mark(status)
         self.message.content = mark_answer(outcome.text, mark, self._language) if mark else outcome.text
@@ -105,13 +90,6 @@ class Reply:
         await cl.context.emitter.update_step(step)
         if self._footer:
             await show_footers([step], self._language)
-        await self._tell_watchers(step)
-
-    async def _tell_watchers(self, step: StepDict | None) -> None:
-        for page in self._watchers:
-            if step is not None:
-                await page.update_step(step)
-            await page.task_end()
 
 
 async def remove_stop_notice() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import chainlit as cl
 from chainlit.chat_context import chat_context, chat_contexts
 from chainlit.config import config
-from chainlit.session import ws_sessions_id
+from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -18,6 +18,7 @@ from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import say
+from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import chosen_model, offer_models, offer_settings
 from threadkeeper.conversation.language import language_of_session
@@ -104,16 +105,29 @@ class Conversations:
         picked = chosen_model(questions[-1].get("modes") if questions else None, self._answering.models)
         await offer_settings(metadata.get("chat_settings") or {}, self._answering.default, language)
         await offer_models(self._answering.models, picked, language)
-        if not self._is_being_answered(thread["id"]):
+        if not self._turns.audiences_of(thread["id"]):
             await offer_second_try(thread["steps"], turns)
-        self.mark(thread, language)
-        for reply in self._answering.replies.values():
-            if reply.message.thread_id == thread["id"]:
-                session.current_task = reply.task
-                turns.running.append(reply.task)
-                await reply.watch(cl.context.emitter)
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language)
+        assert isinstance(session, WebsocketSession)
+        page = session
+        cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language))
+
+    def _join(self, session: WebsocketSession, thread: dict[str, Any], language: str) -> bool:
+        """Let a page that resumes a thread take part in its running turns; returns whether there are any."""
+        self.mark(thread, language)
+        shown = {step["id"] for step in thread["steps"]}
+        for reply in self._answering.replies.values():
+            # The thread was read before the answer's first words were stored.
+            if reply.message.thread_id == thread["id"] and reply.message.content and reply.message.id not in shown:
+                thread["steps"].append(reply.message.to_dict())
+        audiences, tasks = self._turns.audiences_of(thread["id"]), self._turns.tasks_of(thread["id"])
+        for audience in audiences:
+            audience.join(session)
+        if tasks:
+            session.current_task = tasks[-1]
+            self._turns.of(session).running.extend(tasks)
+        return bool(audiences)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
         """Update a ThreadDict that will be shown: mark cut answers, and put the text so far into one in progress."""
@@ -125,6 +139,10 @@ class Conversations:
     async def answer(self, message: cl.Message) -> None:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
         language, session = language_of_session(), cl.context.session
+        with self._turns.audience(session):
+            await self._answer(message, language, session)
+
+    async def _answer(self, message: cl.Message, language: str, session: Any) -> None:
         try:
             async with self._turns.turn(session, message.id) as again:
                 await remove_button(self._turns.of(session))
@@ -178,9 +196,6 @@ class Conversations:
     async def stop(self) -> None:
         """The server stops: store the text so far of every answer in progress, and close the model."""
         await end_answers(self._turns, self._answering, self.background, self._model)
-
-    def _is_being_answered(self, thread_id: str) -> bool:
-        return any(reply.message.thread_id == thread_id for reply in self._answering.replies.values())
 
 
 async def _as_a_turn(handler: Any, message: cl.Message) -> None:

@@ -81,6 +81,7 @@ class Answering:
                 await say_error(say("thread_deleted", language))
                 return
             thread = {"steps": [], "elements": [], "name": message.content}
+            self._background.start(self._tell_address(thread_id, message.content))
         steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
         question = await self._questions.read(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self.default)
@@ -173,6 +174,11 @@ class Answering:
             await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
         return model
 
+    async def _tell_address(self, thread_id: str, name: str) -> None:
+        """Tell the page of a new thread that the thread is stored, so that it can go to the thread's address."""
+        await self._layer.settled(thread_id)
+        await _tell_name(thread_id, name)
+
     async def _title(self, thread_id: str, question: str, answer: str) -> None:
         """Replace the name that Chainlit took from the first question, unless the user has renamed the thread."""
         title = await make_title(
@@ -186,10 +192,17 @@ class Answering:
             return
         try:
             if await self._layer.replace_thread_name(thread_id, question, title):
-                # This event makes the side bar load its list again.
-                await cl.context.emitter.emit("first_interaction", {"interaction": title, "thread_id": thread_id})
+                await _tell_name(thread_id, title)
         except DataLayerError as error:
             logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
+
+
+async def _tell_name(thread_id: str, name: str) -> None:
+    """Tell the page the name of its thread. Chainlit's side bar then loads its list again."""
+    emitter = cl.context.emitter
+    await emitter.emit("first_interaction", {"interaction": name, "thread_id": thread_id})
+    # For `public/page/thread.js`: the title of the tab, and the address on a phone, where the side bar is closed.
+    await emitter.send_window_message({"threadkeeper": {"thread": thread_id, "name": name}})
 
 
 def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
