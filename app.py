@@ -20,8 +20,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.offers import CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
-from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
 from threadkeeper.conversation.session import Conversations
@@ -165,9 +165,20 @@ async def stopped() -> None:
     await conversations.stopped()
 
 
+@cl.action_callback(REGENERATE)
 @cl.action_callback(TRY_AGAIN)
 async def try_again(action: cl.Action) -> None:
     await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.action_callback(CONTINUE)
+async def continue_answer(action: cl.Action) -> None:
+    await conversations.continue_answer(action.payload.get("answer_id"))
+
+
+@cl.action_callback(VERSION)
+async def show_version(action: cl.Action) -> None:
+    await conversations.show_version(action.payload.get("question_id"), action.payload.get("to"))
 
 
 @cl.action_callback(USAGE)

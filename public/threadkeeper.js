@@ -31,6 +31,18 @@
     return new URL(address, location.origin).pathname === path && !/\/\/|\/usage\/export\./.test(path);
   };
 
+  // Chainlit's page draws the chat as soon as it has its texts. If it does not know the user yet, it lacks its settings,
+  // and warns about file types. So the texts wait for the user.
+  const send = window.fetch.bind(window);
+  let user = Promise.resolve();
+  window.fetch = (...given) => {
+    const answer = send(...given);
+    const path = new URL(given[0] instanceof Request ? given[0].url : given[0], location.href).pathname;
+    const taken = () => new Promise((done) => setTimeout(done, 30));
+    if (path.endsWith("/user")) user = answer.then((found) => found.clone().text()).then(taken, taken);
+    return path.endsWith("/project/translations") ? user.then(() => answer) : answer;
+  };
+
   // The rest completes Chainlit's page when it is used. Each part is a module, and none is needed before the first paint.
   import(new URL("page/main.js", document.currentScript.src));
 

@@ -12,7 +12,16 @@ const explain = async (question) => {
   const count = messages.length - 1 - messages.indexOf(question);
   const { texts: words } = await texts();
   const key = ["edit_takes_nothing", "edit_takes_one"][count] ?? "edit_takes";
-  if (box.isConnected && words[key]) box.after(make("p", "threadkeeper-note", words[key].replace("{count}", count)));
+  if (!box.isConnected || !words[key]) return;
+  const note = make("p", "threadkeeper-note", words[key].replace("{count}", count));
+  box.after(note);
+  // Chainlit's code uses the element around the box again for the question.
+  const observer = new MutationObserver(() => {
+    if (box.isConnected) return;
+    note.remove();
+    observer.disconnect();
+  });
+  observer.observe(box.parentElement, { childList: true });
 };
 
 export const watchEdits = () => {

@@ -63,7 +63,9 @@ async def test_a_click_on_a_thumb_and_its_reasons_are_stored(layer: ChainlitLaye
     assert (await user.put("/page/reasons", json={**chosen, "reasons": ["of my own"]})).status_code == 422
     assert (await user.put("/page/reasons", json=chosen)).status_code == 200
     with datalayer.acting_as("rita"):
-        (found,) = (await layer.open_thread_for_review(turn.thread)).votes
+        opened = await layer.open_thread_for_review(turn.thread)
+    assert opened is not None
+    (found,) = opened.votes
     assert (found.value, found.reasons) == (0, ("incorrect",))
 
 

@@ -14,6 +14,7 @@ import chainlit as cl
 from chainlit.session import BaseSession, WebsocketSession
 
 from threadkeeper.conversation.audience import Audience, open_audience
+from threadkeeper.conversation.versions import Version
 
 Task = asyncio.Task[Any]
 
@@ -22,14 +23,16 @@ Task = asyncio.Task[Any]
 class SessionTurns:
     """The ids of the questions asked in a session, its running tasks, the audiences of its turns, and its last buttons.
 
-    In a `resumed` thread, the earlier questions count as asked.
+    In a `resumed` thread, the earlier questions count as asked. `restored` is the version that the next turn puts back
+    in place of a new answer.
     """
 
     asked: set[str] = field(default_factory=set)
     resumed: bool = False
     running: list[Task] = field(default_factory=list)
     audiences: list[Audience] = field(default_factory=list)
-    second_try: cl.Action | None = None
+    offers: list[cl.Action] = field(default_factory=list)
+    restored: Version | None = None
 
 
 class Turns:
