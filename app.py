@@ -192,11 +192,8 @@ async def show_review(_action: cl.Action) -> None:
 
 
 @cl.on_settings_update
-async def settings_changed(_values: dict[str, Any]) -> None:
-    """Store the values in the thread. Chainlit has stored them in the session already."""
-    session = cl.context.session
-    if session.has_first_interaction:
-        await layer.update_thread(session.thread_id, metadata={"chat_settings": session.chat_settings})
+async def settings_changed(values: dict[str, Any]) -> None:
+    await conversations.take_settings(values)
 
 
 @cl.set_starters

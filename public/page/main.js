@@ -6,11 +6,17 @@ import { watchSearch } from "./search.js";
 import { watchThread } from "./thread.js";
 import { watchVotes } from "./votes.js";
 
-for (const start of [watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
-  try {
-    start();
-  } catch (error) {
-    console.error("Threadkeeper's page script:", error);
+const start = () => {
+  for (const watch of [watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
+    try {
+      watch();
+    } catch (error) {
+      console.error("Threadkeeper's page script:", error);
+    }
   }
-}
-if (!/\/login(?:\/|$)/.test(location.pathname)) texts();
+  if (!/\/login(?:\/|$)/.test(location.pathname)) texts();
+};
+
+// A script from the browser's cache can be here before the body is.
+if (document.body) start();
+else document.addEventListener("DOMContentLoaded", start);

@@ -108,7 +108,7 @@ def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, lis
     status = "cut" if last.get("streaming") else metadata.get("status")
     if last["type"] == "user_message":
         if not (steps[-1]["type"] == "assistant_message" and _is_notice(steps[-1])):
-            steps.append(_notice(say("unanswered", language)).to_dict())
+            steps.append(dict(_notice(say("unanswered", language)).to_dict()))
         return steps[-1]["id"], [try_again(question_id, language)]
     if last.get("isError"):
         return None if metadata.get(FINAL) else (last["id"], [try_again(question_id, language)])
@@ -119,7 +119,7 @@ def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, lis
 async def say_stopped(question_id: str, language: str, turns: Turns, session: Any) -> None:
     """Say that an answer was stopped before its first word, with the button that asks again."""
     notice = _notice(say("stopped_before", language))
-    await notice.send()  # type: ignore[no-untyped-call]
+    await notice.send()
     await offer(turns, session, [try_again(question_id, language)], notice.id)
 
 

@@ -96,7 +96,7 @@ class Reply:
         metrics.answers.labels(_counted(status)).inc()
         if outcome.first_token_seconds is not None:
             metrics.first_token_seconds.observe(outcome.first_token_seconds)
-        if status == "error":
+        if status == "error" or (status == "stopped" and not self._before + outcome.text):
             return
         mark, text = _mark(status), self._before + outcome.text
         self.message.content = mark_answer(text, mark, self._language) if mark else text

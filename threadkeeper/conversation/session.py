@@ -22,7 +22,13 @@ from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import mark_of, say
 from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
-from threadkeeper.conversation.chat_settings import chosen_model, offer_models, offer_settings
+from threadkeeper.conversation.chat_settings import (
+    chosen_model,
+    offer_models,
+    offer_settings,
+    personal_settings,
+    take_settings,
+)
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.offers import (
     UNFINISHED,
@@ -92,7 +98,7 @@ class Conversations:
         for ended in chat_contexts.keys() - ws_sessions_id.keys():
             # Chainlit keeps the messages of every session that ever existed.
             del chat_contexts[ended]
-        await offer_settings({}, self._answering.default, language)
+        await offer_settings(personal_settings(session.user), self._answering.default, language)
         await offer_models(self._answering.models, self._answering.models[0], language)
 
     async def resume(self, thread: dict[str, Any]) -> None:
@@ -263,6 +269,10 @@ class Conversations:
         except DataLayerError as error:
             logger.warning("earlier versions cannot be shown: %s", error, extra={"thread_id": thread_id})
             return ()
+
+    async def take_settings(self, values: dict[str, Any]) -> None:
+        """Store the values of the settings dialog."""
+        await take_settings(self._layer, values, self._answering.default, language_of_session())
 
     async def stopped(self) -> None:
         """The user pressed Stop: cancel every turn of the session, and remove Chainlit's notice."""

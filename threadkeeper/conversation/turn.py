@@ -238,7 +238,7 @@ class Answering:
         await reply.finish(outcome, stopping=self.is_stopping)
         if self.is_stopping:
             return
-        if reply.message.content:
+        if reply.message.content.strip():
             await self._offer(question_id, reply.message.id, "stopped", language, again=False)
         else:
             await say_stopped(question_id, language, self._turns, cl.context.session)
