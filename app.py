@@ -19,11 +19,11 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.wording import say, starters
-from threadkeeper.conversation.feedback_reasons import Reviewing
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.offers import CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
-from threadkeeper.conversation.reply import TRY_AGAIN
 from threadkeeper.conversation.resuming import resume_on_any_socket
+from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
@@ -65,8 +65,6 @@ layer = datalayer.create_data_layer(
     spool=settings.data_dir.absolute() / "spool.jsonl",
 )
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
-reviewing = Reviewing(layer, settings.asked_reasons, tells_users=settings.review_tell_users)
-reviewing.listen()
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
 mount(
@@ -79,7 +77,7 @@ mount(
         time_zone=settings.usage_time_zone,
         review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
-        voted=reviewing.voted,
+        asked_reasons=settings.asked_reasons,
     ),
     gate=gate,
     headers=SecurityHeaders(
@@ -144,8 +142,9 @@ async def begin() -> None:
 
 @cl.on_chat_resume
 async def resume(thread: Any) -> None:
+    if settings.review_tell_users:
+        await show_reviewed(layer, thread["id"], language_of_session())
     await conversations.resume(thread)
-    await reviewing.show_reviewed(thread["id"], language_of_session())
 
 
 @cl.on_message
@@ -166,9 +165,20 @@ async def stopped() -> None:
     await conversations.stopped()
 
 
+@cl.action_callback(REGENERATE)
 @cl.action_callback(TRY_AGAIN)
 async def try_again(action: cl.Action) -> None:
     await conversations.retry(action.payload.get("question_id"))
+
+
+@cl.action_callback(CONTINUE)
+async def continue_answer(action: cl.Action) -> None:
+    await conversations.continue_answer(action.payload.get("answer_id"))
+
+
+@cl.action_callback(VERSION)
+async def show_version(action: cl.Action) -> None:
+    await conversations.show_version(action.payload.get("question_id"), action.payload.get("to"))
 
 
 @cl.action_callback(USAGE)
@@ -176,12 +186,14 @@ async def show_usage(action: cl.Action) -> None:
     await cl.context.emitter.send_toast(str(action.payload.get("details", "")), "info")
 
 
+@cl.action_callback(REVIEWED)
+async def show_review(_action: cl.Action) -> None:
+    await explain_review()
+
+
 @cl.on_settings_update
-async def settings_changed(_values: dict[str, Any]) -> None:
-    """Store the values in the thread. Chainlit has stored them in the session already."""
-    session = cl.context.session
-    if session.has_first_interaction:
-        await layer.update_thread(session.thread_id, metadata={"chat_settings": session.chat_settings})
+async def settings_changed(values: dict[str, Any]) -> None:
+    await conversations.take_settings(values)
 
 
 @cl.set_starters

@@ -24,6 +24,7 @@ from chainlit.user import PersistedUser
 from datalayer.accounts.accounts import Accounts, new_user
 from datalayer.accounts.erasure import Erasure
 from datalayer.accounts.logins import Logins
+from datalayer.accounts.own_threads import OwnThreads
 from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
@@ -78,7 +79,9 @@ def _once_the_thread_begins(
     return wraps(method)(wrapper)
 
 
-class ChainlitLayer(Accounts, Billing, Files, Logins, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer):
+class ChainlitLayer(
+    Accounts, Billing, Files, Logins, OwnThreads, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer
+):
     """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:

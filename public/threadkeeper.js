@@ -20,20 +20,35 @@
   for (const [name, value] of Object.entries(window.theme?.[variant] ?? {})) root.style.setProperty(name, value);
 
   // After a login, Chainlit's page goes to "/". This goes once to the page that the visitor requested instead: one of our
-  // pages, named in `next`, or a shared thread, from which Chainlit redirects visitors to the login. The address is kept
+  // pages or a thread, named in `next`, or a thread from which Chainlit's page redirected to the login. The address is kept
   // for this tab, because a login at another service leaves the page and returns. Only our own paths are allowed.
   const KEY = "threadkeeper-wanted";
   const KEPT_FOR = 10 * 60_000;
   const isOurs = (address) => {
-    if (!/^\/(?:(?:usage|review|me)(?:[/?]|$)|share\/[0-9a-f-]{36}$)/.test(address)) return false;
+    if (!/^\/(?:(?:usage|review|me)(?:[/?]|$)|(?:share|thread)\/[0-9a-f-]{36}$)/.test(address)) return false;
     // Browsers resolve dots and backslashes, which would lead elsewhere. A download does not leave the login page.
     const path = address.split("?")[0];
     return new URL(address, location.origin).pathname === path && !/\/\/|\/usage\/export\./.test(path);
   };
 
+  // Chainlit's page draws the chat as soon as it has its texts. If it does not know the user yet, it lacks its settings,
+  // and warns about file types. So the texts wait for the user.
+  const send = window.fetch.bind(window);
+  let user = Promise.resolve();
+  window.fetch = (...given) => {
+    const answer = send(...given);
+    const path = new URL(given[0] instanceof Request ? given[0].url : given[0], location.href).pathname;
+    const taken = () => new Promise((done) => setTimeout(done, 30));
+    if (path.endsWith("/user")) user = answer.then((found) => found.clone().text()).then(taken, taken);
+    return path.endsWith("/project/translations") ? user.then(() => answer) : answer;
+  };
+
+  // The rest completes Chainlit's page when it is used. Each part is a module, and none is needed before the first paint.
+  import(new URL("page/main.js", document.currentScript.src));
+
   if (location.pathname === "/login") {
     const from = document.referrer ? new URL(document.referrer) : null;
-    const left = from?.origin === location.origin && from.pathname.startsWith("/share/") ? from.pathname : "";
+    const left = from?.origin === location.origin && /^\/(?:share|thread)\//.test(from.pathname) ? from.pathname : "";
     const wanted = new URLSearchParams(location.search).get("next") ?? left;
     if (isOurs(wanted)) sessionStorage.setItem(KEY, JSON.stringify({ address: wanted, at: Date.now() }));
   }

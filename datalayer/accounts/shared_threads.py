@@ -1,4 +1,4 @@
-"""The acting user's own threads outside the chat's list: the shared ones, and the names of some."""
+"""Shared threads: the acting user's own, and those of others, which every logged-in user may read and copy."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import known_id
+from datalayer.errors import NotFound
 from datalayer.history import users
-from datalayer.ownership import acting_user
+from datalayer.history.copying import copy_thread
+from datalayer.ownership import acting_user, may_write
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 
@@ -25,8 +27,65 @@ class SharedThread:
     shared_at: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadHeading:
+    """What stands above a thread. `shared_at` is a UTC text, if it is known."""
+
+    id: str
+    name: str | None
+    owner: str | None
+    is_own: bool
+    is_shared: bool
+    shared_at: str | None
+
+
 class SharedThreads(DataStore):
-    """Reads the acting user's threads only; an anonymous visitor and the system have none."""
+    """Methods for the acting user; an anonymous visitor and the system own no threads."""
+
+    async def heading_of_thread(self, thread_id: str) -> ThreadHeading | None:
+        """The heading of a thread, or None if the acting user may not read it."""
+        actor = acting_user.get()
+        thread = await self._thread(thread_id, actor)
+        if thread is None:
+            return None
+        shared_at = (thread.metadata or {}).get("shared_at")
+        return ThreadHeading(
+            thread.id,
+            thread.name,
+            thread.user_identifier,
+            may_write(actor, thread.user_identifier),
+            thread.is_shared,
+            shared_at if isinstance(shared_at, str) else None,
+        )
+
+    async def copy_shared_thread(self, thread_id: str, *, shown_metadata: Collection[str] = ()) -> str:
+        """Copy a thread that the acting user may read into the user's own threads; returns the copy's id.
+
+        The copy has the messages and files. It has neither votes, favourites, tags and settings, nor the sharing.
+
+        Args:
+            thread_id: the original's id.
+            shown_metadata: the keys of the steps' metadata that the copy keeps.
+
+        Raises:
+            NotFound: there is no such thread for the acting user, or there is no acting user.
+        """
+        actor = acting_user.get()
+        thread = await self._thread(thread_id, actor)
+        if thread is None or not isinstance(actor, str):
+            raise NotFound("there is no such thread")
+
+        async def copy(connection: AsyncConnection) -> str:
+            user = await users.acting(connection, actor)
+            if user is None:
+                raise NotFound("the user was deleted")
+            made = await copy_thread(connection, thread.id, (user.id, user.identifier), shown_metadata=shown_metadata)
+            return made.thread_id
+
+        copy_id: str = await self._writer.submit(copy)
+        self.search_indexer.note()
+        self.answer_follower.note()
+        return copy_id
 
     async def shared_threads(self) -> list[SharedThread]:
         """The acting user's shared threads, last activity first, at most `MOST_SHARED`."""

@@ -52,7 +52,7 @@ def owner_key(user_id: str) -> str:
 def tokens(text: str) -> list[str]:
     """The distinct tokens of a text, within the bounds above."""
     found: dict[str, None] = {}
-    for unspaced, run, _ in _runs(_fold(text[:MOST_CHARACTERS])):
+    for unspaced, run, _ in runs(fold(text[:MOST_CHARACTERS])):
         if unspaced:
             found.update(dict.fromkeys(map("".join, pairwise(run))))
             found[run[-1]] = None
@@ -63,10 +63,10 @@ def tokens(text: str) -> list[str]:
 
 def understood(words: str) -> Query | None:
     """The query of these words, or None if they contain no token, such as punctuation only."""
-    folded = _fold(words[:MOST_CHARACTERS])
+    folded = fold(words[:MOST_CHARACTERS])
     whole: dict[str, None] = {}
     beginnings: dict[str, None] = {}
-    for unspaced, run, end in _runs(folded):
+    for unspaced, run, end in runs(folded):
         if unspaced and len(run) > 1:
             whole.update(dict.fromkeys(map("".join, pairwise(run))))
         elif unspaced or end == len(folded):
@@ -78,7 +78,8 @@ def understood(words: str) -> Query | None:
     return Query(tuple(whole)[:MOST_WANTED], tuple(beginnings)[:MOST_WANTED])
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
+    """The text in the form in which words are compared."""
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -86,7 +87,7 @@ def _fold(text: str) -> str:
     return _INVISIBLE.sub("", folded).replace("i\u0307", "i")
 
 
-def _runs(folded: str) -> Iterator[tuple[bool, str, int]]:
+def runs(folded: str) -> Iterator[tuple[bool, str, int]]:
     """For each run: whether its script has no spaces between words, the run, and its end."""
     if folded.isascii():
         for found in _ASCII_RUN.finditer(folded):

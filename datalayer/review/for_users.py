@@ -7,11 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.history import feedback as votes
 from datalayer.history import users
-from datalayer.ownership import acting_user
-from datalayer.records.review import AuditPage, ReviewedAnswer
+from datalayer.ownership import acting_user, may_write
+from datalayer.records.review import AuditPage, ReviewedAnswer, StepVersion
 from datalayer.review import audit
 from datalayer.review import verdicts as review_verdicts
 from datalayer.review.base import ReviewStore
+from datalayer.review.thread import versions
 from datalayer.schema.review import audit_entries
 
 
@@ -49,6 +50,14 @@ class ReviewsForUsers(ReviewStore):
         if thread is None:
             return []
         return await self.database.query(lambda connection: review_verdicts.reviewed(connection, thread.id))
+
+    async def message_versions(self, thread_id: str) -> tuple[StepVersion, ...]:
+        """Earlier versions of edited and removed messages of an own thread, in the order of the changes."""
+        actor = acting_user.get()
+        thread = await self._thread(thread_id, actor)
+        if thread is None or not may_write(actor, thread.user_identifier):
+            return ()
+        return await self.database.query(lambda connection: versions(connection, thread.id))
 
     async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage:
         """A page of the audit of the acting user's threads, newest first. Entries are kept when a thread is deleted.

@@ -70,7 +70,7 @@ async def test_journey(browser: Browser, start_server: StartServer, model_server
         await rename(journey, second)
         await delete(journey, third)
         await restart(journey, first, second)
-        await keep_others_out(journey, first, browser)
+        await keep_others_out(journey, first, second, browser)
         await count(journey, first, second)
 
 
@@ -296,7 +296,7 @@ async def rename(journey: Journey, thread_id: str) -> None:
     visitor = journey.visitor
     await visitor.choose(thread_id, "rename")
     await visitor.dialog.locator("#name").fill("Mekong \N{FISH}")
-    await visitor.dialog.get_by_role("button", name="Confirm").click()
+    await visitor.dialog.get_by_role("button", name="Rename").click()
     await expect(visitor.thread(thread_id)).to_contain_text("Mekong \N{FISH}")
     assert (await journey.thread(thread_id))["name"] == "Mekong \N{FISH}"
 
@@ -306,7 +306,7 @@ async def delete(journey: Journey, thread_id: str) -> None:
     await expect(visitor.threads).to_have_count(3)
     await visitor.choose(thread_id, "delete")
     await visitor.screenshot("delete")
-    await visitor.dialog.get_by_role("button", name="Confirm").click()
+    await visitor.dialog.get_by_role("button", name="Delete").click()
     await expect(visitor.thread(thread_id)).to_have_count(0)
     async with journey.server.layer() as layer:
         assert await layer.get_thread(thread_id) is None
@@ -327,7 +327,8 @@ async def restart(journey: Journey, first: str, second: str) -> None:
     await visitor.screenshot("after-restart")
 
 
-async def keep_others_out(journey: Journey, thread_id: str, browser: Browser) -> None:
+async def keep_others_out(journey: Journey, thread_id: str, private_id: str, browser: Browser) -> None:
+    """Others see nothing of a private thread, and of a shared one the read-only view."""
     base_url = journey.server.base_url
     async with visit(browser, base_url, "someone-else") as other:
         await other.arrive()
@@ -337,10 +338,14 @@ async def keep_others_out(journey: Journey, thread_id: str, browser: Browser) ->
         answer = await other.page.request.get(f"{base_url}/project/thread/{thread_id}")
         assert answer.status in (401, 403, 404)
         with other.watch.expecting("40[134]", "Unauthorized", "Forbidden", "not found"):
-            await other.open(f"/thread/{thread_id}")
+            await other.open(f"/thread/{private_id}")
             await expect(other.toast.first).to_be_visible()
             await other.screenshot("thread-of-someone-else")
             await expect(other.questions).to_have_count(0)
+            await other.connected()
+        await other.open(f"/thread/{thread_id}")
+        await expect(other.page).to_have_url(f"{base_url}/share/{thread_id}")
+        await expect(other.page.locator("#chat-input")).to_have_count(0)
     votes = [step["feedback"] for step in (await journey.thread(thread_id))["steps"] if step.get("feedback")]
     async with ChatClient(base_url, OTHER_NAME, PASSWORD) as client:
         mine = {"id": votes[0]["id"], "forId": votes[0]["forId"], "value": 0, "comment": "Not so."}

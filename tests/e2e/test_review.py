@@ -52,18 +52,23 @@ async def log_in(visitor: Visitor, name: str) -> None:
 
 
 async def dislike(visitor: Visitor) -> str:
-    """Ask, vote thumbs down with a comment, and choose a reason."""
+    """Ask, vote thumbs down, and give a comment and a reason in the same dialog."""
     await log_in(visitor, USER)
     await expect(visitor.page.locator('#header a[href="/review"]')).to_have_count(0)
     answer = await visitor.ask(QUESTION)
     await visitor.answered()
-    await visitor.vote(answer, "negative", COMMENT)
-    reason = visitor.page.get_by_role("button", name=REASON)
+    await answer.locator(".negative-feedback-off").click()
+    reason = visitor.dialog.get_by_role("button", name=REASON)
     await expect(reason).to_be_visible()
+    async with visitor.page.expect_response("**/page/reasons") as stored:
+        await reason.click()
+    assert (await stored.value).ok
+    await expect(reason).to_have_attribute("aria-pressed", "true")
+    await visitor.dialog.locator("textarea").fill(COMMENT)
     await visitor.screenshot("why")
-    await reason.click()
-    await expect(visitor.toast.filter(has_text="Reviewers can see the reason.")).to_be_visible()
-    await expect(reason).to_have_count(0)
+    await visitor.dialog.locator("#submit-feedback").click()
+    await expect(answer.locator(".negative-feedback-on")).to_be_visible()
+    await expect(visitor.dialog).to_have_count(0)
     return await visitor.thread_id()
 
 

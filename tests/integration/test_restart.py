@@ -47,7 +47,9 @@ async def test_sigterm_keeps_the_visible_part_of_an_answer(
     await server.start()
     async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
         assert client.answer == answer["output"]
-        action = await client.event("action")
+        await client.until(lambda: client.button("try_again"))
+        action = client.button("try_again")
+        assert action is not None
         assert (action["name"], action["forId"]) == ("try_again", answer["id"])
         await client.ask("Go on", modes={"model": "context-echo"})
     context = last_context(model_server)
@@ -84,8 +86,9 @@ async def test_a_crash_keeps_the_question_and_the_stored_part_of_the_answer(
     async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
         assert client.answer == f"{answer['output'].rstrip()}\n\n*{CUT}*"
         assert not client.answers()[-1]["streaming"]
-        action = await client.event("action")
-        assert action["name"] == "try_again"
+        await client.until(lambda: client.button("try_again"))
+        action = client.button("try_again")
+        assert action is not None
         assert action["forId"] == answer["id"]
         await client.ask("Go on", modes={"model": "context-echo"})
     context = last_context(model_server)

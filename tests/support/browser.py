@@ -1,7 +1,7 @@
 """Drives a real browser, and checks its requests and errors.
 
-A request to another host, an error in the console or an exception in the page fails the test at its end, unless the
-test expects that error.
+A request to another host, an error or a warning in the console, or an exception in the page fails the test at its end,
+unless the test expects it.
 """
 
 import os
@@ -121,7 +121,7 @@ class Watch:
             self.foreign.append(url)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type in ("error", "warning"):
             self._on_error(f"{message.text} ({message.location.get('url', '')})")
 
     def _on_error(self, text: str) -> None:

@@ -119,7 +119,9 @@ def whole_app(
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(layer, authenticator=Authenticator(layer, passwords))
-    ours = all_routers(layer, theme=THEME, review_policy=review_policy, assistant_owners=OWNERS)
+    ours = all_routers(
+        layer, theme=THEME, review_policy=review_policy, assistant_owners=OWNERS, asked_reasons=review_policy.reasons
+    )
     mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))
     return chainlit_app
 

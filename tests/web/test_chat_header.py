@@ -26,7 +26,7 @@ async def test_only_reviewers_get_the_link_to_the_review(
     assert "/review" not in [url for url, _ in everybodys]
     for role in ("reviewer", "admin"):
         assert await header_links(await browser_of(role)) == [*everybodys, ("/review", "Review")]
-    assert everybodys == [("/usage", "Usage"), ("/me", "You"), ("https://example.org", "")]
+    assert everybodys == [("/usage", "Usage"), ("/me", "Account"), ("https://example.org", "")]
     chinese = await header_links(await browser_of("reviewer"), "zh-CN")
-    assert [word for _, word in chinese] == ["用量", "您", "", "审阅"]
+    assert [word for _, word in chinese] == ["用量", "账户", "", "审阅"]
     assert (await (await browser_of("reviewer")).get("/project/settings?language=../x")).status_code == 422

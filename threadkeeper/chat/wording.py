@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from functools import cache
 from typing import Literal
 
 from datalayer.records.usage import Limit, LimitStanding
@@ -13,6 +15,18 @@ from threadkeeper.language.negotiation import is_chinese
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered"]
 _MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
+# The beginnings of the keys of errors and notices, which are stored as messages.
+_SPOKEN = (
+    "error_",
+    "attachment_",
+    "notice_",
+    "not_saved",
+    "something_failed",
+    "older_left_out",
+    "account_disabled",
+    "stopped_before",
+)
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True)
@@ -101,3 +115,22 @@ def unmark_answer(text: str) -> str:
             if text.endswith(f"*{sentence}*"):
                 return text.removesuffix(f"*{sentence}*").rstrip()
     return text
+
+
+def mark_of(text: str) -> AnswerMark | None:
+    """The mark that the text of an incomplete answer ends with."""
+    ends = ((mark, f"*{sentence}*") for mark in _MARKS for sentence in CHAT[f"mark_{mark}"])
+    return next((mark for mark, end in ends if text.endswith(end)), None)
+
+
+def is_own_message(text: str) -> bool:
+    """Whether a text consists of this catalogue's messages: an error or a notice of the chat, not words of a model."""
+    paragraphs = [one for one in text.split("\n\n") if one.strip()]
+    return bool(paragraphs) and all(_own_messages().fullmatch(one) for one in paragraphs)
+
+
+@cache
+def _own_messages() -> re.Pattern[str]:
+    spoken = (sentence for key, both in CHAT.items() if key.startswith(_SPOKEN) for sentence in both)
+    patterns = (".+".join(map(re.escape, _PLACEHOLDER.split(sentence))) for sentence in spoken)
+    return re.compile("|".join(patterns), re.DOTALL)

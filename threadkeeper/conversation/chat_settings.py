@@ -1,6 +1,7 @@
 """The settings of a conversation: the model picker in the composer, and Chainlit's settings dialog.
 
-Values come from browsers and stored threads, so each is checked before it is used.
+A user can keep the settings of a thread as the default for new threads, in the metadata of the user. Values come from
+browsers and stored threads, so each is checked before it is used.
 """
 
 import math
@@ -9,12 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import chainlit as cl
-from chainlit.input_widget import NumberInput, Slider, TextInput
+from chainlit.input_widget import NumberInput, Slider, Switch, TextInput
 
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
 from threadkeeper.chat.wording import say
 
 MODEL = "model"
 _SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS = "system_prompt", "temperature", "max_tokens"
+_KEPT = (_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS)
+_AS_DEFAULT = "as_default"
+_OF_USER = "chat_settings"
 _LONGEST_SYSTEM_PROMPT = 20_000
 
 
@@ -69,8 +75,42 @@ async def offer_settings(values: Mapping[str, Any], default: Choices, language: 
                 description=say("setting_max_tokens_hint", language),
                 initial=choices.max_tokens or 0,
             ),
+            Switch(
+                id=_AS_DEFAULT,
+                label=say("setting_as_default", language),
+                description=say("setting_as_default_hint", language),
+                initial=False,
+            ),
         ]
     ).send()
+    # An order, and not a setting of the thread.
+    cl.context.session.chat_settings.pop(_AS_DEFAULT, None)
+
+
+def personal_settings(user: object) -> Mapping[str, Any]:
+    """The user's default for new threads; {} without one."""
+    metadata = getattr(user, "metadata", None) or {}
+    kept = metadata.get(_OF_USER)
+    return kept if isinstance(kept, Mapping) else {}
+
+
+async def take_settings(layer: ChainlitLayer, values: Mapping[str, Any], default: Choices, language: str) -> None:
+    """Store the values of the dialog: in the thread if it has begun, and as the user's default if that is wanted."""
+    session = cl.context.session
+    wanted = session.chat_settings.pop(_AS_DEFAULT, None) is True and values.get(_AS_DEFAULT) is True
+    try:
+        if session.has_first_interaction:
+            await layer.update_thread(session.thread_id, metadata={_OF_USER: session.chat_settings})
+        if not wanted or session.user is None:
+            return
+        kept = {key: session.chat_settings.get(key) for key in _KEPT}
+        stored = await layer.create_user(cl.User(identifier=session.user.identifier, metadata={_OF_USER: kept}))
+    except DataLayerError:
+        # The layer has logged the failure, and the user has a toast.
+        return
+    session.user.metadata = stored.metadata
+    await cl.context.emitter.send_toast(say("setting_as_default_saved", language), "success")
+    await offer_settings(session.chat_settings, default, language)
 
 
 async def offer_models(models: Sequence[str], chosen: str, language: str) -> None:

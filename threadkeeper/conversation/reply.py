@@ -4,16 +4,14 @@ While the answer is written, its row has `streaming`. If the process dies, that 
 far with a mark that it was cut off.
 """
 
-import asyncio
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
 from chainlit.config import config
-from chainlit.emitter import BaseChainlitEmitter
-from chainlit.step import StepDict
 from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -22,21 +20,22 @@ from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Purpose
-from threadkeeper.chat.wording import AnswerMark, mark_answer, say, say_nearly_used
+from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
 
-TRY_AGAIN = "try_again"
 FINAL = "is_final"
 """Metadata key of an error after which the same question would fail again."""
+TAIL = "tail"
+"""Metadata key of the blanks at the end of an incomplete answer."""
 
 
 class _Answer(cl.Message):
     """A message without the delay of Chainlit's own, whose constructor blocks the event loop for a millisecond."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str | None) -> None:
         self.content = ""
         self.author = config.ui.name
         self.metadata = {"model": model}
@@ -46,35 +45,45 @@ class _Answer(cl.Message):
 
 
 class Reply:
-    """Shows and stores one answer: the sink of `stream_answer` for a Chainlit message."""
+    """Shows and stores one answer: the sink of `stream_answer` for a Chainlit message.
 
-    def __init__(self, layer: ChainlitLayer, model: str, language: str, *, footer: bool = False) -> None:
+    Args:
+        continued: the StepDict of an incomplete answer; the text is appended to it.
+    """
+
+    def __init__(
+        self,
+        layer: ChainlitLayer,
+        model: str,
+        language: str,
+        *,
+        footer: bool = False,
+        continued: Mapping[str, Any] | None = None,
+    ) -> None:
         self._layer = layer
         self._language = language
         self._footer = footer
         self._call: LlmCall | None = None
         self.message = _Answer(model)
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[Any] = task
-        self._watchers: list[BaseChainlitEmitter] = []
+        self._before = ""
+        self._used: Mapping[str, Any] = {}
+        if continued is not None:
+            metadata = continued.get("metadata") or {}
+            self._before = text_to_continue(continued)
+            self._used = metadata.get("usage") or {}
+            self.message.id, self.message.parent_id = continued["id"], continued.get("parentId")
+            self.message.created_at, self.message.content = continued["createdAt"], self._before
+            self.message.metadata = {**metadata, "model": model}
 
     async def show(self, text: str) -> None:
         await self.message.stream_token(text)
-        for watcher in self._watchers:
-            await watcher.send_token(self.message.id, text)
-
-    async def watch(self, page: BaseChainlitEmitter) -> None:
-        """Show further text and the end on this page too, because its user resumed the thread."""
-        await page.task_start()
-        self._watchers.append(page)
 
     def called(self, call: LlmCall) -> None:
         """Remember the usage of a model call for this answer; the last call is the one that counts."""
         self._call = call
 
     async def keep(self, text: str) -> None:
-        await self._layer.update_step({**self.message.to_dict(), "output": text, "streaming": True})
+        await self._layer.update_step({**self.message.to_dict(), "output": self._before + text, "streaming": True})
 
     async def finish(self, outcome: Outcome, *, stopping: bool = False) -> None:
         """Store and show the final state.
@@ -87,12 +96,16 @@ class Reply:
         metrics.answers.labels(_counted(status)).inc()
         if outcome.first_token_seconds is not None:
             metrics.first_token_seconds.observe(outcome.first_token_seconds)
-        if status == "error":
-            await self._tell_watchers(None)
+        if status == "error" or (status == "stopped" and not self._before + outcome.text):
             return
-        mark = _mark(status)
-        self.message.content = mark_answer(outcome.text, mark, self._language) if mark else outcome.text
-        self.message.metadata = {**(self.message.metadata or {}), "status": status, **_facts(outcome, self._call)}
+        mark, text = _mark(status), self._before + outcome.text
+        self.message.content = mark_answer(text, mark, self._language) if mark else text
+        facts = _facts(outcome, self._call, self._used)
+        self.message.metadata = {**(self.message.metadata or {}), "status": status, **facts}
+        if tail := text[len(text.rstrip()) :] if mark else "":
+            self.message.metadata[TAIL] = tail
+        else:
+            self.message.metadata.pop(TAIL, None)
         self.message.streaming = False
         self.message.persisted = True
         chat_context.add(self.message)
@@ -104,14 +117,7 @@ class Reply:
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
         await cl.context.emitter.update_step(step)
         if self._footer:
-            await show_footers([step], self._language)
-        await self._tell_watchers(step)
-
-    async def _tell_watchers(self, step: StepDict | None) -> None:
-        for page in self._watchers:
-            if step is not None:
-                await page.update_step(step)
-            await page.task_end()
+            await show_footers([step], self._language, replace=bool(self._before))
 
 
 async def remove_stop_notice() -> None:
@@ -122,14 +128,11 @@ async def remove_stop_notice() -> None:
             return
 
 
-async def say_error(
-    sentence: str, action: cl.Action | None = None, *, model: str | None = None, is_final: bool = False
-) -> None:
-    """Show an error on the page.
+async def say_error(sentence: str, *, model: str | None = None, is_final: bool = False) -> cl.Message:
+    """Show an error on the page; returns its message.
 
     Args:
         sentence: the text.
-        action: a button under it.
         model: the model that failed.
         is_final: no second try is offered, also not after the thread is resumed.
     """
@@ -138,19 +141,13 @@ async def say_error(
         facts[FINAL] = True
     message = cl.Message(content=sentence, metadata={"status": "error", **facts})
     message.is_error = True
-    message.actions = [action] if action else []
     await message.send()
+    return message
 
 
-def try_again(question_id: str, language: str) -> cl.Action:
-    """The button that asks a question again."""
-    return cl.Action(
-        name=TRY_AGAIN,
-        payload={"question_id": question_id},
-        label=say("try_again", language),
-        tooltip=say("try_again_hint", language),
-        icon="rotate-ccw",
-    )
+def text_to_continue(step: Mapping[str, Any]) -> str:
+    """The text of an incomplete answer as the model wrote it, with the blanks at its end."""
+    return unmark_answer(step.get("output") or "") + ((step.get("metadata") or {}).get(TAIL) or "")
 
 
 def mark_unfinished(steps: Iterable[dict[str, Any]], alive: Container[str], language: str) -> None:
@@ -170,8 +167,8 @@ def _counted(status: str) -> str:
     return {"complete": "complete", "length": "complete", "stopped": "stopped"}.get(status, "failed")
 
 
-def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
-    """Times, usage and model of the answer, as they are stored in its metadata."""
+def _facts(outcome: Outcome, call: LlmCall | None, used: Mapping[str, Any]) -> dict[str, Any]:
+    """Times, usage and model of the answer, as they are stored in its metadata. `used`: the usage of its beginning."""
     facts: dict[str, Any] = {"seconds": round(outcome.seconds, 3)}
     if outcome.first_token_seconds is not None:
         facts["first_token_seconds"] = round(outcome.first_token_seconds, 3)
@@ -180,15 +177,28 @@ def _facts(outcome: Outcome, call: LlmCall | None) -> dict[str, Any]:
     if call is None or call.prompt_tokens is None:
         return facts
     facts["usage"] = {
-        "prompt_tokens": call.prompt_tokens,
-        "completion_tokens": call.completion_tokens,
-        "is_estimated": call.is_estimated,
+        "prompt_tokens": call.prompt_tokens + int(used.get("prompt_tokens") or 0),
+        "completion_tokens": (call.completion_tokens or 0) + int(used.get("completion_tokens") or 0),
+        "is_estimated": call.is_estimated or bool(used.get("is_estimated")),
     }
-    if call.total_cost is not None:
-        facts["usage"]["dollars"] = f"{call.total_cost:f}"
+    if call.total_cost is not None and (not used or used.get("dollars") is not None):
+        facts["usage"]["dollars"] = f"{call.total_cost + Decimal(str(used.get('dollars') or 0)):f}"
     if call.tokens_per_second is not None:
         facts["usage"]["tokens_per_second"] = round(call.tokens_per_second, 1)
     return facts
+
+
+async def put_back(layer: ChainlitLayer, text: str) -> cl.Message:
+    """Store an earlier answer again, and show it."""
+    answer = _Answer(None)
+    answer.content = text
+    answer.metadata = {"status": mark_of(text) or "complete", "is_restored": True}
+    answer.persisted = True
+    chat_context.add(answer)
+    step = answer.to_dict()
+    await layer.update_step(step)
+    await cl.context.emitter.send_step(step)
+    return answer
 
 
 def purpose_of_session(kind: str, thread_id: str) -> Purpose:

@@ -4,29 +4,47 @@ import asyncio
 import gc
 import logging
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import chainlit as cl
 from chainlit.chat_context import chat_context, chat_contexts
 from chainlit.config import config
-from chainlit.session import ws_sessions_id
+from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from datalayer.records.review import StepVersion
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
-from threadkeeper.chat.wording import say
+from threadkeeper.chat.wording import mark_of, say
+from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
-from threadkeeper.conversation.chat_settings import chosen_model, offer_models, offer_settings
+from threadkeeper.conversation.chat_settings import (
+    chosen_model,
+    offer_models,
+    offer_settings,
+    personal_settings,
+    take_settings,
+)
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.offers import (
+    UNFINISHED,
+    offer,
+    offers_of_thread,
+    remove_offers,
+    say_error_with_button,
+    show_earlier,
+    version_buttons,
+)
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice, say_error
-from threadkeeper.conversation.second_try import offer_second_try, remove_button, say_error_with_button
 from threadkeeper.conversation.shutdown import end_answers
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -80,7 +98,7 @@ class Conversations:
         for ended in chat_contexts.keys() - ws_sessions_id.keys():
             # Chainlit keeps the messages of every session that ever existed.
             del chat_contexts[ended]
-        await offer_settings({}, self._answering.default, language)
+        await offer_settings(personal_settings(session.user), self._answering.default, language)
         await offer_models(self._answering.models, self._answering.models[0], language)
 
     async def resume(self, thread: dict[str, Any]) -> None:
@@ -104,16 +122,33 @@ class Conversations:
         picked = chosen_model(questions[-1].get("modes") if questions else None, self._answering.models)
         await offer_settings(metadata.get("chat_settings") or {}, self._answering.default, language)
         await offer_models(self._answering.models, picked, language)
-        if not self._is_being_answered(thread["id"]):
-            await offer_second_try(thread["steps"], turns)
-        self.mark(thread, language)
-        for reply in self._answering.replies.values():
-            if reply.message.thread_id == thread["id"]:
-                session.current_task = reply.task
-                turns.running.append(reply.task)
-                await reply.watch(cl.context.emitter)
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language)
+        if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language)):
+            for_id, buttons = offered
+            await offer(self._turns, session, buttons, for_id)
+        for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
+            for button in version_buttons(versions, versions.at, language):
+                await button.send(for_id=versions.answer_id)
+        assert isinstance(session, WebsocketSession)
+        page = session
+        cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language))
+
+    def _join(self, session: WebsocketSession, thread: dict[str, Any], language: str) -> bool:
+        """Let a page that resumes a thread take part in its running turns; returns whether there are any."""
+        self.mark(thread, language)
+        shown = {step["id"] for step in thread["steps"]}
+        for reply in self._answering.replies.values():
+            # The thread was read before the answer's first words were stored.
+            if reply.message.thread_id == thread["id"] and reply.message.content and reply.message.id not in shown:
+                thread["steps"].append(reply.message.to_dict())
+        audiences, tasks = self._turns.audiences_of(thread["id"]), self._turns.tasks_of(thread["id"])
+        for audience in audiences:
+            audience.join(session)
+        if tasks:
+            session.current_task = tasks[-1]
+            self._turns.of(session).running.extend(tasks)
+        return bool(audiences)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
         """Update a ThreadDict that will be shown: mark cut answers, and put the text so far into one in progress."""
@@ -125,28 +160,39 @@ class Conversations:
     async def answer(self, message: cl.Message) -> None:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
         language, session = language_of_session(), cl.context.session
+        with self._turns.audience(session):
+            await self._run(
+                message, language, session, lambda again: self._answering.answer(message, language, again=again)
+            )
+
+    async def _run(
+        self, message: cl.Message, language: str, session: Any, work: Callable[[bool], Awaitable[None]]
+    ) -> None:
+        """Run one turn. `work` is told whether its question is asked again."""
         try:
             async with self._turns.turn(session, message.id) as again:
-                await remove_button(self._turns.of(session))
-                await self._answering.answer(message, language, again=again)
+                await remove_offers(self._turns.of(session))
+                await work(again)
         except AttachmentRefused as refusal:
             await say_error(refusal.notice.say(language))
         except DataLayerError as error:
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
-            await say_error_with_button(say("not_saved", language), message.id, language, self._turns.of(session))
+            await say_error_with_button(say("not_saved", language), message.id, language, self._turns, session)
         except Exception:
             reference = uuid.uuid4().hex[:8]
             logger.exception(
                 "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
             )
-            await say_error_with_button(
-                say("something_failed", language, reference=reference), message.id, language, self._turns.of(session)
-            )
+            sentence = say("something_failed", language, reference=reference)
+            await say_error_with_button(sentence, message.id, language, self._turns, session)
         # The answer did not wait until its thread was stored; the end of the turn does.
         await self._layer.settled(session.thread_id)
 
-    async def retry(self, question_id: object) -> None:
-        """Ask the last question of this conversation again. The failed answer is removed."""
+    async def retry(self, question_id: object, *, restored: Version | None = None) -> None:
+        """Ask the last question of this conversation again. Its answer is removed, and stays as a version.
+
+        `restored`: an earlier version, which is put back instead.
+        """
         session, language = cl.context.session, language_of_session()
         if self._turns.running(session) or config.code.on_message is None:
             return
@@ -156,15 +202,77 @@ class Conversations:
             await cl.context.emitter.send_toast(say("nothing_to_retry", language), "error")
             return
         thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
-        ids = [step["id"] for step in thread["steps"] if step["type"] == "user_message"]
-        if question_id in ids[:-1]:
+        if question_id in _question_ids(thread)[:-1]:
             await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
             return
+        question = messages[position]
+        if restored is not None and question.content != restored.question:
+            question.content = restored.question
+            await question.update()
         for later in messages[position + 1 :]:
             await later.remove()
-        self._turns.of(session).running.append(
-            asyncio.create_task(_as_a_turn(config.code.on_message, messages[position]))
-        )
+        self._turns.of(session).restored = restored
+        self._start(config.code.on_message, question)
+
+    async def continue_answer(self, answer_id: object) -> None:
+        """Let the model continue an incomplete answer, if it is the last message of this conversation."""
+        session, language = cl.context.session, language_of_session()
+        if self._turns.running(session):
+            return
+        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
+        self.mark(thread, language)
+        said = [step for step in thread["steps"] if step["type"].endswith("_message") and not step.get("isError")]
+        question = next((one for one in chat_context.get() if one.id in _question_ids(thread)[-1:]), None)
+        answer = said[-1] if said else None
+        if question is None or answer is None or answer["id"] != answer_id or not _is_unfinished(answer):
+            await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
+            return
+        # The error that explained why the answer ends is done with.
+        errors = {step["id"] for step in thread["steps"] if step.get("isError") and _follows(thread, answer, step)}
+        for message in [one for one in chat_context.get() if one.id in errors]:
+            await message.remove()
+
+        async def proceed(message: cl.Message) -> None:
+            with self._turns.audience(session):
+                await self._run(
+                    message,
+                    language,
+                    session,
+                    lambda _again: self._answering.continue_answer(message, thread, answer, language),
+                )
+
+        self._start(proceed, question)
+
+    async def show_version(self, question_id: object, to: object) -> None:
+        """Show another version of a question and its answer. In the last turn, it replaces the current one."""
+        session, language = cl.context.session, language_of_session()
+        if self._turns.running(session):
+            return
+        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
+        versions = versions_of(thread["steps"], await self._earlier(session.thread_id)).get(str(question_id))
+        if versions is None or not isinstance(to, int) or not 0 <= to < len(versions.all):
+            await cl.context.emitter.send_toast(say("version_gone", language), "info")
+            return
+        if question_id != _question_ids(thread)[-1]:
+            await show_earlier(thread["steps"], versions, to, language)
+        elif to != versions.at:
+            await self.retry(question_id, restored=versions.all[to])
+
+    def _start(self, handler: Any, message: cl.Message) -> None:
+        task = asyncio.create_task(_as_a_turn(handler, message))
+        self._turns.of(cl.context.session).running.append(task)
+
+    async def _earlier(self, thread_id: str) -> Sequence[StepVersion]:
+        """Earlier versions of messages; none if they cannot be read now: the thread is shown without them."""
+        try:
+            return await self._layer.message_versions(thread_id)
+        except DataLayerError as error:
+            logger.warning("earlier versions cannot be shown: %s", error, extra={"thread_id": thread_id})
+            return ()
+
+    async def take_settings(self, values: dict[str, Any]) -> None:
+        """Store the values of the settings dialog."""
+        await take_settings(self._layer, values, self._answering.default, language_of_session())
 
     async def stopped(self) -> None:
         """The user pressed Stop: cancel every turn of the session, and remove Chainlit's notice."""
@@ -179,8 +287,19 @@ class Conversations:
         """The server stops: store the text so far of every answer in progress, and close the model."""
         await end_answers(self._turns, self._answering, self.background, self._model)
 
-    def _is_being_answered(self, thread_id: str) -> bool:
-        return any(reply.message.thread_id == thread_id for reply in self._answering.replies.values())
+
+def _question_ids(thread: dict[str, Any]) -> list[str]:
+    return [step["id"] for step in thread["steps"] if step["type"] == "user_message"]
+
+
+def _follows(thread: dict[str, Any], step: dict[str, Any], later: dict[str, Any]) -> bool:
+    steps: list[dict[str, Any]] = thread["steps"]
+    return steps.index(later) > steps.index(step)
+
+
+def _is_unfinished(answer: dict[str, Any]) -> bool:
+    status = (answer.get("metadata") or {}).get("status")
+    return answer["type"] == "assistant_message" and (status in UNFINISHED or mark_of(answer["output"]) is not None)
 
 
 async def _as_a_turn(handler: Any, message: cl.Message) -> None:

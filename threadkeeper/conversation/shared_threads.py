@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from threadkeeper.shared_view import SHOWN_STEP_METADATA
+
 _SHARED = ("is_shared", "shared_at")
-_SHOWN_STEP_METADATA = ("status", "icon")
 
 
 def keep_what_is_shared(thread: dict[str, Any]) -> None:
@@ -13,5 +14,5 @@ def keep_what_is_shared(thread: dict[str, Any]) -> None:
         del metadata[key]
     for step in thread["steps"]:
         step["feedback"] = None
-        step["metadata"] = {key: value for key, value in step["metadata"].items() if key in _SHOWN_STEP_METADATA}
+        step["metadata"] = {key: value for key, value in step["metadata"].items() if key in SHOWN_STEP_METADATA}
         step["generation"] = None

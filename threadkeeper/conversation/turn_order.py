@@ -4,29 +4,35 @@ Chainlit remembers one task for each session, and none for an edit, so the runni
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import chainlit as cl
-from chainlit.session import BaseSession
+from chainlit.session import BaseSession, WebsocketSession
+
+from threadkeeper.conversation.audience import Audience, open_audience
+from threadkeeper.conversation.versions import Version
 
 Task = asyncio.Task[Any]
 
 
 @dataclass(eq=False)
 class SessionTurns:
-    """The ids of the questions asked in a session, its running tasks, and the button under its last error.
+    """The ids of the questions asked in a session, its running tasks, the audiences of its turns, and its last buttons.
 
-    In a `resumed` thread, the earlier questions count as asked.
+    In a `resumed` thread, the earlier questions count as asked. `restored` is the version that the next turn puts back
+    in place of a new answer.
     """
 
     asked: set[str] = field(default_factory=set)
     resumed: bool = False
     running: list[Task] = field(default_factory=list)
-    second_try: cl.Action | None = None
+    audiences: list[Audience] = field(default_factory=list)
+    offers: list[cl.Action] = field(default_factory=list)
+    restored: Version | None = None
 
 
 class Turns:
@@ -59,6 +65,29 @@ class Turns:
             yield again
         finally:
             turns.running = [one for one in turns.running if one is not task]
+
+    @contextmanager
+    def audience(self, session: BaseSession) -> Iterator[None]:
+        """Send the events within the block to all pages that resume the thread meanwhile, too."""
+        if not isinstance(session, WebsocketSession):
+            yield
+            return
+        turns, audience = self.of(session), open_audience(session)
+        turns.audiences.append(audience)
+        try:
+            yield
+        finally:
+            turns.audiences.remove(audience)
+
+    def audiences_of(self, thread_id: str) -> list[Audience]:
+        """The audiences of the turns that are running in this thread."""
+        turns = [turns for session, turns in self._sessions.items() if session.thread_id == thread_id]
+        return [audience for one in turns for audience in one.audiences]
+
+    def tasks_of(self, thread_id: str) -> list[Task]:
+        """The running tasks of this thread, of whatever session."""
+        sessions = [session for session in list(self._sessions) if session.thread_id == thread_id]
+        return list(dict.fromkeys(task for session in sessions for task in self.running(session)))
 
     def running(self, session: BaseSession) -> list[Task]:
         """The running tasks of the session, oldest first."""

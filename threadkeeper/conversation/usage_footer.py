@@ -17,10 +17,12 @@ MOST_SHOWN = 100
 """Footers in a long thread; the newest answers get them, because each footer is a message to the page."""
 
 
-async def show_footers(steps: Sequence[Mapping[str, Any]], language: str) -> None:
-    """Show the footer of each answer that has usage in its metadata."""
+async def show_footers(steps: Sequence[Mapping[str, Any]], language: str, *, replace: bool = False) -> None:
+    """Show the footer of each answer that has usage in its metadata; `replace` removes an earlier footer first."""
     footers = [(step["id"], found) for step in steps if (found := footer(step, language)) is not None]
     for step_id, action in footers[-MOST_SHOWN:]:
+        if replace:
+            await action.remove()
         await action.send(for_id=step_id)
 
 

@@ -5,7 +5,6 @@ import json
 import mimetypes
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -31,28 +30,15 @@ _MEBIBYTE = 1024 * 1024
 _FORM_BYTES = 64 * 1024
 _LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review"}
 
-Voted = Callable[[UpdateFeedbackRequest], Awaitable[None]]
 
-
-def chainlit_router(voted: Voted | None = None) -> APIRouter:
-    """The routes.
-
-    Args:
-        voted: called after a vote is stored.
-    """
+def chainlit_router() -> APIRouter:
+    """The routes."""
     router = APIRouter()
     router.add_api_route("/user", read_user, include_in_schema=False, response_model=None)
     router.add_api_route("/project/file", upload_file, methods=["POST"], include_in_schema=False, response_model=None)
 
     router.add_api_route("/project/settings", read_settings, include_in_schema=False, response_model=None)
-
-    async def store_vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:
-        answer = await vote(update, current_user)
-        if voted is not None:
-            await voted(update)
-        return answer
-
-    router.add_api_route("/feedback", store_vote, methods=["PUT"], include_in_schema=False, response_model=None)
+    router.add_api_route("/feedback", vote, methods=["PUT"], include_in_schema=False, response_model=None)
     return router
 
 

@@ -1,17 +1,19 @@
 """All our routes, in the order in which they are matched. `tests/web/test_roles.py` requests each of them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web.chainlit_routes import Voted, chainlit_router
+from threadkeeper.web.chainlit_pages import router as chainlit_pages
+from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
 from threadkeeper.web.health import health_router
 from threadkeeper.web.me import routes as me
+from threadkeeper.web.page_api import page_api_router
 from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.review import routes as review
@@ -27,7 +29,7 @@ def all_routers(
     time_zone: str = "UTC",
     review_policy: ReviewPolicy | None = None,
     assistant_owners: Mapping[str, tuple[str, ...]] | None = None,
-    voted: Voted | None = None,
+    asked_reasons: Sequence[str] = (),
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -39,7 +41,7 @@ def all_routers(
         time_zone: where days begin for a reader whose browser sends no zone.
         review_policy: the operator's settings for the review.
         assistant_owners: the identifiers of each assistant's owners, by its name; owners see the number of its votes.
-        voted: called after a vote is stored.
+        asked_reasons: the reasons from which users choose after a thumbs-down.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     shared = share(
@@ -52,10 +54,12 @@ def all_routers(
     screens = APIRouter(dependencies=[Depends(shared)])
     for part in (usage, review, me):
         screens.include_router(part.router)
+    screens.include_router(page_api_router(asked_reasons))
+    screens.include_router(chainlit_pages)
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
         screens,
-        chainlit_router(voted),
+        chainlit_router(),
     ]

@@ -33,6 +33,11 @@ DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Answer in the language of the user, to the point, in Markdown where it helps. "
     "Say so when you do not know something."
 )
+CONTINUE_PROMPT = (
+    "Your last answer was interrupted. Continue it exactly where it ends. "
+    "Do not repeat any of it, and add no introduction."
+)
+"""Sent in place of a question to continue an answer; it is not stored."""
 NOTICE_STATUS = "notice"
 """`metadata.status` of a message that the chat itself wrote: stored and shown, but never part of the context."""
 

@@ -47,7 +47,7 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except HTTPException as error:
                 if error.status_code == HTTPStatus.UNAUTHORIZED:
-                    return RedirectResponse(_login_address(request), HTTPStatus.SEE_OTHER)
+                    return RedirectResponse(login_address(request), HTTPStatus.SEE_OTHER)
                 return _failure(request, error.status_code)
             except InvalidInput as error:
                 return _failure(request, 400, speaker(request)(error.sentence, **error.values))
@@ -82,7 +82,7 @@ def _failure(request: Request, status: int, reason: str | None = None) -> Respon
     return response
 
 
-def _login_address(request: Request) -> str:
+def login_address(request: Request) -> str:
     """The login page, with the requested path as `next`, which `public/threadkeeper.js` reads."""
     wanted = quote(request.url.path) + (f"?{request.url.query}" if request.url.query else "")
     if request.method != "GET" or len(wanted) > _LONGEST_WANTED:

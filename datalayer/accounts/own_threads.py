@@ -1,0 +1,119 @@
+"""What Chainlit's page asks about the acting user's own threads: where a vote goes, and excerpts of search results."""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.errors import InvalidRecord
+from datalayer.history import users
+from datalayer.history.excerpts import Part, excerpt, marked
+from datalayer.history.search import WANTED, wanted
+from datalayer.ownership import acting_user, may_write, recorded
+from datalayer.records.chat import Feedback
+from datalayer.records.writes import VoteWrite
+from datalayer.schema.chat import feedbacks, search_texts, steps, threads
+from datalayer.store import DataStore
+
+_MOST_THREADS = 100
+_LENGTH = 160
+_RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundThread:
+    """The title of a found thread, and an excerpt of the first message or tool step with the words; () without one."""
+
+    thread_id: str
+    title: tuple[Part, ...]
+    text: tuple[Part, ...]
+
+
+class OwnThreads(DataStore):
+    """Methods for the acting user; an anonymous visitor and the system own no threads."""
+
+    async def vote_on_answer(self, answer_id: str, value: int) -> str | None:
+        """Vote on an answer of an own thread; returns the step that has the vote.
+
+        Chainlit stores the vote on an answer on the answer's run. A vote of this value that is there already stays as
+        it is, with its comment and reasons.
+
+        Args:
+            answer_id: the step that is shown with the thumbs.
+            value: 1 (up) or 0 (down).
+
+        Returns:
+            The id of the run or, without one, of the answer; None if the user has no such answer.
+
+        Raises:
+            InvalidRecord: the value is neither 0 nor 1.
+        """
+        if value not in (0, 1):
+            raise InvalidRecord("a vote is 1 (up) or 0 (down)")
+        actor, known = acting_user.get(), known_id(answer_id)
+        if known is None:
+            return None
+        parent = steps.alias("parent")
+        found = (
+            select(steps.c.id, steps.c.threadId, parent.c.id.label("runId"), threads.c.userIdentifier, threads.c.userId)
+            .join(threads, threads.c.id == steps.c.threadId)
+            .outerjoin(parent, and_(parent.c.id == steps.c.parentId, parent.c.type == _RUN))
+            .where(steps.c.id == known)
+        )
+
+        async def find(connection: AsyncConnection) -> tuple[str, str, int | None] | None:
+            row = (await connection.execute(found)).first()
+            if row is None or not may_write(actor, row.userIdentifier):
+                return None
+            step_id = row.runId or row.id
+            own = select(feedbacks.c.value).where(feedbacks.c.forId == step_id, feedbacks.c.userId == row.userId)
+            return step_id, row.threadId, (await connection.execute(own)).scalar()
+
+        await self._writer.settled()
+        target = await self.database.query(find)
+        if target is None:
+            return None
+        step_id, thread_id, present = target
+        if present != value:
+            vote = Feedback(str(uuid.uuid4()), step_id, value, thread_id)
+            await self._write("vote", VoteWrite(vote, utc_now(), *recorded(actor)))
+        return step_id
+
+    async def excerpts(self, words: str, thread_ids: Collection[str]) -> list[FoundThread]:
+        """The title and the first text with the words, marked, of those of these threads that are the acting user's."""
+        actor, dialect, words = acting_user.get(), self.database.dialect, clean_text(words)
+        ids = [known for one in list(thread_ids)[:_MOST_THREADS] if (known := known_id(one)) is not None]
+
+        async def find(connection: AsyncConnection) -> list[FoundThread]:
+            user = await users.acting(connection, actor)
+            query = wanted(type(dialect), user.id, words) if user else None
+            if user is None or query is None or not ids:
+                return []
+            named = select(threads.c.id, threads.c.name).where(threads.c.id.in_(ids), threads.c.userId == user.id)
+            names = {thread_id: name or "" for thread_id, name in await connection.execute(named)}
+            order = steps.c.createdAt, steps.c.id
+            place = func.row_number().over(partition_by=steps.c.threadId, order_by=order).label("place")
+            hits = (
+                select(steps.c.id, place)
+                .join(search_texts, search_texts.c.stepId == steps.c.id)
+                .where(search_texts.c.threadId.in_(names), dialect.matches_words(WANTED))
+                .subquery()
+            )
+            texts = select(steps.c.threadId, steps.c.output, steps.c.input).join(hits, hits.c.id == steps.c.id)
+            rows = await connection.execute(texts.where(hits.c.place == 1), {"wanted": query})
+            said = {thread_id: (output or "", given or "") for thread_id, output, given in rows}
+            return [
+                FoundThread(
+                    thread_id,
+                    marked(name, words),
+                    next(filter(None, (excerpt(text, words, _LENGTH) for text in said.get(thread_id, ()))), ()),
+                )
+                for thread_id, name in names.items()
+            ]
+
+        await self._writer.settled()
+        await self.search_indexer.caught_up()
+        return await self.database.query(find)

@@ -1,0 +1,99 @@
+"""SQL of copies: a thread copied into another user's own threads.
+
+Steps and elements get new ids. Files are not copied: both rows name the same file, which is deleted with the last row
+that names it, so original and copy can be deleted in any order. Votes and favourites are not copied.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import utc_now
+from datalayer.errors import NotFound
+from datalayer.schema.chat import elements, steps, threads
+
+_AT_ONCE = 500
+# Metadata that belongs to the original's owner.
+_NOT_COPIED = {"is_shared", "shared_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadCopy:
+    """A new copy, and the ids of its steps by those of the original."""
+
+    thread_id: str
+    created_at: str
+    new_ids: Mapping[str, str]
+
+
+async def copy_thread(
+    connection: AsyncConnection,
+    thread_id: str,
+    owner: tuple[str, str],
+    *,
+    title_ending: str = "",
+    shown_metadata: Collection[str] | None = None,
+) -> ThreadCopy:
+    """Copy the thread for a user (id and identifier).
+
+    Args:
+        title_ending: appended to the title, unless the title ends with it already.
+        shown_metadata: the keys of the steps' metadata that the user may see. The copy then gets no other metadata, and
+            neither the tags nor the settings of the thread. None copies everything but the sharing.
+
+    Raises:
+        NotFound: there is no such thread.
+    """
+    # Locked, so that its files are not deleted before the copy's rows name them.
+    held = select(threads).where(threads.c.id == thread_id).with_for_update(read=True, key_share=True)
+    original = (await connection.execute(held)).mappings().first()
+    if original is None:
+        raise NotFound("there is no such thread")
+    found = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
+    new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
+    copy_id, now = str(uuid.uuid4()), utc_now()
+    title, metadata = original["name"], original["metadata"] or {}
+    if title and not title.endswith(title_ending):
+        title += title_ending
+    about = {
+        **{"id": copy_id, "name": title, "createdAt": now, "updatedAt": now},
+        **{"userId": owner[0], "userIdentifier": owner[1]},
+        "metadata": {key: value for key, value in metadata.items() if key not in _NOT_COPIED},
+    }
+    if shown_metadata is not None:
+        about |= {"metadata": {}, "tags": None}
+    await connection.execute(insert(threads).values(**{**original, **about}))
+    copied = [_step(row, new_ids, copy_id, shown_metadata) for row in found]
+    for at in range(0, len(copied), _AT_ONCE):
+        await connection.execute(insert(steps), copied[at : at + _AT_ONCE])
+    await _copy_elements(connection, thread_id, copy_id, new_ids)
+    return ThreadCopy(copy_id, now, new_ids)
+
+
+async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:
+    of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId == thread_id))
+    theirs = or_(elements.c.threadId == thread_id, and_(elements.c.threadId.is_(None), of_steps))
+    # Locked, too: the deletion of an element waits, and then finds that the copy names the file.
+    held = select(elements).where(theirs).with_for_update(read=True, key_share=True)
+    rows = (await connection.execute(held)).mappings().all()
+    for at in range(0, len(rows), _AT_ONCE):
+        copied = [
+            {**row, "id": str(uuid.uuid4()), "threadId": copy_id, "forId": new_ids.get(row["forId"])}
+            for row in rows[at : at + _AT_ONCE]
+        ]
+        await connection.execute(insert(elements), copied)
+
+
+def _step(
+    row: Mapping[Any, Any], new_ids: Mapping[str, str], copy_id: str, shown: Collection[str] | None
+) -> dict[str, Any]:
+    metadata = {key: value for key, value in (row["metadata"] or {}).items() if key != "favorite"}
+    parent = new_ids.get(row["parentId"])
+    copied = {**row, "id": new_ids[row["id"]], "threadId": copy_id, "parentId": parent, "metadata": metadata}
+    if shown is None:
+        return copied
+    return {**copied, "metadata": {key: value for key, value in metadata.items() if key in shown}, "generation": None}

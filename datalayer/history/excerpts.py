@@ -1,0 +1,68 @@
+"""Excerpts of found texts, with the words of the search marked. Words are compared as the search does."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datalayer.history.search_tokens import MOST_CHARACTERS, fold, runs
+
+_BEFORE = 40
+_WORD_START = re.compile(r"\s\S")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an excerpt, and whether it is one of the words."""
+
+    text: str
+    is_marked: bool = False
+
+
+def excerpt(text: str, words: str, length: int) -> tuple[Part, ...]:
+    """About `length` characters around the first of the words, on one line; empty if the text has none of them."""
+    text = " ".join(text[:MOST_CHARACTERS].split())
+    spans = list(_spans(text, words))
+    if not spans:
+        return ()
+    begin = max(spans[0][0] - _BEFORE, 0)
+    if begin and (start := _WORD_START.search(text, begin, spans[0][0])):
+        begin = start.end() - 1
+    end = max(begin + length, spans[0][1])
+    parts = [Part("…")] if begin else []
+    at = begin
+    for left, right in spans:
+        if left >= end:
+            break
+        parts += [Part(text[at:left]), Part(text[left:right], is_marked=True)]
+        at = right
+    parts.append(Part(text[at : max(end, at)] + ("…" if len(text) > max(end, at) else "")))
+    return tuple(part for part in parts if part.text)
+
+
+def marked(text: str, words: str) -> tuple[Part, ...]:
+    """The whole text with the words marked."""
+    parts, at = [], 0
+    for left, right in _spans(text, words):
+        parts += [Part(text[at:left]), Part(text[left:right], is_marked=True)]
+        at = right
+    parts.append(Part(text[at:]))
+    return tuple(part for part in parts if part.text)
+
+
+def _spans(text: str, words: str) -> Iterator[tuple[int, int]]:
+    """Where the words are, in order and without overlaps."""
+    wanted = [(unspaced, run) for unspaced, run, _ in runs(fold(words))]
+    if not wanted:
+        return
+    # Folding can change the length: each character of the folded text has the place of its original.
+    pieces = [(fold(character), at) for at, character in enumerate(text)]
+    folded = "".join(piece for piece, _ in pieces)
+    places = [at for piece, at in pieces for _ in piece]
+    last = wanted[-1]
+    patterns = (
+        # The last word may be a beginning. A script without blanks has no beginnings and ends of words.
+        re.escape(run) if unspaced else rf"\b{re.escape(run)}" + (r"\w*" if (unspaced, run) == last else r"\b")
+        for unspaced, run in sorted(wanted, key=lambda one: -len(one[1]))
+    )
+    for found in re.finditer("|".join(patterns), folded):
+        yield places[found.start()], places[found.end() - 1] + 1

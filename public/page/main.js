@@ -1,0 +1,22 @@
+// Completes Chainlit's page. If a part fails, the others and the page go on without it.
+import { texts } from "./server.js";
+import { watchDialogs } from "./dialogs.js";
+import { watchEdits } from "./edits.js";
+import { watchSearch } from "./search.js";
+import { watchThread } from "./thread.js";
+import { watchVotes } from "./votes.js";
+
+const start = () => {
+  for (const watch of [watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
+    try {
+      watch();
+    } catch (error) {
+      console.error("Threadkeeper's page script:", error);
+    }
+  }
+  if (!/\/login(?:\/|$)/.test(location.pathname)) texts();
+};
+
+// A script from the browser's cache can be here before the body is.
+if (document.body) start();
+else document.addEventListener("DOMContentLoaded", start);

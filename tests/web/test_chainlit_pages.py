@@ -1,0 +1,93 @@
+"""The addresses of Chainlit's page: visitors go to the login, and readers of a shared thread to the shared view."""
+
+from urllib.parse import urljoin
+
+import pytest
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.records import new_id
+from tests.support.reviewing import talk
+from tests.web.conftest import Browser
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+BROWSER = {"Accept": "text/html,*/*"}
+
+
+@pytest.mark.parametrize("path", ["/", "/thread", f"/thread/{new_id()}", f"/share/{new_id()}", f"/element/{new_id()}"])
+async def test_visitors_go_to_the_login_and_back(browser_of: Browser, path: str) -> None:
+    visitor = await browser_of(None)
+    answer = await visitor.get(path, headers=BROWSER)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
+    # A monitor, or a preview of the link, gets the page.
+    assert "<title>" in (await visitor.get(path)).text
+    user = await browser_of("user")
+    assert (await user.get(path, headers=BROWSER)).status_code == 200
+
+
+async def test_readers_of_a_shared_thread_come_to_the_shared_view(layer: ChainlitLayer, browser_of: Browser) -> None:
+    reader, owner = await browser_of("user"), await browser_of("reviewer")
+    shared = await talk(layer, "rita", metadata={"is_shared": True})
+    private = await talk(layer, "rita")
+    for path in (f"/thread/{shared.thread}", f"/thread/{shared.thread.upper()}"):
+        answer = await reader.get(path, headers=BROWSER)
+        assert answer.status_code == 303
+        assert urljoin(path, answer.headers["location"]) == f"/share/{shared.thread}"
+    for path in (f"/thread/{private.thread}", f"/thread/{new_id()}", "/thread/nonsense"):
+        assert (await reader.get(path, headers=BROWSER)).status_code == 200, "Chainlit's page says that it is not there"
+    assert (await owner.get(f"/thread/{shared.thread}", headers=BROWSER)).status_code == 200
+    with datalayer.acting_as("rita"):
+        await layer.update_thread(shared.thread, metadata={"is_shared": None})
+    assert (await reader.get(f"/thread/{shared.thread}", headers=BROWSER)).status_code == 200
+
+
+async def test_the_page_gets_its_texts_in_the_language_of_the_browser(browser_of: Browser) -> None:
+    user = await browser_of("user")
+    english = (await user.get("/page/texts")).json()
+    chinese = (await user.get("/page/texts", headers={"Accept-Language": "zh-CN,en"})).json()
+    assert english["texts"]["act_delete"] == "Delete"
+    assert chinese["texts"]["act_delete"] == "删除"
+    assert english["texts"].keys() == chinese["texts"].keys()
+
+
+async def test_a_click_on_a_thumb_and_its_reasons_are_stored(layer: ChainlitLayer, browser_of: Browser) -> None:
+    user, other = await browser_of("user"), await browser_of("reviewer")
+    turn = await talk(layer, "uma")
+    given = {"answer": turn.answer, "value": 0}
+    assert (await other.put("/page/vote", json=given)).status_code == 404
+    assert (await user.put("/page/vote", json={**given, "value": 2})).status_code == 422
+    answer = await user.put("/page/vote", json=given)
+    assert answer.json() == {"step": turn.run}
+    chosen = {"step": turn.run, "reasons": ["incorrect"]}
+    assert (await other.put("/page/reasons", json=chosen)).status_code == 404
+    assert (await user.put("/page/reasons", json={**chosen, "reasons": ["of my own"]})).status_code == 422
+    assert (await user.put("/page/reasons", json=chosen)).status_code == 200
+    with datalayer.acting_as("rita"):
+        opened = await layer.open_thread_for_review(turn.thread)
+    assert opened is not None
+    (found,) = opened.votes
+    assert (found.value, found.reasons) == (0, ("incorrect",))
+
+
+async def test_a_shared_thread_is_continued_in_an_own_copy(layer: ChainlitLayer, browser_of: Browser) -> None:
+    reader = await browser_of("user")
+    shared = await talk(layer, "rita", metadata={"is_shared": True, "chat_settings": {"system_prompt": "secret"}})
+    private = await talk(layer, "rita")
+    heading = (await reader.get(f"/page/threads/{shared.thread}")).json()
+    assert (heading["owner"], heading["is_own"], heading["is_shared"]) == ("rita", False, True)
+    assert (await reader.get(f"/page/threads/{private.thread}")).status_code == 404
+    assert (await reader.post(f"/page/threads/{private.thread}/copy", json={})).status_code == 404
+    copy = (await reader.post(f"/page/threads/{shared.thread}/copy", json={})).json()
+    thread = (await reader.get(f"/project/thread/{copy['id']}")).json()
+    assert [step["output"] for step in thread["steps"]] == ["what is the capital of France", "", "It is Lyon."]
+    assert "secret" not in str(thread)
+
+
+async def test_search_results_are_marked(layer: ChainlitLayer, browser_of: Browser) -> None:
+    user = await browser_of("user")
+    turn = await talk(layer, "uma", question="Rivers", answer="The Mekong")
+    answer = await user.get("/page/excerpts", params={"words": "mekong", "thread": [turn.thread, new_id()]})
+    (found,) = answer.json()
+    assert found["thread_id"] == turn.thread
+    assert found["text"] == [{"text": "The ", "is_marked": False}, {"text": "Mekong", "is_marked": True}]
+    assert (await user.get("/page/excerpts", params={"words": "mekong"})).status_code == 422

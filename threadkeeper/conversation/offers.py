@@ -1,0 +1,136 @@
+"""The buttons under the last answer: "Try again", "Regenerate", "Continue", and the way between versions.
+
+The state of the answer decides which of them there are. They are sent after each turn and when a thread is resumed, and
+removed when the conversation goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import chainlit as cl
+
+from threadkeeper.chat.context.history import NOTICE_STATUS
+from threadkeeper.chat.wording import say
+from threadkeeper.conversation.reply import FINAL, say_error
+from threadkeeper.conversation.turn_order import SessionTurns, Turns
+from threadkeeper.conversation.versions import Versions
+
+TRY_AGAIN, REGENERATE, CONTINUE, VERSION = "try_again", "regenerate", "continue_answer", "show_version"
+UNFINISHED = ("stopped", "cut", "length")
+"""The states of an answer that can be continued."""
+
+
+def try_again(question_id: str, language: str) -> cl.Action:
+    """The button that asks a question again that has no answer."""
+    return _button(TRY_AGAIN, question_id, "rotate-ccw", {"question_id": question_id}, language)
+
+
+def buttons_of(status: str | None, question_id: str, answer_id: str, language: str) -> list[cl.Action]:
+    """The buttons under an answer in this state. A cut one has "Try again" elsewhere."""
+    buttons = []
+    if status in UNFINISHED:
+        buttons.append(_button(CONTINUE, answer_id, "step-forward", {"answer_id": answer_id}, language))
+    if status != "cut":
+        buttons.append(_button(REGENERATE, answer_id, "refresh-cw", {"question_id": question_id}, language))
+    return buttons
+
+
+def version_buttons(versions: Versions, at: int, language: str) -> list[cl.Action]:
+    """The two buttons around the number of the version that is shown."""
+    count = len(versions.all)
+    return [
+        cl.Action(
+            id=f"{VERSION}-{direction}-{versions.answer_id}",
+            name=VERSION,
+            payload={"question_id": versions.question_id, "to": (at + step) % count},
+            label=f"{at + 1}/{count}" if direction == "previous" else "",
+            tooltip=say(f"version_{direction}", language),
+            icon=icon,
+        )
+        for direction, step, icon in (("previous", -1, "chevron-left"), ("next", 1, "chevron-right"))
+    ]
+
+
+async def show_earlier(steps: Sequence[Mapping[str, Any]], versions: Versions, to: int, language: str) -> None:
+    """Show another version on the page, where the conversation has gone on: only the page changes."""
+    version, count = versions.all[to], len(versions.all)
+    shown = {versions.question_id: version.question, versions.answer_id: version.answer}
+    if to != versions.at:
+        note = say("version_shown", language, number=to + 1, count=count, current=versions.at + 1)
+        shown[versions.answer_id] += f"\n\n*{note}*"
+    for step in steps:
+        if step["id"] in shown:
+            await cl.context.emitter.update_step({**step, "output": shown[step["id"]]})  # type: ignore[typeddict-item]
+    for button in version_buttons(versions, to, language):
+        await button.remove()
+        await button.send(for_id=versions.answer_id)
+
+
+async def offer(turns: Turns, session: Any, buttons: Sequence[cl.Action], for_id: str) -> None:
+    """Show the buttons under a message, until the conversation goes on."""
+    for button in buttons:
+        await button.send(for_id=for_id)
+    # A page that resumed the thread during the turn shows them as well.
+    emitter = cl.context.emitter
+    for one in getattr(emitter, "sessions", [session]):
+        turns.of(one).offers.extend(buttons)
+
+
+async def remove_offers(turns: SessionTurns) -> None:
+    """Take the buttons away, because the conversation goes on."""
+    for button in turns.offers:
+        await button.remove()
+    turns.offers.clear()
+
+
+async def say_error_with_button(
+    sentence: str, question_id: str, language: str, turns: Turns, session: Any, *, model: str | None = None
+) -> None:
+    """Put an error on the page, with the button that asks the question again."""
+    error = await say_error(sentence, model=model)
+    await offer(turns, session, [try_again(question_id, language)], error.id)
+
+
+def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, list[cl.Action]] | None:
+    """The buttons of a resumed thread, and the message that has them: the last one that is not a notice.
+
+    Args:
+        thread: the ThreadDict. If it ends with a question, a notice is added for the page, because Chainlit shows no
+            buttons under questions.
+    """
+    steps: list[dict[str, Any]] = thread["steps"]
+    said = [step for step in steps if step["type"] in ("user_message", "assistant_message") and not _is_notice(step)]
+    questions = [step for step in said if step["type"] == "user_message"]
+    if not questions:
+        return None
+    last, question_id = said[-1], questions[-1]["id"]
+    metadata = last.get("metadata") or {}
+    status = "cut" if last.get("streaming") else metadata.get("status")
+    if last["type"] == "user_message":
+        if not (steps[-1]["type"] == "assistant_message" and _is_notice(steps[-1])):
+            steps.append(dict(_notice(say("unanswered", language)).to_dict()))
+        return steps[-1]["id"], [try_again(question_id, language)]
+    if last.get("isError"):
+        return None if metadata.get(FINAL) else (last["id"], [try_again(question_id, language)])
+    buttons = buttons_of(status, question_id, last["id"], language)
+    return last["id"], [try_again(question_id, language), *buttons] if status == "cut" else buttons
+
+
+async def say_stopped(question_id: str, language: str, turns: Turns, session: Any) -> None:
+    """Say that an answer was stopped before its first word, with the button that asks again."""
+    notice = _notice(say("stopped_before", language))
+    await notice.send()
+    await offer(turns, session, [try_again(question_id, language)], notice.id)
+
+
+def _notice(sentence: str) -> cl.Message:
+    return cl.Message(content=sentence, metadata={"status": NOTICE_STATUS})
+
+
+def _is_notice(step: Mapping[str, Any]) -> bool:
+    return (step.get("metadata") or {}).get("status") == NOTICE_STATUS
+
+
+def _button(name: str, about: str, icon: str, payload: dict[str, str], language: str) -> cl.Action:
+    label, tooltip = say(name, language), say(f"{name}_hint", language)
+    return cl.Action(id=f"{name}-{about}", name=name, payload=payload, label=label, tooltip=tooltip, icon=icon)

@@ -1,0 +1,86 @@
+"""The versions of a question and its answer: the current one, and those that an edit or a new answer replaced.
+
+The store keeps the texts of edited and removed messages. The times say what belongs together: an answer belongs to the
+last question before it, and to the text that this question had then.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datalayer import StepVersion
+from threadkeeper.chat.context.history import NOTICE_STATUS
+from threadkeeper.chat.wording import is_own_message
+
+_QUESTION, _ANSWER = "user_message", "assistant_message"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The texts of a question and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """All versions of a question, oldest first, and which of them the thread has now.
+
+    `answer_id` is the message under which the current one is shown: an answer, or the error in place of one.
+    """
+
+    question_id: str
+    answer_id: str
+    all: tuple[Version, ...]
+    at: int
+
+
+def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersion]) -> dict[str, Versions]:
+    """The versions of each question that has more than one, by the question's id.
+
+    Args:
+        steps: the StepDicts of the thread, in order.
+        earlier: its edited and removed messages, in the order of the changes.
+    """
+    asked: dict[str, str] = {one.step_id: one.created_at or "" for one in earlier if one.type == _QUESTION}
+    asked |= {step["id"]: step["createdAt"] or "" for step in steps if step["type"] == _QUESTION}
+    order = sorted(asked, key=lambda step_id: (asked[step_id], step_id))
+    moments = [asked[step_id] for step_id in order]
+    removed: dict[str, list[StepVersion]] = defaultdict(list)
+    for one in earlier:
+        if one.type == _ANSWER and one.change == "removed" and not is_own_message(one.output):
+            place = bisect_right(moments, one.created_at or "") - 1
+            if place >= 0:
+                removed[order[place]].append(one)
+    found = {}
+    for question, answer in _turns(steps):
+        own = removed.get(question["id"])
+        if own:
+            texts = [one for one in earlier if one.step_id == question["id"] and one.change == "edited"]
+            made = sorted(own, key=lambda one: (one.created_at or "", one.step_id))
+            before = [Version(_text_at(one.created_at or "", texts, question), one.output) for one in made]
+            now = Version(question["output"], answer["output"])
+            distinct = tuple(dict.fromkeys([*before, now]))
+            if len(distinct) > 1:
+                found[question["id"]] = Versions(question["id"], answer["id"], distinct, distinct.index(now))
+    return found
+
+
+def _turns(steps: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Each question with the last message after it that is not a notice."""
+    turns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    question = None
+    for step in steps:
+        if step["type"] == _QUESTION:
+            question = step
+        elif step["type"] == _ANSWER and question and (step.get("metadata") or {}).get("status") != NOTICE_STATUS:
+            turns[question["id"]] = (question, step)
+    return list(turns.values())
+
+
+def _text_at(moment: str, texts: Sequence[StepVersion], question: Mapping[str, Any]) -> str:
+    replaced = (one.output for one in texts if one.replaced_at > moment)
+    return next(replaced, question["output"])

@@ -1,0 +1,89 @@
+"""What `public/page/` asks for: the scripts that complete Chainlit's page. The data layer checks who owns what."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from pydantic import BaseModel, Field
+
+from threadkeeper.language.catalogue import CHAT, PAGES
+from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.shared_view import SHOWN_STEP_METADATA
+from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.pages.dependencies import Layer
+
+_PREFIX = "page_"
+_LONGEST_WORDS = 1_000
+_LONGEST_ID = 40
+
+
+class VoteOnAnswer(BaseModel):
+    """A click on a thumb."""
+
+    answer: str = Field(max_length=_LONGEST_ID)
+    value: Literal[0, 1]
+
+
+class Reasons(BaseModel):
+    """The reasons of a vote. `step` is the one that has the vote."""
+
+    step: str = Field(max_length=_LONGEST_ID)
+    reasons: list[str] = Field(max_length=100)
+
+
+def page_api_router(reasons: Sequence[str]) -> APIRouter:
+    """The routes.
+
+    Args:
+        reasons: the reasons that a thumbs-down can have; if empty, the page asks for none.
+    """
+    router = APIRouter(prefix="/page", include_in_schema=False)
+
+    @router.get("/texts")
+    async def read_texts(request: Request, _person: LoggedIn) -> dict[str, Any]:
+        chinese = is_chinese(request.headers.get("accept-language"))
+        texts = {key.removeprefix(_PREFIX): said[chinese] for key, said in PAGES.items() if key.startswith(_PREFIX)}
+        return {"texts": texts, "reasons": [[reason, _named(reason, chinese)] for reason in reasons]}
+
+    @router.put("/vote")
+    async def vote(_person: LoggedIn, layer: Layer, given: VoteOnAnswer) -> dict[str, str]:
+        step_id = await layer.vote_on_answer(given.answer, given.value)
+        if step_id is None:
+            raise HTTPException(404, "There is no such answer.")
+        return {"step": step_id}
+
+    @router.put("/reasons")
+    async def give_reasons(_person: LoggedIn, layer: Layer, given: Reasons) -> dict[str, bool]:
+        if not set(given.reasons) <= set(reasons):
+            raise HTTPException(422, "There is no such reason.")
+        if not await layer.give_reasons(given.step, given.reasons):
+            raise HTTPException(404, "There is no such vote.")
+        return {"success": True}
+
+    @router.get("/excerpts")
+    async def read_excerpts(
+        _person: LoggedIn,
+        layer: Layer,
+        words: Annotated[str, Query(max_length=_LONGEST_WORDS)],
+        thread: Annotated[list[str], Query(max_length=100)],
+    ) -> list[dict[str, Any]]:
+        return [asdict(found) for found in await layer.excerpts(words, thread)]
+
+    @router.get("/threads/{thread_id}")
+    async def read_heading(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, Any]:
+        heading = await layer.heading_of_thread(thread_id)
+        if heading is None:
+            raise HTTPException(404, "There is no such thread.")
+        return asdict(heading)
+
+    @router.post("/threads/{thread_id}/copy")
+    async def copy_thread(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, str]:
+        return {"id": await layer.copy_shared_thread(thread_id, shown_metadata=SHOWN_STEP_METADATA)}
+
+    return router
+
+
+def _named(reason: str, chinese: bool) -> str:
+    key = f"reason_{reason}"
+    return CHAT[key][chinese] if key in CHAT else reason
