@@ -361,6 +361,15 @@ def test_without_a_schema_the_message_names_the_command(cli: CommandLine) -> Non
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("folder", ["50%25", "what?", "a b#c", "数据"])
+def test_the_data_folder_can_have_any_name(cli: CommandLine, folder: str) -> None:
+    here = {"DATA_DIR": str(cli.directory / folder)}
+    assert cli("user", "add", "ada", "--generate", **here).returncode == 0
+    assert cli("user", "list", **here).stdout.splitlines()[1].startswith("ada\t")
+    assert (cli.directory / folder / "threadkeeper.db").is_file()
+    assert [path.name for path in cli.directory.iterdir()] == [folder]
+
+
 def test_a_user_can_be_added_before_the_first_start(cli: CommandLine) -> None:
     added = cli("user", "add", "ada", "--generate")
     assert (added.returncode, added.stdout[:20]) == (0, "Added ada as user. P"), added.stderr

@@ -16,8 +16,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def default_database_url(data_dir: Path) -> str:
-    """The database if `DATABASE_URL` is not set."""
-    return f"sqlite:///{data_dir.absolute() / 'threadkeeper.db'}"
+    """The database if `DATABASE_URL` is not set. In a URL, percent signs and question marks of a path are encoded."""
+    path = str(data_dir.absolute() / "threadkeeper.db").replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}"
 
 
 def at_home(value: Path) -> Path:

@@ -50,7 +50,7 @@ def mask_url(url: str) -> str:
 
 
 def sqlite_file(database_url: str) -> Path | None:
-    """The file of a SQLite database; None for other engines."""
+    """The file of a SQLite database; None for other engines. SQLAlchemy decodes the path as well."""
     if not database_url.startswith("sqlite:"):
         return None
-    return Path(database_url.removeprefix("sqlite:///").partition("?")[0])
+    return Path(unquote(database_url.removeprefix("sqlite:///").partition("?")[0]))
