@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from decimal import Decimal
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USA
 from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import Model, ModelError, PartialUsage, TokenUsage
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
@@ -74,6 +76,8 @@ def report(_has_text: object = True, **usage: object) -> TokenUsage | PartialUsa
 def test_the_difference_to_the_total_is_output() -> None:
     sent: dict[str, object] = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "reasoning_tokens": 94}
     assert report(**sent) == TokenUsage(32, 103, None, 94)
+    # At 3 and 15 dollars a million, not 0.000231.
+    assert Rates("own", Decimal(3), Decimal(15), Decimal(3)).costs(32, 103).total == Decimal("0.001641")
     del sent["reasoning_tokens"]
     assert report(**sent) == TokenUsage(32, 103)
     assert report(**{**sent, "completion_tokens": 0}) == TokenUsage(32, 103)
@@ -311,6 +315,14 @@ def test_a_completion_without_a_finish_reason_is_whole() -> None:
     reading.feed(b'{"choices": [{"message": {"content": "whole"}, "finish_reason": ""}]}')
     assert reading.end() == "whole"
     assert reading.failure is None
+
+
+def test_a_completion_with_an_empty_report_has_none() -> None:
+    body = '{"model": "", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": %s}'
+    zeros = read_completion((body % '{"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}').encode(), "")
+    assert (zeros.finish.usage, zeros.finish.partial, zeros.finish.model) == (None, None, None)
+    half = read_completion((body % '{"prompt_tokens": 32, "completion_tokens": 0}').encode(), "")
+    assert (half.finish.usage, half.finish.partial) == (None, PartialUsage(32))
 
 
 def test_a_server_that_repeats_its_whole_text_at_the_end_is_read_once() -> None:
