@@ -211,10 +211,10 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await visitor.answered()
     await expect(question).to_have_text("How long is the Nile?")
     previous = page.locator('[id^="show_version-previous"]')
-    await expect(previous).to_have_text("2/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
     await visitor.screenshot("versions")
     await previous.click()
-    await expect(previous).to_have_text("1/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 1/2")
     await expect(question).to_have_text("How long is the Mekong?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Mekong?")
     await page.get_by_role("button", name="Regenerate").click()
@@ -225,7 +225,7 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await page.locator('[id^="show_version-next"]').click()
     await expect(question).to_have_text("How long is the Nile?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Nile?")
-    await expect(previous).to_have_text("2/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
 
 
 async def keep_personal_settings(journey: Journey) -> None:
@@ -306,7 +306,7 @@ async def use_a_phone(browser: Browser, server: AppServer) -> None:
         await visitor.arrive()
         await visitor.log_in(BOB, PASSWORD)
         await visitor.connected()
-        for number in range(3):
+        for number in range(2):
             await visitor.ask(f"Question {number} on a phone")
             await visitor.thread_id()
             await visitor.answered()
