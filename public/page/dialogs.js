@@ -20,11 +20,10 @@ const nameTheAct = async (dialog) => {
   if (dialog.matches("#chat-settings")) rename(dialog.querySelector("#confirm"), words.act_save);
   else if (dialog.querySelector("#confirm")) rename(dialog.querySelector("#confirm"), words.act_start);
   else if (dialog.querySelector("input#name")) rename(lastButton(dialog), words.act_rename);
-  else if (dialog.matches("[role=alertdialog]")) {
-    lastButton(dialog)?.classList.add("threadkeeper-deletes");
-    rename(lastButton(dialog), words.act_delete);
-  }
+  else if (dialog.matches("[role=alertdialog]")) rename(lastButton(dialog), words.act_delete);
 };
+
+const warn = (dialog) => dialog.matches("[role=alertdialog]") && lastButton(dialog)?.classList.add("threadkeeper-deletes");
 
 /** Give a dialog without a title one that is only read aloud, and let it not refer to a description that is not there. */
 const describe = (dialog) => {
@@ -46,6 +45,7 @@ export const nameTheEdit = async (question) => rename(question.querySelector(".c
 
 export const watchDialogs = () => {
   onDialog(describe);
+  onDialog(warn);
   onDialog(nameTheAct);
   // Chainlit's dialogs are appended to the body. An observer would come too late: a dialog checks its title as soon as
   // it is there.

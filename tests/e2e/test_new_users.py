@@ -18,7 +18,7 @@ from threadkeeper.chat.wording import say
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), IN_THE_BROWSERS_LOOP]
 
 ANN, BOB, RITA, PASSWORD = "ann", "bob", "rita", "a long password"
-SLOW, TITLE = "slow:300:0.03", "Rivers of the world"
+SLOW, TITLE = "slow:400:0.05", "Rivers of the world"
 
 
 @dataclass
@@ -174,8 +174,9 @@ async def share(journey: Journey, thread_id: str) -> None:
         await reader.screenshot("shared-narrow")
         await fits(reader)
         await heading.get_by_role("button", name="Continue in my own chat").click()
-        await reader.connected()
+        await reader.page.wait_for_url("**/thread/*")
         assert await reader.thread_id() != thread_id
+        await expect(reader.page.get_by_role("button", name="Regenerate")).to_be_visible()
         answer = await reader.ask("And the Nile?")
         await expect(answer).to_contain_text("You said: And the Nile?")
         await reader.answered()
@@ -210,10 +211,10 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await visitor.answered()
     await expect(question).to_have_text("How long is the Nile?")
     previous = page.locator('[id^="show_version-previous"]')
-    await expect(previous).to_have_text("2/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
     await visitor.screenshot("versions")
     await previous.click()
-    await expect(previous).to_have_text("1/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 1/2")
     await expect(question).to_have_text("How long is the Mekong?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Mekong?")
     await page.get_by_role("button", name="Regenerate").click()
@@ -224,7 +225,7 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await page.locator('[id^="show_version-next"]').click()
     await expect(question).to_have_text("How long is the Nile?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Nile?")
-    await expect(previous).to_have_text("2/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
 
 
 async def keep_personal_settings(journey: Journey) -> None:
@@ -252,7 +253,8 @@ async def reload_during_an_answer(journey: Journey) -> None:
     await visitor.thread_id()
     await page.reload()
     await expect(page.locator("#stop-button")).to_be_visible()
-    await expect(answer).to_contain_text("word-60 ")
+    shown = len(await answer.inner_text())
+    await expect(answer).to_contain_text(re.compile(f"^.{{{shown + 50}}}", re.DOTALL))
     await page.locator("#stop-button").click()
     await expect(answer).to_contain_text(say("mark_stopped", "en"))
     await visitor.answered()
@@ -260,9 +262,10 @@ async def reload_during_an_answer(journey: Journey) -> None:
     await visitor.screenshot("stopped")
     await page.get_by_role("button", name="Continue").click()
     await expect(answer).not_to_contain_text(say("mark_stopped", "en"))
-    await expect(answer).to_contain_text(re.compile(r"word-60 .*word-1 "))
+    await expect(answer).to_contain_text(re.compile(r"word-1 .*word-1 "))
     await page.locator("#stop-button").click()
     await visitor.answered()
+    await visitor.screenshot("continued")
     await visitor.new_chat()
     await visitor.ask("Wait", model="hang")
     await visitor.thread_id()
@@ -291,12 +294,7 @@ async def delete(journey: Journey, thread_id: str) -> None:
     visitor = journey.visitor
     await visitor.choose(thread_id, "delete")
     button = visitor.dialog.get_by_role("button", name="Delete")
-    await expect(button).to_be_visible()
-    red, green, blue = await button.evaluate(
-        "one => getComputedStyle(one).backgroundColor.match(/\\d+/g).map(Number).slice(0, 3)"
-    )
-    assert red > 2 * green
-    assert red > 2 * blue
+    await expect(button).to_have_css("background-color", re.compile(r"^rgb\(1[5-9]\d, \d\d?, \d\d?\)$"))
     await visitor.screenshot("delete")
     await button.click()
     await expect(visitor.thread(thread_id)).to_have_count(0)
@@ -308,7 +306,7 @@ async def use_a_phone(browser: Browser, server: AppServer) -> None:
         await visitor.arrive()
         await visitor.log_in(BOB, PASSWORD)
         await visitor.connected()
-        for number in range(3):
+        for number in range(2):
             await visitor.ask(f"Question {number} on a phone")
             await visitor.thread_id()
             await visitor.answered()

@@ -75,7 +75,7 @@ async def test_a_shared_thread_is_continued_in_an_own_copy(layer: ChainlitLayer,
     private = await talk(layer, "rita")
     heading = (await reader.get(f"/page/threads/{shared.thread}")).json()
     assert (heading["owner"], heading["is_own"], heading["is_shared"]) == ("rita", False, True)
-    assert (await reader.get(f"/page/threads/{private.thread}")).status_code == 404
+    assert (await reader.get(f"/page/threads/{private.thread}")).json() is None
     assert (await reader.post(f"/page/threads/{private.thread}/copy", json={})).status_code == 404
     copy = (await reader.post(f"/page/threads/{shared.thread}/copy", json={})).json()
     thread = (await reader.get(f"/project/thread/{copy['id']}")).json()

@@ -43,11 +43,10 @@ def version_buttons(versions: Versions, at: int, language: str) -> list[cl.Actio
             id=f"{VERSION}-{direction}-{versions.answer_id}",
             name=VERSION,
             payload={"question_id": versions.question_id, "to": (at + step) % count},
-            label=f"{at + 1}/{count}" if direction == "previous" else "",
+            label=label,
             tooltip=say(f"version_{direction}", language),
-            icon=icon,
         )
-        for direction, step, icon in (("previous", -1, "chevron-left"), ("next", 1, "chevron-right"))
+        for direction, step, label in (("previous", -1, f"\u2039 {at + 1}/{count}"), ("next", 1, "\u203a"))
     ]
 
 

@@ -71,11 +71,10 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
         return [asdict(found) for found in await layer.excerpts(words, thread)]
 
     @router.get("/threads/{thread_id}")
-    async def read_heading(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, Any]:
+    async def read_heading(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, Any] | None:
+        # For a new thread too, which is not stored yet: a 404 would be an error in the browser's console.
         heading = await layer.heading_of_thread(thread_id)
-        if heading is None:
-            raise HTTPException(404, "There is no such thread.")
-        return asdict(heading)
+        return asdict(heading) if heading is not None else None
 
     @router.post("/threads/{thread_id}/copy")
     async def copy_thread(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, str]:
