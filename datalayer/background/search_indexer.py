@@ -128,7 +128,7 @@ class SearchIndexer(BackgroundTask):
     async def _take_marked(self) -> bool:
         """Index the oldest marked texts; True if there may be more."""
         async with self._database.read() as connection:
-            found = await search_index.marked(connection, self._batch)
+            found = await search_index.marked(connection, self._database.dialect, self._batch)
         if not found:
             return False
         words = await _cut(found)
@@ -157,7 +157,7 @@ class SearchIndexer(BackgroundTask):
     async def _walk(self) -> bool:
         """Index the next texts from before the index existed; False if there are none left."""
         async with self._database.read() as connection:
-            part = await search_index.backlog(connection, BATCH)
+            part = await search_index.backlog(connection, self._database.dialect, BATCH)
         if part is None:
             if self._walked:
                 logger.info("built the search index: %d texts", self._walked)

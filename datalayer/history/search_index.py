@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, case, delete, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens
 from datalayer.schema.chat import TITLE, search_backlog, search_pending, search_texts, steps, threads
+from datalayer.thought import THOUGHT, THOUGHT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Walk:
     position: str | None
 
 
-async def marked(connection: AsyncConnection, limit: int) -> list[Found]:
+async def marked(connection: AsyncConnection, dialect: Dialect, limit: int) -> list[Found]:
     """The texts of the oldest marks, at most this many; a deleted text has only its mark."""
     mark = select(search_pending).order_by(search_pending.c.id).limit(limit).subquery()
     statement = (
-        select(mark.c.id, mark.c.threadId, mark.c.stepId, threads.c.userId, _start(threads.c.name), *_TEXTS)
+        select(mark.c.id, mark.c.threadId, mark.c.stepId, threads.c.userId, _start(threads.c.name), *_texts(dialect))
         .select_from(mark)
         .join(threads, threads.c.id == mark.c.threadId, isouter=True)
         .join(steps, steps.c.id == mark.c.stepId, isouter=True)
@@ -92,7 +93,9 @@ async def dismiss(connection: AsyncConnection, marks: Iterable[int]) -> None:
     await connection.execute(delete(search_pending).where(search_pending.c.id.in_(list(marks))))
 
 
-async def backlog(connection: AsyncConnection, limit: int) -> tuple[Walk, list[Found], Walk | None] | None:
+async def backlog(
+    connection: AsyncConnection, dialect: Dialect, limit: int
+) -> tuple[Walk, list[Found], Walk | None] | None:
     """The position in the texts from before the index, the next texts, and the position after them (None at the end).
 
     None if all texts are indexed.
@@ -103,7 +106,7 @@ async def backlog(connection: AsyncConnection, limit: int) -> tuple[Walk, list[F
         return None
     walk = Walk(row.table, row.position)
     table = {one.name: one for one in (steps, threads)}[walk.table]
-    texts = _TEXTS if table is steps else (_start(threads.c.name),)
+    texts = _texts(dialect) if table is steps else (_start(threads.c.name),)
     thread_id = steps.c.threadId if table is steps else threads.c.id
     statement = select(table.c.id, thread_id, threads.c.userId, *texts).order_by(table.c.id).limit(limit)
     if table is steps:
@@ -141,7 +144,10 @@ def _start(column: Any) -> Any:
     return func.substr(column, 1, MOST_CHARACTERS)
 
 
-_TEXTS = (_start(steps.c.input), _start(steps.c.output))
+def _texts(dialect: Dialect) -> tuple[Any, ...]:
+    """The texts of a step: none for the thought of an answer, because nobody said it."""
+    is_thought = and_(steps.c.type == THOUGHT_TYPE, dialect.text_in(steps.c.metadata, "status") == THOUGHT)
+    return _start(steps.c.input), case((is_thought, null()), else_=_start(steps.c.output))
 
 
 def _given(texts: Iterable[Any]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from datalayer.review.copies import BetterRun
 from datalayer.review.filters import chosen, threads_with_words
 from datalayer.schema.chat import threads
 from datalayer.schema.review import answers
+from datalayer.thought import speech_of
 
 _AT_ONCE = 20
 _ROLES = {QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
@@ -50,8 +51,17 @@ class Talk:
 
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
-        """The steps with a text of a user, the assistant or the system."""
-        return [step for step in self.whole.steps if step["type"] in _ROLES and step["output"]]
+        """The steps with a text of a user, the assistant or the system, without thought that was stored with it."""
+        said = [_without_thought(step) for step in self.whole.steps if step["type"] in _ROLES]
+        return [step for step in said if step["output"]]
+
+    @cached_property
+    def versions(self) -> list[StepVersion]:
+        """The earlier versions of messages, without thought that was stored with them."""
+        return [
+            replace(one, output=speech_of(one.output)) if one.type == ANSWER and one.output else one
+            for one in self.surroundings["versions"]
+        ]
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -76,7 +86,8 @@ class Talk:
         found = [(one.updated_at or "", "verdict", one.better_answer) for one in self.verdicts_on(step["id"])]
         runs = self.better.get(step["id"], ())
         found += [(run.linked_at, "run", run.answer) for run in runs if run.question == question]
-        given = [(when, source, answer) for when, source, answer in found if answer and answer != step["output"]]
+        texts = [(when, source, speech_of(answer or "")) for when, source, answer in found]
+        given = [(when, source, answer) for when, source, answer in texts if answer and answer != step["output"]]
         return max(given)[1:] if given else None
 
     def is_example(self, at: int) -> bool:
@@ -104,7 +115,7 @@ class Talk:
         ]
         texts += [
             (one.created_at or "", one.step_id, one.replaced_at, {"type": one.type, "output": one.output})
-            for one in self.surroundings["versions"]
+            for one in self.versions
             if one.replaced_at > moment
         ]
         # Latest first, so that of several versions of one message the one replaced first stays in the dictionary.
@@ -217,7 +228,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
     An answer that was removed because its question was edited is paired with the better answer of a verdict. An answer
     that the user regenerated for the same question is paired with the one in the thread now.
     """
-    messages, versions = talk.messages, talk.surroundings["versions"]
+    messages, versions = talk.messages, talk.versions
     for at, step in enumerate(messages):
         better = talk.better_than(at) if step["id"] in talk.wanted else None
         if better is not None:
@@ -269,6 +280,10 @@ def fine_tuning(talk: Talk) -> Iterator[dict[str, Any]]:
             message["weight"] = int(at in examples)
         conversation.append(message)
     yield {"messages": conversation}
+
+
+def _without_thought(step: dict[str, Any]) -> dict[str, Any]:
+    return {**step, "output": speech_of(step["output"])} if step["type"] == ANSWER and step["output"] else step
 
 
 def _next(after: str | None, among: Sequence[str] | None) -> ColumnElement[bool]:

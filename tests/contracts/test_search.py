@@ -237,7 +237,7 @@ async def test_a_slow_process_does_not_index_an_old_text_again(layer: ChainlitLa
     written = step(made, "old")
     await layer.create_step(written)
     async with layer.database.read() as connection:
-        found = await search_index.marked(connection, 10)
+        found = await search_index.marked(connection, layer.database.dialect, 10)
     stale = [(one, one.words()) for one in found]
     await layer.update_step({**written, "output": "new"})
     assert await listed(layer, owner, search="new") == [made]
@@ -256,7 +256,7 @@ async def test_indexing_old_rows_does_not_overwrite_newer_texts(layer: ChainlitL
         await connection.execute(delete(search_pending))
         await connection.execute(insert(search_backlog).values(table="steps"))
     async with layer.database.read() as connection:
-        part = await search_index.backlog(connection, 10)
+        part = await search_index.backlog(connection, layer.database.dialect, 10)
     assert part is not None
     await layer.update_step({**written, "output": "new"})
     assert await layer.search_indexer.caught_up()
@@ -353,7 +353,7 @@ async def test_duplicate_marks_are_processed_together(layer: ChainlitLayer) -> N
         await layer.update_step({**written, "output": f"growing {number}"})
         await layer.set_step_favorite(written, number % 2 == 0)
     async with layer.database.read() as connection:
-        found = await search_index.marked(connection, 100)
+        found = await search_index.marked(connection, layer.database.dialect, 100)
     assert [len(one.marks) for one in found if one.step_id] == [6]
     assert found[-1].texts == ("growing 4",)
 

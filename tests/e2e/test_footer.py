@@ -1,5 +1,6 @@
 """The usage line under an answer in a real browser: shown again later, and not part of the text."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -24,7 +25,7 @@ def footer(visitor: Visitor, words: str) -> Locator:
 async def test_the_usage_line_under_an_answer(
     browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
 ) -> None:
-    server = await start_server(OPENAI_MODELS="echo,no-usage")
+    server = await start_server(OPENAI_MODELS="echo,no-usage,think:reasoning:0.2")
     await server.add_user(NAME, PASSWORD)
     price = Price(new_id(), "echo", "2020-01-01T00:00:00Z", input=Decimal(100), output=Decimal(100))
     async with server.layer() as layer:
@@ -51,10 +52,24 @@ async def test_the_usage_line_under_an_answer(
         await expect(unpriced).to_be_visible()
         assert "$" not in await unpriced.inner_text()
 
+        # Thought is folded, and shows how long it took.
+        await visitor.ask("And why?", model="think:reasoning:0.2")
+        folded = visitor.page.get_by_role("button", name="Thought for")
+        await expect(folded).to_have_text(re.compile(r"^✓ Thought for \d+\.\d s$"))
+        await visitor.answered()
+        thought = visitor.page.get_by_text("Pondering And why?")
+        await expect(thought).to_have_count(0)
+        await folded.click()
+        await expect(thought).to_be_visible()
+        await expect(visitor.answers.last).to_contain_text("You said: And why?")
+        await visitor.screenshot("thought")
+
         thread_id = await visitor.thread_id()
         await visitor.open(f"/thread/{thread_id}")
         await expect(line).to_be_visible()
         await expect(unpriced).to_be_visible()
+        await expect(folded).to_be_visible()
+        await expect(thought).to_have_count(0)
         await expect(visitor.answers.first).to_contain_text("You said: What does this take?")
         assert (await answer.inner_text()).count(f"· {tokens} tokens ·") == 1
         await visitor.screenshot("again")

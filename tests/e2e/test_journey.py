@@ -12,7 +12,7 @@ from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, Visitor, visit
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
-from tests.support.sample_files import archive, pdf, picture, text_file
+from tests.support.sample_files import archive, pdf, picture, text_file, word_file
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say
 
@@ -141,7 +141,10 @@ async def change_the_settings(journey: Journey) -> None:
 async def attach_files(journey: Journey, thread_id: str) -> None:
     visitor = journey.visitor
     await visitor.attach(
-        picture("map.png"), text_file("notes.txt", "The Nile flows north."), pdf("report.pdf", "The Amazon flows east.")
+        picture("map.png"),
+        text_file("notes.txt", "The Nile flows north."),
+        pdf("report.pdf", "The Amazon flows east."),
+        word_file("plan.docx", "The Danube flows east, too."),
     )
     await expect(visitor.page.locator("#attachments")).to_contain_text("report.pdf")
     answer = await visitor.ask("What is in these?")
@@ -152,6 +155,7 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
     assert "What is in these?" in texts
     assert "The Nile flows north." in texts
     assert "The Amazon flows east." in texts
+    assert "The Danube flows east, too." in texts
     assert [part["image_url"]["url"][:22] for part in content if part["type"] == "image_url"] == [
         "data:image/png;base64,"
     ]
@@ -163,7 +167,7 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
     await expect(question).not_to_contain_text("Loading preview")
     await visitor.screenshot("attachments")
     elements = (await journey.thread(thread_id))["elements"]
-    assert sorted(element["name"] for element in elements) == ["map.png", "notes.txt", "report.pdf"]
+    assert sorted(element["name"] for element in elements) == ["map.png", "notes.txt", "plan.docx", "report.pdf"]
     async with ChatClient(journey.server.base_url, OTHER_NAME, PASSWORD) as other:
         for element in elements:
             assert (await visitor.page.request.get(f"{journey.server.base_url}{element['url']}")).status == 200
@@ -172,8 +176,11 @@ async def attach_files(journey: Journey, thread_id: str) -> None:
 
 async def attach_a_refused_file(journey: Journey) -> None:
     visitor = journey.visitor
-    await visitor.attach(archive("everything.zip"))
-    await expect(visitor.toast).to_be_visible()
+    # The server refuses the upload and says why.
+    with visitor.watch.expecting("status of 400"):
+        await visitor.attach(archive("everything.zip"))
+        await expect(visitor.toast).to_contain_text("“everything.zip” cannot be read")
+    assert len(await visitor.toast.inner_text()) < 300
     await visitor.screenshot("file-refused")
     await expect(visitor.page.locator("#attachments")).to_have_count(0)
 

@@ -234,6 +234,17 @@ async def test_questions_and_files_beyond_the_limits_are_refused_with_a_reason(s
             "/project/file", params={"session_id": client.session_id}, files={"file": ("e.txt", b"", "text/plain")}
         )
         assert (empty.status_code, empty.json()["detail"]) == (httpx.codes.BAD_REQUEST, "The file is empty.")
+        for name, mime, words in (
+            ("a.exe", "application/x-msdownload", "“a.exe” cannot be read"),
+            ("a.png", "image/png", "Images cannot be attached here, so “a.png” was not sent"),
+        ):
+            answer = await client.http.post(
+                "/project/file", params={"session_id": client.session_id}, files={"file": (name, b"MZ", mime)}
+            )
+            assert words in answer.json()["detail"]
+            assert len(answer.json()["detail"]) < 200
+        settings = (await client.http.get("/project/settings")).raise_for_status().json()
+        assert settings["features"]["spontaneous_file_upload"]["accept"] == {}, "the page asks the server"
         broken = await client.upload("scan.pdf", b"%PDF-1.4 nothing of a PDF", "application/pdf")
         seen = len(client.events)
         await client.send("read it", files=[broken])

@@ -23,7 +23,7 @@ from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.metering.pricing import costs_of
-from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose, Thought
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.wording import explain, say_nearly_used
 
@@ -85,6 +85,33 @@ async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
     # There is no price for this server, so the cost is unknown, not 0.
     assert (row.input_cost, row.output_cost, row.total_cost, row.price) == (None, None, None, None)
     assert [call.id for call in recorded] == [row.id]
+
+
+@pytest.mark.parametrize("shape", ["reasoning_content", "think", "closing"])
+async def test_thought_is_counted_in_tokens_and_is_not_the_answer(
+    layer: ChainlitLayer, model: MeteredModel, shape: str
+) -> None:
+    await ask(model, f"think:{shape}")
+    (row,) = await rows(layer, model)
+    answer = f"You said: {QUESTION[-1]['content']}"
+    assert row.reasoning_tokens == len(pieces(f"Pondering {QUESTION[-1]['content']}"))
+    assert row.response_characters == len(answer)
+    payload = await payload_of(layer, row)
+    assert payload is not None
+    assert payload.response == answer
+
+
+async def test_an_answer_that_is_stopped_within_its_thought_has_an_estimate(
+    layer: ChainlitLayer, model: MeteredModel
+) -> None:
+    async with aclosing(model.stream(ModelRequest(QUESTION, "think:reasoning:0.05"))) as events:
+        seen = [await anext(events) for _ in range(3)]
+    assert all(isinstance(event, Thought) for event in seen)
+    (row,) = await rows(layer, model)
+    assert (row.finish_reason, row.is_estimated, row.response_characters) == ("stopped", True, 0)
+    thought = "".join(one.text for one in seen if isinstance(one, Thought))
+    assert row.completion_tokens == await counter_for("echo").count(thought)
+    assert row.first_token_seconds is not None
 
 
 async def test_each_attempt_of_a_retried_call_is_a_row(layer: ChainlitLayer, model: MeteredModel) -> None:

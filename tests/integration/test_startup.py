@@ -27,9 +27,10 @@ sys.argv = ["threadkeeper", *{arguments!r}]
 from threadkeeper.cli import main
 main()
 """
-# Modules that only a cloud store, a chart, a PDF, an export, a model or a hosted service needs.
+# Modules that only a cloud store, a chart, an attached document, an export, a model or a hosted service needs.
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
-_LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg"}
+_LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
+_LATER |= {"python_calamine"}
 
 
 def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

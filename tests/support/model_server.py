@@ -27,9 +27,12 @@ usage:<name>           as echo, with the usage of that name in `odd_streams.USAG
 ends:<name>            begins an answer and ends it as that name in `odd_streams.ENDS` says
 body:<name>            answers with that body of `odd_streams.BODIES`, whether streaming was asked for or not
 first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
+think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
+think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
 ====================== =========================================================================================
 
-Other names get 404. `count_tokens` counts the tokens of prompt and answer.
+The shapes of a thought are those of `THOUGHTS`. Other names get 404. `count_tokens` counts the tokens of prompt and
+answer.
 Its ledger has an entry for each answer that it started, with the tokens that it reported, or that it sent without
 being able to report them.
 In a test: ``async with ModelServer() as server: ... server.base_url, server.requests``.
@@ -47,7 +50,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -134,6 +137,10 @@ class Reply:
     first_chunks: list[str] = field(default_factory=list)
     end: str | None = None
     answered_by: str | None = None
+    deltas: list[dict[str, Any]] | None = None
+    """In place of one delta for each token."""
+    message: dict[str, Any] | None = None
+    reasoning_tokens: int = 0
 
 
 @dataclass
@@ -332,6 +339,11 @@ class ModelServer:
                 reply.answered_by = rest[1] if len(rest) > 1 else None
             case "bytes" | "comments" | "garbage" | "late":
                 reply.wire = name
+            case "think" | "think-limit" | "think-only":
+                asked = last_user_text(messages)
+                _think(reply, rest[0], f"Pondering {asked}", f"You said: {asked}" if name == "think" else "")
+                reply.seconds_between = float(rest[1]) if len(rest) > 1 else 0.0
+                reply.finish_reason = "length" if name == "think-limit" else "stop"
         return reply
 
     async def _stream(
@@ -365,10 +377,11 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
     include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
     first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
     yield json.dumps({**frame, "choices": [first], **_some("usage", shape.first(prompt))})
-    for number, token in enumerate(reply.tokens):
+    deltas = [{"content": token} for token in reply.tokens] if reply.deltas is None else reply.deltas
+    for number, (token, delta) in enumerate(zip(reply.tokens, deltas, strict=True)):
         if number and reply.seconds_between:
             await asyncio.sleep(reply.seconds_between)
-        choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
         chunk = {**frame, "choices": [choice], **_some("usage", shape.each(prompt, number + 1))}
         yield json.dumps(chunk, ensure_ascii=False)
         billed.sent([token])
@@ -402,6 +415,67 @@ def _some(name: str, value: Any) -> dict[str, Any]:
     return {} if value is None else {name: value}
 
 
+# How servers send a thought, each with the text that they send in the field "content" and the other fields: `{}` is the
+# place of the thought. The tags arrive cut into three characters a delta.
+_TAGGED = {
+    "think": "<think>\n{}\n</think>\n\n",
+    "thinking": "<thinking>{}</thinking>",
+    "thought": "<thought>{}</thought>\n",
+    "reasoning-tag": "<reasoning>\n{}\n</reasoning>\n\n",
+    "brackets": "[THINK]{}[/THINK]",
+    # The chat template of DeepSeek-R1 has the opening tag, so the answer begins with thought.
+    "closing": "{}\n</think>\n\n",
+    "closing-inline": "{}.</think>",
+    "unclosed": "<think>\n{}",
+}
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "reasoning_content": ("reasoning_content",),
+    "reasoning": ("reasoning",),
+    "reasoning_details": ("reasoning_details",),
+    "openrouter": ("reasoning", "reasoning_details"),
+    "vllm": ("reasoning", "reasoning_content"),
+    "litellm": ("reasoning_content", "thinking_blocks"),
+}
+THOUGHTS = (*_TAGGED, *_FIELDS, "anthropic", "mistral")
+
+
+def _think(reply: Reply, shape: str, thought: str, text: str) -> None:
+    """Make the deltas and the message of a thought in this shape."""
+    thoughts, texts = pieces(thought), pieces(text)
+    reply.reasoning_tokens = len(thoughts)
+    if shape in _TAGGED:
+        whole = _TAGGED[shape].format(thought) + text
+        reply.tokens = [whole[at : at + 3] for at in range(0, len(whole), 3)]
+        return
+    reply.tokens = [*thoughts, *texts]
+    if shape in _FIELDS:
+        fields = _FIELDS[shape]
+        reply.deltas = [{"content": None, **_fields(fields, token)} for token in thoughts]
+        reply.deltas += [{"content": token} for token in texts]
+        reply.message = {"content": text, **_fields(fields, thought)}
+        return
+    block: Callable[[str], dict[str, Any]] = _anthropic_block if shape == "anthropic" else _mistral_block
+    reply.deltas = [{"content": [block(token)]} for token in thoughts]
+    reply.deltas += [{"content": [{"type": "text", "text": token}]} for token in texts]
+    reply.message = {"content": [block(thought), *([{"type": "text", "text": text}] if text else [])]}
+
+
+def _fields(names: Iterable[str], thought: str) -> dict[str, Any]:
+    values = {
+        "reasoning_details": [{"type": "reasoning.text", "text": thought, "format": "unknown", "index": 0}],
+        "thinking_blocks": [_anthropic_block(thought)],
+    }
+    return {name: values.get(name, thought) for name in names}
+
+
+def _anthropic_block(thought: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": thought, "signature": "c2lnbmF0dXJl"}
+
+
+def _mistral_block(thought: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": [{"type": "text", "text": thought}]}
+
+
 def _on_the_wire(event: str, wire: str) -> Iterable[bytes]:
     if wire == "comments":
         return [f": keep-alive\r\nevent: message\r\ndata:{event}\r\n\r\n".encode()]
@@ -418,12 +492,12 @@ def _usage(recorded: Recorded, reply: Reply) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
     }
 
 
 def _completion(recorded: Recorded, reply: Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "".join(reply.tokens)}
+    message = {"role": "assistant", **(reply.message or {"content": "".join(reply.tokens)})}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -445,7 +519,7 @@ def _is_known(name: str) -> bool:
     known = (
         "echo say slow context-echo hang cut short error refuse window bytes comments late no-done no-usage json html"
     )
-    odd = "odd-usage garbage empty length filtered usage ends body first"
+    odd = "odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
     return name in f"{known} {odd}".split() or name.startswith("gpt-")
 
 

@@ -6,6 +6,8 @@ from fpdf import FPDF
 from PIL import Image
 from playwright.async_api import FilePayload
 
+from tests.support.office_files import word
+
 
 def picture(name: str) -> FilePayload:
     content = io.BytesIO()
@@ -24,6 +26,11 @@ def pdf(name: str, *pages: str) -> FilePayload:
         document.add_page()
         document.cell(text=text)
     return FilePayload(name=name, mimeType="application/pdf", buffer=bytes(document.output()))
+
+
+def word_file(name: str, *paragraphs: str) -> FilePayload:
+    mime = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    return FilePayload(name=name, mimeType=mime, buffer=word(*paragraphs))
 
 
 def archive(name: str) -> FilePayload:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -24,6 +25,9 @@ class Sink:
         self.shown: list[str] = []
         self.times: list[float] = []
         self.kept: list[str] = []
+        self.thought = ""
+        self.kept_thoughts: list[str] = []
+        self.taken_back: list[str] = []
         self.keeping = 0
         self.most_at_once = 0
         self.changed = asyncio.Event()
@@ -36,7 +40,7 @@ class Sink:
         self.times.append(time.perf_counter())
         self.changed.set()
 
-    async def keep(self, text: str) -> None:
+    async def keep(self, text: str, thought: str) -> None:
         self.keeping += 1
         self.most_at_once = max(self.most_at_once, self.keeping)
         try:
@@ -47,6 +51,19 @@ class Sink:
             raise
         finally:
             self.keeping -= 1
+        self.changed.set()
+
+    async def show_thought(self, text: str) -> None:
+        self.thought += text
+        self.changed.set()
+
+    async def keep_thought(self, thought: str) -> None:
+        self.kept_thoughts.append(thought)
+
+    async def take_back(self, thought: str) -> None:
+        self.taken_back.append("".join(self.shown))
+        self.shown.clear()
+        self.thought = thought
         self.changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -148,7 +165,7 @@ async def test_a_failing_store_or_browser_does_not_end_the_answer(
             await super().show(text)
             raise ConnectionError("the browser has disconnected")
 
-        async def keep(self, text: str) -> None:
+        async def keep(self, text: str, thought: str) -> None:
             raise OSError("the disk is full")
 
     sink = Failing()
@@ -230,3 +247,52 @@ async def test_stop_before_the_first_token_shows_nothing(model: Model) -> None:
     with pytest.raises(asyncio.CancelledError):
         await answering
     assert (sink.shown, sink.kept, outcome.text, outcome.status) == ([], [], "", "stopped")
+
+
+@pytest.mark.parametrize("shape", ["think", "reasoning_content", "openrouter", "mistral"])
+async def test_thought_is_shown_beside_the_answer(model: Model, shape: str) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, asking(f"think:{shape}"), sink)
+    assert (outcome.thought.strip(), outcome.text) == ("Pondering Hello there", "You said: Hello there")
+    assert (sink.thought, sink.text) == (outcome.thought, outcome.text)
+    assert sink.taken_back == []
+    assert sink.kept_thoughts == [], "a short thought is stored once, with the answer"
+    assert outcome.status == "complete"
+
+
+@pytest.mark.parametrize("shape", ["closing", "closing-inline"])
+async def test_text_that_turns_out_to_be_thought_is_taken_back(model: Model, shape: str) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, asking(f"think:{shape}:0.01"), sink, gather_seconds=0.01)
+    assert (outcome.thought.strip().rstrip("."), outcome.text) == ("Pondering Hello there", "You said: Hello there")
+    assert (sink.thought, sink.text) == (outcome.thought, outcome.text)
+    assert len(sink.taken_back) == 1
+    assert sink.taken_back[0].startswith("Pond")
+
+
+async def test_a_long_thought_is_stored_while_it_grows(model: Model) -> None:
+    sink = Sink()
+    await stream_answer(model, asking("think:think:0.02"), sink, keep_seconds=0.1)
+    assert len(sink.kept_thoughts) >= 1
+    assert all("Pondering Hello there\n".startswith(kept) for kept in sink.kept_thoughts)
+    assert sink.kept[-1].startswith("You")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "log"),
+    [
+        ("think-limit:reasoning", "thought_limit", "MAX_TOKENS of this answer: 300"),
+        ("think-limit:unclosed", "thought_limit", "MAX_TOKENS of this answer: 300"),
+        ("think-limit:anthropic", "thought_limit", "MAX_TOKENS of this answer: 300"),
+        ("think-only:think", "thought_only", "only thought"),
+    ],
+)
+async def test_an_answer_that_is_only_thought_is_an_error(
+    model: Model, caplog: pytest.LogCaptureFixture, name: str, kind: str, log: str
+) -> None:
+    sink = Sink()
+    outcome = await stream_answer(model, replace(asking(name), max_tokens=300), sink)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.status, outcome.text) == (kind, "error", "")
+    assert sink.thought.strip() == outcome.thought.strip() == "Pondering Hello there"
+    assert log in caplog.text

@@ -28,7 +28,8 @@ def picture(form: str) -> bytes:
     return buffer.getvalue()
 
 
-def pdf(*pages: str, password: str | None = None, scanned: bool = False) -> bytes:
+def pdf(*pages: str | None, password: str | None = None, scanned: bool = False, pictured: bool = False) -> bytes:
+    """A page of None, and with `scanned` each page, is only a picture; with `pictured`, each has one beside text."""
     document = FPDF()
     document.set_font("helvetica", size=12)
     if password is not None:
@@ -40,9 +41,9 @@ def pdf(*pages: str, password: str | None = None, scanned: bool = False) -> byte
         )
     for text in pages:
         document.add_page()
-        if scanned:
+        if scanned or pictured or text is None:
             document.image(io.BytesIO(picture("PNG")), w=50)
-        else:
+        if not scanned and text is not None:
             document.multi_cell(0, text=text)
     return bytes(document.output())
 
@@ -245,7 +246,11 @@ def passes_the_server(name: str, mime: str) -> bool:
         ("a.pdf", "application/pdf", True),
         ("a.jpeg", "image/jpeg", True),
         ("a.exe", "application/octet-stream", False),
-        ("a.xls", "application/vnd.ms-excel", False),
+        ("a.xls", "application/vnd.ms-excel", True),
+        ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", True),
+        ("a.odp", "application/vnd.oasis.opendocument.presentation", True),
+        ("a.pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation", False),
+        ("a.doc", "application/msword", False),
         ("a.mp4", "video/mp4", False),
         ("a.bmp", "image/bmp", False),
         ("a.zip", "application/zip", False),

@@ -257,3 +257,30 @@ async def test_the_cache_has_a_maximum_size() -> None:
     for key, size in [("a", 60), ("b", 60), ("b", 60), ("a", 60), ("big", 200), ("a", 60), ("none", 0), ("none", 0)]:
         await cache({"id": key, "bytes": size})
     assert asked == ["a", "b", "a", "big", "none", "none"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent"),
+    [
+        ("<think>The user says hi.</think>\n\nHi!", "Hi!"),
+        ("The user says hi.\n</think>\n\nHi!", "Hi!"),
+        (mark_answer("[THINK]hm[/THINK]Hi th", "stopped", "en"), "Hi th"),
+        ("Use `<think>` and `</think>`.", "Use `<think>` and `</think>`."),
+    ],
+)
+async def test_thought_that_an_earlier_version_stored_is_not_sent(stored: str, sent: str) -> None:
+    built = await context([user(1, "hi"), assistant(2, stored)])
+    assert brief(built.messages) == [("user", "hi"), ("assistant", sent), ("user", "now?")]
+
+
+@pytest.mark.parametrize("mark", [None, "stopped", "length"])
+async def test_an_old_answer_that_is_only_thought_is_left_out(mark: Any) -> None:
+    stored = "<think>The user says hi."
+    built = await context([user(1, "hi"), assistant(2, mark_answer(stored, mark, "en") if mark else stored)])
+    assert brief(built.messages) == [("user", "hi"), ("user", "now?")]
+
+
+async def test_a_thought_step_is_not_sent() -> None:
+    thought = step(2, "llm", "The user says hi.", name="Thought", metadata={"status": "thought"})
+    built = await context([user(1, "hi"), thought, assistant(3, "Hi!")])
+    assert brief(built.messages) == [("user", "hi"), ("assistant", "Hi!"), ("user", "now?")]

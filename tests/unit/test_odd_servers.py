@@ -14,7 +14,7 @@ from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.metering.pricing import Rates
-from threadkeeper.chat.model import Model, ModelError, PartialUsage, TokenUsage
+from threadkeeper.chat.model import Delta, Model, ModelError, PartialUsage, TokenUsage
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.reported_errors import find_error
@@ -208,8 +208,8 @@ async def test_usage_with_the_last_token_does_not_end_an_answer() -> None:
     )
     for known in (False, True):
         reading = StreamReading("", sends_endings=known)
-        assert reading.feed(chunk + b"data: [DONE]\n\n") == "a"
-        assert reading.end() == ""
+        assert reading.feed(chunk + b"data: [DONE]\n\n") == [Delta("a")]
+        assert reading.end() == []
         assert (reading.failure is not None) is known
     assert reading.failure is not None
     assert reading.failure.usage == TokenUsage(5, 1)
@@ -231,7 +231,7 @@ async def test_finish_reasons_of_other_servers_have_a_status(reason: str, status
     reading.end()
     assert reading.failure is None
     outcome = Outcome(finish=reading.finish())
-    outcome.add("a")
+    outcome.add(Delta("a"))
     assert (outcome.finish and outcome.finish.reason, outcome.status) == (reason, status)
 
 
@@ -247,7 +247,7 @@ def test_deeply_nested_json_and_broken_text_fail_the_answer_and_nothing_else(wir
 @pytest.mark.parametrize("content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]'])
 def test_content_of_another_type_is_an_unreadable_event(content: str) -> None:
     reading = StreamReading("")
-    assert reading.feed(f'data: {{"choices": [{{"delta": {{"content": {content}}}}}]}}\n\n'.encode()) == ""
+    assert reading.feed(f'data: {{"choices": [{{"delta": {{"content": {content}}}}}]}}\n\n'.encode()) == []
     assert reading.failure is not None
     assert reading.failure.kind == "server"
 
@@ -313,7 +313,7 @@ async def test_every_body_is_read_under_any_content_type(
 def test_a_completion_without_a_finish_reason_is_whole() -> None:
     reading = StreamReading("", sends_endings=True)
     reading.feed(b'{"choices": [{"message": {"content": "whole"}, "finish_reason": ""}]}')
-    assert reading.end() == "whole"
+    assert reading.end() == [Delta("whole")]
     assert reading.failure is None
 
 
@@ -328,7 +328,7 @@ def test_a_completion_with_an_empty_report_has_none() -> None:
 def test_a_server_that_repeats_its_whole_text_at_the_end_is_read_once() -> None:
     reading = StreamReading("")
     reading.feed(b'data: {"choices": [{"delta": {"content": "once"}}]}\n\n')
-    assert reading.feed(b'data: {"choices": [{"message": {"content": "once"}, "finish_reason": "stop"}]}\n\n') == ""
+    assert reading.feed(b'data: {"choices": [{"message": {"content": "once"}, "finish_reason": "stop"}]}\n\n') == []
     assert reading.complete
 
 

@@ -101,7 +101,7 @@ def test_settings_are_immutable() -> None:
         ("BLOB_URL", "file:///", "BLOB_URL must contain a folder, as in file:///path/to/folder."),
         ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must start with http:// or https://."),
         ("OPENAI_BASE_URL", "http://", "OPENAI_BASE_URL must contain a host."),
-        ("ATTACHMENT_KINDS", "pdf,film", "ATTACHMENT_KINDS must be one of 'picture', 'pdf' or 'text'."),
+        ("ATTACHMENT_KINDS", "pdf,film", "ATTACHMENT_KINDS must be one of 'picture', 'pdf', 'text' or 'document'."),
         ("FILES_REDIRECT_SECONDS", "0", "FILES_REDIRECT_SECONDS must be at least 1."),
         ("OPENAI_MODELS", ", ,", "OPENAI_MODELS must contain at least one name."),
         ("OPENAI_API_KEY", "sk-hunter2 x", "OPENAI_API_KEY contains a space or a character that is not plain ASCII."),

@@ -73,3 +73,18 @@ def test_a_title_is_one_short_line(text: str, title: str | None) -> None:
 async def test_the_title_does_not_contain_the_models_reasoning(model: Model) -> None:
     name = "say:<think>The user wants\na title</think>\n\nGarden Plans"
     assert await make_title(model, "q", "a", title_model=name) == "Garden Plans"
+
+
+@pytest.mark.parametrize("name", ["think-limit:unclosed", "think-limit:reasoning_content", "think-only:mistral"])
+async def test_a_title_cut_inside_its_thought_is_no_title(
+    model: Model, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    assert await make_title(model, "q", "a", title_model=name) is None
+    assert "used its tokens up in thought" in caplog.text
+
+
+@pytest.mark.parametrize("shape", ["closing", "brackets", "openrouter", "anthropic"])
+async def test_the_title_is_the_text_after_the_thought(model: Model, shape: str) -> None:
+    title = await make_title(model, "q", "a", title_model=f"think:{shape}")
+    assert title is not None
+    assert title.startswith("You said")

@@ -17,7 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.review import AnswerFilter, ReviewThread, StepVersion, Verdict, VerdictChange, Vote
 from datalayer.schema.chat import steps
 from tests.support.pages import Element
-from tests.support.records import new_id, thread, vote
+from tests.support.records import new_id, step, thread, vote
 from tests.support.safe_pages import page_at
 from tests.web.conftest import Browser
 from threadkeeper.web.review.paging import MOST_CHARACTERS, MOST_MESSAGES, page_of
@@ -388,3 +388,27 @@ async def test_a_replaced_answer_in_the_queue_can_be_judged(
     await sent(rita, opened, f"/review/threads/{thread_id}/verdicts", label="wrong", then="next")
     with acting_as("rita"):
         assert await layer.list_queue() == []
+
+
+async def test_the_thought_of_an_answer_is_folded_beside_it(rita: httpx.AsyncClient, layer: ChainlitLayer) -> None:
+    owner = (await layer.add_account("thinker", "no real hash", "user")).id
+    thread_id = await thread(layer, owner, "Thinking")
+    said = [
+        ("user_message", "What is 6 x 7?", {}),
+        ("llm", "Six times seven <b>is</b> 42.", {"status": "thought"}),
+        ("assistant_message", "It is 42.", {}),
+        ("user_message", "And 7 x 8?", {}),
+        ("assistant_message", "<think>56, I think.</think>It is 56.", {}),
+    ]
+    for number, (kind, output, metadata) in enumerate(said):
+        at = f"2026-11-20T10:00:0{number}.000000Z"
+        made = step(thread_id, output, type=kind, metadata=metadata, createdAt=at)
+        await layer.create_step(made)
+    page = await page_at(rita, f"/review/threads/{thread_id}")
+    articles = page.one("div", class_="talk").all("article")
+    answers = [one for one in articles if one.attributes["id"].startswith("answer-")]
+    assert [one.one("div", class_="prose").text for one in answers] == ["It is 42.", "It is 56."]
+    folded = [one.one("details", class_="tools") for one in answers]
+    assert [one.one("summary").text for one in folded] == ["Thought", "Thought"]
+    assert [one.one("pre").text for one in folded] == ["Six times seven <b>is</b> 42.", "56, I think."]
+    assert all("open" not in one.attributes for one in folded)

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from threadkeeper.chat.model import Finish, Model, ModelError, ModelRequest
+from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Thought
 from threadkeeper.chat.pacing import Paced, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,17 @@ class AnswerSink(Protocol):
     async def show(self, text: str) -> None:
         """Show new text in the browser."""
 
-    async def keep(self, text: str) -> None:
-        """Store the whole text so far."""
+    async def keep(self, text: str, thought: str) -> None:
+        """Store the whole text and the whole thought so far."""
+
+    async def show_thought(self, text: str) -> None:
+        """Show new thought in the browser, beside the answer."""
+
+    async def keep_thought(self, thought: str) -> None:
+        """Store the whole thought so far, while there is no text yet."""
+
+    async def take_back(self, thought: str) -> None:
+        """All text that was shown is thought: empty the answer, and show this as the whole thought."""
 
 
 @dataclass
@@ -53,15 +62,30 @@ class Outcome:
     first_token_seconds: float | None = None
     seconds: float = 0.0
     _parts: list[str] = field(default_factory=list, repr=False)
+    _thought: list[str] = field(default_factory=list, repr=False)
 
-    def add(self, text: str) -> None:
-        self._parts.append(text)
+    def add(self, event: Delta | Thought) -> None:
+        if isinstance(event, Delta):
+            self._parts.append(event.text)
+            return
+        if event.takes_back:
+            self._thought += self._parts
+            self._parts.clear()
+        self._thought.append(event.text)
 
     @property
     def text(self) -> str:
-        if len(self._parts) > 1:
-            self._parts[:] = ["".join(self._parts)]
-        return self._parts[0] if self._parts else ""
+        """The answer, without the thought."""
+        return _joined(self._parts)
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self._parts)
+
+    @property
+    def thought(self) -> str:
+        """The thought as it came; it can end with blank lines."""
+        return _joined(self._thought)
 
     @property
     def status(self) -> Status:
@@ -96,24 +120,24 @@ async def stream_answer(
     caller's own write of the final text is the last one.
     """
     outcome = outcome or Outcome()
-    unshown: list[str] = []
+    unshown, keep_thought = _Unshown(), _KeepThought(sink, outcome)
 
     async def show() -> None:
-        text = "".join(unshown)
-        unshown.clear()
-        await sink.show(text)
+        await unshown.show(sink, outcome)
 
     async def keep() -> None:
-        await sink.keep(outcome.text)
+        await sink.keep(outcome.text, outcome.thought)
 
     async def settle() -> None:
         await shower.stop()
         if unshown:
             await shower.run_once()
+        await thought_keeper.stop()
         await keeper.stop()
 
     shower = Paced(show, gather_seconds, f"showing the answer in thread {thread_id}")
     keeper = Paced(keep, keep_seconds, f"storing the answer in thread {thread_id}")
+    thought_keeper = Paced(keep_thought, keep_seconds, f"storing the thought in thread {thread_id}")
     began = time.perf_counter()
     try:
         async with aclosing(model.stream(request)) as events:
@@ -123,11 +147,11 @@ async def stream_answer(
                     continue
                 if outcome.first_token_seconds is None:
                     outcome.first_token_seconds = time.perf_counter() - began
-                outcome.add(event.text)
-                unshown.append(event.text)
+                outcome.add(event)
+                unshown.add(event)
                 shower.news()
-                keeper.news()
-        _check(outcome)
+                (keeper if outcome.has_text else thought_keeper).news()
+        _check(outcome, request)
     except ModelError as error:
         outcome.error = error
         logger.warning("thread %s: no complete answer from model %s: %s", thread_id, request.model, error)
@@ -140,10 +164,69 @@ async def stream_answer(
     return outcome
 
 
-def _check(outcome: Outcome) -> None:
+class _Unshown:
+    """What has arrived and is not shown yet."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._thought: list[str] = []
+        self._is_taken_back = False
+
+    def __bool__(self) -> bool:
+        return bool(self._text or self._thought or self._is_taken_back)
+
+    def add(self, event: Delta | Thought) -> None:
+        if isinstance(event, Delta):
+            self._text.append(event.text)
+            return
+        if event.takes_back:
+            self._is_taken_back = True
+            self._text.clear()
+        self._thought.append(event.text)
+
+    async def show(self, sink: AnswerSink, outcome: Outcome) -> None:
+        text, thought, is_taken_back = "".join(self._text), "".join(self._thought), self._is_taken_back
+        self._text.clear()
+        self._thought.clear()
+        self._is_taken_back = False
+        if is_taken_back:
+            await sink.take_back(outcome.thought)
+        elif thought:
+            await sink.show_thought(thought)
+        if text:
+            await sink.show(text)
+
+
+class _KeepThought:
+    """Stores the thought while there is no text yet, but not a short one: that is stored once, with the answer."""
+
+    def __init__(self, sink: AnswerSink, outcome: Outcome) -> None:
+        self._sink = sink
+        self._outcome = outcome
+        self._is_first = True
+
+    async def __call__(self) -> None:
+        if not self._is_first and not self._outcome.has_text:
+            await self._sink.keep_thought(self._outcome.thought)
+        self._is_first = False
+
+
+def _joined(parts: list[str]) -> str:
+    if len(parts) > 1:
+        parts[:] = ["".join(parts)]
+    return parts[0] if parts else ""
+
+
+def _check(outcome: Outcome, request: ModelRequest) -> None:
     if outcome.finish is None:
         raise ModelError("cut", "the model's stream ended without a Finish")
     if not outcome.text:
         if _STATUSES.get((outcome.finish.reason or "").lower()) == "filtered":
             raise ModelError("filtered", "the content filter left no text")
+        if outcome.thought.strip() and outcome.finish.reason == "length":
+            maximum = "none" if request.max_tokens is None else request.max_tokens
+            detail = f"the maximum of tokens was used up by thought; MAX_TOKENS of this answer: {maximum}"
+            raise ModelError("thought_limit", detail, {"max_tokens": request.max_tokens})
+        if outcome.thought.strip():
+            raise ModelError("thought_only", f"only thought and no text, finish_reason {outcome.finish.reason}")
         raise ModelError("empty", f"the answer has no text, finish_reason {outcome.finish.reason}")

@@ -1,8 +1,8 @@
 """The interface of a language model: requests, streamed answers, token usage and errors.
 
-A model streams an answer as `Delta`s and exactly one `Finish`, or raises `ModelError`. Each kind of error has a
-sentence for the user; its detail goes into the operator's log and never contains a key. `providers.create_model` makes
-models.
+A model streams an answer as `Thought`s, `Delta`s and exactly one `Finish`, or raises `ModelError`. Each kind of error
+has a sentence for the user; its detail goes into the operator's log and never contains a key. `providers.create_model`
+makes models.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ ErrorKind = Literal[
     "refused",  # the server does not accept this request
     "filtered",  # its content filter left nothing
     "empty",  # an answer without text
+    "thought_only",  # the model thought, and ended without an answer
+    "thought_limit",  # the maximum of tokens was used up by thought
     "not_found",  # no such model
     "too_long",  # more tokens than the model's window
     "over_limit",  # a limit of the user or the project is reached; no request was sent
@@ -63,6 +65,17 @@ class Delta:
     """The next piece of text of the answer; never empty."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The next piece of what the model thinks before or while it answers; it is not part of the answer.
+
+    If `takes_back` is set, all text of the answer so far turned out to be thought. Otherwise `text` is never empty.
+    """
+
+    text: str = ""
+    takes_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +131,16 @@ class Finish:
     partial: PartialUsage | None = None
 
 
+AnswerEvent = Thought | Delta | Finish
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer that was not streamed."""
+    """An answer that was not streamed, and the thought that came before it."""
 
     text: str
     finish: Finish
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +210,8 @@ class Model(Protocol):
 
     source: Source
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
-        """Stream the answer. Raises ModelError, before the first Delta or after any of them."""
+    def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Stream the answer. Raises ModelError, before the first event or after any of them."""
 
     async def complete(self, request: ModelRequest) -> Completion:
         """The whole answer. Raises ModelError."""

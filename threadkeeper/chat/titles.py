@@ -24,7 +24,6 @@ _INSTRUCTION = (
     "Use the language of the conversation. "
     "Answer with the title alone: no quotation marks, no full stop, no explanation."
 )
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _LABEL = re.compile(r"^(?:title|标题|題目|题目)\s*[:：]\s*", re.IGNORECASE)
 _AROUND = " \t\"'`*_“”‘’«»「」『』《》.。"
 
@@ -62,9 +61,10 @@ async def make_title(
     except TimeoutError:
         logger.warning("thread %s: no title from model %s within %s s", thread_id, title_model, timeout_seconds)
         return None
-    title = title_of(_THOUGHTS.sub("", completion.text))
+    title = title_of(completion.text)
     if title is None:
-        logger.warning("thread %s: the title from model %s has no words", thread_id, title_model)
+        why = "used its tokens up in thought" if completion.thought else "has no words"
+        logger.warning("thread %s: the title from model %s %s", thread_id, title_model, why)
     return title
 
 

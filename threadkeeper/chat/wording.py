@@ -44,6 +44,10 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
     """The sentence for a user who got no answer, or no complete one, from `model`."""
     if error.kind == "too_long" and "tokens" in error.values:
         return say("error_too_long_counted", language, **error.values)
+    if error.kind == "thought_limit":
+        setting, maximum = say("setting_max_tokens", language), error.values.get("max_tokens")
+        key = "error_thought_limit" if maximum is None else "error_thought_limit_set"
+        return say(key, language, setting=setting, tokens=f"{maximum:,}" if maximum else "")
     standing = error.values.get("standing")
     if error.kind == "over_limit" and isinstance(standing, LimitStanding):
         need = error.values.get("need")

@@ -2,16 +2,22 @@
 
 While the answer is written, its row has `streaming`. If the process dies, that row stays, and readers see the text so
 far with a mark that it was cut off.
+
+The thought of the answer is a step of its own (`thought_step`). It is stored when the model begins to answer; only a
+long one is stored before.
 """
 
+import asyncio
 import logging
+import time
 from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
 from chainlit.config import config
+from chainlit.step import StepDict
 from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -21,6 +27,7 @@ from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
+from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
@@ -67,6 +74,12 @@ class Reply:
         self.message = _Answer(model)
         self._before = ""
         self._used: Mapping[str, Any] = {}
+        self._continued = continued
+        self.thought: ThoughtStep | None = None
+        self._began = time.perf_counter()
+        self._has_text = False
+        self._is_end_shown = False
+        self._is_kept = False
         if continued is not None:
             metadata = continued.get("metadata") or {}
             self._before = text_to_continue(continued)
@@ -76,14 +89,95 @@ class Reply:
             self.message.metadata = {**metadata, "model": model}
 
     async def show(self, text: str) -> None:
-        await self.message.stream_token(text)
+        self._begin_text()
+        await self._show_end_of_thought()
+        self.message.content += text
+        is_first, self.message.streaming = not self.message.streaming, True
+        await _stream(self.message.to_dict(), text, is_first=is_first)
+
+    async def show_thought(self, text: str) -> None:
+        is_first = self.thought is None
+        if self.thought is None:
+            self.thought = ThoughtStep(self.message.thread_id, self.message.parent_id, utc_now(), time.perf_counter())
+        await self._think(text, is_first=is_first)
+
+    async def take_back(self, thought: str) -> None:
+        is_first = self.thought is None
+        if self.thought is None:
+            began_at = utc_now() if self._continued else self.message.created_at or utc_now()
+            self.thought = ThoughtStep(self.message.thread_id, self.message.parent_id, began_at, self._began)
+        if self.message.streaming:
+            self.message.content, self.message.streaming, self._has_text = self._before, False, False
+            if self._continued is None:
+                await cl.context.emitter.delete_step(self.message.to_dict())
+            else:
+                await cl.context.emitter.update_step(self.message.to_dict())
+        await self._think(thought.removeprefix(self.thought.shown_text), is_first=is_first)
+
+    async def _think(self, text: str, *, is_first: bool) -> None:
+        assert self.thought is not None
+        self.thought.shown_text += text
+        await _stream(cast("StepDict", self.thought.shown(self._language)), text, is_first=is_first)
+
+    def _begin_text(self) -> None:
+        """The first text has come: the thought before it is at its end, and a new answer stands behind it."""
+        if not self._has_text and self.thought is not None:
+            if self._continued is None:
+                self.message.created_at = utc_now()
+            self.thought.end()
+        self._has_text = True
+
+    async def _show_end_of_thought(self) -> None:
+        if self.thought is not None and self.thought.is_ended and not self._is_end_shown:
+            self._is_end_shown = True
+            await cl.context.emitter.update_step(cast("StepDict", self.thought.shown(self._language)))
+
+    @property
+    def step_ids(self) -> tuple[str, ...]:
+        return (self.message.id, self.thought.id) if self.thought else (self.message.id,)
+
+    def put_into(self, steps: list[dict[str, Any]]) -> None:
+        """Put the text and the thought so far into the StepDicts of the thread, which was read from the store."""
+        places = {step["id"]: at for at, step in enumerate(steps)}
+        if self._has_text and self.message.content and self.message.id not in places:
+            steps.append(cast("dict[str, Any]", self.message.to_dict()))
+            places[self.message.id] = len(steps) - 1
+        if self.message.id in places:
+            steps[places[self.message.id]]["output"] = self.message.content
+        if self.thought is not None:
+            if self.thought.id in places:
+                steps[places[self.thought.id]] |= self.thought.so_far()
+            else:
+                steps.insert(places.get(self.message.id, len(steps)), self.thought.so_far())
 
     def called(self, call: LlmCall) -> None:
         """Remember the usage of a model call for this answer; the last call is the one that counts."""
         self._call = call
 
-    async def keep(self, text: str) -> None:
-        await self._layer.update_step({**self.message.to_dict(), "output": self._before + text, "streaming": True})
+    async def keep(self, text: str, thought: str) -> None:
+        self._begin_text()
+        if self.thought is not None:
+            self.thought.set(thought)
+        self._is_kept = True
+        await self._store({**self.message.to_dict(), "output": self._before + text, "streaming": True})
+
+    async def keep_thought(self, thought: str) -> None:
+        if self.thought is not None:
+            self.thought.set(thought)
+            await self._store()
+
+    async def _store(self, *steps: Any) -> None:
+        """Store the steps, and the thought if the store does not have its latest state: together, in one batch."""
+        thought = self.thought if self.thought is not None and not self.thought.is_stored else None
+        if thought is not None:
+            thought.is_stored = True
+            steps = (thought.to_dict(), *steps)
+        try:
+            await asyncio.gather(*(self._layer.update_step(step) for step in steps))
+        except DataLayerError:
+            if thought is not None:
+                thought.is_stored = False
+            raise
 
     async def finish(self, outcome: Outcome, *, stopping: bool = False) -> None:
         """Store and show the final state.
@@ -96,8 +190,14 @@ class Reply:
         metrics.answers.labels(_counted(status)).inc()
         if outcome.first_token_seconds is not None:
             metrics.first_token_seconds.observe(outcome.first_token_seconds)
+        if self.thought is not None:
+            self.thought.set(outcome.thought)
+            self.thought.end()
+            await self._show_end_of_thought()
         if status == "error" or (status == "stopped" and not self._before + outcome.text):
+            await self._finish_without_text()
             return
+        self._begin_text()
         mark, text = _mark(status), self._before + outcome.text
         self.message.content = mark_answer(text, mark, self._language) if mark else text
         facts = _facts(outcome, self._call, self._used)
@@ -111,13 +211,32 @@ class Reply:
         chat_context.add(self.message)
         step = self.message.to_dict()
         try:
-            await self._layer.update_step(step)
+            await self._store(step)
         except DataLayerError:
             # The layer has logged and shown the failure; the page shows the answer all the same.
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
         await cl.context.emitter.update_step(step)
         if self._footer:
             await show_footers([step], self._language, replace=bool(self._before))
+
+    async def _finish_without_text(self) -> None:
+        """Store the thought, and take text out of the store that turned out to be thought."""
+        try:
+            await self._store()
+            if self._is_kept and self._continued is not None:
+                await self._layer.update_step(self._continued)
+            elif self._is_kept:
+                await self._layer.delete_step(self.message.id)
+        except DataLayerError:
+            logger.debug("the thought of an answer was not stored", extra={"step_id": self.message.id})
+
+
+async def _stream(step: StepDict, text: str, *, is_first: bool) -> None:
+    """Show new text of a step on the page; `is_first`: the page does not have the step yet."""
+    if is_first:
+        await cl.context.emitter.stream_start(step)
+    else:
+        await cl.context.emitter.send_token(step["id"], text)
 
 
 async def remove_stop_notice() -> None:
@@ -151,8 +270,14 @@ def text_to_continue(step: Mapping[str, Any]) -> str:
 
 
 def mark_unfinished(steps: Iterable[dict[str, Any]], alive: Container[str], language: str) -> None:
-    """Mark each answer whose process died while it was written as cut off. `alive`: ids of answers in progress."""
+    """Mark each answer whose process died while it was written as cut off, and end its thought.
+
+    Args:
+        alive: ids of the answers and thoughts in progress.
+    """
     for step in steps:
+        if is_thought(step) and step["id"] not in alive:
+            step["streaming"], step["end"] = False, step.get("end") or step.get("start")
         if step.get("streaming") and step.get("type") == "assistant_message" and step["id"] not in alive:
             step["streaming"] = False
             step["output"] = mark_answer(step.get("output") or "", "cut", language)

@@ -41,6 +41,7 @@ from threadkeeper.conversation.offers import (
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice, say_error
 from threadkeeper.conversation.shutdown import end_answers
+from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
@@ -137,11 +138,6 @@ class Conversations:
     def _join(self, session: WebsocketSession, thread: dict[str, Any], language: str) -> bool:
         """Let a page that resumes a thread take part in its running turns; returns whether there are any."""
         self.mark(thread, language)
-        shown = {step["id"] for step in thread["steps"]}
-        for reply in self._answering.replies.values():
-            # The thread was read before the answer's first words were stored.
-            if reply.message.thread_id == thread["id"] and reply.message.content and reply.message.id not in shown:
-                thread["steps"].append(reply.message.to_dict())
         audiences, tasks = self._turns.audiences_of(thread["id"]), self._turns.tasks_of(thread["id"])
         for audience in audiences:
             audience.join(session)
@@ -151,11 +147,13 @@ class Conversations:
         return bool(audiences)
 
     def mark(self, thread: dict[str, Any], language: str) -> None:
-        """Update a ThreadDict that will be shown: mark cut answers, and put the text so far into one in progress."""
-        for step in thread["steps"]:
-            if (reply := self._answering.replies.get(step["id"])) is not None:
-                step["output"] = reply.message.content
-        mark_unfinished(thread["steps"], self._answering.replies.keys(), language)
+        """Update a ThreadDict that will be shown: mark cut answers, put the text so far into one in progress, and
+        prepare thoughts."""
+        replies = [one for one in self._answering.replies.values() if one.message.thread_id == thread["id"]]
+        for reply in replies:
+            reply.put_into(thread["steps"])
+        mark_unfinished(thread["steps"], {step_id for reply in replies for step_id in reply.step_ids}, language)
+        show_thoughts(thread["steps"], language)
 
     async def answer(self, message: cl.Message) -> None:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""

@@ -171,8 +171,9 @@ class Settings(BaseSettings):
     )
 
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
-        default=("picture", "pdf", "text"),
-        description="Allowed kinds of attachments: `picture`, `pdf` and `text`, separated by commas.",
+        default=("picture", "pdf", "text", "document"),
+        description="Allowed kinds of attachments, separated by commas: `picture`, `pdf`, `text` and `document` (Word, "
+        "Excel and OpenDocument).",
     )
     attachment_max_files: Count = Field(default=10, description="Maximum number of files per message.")
     attachment_max_megabytes: Count = Field(default=20, description="Maximum size of one file, in megabytes.")

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
-from threadkeeper.language.catalogue import PAGES
+from threadkeeper.language.catalogue import CHAT, PAGES
 from threadkeeper.language.negotiation import is_chinese
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
@@ -76,8 +76,8 @@ async def upload_file(
             raise HTTPException(400, "The file is empty.")
         try:
             chainlit.server.validate_file_upload(file, spec=spec)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from None
+        except ValueError:
+            raise HTTPException(400, _refusal(file, limits, session.language)) from None
         file_id = str(uuid.uuid4())
         path = session.files_dir / f"{file_id}{mimetypes.guess_extension(file.content_type) or ''}"
         await asyncio.to_thread(_copy, file.file, path)
@@ -89,6 +89,18 @@ async def upload_file(
             "size": file.size,
         }
     return {"id": file_id}
+
+
+def _refusal(file: UploadFile, limits: Any, language: str) -> str:
+    """The sentence for a file whose type or size is not accepted, with its name."""
+    key, kind, most = "attachment_unsupported", file.content_type, limits.max_size_mb
+    if most is not None and (file.size or 0) > most * _MEBIBYTE:
+        key = "attachment_too_large"
+    elif kind == "application/pdf":
+        key = "attachment_no_pdf"
+    elif (kind or "").startswith("image/") and "image/png" not in (limits.accept or ()):
+        key = "attachment_no_picture"
+    return CHAT[key][is_chinese(language)].format(name=file.filename, megabytes=most)
 
 
 def _copy(source: BinaryIO, path: Path) -> None:
@@ -123,4 +135,7 @@ async def read_settings(
         if link["url"] in _LINK_WORDS:
             link["display_name"] = PAGES[_LINK_WORDS[link["url"]]][chinese]
     content["ui"]["header_links"] = links
+    if uploads := content["features"].get("spontaneous_file_upload"):
+        # The page would refuse a file with a list of all types and without its name; `upload_file` gives the reason.
+        uploads["accept"] = {}
     return JSONResponse(content)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from threadkeeper.chat.attachments.pdf import PdfReader
+from threadkeeper.chat.attachments.documents import DocumentKind, DocumentReader, document_kind
 from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
+from threadkeeper.chat.attachments.worker.reading import Reading
 from threadkeeper.chat.wording import say
+from threadkeeper.language.negotiation import is_chinese
 
 _PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -24,8 +26,6 @@ _PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"GIF8[79]a"), "image/gif"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
 )
-# The PDF standard lets other bytes come before its header.
-_PDF = re.compile(rb"(?s).{0,1024}?%PDF-")
 _NOT_IN_TEXT = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _CHINESE_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
@@ -43,6 +43,21 @@ class Notice:
 
     def say(self, language: str | None) -> str:
         return say(self.key, language, **self.values)
+
+
+class PartsNotice(Notice):
+    """Says which parts of a file were left out: keys of sentences (`part_…`) with the values that fill them."""
+
+    def __init__(self, name: str, parts: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        super().__init__("notice_parts", name=name, parts=parts)
+        self._name, self._parts = name, parts
+
+    def say(self, language: str | None) -> str:
+        return say(self.key, language, name=self._name, parts=self.listed(language))
+
+    def listed(self, language: str | None) -> str:
+        between = "；" if is_chinese(language) else "; "
+        return between.join(say(key, language, **values) for key, values in self._parts)
 
 
 class AttachmentRefused(Exception):
@@ -85,7 +100,7 @@ class AttachmentReader:
         max_megabytes: MiB of one file.
         max_characters: characters of text from one file.
         max_pdf_pages: pages of a PDF that are read.
-        pdf_seconds: time to read one PDF.
+        pdf_seconds: time to read one PDF, Word, Excel or OpenDocument file.
     """
 
     def __init__(
@@ -104,7 +119,7 @@ class AttachmentReader:
         self._max_total_megabytes = max_total_megabytes
         self._max_megabytes = max_megabytes
         self._max_characters = max_characters
-        self._pdf = PdfReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
+        self._documents = DocumentReader(max_pages=max_pdf_pages, max_characters=max_characters, seconds=pdf_seconds)
 
     def admit(self, sizes: Sequence[tuple[str, int]]) -> None:
         """Check names and sizes (bytes) of the files of one message before any of them is read.
@@ -130,9 +145,9 @@ class AttachmentReader:
             if magic.match(data):
                 self._admit_kind(name, "picture")
                 return Picture(name, picture_type, data)
-        if _PDF.match(data[:1100]):
-            self._admit_kind(name, "pdf")
-            return await self._read_pdf(name, data)
+        if kind := document_kind(data):
+            self._admit_kind(name, "pdf" if kind == "pdf" else "document")
+            return await self._read_document(name, data, kind)
         if not _meant_as_text(name, mime):
             raise AttachmentRefused("attachment_unsupported", name=name)
         self._admit_kind(name, "text")
@@ -157,15 +172,34 @@ class AttachmentReader:
         notices = () if certain else (Notice("notice_encoding", name=name, encoding=encoding),)
         return _limited(name, text[: self._max_characters], len(text), notices)
 
-    async def _read_pdf(self, name: str, data: bytes) -> TextAttachment:
-        result = await self._pdf.read(name, data)
-        if result.refused:
-            raise AttachmentRefused(f"attachment_pdf_{result.refused}", name=name, seconds=f"{self._pdf.seconds:g}")
-        if result.pages_read == result.pages:
-            return _limited(name, result.text, result.characters)
-        notice = Notice("notice_pages", name=name, kept=result.pages_read, total=result.pages)
-        rest = f"[The file goes on: this is from the first {result.pages_read} of its {result.pages} pages.]"
-        return TextAttachment(name, f"{result.text}\n{rest}", (notice,))
+    async def _read_document(self, name: str, data: bytes, kind: DocumentKind) -> TextAttachment:
+        reading = await self._documents.read(name, data, kind)
+        if reading.refused == "unsupported":
+            raise AttachmentRefused("attachment_unsupported", name=name)
+        if reading.refused:
+            sort = "pdf" if kind == "pdf" else "document"
+            seconds = f"{self._documents.seconds:g}"
+            raise AttachmentRefused(f"attachment_{sort}_{reading.refused}", name=name, seconds=seconds)
+        return _taken(name, reading)
+
+
+def _taken(name: str, reading: Reading) -> TextAttachment:
+    """The text of a document; what is missing is told to the user in notices, and to the model under the text."""
+    notices, rests = list[Notice](), list[str]()
+    if reading.unit is not None and reading.kept < reading.total:
+        notices.append(Notice(f"notice_{reading.unit}", name=name, kept=reading.kept, total=reading.total))
+        rests.append(
+            f"[The file goes on: this is from the first {reading.kept} of its {reading.total} {reading.unit}.]"
+        )
+    elif len(reading.text) < reading.characters:
+        cut = _limited(name, reading.text, reading.characters)
+        notices += cut.notices
+        rests.append(cut.text.removeprefix(reading.text).strip())
+    if reading.left_out:
+        parts = PartsNotice(name, reading.left_out)
+        notices.append(parts)
+        rests.append(f"[The file was read only in part. Not included: {parts.listed('en')}.]")
+    return TextAttachment(name, "\n".join([reading.text, *rests]), tuple(notices))
 
 
 def _limited(name: str, text: str, total: int, notices: tuple[Notice, ...] = ()) -> TextAttachment:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal, get_args
 
-AttachmentKind = Literal["picture", "pdf", "text"]
+AttachmentKind = Literal["picture", "pdf", "text", "document"]
 ALL_KINDS: tuple[AttachmentKind, ...] = get_args(AttachmentKind)
 
 _EXTENSIONS = """
@@ -40,6 +40,21 @@ _TYPES = """
 TEXT_EXTENSIONS = tuple(_EXTENSIONS.split())
 TEXT_TYPES = tuple(_TYPES.split())
 
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+# Word, Excel and OpenDocument. Where no such program is installed, browsers send them as application/octet-stream.
+DOCUMENT_TYPES: dict[str, tuple[str, ...]] = {
+    f"{_OFFICE}.wordprocessingml.document": (".docx",),
+    "application/vnd.ms-word.document.macroenabled.12": (".docm",),
+    f"{_OFFICE}.spreadsheetml.sheet": (".xlsx",),
+    "application/vnd.ms-excel": (".xls",),
+    "application/vnd.ms-excel.sheet.macroenabled.12": (".xlsm",),
+    "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
+    "application/vnd.oasis.opendocument.text": (".odt",),
+    "application/vnd.oasis.opendocument.spreadsheet": (".ods",),
+    "application/vnd.oasis.opendocument.presentation": (".odp",),
+}
+DOCUMENT_EXTENSIONS = tuple(extension for extensions in DOCUMENT_TYPES.values() for extension in extensions)
+
 # Types of other formats under which browsers send text files.
 _MISTAKEN: dict[str, tuple[str, ...]] = {
     "application/octet-stream": TEXT_EXTENSIONS,
@@ -60,9 +75,13 @@ def accepted_uploads(kinds: Collection[AttachmentKind] = ALL_KINDS, *, vision: b
     }
     texts = {mime: list(TEXT_EXTENSIONS) for mime in TEXT_TYPES}
     mistaken = {mime: list(extensions) for mime, extensions in _MISTAKEN.items()}
-    return {
+    accepted: dict[str, list[str]] = {
         **({"text/*": []} if "text" in kinds else {}),
         **({"application/pdf": [".pdf"]} if "pdf" in kinds else {}),
         **(pictures if "picture" in kinds and vision else {}),
         **({**texts, **mistaken} if "text" in kinds else {}),
     }
+    if "document" in kinds:
+        for mime, extensions in ({"application/octet-stream": DOCUMENT_EXTENSIONS} | DOCUMENT_TYPES).items():
+            accepted[mime] = [*accepted.get(mime, []), *extensions]
+    return accepted

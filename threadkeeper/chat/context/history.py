@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from datalayer.thought import speech_of
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
 from threadkeeper.chat.context.tokens import (
     REQUEST_TOKENS,
@@ -198,13 +199,18 @@ def _belongs(step: Step) -> bool:
         return True
     status = (step.get("metadata") or {}).get("status")
     text = step.get("output") or ""
-    return status not in _LEFT_OUT_STATUSES and text != STOP_NOTICE and bool(unmark_answer(text).strip())
+    return status not in _LEFT_OUT_STATUSES and text != STOP_NOTICE and bool(_spoken(text).strip())
+
+
+def _spoken(text: str) -> str:
+    """An answer as it goes to the model: without the mark under it, and without a thought that was stored with it."""
+    return speech_of(unmark_answer(text))
 
 
 async def _message(step: Step, elements: Sequence[Element], vision: bool, load: LoadAttachment | None) -> ChatMessage:
     text = step.get("output") or ""
     if _ROLES[step["type"]] == "assistant":
-        return {"role": "assistant", "content": unmark_answer(text)}
+        return {"role": "assistant", "content": _spoken(text)}
     parts: list[Part] = []
     for element in elements:
         parts += await _loaded(element, load, vision=vision)

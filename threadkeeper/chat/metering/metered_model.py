@@ -26,7 +26,17 @@ from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, Limi
 from threadkeeper.chat.metering.payloads import kept_messages
 from threadkeeper.chat.metering.pricing import Rates, rates_of
 from threadkeeper.chat.metering.rows import CallRows, OpenCall, is_unreported
-from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, Model, ModelError, ModelRequest, TokenUsage
+from threadkeeper.chat.model import (
+    AnswerEvent,
+    Attempt,
+    Completion,
+    Delta,
+    Model,
+    ModelError,
+    ModelRequest,
+    Thought,
+    TokenUsage,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +92,7 @@ class MeteredModel:
         self._keeping: set[asyncio.Task[None]] = set()
         self._counting: set[asyncio.Task[None]] = set()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         call = await self._begin(request, is_streaming=True)
         try:
             async with aclosing(self._model.stream(call.request)) as events:
@@ -102,6 +112,8 @@ class MeteredModel:
         call = await self._begin(request, is_streaming=False)
         try:
             completion = await self._model.complete(call.request)
+            if completion.thought:
+                call.take(Thought(completion.thought))
             call.take(Delta(completion.text))
             call.take(completion.finish)
         except ModelError as error:
@@ -209,7 +221,7 @@ class MeteredModel:
         """Count the tokens that the server did not report, then account for the call."""
         try:
             prompt_tokens = await message_tokens(on_the_wire(call.request.messages), call.counter)
-            counted = TokenUsage(prompt_tokens, await call.counter.count("".join(call.parts)))
+            counted = TokenUsage(prompt_tokens, await call.counter.count("".join([*call.thought, *call.parts])))
         except Exception:
             logger.exception("cannot count the tokens of a call; its row has none", extra={"call_id": call.id})
             counted = None

@@ -21,7 +21,7 @@ from datalayer.records.usage import LlmCall, tokens_per_second
 from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
 from threadkeeper.chat.metering.pricing import Rates
-from threadkeeper.chat.model import Attempt, Delta, Finish, ModelError, ModelRequest, Source, TokenUsage
+from threadkeeper.chat.model import AnswerEvent, Attempt, Finish, ModelError, ModelRequest, Source, Thought, TokenUsage
 
 STOPPED = "stopped"
 """The finish_reason of a call that its caller ended."""
@@ -29,7 +29,7 @@ STOPPED = "stopped"
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call to a model that has not ended, and what has arrived of its answer so far."""
+    """A call to a model that has not ended, and what has arrived of its answer and its thought so far."""
 
     request: ModelRequest
     id: str
@@ -40,19 +40,26 @@ class OpenCall:
     extension: asyncio.TimerHandle | None = None
     began: Attempt = field(default_factory=Attempt)
     parts: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
     first: float | None = None
     finish: Finish | None = None
     error: ModelError | None = None
     stopped: bool = False
     ended: float = 0.0
 
-    def take(self, event: Delta | Finish) -> None:
+    def take(self, event: AnswerEvent) -> None:
         if isinstance(event, Finish):
             self.finish = event
             return
         if self.first is None:
             self.first = time.perf_counter()
-        self.parts.append(event.text)
+        if not isinstance(event, Thought):
+            self.parts.append(event.text)
+            return
+        if event.takes_back:
+            self.thought += self.parts
+            self.parts.clear()
+        self.thought.append(event.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ def is_unreported(call: OpenCall) -> bool:
     attempt = _attempts(call)[-1]
     if attempt.error is not None or _reported(call) is not None:
         return False
-    if call.parts or call.finish is not None:
+    if call.parts or call.thought or call.finish is not None:
         return True
     broke_off = call.stopped or (call.error is not None and call.error.kind in ("cut", "timeout"))
     return broke_off and attempt.status_code is not None

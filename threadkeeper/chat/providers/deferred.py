@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from threadkeeper.chat.model import Completion, Delta, Finish, Model, ModelError, ModelRequest, Source
+from threadkeeper.chat.model import AnswerEvent, Completion, Model, ModelError, ModelRequest, Source
 
 
 class DeferredModel:
@@ -31,7 +31,7 @@ class DeferredModel:
     async def load(self) -> None:
         await self._loaded()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         model = await self._loaded()
         async with aclosing(model.stream(request)) as events:
             async for event in events:

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator
 
 from threadkeeper.chat.messages import attached_names, typed_text
-from threadkeeper.chat.model import Completion, Delta, Finish, ModelRequest, Source
+from threadkeeper.chat.model import AnswerEvent, Completion, Delta, Finish, ModelRequest, Source
 from threadkeeper.chat.wording import say
 
 SECONDS_PER_WORD = 0.02
@@ -24,7 +24,7 @@ class DemoModel:
     demo = True
     source = Source("demo", "")
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         for word in _WORDS.findall(demo_answer(request)):
             yield Delta(word)
             await asyncio.sleep(SECONDS_PER_WORD)

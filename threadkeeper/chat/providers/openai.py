@@ -24,7 +24,7 @@ import httpx2
 import openai
 
 from threadkeeper.chat.messages import on_the_wire
-from threadkeeper.chat.model import Attempt, Completion, Delta, Finish, ModelError, ModelRequest, Source
+from threadkeeper.chat.model import AnswerEvent, Attempt, Completion, ModelError, ModelRequest, Source
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.openai_errors import (
     clean,
@@ -125,7 +125,7 @@ class OpenAIModel:
     async def load(self) -> None:
         """Does nothing: everything is loaded."""
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | Finish, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         response = await self._post(request, stream=True)
         try:
             reading = StreamReading(self._secret, sends_endings=self._sends_endings)
@@ -133,10 +133,10 @@ class OpenAIModel:
             try:
                 chunks = response.aiter_bytes()
                 async for chunk in chunks:
-                    text = reading.feed(chunk)
+                    events = reading.feed(chunk)
                     attempt.answered_by = reading.model
-                    if text:
-                        yield Delta(text)
+                    for event in events:
+                        yield event
                     if reading.failure:
                         raise reading.failure
                     if reading.done:
@@ -145,12 +145,14 @@ class OpenAIModel:
             except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
                 # After the finish_reason the text is complete; only the usage can be missing.
                 if not reading.complete:
+                    for event in reading.rest():
+                        yield event
                     raise reading.bill(connection_error(error, self._secret, answering=True)) from None
-            text = reading.end()
+            events = reading.end()
             attempt.answered_by = reading.model
             self._sends_endings = self._sends_endings or reading.has_ending
-            if text:
-                yield Delta(text)
+            for event in events:
+                yield event
             if reading.failure:
                 raise reading.failure
             yield reading.finish()

@@ -12,11 +12,21 @@ import json
 import re
 from typing import Any
 
-from threadkeeper.chat.model import Completion, ErrorKind, Finish, ModelError, PartialUsage, TokenUsage
+from threadkeeper.chat.model import (
+    Completion,
+    Delta,
+    ErrorKind,
+    Finish,
+    ModelError,
+    PartialUsage,
+    Thought,
+    TokenUsage,
+)
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
 from threadkeeper.chat.providers.sse import ERROR, MESSAGE, STRAY, Event, EventDecoder
+from threadkeeper.chat.providers.thought import AnswerReader, read_message
 
 # The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
 _FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
@@ -37,6 +47,7 @@ class StreamReading:
         self._secret = secret
         self._sends_endings = sends_endings
         self._decoder = EventDecoder()
+        self._answer = AnswerReader()
         self._events = 0
         self._has_text = False
         self._reason: str | None = None
@@ -59,18 +70,24 @@ class StreamReading:
         """Whether the server ended the stream with a finish_reason or usage."""
         return not self._is_whole and (self._reason is not None or self._usage.comes_last)
 
-    def feed(self, chunk: bytes) -> str:
-        """The text that this chunk of bytes completes: one token, several, or none."""
-        return self._read(self._decoder.feed(chunk))
+    def feed(self, chunk: bytes) -> list[Delta | Thought]:
+        """The text and the thought that this chunk of bytes completes: one token, several, or none."""
+        self._read(self._decoder.feed(chunk))
+        return self.rest() if self.failure is not None else self._answer.events()
 
-    def end(self) -> str:
+    def rest(self) -> list[Delta | Thought]:
+        """What was held back, because it could have become a tag; nothing follows it."""
+        self._answer.end()
+        return self._answer.events()
+
+    def end(self) -> list[Delta | Thought]:
         """The last text, after the last byte. Sets `failure` if the answer is not complete."""
-        text = self._read(self._decoder.finish())
+        self._read(self._decoder.finish())
         if self.failure is None:
             self.failure = self._unfinished()
         if self.failure is not None:
             self.bill(self.failure)
-        return text
+        return self.rest()
 
     def bill(self, error: ModelError) -> ModelError:
         """The error with the usage that the server has reported so far."""
@@ -81,8 +98,7 @@ class StreamReading:
         usage, partial = _parts(self._usage)
         return Finish(self._reason, usage, self.model, partial)
 
-    def _read(self, events: list[Event]) -> str:
-        texts: list[str] = []
+    def _read(self, events: list[Event]) -> None:
         for kind, payload in events:
             if self.done or self.failure:
                 break
@@ -90,25 +106,26 @@ class StreamReading:
                 self.done = True
                 break
             try:
-                texts.append(self._take(kind, payload))
+                self._take(kind, payload)
             except ModelError as error:
                 self.failure = self.bill(error)
             except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
                 detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
                 self.failure = self.bill(ModelError("server", detail))
-        return "".join(texts)
 
-    def _take(self, kind: int, payload: bytes) -> str:
-        """The text of one event. Raises ModelError for an error that the server reports."""
+    def _take(self, kind: int, payload: bytes) -> None:
+        """Take one event. Raises ModelError for an error that the server reports."""
         if kind != MESSAGE:
             if kind == ERROR:
                 raise event_error(named_error(payload), self._secret)
-            return self._take_other(kind, payload)
+            self._take_other(kind, payload)
+            return
         event = json.loads(payload)
         self._events += 1
-        return self._take_chunk(event) if event else ""
+        if event:
+            self._take_chunk(event)
 
-    def _take_other(self, kind: int, payload: bytes) -> str:
+    def _take_other(self, kind: int, payload: bytes) -> None:
         """A comment, or lines outside of all events: an error, a whole completion, or words for the log."""
         try:
             event = json.loads(payload)
@@ -119,36 +136,35 @@ class StreamReading:
         if found_line := _ERROR_LINE.search(payload):
             raise event_error(named_error(found_line.group(1)), self._secret)
         if kind == STRAY and isinstance(event, dict) and "choices" in event and not self._events:
-            return self._take_completion(event, payload)
+            self._take_completion(event, payload)
+            return
         is_doubtful = kind == STRAY or b"error" in payload.lower()
         if is_doubtful or not self._has_stray:
             self._said = payload[:_MOST_WORDS]
             self._has_stray = self._has_stray or is_doubtful
-        return ""
 
-    def _take_completion(self, event: dict[str, Any], body: bytes) -> str:
-        """The text of a server that does not stream."""
+    def _take_completion(self, event: dict[str, Any], body: bytes) -> None:
+        """Take the completion of a server that does not stream."""
         self._usage.take(event, has_text=False)
         completion = read_completion(body, self._secret)
-        self._usage.take(event, has_text=bool(completion.text))
+        self._usage.take(event, has_text=bool(completion.text or completion.thought))
+        self._answer.put(completion.thought, completion.text)
         self.model, self._reason = completion.finish.model, completion.finish.reason
         self.done = self._is_whole = True
-        return completion.text
 
-    def _take_chunk(self, event: dict[str, Any]) -> str:
+    def _take_chunk(self, event: dict[str, Any]) -> None:
         if (found := find_error(event)) is not None:
             raise event_error(found, self._secret)
         if self.model is None:
             self.model = _name(event.get("model"))
         choices = event.get("choices")
         choice = choices[0] if choices else None
-        text = self._take_choice(choice) if choice else ""
-        self._usage.take(event, has_text=bool(text))
+        self._usage.take(event, has_text=self._take_choice(choice) if choice else False)
         if "choices" not in event and "usage" not in event:
             self._said = json.dumps(event).encode()[:_MOST_WORDS]
-        return text
 
-    def _take_choice(self, choice: dict[str, Any]) -> str:
+    def _take_choice(self, choice: dict[str, Any]) -> bool:
+        """Take the words of a choice; returns whether there are any, of text or thought."""
         if (found := error_of_choice(choice)) is not None:
             raise event_error(found, self._secret)
         if reason := _reason(choice.get("finish_reason")):
@@ -157,9 +173,9 @@ class StreamReading:
         if not delta and not self._has_text:
             # A server that does not stream, in an event all the same. MiniMax repeats the whole text at the end.
             delta = choice.get("message")
-        text = _text(delta) if delta else ""
-        self._has_text = self._has_text or bool(text)
-        return text
+        has_words = self._answer.take(delta) if delta else False
+        self._has_text = self._has_text or has_words
+        return has_words
 
     def _unfinished(self) -> ModelError | None:
         """The reason why the answer is not complete; None if it is."""
@@ -197,13 +213,14 @@ def read_completion(body: bytes, secret: str) -> Completion:
         choice = answer["choices"][0]
         if (found := error_of_choice(choice)) is not None:
             raise event_error(found, secret)
-        text, reason = _text(choice["message"]), _reason(choice.get("finish_reason"))
+        thought, text = read_message(choice["message"])
+        reason = _reason(choice.get("finish_reason"))
         usage = UsageReading()
-        usage.take(answer, has_text=bool(text))
+        usage.take(answer, has_text=bool(text or thought))
         if reason is not None and reason.lower() in _FAILED:
             raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
         reported, partial = _parts(usage)
-        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial))
+        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial), thought)
     except ModelError as error:
         error.usage, error.partial = _parts(usage)
         raise
@@ -219,16 +236,6 @@ def _parts(reading: UsageReading) -> tuple[TokenUsage | None, PartialUsage | Non
     if isinstance(report, TokenUsage):
         return report, None
     return None, report
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    text = content or message.get("refusal") or ""
-    if not isinstance(text, str):
-        raise TypeError(f"the content is {type(text).__name__}")
-    return text
 
 
 def _reason(value: object) -> str | None:

@@ -6,13 +6,14 @@ messages are shown folded in their old place; removed answers can be reviewed li
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datalayer.records.review import ReviewThread, StepUsage, StepVersion, ThreadOrigin, Verdict, Vote
+from datalayer.thought import THOUGHT, THOUGHT_TYPE, split
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
-from threadkeeper.web.review.tool_steps import ToolSteps, tool_steps
+from threadkeeper.web.review.tool_steps import LONGEST_TEXT, ToolSteps, tool_steps
 
 ANSWER, QUESTION = "assistant_message", "user_message"
 _MESSAGES = (ANSWER, QUESTION, "system_message")
@@ -31,6 +32,8 @@ class ShownMessage:
     usage: StepUsage | None = None
     better_runs: tuple[ThreadOrigin, ...] = ()
     removed: StepVersion | None = None
+    thought: str = ""
+    """What the model thought before this answer, shortened; it is not part of the answer."""
 
     @property
     def id(self) -> str:
@@ -51,11 +54,13 @@ class ShownMessage:
 
     @property
     def characters(self) -> int:
-        """Characters to render: message, earlier versions, tools, votes and verdicts."""
+        """Characters to render: message, thought, earlier versions, tools, votes and verdicts."""
         outputs = (self.step.get("output"), *(one.output for one in self.versions))
         judged = (text for one in self.verdicts for text in (one.better_answer, one.note))
         commented = (one.comment for one in self.votes)
-        return self.tools.characters + sum(len(text or "") for text in (*outputs, *judged, *commented))
+        return (
+            self.tools.characters + len(self.thought) + sum(len(text or "") for text in (*outputs, *judged, *commented))
+        )
 
     @property
     def agreement(self) -> float | None:
@@ -100,17 +105,22 @@ def shown_thread(found: ReviewThread) -> ShownThread:
     around = _around(found, answer_of_run)
     messages: list[ShownMessage] = []
     tools: list[Mapping[str, Any]] = []
+    thoughts: list[Mapping[str, Any]] = []
     for step in steps:
         if step["type"] not in _MESSAGES:
             if step["type"] != "run":
-                tools.append(step)
+                (thoughts if _is_thought(step) else tools).append(step)
             continue
+        if step["type"] != ANSWER:
+            # A thought without an answer.
+            tools, thoughts = [*tools, *thoughts], []
         if step["type"] != ANSWER and tools and messages:
             # Tools that ran after an answer do not belong to the next question.
             messages.append(ShownMessage({**step, "id": "", "type": "tools", "output": ""}, tool_steps(tools)))
             tools = []
-        messages.append(_message(step, tool_steps(tools), around))
-        tools = []
+        messages.append(_with_thought(_message(step, tool_steps(tools), around), thoughts))
+        tools, thoughts = [], []
+    tools += thoughts
     loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
     return ShownThread(_with_removed(messages, removed, around), tool_steps(tools), tuple(loose))
 
@@ -166,6 +176,20 @@ def _message(
     )
 
 
+def _is_thought(step: Mapping[str, Any]) -> bool:
+    return step["type"] == THOUGHT_TYPE and (step.get("metadata") or {}).get("status") == THOUGHT
+
+
+def _with_thought(message: ShownMessage, thoughts: Sequence[Mapping[str, Any]]) -> ShownMessage:
+    """The message with its thought, from its own steps and, in answers that were stored with it, from its text."""
+    stored, speech = split(message.step.get("output") or "") if message.is_answer else ("", "")
+    thought = "\n\n".join(filter(None, (*(str(step.get("output") or "") for step in thoughts), stored)))
+    if not thought:
+        return message
+    step = {**message.step, "output": speech} if stored else message.step
+    return replace(message, step=step, thought=thought[:LONGEST_TEXT])
+
+
 def _with_removed(
     messages: list[ShownMessage], removed: Iterable[StepVersion], around: _Around
 ) -> tuple[ShownMessage, ...]:
@@ -182,5 +206,5 @@ def _with_removed(
             "createdAt": version.created_at,
             "isError": False,
         }
-        inserted.append(_message(step, ToolSteps(), around, version))
+        inserted.append(_with_thought(_message(step, ToolSteps(), around, version), ()))
     return tuple(heapq.merge(messages, inserted, key=lambda one: one.step.get("createdAt") or ""))

@@ -1,0 +1,190 @@
+"""Tells the thought of a model from its answer, where both are in one text.
+
+Models that think first write their thought before the answer, between two tags: `<think>…</think>`. Some chat templates
+contain the opening tag themselves, so the text begins with thought and only the closing tag shows it. An answer that is
+cut inside the thought has no closing tag.
+
+A tag is a tag only at the beginning of an answer. Later in an answer, or in code, it is text that the model wrote.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+THOUGHT = "thought"
+"""The `status` in the metadata of a step that holds the thought of an answer."""
+THOUGHT_TYPE = "llm"
+"""The `type` of such a step."""
+
+Kind = Literal["speech", "thought", "taken_back"]
+
+_NAMES = ("think", "thinking", "thought", "reasoning", "seed:think")
+_TAGS: tuple[tuple[str, str], ...] = (
+    *((f"<{name}>", f"</{name}>") for name in _NAMES),
+    ("[think]", "[/think]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|start_thinking|>", "<|end_thinking|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+)
+_CLOSING_OF = dict(_TAGS)
+_CLOSINGS = tuple(_CLOSING_OF.values())
+_FIRST = frozenset(tag[0] for pair in _TAGS for tag in pair)
+_LONGEST = max(len(tag) for pair in _TAGS for tag in pair)
+_OPENING = re.compile("|".join(re.escape(opening) for opening in _CLOSING_OF), re.IGNORECASE)
+_CLOSING = re.compile("|".join(re.escape(closing) for closing in _CLOSINGS), re.IGNORECASE)
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_BLANK = " \t\r\n\ufeff\u200b"
+# What can stand before a closing tag that is not on a line of its own, and what can stand behind it.
+_QUOTES = "\"'`(“‘«「『"
+_OPENS_TEXT = "#*-|>[$\\_"
+_ENDS_SENTENCE = ".!?:。！？：…"
+
+
+class Splitter:
+    """Tells thought from speech in one text that arrives in pieces, cut at any place.
+
+    `feed` and `end` give the new parts in order: "speech" and "thought" with their text, and "taken_back" with no text
+    if a closing tag shows that all speech so far was thought.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._closing: str | None = None
+        self._is_speech = False
+        self._has_tag = False
+        self._has_thought = False
+        self._begins_thought = False
+        self._drops_blanks = False
+        self._speech: list[str] = []
+
+    def drop_blanks(self) -> None:
+        """Drop blank lines at the beginning of the speech, because a thought came before it in another way."""
+        self._drops_blanks = True
+
+    def feed(self, text: str) -> list[tuple[Kind, str]]:
+        if self._is_speech and not self._held and (self._has_tag or _FIRST.isdisjoint(text)):
+            return list(self._say(text))
+        self._held += text
+        return list(self._parts(is_end=False))
+
+    def end(self) -> list[tuple[Kind, str]]:
+        """The parts of what was held back, because it could have become a tag."""
+        return list(self._parts(is_end=True))
+
+    def _parts(self, *, is_end: bool) -> Iterator[tuple[Kind, str]]:
+        before = None
+        while self._held and before != (before := (self._held, self._closing, self._is_speech)):
+            if self._closing is not None:
+                yield from self._think(self._closing, is_end=is_end)
+            elif self._is_speech:
+                yield from self._speak(is_end=is_end)
+            else:
+                self._begin(is_end=is_end)
+
+    def _begin(self, *, is_end: bool) -> None:
+        """Decide whether the text goes on with thought or with speech."""
+        text = self._held.lstrip(_BLANK)
+        head = text[:_LONGEST].lower()
+        for opening, closing in _TAGS:
+            if head.startswith(opening):
+                self._held, self._closing, self._begins_thought = text[len(opening) :], closing, True
+                self._has_tag = self._drops_blanks = True
+                return
+            if head.startswith(closing):
+                self._held, self._has_tag, self._drops_blanks = text[len(closing) :], True, True
+                return
+        if is_end or not any(tag.startswith(head) for pair in _TAGS for tag in pair):
+            self._is_speech = True
+            if self._drops_blanks:
+                self._held = text
+
+    def _think(self, closing: str, *, is_end: bool) -> Iterator[tuple[Kind, str]]:
+        found = re.search(re.escape(closing), self._held, re.IGNORECASE)
+        if found:
+            text, self._held, self._closing = self._held[: found.start()], self._held[found.end() :], None
+        else:
+            size = len(self._held) - (0 if is_end else _beginning_of_tag(self._held, (closing,)))
+            text, self._held = self._held[:size], self._held[size:]
+        if self._begins_thought:
+            text = text.lstrip(_BLANK)
+        if text:
+            yield "thought", f"\n\n{text}" if self._begins_thought and self._has_thought else text
+            self._has_thought, self._begins_thought = True, False
+
+    def _speak(self, *, is_end: bool) -> Iterator[tuple[Kind, str]]:
+        found = None if self._has_tag else _CLOSING.search(self._held)
+        if found is None:
+            kept = 0 if is_end or self._has_tag else _beginning_of_tag(self._held, _CLOSINGS)
+            yield from self._say_held(len(self._held) - kept)
+        elif found.end() == len(self._held) and not is_end:
+            # What follows decides whether it is a tag.
+            yield from self._say_held(found.start())
+        elif not _closes_thought("".join(self._speech) + self._held[: found.start()], self._held[found.end() :]):
+            yield from self._say_held(found.end())
+        else:
+            rest = self._held[found.end() :]
+            yield from self._say_held(found.start())
+            yield "taken_back", ""
+            self._held, self._is_speech = rest, False
+            self._has_tag = self._has_thought = self._drops_blanks = True
+
+    def _say_held(self, size: int) -> Iterator[tuple[Kind, str]]:
+        text, self._held = self._held[:size], self._held[size:]
+        yield from self._say(text)
+
+    def _say(self, text: str) -> Iterator[tuple[Kind, str]]:
+        if not text:
+            return
+        if not self._has_tag:
+            self._speech.append(text)
+        yield "speech", text
+
+
+def split(text: str) -> tuple[str, str]:
+    """The thought and the speech of a whole answer."""
+    if not _has_tag(text):
+        return "", text
+    splitter, thought, speech = Splitter(), list[str](), list[str]()
+    for kind, part in (*splitter.feed(text), *splitter.end()):
+        if kind == "taken_back":
+            thought, speech = [*thought, *speech], []
+        else:
+            (thought if kind == "thought" else speech).append(part)
+    return "".join(thought).strip(), "".join(speech)
+
+
+def speech_of(text: str) -> str:
+    """The answer without its thought."""
+    return split(text)[1]
+
+
+def _has_tag(text: str) -> bool:
+    return _OPENING.match(text.lstrip(_BLANK)) is not None or _CLOSING.search(text) is not None
+
+
+def _beginning_of_tag(text: str, tags: tuple[str, ...]) -> int:
+    """How many characters at the end of the text could be the beginning of one of the tags."""
+    tail = text[-_LONGEST:].lower()
+    for at in range(len(tail)):
+        if tail[at] in _FIRST and any(tag.startswith(tail[at:]) for tag in tags):
+            return len(tail) - at
+    return 0
+
+
+def _closes_thought(before: str, after: str) -> bool:
+    """Whether a closing tag without an opening one shows that all text before it was thought."""
+    line = before.rpartition("\n")[2]
+    in_code = len(_FENCE.findall(before)) % 2 == 1 or line.count("`") % 2 == 1
+    if in_code or _OPENING.search(before):
+        return False
+    if not line.strip():
+        return True
+    if line[-1].isspace():
+        return line.rstrip()[-1] in _ENDS_SENTENCE and after.startswith(("\n", "\r"))
+    following = after[:1]
+    if not following or line[-1] in _QUOTES:
+        return False
+    if following in " \t":
+        return line[-1] in _ENDS_SENTENCE
+    return following in ("\n", "\r") or following.isalnum() or following in _OPENS_TEXT

@@ -1,0 +1,268 @@
+"""Word, Excel and OpenDocument files become text; what is taken in part is told to the user and to the model."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.office_files import (
+    changed,
+    excel,
+    old_excel,
+    opendocument_sheets,
+    opendocument_slides,
+    opendocument_text,
+    word,
+)
+from tests.support.server import ROOT
+from tests.unit.test_attachments import passes_the_server, pdf, refusal, text_of
+from threadkeeper.chat.attachments.reader import TextAttachment
+from threadkeeper.chat.attachments.worker.pdf import ranges
+
+PARAGRAPHS = ("# The title", "Grüße, 你好 *as typed*", "- one", "- two")
+TABLE = [["name", "number"], ["Ada", "1"]]
+ROWS: list[list[Any]] = [["name", "number"], ["Ada", 1], ["李雷", 2.5]]
+
+
+def told(attachment: TextAttachment, what: str) -> bool:
+    """Whether the user, in both languages, and the model are told this in English."""
+    english = " ".join(notice.say("en") for notice in attachment.notices)
+    chinese = [notice.say("zh-CN") for notice in attachment.notices]
+    assert all(attachment.name in sentence for sentence in chinese)
+    return what in english and what in attachment.text
+
+
+async def test_a_word_file_is_markdown() -> None:
+    attachment = await text_of("a.docx", word(*PARAGRAPHS, table=TABLE))
+    assert attachment.notices == ()
+    for line in ("# The title", "Grüße, 你好 *as typed*", "- one\n- two", "| name | number |", "| Ada | 1 |"):
+        assert line in attachment.text
+    # The bytes decide, not the name.
+    assert (await text_of("renamed.txt", word(*PARAGRAPHS, table=TABLE), "text/plain")).text == attachment.text
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("a.xlsx", excel({"One": ROWS})), ("a.xls", old_excel(ROWS)), ("a.ods", opendocument_sheets({"One": ROWS}))],
+)
+async def test_a_spreadsheet_is_csv(name: str, data: bytes) -> None:
+    attachment = await text_of(name, data)
+    assert attachment.notices == ()
+    sheet = "Old" if name == "a.xls" else "One"
+    assert attachment.text == f"## {sheet}\n\nname,number\nAda,1\n李雷,2.5"
+
+
+async def test_an_opendocument_text_is_read_in_order() -> None:
+    attachment = await text_of("a.odt", opendocument_text(*PARAGRAPHS, table=TABLE))
+    assert attachment.notices == ()
+    assert attachment.text.splitlines()[0] == "# The title"
+    for line in ("Grüße, 你好 *as typed*", "- one", "| name | number |\n| Ada | 1 |"):
+        assert line in attachment.text
+
+
+async def test_the_slides_of_an_opendocument_presentation_are_read() -> None:
+    attachment = await text_of("a.odp", opendocument_slides("The first", "The second"))
+    assert attachment.text == "[Slide 1]\n\nThe first\n\n[Slide 2]\n\nThe second"
+
+
+async def test_pages_without_text_are_told() -> None:
+    attachment = await text_of("a.pdf", pdf("The text.", *[None] * 5))
+    assert told(attachment, "pages without text (scans or empty): 5 of 6 (page 2–6)")
+    assert "6 页中的 5 页（第 2–6 页）" in attachment.notices[0].say("zh")
+    some = await text_of("a.pdf", pdf("One.", None, "Three.", None))
+    assert told(some, "2 of 4 (page 2, 4)")
+    assert (await text_of("a.pdf", pdf("One.", "Two."))).notices == ()
+
+
+async def test_pages_without_text_are_told_beside_pages_that_were_cut_off() -> None:
+    attachment = await text_of("a.pdf", pdf("One.", None, "Three."), max_pdf_pages=2)
+    assert told(attachment, "first 2 of")
+    assert told(attachment, "pages without text (scans or empty): 1 of 3 (page 2)")
+
+
+async def test_pictures_on_a_page_with_text_are_told() -> None:
+    assert told(await text_of("a.pdf", pdf("One.", "Two.", pictured=True)), "pictures: 1")
+
+
+def test_page_numbers_are_ranges() -> None:
+    assert ranges([2, 3, 4, 7, 9, 10]) == "2–4, 7, 9–10"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("a.docx", word("Text", pictures=2), "pictures: 2"),
+        ("a.docx", word("Text", header="Confidential"), "headers and footers: 1"),
+        ("a.odt", opendocument_text("Text", picture=True), "pictures: 1"),
+        ("a.xlsx", excel({"One": ROWS, "Hidden": ROWS}, hidden=["Hidden"]), "hidden sheets: 1 (Hidden)"),
+        ("a.xlsx", excel({"One": [[1, 2, "=A1+B1"]]}), "formulas without a stored result: 1"),
+        ("a.xlsx", excel({f"Sheet {n}": [[n]] for n in range(52)}), "sheets after the first 50: 2"),
+    ],
+)
+async def test_what_is_not_in_the_text_is_told(name: str, data: bytes, what: str) -> None:
+    assert told(await text_of(name, data), what)
+
+
+async def test_formulas_charts_comments_and_objects_of_a_word_file_are_told() -> None:
+    formula = b'<m:oMath xmlns:m="urn:m"><m:r/></m:oMath></w:body>'
+    data = changed(
+        word("Text"),
+        {
+            "word/document.xml": lambda body: body.replace(b"</w:body>", formula),
+            "word/charts/chart1.xml": b"<chart/>",
+            "word/comments.xml": b'<w:comments xmlns:w="urn:w"><w:comment w:id="0"/></w:comments>',
+            "word/embeddings/sheet1.xlsx": b"PK",
+        },
+    )
+    attachment = await text_of("a.docx", data)
+    for what in ("formulas: 1", "charts: 1", "comments: 1", "embedded files and objects: 1"):
+        assert told(attachment, what)
+
+
+async def test_rows_behind_the_limit_are_left_out_whole() -> None:
+    data = excel({"One": [[number, "a row"] for number in range(100)], "Two": [["last"]]})
+    attachment = await text_of("a.xlsx", data, max_characters=50)
+    assert told(attachment, "first 5 of")
+    assert "101 rows" in attachment.notices[0].say("en")
+    assert attachment.text.splitlines()[2:7] == [f"{number},a row" for number in range(5)]
+    assert "5,a row" not in attachment.text
+
+
+async def test_a_long_word_file_is_cut_before_it_is_converted() -> None:
+    data = word(*[f"Paragraph {number} of many." for number in range(2_000)], table=[["cell"]] * 50)
+    attachment = await text_of("a.docx", data, max_characters=1_000)
+    assert "Paragraph 40 of many." in attachment.text
+    assert "Paragraph 100 of many." not in attachment.text
+    assert attachment.notices[0].key == "notice_cut"
+    assert "45," in attachment.notices[0].say("en"), "the length of the whole text"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "key"),
+    [
+        ("a.docx", word(pictures=1), "attachment_document_without_text"),
+        ("a.xlsx", excel({"One": []}), "attachment_document_without_text"),
+        ("a.docx", changed(word("x"), {"word/document.xml": b"<w:document"}), "attachment_document_broken"),
+        ("a.odt", changed(opendocument_text("x"), {"content.xml": b"<office"}), "attachment_document_broken"),
+        ("a.zip", changed(b"PK\x05\x06" + bytes(18), {"a.txt": b"text"}), "attachment_unsupported"),
+        ("a.pptx", changed(b"PK\x05\x06" + bytes(18), {"ppt/presentation.xml": b"<p/>"}), "attachment_unsupported"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "attachment_unsupported"),
+        (
+            "a.docx",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
+            "attachment_document_encrypted",
+        ),
+        (
+            "a.odt",
+            changed(opendocument_text("x"), {"META-INF/manifest.xml": b"<manifest:encryption-data/>"}),
+            "attachment_document_encrypted",
+        ),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_refused_with_its_reason(name: str, data: bytes, key: str) -> None:
+    assert await refusal(name, data) == key
+
+
+def with_doctype(data: bytes, name: str, declaration: str, encoding: str = "utf-8") -> bytes:
+    return changed(data, {name: declaration.encode(encoding)})
+
+
+ENTITY = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.docx", with_doctype(word("x"), "word/document.xml", ENTITY)),
+        ("a.docx", with_doctype(word("x"), "word/document.xml", '<!DOCTYPE x SYSTEM "http://127.0.0.1/x.dtd"><x/>')),
+        ("a.docx", with_doctype(word("x"), "word/other.xml", ENTITY.lower(), "utf-16")),
+        ("a.xlsx", with_doctype(excel({"One": ROWS}), "xl/sharedStrings.xml", ENTITY)),
+        ("a.odt", with_doctype(opendocument_text("x"), "content.xml", ENTITY)),
+        ("a.docx", changed(word("x"), {"word/media/bomb.bin": bytes(20_000_000)})),
+        ("a.docx", changed(word("x"), {f"word/{number}.bin": b"" for number in range(10_001)})),
+    ],
+)
+async def test_a_hostile_archive_is_refused(name: str, data: bytes) -> None:
+    assert len(data) < 2_000_000
+    assert await refusal(name, data) == "attachment_document_unsafe"
+
+
+async def test_a_linked_picture_loads_nothing(tmp_path: Path) -> None:
+    """A document can name files and addresses; nothing of them is opened."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    relation = f'Target="{secret.as_uri()}" TargetMode="External"'
+
+    def link(relations: bytes) -> bytes:
+        return re.sub(r'Target="media/[^"]*"', relation, relations.decode()).encode()
+
+    data = changed(word("Text", pictures=1), {"word/_rels/document.xml.rels": link})
+    attachment = await text_of("a.docx", data)
+    assert attachment.text.startswith("Text\n")
+    assert told(attachment, "pictures: 1")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "import socket; socket.create_connection(('127.0.0.1', 9))",
+        "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.system('true')",
+        "import os; os.fork()",
+    ],
+)
+def test_the_process_of_a_document_has_no_network_and_starts_no_program(act: str) -> None:
+    program = f"from threadkeeper.chat.attachments.worker.limits import limit; limit(5); {act}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "PermissionError: a document may not cause" in ended.stderr
+
+
+def test_the_process_of_a_document_writes_no_file(tmp_path: Path) -> None:
+    act = "made = open('made', 'w'); made.write('x'); made.close()"
+    program = f"from threadkeeper.chat.attachments.worker.limits import limit; limit(5); {act}"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "File too large" in ended.stderr
+    assert (tmp_path / "made").read_bytes() == b""
+
+
+async def test_too_much_memory_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """A sheet whose only two cells are at its corners is filled up by the library."""
+
+    def corners(book: Any) -> None:
+        book["One"]["A1"] = 1
+        book["One"]["XFD1048576"] = 2
+
+    with caplog.at_level(logging.WARNING):
+        key = await refusal("a.xlsx", excel({"One": []}, edit=corners))
+    assert key in ("attachment_document_broken", "attachment_document_unsafe")
+
+
+async def test_a_slow_document_is_given_up() -> None:
+    data = word(*["word " * 50] * 5_000)
+    assert await refusal("a.docx", data, pdf_seconds=0.2, max_characters=10**7) == "attachment_document_slow"
+
+
+async def test_documents_can_be_turned_off() -> None:
+    for data in (word("x"), excel({"One": ROWS}), old_excel(ROWS), opendocument_text("x")):
+        assert await refusal("a.docx", data, kinds=("picture", "pdf", "text")) == "attachment_no_document"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.docx", "a.DOCX", "a.xlsx", "a.xls", "a.xlsm", "a.xlsb", "a.ods", "a.odt", "a.odp", "a.docm"]
+)
+def test_browsers_without_an_office_program_can_send_documents(name: str) -> None:
+    assert passes_the_server(name, "application/octet-stream")

@@ -1,0 +1,69 @@
+"""Reads the text of a PDF page by page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+from pypdf import PageObject, PdfReader
+from pypdf.errors import PyPdfError
+
+from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+
+
+def read_pdf(data: bytes, *, max_pages: int, max_characters: int) -> Reading:
+    """Raises Refused, or what pypdf raises for a broken file."""
+    reader = PdfReader(io.BytesIO(data))
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise Refused("encrypted")
+    reading = Reading(unit="pages", total=len(reader.pages))
+    texts, characters = list[str](), 0
+    empty, unreadable, pictures = list[int](), list[int](), set[object]()
+    for number in range(1, min(reading.total, max_pages) + 1):
+        page = reader.pages[number - 1]
+        try:
+            text = page.extract_text().strip()
+        except (PyPdfError, ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError):
+            text = ""
+            unreadable.append(number)
+        if text:
+            pictures.update(_pictures(page))
+        elif number not in unreadable:
+            empty.append(number)
+        texts.append(f"[Page {number}]\n{text}\n")
+        characters += len(texts[-1])
+        if characters >= max_characters:
+            break
+    reading.kept = len(texts)
+    if len(empty) + len(unreadable) == len(texts):
+        raise Refused("broken" if unreadable else "without_text")
+    whole = "\n".join(texts)
+    reading.text, reading.characters = whole[:max_characters], len(whole)
+    reading.leave_out("part_pages_without_text", len(empty), numbers=ranges(empty), total=reading.total)
+    reading.leave_out("part_pages_unreadable", len(unreadable), numbers=ranges(unreadable), total=reading.total)
+    reading.leave_out("part_pictures", len(pictures))
+    reading.leave_out("part_embedded", sum(1 for _ in reader.attachment_list))
+    return reading
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in order, as in "2–6, 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)
+
+
+def _pictures(page: PageObject) -> Iterator[object]:
+    """What tells the pictures of a page apart; a logo on each page is one picture."""
+    resources = page.get("/Resources")
+    objects = resources.get_object().get("/XObject") if resources is not None else None
+    if objects is None:
+        return
+    for name, reference in objects.get_object().items():
+        found = reference.get_object()
+        if found is not None and found.get("/Subtype") == "/Image":
+            yield getattr(reference, "idnum", (id(page), name))

@@ -1,0 +1,102 @@
+"""Reads the cells of a spreadsheet as CSV, sheet by sheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from itertools import islice
+
+from python_calamine import (
+    CalamineError,
+    CalamineWorkbook,
+    PasswordError,
+    SheetTypeEnum,
+    SheetVisibleEnum,
+    load_workbook,
+)
+
+from threadkeeper.chat.attachments.worker.archive import entry_of
+from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+
+MOST_SHEETS = 50
+MOST_ROWS = 50_000
+# A formula whose result the program that wrote the file did not store.
+_FORMULA = re.compile(rb"<f[^>]*(?:/>|>[^<]*</f>)\s*(?:</c>|<v\s*/>|<v></v>)")
+
+
+def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | None = None) -> Reading:
+    """Raises Refused.
+
+    Args:
+        archive: of a format that is a zip archive; what is not in cells is counted in it.
+    """
+    try:
+        workbook = load_workbook(io.BytesIO(data))
+    except PasswordError:
+        raise Refused("encrypted") from None
+    except CalamineError:
+        raise Refused("broken") from None
+    reading = Reading(unit="rows")
+    sheets = [one for one in workbook.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet]
+    hidden = [one.name for one in sheets if one.visible != SheetVisibleEnum.Visible]
+    shown = [one.name for one in sheets if one.visible == SheetVisibleEnum.Visible]
+    out = io.StringIO()
+    for name in shown[:MOST_SHEETS]:
+        _write(workbook, name, out, reading, max_characters)
+    text = out.getvalue().strip()
+    if not reading.total:
+        raise Refused("without_text")
+    # A text that is cut is cut between rows, except in a row that is longer than the limit.
+    reading.text, reading.characters = text[:max_characters], len(text)
+    reading.leave_out("part_sheets", len(shown) - MOST_SHEETS if len(shown) > MOST_SHEETS else 0, kept=MOST_SHEETS)
+    reading.leave_out("part_hidden_sheets", len(hidden), names=", ".join(hidden[:10]))
+    others = len(workbook.sheets_metadata) - len(sheets)
+    charts = 0
+    if archive is not None:
+        names = archive.namelist()
+        reading.leave_out("part_pictures", sum(one.startswith(("xl/media/", "Pictures/")) for one in names))
+        charts = sum(one.startswith("xl/charts/chart") for one in names)
+        comments = [one for one in names if re.fullmatch(r"xl/comments\d*\.xml|xl/comments/.*\.xml", one)]
+        notes = sum(len(re.findall(rb"<comment ", entry_of(archive, one))) for one in comments)
+        notes += len(re.findall(rb"<office:annotation[ >]", entry_of(archive, "content.xml")))
+        reading.leave_out("part_comments", notes)
+        worksheets = [one for one in names if re.fullmatch(r"xl/worksheets/[^/]+\.xml", one)]
+        reading.leave_out("part_results", sum(len(_FORMULA.findall(entry_of(archive, one))) for one in worksheets))
+    reading.leave_out("part_charts", charts or others)
+    return reading
+
+
+def _write(workbook: CalamineWorkbook, name: str, out: io.StringIO, reading: Reading, max_characters: int) -> None:
+    """Write the rows of a sheet, as long as there is room; count all of them."""
+    sheet = workbook.get_sheet_by_name(name)
+    reading.total += sheet.height
+    if sheet.start is None or out.tell() >= max_characters or reading.kept >= MOST_ROWS:
+        return
+    lines = csv.writer(out, lineterminator="\n")
+    heading = f"\n## {name}\n\n"
+    for row in islice(sheet.iter_rows(), sheet.start[0], None):
+        cells = [_text(cell) for cell in row]
+        while cells and not cells[-1]:
+            cells.pop()
+        before = out.tell()
+        if cells:
+            out.write(heading)
+            heading = ""
+            lines.writerow(cells)
+        if out.tell() > max_characters and reading.kept:
+            out.seek(before)
+            out.truncate()
+            return
+        reading.kept += 1
+        if reading.kept >= MOST_ROWS:
+            return
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, bool):
+        return "TRUE" if cell else "FALSE"
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))
+    return str(cell)

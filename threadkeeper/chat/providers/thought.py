@@ -1,0 +1,137 @@
+"""Tells thought from speech in what a chat completions server sends.
+
+Servers send the thought of a model in five ways, none of which is part of OpenAI's specification:
+
+- between tags in the text, as the model wrote it: `datalayer.thought`
+- `reasoning_content`: DeepSeek, vLLM, SGLang, llama.cpp, LiteLLM
+- `reasoning`: OpenRouter, Ollama, Groq, newer vLLM
+- `reasoning_details`, `thinking_blocks`: OpenRouter and LiteLLM, beside one of the two above, with the same words
+- blocks in a list of content: `[{"type": "thinking", …}, {"type": "text", …}]`, as Mistral and Anthropic have them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from datalayer.thought import Kind, Splitter
+from threadkeeper.chat.model import Delta, Thought
+
+_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details", "thinking_blocks")
+_TEXT_TYPES = ("text", "output_text", "refusal", "")
+_WORDS = ("thinking", "text", "content", "reasoning", "summary", "thought")
+
+
+class AnswerReader:
+    """Takes the deltas of one answer, or its whole message; `events` gives what they contain since the last call."""
+
+    def __init__(self) -> None:
+        self._splitter = Splitter()
+        self._field: str | None = None
+        self._has_thought = False
+        self._events: list[Delta | Thought] = []
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """Returns whether there are words in it. Raises TypeError if the content is of another kind."""
+        has_words = False
+        if thought := self._thought_field(message):
+            has_words = True
+            self._add("thought", thought)
+            self._splitter.drop_blanks()
+        content = message.get("content") or message.get("refusal") or ""
+        if not isinstance(content, str | list):
+            raise TypeError(f"the content is {type(content).__name__}")
+        for kind, text in _blocks(content if isinstance(content, list) else [content]):
+            has_words = has_words or bool(text)
+            if kind == "thought":
+                self._add("thought", text)
+                self._splitter.drop_blanks()
+            elif text:
+                self._extend(self._splitter.feed(text))
+        return has_words
+
+    def put(self, thought: str, text: str) -> None:
+        """Take a thought and a text that are known apart."""
+        self._add("thought", thought)
+        self._add("speech", text)
+
+    def end(self) -> None:
+        """Take what was held back, because it could have become a tag."""
+        self._extend(self._splitter.end())
+
+    def events(self) -> list[Delta | Thought]:
+        events, self._events = self._events, []
+        return events
+
+    def _thought_field(self, message: dict[str, Any]) -> str:
+        # Only one field counts for the whole answer: some servers send the same words in two of them.
+        for name in (self._field,) if self._field else _FIELDS:
+            if (value := message.get(name)) and (words := _words(value)):
+                self._field = name
+                return words
+        return ""
+
+    def _extend(self, parts: Iterable[tuple[Kind, str]]) -> None:
+        for kind, text in parts:
+            self._add(kind, text)
+
+    def _add(self, kind: Kind, text: str) -> None:
+        last = self._events[-1] if self._events else None
+        if kind == "taken_back":
+            self._events.append(Thought(takes_back=True))
+        elif kind == "thought":
+            # Some servers send a blank line in place of a thought.
+            text = text if self._has_thought else text.lstrip()
+            self._has_thought |= bool(text)
+            if isinstance(last, Thought) and not last.takes_back:
+                self._events[-1] = Thought(last.text + text)
+            elif text:
+                self._events.append(Thought(text))
+        elif isinstance(last, Delta):
+            self._events[-1] = Delta(last.text + text)
+        elif text:
+            self._events.append(Delta(text))
+
+
+def read_message(message: dict[str, Any]) -> tuple[str, str]:
+    """The thought and the text of a whole message."""
+    reader, thought, text = AnswerReader(), "", ""
+    reader.take(message)
+    reader.end()
+    for event in reader.events():
+        if isinstance(event, Delta):
+            text += event.text
+        elif event.takes_back:
+            thought, text = thought + text, ""
+        else:
+            thought += event.text
+    return thought.strip(), text
+
+
+def _blocks(content: list[Any]) -> list[tuple[Kind, str]]:
+    """The blocks of a list of content that hold words."""
+    found: list[tuple[Kind, str]] = []
+    for block in content:
+        if isinstance(block, str):
+            found.append(("speech", block))
+            continue
+        kind = str(block.get("type") or "")
+        if kind in _TEXT_TYPES:
+            text = block.get("text") or block.get("refusal") or ""
+            if not isinstance(text, str):
+                raise TypeError(f"the text of a block is {type(text).__name__}")
+            found.append(("speech", text))
+        elif "think" in kind or "reason" in kind or "thought" in kind:
+            found.append(("thought", _words(block)))
+    return found
+
+
+def _words(value: object) -> str:
+    """The words in a value, which is a text, or an object or a list that holds texts; "" if there are none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_words(one) for one in value)
+    if isinstance(value, dict):
+        return next((words for name in _WORDS if (words := _words(value.get(name)))), "")
+    return ""
