@@ -37,6 +37,10 @@ async def stored(client: ChatClient) -> list[dict[str, Any]]:
     return list(answer.raise_for_status().json()["steps"])
 
 
+async def visible(client: ChatClient) -> list[dict[str, Any]]:
+    return [step for step in await stored(client) if step["type"] != "run"]
+
+
 def said(steps: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The steps that a user sees, in order."""
     return [(step["type"], step["output"]) for step in steps if step["type"] != "run"]
@@ -124,12 +128,14 @@ async def test_stop_within_a_thought_keeps_it(chat: Chat) -> None:
         await client.until(
             lambda: any("one" in step["output"] for step in client.steps.values() if step["type"] == "tool")
         )
+        seen = len(client.events)
         await client.emit("stop")
-        await client.until(lambda: "Stopped here." in client.answer)
-        kinds = said(await stored(client))
-        assert [kind for kind, _ in kinds] == ["user_message", "llm", "assistant_message"]
-        assert kinds[1][1].startswith("Pondering one")
-        assert kinds[2][1] == "*Stopped here.*"
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        question, thought, notice = await visible(client)
+        assert (question["type"], thought["type"], thought["streaming"]) == ("user_message", "llm", False)
+        assert thought["output"].startswith("Pondering one")
+        assert "seven" not in thought["output"]
+        assert notice["metadata"]["status"] != "complete", "no answer"
 
 
 async def test_a_second_page_sees_the_thought_in_progress(chat: Chat) -> None:
