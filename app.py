@@ -40,6 +40,7 @@ from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
+from threadkeeper.web.page_texts import thread_for_page
 from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
@@ -206,4 +207,5 @@ async def view_shared(thread: Any, _user: cl.User | None) -> bool:
     """Prepare a shared thread for display. Returns False, because only sharing by the owner gives access."""
     conversations.mark(thread, config.ui.language or "en")
     keep_what_is_shared(thread)
+    thread.update(thread_for_page(thread, shared=True))
     return False

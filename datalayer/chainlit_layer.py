@@ -34,7 +34,6 @@ from datalayer.chainlit_dicts import (
     listed_thread_dict_of,
     step_dict_of,
     step_of,
-    thread_dict_of,
     whole_thread_dict_of,
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now

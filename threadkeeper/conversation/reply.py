@@ -22,6 +22,7 @@ from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
 from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.formulas.page import PageText
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
@@ -65,18 +66,26 @@ class Reply:
         self._footer = footer
         self._call: LlmCall | None = None
         self.message = _Answer(model)
+        self._page_text = PageText()
         self._before = ""
         self._used: Mapping[str, Any] = {}
         if continued is not None:
             metadata = continued.get("metadata") or {}
             self._before = text_to_continue(continued)
+            self._page_text.add(self._before)
             self._used = metadata.get("usage") or {}
             self.message.id, self.message.parent_id = continued["id"], continued.get("parentId")
             self.message.created_at, self.message.content = continued["createdAt"], self._before
             self.message.metadata = {**metadata, "model": model}
 
     async def show(self, text: str) -> None:
-        await self.message.stream_token(text)
+        shown, is_whole = self._page_text.add(text)
+        if not self.message.streaming:
+            # The first text reaches the page with the message itself.
+            await self.message.stream_token(text)
+            return
+        self.message.content += text
+        await cl.context.emitter.send_token(self.message.id, shown, is_whole)
 
     def called(self, call: LlmCall) -> None:
         """Remember the usage of a model call for this answer; the last call is the one that counts."""
