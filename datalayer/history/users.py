@@ -1,12 +1,14 @@
 """Users and their password hashes."""
 
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, select, update
+from sqlalchemy import RowMapping, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
+from datalayer.history.user_names import by_name, claim
 from datalayer.ownership import Actor
 from datalayer.records.chat import Account, User
 from datalayer.schema.chat import credentials, users
@@ -16,7 +18,23 @@ _COLUMNS = columns(User, users)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
-    """Store the user. An existing user keeps id and role, and the metadata is merged."""
+    """Store the user. An existing user keeps id, name and role, and the metadata is merged."""
+    found = await get(connection, user.identifier)
+    if found is None:
+        stored = await _merge(connection, dialect, user)
+        if stored.id != user.id or await claim(connection, dialect, stored.id, stored.identifier):
+            return stored
+        # Another process has stored the same name in another spelling meanwhile.
+        await connection.execute(delete(users).where(users.c.id == stored.id))
+        found = await get(connection, user.identifier)
+        assert found is not None
+    else:
+        # Chainlit's own layer, or an older replica, may have added the user.
+        await claim(connection, dialect, found.id, found.identifier)
+    return await _merge(connection, dialect, replace(user, identifier=found.identifier))
+
+
+async def _merge(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
     merged = dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None})
     statement = (
         dialect.insert(users)
@@ -29,7 +47,8 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> U
 
 
 async def get(connection: AsyncConnection, identifier: str) -> User | None:
-    row = (await connection.execute(select(*_COLUMNS).where(users.c.identifier == identifier))).mappings().first()
+    """The user with this name; case does not matter."""
+    row = (await connection.execute(by_name(select(*_COLUMNS), identifier))).mappings().first()
     return record_of(User, users, row) if row else None
 
 
@@ -44,7 +63,7 @@ async def list_all(connection: AsyncConnection) -> list[User]:
 
 
 async def account(connection: AsyncConnection, identifier: str) -> Account | None:
-    row = (await connection.execute(accounts().where(users.c.identifier == identifier))).mappings().first()
+    row = (await connection.execute(by_name(accounts(), identifier))).mappings().first()
     return account_of(row) if row else None
 
 
@@ -63,17 +82,17 @@ async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User
     """Store a new user.
 
     Raises:
-        AlreadyExists: the identifier is in use.
+        AlreadyExists: the identifier is in use, in this spelling or another one. The transaction must be rolled back.
     """
-    statement = (
-        dialect.insert(users)
-        .values(**given(user, users))
-        .on_conflict_do_nothing(index_elements=[users.c.identifier])
-        .returning(users.c.id)
-    )
-    if (await connection.execute(statement)).first() is None:
-        raise AlreadyExists(f"the user {user.identifier!r} exists already")
-    return user
+    found = await get(connection, user.identifier)
+    if found is None:
+        statement = dialect.insert(users).values(**given(user, users)).on_conflict_do_nothing()
+        is_new = (await connection.execute(statement.returning(users.c.id))).first() is not None
+        if is_new and await claim(connection, dialect, user.id, user.identifier):
+            return user
+    differs = found is not None and found.identifier != user.identifier
+    known = f", as {found.identifier!r}" if found and differs else ""
+    raise AlreadyExists(f"the user {user.identifier!r} exists already{known}")
 
 
 async def set_password(
@@ -93,9 +112,7 @@ async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at
     Raises:
         NotFound: the user does not exist.
     """
-    statement = update(users).where(users.c.identifier == identifier).values(disabledAt=disabled_at)
-    if (await connection.execute(statement)).rowcount == 0:
-        raise NotFound(f"there is no user {identifier!r}")
+    await _change(connection, identifier, disabledAt=disabled_at)
 
 
 async def set_role(connection: AsyncConnection, identifier: str, role: str) -> None:
@@ -104,9 +121,14 @@ async def set_role(connection: AsyncConnection, identifier: str, role: str) -> N
     Raises:
         NotFound: the user does not exist.
     """
-    statement = update(users).where(users.c.identifier == identifier).values(role=role)
-    if (await connection.execute(statement)).rowcount == 0:
+    await _change(connection, identifier, role=role)
+
+
+async def _change(connection: AsyncConnection, identifier: str, **values: str | None) -> None:
+    found = await get(connection, identifier)
+    if found is None:
         raise NotFound(f"there is no user {identifier!r}")
+    await connection.execute(update(users).where(users.c.id == found.id).values(**values))
 
 
 async def admins(connection: AsyncConnection) -> list[str]:

@@ -53,6 +53,15 @@ credentials = Table(
     Column("updatedAt", Text, nullable=False),
 )
 
+# The names in the form in which they are compared (`history.user_names`). Not a column of `users`, because Chainlit's
+# own layer may add users too; a user without a row is found by the exact name only.
+user_names = Table(
+    "user_names",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, unique=True),
+)
+
 # Each recorded login has a row until it expires. Only a hash of its token is stored.
 logins = Table(
     "logins",

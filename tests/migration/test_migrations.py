@@ -40,6 +40,7 @@ STEPS = [
     "review_threads",
     "record_logins",
     "keep_judged_answers",
+    "compare_names_without_case",
 ]
 
 

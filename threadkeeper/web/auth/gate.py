@@ -106,6 +106,8 @@ class Gate:
             try:
                 person = await self._person(token)
                 active, scope[_SCOPE_KEY], scope[_LOGIN_KEY] = person is not None, person, token if person else None
+                # The name as it is stored: the token may have it in another spelling.
+                user = person.identifier if person else None
             except DataLayerError as error:
                 logger.error("could not look up the account %s: %s", printable(token.identifier), error)
                 if not _is_page(scope):
