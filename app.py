@@ -34,6 +34,7 @@ from threadkeeper.logs import configure_logging
 from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelled_names
+from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
@@ -50,6 +51,7 @@ logger = logging.getLogger("threadkeeper")
 try:
     settings = load_settings()
     os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
+    put_root_path(settings.chainlit_root_path)
     blobs = open_blobs(settings)
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")

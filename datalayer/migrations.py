@@ -29,7 +29,6 @@ from datalayer.schema.chat import (
     search_texts,
     steps,
     threads,
-    user_names,
 )
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
@@ -207,7 +206,8 @@ async def keep_judged_answers(connection: AsyncConnection) -> None:
 @migration
 async def compare_names_without_case(connection: AsyncConnection) -> None:
     """Add the names as they are compared. Users whose names differ only in case stay, and are logged."""
-    await connection.run_sync(user_names.create, checkfirst=True)
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes, {"one_user_per_name"})
     await fill_user_names(connection)
 
 

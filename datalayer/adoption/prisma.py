@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import name_key
 from datalayer.history.user_names import fill
-from datalayer.schema.chat import elements, feedback_changes, feedbacks, steps, threads, user_names, users
+from datalayer.schema.chat import elements, feedback_changes, feedbacks, steps, threads, users
 
 _metadata = MetaData()
 
@@ -204,7 +204,7 @@ async def _note_other_spellings(connection: AsyncConnection) -> list[str]:
     """Fill the table of source users who exist here already, but in another spelling; returns their names."""
     await connection.run_sync(_OTHER_SPELLINGS.create)
     here = set((await connection.execute(select(users.c.identifier))).scalars())
-    of_keys = await connection.execute(select(user_names.c.key, user_names.c.userId))
+    of_keys = await connection.execute(select(users.c.nameKey, users.c.id).where(users.c.nameKey.is_not(None)))
     holders: dict[str, str] = {key: user_id for key, user_id in of_keys}  # noqa: C416  mypy
     source = (await connection.execute(select(_USER.c.identifier).order_by(_USER.c.identifier))).scalars()
     found = [

@@ -27,7 +27,6 @@ from datalayer.schema.chat import (
     metadata,
     steps,
     threads,
-    user_names,
     users,
 )
 from datalayer.schema.review import (
@@ -107,12 +106,11 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     started one since. Gives the user's id, if the user existed.
     """
     # Locked, so that another replica that stores a call of this user waits, and then finds no user.
-    found = by_name(select(users.c.id, users.c.identifier), identifier).with_for_update(of=users)
+    found = by_name(select(users.c.id, users.c.identifier), identifier).with_for_update()
     user_id, stored = (await connection.execute(found)).first() or (None, identifier)
     theirs = threads.c.userIdentifier == stored
     if user_id is None:
         return None, await remove_threads(connection, theirs)
-    await connection.execute(delete(user_names).where(user_names.c.userId == user_id))
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
     deleted = _DeletedRows(dict(removed.rows), dict(removed.row_ids))
     of_user = await detach_calls(connection, llm_calls.c.userId == user_id, {"userId": None})

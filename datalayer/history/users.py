@@ -1,14 +1,14 @@
 """Users and their password hashes."""
 
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, select, update
+from sqlalchemy import RowMapping, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import name_key
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
-from datalayer.history.user_names import by_name, claim
+from datalayer.history.user_names import by_name
 from datalayer.ownership import Actor
 from datalayer.records.chat import Account, User
 from datalayer.schema.chat import credentials, users
@@ -21,29 +21,27 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> U
     """Store the user. An existing user keeps id, name and role, and the metadata is merged."""
     found = await get(connection, user.identifier)
     if found is None:
-        stored = await _merge(connection, dialect, user)
-        if stored.id != user.id or await claim(connection, dialect, stored.id, stored.identifier):
-            return stored
-        # Another process has stored the same name in another spelling meanwhile.
-        await connection.execute(delete(users).where(users.c.id == stored.id))
+        if await _insert(connection, dialect, user):
+            return user
+        # Another process has stored the name meanwhile.
         found = await get(connection, user.identifier)
         assert found is not None
-    else:
-        # Chainlit's own layer, or an older replica, may have added the user.
-        await claim(connection, dialect, found.id, found.identifier)
-    return await _merge(connection, dialect, replace(user, identifier=found.identifier))
+    key = name_key(found.identifier)
+    # Chainlit's own layer, or an older replica, may have added the user without the key.
+    is_free = ~select(users.c.id).where(users.c.nameKey == key).correlate(None).exists()
+    changed = {
+        "metadata": dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None}),
+        "nameKey": func.coalesce(users.c.nameKey, case((is_free, key))),
+    }
+    statement = update(users).where(users.c.id == found.id).values(changed).returning(*_COLUMNS)
+    return record_of(User, users, (await connection.execute(statement)).mappings().one())
 
 
-async def _merge(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
-    merged = dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None})
-    statement = (
-        dialect.insert(users)
-        .values(**given(user, users))
-        .on_conflict_do_update(index_elements=[users.c.identifier], set_={"metadata": merged})
-        .returning(*_COLUMNS)
-    )
-    row = (await connection.execute(statement)).mappings().one()
-    return record_of(User, users, row)
+async def _insert(connection: AsyncConnection, dialect: Dialect, user: User) -> bool:
+    """Store a new user; False if the name is in use, in this spelling or another one."""
+    values = given(user, users) | {"nameKey": name_key(user.identifier)}
+    statement = dialect.insert(users).values(**values).on_conflict_do_nothing().returning(users.c.id)
+    return (await connection.execute(statement)).first() is not None
 
 
 async def get(connection: AsyncConnection, identifier: str) -> User | None:
@@ -82,16 +80,12 @@ async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User
     """Store a new user.
 
     Raises:
-        AlreadyExists: the identifier is in use, in this spelling or another one. The transaction must be rolled back.
+        AlreadyExists: the identifier is in use, in this spelling or another one.
     """
     found = await get(connection, user.identifier)
-    if found is None:
-        statement = dialect.insert(users).values(**given(user, users)).on_conflict_do_nothing()
-        is_new = (await connection.execute(statement.returning(users.c.id))).first() is not None
-        if is_new and await claim(connection, dialect, user.id, user.identifier):
-            return user
-    differs = found is not None and found.identifier != user.identifier
-    known = f", as {found.identifier!r}" if found and differs else ""
+    if found is None and await _insert(connection, dialect, user):
+        return user
+    known = f", as {found.identifier!r}" if found and found.identifier != user.identifier else ""
     raise AlreadyExists(f"the user {user.identifier!r} exists already{known}")
 
 

@@ -42,7 +42,11 @@ users = Table(
     Column("role", Text, nullable=False, server_default=text("'user'")),
     Column("disabledAt", Text),
     Column("loginsEndedAt", Text),
+    # The name as names are compared (`history.user_names`). A user without it is found by the exact name only: an older
+    # database may have several users whose names differ in case, and Chainlit's own layer may add users too.
+    Column("nameKey", Text),
 )
+Index("one_user_per_name", users.c.nameKey, unique=True)
 
 # A table of its own, because Chainlit's code may read all columns of `users`.
 credentials = Table(
@@ -51,15 +55,6 @@ credentials = Table(
     Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     Column("passwordHash", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
-)
-
-# The names in the form in which they are compared (`history.user_names`). Not a column of `users`, because Chainlit's
-# own layer may add users too; a user without a row is found by the exact name only.
-user_names = Table(
-    "user_names",
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, unique=True),
 )
 
 # Each recorded login has a row until it expires. Only a hash of its token is stored.

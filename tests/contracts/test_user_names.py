@@ -12,7 +12,7 @@ import datalayer
 from datalayer import AlreadyExists, AnswerFilter, NotFound, Verdict, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import name_key
-from datalayer.schema.chat import migrations, user_names, users
+from datalayer.schema.chat import migrations, users
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from tests.support.records import listed, new_id, step, thread, user_id, vote
@@ -121,7 +121,7 @@ async def test_names_that_an_older_database_has_twice_stay_and_are_logged(
 ) -> None:
     ids = {name: new_id() for name in ("ADA", "Ada", "ada", "Bo")}
     async with layer.database.write() as connection:
-        await connection.run_sync(user_names.drop)
+        await connection.execute(delete(users))
         await connection.execute(delete(migrations).where(migrations.c.name == "compare_names_without_case"))
         for day, name in enumerate(("Ada", "ADA", "ada", "Bo"), 1):
             row = {"id": ids[name], "identifier": name, "metadata": {}, "createdAt": f"2026-01-0{day}T00:00:00.000000Z"}
@@ -152,7 +152,7 @@ async def test_names_that_an_older_database_has_twice_stay_and_are_logged(
     await layer.delete_user("ada")
     assert await layer.names_alike() == []
     async with layer.database.read() as connection:
-        assert set((await connection.execute(select(user_names.c.key))).scalars()) == {"ada", "bo"}
+        assert set((await connection.execute(select(users.c.nameKey))).scalars()) == {"ada", "bo"}
 
 
 async def test_a_user_whom_another_program_added_is_found_by_every_spelling_after_the_next_login(

@@ -150,7 +150,7 @@ async def test_a_database_without_a_schema_names_the_remedy(empty_database_url: 
 def stock_schema() -> MetaData:
     """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
-        "users": {"role", "disabledAt", "loginsEndedAt"},
+        "users": {"role", "disabledAt", "loginsEndedAt", "nameKey"},
         "threads": {"updatedAt"},
         "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
         "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},

@@ -29,6 +29,7 @@ from threadkeeper.web.auth.tokens import (
     with_one_cookie_header,
     without_login,
 )
+from threadkeeper.web.root_path import own_path
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Gate:
             await app(scope, receive, send)
             return
         scope = {**with_one_cookie_header(scope), _SCOPE_KEY: None, _LOGIN_KEY: None}
-        carried = None if _is_public(scope["path"]) else carried_token(scope)
+        carried = None if _is_public(own_path(scope)) else carried_token(scope)
         token = read_token(carried, Headers(scope=scope).get("user-agent")) if carried else None
         user = token.identifier if token else None
         if carried and token is None:
@@ -205,7 +206,7 @@ def _is_public(path: str) -> bool:
 
 def _is_page(scope: Scope) -> bool:
     """Whether a browser requests Chainlit's page, under any of its addresses, for a tab."""
-    wanted = scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith("/files/")
+    wanted = scope["type"] == "http" and scope["method"] == "GET" and not own_path(scope).startswith("/files/")
     return wanted and "text/html" in Headers(scope=scope).get("accept", "")
 
 

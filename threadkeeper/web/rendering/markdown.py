@@ -19,6 +19,7 @@ from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
 from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.rendering import cjk, formulas
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
 
@@ -45,7 +46,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         source = str(token.attrGet("src") or "")
         words = escapeHtml(self.renderInlineAsText(token.children, options, env))
-        if _OURS.fullmatch(source):
+        if _OURS.fullmatch(source.removeprefix(root_path())):
             return f'<img src="{escapeHtml(source)}" alt="{words}" loading="lazy">'
         if source.lower().startswith(("http://", "https://")):
             relation = 'rel="noopener noreferrer nofollow" target="_blank"'
