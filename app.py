@@ -34,12 +34,14 @@ from threadkeeper.logs import configure_logging
 from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelled_names
+from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
+from threadkeeper.web.page_texts import thread_for_page
 from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
@@ -49,6 +51,7 @@ logger = logging.getLogger("threadkeeper")
 try:
     settings = load_settings()
     os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
+    put_root_path(settings.chainlit_root_path)
     blobs = open_blobs(settings)
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
@@ -206,4 +209,5 @@ async def view_shared(thread: Any, _user: cl.User | None) -> bool:
     """Prepare a shared thread for display. Returns False, because only sharing by the owner gives access."""
     conversations.mark(thread, config.ui.language or "en")
     keep_what_is_shared(thread)
+    thread.update(thread_for_page(thread, shared=True))
     return False

@@ -114,6 +114,11 @@ def thread_dict_of(thread: Thread) -> dict[str, Any]:
     }
 
 
+def listed_thread_dict_of(thread: Thread) -> dict[str, Any]:
+    """The ThreadDict for a list, with the last activity as `createdAt`, because Chainlit's page sorts by this key."""
+    return thread_dict_of(thread) | {"createdAt": thread.updated_at or thread.created_at or ""}
+
+
 def whole_thread_dict_of(whole: WholeThread, file_url: Callable[[Element], str] | None) -> dict[str, Any]:
     """The ThreadDict of a thread with its steps and elements."""
     vote_on = whole.votes.get

@@ -31,9 +31,9 @@ from datalayer.chainlit_dicts import (
     columns_of,
     element_dict_of,
     element_of,
+    listed_thread_dict_of,
     step_dict_of,
     step_of,
-    thread_dict_of,
     whole_thread_dict_of,
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
@@ -121,6 +121,9 @@ class ChainlitLayer(
     async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps.
 
+        Here, `createdAt` is the time of the last activity: Chainlit's page sorts its list and forms its groups (Today,
+        Yesterday) by this key. `get_thread` and the exports give the stored time.
+
         Raises:
             InvalidRecord: the filter has no user id, the cursor is not valid, or `first` is less than 1.
         """
@@ -147,7 +150,7 @@ class ChainlitLayer(
                 startCursor=threads.cursor_of(found[0]) if found else None,
                 endCursor=threads.cursor_of(found[-1]) if found else None,
             ),
-            data=[cast(ThreadDict, thread_dict_of(thread)) for thread in found],
+            data=[cast(ThreadDict, listed_thread_dict_of(thread)) for thread in found],
         )
 
     async def update_thread(

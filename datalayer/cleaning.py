@@ -6,6 +6,7 @@ a replacement character is better than a message that fails for one pasted chara
 
 import math
 import re
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,14 @@ def clean_text(text: str) -> str:
         # Two surrogates that are a pair in UTF-16 become the character they mean; the lone ones are replaced.
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def name_key(identifier: str) -> str:
+    """The form in which names of users are compared: without case, and with composed letters (Unicode's NFC).
+
+    Full-width letters differ from others. `str.casefold` alone is not enough: it decomposes some letters.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", identifier).casefold())
 
 
 def clean_json(value: Any, depth: int = 0) -> Any:

@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
+from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema import review_triggers as _review_triggers  # noqa: F401  they are created with their table
 from datalayer.schema import search_triggers as _search_triggers  # noqa: F401
 from datalayer.schema.chat import (
@@ -200,6 +201,14 @@ async def keep_judged_answers(connection: AsyncConnection) -> None:
     """Add to removed answers the id of the run that their vote was cast on."""
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"step_versions_of_step"})
+
+
+@migration
+async def compare_names_without_case(connection: AsyncConnection) -> None:
+    """Add the names as they are compared. Users whose names differ only in case stay, and are logged."""
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes, {"one_user_per_name"})
+    await fill_user_names(connection)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

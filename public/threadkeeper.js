@@ -1,13 +1,15 @@
 // Runs before the first paint and before Chainlit's code. The chat works without it.
 (() => {
   const root = document.documentElement;
+  // The path under which everything is served (CHAINLIT_ROOT_PATH); "" for the root of the host.
+  const base = document.querySelector('meta[property="og:root_path"]')?.content ?? "";
 
   // Browsers choose the glyphs of Chinese characters by this; Chainlit's page always has "en".
   root.lang = navigator.language || "en";
 
   // On the usage pages, days begin in the reader's time zone.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone) document.cookie = `time_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+  if (zone) document.cookie = `time_zone=${zone}; path=${base}/; max-age=31536000; samesite=lax`;
 
   // Chainlit stores the theme under this name and supports "system", but not as a default in its configuration.
   const theme = localStorage.getItem("vite-ui-theme") || "system";
@@ -24,7 +26,9 @@
   // for this tab, because a login at another service leaves the page and returns. Only our own paths are allowed.
   const KEY = "threadkeeper-wanted";
   const KEPT_FOR = 10 * 60_000;
-  const isOurs = (address) => {
+  const isOurs = (wanted) => {
+    if (!wanted?.startsWith(`${base}/`)) return false;
+    const address = wanted.slice(base.length);
     if (!/^\/(?:(?:usage|review|me)(?:[/?]|$)|(?:share|thread)\/[0-9a-f-]{36}$)/.test(address)) return false;
     // Browsers resolve dots and backslashes, which would lead elsewhere. A download does not leave the login page.
     const path = address.split("?")[0];
@@ -46,9 +50,10 @@
   // The rest completes Chainlit's page when it is used. Each part is a module, and none is needed before the first paint.
   import(new URL("page/main.js", document.currentScript.src));
 
-  if (location.pathname === "/login") {
+  if (location.pathname === `${base}/login`) {
     const from = document.referrer ? new URL(document.referrer) : null;
-    const left = from?.origin === location.origin && /^\/(?:share|thread)\//.test(from.pathname) ? from.pathname : "";
+    const isThread = from?.origin === location.origin && /^\/(?:share|thread)\//.test(from.pathname.slice(base.length));
+    const left = isThread ? from.pathname : "";
     const wanted = new URLSearchParams(location.search).get("next") ?? left;
     if (isOurs(wanted)) sessionStorage.setItem(KEY, JSON.stringify({ address: wanted, at: Date.now() }));
   }
@@ -63,7 +68,8 @@
     const go = history[name].bind(history);
     history[name] = (state, title, url) => {
       // "/login", and "/login/callback" after a login at another service.
-      const isIn = /^\/login(?:\/|$)/.test(location.pathname) && url && new URL(url, location.href).pathname === "/";
+      const isHome = url && [base, `${base}/`].includes(new URL(url, location.href).pathname);
+      const isIn = isHome && [`${base}/login`, `${base}/login/`, `${base}/login/callback`].includes(location.pathname);
       const wanted = isIn && !leaves ? takeWanted() : null;
       leaves ||= Boolean(wanted);
       if (wanted) location.replace(wanted);

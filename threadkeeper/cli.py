@@ -130,6 +130,7 @@ def serve() -> None:
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.logs import configure_logging
     from threadkeeper.settings.cookie_secret import cookie_secret
+    from threadkeeper.settings.root_path import put_root_path
     from threadkeeper.settings.settings import SettingsError
 
     settings = settings_or_end()
@@ -145,13 +146,14 @@ def serve() -> None:
     listener = _listen(settings.host, settings.port)
 
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
+    put_root_path(settings.chainlit_root_path)
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
     put_stand_in()
     import uvicorn
     from chainlit.config import config, load_module
 
     config.run.host, config.run.port = settings.host, settings.port
-    config.run.root_path = os.environ.get("CHAINLIT_ROOT_PATH", "")
+    config.run.root_path = settings.chainlit_root_path
     config.run.headless = True
     config.run.module_name = str(app_file)
     from chainlit.server import app as chainlit_app  # it reads config.run

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.accounts.logins import end_logins_of
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import InvalidRecord, NotFound
-from datalayer.history import users
+from datalayer.history import user_names, users
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
 
@@ -18,7 +18,7 @@ class Accounts(DataStore):
     """Users with password hashes, roles, and whether they are disabled."""
 
     async def get_account(self, identifier: str) -> Account | None:
-        """The user with the password hash, or None."""
+        """The user with the password hash, or None. The exact name wins; otherwise case does not matter."""
         return await self.database.query(lambda connection: users.account(connection, clean_text(identifier)))
 
     async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User:
@@ -91,6 +91,11 @@ class Accounts(DataStore):
     async def list_users(self) -> list[User]:
         """All users, sorted by identifier."""
         return await self.database.query(users.list_all)
+
+    async def names_alike(self) -> list[tuple[str, ...]]:
+        """Names that differ only in case, as an older database may have them; the first of each is found by all
+        spellings that nobody has."""
+        return await self.database.query(user_names.alike)
 
     async def count_accounts(self) -> int:
         """The number of users with a password."""

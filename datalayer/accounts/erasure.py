@@ -13,6 +13,7 @@ from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.errors import NotFound
 from datalayer.history.deletion import Removal, remove_threads, remove_user
 from datalayer.history.threads import owner as owner_of
+from datalayer.history.user_names import stored_name
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
@@ -73,7 +74,8 @@ class Erasure(DataStore):
             NotFound: neither the user nor a thread of theirs exists.
             Forbidden: the acting user is someone else.
         """
-        actor, identifier = acting_user.get(), clean_text(identifier)
+        actor, given = acting_user.get(), clean_text(identifier)
+        identifier = await self.database.query(lambda connection: stored_name(connection, given))
         demand_write(actor, identifier, "the account")
         user_id: list[str | None] = []
 

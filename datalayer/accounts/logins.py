@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from datalayer.history.user_names import by_name
 from datalayer.history.users import account_of, accounts, acting
 from datalayer.ownership import Actor, acting_user, demand_system
 from datalayer.records.chat import Account, Login
@@ -114,7 +115,7 @@ async def _account_and_login(
     """One query, because every request needs both."""
     theirs = and_(logins.c.userId == users.c.id, logins.c.tokenHash == token_hash)
     statement = accounts().add_columns(*_PREFIXED).join(logins, theirs, isouter=True)
-    row = (await connection.execute(statement.where(users.c.identifier == identifier))).mappings().first()
+    row = (await connection.execute(by_name(statement, identifier))).mappings().first()
     if row is None:
         return None, None
     login = record_of(Login, logins, row, _PREFIX) if row[f"{_PREFIX}id"] is not None else None

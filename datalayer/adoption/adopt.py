@@ -31,6 +31,7 @@ from datalayer.adoption.clocks import EXAMPLES, suspicious_threads
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import SchemaError
+from datalayer.history.user_names import alike
 from datalayer.migrations import add_tables_and_columns, apply_pending
 from datalayer.schema.chat import elements, feedback_changes, feedbacks, migrations, steps, threads, users
 
@@ -130,7 +131,11 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
             findings.append(finding)
             left[source] += finding.count
         findings.append(await _finding(connection, prisma.FOLDED, prisma.folded_votes()))
-        await prisma.move(connection)
+        merged = await prisma.move(connection)
+        findings.append(Finding(prisma.MERGED, len(merged), tuple(merged[:EXAMPLES])))
+    for names in await alike(connection):
+        what = f"users whose names differ only in case (kept; other spellings of the name mean {names[0]!r})"
+        findings.append(Finding(what, len(names), names[:EXAMPLES]))
     now = utc_now()
     findings += [await _finding(connection, what, ids) for what, ids in _noticed(now)]
     for suspects in await suspicious_threads(connection):

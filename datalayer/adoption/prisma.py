@@ -31,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import name_key
+from datalayer.history.user_names import fill
 from datalayer.schema.chat import elements, feedback_changes, feedbacks, steps, threads, users
 
 _metadata = MetaData()
@@ -54,8 +56,18 @@ _ELEMENT = _source(
 )  # fmt: skip
 _FEEDBACK = _source("Feedback", createdAt=DateTime, updatedAt=DateTime, stepId=Text, value=Float, comment=Text)
 
+_OTHER_SPELLINGS = Table(
+    "threadkeeper_other_spellings",
+    MetaData(),
+    Column("identifier", Text),
+    Column("userId", UUID(as_uuid=False)),
+    prefixes=["TEMPORARY"],
+    postgresql_on_commit="DROP",
+)
+
 # Prisma's table to ours.
 SOURCES = {"User": "users", "Thread": "threads", "Step": "steps", "Element": "elements", "Feedback": "feedbacks"}
+MERGED = "users who exist already in another spelling of their names (their threads go to these users)"
 FOLDED = "duplicate votes on one step (moved to feedback_changes; the newest by its time is kept)"
 
 
@@ -121,8 +133,13 @@ async def count(connection: AsyncConnection) -> dict[str, int]:
     }
 
 
-async def move(connection: AsyncConnection) -> None:
-    """Copy the rows. A row with an existing id and a user with an existing name are left unchanged."""
+async def move(connection: AsyncConnection) -> list[str]:
+    """Copy the rows. A row with an existing id and a user with an existing name are left unchanged.
+
+    Returns:
+        The names of users who exist already in another spelling, and get the threads.
+    """
+    other_spellings = await _note_other_spellings(connection)
     columns = await connection.run_sync(lambda sync: {column["name"] for column in inspect(sync).get_columns("Thread")})
     await _copy(
         connection, users,
@@ -130,8 +147,9 @@ async def move(connection: AsyncConnection) -> None:
             "id": _uuid(_USER.c.id), "identifier": _USER.c.identifier, "metadata": _USER.c.metadata,
             "createdAt": _moment(_USER.c.createdAt),
         },
-        select().where(_is_uuid(_USER.c.id)),
+        select().where(_is_uuid(_USER.c.id), _USER.c.identifier.not_in(select(_OTHER_SPELLINGS.c.identifier))),
     )  # fmt: skip
+    await fill(connection)
     # By name: a user who exists already under another id is the same person.
     thread_values: dict[str, ColumnElement[Any]] = {
         "id": _uuid(_THREAD.c.id), "createdAt": _moment(_THREAD.c.createdAt), "updatedAt": _moment(_THREAD.c.updatedAt),
@@ -141,8 +159,9 @@ async def move(connection: AsyncConnection) -> None:
     # Only later versions of that schema have this column.
     if "tags" in columns:
         thread_values["tags"] = literal_column('"Thread".tags', ARRAY(Text))
+    other = select(_OTHER_SPELLINGS.c.userId).where(_OTHER_SPELLINGS.c.identifier == _USER.c.identifier)
     owner = _THREAD.outerjoin(_USER, _USER.c.id == _THREAD.c.userId).outerjoin(
-        users, users.c.identifier == _USER.c.identifier
+        users, or_(users.c.identifier == _USER.c.identifier, users.c.id == other.scalar_subquery())
     )
     await _copy(connection, threads, thread_values, select().select_from(owner).where(_THREAD_COMES))
     await _copy(
@@ -178,6 +197,24 @@ async def move(connection: AsyncConnection) -> None:
     await _copy(connection, feedbacks, vote | {"updatedAt": when}, select().select_from(voted).where(newest))
     history = vote | {"feedbackId": _uuid(_VOTES.c.id), "changedAt": when}
     await _copy(connection, feedback_changes, history, select().select_from(voted).where(older))
+    return other_spellings
+
+
+async def _note_other_spellings(connection: AsyncConnection) -> list[str]:
+    """Fill the table of source users who exist here already, but in another spelling; returns their names."""
+    await connection.run_sync(_OTHER_SPELLINGS.create)
+    here = set((await connection.execute(select(users.c.identifier))).scalars())
+    of_keys = await connection.execute(select(users.c.nameKey, users.c.id).where(users.c.nameKey.is_not(None)))
+    holders: dict[str, str] = {key: user_id for key, user_id in of_keys}  # noqa: C416  mypy
+    source = (await connection.execute(select(_USER.c.identifier).order_by(_USER.c.identifier))).scalars()
+    found = [
+        {"identifier": name, "userId": holders[name_key(name)]}
+        for name in source
+        if name not in here and name_key(name) in holders
+    ]
+    if found:
+        await connection.execute(_OTHER_SPELLINGS.insert(), found)
+    return [one["identifier"] for one in found]
 
 
 async def _copy(

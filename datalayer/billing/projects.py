@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.errors import NotFound
+from datalayer.history.user_names import by_name
 from datalayer.records.usage import Project, Provider
 from datalayer.schema.chat import users
 from datalayer.schema.rows import columns, given, record_of
@@ -49,7 +50,7 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project
     """
     owner_id = None
     if project.owner is not None:
-        statement = select(users.c.id).where(users.c.identifier == project.owner)
+        statement = by_name(select(users.c.id), project.owner)
         owner_id = (await connection.execute(statement)).scalar()
         if owner_id is None:
             raise NotFound(f"no user has the name {project.owner!r}")

@@ -14,6 +14,8 @@ from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, inser
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.history.file_outbox import queue_files
+from datalayer.history.user_names import by_name
+from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema.chat import (
     Identifier,
     blob_deletions,
@@ -104,9 +106,9 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     started one since. Gives the user's id, if the user existed.
     """
     # Locked, so that another replica that stores a call of this user waits, and then finds no user.
-    found = select(users.c.id).where(users.c.identifier == identifier).with_for_update()
-    user_id = (await connection.execute(found)).scalar()
-    theirs = threads.c.userIdentifier == identifier
+    found = by_name(select(users.c.id, users.c.identifier), identifier).with_for_update()
+    user_id, stored = (await connection.execute(found)).first() or (None, identifier)
+    theirs = threads.c.userIdentifier == stored
     if user_id is None:
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
@@ -122,6 +124,8 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     for column in _NAMING_USER:
         await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
     await deleted.delete(connection, users, users.c.id == user_id)
+    # An older database may have another user whose name differs only in case: it is now found by every spelling.
+    await fill_user_names(connection)
     return user_id, Removal(deleted.rows, removed.thread_ids, removed.object_keys, deleted.row_ids)
 
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, select, update
+from sqlalchemy import RowMapping, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import name_key
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
+from datalayer.history.user_names import by_name
 from datalayer.ownership import Actor
 from datalayer.records.chat import Account, User
 from datalayer.schema.chat import credentials, users
@@ -16,20 +18,35 @@ _COLUMNS = columns(User, users)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, user: User) -> User:
-    """Store the user. An existing user keeps id and role, and the metadata is merged."""
-    merged = dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None})
-    statement = (
-        dialect.insert(users)
-        .values(**given(user, users))
-        .on_conflict_do_update(index_elements=[users.c.identifier], set_={"metadata": merged})
-        .returning(*_COLUMNS)
-    )
-    row = (await connection.execute(statement)).mappings().one()
-    return record_of(User, users, row)
+    """Store the user. An existing user keeps id, name and role, and the metadata is merged."""
+    found = await get(connection, user.identifier)
+    if found is None:
+        if await _insert(connection, dialect, user):
+            return user
+        # Another process has stored the name meanwhile.
+        found = await get(connection, user.identifier)
+        assert found is not None
+    key = name_key(found.identifier)
+    # Chainlit's own layer, or an older replica, may have added the user without the key.
+    is_free = ~select(users.c.id).where(users.c.nameKey == key).correlate(None).exists()
+    changed = {
+        "metadata": dialect.merge_json(users.c.metadata, {k: v for k, v in user.metadata.items() if v is not None}),
+        "nameKey": func.coalesce(users.c.nameKey, case((is_free, key))),
+    }
+    statement = update(users).where(users.c.id == found.id).values(changed).returning(*_COLUMNS)
+    return record_of(User, users, (await connection.execute(statement)).mappings().one())
+
+
+async def _insert(connection: AsyncConnection, dialect: Dialect, user: User) -> bool:
+    """Store a new user; False if the name is in use, in this spelling or another one."""
+    values = given(user, users) | {"nameKey": name_key(user.identifier)}
+    statement = dialect.insert(users).values(**values).on_conflict_do_nothing().returning(users.c.id)
+    return (await connection.execute(statement)).first() is not None
 
 
 async def get(connection: AsyncConnection, identifier: str) -> User | None:
-    row = (await connection.execute(select(*_COLUMNS).where(users.c.identifier == identifier))).mappings().first()
+    """The user with this name; case does not matter."""
+    row = (await connection.execute(by_name(select(*_COLUMNS), identifier))).mappings().first()
     return record_of(User, users, row) if row else None
 
 
@@ -44,7 +61,7 @@ async def list_all(connection: AsyncConnection) -> list[User]:
 
 
 async def account(connection: AsyncConnection, identifier: str) -> Account | None:
-    row = (await connection.execute(accounts().where(users.c.identifier == identifier))).mappings().first()
+    row = (await connection.execute(by_name(accounts(), identifier))).mappings().first()
     return account_of(row) if row else None
 
 
@@ -63,17 +80,13 @@ async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User
     """Store a new user.
 
     Raises:
-        AlreadyExists: the identifier is in use.
+        AlreadyExists: the identifier is in use, in this spelling or another one.
     """
-    statement = (
-        dialect.insert(users)
-        .values(**given(user, users))
-        .on_conflict_do_nothing(index_elements=[users.c.identifier])
-        .returning(users.c.id)
-    )
-    if (await connection.execute(statement)).first() is None:
-        raise AlreadyExists(f"the user {user.identifier!r} exists already")
-    return user
+    found = await get(connection, user.identifier)
+    if found is None and await _insert(connection, dialect, user):
+        return user
+    known = f", as {found.identifier!r}" if found and found.identifier != user.identifier else ""
+    raise AlreadyExists(f"the user {user.identifier!r} exists already{known}")
 
 
 async def set_password(
@@ -93,9 +106,7 @@ async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at
     Raises:
         NotFound: the user does not exist.
     """
-    statement = update(users).where(users.c.identifier == identifier).values(disabledAt=disabled_at)
-    if (await connection.execute(statement)).rowcount == 0:
-        raise NotFound(f"there is no user {identifier!r}")
+    await _change(connection, identifier, disabledAt=disabled_at)
 
 
 async def set_role(connection: AsyncConnection, identifier: str, role: str) -> None:
@@ -104,9 +115,14 @@ async def set_role(connection: AsyncConnection, identifier: str, role: str) -> N
     Raises:
         NotFound: the user does not exist.
     """
-    statement = update(users).where(users.c.identifier == identifier).values(role=role)
-    if (await connection.execute(statement)).rowcount == 0:
+    await _change(connection, identifier, role=role)
+
+
+async def _change(connection: AsyncConnection, identifier: str, **values: str | None) -> None:
+    found = await get(connection, identifier)
+    if found is None:
         raise NotFound(f"there is no user {identifier!r}")
+    await connection.execute(update(users).where(users.c.id == found.id).values(**values))
 
 
 async def admins(connection: AsyncConnection) -> list[str]:

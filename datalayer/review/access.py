@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.errors import Forbidden, InvalidRecord
+from datalayer.history.user_names import by_name
 from datalayer.ownership import SYSTEM, Actor
 from datalayer.schema.chat import users
 
@@ -58,8 +59,8 @@ async def reviewer_id(connection: AsyncConnection, identifier: str) -> str:
     Raises:
         InvalidRecord: no enabled account of this identifier has the role.
     """
-    chosen = users.c.identifier == identifier, users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None)
-    found: str | None = (await connection.execute(select(users.c.id).where(*chosen))).scalar()
+    enabled = select(users.c.id).where(users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None))
+    found: str | None = (await connection.execute(by_name(enabled, identifier))).scalar()
     if found is None:
         raise InvalidRecord(f"no reviewer has the name {identifier!r}")
     return found

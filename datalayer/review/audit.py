@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
+from datalayer.history.user_names import by_name, stored_name
 from datalayer.records.review import AuditAction, AuditEntry, AuditPage
 from datalayer.schema.chat import threads, users
 from datalayer.schema.review import audit_entries, audit_retentions, thread_marks, thread_origins
@@ -58,8 +59,9 @@ async def note(
 
 async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
     """Add a row for each thread of this user: the operator, who has no name here, exports all of them."""
-    user_id = select(users.c.id).where(users.c.identifier == identifier).scalar_subquery()
-    theirs = or_(threads.c.userId == user_id, threads.c.userIdentifier == identifier)
+    user_id = by_name(select(users.c.id), identifier).scalar_subquery()
+    stored = await stored_name(connection, identifier)
+    theirs = or_(threads.c.userId == user_id, threads.c.userIdentifier == stored)
     rows = (await connection.execute(select(threads.c.id, OWNER_ID).where(theirs))).all()
     await note(connection, "export", None, [(row[0], row[1]) for row in rows], details={"form": "takeout"})
 

@@ -33,6 +33,7 @@ from datalayer.dialects import Dialect
 from datalayer.history.removed_answers import IS_LAST_VOTE
 from datalayer.history.search import WANTED
 from datalayer.history.search_tokens import owner_key, understood
+from datalayer.history.user_names import by_name
 from datalayer.records.review import AnswerFilter
 from datalayer.schema.chat import Identifier, feedback_changes, feedbacks, search_texts, users
 from datalayer.schema.review import IS_COMMENTED, IS_ERROR, IS_REVIEWED, answers, review_items, thread_marks, verdicts
@@ -66,7 +67,7 @@ async def chosen(connection: AsyncConnection, database: Database, which: AnswerF
         user_ids = await _user_ids(connection, which.users)
         conditions.append(answers.c.userId == user_ids[0] if len(user_ids) == 1 else answers.c.userId.in_(user_ids))
     if which.assigned_to is not None:
-        assignee = select(users.c.id).where(users.c.identifier == clean_text(which.assigned_to)).scalar_subquery()
+        assignee = by_name(select(users.c.id), clean_text(which.assigned_to)).scalar_subquery()
         theirs = review_items.c.assignedTo == assignee, review_items.c.doneAt.is_(None)
         conditions.append(answers.c.stepId.in_(select(review_items.c.stepId).where(*theirs)))
     is_partial = False
@@ -165,8 +166,11 @@ def _hits(dialect: type[Dialect], most: int | None) -> Select[Any]:
 
 
 async def _user_ids(connection: AsyncConnection, identifiers: Sequence[str]) -> list[str]:
-    wanted = [clean_text(one) for one in identifiers]
-    return list((await connection.execute(select(users.c.id).where(users.c.identifier.in_(wanted)))).scalars())
+    found = [
+        (await connection.execute(by_name(select(users.c.id), clean_text(identifier)))).scalar()
+        for identifier in identifiers
+    ]
+    return [user_id for user_id in found if user_id is not None]
 
 
 async def _threads_with(

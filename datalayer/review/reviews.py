@@ -11,6 +11,7 @@ from datalayer.chainlit_dicts import whole_thread_dict_of
 from datalayer.cleaning import clean_id, clean_text, known_id, utc_in, utc_now
 from datalayer.errors import BlobNotFound
 from datalayer.history import thread_reads
+from datalayer.history.user_names import stored_name
 from datalayer.ownership import SYSTEM
 from datalayer.records.chat import Element
 from datalayer.records.review import AuditPage, ReviewThread, Verdict, VerdictChange
@@ -157,9 +158,11 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
             Forbidden: the acting user is no admin.
             InvalidRecord: the limit is below 1, or the cursor is not valid.
         """
-        conditions = [] if actor is None else [audit_entries.c.actor == clean_text(actor)]
-        conditions += [] if thread_id is None else [audit_entries.c.subjectId == clean_id(thread_id, "thread id")]
+        conditions = [] if thread_id is None else [audit_entries.c.subjectId == clean_id(thread_id, "thread id")]
 
-        return await self._read_as_reviewer(
-            lambda connection, _: audit.page(connection, conditions, cursor=cursor, limit=limit), access.ADMINS
-        )
+        async def read(connection: AsyncConnection, _: access.Reviewer) -> AuditPage:
+            if actor is not None:
+                conditions.append(audit_entries.c.actor == await stored_name(connection, clean_text(actor)))
+            return await audit.page(connection, conditions, cursor=cursor, limit=limit)
+
+        return await self._read_as_reviewer(read, access.ADMINS)

@@ -42,7 +42,11 @@ users = Table(
     Column("role", Text, nullable=False, server_default=text("'user'")),
     Column("disabledAt", Text),
     Column("loginsEndedAt", Text),
+    # The name as names are compared (`history.user_names`). A user without it is found by the exact name only: an older
+    # database may have several users whose names differ in case, and Chainlit's own layer may add users too.
+    Column("nameKey", Text),
 )
+Index("one_user_per_name", users.c.nameKey, unique=True)
 
 # A table of its own, because Chainlit's code may read all columns of `users`.
 credentials = Table(

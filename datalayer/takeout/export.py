@@ -129,7 +129,7 @@ class _Export:
         listed = []
         async with self._database.read() as connection:
             row = (await connection.execute(select(users).where(users.c.id == self._user_id))).mappings()
-            await self._object(USER, dict(row.one()))
+            await self._object(USER, {name: value for name, value in row.one().items() if name != users.c.nameKey.name})
         async for thread in self._rows(threads, func.coalesce(threads.c.createdAt, ""), theirs):
             self._report.counts[threads.name] += 1
             day = str(thread["createdAt"] or "")[:10]

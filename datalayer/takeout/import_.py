@@ -44,6 +44,9 @@ class ImportReport:
     """The number of imported rows by table (`files` among them), and what was left out."""
 
     user: str = ""
+    """The name of the user who got the data, as it is stored."""
+    asked_user: str = ""
+    """The name in the takeout or of the caller; it may differ in case."""
     made_user: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     skipped_threads: int = 0
@@ -146,9 +149,10 @@ class _Import:
         await self._file_deleter.stop()
 
     async def _owner(self, source: dict[str, Any], identifier: str) -> User:
-        self._report.user = identifier
+        self._report.user = self._report.asked_user = identifier
         found = await self._database.query(lambda connection: get_user(connection, identifier))
         if found is not None:
+            self._report.user = found.identifier
             return found
         taken = await self._among(users, [source["id"]])
         record = User(

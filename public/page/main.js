@@ -1,13 +1,16 @@
 // Completes Chainlit's page. If a part fails, the others and the page go on without it.
 import { texts } from "./server.js";
+import { watchCopying } from "./copying.js";
 import { watchDialogs } from "./dialogs.js";
 import { watchEdits } from "./edits.js";
+import { watchKeyboard } from "./keyboard.js";
+import { watchLinks } from "./links.js";
 import { watchSearch } from "./search.js";
 import { watchThread } from "./thread.js";
 import { watchVotes } from "./votes.js";
 
 const start = () => {
-  for (const watch of [watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
+  for (const watch of [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
     try {
       watch();
     } catch (error) {

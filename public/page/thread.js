@@ -77,9 +77,11 @@ const readHeading = async () => {
   if (threadAt("share")) await keepHeading(heading);
 };
 
-/** Go to the thread's address as Chainlit's own code would. On a phone it does so only when the side bar is opened. */
+/** Go to the thread's address as Chainlit's own code would. On a phone it does so only when the side bar is opened, and
+ * below a path of its own (CHAINLIT_ROOT_PATH) never. */
 const goTo = (id) => {
-  if (location.pathname !== root.pathname || sideBar()) return;
+  const isHome = [root.pathname, root.pathname.replace(/\/$/, "")].includes(location.pathname);
+  if (!isHome || (root.pathname === "/" && sideBar())) return;
   const state = { usr: null, key: Math.random().toString(36).slice(2, 10), idx: (history.state?.idx ?? 0) + 1 };
   history.pushState(state, "", new URL(`thread/${id}`, root));
   dispatchEvent(new PopStateEvent("popstate", { state }));

@@ -9,6 +9,7 @@ from chainlit.types import Pagination, ThreadFilter
 from sqlalchemy import func, select
 
 import datalayer
+from datalayer import acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.chat import metadata, migrations
 from tests.contracts.test_elements import text_element
@@ -55,6 +56,42 @@ async def test_threads_are_listed_by_last_activity(layer: ChainlitLayer) -> None
     assert await listed(layer, owner) == [first, third, second]
     await layer.update_thread(second, name="renaming is no activity", metadata={"nor": "is this"})
     assert await listed(layer, owner) == [first, third, second]
+
+
+async def test_a_list_gives_the_last_activity_as_its_creation_time_because_the_page_sorts_by_it(
+    layer: ChainlitLayer,
+) -> None:
+    owner = await user_id(layer, "alice")
+    older, newer = [await thread(layer, owner, name=f"unusual {name}") for name in "ab"]
+    stored = (await layer.get_thread(older))["createdAt"]
+    question = step(older, "unusual")
+    await layer.create_step(question)
+
+    async def as_the_page_shows(**filters: Any) -> list[str]:
+        found = [one for first in (1, 2) for one in (await pages(first, **filters))]
+        # Chainlit's page: a stable sort of what it was given, the latest `createdAt` first.
+        shown = list(dict.fromkeys(one["id"] for one in sorted(found, key=lambda one: one["createdAt"], reverse=True)))
+        assert shown == list(dict.fromkeys(one["id"] for one in found))
+        return shown
+
+    async def pages(first: int, **filters: Any) -> list[Any]:
+        found = await page(layer, owner, first=first, **filters)
+        rest = await page(layer, owner, first=first, after=found.pageInfo.endCursor, **filters)
+        return [*found.data, *rest.data]
+
+    assert await as_the_page_shows() == [older, newer]
+    assert await as_the_page_shows(search="unusual") == [older, newer]
+    await layer.update_thread(newer, name="renamed, unusual")
+    with acting_as("alice"):
+        await layer.upsert_feedback(vote(question["id"], 0))
+    assert await as_the_page_shows() == [older, newer], "neither a new name nor a vote is activity"
+    await layer.create_step(step(newer))
+    assert await as_the_page_shows() == [newer, older]
+    await layer.cut_thread(older, question["id"])
+    await layer.update_step({**question, "output": "unusual, edited"})
+    await layer.create_step(step(older, "the answer to the edited question"))
+    assert await as_the_page_shows() == [older, newer]
+    assert (await layer.get_thread(older))["createdAt"] == stored, "the thread itself keeps its time"
 
 
 async def test_pages_contain_every_thread_once(layer: ChainlitLayer) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import socket
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -89,6 +90,34 @@ def test_a_mistyped_path_is_reported_and_no_file_is_created(cli: CommandLine) ->
         f"No database to adopt: {cli.directory}/chat.bd does not exist.\n",
     )
     assert list(cli.directory.iterdir()) == []
+
+
+# Names
+
+
+def test_a_name_is_the_same_in_every_spelling(cli: CommandLine) -> None:
+    assert cli("user", "add", "ada@x", "--password-stdin", given="the engine\n").returncode == 0
+    again = cli("user", "add", "Ada@X", "--generate")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "user 'Ada@X' exists already, as 'ada@x'" in again.stderr
+    assert cli("user", "passwd", "ADA@X", "--password-stdin", given="another engine\n").returncode == 0
+    assert cli.verify("ada@x", "another engine")
+    assert cli("limits", "set", "5", "dollars", "day", "--user", "Ada@x").returncode == 0
+    assert cli("projects", "set", "maps", "--owner", "ADA@x").returncode == 0
+    assert cli("user", "list").stdout.count("ada@x") == 1
+    assert cli("check").stdout.count("differ only in case") == 0
+
+    # Only an older version could store two such users.
+    with contextlib.closing(sqlite3.connect(cli.directory / ".data" / "threadkeeper.db")) as database, database:
+        database.execute(
+            "INSERT INTO users (id, identifier, metadata, role) VALUES (?, 'ADA@X', '{}', 'admin')", [new_id()]
+        )
+    listed = "the names 'ada@x', 'ADA@X' differ only in case"
+    assert listed in " ".join(cli("check").stdout.split())
+    assert listed in " ".join(cli("verify").stdout.split())
+    assert cli("user", "disable", "ADA@X").returncode == 0
+    rows = [line.split("\t") for line in cli("user", "list").stdout.splitlines()]
+    assert [(row[0], bool(row[-1])) for row in rows[1:]] == [("ADA@X", True), ("ada@x", False)]
 
 
 # Settings

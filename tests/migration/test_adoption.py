@@ -301,3 +301,55 @@ async def test_duplicate_votes_direct_the_operator_to_adopt(empty_database_url: 
 async def test_a_database_not_made_by_chainlit_is_refused(empty_database_url: str) -> None:
     with pytest.raises(datalayer.SchemaError, match="not a database of Chainlit's"):
         await adopted(empty_database_url)
+
+
+@EVERY_STOCK_KIND
+async def test_users_whose_names_differ_only_in_case_keep_their_threads_and_are_reported(
+    empty_database_url: str, kind: str
+) -> None:
+    await made(empty_database_url, kind)
+    columns = "id, identifier, metadata" + (', "updatedAt"' if kind == "prisma" else "")
+    values = ":id, 'ALICE', '{}'" + (", now()" if kind == "prisma" else "")
+    second = new_id()
+    table = '"User"' if kind == "prisma" else "users"
+    sqlite = empty_database_url.startswith("sqlite")
+    await run(
+        empty_database_url,
+        f"INSERT INTO {table} ({columns}) VALUES ({values})".replace(
+            ":id", ":id" if sqlite or kind == "prisma" else "CAST(:id AS uuid)"
+        ),
+        id=second,
+    )
+    for applied in (False, True):
+        report = await adopted(empty_database_url, apply=applied)
+        assert found_of(report, "names differ only in case") == [2]
+        (finding,) = (one for one in report.findings if "only in case" in one.what)
+        assert sorted(finding.examples) == ["ALICE", "alice"]
+    layer = create_data_layer(empty_database_url)
+    assert [user.identifier for user in await layer.list_users()] in (["ALICE", "alice"], ["alice", "ALICE"])
+    assert await user_id(layer, "ALICE") == second
+    assert len(await listed(layer, await user_id(layer, "alice"))) == THREADS
+    assert await listed(layer, second) == []
+    await layer.close()
+
+
+@POSTGRES_ALONE
+async def test_a_user_who_exists_in_another_spelling_gets_the_adopted_threads(empty_database_url: str) -> None:
+    layer = create_data_layer(empty_database_url)
+    await layer.migrate()
+    kept = await layer.add_account("ALICE", "hash", "reviewer")
+    await layer.close()
+    await made(empty_database_url, "prisma")
+    report = await adopted(empty_database_url)
+    assert found_of(report, "another spelling") == [1]
+    assert found_of(report, "names differ only in case") == []
+    layer = create_data_layer(empty_database_url)
+    assert [user.identifier for user in await layer.list_users()] == ["ALICE"]
+    assert await user_id(layer, "alice") == kept.id
+    threads = await listed(layer, kept.id)
+    assert len(threads) == THREADS
+    with datalayer.acting_as("ALICE"):
+        thread = await layer.get_thread(threads[0])
+    assert thread["userIdentifier"] == "ALICE"
+    assert sum(step["feedback"] is not None for step in thread["steps"]) == 1
+    await layer.close()

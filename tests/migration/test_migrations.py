@@ -40,6 +40,7 @@ STEPS = [
     "review_threads",
     "record_logins",
     "keep_judged_answers",
+    "compare_names_without_case",
 ]
 
 
@@ -149,7 +150,7 @@ async def test_a_database_without_a_schema_names_the_remedy(empty_database_url: 
 def stock_schema() -> MetaData:
     """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
-        "users": {"role", "disabledAt", "loginsEndedAt"},
+        "users": {"role", "disabledAt", "loginsEndedAt", "nameKey"},
         "threads": {"updatedAt"},
         "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
         "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},

@@ -356,6 +356,17 @@ async def test_an_attempt_without_an_outcome_does_not_count(clock: Clock) -> Non
     assert (clock.pauses, len(throttle)) == ([], 0)
 
 
+async def test_a_name_has_one_pause_for_all_its_spellings(
+    authenticator: Authenticator, clock: Clock, ada: datalayer.User
+) -> None:
+    for spelling in ("ada", "Ada", "ADA", "aDA", "adA"):
+        assert await authenticator.verify(spelling, "a wrong guess") is None
+    assert sum(clock.pauses) > 0, "a guesser has no free tries for each spelling"
+    user = await authenticator.verify("ADA", "the engine")
+    assert user is not None
+    assert (user.id, user.identifier) == (ada.id, "ada")
+
+
 # Users of other providers
 
 
@@ -366,6 +377,11 @@ async def test_an_attempt_without_an_outcome_does_not_count(clock: Clock) -> Non
         ("hers", True, ""),
         ("adopted", True, ""),
         ("ada", False, "local account"),
+        ("ADA", False, "local account"),
+        ("Hers", True, ""),
+        ("HIS", False, "another provider"),
+        ("Gone", False, "disabled"),
+        ("e\u0301va", True, ""),
         ("his", False, "another provider"),
         ("gone", False, "disabled"),
         (" hers", False, "another one here"),

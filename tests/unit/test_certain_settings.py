@@ -41,6 +41,7 @@ USUAL = {
     "review_reasons": "slow",
     "assistant_owners": "travel=alice",
     "auth_header": "X-Forwarded-User",
+    "chainlit_root_path": "/chat/",
     "chainlit_url": "https://chat.example.com",
     "chainlit_auth_secret": "a" * 32,
     "chainlit_cookie_samesite": "none",

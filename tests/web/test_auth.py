@@ -508,8 +508,27 @@ async def test_a_trusted_header_names_the_user(serve: Serve, layer: ChainlitLaye
 
 
 @pytest.mark.usefixtures("ours")
+async def test_every_spelling_of_a_name_logs_in_the_same_user(serve: Serve, layer: ChainlitLayer) -> None:
+    owner = None
+    for spelling in ("Grace@Example.org", "grace@example.org", "GRACE@EXAMPLE.ORG"):
+        async with serve() as client:
+            assert (await client.post("/auth/header", headers={"X-User": spelling})).json() == {"success": True}
+            assert await acting(client) == "Grace@Example.org", "as the name came first"
+            user = (await client.get("/user")).json()
+        assert user["identifier"] == "Grace@Example.org"
+        owner = owner or user["id"]
+        assert user["id"] == owner
+    async with serve() as client:
+        assert (await log_in(client, name="ADA")).json() == {"success": True}
+        assert await acting(client) == "ada"
+        assert (await client.post("/auth/header", headers={"X-User": "ADA"})).status_code == 401
+    assert sorted(one.identifier for one in await layer.list_users()) == ["Grace@Example.org", "ada"]
+
+
+@pytest.mark.usefixtures("ours")
 @pytest.mark.parametrize(
-    "headers", [[], [("X-User", "ada")], [("X-User", "grace"), ("X-User", "mallory")], [("X-User", "")]]
+    "headers",
+    [[], [("X-User", "ada")], [("X-User", "ADA")], [("X-User", "grace"), ("X-User", "mallory")], [("X-User", "")]],
 )
 async def test_a_header_that_is_missing_or_sent_twice_or_names_a_local_account_is_refused(
     serve: Serve, headers: list[tuple[str, str]]
@@ -553,4 +572,11 @@ async def test_a_picture_from_an_oauth_provider_is_dropped(github: Any) -> None:
 
 
 async def test_oauth_does_not_open_a_local_account(github: Any, ada: datalayer.User) -> None:
-    assert await github("github", "token", {}, ChainlitUser(identifier="ada")) is None
+    for spelling in ("ada", "Ada"):
+        assert await github("github", "token", {}, ChainlitUser(identifier=spelling)) is None
+
+
+async def test_oauth_logs_in_the_same_user_in_every_spelling(layer: ChainlitLayer, github: Any) -> None:
+    await layer.create_user(ChainlitUser(identifier="Octocat", metadata={"provider": "github"}))
+    found = await github("github", "token", {}, ChainlitUser(identifier="OCTOCAT"))
+    assert found.identifier == "Octocat"

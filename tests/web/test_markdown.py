@@ -386,3 +386,17 @@ def test_formulas_are_rendered_up_to_a_number_of_characters() -> None:
     drawn = len(page.all("math"))
     assert drawn == formulas.MOST_CHARACTERS // 98
     assert len(page.all("code")) == 200 - drawn
+
+
+def test_amounts_of_money_are_text_and_brackets_are_formulas() -> None:
+    page = shown("It costs $5 for one month and $50 for a year; **$6** US$5-10, 价格是$7，公式$x$很好。")
+    assert len(page.all("math")) == 1
+    assert "costs $5 for one month and $50 for a year; $6 US$5-10, 价格是$7，公式" in page.text
+    page = shown(
+        "\\(a+b\\) and \\[c\\] here, `\\(d\\)`\n\n\\[\ne\n+ f\n\\]\n\n| $8 | $g$ |\n|---|---|\n| $9 | \\(h\\) |\n"
+    )
+    assert len(page.all("math")) == 5
+    assert "\\(d\\)" in page.text
+    assert page.text.count("\\") == 2, "no other backslash is left"
+    assert str(as_html("see https://example.org/?$a=1&$b=2 or $5")).count("<a ") == 1
+    assert "math" not in str(as_html("see https://example.org/?$a=1&$b=2 or $5"))

@@ -1,5 +1,6 @@
 """The pages of the review: contents, forms, access, and that stored text does not run on them."""
 
+import codecs
 import csv
 import io
 import json
@@ -333,11 +334,13 @@ async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: htt
         await layer.put_verdict(Verdict(kept.answer_id, "wrong", better_answer="=2,850 km."))
     lines = [json.loads(line) for line in (await exported(rita, "pairs", "jsonl")).text.splitlines()]
     assert [(one["chosen"], one["rejected"], one["user"]) for one in lines] == [("=2,850 km.", MARKUP, "uma")]
-    rows = list(csv.DictReader(io.StringIO((await exported(rita, "pairs", "csv")).text)))
+    table = (await exported(rita, "pairs", "csv")).content
+    assert table.startswith(codecs.BOM_UTF8), "without it, a Chinese Excel garbles the text"
+    rows = list(csv.DictReader(io.StringIO(table.decode("utf-8-sig"))))
     assert rows[0]["chosen"] == "'=2,850 km.", "a spreadsheet takes it for text"
     assert json.loads(rows[0]["prompt"])[0]["role"] == "user"
-    table = parquet.read_table(io.BytesIO((await exported(rita, "pairs", "parquet")).content))
-    assert table.column("chosen").to_pylist() == ["=2,850 km."]
+    columns = parquet.read_table(io.BytesIO((await exported(rita, "pairs", "parquet")).content))
+    assert columns.column("chosen").to_pylist() == ["=2,850 km."]
     frame = pandas.read_parquet(io.BytesIO((await exported(rita, "conversations", "parquet")).content))
     assert list(frame["id"]) == [kept.thread_id]
     frame = pandas.read_json(io.StringIO((await exported(rita, "fine_tuning", "jsonl")).text), lines=True)

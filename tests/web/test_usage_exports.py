@@ -1,5 +1,6 @@
 """Exports of calls as CSV and JSON Lines: complete, without formulas, in constant memory."""
 
+import codecs
 import csv
 import io
 import json
@@ -47,7 +48,9 @@ async def test_an_export_has_all_stored_data(
     assert lines.headers["cache-control"] == "private, no-store"
     table = await browser.get(f"/usage/export.csv?{MARCH}")
     assert table.headers["content-type"] == "text/csv; charset=utf-8"
-    first, second = csv.DictReader(io.StringIO(table.text, newline=""))
+    assert table.content.startswith(codecs.BOM_UTF8), "without it, a Chinese Excel garbles the text"
+    assert table.content.count(codecs.BOM_UTF8) == 1
+    first, second = csv.DictReader(io.StringIO(table.content.decode("utf-8-sig"), newline=""))
     assert tuple(first) == COLUMNS
     assert first["model"] == kept[0]["model"]
     assert (first["total_cost"], first["input_cost"]) == ("0.000000012", "0")
@@ -67,7 +70,7 @@ async def test_the_filter_of_the_page_applies_to_the_export(
         ("a", "2026-03-10")
     ]
     nothing = await browser.get(f"/usage/export.csv?{MARCH}&model=c")
-    assert nothing.text == ",".join(COLUMNS) + "\r\n"
+    assert nothing.content == codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

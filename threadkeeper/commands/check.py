@@ -16,6 +16,7 @@ from datalayer import DataLayerError
 from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
+from datalayer.history.user_names import words_about
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings.settings import Settings, SettingsError
@@ -60,12 +61,14 @@ async def _database(settings: Settings) -> str:
         pending = await accounts.pending_migrations()
         if await is_to_be_adopted(accounts.database):
             raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
-        if not pending and await accounts.count_accounts() and not await accounts.admins():
+        if pending:
+            return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
+        if await accounts.count_accounts() and not await accounts.admins():
             raise _Doubtful("reachable; nobody is an admin: run `threadkeeper user role NAME admin`")
+        if alike := await accounts.names_alike():
+            raise _Doubtful("reachable, but " + "; ".join(map(words_about, alike)))
     finally:
         await accounts.close()
-    if pending:
-        return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
     return "reachable; the schema is up to date"
 
 

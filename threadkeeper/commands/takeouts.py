@@ -116,6 +116,9 @@ def import_takeout(
         end(f"Cannot read {file}: {error.strerror}.", 1)
     counted = _counted(report.counts)
     shown.print(f"Imported for {report.user}: {counted}.", markup=False, highlight=False, soft_wrap=True)
+    if report.user != report.asked_user:
+        text = f"{report.asked_user} and {report.user} are the same user: names are compared without case."
+        shown.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.skipped_threads:
         shown.print(f"Skipped {report.skipped_threads} threads that already exist.")
     if report.left_out_votes:

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from datalayer.history.user_names import words_about
 from datalayer.records.usage import plain_amount
-from datalayer.usage.verify import UsageProblem
-from threadkeeper.commands.database import with_usage
+from datalayer.usage.verify import UsageProblem, UsageReport
+from threadkeeper.commands.database import UsageStore, with_usage
 from threadkeeper.commands.terminal import console, end, settings_or_end
 
 
@@ -29,7 +30,12 @@ def verify(
         done = "; repaired" if problem.repaired else ""
         shown.print(Text(f"{where}{problem.words}{done}"), soft_wrap=True)
 
-    report = with_usage(settings, lambda store: store.verify_usage(repair=repair, found=show_problem))
+    async def verified(store: UsageStore) -> UsageReport:
+        for names in await store.names_alike():
+            shown.print(Text(f"Note: {words_about(names)}."), soft_wrap=True)
+        return await store.verify_usage(repair=repair, found=show_problem)
+
+    report = with_usage(settings, verified)
     totals = report.totals
     shown.print(
         f"{report.calls} calls, {totals.total_tokens:,} tokens, ${plain_amount(totals.total_cost)}"

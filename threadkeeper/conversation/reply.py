@@ -29,6 +29,7 @@ from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.formulas.page import PageText
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Reply:
         self._footer = footer
         self._call: LlmCall | None = None
         self.message = _Answer(model)
+        self._page_text = PageText()
         self._before = ""
         self._used: Mapping[str, Any] = {}
         self._continued = continued
@@ -83,6 +85,7 @@ class Reply:
         if continued is not None:
             metadata = continued.get("metadata") or {}
             self._before = text_to_continue(continued)
+            self._page_text.add(self._before)
             self._used = metadata.get("usage") or {}
             self.message.id, self.message.parent_id = continued["id"], continued.get("parentId")
             self.message.created_at, self.message.content = continued["createdAt"], self._before
@@ -92,8 +95,9 @@ class Reply:
         self._begin_text()
         await self._show_end_of_thought()
         self.message.content += text
+        shown, is_whole = self._page_text.add(text)
         is_first, self.message.streaming = not self.message.streaming, True
-        await _stream(self.message.to_dict(), text, is_first=is_first)
+        await _stream(self.message.to_dict(), shown, is_first=is_first, is_whole=is_whole)
 
     async def show_thought(self, text: str) -> None:
         is_first = self.thought is None
@@ -108,6 +112,8 @@ class Reply:
             self.thought = ThoughtStep(self.message.thread_id, self.message.parent_id, began_at, self._began)
         if self.message.streaming:
             self.message.content, self.message.streaming, self._has_text = self._before, False, False
+            self._page_text = PageText()
+            self._page_text.add(self._before)
             if self._continued is None:
                 await cl.context.emitter.delete_step(self.message.to_dict())
             else:
@@ -231,12 +237,17 @@ class Reply:
             logger.debug("the thought of an answer was not stored", extra={"step_id": self.message.id})
 
 
-async def _stream(step: StepDict, text: str, *, is_first: bool) -> None:
-    """Show new text of a step on the page; `is_first`: the page does not have the step yet."""
+async def _stream(step: StepDict, text: str, *, is_first: bool, is_whole: bool = False) -> None:
+    """Show new text of a step on the page.
+
+    Args:
+        is_first: the page does not have the step yet; it gets the text with the step.
+        is_whole: `text` replaces the text of the step on the page.
+    """
     if is_first:
         await cl.context.emitter.stream_start(step)
     else:
-        await cl.context.emitter.send_token(step["id"], text)
+        await cl.context.emitter.send_token(step["id"], text, is_whole)
 
 
 async def remove_stop_notice() -> None:

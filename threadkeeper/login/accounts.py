@@ -4,11 +4,13 @@ Every refusal looks the same and takes the same time. The log has the reason and
 """
 
 import logging
+import unicodedata
 
 from argon2.exceptions import InvalidHashError
 
 from datalayer import SYSTEM, Account, AlreadyExists, DataLayerError, User, acting_as
 from datalayer.accounts.accounts import Accounts
+from datalayer.cleaning import name_key
 from threadkeeper import metrics
 from threadkeeper.login.passwords import LONGEST_PASSWORD, Passwords, Refused, check_identifier, generate_password
 from threadkeeper.login.throttle import LoginThrottle, TooManyTries
@@ -62,7 +64,8 @@ class Authenticator:
         """
         try:
             identifier = check_identifier(identifier)
-            async with self._throttle.attempt(identifier) as attempt:
+            # One pause for all spellings: otherwise each of them would have free tries.
+            async with self._throttle.attempt(name_key(identifier)) as attempt:
                 with acting_as(SYSTEM):
                     account = await self._store.get_account(identifier)
                     reason = await self._reason_against(account, password)
@@ -123,7 +126,7 @@ async def admit_external(store: Accounts, identifier: str, provider: str) -> boo
     """
     reason = None
     try:
-        if check_identifier(identifier) != identifier:
+        if check_identifier(identifier) != unicodedata.normalize("NFC", identifier):
             reason = "the name would be another one here"
     except Refused as error:
         reason = str(error)
@@ -143,6 +146,13 @@ async def admit_external(store: Accounts, identifier: str, provider: str) -> boo
     metrics.logins.labels("failed").inc()
     logger.warning("login by %s refused for %s: %s", printable(provider), printable(identifier), reason)
     return False
+
+
+async def stored_name(store: Accounts, identifier: str) -> str:
+    """The name of this user as it is stored, which may differ in case; the given one for a new user."""
+    with acting_as(SYSTEM):
+        account = await store.get_account(identifier)
+    return account.user.identifier if account else identifier
 
 
 def printable(name: str) -> str:

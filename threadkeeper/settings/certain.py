@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from threadkeeper.settings import rules
+from threadkeeper.settings.root_path import clean_root_path
 from threadkeeper.settings.rules import ENV_FILE
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
@@ -76,6 +77,7 @@ _CHECKS: dict[Check, str] = {
     _follows(rules.fits_a_header): "openai_api_key azure_openai_api_key metrics_token",
     _follows(rules.header_name): "auth_header",
     _follows(rules.long_enough): "chainlit_auth_secret",
+    _follows(clean_root_path): "chainlit_root_path",
     _follows(rules.time_zone): "usage_time_zone",
     _follows(lambda text: rules.at_home(Path(text))): "data_dir",
     _follows(lambda text: rules.short(rules.names(text))): "review_labels review_reasons",

@@ -9,6 +9,8 @@ import os
 
 from threadkeeper.settings.settings import Settings, names_in_env_file
 
+# A name of Chainlit's that looks like one of ours.
+_OF_CHAINLIT = {"CHAINLIT_PARENT_ROOT_PATH"}
 _OWN_NAME = "THREADKEEPER_"
 _CHAINLITS_NAME = "CHAINLIT_"
 # The similarity of OPENAI_MODEL to OPENAI_MODELS is above this; that of each of Chainlit's variables to ours is below.
@@ -25,7 +27,7 @@ def misspelled_names() -> list[str]:
     known = [name.upper() for name in Settings.model_fields]
     own = (name for name in os.environ if name.startswith(_OWN_NAME))
     sentences = []
-    for name in sorted({*names_in_env_file(), *own}.difference(known)):
+    for name in sorted({*names_in_env_file(), *own}.difference(known, _OF_CHAINLIT)):
         plain = name.removeprefix(_OWN_NAME)
         is_own = plain != name
         # The prefix that all of Chainlit's variables share would make any two of them alike.

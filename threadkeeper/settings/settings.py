@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from threadkeeper.chat.attachments.types import AttachmentKind
 from threadkeeper.settings import rules
+from threadkeeper.settings.root_path import clean_root_path
 from threadkeeper.settings.rules import ENV_FILE
 from threadkeeper.settings.urls import secrets_in_url
 
@@ -256,6 +257,12 @@ class Settings(BaseSettings):
         description="`SameSite` attribute of the login cookie. With `none`, the cookie is sent over HTTPS only.",
     )
 
+    chainlit_root_path: str = Field(
+        default="",
+        description="Path of the host under which everything is served, such as `/chat`, behind a proxy that forwards "
+        "or removes it.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO",
         description="Minimum log level: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
@@ -280,6 +287,11 @@ class Settings(BaseSettings):
     @classmethod
     def _at_home(cls, value: Path) -> Path:
         return rules.at_home(value)
+
+    @field_validator("chainlit_root_path")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        return clean_root_path(value)
 
     @field_validator("database_url")
     @classmethod

@@ -20,6 +20,7 @@ from starlette.datastructures import UploadFile
 
 from threadkeeper.language.catalogue import CHAT, PAGES
 from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
 
@@ -127,13 +128,16 @@ async def read_settings(
     """The settings of Chainlit's page, with links to our pages in the reader's language; reviewers get one more."""
     answer = await chainlit.server.project_settings(current_user, language, chat_profile)
     content, chinese = json.loads(bytes(answer.body)), is_chinese(language)
-    links = content["ui"].get("header_links") or []
+    links, root = content["ui"].get("header_links") or [], root_path()
     person = person_at(request)
     if person is not None and may_review(person):
-        links = [*links, {"name": "Review", "icon_url": "/public/review.svg", "url": "/review", "target": "_self"}]
+        links = [
+            *links,
+            {"name": "Review", "icon_url": "/public/review.svg", "url": f"{root}/review", "target": "_self"},
+        ]
     for link in links:
-        if link["url"] in _LINK_WORDS:
-            link["display_name"] = PAGES[_LINK_WORDS[link["url"]]][chinese]
+        if words := _LINK_WORDS.get(link["url"].removeprefix(root)):
+            link["display_name"] = PAGES[words][chinese]
     content["ui"]["header_links"] = links
     if uploads := content["features"].get("spontaneous_file_upload"):
         # The page would refuse a file with a list of all types and without its name; `upload_file` gives the reason.

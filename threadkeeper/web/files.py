@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from datalayer import BlobError, Element, OpenBlob
 from datalayer.blobs.headers import BYTES, content_disposition, content_type
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
 
@@ -34,7 +35,7 @@ _GIVEN_AS_THEY_ARE = (
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _NOT_IN_A_LINK = re.compile(r"[\x00-\x1f\x7f/\\]")
 _RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*([1-9]\d{0,17}))\s*", re.ASCII | re.IGNORECASE)
-_REVIEW = re.compile(r"https?://[^/]+/review/")
+_REVIEW = re.compile(r"https?://[^/]+(?:/[^/]+)*?/review/")
 # The values of Sec-Fetch-Mode for what the browser itself displays or saves. Scripts could not read another host's
 # response.
 _ASKED_BY_THE_BROWSER_ITSELF = ("no-cors", "navigate")
@@ -43,7 +44,7 @@ _ASKED_BY_THE_BROWSER_ITSELF = ("no-cors", "navigate")
 def file_url(element: Element) -> str:
     """The path under which the element's file is served. The name in it is only for people."""
     name = _NOT_IN_A_LINK.sub("_", element.name or "").strip(". ") or "file"
-    return f"/files/{element.thread_id}/{element.id}/{quote(name, safe='')}"
+    return f"{root_path()}/files/{element.thread_id}/{element.id}/{quote(name, safe='')}"
 
 
 def files_router(layer: ChainlitLayer, *, redirect_seconds: int | None = None) -> APIRouter:

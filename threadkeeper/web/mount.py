@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import BlobError, BlobNotFound, DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from threadkeeper.settings.root_path import root_path
+from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
 
 
 def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: AsgiMiddleware | None = None) -> None:
-    """Add the routers before Chainlit's routes, and the gate before everything.
+    """Add the routers before Chainlit's routes, below the root path, and the gate before everything.
 
     Args:
         app: `chainlit.server.app`.
@@ -51,15 +53,19 @@ def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: Asgi
         if not any(route is other for other in ours) and getattr(route, "path", None) not in _API_PAGES
     ]
     chainlit_routes = routes[:]
+    root = root_path()
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, prefix=root)
     app.state.threadkeeper_routes = routes[len(chainlit_routes) :]
     routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
 
     first_time = not hasattr(app.state, "threadkeeper_middleware")
-    app.state.threadkeeper_middleware = {"gate": gate, "headers": headers or SecurityHeaders()}
+    middleware = {"gate": gate, "headers": headers or SecurityHeaders(), "root": UnderRootPath(root)}
+    app.state.threadkeeper_middleware = middleware
     if first_time:
         app.add_middleware(_Replaceable, fastapi=app, name="gate")
+        # The last one added is the first to get a request.
+        app.add_middleware(_Replaceable, fastapi=app, name="root")
         # Innermost, below Chainlit's compression.
         app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))
         app.add_exception_handler(DataLayerError, _answer)

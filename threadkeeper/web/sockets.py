@@ -1,4 +1,4 @@
-"""Sends a Socket.IO event to a single recipient without a task.
+"""Sends a Socket.IO event to a single recipient without a task, and with its texts as the page must get them.
 
 python-socketio's manager creates a task per recipient and waits for all of them. In a chat, an event has one recipient
 and an answer has many events: tasks and waiting took an eighth of the time of an answer (docs/adr/0009).
@@ -8,6 +8,8 @@ from typing import Any
 
 import socketio  # type: ignore[import-untyped]
 from socketio.packet import EVENT  # type: ignore[import-untyped]
+
+from threadkeeper.web.page_texts import texts_for_page
 
 
 class DirectManager(socketio.AsyncManager):  # type: ignore[misc]
@@ -26,7 +28,7 @@ class DirectManager(socketio.AsyncManager):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         """Send the event: it only has to be put into the recipient's queue."""
-        room = to or room
+        room, data = to or room, texts_for_page(event, data)
         recipients = list(self.get_participants(namespace, room)) if isinstance(room, str) else []
         if len(recipients) != 1 or callback or skip_sid:
             await super().emit(event, data, namespace, room=room, skip_sid=skip_sid, callback=callback, **options)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from datalayer import SYSTEM, DataLayerError, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.login.accounts import Authenticator, admit_external, printable
+from threadkeeper.login.accounts import Authenticator, admit_external, printable, stored_name
 from threadkeeper.web.auth.gate import Person, login_at, person_at
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def register_logins(
         identifier = _only_value(headers, auth_header or "")
         if identifier is None or not await admit_external(layer, identifier, "header"):
             return None
-        return User(identifier=identifier, metadata={"provider": "header"})
+        return User(identifier=await stored_name(layer, identifier), metadata={"provider": "header"})
 
     async def by_oauth(
         provider_id: str, _token: str, _profile: dict[str, str], user: User, _id_token: str | None = None
@@ -55,7 +55,8 @@ def register_logins(
             return None
         # Drop the picture: it would make the page request another host on every visit.
         kept = {key: value for key, value in user.metadata.items() if key != "image"}
-        return User(identifier=user.identifier, display_name=user.display_name, metadata={**kept, "provider": provider})
+        name = await stored_name(layer, user.identifier)
+        return User(identifier=name, display_name=user.display_name, metadata={**kept, "provider": provider})
 
     async def end(person: Person, login: Login) -> None:
         try:

@@ -29,6 +29,7 @@ from threadkeeper.web.auth.tokens import (
     with_one_cookie_header,
     without_login,
 )
+from threadkeeper.web.root_path import own_path
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Gate:
             await app(scope, receive, send)
             return
         scope = {**with_one_cookie_header(scope), _SCOPE_KEY: None, _LOGIN_KEY: None}
-        carried = None if _is_public(scope["path"]) else carried_token(scope)
+        carried = None if _is_public(own_path(scope)) else carried_token(scope)
         token = read_token(carried, Headers(scope=scope).get("user-agent")) if carried else None
         user = token.identifier if token else None
         if carried and token is None:
@@ -106,6 +107,8 @@ class Gate:
             try:
                 person = await self._person(token)
                 active, scope[_SCOPE_KEY], scope[_LOGIN_KEY] = person is not None, person, token if person else None
+                # The name as it is stored: the token may have it in another spelling.
+                user = person.identifier if person else None
             except DataLayerError as error:
                 logger.error("could not look up the account %s: %s", printable(token.identifier), error)
                 if not _is_page(scope):
@@ -203,7 +206,7 @@ def _is_public(path: str) -> bool:
 
 def _is_page(scope: Scope) -> bool:
     """Whether a browser requests Chainlit's page, under any of its addresses, for a tab."""
-    wanted = scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith("/files/")
+    wanted = scope["type"] == "http" and scope["method"] == "GET" and not own_path(scope).startswith("/files/")
     return wanted and "text/html" in Headers(scope=scope).get("accept", "")
 
 

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from datalayer import SYSTEM, Account, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text, clean_time, known_id, utc_now
+from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
 from datalayer.records.review import Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
@@ -75,7 +75,8 @@ async def read_me(
     looked = await layer.who_looked(cursor=cursor, limit=ROWS_A_PAGE if cursor else ROWS_AT_FIRST)
     names = await layer.names_of_threads({one.thread_id for one in looked.entries if one.thread_id})
     account = await _account(layer, person)
-    owned = [name for name, people in owners.items() if person.identifier in people]
+    me = name_key(person.identifier)
+    owned = [name for name, people in owners.items() if me in map(name_key, people)]
     values = {
         "account": account.user,
         "has_password": account.password_hash is not None,

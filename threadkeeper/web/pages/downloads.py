@@ -1,5 +1,6 @@
 """Downloads that are generated while they are sent."""
 
+import codecs
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -10,6 +11,10 @@ from starlette.types import Send
 
 # Spreadsheets read a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+BOM = codecs.BOM_UTF8
+"""The first bytes of a CSV file. Without them, Excel reads UTF-8 in the encoding of its language, and garbles it."""
 
 
 class Download(StreamingResponse):

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import may_review
 from threadkeeper.web.pages import formats
@@ -22,6 +23,7 @@ from threadkeeper.web.pages.form_token import form_token
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.rendering.highlight import ColourTime
 from threadkeeper.web.rendering.markdown import markdown
+from threadkeeper.web.root_path import own_path, page_under_root
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self'; "
@@ -82,6 +84,7 @@ class PageWriter:
             judges: whether the page has answers with keyboard shortcuts.
         """
         say = speaker(request)
+        root = root_path()
         html = self._environment.get_template(template).render(
             values,
             say=say,
@@ -91,7 +94,8 @@ class PageWriter:
             colour_time=ColourTime(),
             draws=draws,
             judges=judges,
-            path=request.url.path,
+            path=own_path(request.scope),
+            root=root,
             form_token=form_token(request),
             may_review=person is not None and may_review(person),
         )
@@ -103,4 +107,4 @@ class PageWriter:
             "Vary": "Accept-Language, Cookie",
             "Content-Language": say("language"),
         }
-        return HTMLResponse(html, status, headers=headers)
+        return HTMLResponse(page_under_root(html, root), status, headers=headers)

@@ -1,8 +1,8 @@
 """Markdown of users and models as safe HTML.
 
-Formulas are between `$` or `$$`, as in the chat's page; code is highlighted. HTML in the text is escaped. Links lead to
-the web, to mail addresses or to this server, open in a new tab and send no referrer. Only images that this server
-serves are loaded; other images become links.
+Formulas are found as for the chat's page (`threadkeeper.formulas`); code is highlighted. HTML in the text is escaped.
+Links lead to the web, to mail addresses or to this server, open in a new tab and send no referrer. Only images that
+this server serves are loaded; other images become links.
 """
 
 import re
@@ -18,7 +18,9 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
-from threadkeeper.web.rendering import cjk, dollars, formulas
+from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.settings.root_path import root_path
+from threadkeeper.web.rendering import cjk, formulas
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
 
 LONGEST = 50_000
@@ -44,7 +46,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         source = str(token.attrGet("src") or "")
         words = escapeHtml(self.renderInlineAsText(token.children, options, env))
-        if _OURS.fullmatch(source):
+        if _OURS.fullmatch(source.removeprefix(root_path())):
             return f'<img src="{escapeHtml(source)}" alt="{words}" loading="lazy">'
         if source.lower().startswith(("http://", "https://")):
             relation = 'rel="noopener noreferrer nofollow" target="_blank"'
@@ -69,6 +71,11 @@ class _Renderer(RendererHTML):
     ) -> str:
         return _formula(tokens[idx].content, env, is_block=False)
 
+    def math_displayed(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return _formula(tokens[idx].content, env, is_block=True)
+
     def math_block(
         self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
@@ -84,7 +91,7 @@ def _formula(tex: str, env: MutableMapping[str, Any], *, is_block: bool) -> str:
 def _made() -> MarkdownIt:
     options = {"html": False, "breaks": True, "xhtmlOut": False}
     markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
-    dollars.dollars(markdown)
+    formula_rules(markdown)
     cjk.emphasis_beside_letters(markdown)
     return markdown.enable(["table", "strikethrough"])
 

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.downloads import Download, attachment, cell
+from threadkeeper.web.pages.downloads import BOM, Download, attachment, cell
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.zone import Zone
@@ -108,18 +108,19 @@ async def as_json_lines(records: Records) -> AsyncIterator[bytes]:
 
 
 async def as_csv(records: Records) -> AsyncIterator[bytes]:
-    """CSV with a header line, in UTF-8; empty without records."""
+    """CSV with a header line, in UTF-8 with a byte order mark; empty without records."""
     columns: list[str] = []
     source: Any = records
     async with aclosing(source):
         async for record in records:
             text = io.StringIO()
             writer = csv.writer(text)
+            mark = b"" if columns else BOM
             if not columns:
                 columns = list(record)
                 writer.writerow(columns)
             writer.writerow([cell(record.get(name)) for name in columns])
-            yield text.getvalue().encode()
+            yield mark + text.getvalue().encode()
 
 
 async def as_parquet(records: Records) -> AsyncIterator[bytes]:

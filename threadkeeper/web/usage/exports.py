@@ -1,7 +1,7 @@
 """Exports of calls as CSV and JSON Lines, streamed.
 
 Amounts of money are text with all digits in both. In CSV, text that a spreadsheet would run as a formula gets an
-apostrophe in front: clients choose the name of a model freely.
+apostrophe in front: clients choose the name of a model freely. CSV begins with a byte order mark (`downloads.BOM`).
 """
 
 import csv
@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from datalayer.records.usage import CallRow, LlmCall
-from threadkeeper.web.pages.downloads import cell
+from threadkeeper.web.pages.downloads import BOM, cell
 
 ROWS_AT_ONCE = 200
 _FIELDS = tuple(one.name for one in fields(LlmCall))
@@ -22,9 +22,12 @@ COLUMNS = (*_FIELDS, "user", "project")
 
 
 async def as_csv(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:
-    """CSV with a header line, as in RFC 4180, in UTF-8."""
+    """CSV with a header line, as in RFC 4180, in UTF-8 with a byte order mark."""
+    mark = BOM
     async for chunk in _in_pieces(rows, _csv_lines, head=[list(COLUMNS)]):
-        yield chunk
+        # With the first rows, not before: an export that fails at once has sent nothing.
+        yield mark + chunk
+        mark = b""
 
 
 async def as_json_lines(rows: AsyncIterator[CallRow]) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const told = () => document.cookie.split("; ").includes(`time_zone=${zone}`);
   if (zone && !told()) {
-    document.cookie = `time_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `time_zone=${zone}; path=${root.dataset.root}/; max-age=31536000; samesite=lax`;
     if (told() && root.dataset.zone && root.dataset.zone !== zone) location.reload();
   }
 })();

@@ -1,0 +1,1 @@
+"""Finds formulas in Markdown: between dollars by pandoc's rule, and between `\\(` and `\\)` or `\\[` and `\\]`."""
