@@ -36,10 +36,13 @@ def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple
             if edge > edges[-1]:
                 edges.append(edge)
             if len(edges) > MOST_PERIODS:
-                raise InvalidRecord(f"that would be more than {MOST_PERIODS} times one {interval}")
+                raise InvalidRecord(
+                    f"the period has more than {MOST_PERIODS:,} intervals of one {interval}: "
+                    "choose a longer interval or a shorter period"
+                )
         texts = [clean_time(edge, "time") or "" for edge in [*edges, end]]
     except OverflowError:
-        raise InvalidRecord("the calendar does not go that far") from None
+        raise InvalidRecord("a time is outside the years 1 to 9999") from None
     return list(pairwise(texts)) if first < end else []
 
 
@@ -80,7 +83,9 @@ def _edges(first: datetime, interval: Interval, zone: ZoneInfo) -> Iterator[date
         case "year":
             begin = day.replace(month=1, day=1)
         case _:
-            raise InvalidRecord("calls are counted by 5 minutes, hour, day, week, month or year")
+            raise InvalidRecord(
+                f"unknown interval {clean_text(str(interval))[:60]!r}: use 5 minutes, hour, day, week, month or year"
+            )
     while True:
         yield datetime.combine(begin, time(), zone).astimezone(UTC)
         begin = _after(begin, interval)

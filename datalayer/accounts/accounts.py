@@ -79,7 +79,9 @@ class Accounts(DataStore):
 
         async def change(connection: AsyncConnection) -> None:
             if role != "admin" and await users.admins(connection) == [name]:
-                raise InvalidRecord(f"{name!r} is the only admin and stays one; make somebody else an admin first")
+                raise InvalidRecord(
+                    f"cannot change the role of {name!r}, the only admin: make another user an admin first"
+                )
             await users.set_role(connection, name, role)
 
         await self._writer.submit(change)

@@ -61,7 +61,7 @@ class Erasure(DataStore):
             await demand(connection, thread_id, actor)
             return await remove_threads(connection, threads.c.id == thread_id)
 
-        removed = await self._remove(remove, "there is no such thread")
+        removed = await self._remove(remove, f"the thread {thread_id} does not exist")
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
 
     async def delete_user(self, identifier: str) -> Receipt:

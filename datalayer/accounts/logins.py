@@ -72,7 +72,9 @@ class Logins(DataStore):
         async def end(connection: AsyncConnection) -> None:
             chosen = logins.c.userId == await _own_id(connection, actor)
             if not known or not await _end(connection, and_(chosen, logins.c.id == known), utc_now()):
-                raise NotFound("there is no such login")
+                raise NotFound(
+                    f"the user has no login {clean_text(str(login_id))[:60]!r}: list the logins to see their ids"
+                )
 
         await self._writer.submit(end)
 
@@ -156,5 +158,5 @@ async def _own_id(connection: AsyncConnection, actor: Actor) -> str:
         raise Forbidden("only a logged-in user can end logins, and only their own")
     user = await acting(connection, actor)
     if user is None:
-        raise NotFound("there is no such user")
+        raise NotFound(f"the user {actor!r} does not exist")
     return user.id

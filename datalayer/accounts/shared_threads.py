@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import known_id
+from datalayer.cleaning import clean_text, known_id
 from datalayer.errors import NotFound
 from datalayer.history import users
 from datalayer.history.copying import copy_thread
@@ -73,7 +73,7 @@ class SharedThreads(DataStore):
         actor = acting_user.get()
         thread = await self._thread(thread_id, actor)
         if thread is None or not isinstance(actor, str):
-            raise NotFound("there is no such thread")
+            raise NotFound(f"the thread {clean_text(str(thread_id))[:60]!r} does not exist for the acting user")
 
         async def copy(connection: AsyncConnection) -> str:
             user = await users.acting(connection, actor)

@@ -141,7 +141,9 @@ class FileDeleter(BackgroundTask):
                 await file_outbox.forget(connection, object_keys)
         except DataLayerError as error:
             # Deleting them a second time does no harm.
-            logger.warning("deleted files stay in `blob_deletions` and are deleted again: %s", error)
+            logger.warning(
+                "could not remove deleted files from the queue `blob_deletions`; their deletion is repeated: %s", error
+            )
             self._look_in(FIRST_PAUSE_SECONDS)
 
 

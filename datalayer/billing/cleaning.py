@@ -24,7 +24,7 @@ def clean_price(price: Price) -> Price:
     compile_pattern(price.pattern)
     valid_from = clean_time(price.valid_from, "time of a price")
     if valid_from is None:
-        raise InvalidRecord("a price needs valid_from, the time from which it holds")
+        raise InvalidRecord("`valid_from` of a price is missing: give the time from which the price applies")
     return replace(
         price,
         id=clean_id(price.id, "id of a price"),

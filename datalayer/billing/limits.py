@@ -49,7 +49,7 @@ async def remove(connection: AsyncConnection, limit_id: str) -> None:
         NotFound: there is no such limit.
     """
     if (await connection.execute(delete(usage_limits).where(usage_limits.c.id == limit_id))).rowcount == 0:
-        raise NotFound("there is no such limit")
+        raise NotFound(f"the limit {limit_id} does not exist: list the limits to see their ids")
 
 
 def budget_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Budget:

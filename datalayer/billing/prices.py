@@ -50,7 +50,7 @@ async def deactivate(connection: AsyncConnection, price_id: str) -> None:
     """
     statement = update(prices).where(prices.c.id == price_id).values(isActive=False)
     if (await connection.execute(statement)).rowcount == 0:
-        raise NotFound("there is no such price")
+        raise NotFound(f"the price {price_id} does not exist: list the prices to see their ids")
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

@@ -210,7 +210,7 @@ def checked_key(key: str) -> str:
     """
     if not is_key(key):
         raise BlobNotFound(
-            "a blob key may hold letters, digits, '_', '-' and inner dots only, in parts divided by '/', "
+            "a blob key may contain only letters, digits, '_', '-' and inner dots, in parts divided by '/', "
             f"with {_LONGEST_PART} characters in a part and {_LONGEST_KEY} in all at most"
         )
     return key

@@ -52,7 +52,7 @@ async def copy_thread(
     held = select(threads).where(threads.c.id == thread_id).with_for_update(read=True, key_share=True)
     original = (await connection.execute(held)).mappings().first()
     if original is None:
-        raise NotFound("there is no such thread")
+        raise NotFound(f"the thread {thread_id} does not exist")
     found = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
     new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
     copy_id, now = str(uuid.uuid4()), utc_now()

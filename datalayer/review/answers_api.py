@@ -85,7 +85,7 @@ class ReviewAnswers(ReviewStore):
         """
         begin, end = clean_time(since, "begin"), clean_time(until, "end")
         if begin is None or end is None:
-            raise InvalidRecord("a series needs both a begin and an end")
+            raise InvalidRecord("`since` and `until` are required")
         pieces = periods(begin, end, interval, zone)
         return await self._looked_through(
             AnswerFilter(), lambda connection: statistics.satisfaction(connection, pieces, split_by)

@@ -30,7 +30,7 @@ async def take_over(
     """
     copy = await copy_thread(connection, thread_id, reviewer, title_ending=title_ending)
     if step_id is not None and step_id not in copy.new_ids:
-        raise NotFound("there is no such answer")
+        raise NotFound(f"the thread {thread_id} has no answer {step_id}")
     origin = {
         "threadId": copy.thread_id,
         "originalId": thread_id,
@@ -54,7 +54,7 @@ async def link(
     of_copy = select(thread_origins).where(thread_origins.c.threadId == copy_id)
     origin = (await connection.execute(of_copy)).first()
     if origin is None:
-        raise NotFound("there is no such copy")
+        raise NotFound(f"the thread {copy_id} is not a copy of a reviewer, or does not exist")
     if origin.reviewerId != reviewer_id:
         raise Forbidden("the copy belongs to another reviewer")
     values = {"betterStepId": better_step_id, "linkedAt": utc_now()}
@@ -65,7 +65,7 @@ async def link(
     for step_id, thread_id in wanted:
         there = steps.c.id == step_id, steps.c.threadId == thread_id, steps.c.type == ANSWER
         if (await connection.execute(select(steps.c.id).where(*there))).first() is None:
-            raise NotFound("there is no such answer")
+            raise NotFound(f"the thread {thread_id} has no answer {step_id}")
     await connection.execute(update(thread_origins).where(thread_origins.c.threadId == copy_id).values(**values))
 
 

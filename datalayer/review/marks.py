@@ -83,7 +83,7 @@ class ThreadMarks(ReviewStore):
                 return await work(connection, user.id if user else None, actor)
             reviewer = await access.demand(connection, actor)
             if not there:
-                raise NotFound("there is no such thread")
+                raise NotFound(f"the thread {thread_id} does not exist")
             return await work(connection, reviewer.id, reviewer.identifier)
 
         return await self._writer.submit(write)

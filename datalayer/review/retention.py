@@ -70,7 +70,7 @@ class Retention(ReviewStore):
         keys: list[str] = []
 
         async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
-            return await _take_away(connection, kind, before)
+            return await _delete_some(connection, kind, before)
 
         while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
@@ -101,7 +101,7 @@ class Retention(ReviewStore):
         )
 
 
-async def _take_away(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
+async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
     """Delete a part of the expired records; None if there are none."""
     if kind == "threads":
         ids = await next_threads(connection, before)
@@ -128,7 +128,7 @@ def _times(before: Mapping[RetentionClass, str]) -> dict[RetentionClass, str]:
         if kind in before:
             moment = clean_time(before[kind], "time of retention")
             if moment is None:
-                raise InvalidRecord(f"retention of {kind} needs a time before which to delete")
+                raise InvalidRecord(f"`before` is missing for {kind}: give the time before which to delete")
             times[kind] = moment
     return times
 

@@ -58,7 +58,7 @@ async def put(
     thread_id = (await connection.execute(select(steps.c.threadId).where(*answer))).scalar()
     thread_id = thread_id or await removed_answers.thread_of(connection, step_id)
     if thread_id is None:
-        raise NotFound("there is no such answer")
+        raise NotFound(f"the answer {step_id} does not exist")
     await _hold_item(connection, step_id)
     mine = verdicts.c.stepId == step_id, verdicts.c.reviewerId == reviewer_id
     there = (await connection.execute(select(verdicts).where(*mine))).mappings().first()

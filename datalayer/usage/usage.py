@@ -99,7 +99,7 @@ class Usage(ReviewStore):
         dialect = self.database.dialect
         since, until = clean_time(which.since, "begin"), clean_time(which.until, "end")
         if since is None or until is None:
-            raise InvalidRecord("a series needs both since and until")
+            raise InvalidRecord("`since` and `until` are required")
         pieces = periods(since, until, interval, zone)
         chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
@@ -222,7 +222,7 @@ class Usage(ReviewStore):
         demand_system(acting_user.get(), "the retention of payloads")
         moment = clean_time(before, "time")
         if moment is None:
-            raise InvalidRecord("deleting payloads needs a time before which to delete")
+            raise InvalidRecord("`before` is missing: give the time before which to delete")
 
         async def forget(connection: AsyncConnection) -> int:
             return await calls.delete_payloads(connection, moment, limit=_FORGOTTEN_AT_ONCE)

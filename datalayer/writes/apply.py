@@ -147,7 +147,7 @@ async def _delete_step(write: StepDeletion, connection: AsyncConnection, dialect
 async def _mark(write: FavoriteMark, connection: AsyncConnection, dialect: Dialect) -> None:
     thread_id = await steps.thread_of(connection, write.step_id)
     if thread_id is None:
-        raise NotFound("there is no such step")
+        raise NotFound(f"the step {write.step_id} does not exist")
     await demand(connection, thread_id, actor_of(write))
     await steps.set_favorite(connection, dialect, write.step_id, write.favorite)
 
@@ -210,5 +210,5 @@ async def _voter(connection: AsyncConnection, step_id: str, actor: Actor) -> tup
     thread_id = await steps.thread_of(connection, step_id)
     thread = await threads.get(connection, thread_id) if thread_id else None
     if thread is None or not may_read(actor, thread.user_identifier):
-        raise NotFound("there is no such step")
+        raise NotFound(f"the step {step_id} does not exist")
     return thread.id, thread.user_id

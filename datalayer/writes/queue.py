@@ -284,4 +284,6 @@ def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
 
 def _of_dropped(write: QueuedWrite) -> NotFound | None:
     """The result of a write to a deleted thread. A vote must give an id, and has none."""
-    return NotFound("there is no such step") if isinstance(write.operation, VoteWrite) else None
+    if not isinstance(write.operation, VoteWrite):
+        return None
+    return NotFound(f"the step {write.operation.vote.for_id} does not exist")

@@ -114,7 +114,7 @@ async def test_a_disabled_admin_is_no_admin(layer: ChainlitLayer, passwords: Pas
 async def test_the_only_admin_keeps_the_role(layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User) -> None:
     await layer.set_role("ada", "user")
     await layer.set_role("ada", "admin")
-    with pytest.raises(datalayer.InvalidRecord, match="'ada' is the only admin"):
+    with pytest.raises(datalayer.InvalidRecord, match="'ada', the only admin"):
         await layer.set_role("ada", "reviewer")
     await layer.add_account("bob", await passwords.hash("the wrench"), role="admin")
     await layer.set_role("ada", "reviewer")

@@ -5,7 +5,9 @@ import os
 import pkgutil
 import re
 import shlex
-from collections.abc import Sequence
+import shutil
+import sysconfig
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -25,7 +27,9 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [
     README,
-    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "datalayer/README.md")),
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "chainlit.md", "chainlit_zh-CN.md")),
+    *(ROOT / name for name in ("datalayer/README.md", "examples/README.md", "findings/README.md")),
+    ROOT / "benchmarks/dominates.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 _NO_FILES = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "__pycache__", "build"}
@@ -33,9 +37,10 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9*…]*_[A-Z0-9_*…]*")
+_EXTENSION = r"\.(py|md|toml|lock|sh|json|js|css|html|svg)"
 _SHELL_END = re.compile(r"\s#.*|[|;&>].*")
-# Files that an operator or a command creates; the repository does not contain them.
-_CREATED = {"public/elements", "public/elements/*.jsx"}
+# Files that an operator or a command creates, some of them in a ZIP; the repository does not contain them.
+_CREATED = {"public/elements", "public/elements/*.jsx", ".data", "manifest.json", "thread.json"}
 # Variables that are read by the Azure SDK.
 _AZURE = {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"}
 # A variable that the C library reads.
@@ -78,21 +83,52 @@ def files() -> frozenset[str]:
     return frozenset(found)
 
 
+def alternatives(path: str) -> Iterator[str]:
+    """The paths that a pattern with braces stands for, as in `web/{me,usage}`."""
+    if (found := re.search(r"\{([^{}]*)\}", path)) is None:
+        yield path
+    else:
+        for choice in found.group(1).split(","):
+            yield from alternatives(path[: found.start()] + choice + path[found.end() :])
+
+
+def exists(path: str) -> bool:
+    return path in _CREATED or any(fnmatch(name, path) for name in files())
+
+
 def missing_paths(page: Page) -> list[str]:
-    """The code spans that look like a path of the repository, or like one of its files, but do not exist."""
+    """The code spans and the words of shell blocks that look like a path of the repository but do not exist.
+
+    A path begins with a name at the top of the repository. A code span is also a path if it is the name of a file, or
+    contains a slash and ends as a file or a folder does.
+    """
     top = {name for name in files() if "/" not in name}
     names = {name.rpartition("/")[2] for name in files()}
     missing = []
     for span in page.spans:
-        path = span.rstrip("/")
-        if not re.fullmatch(r"[\w./*-]+", path) or path in _CREATED:
-            continue
-        if "/" in path and path.partition("/")[0] in top:
-            if not any(fnmatch(name, path) for name in files()):
+        for path in alternatives(span):
+            if not re.fullmatch(r"[\w.*-][\w./*-]*", path) or path.startswith(".venv/"):
+                continue
+            if "/" not in path:
+                wrong = re.fullmatch(rf"[\w-]+{_EXTENSION}", path) and path not in names | _CREATED
+            else:
+                wrong = (
+                    path.partition("/")[0] in top or path.endswith("/") or re.search(rf"{_EXTENSION}$", path)
+                ) and not exists(path.rstrip("/"))
+            if wrong:
                 missing.append(span)
-        elif "/" not in path and re.fullmatch(r"[\w-]+\.(py|md|toml|lock)", path) and path not in names:
-            missing.append(span)
+                break
+    for line in page.shell:
+        paths = [word for word in words_of(line) if "/" in word and word.partition("/")[0] in top]
+        missing.extend(path for path in paths if not exists(path.rstrip("/")))
     return missing
+
+
+def missing_programs(page: Page) -> list[str]:
+    """The programs in `.venv/bin/` that neither this project nor one of its packages installs."""
+    installed = sysconfig.get_path("scripts")
+    named = {name for line in page.code for name in re.findall(r"(?:^|\s)\.venv/bin/([\w.-]+)", line)}
+    return sorted(name for name in named if shutil.which(name, path=installed) is None)
 
 
 def anchors(path: Path) -> set[str]:
@@ -276,6 +312,10 @@ def test_every_path_exists(page: Path) -> None:
     assert missing_paths(read(page)) == []
 
 
+def test_every_program_is_installed(page: Path) -> None:
+    assert missing_programs(read(page)) == []
+
+
 def test_every_link_resolves(page: Path) -> None:
     assert dead_links(page) == []
 
@@ -302,13 +342,27 @@ def test_wrong_names_on_a_page_are_found(tmp_path: Path) -> None:
         "# A heading\n[here](#a-heading) [there](#no-heading) [gone](gone.md)\n"
         "`datalayer/errors.py` `datalayer/gone.py` `gone.py` `docs/` `user add NAME` `user gone` `--gone`\n"
         "`datalayer.errors.NotFound` `datalayer.errors.Gone` `PORT=80` `RETENTION_*_DAYS` `GONE_PORT`\n"
+        "`gone/x.py` `web/gone.py` `gone.sh` `gone.json` `gone/` `datalayer/{files,gone}/`\n"
         "```sh\n.venv/bin/threadkeeper user add ada --generate  # --gone\nthreadkeeper user add ada --gone\n"
         "threadkeeper gone\nOPENAI_MODELS=x GONE_MODELS=y make run\nmake gone\npython -m benchmarks.run\n"
-        "python -m benchmarks.gone\n```\n",
+        "python -m benchmarks.gone\nsudo tests/support/gone.sh\n.venv/bin/chainlit run examples/gone/app.py\n"
+        ".venv/bin/gone serve\n```\n",
         encoding="utf-8",
     )
     found = read(path)
-    assert missing_paths(found) == ["datalayer/gone.py", "gone.py"]
+    assert missing_paths(found) == [
+        "datalayer/gone.py",
+        "gone.py",
+        "gone/x.py",
+        "web/gone.py",
+        "gone.sh",
+        "gone.json",
+        "gone/",
+        "datalayer/{files,gone}/",
+        "tests/support/gone.sh",
+        "examples/gone/app.py",
+    ]
+    assert missing_programs(found) == ["gone"]
     assert dead_links(path) == ["#no-heading", "gone.md"]
     assert [problem.rpartition(": ")[2] for problem in wrong_commands(found)] == [
         "unknown command gone",

@@ -71,7 +71,7 @@ def time_in(text: str, zone: str) -> str:
         moment = None
     kept = clean_time(moment.replace(tzinfo=moment.tzinfo or ZoneInfo(zone)) if moment else text, "time")
     if kept is None:
-        raise InvalidRecord("the time is missing")
+        raise InvalidRecord("the time is empty: give a date, such as 2026-11-21")
     return kept
 
 

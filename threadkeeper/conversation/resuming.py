@@ -28,7 +28,7 @@ async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> b
     thread_id = auth.get("threadId")
     session = WebsocketSession.get_by_id(auth["sessionId"])
     if session and session.thread_id_to_resume and not thread_id:
-        raise ConnectionRefusedError("the page has left this socket")
+        raise ConnectionRefusedError("this socket was replaced by a newer one of the same session")
     await chainlit.socket.connect(sid, environ, auth)
     session = WebsocketSession.get(sid)
     if session and session.restored and thread_id and not session.has_first_interaction:

@@ -51,7 +51,7 @@ def check_identifier(identifier: str) -> str:
     if len(identifier) > LONGEST_IDENTIFIER:
         raise Refused(f"A user name must have at most {LONGEST_IDENTIFIER} characters.")
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in identifier):
-        raise Refused("A user name must not hold control characters.")
+        raise Refused("A user name must not contain control characters.")
     return identifier
 
 
