@@ -211,7 +211,7 @@ async def test_settings_become_the_default_of_new_threads_only_if_wanted(chat: C
         await other.ask("two", modes=use("echo"))
         assert system_prompt(chat) == "Mine."
     async with chat.client("ann") as third:
-        assert offered(third) == {**own, "as_default": False}
+        assert offered(third) == {**own, "no_system_prompt": False, "as_default": False}
         await third.ask("three", modes=use("echo"))
         assert system_prompt(chat) == "Mine."
     async with chat.client("ann", thread_id=client.thread_id) as first:

@@ -31,6 +31,8 @@ think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user mes
 think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
 ====================== =========================================================================================
 
+`tests/support/refusing_models.py` has more models, which refuse requests as real servers do.
+
 The shapes of a thought are those of `THOUGHTS`. Other names get 404. `count_tokens` counts the tokens of prompt and
 answer.
 Its ledger has an entry for each answer that it started, with the tokens that it reported, or that it sent without
@@ -58,6 +60,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES, UsageShape
+from tests.support.refusing_models import is_refusing, refusal
 
 PICTURE_TOKENS = 85
 API_KEY = "sk-scripted-0123456789abcdef"
@@ -293,6 +296,10 @@ class ModelServer:
         if name == "window" and (tokens := count_tokens(recorded.body["messages"])) > int(rest[0]):
             message = f"This model's maximum context length is {rest[0]} tokens, your messages have {tokens}."
             return _error(400, "context_length_exceeded", message, param="messages")
+        if is_refusing(name):
+            self._served[recorded.model] += 1
+            tokens, served = count_tokens(recorded.body["messages"]), self._served[recorded.model]
+            return refusal(recorded.model, recorded.body, tokens, served)
         if not name.isdigit():
             return None if _is_known(name) else _error(404, *_MESSAGES[404])
         self._served[recorded.model] += 1

@@ -23,6 +23,8 @@ DEFAULT = Choices("the default prompt", 0.7, 500)
         ({"temperature": "0.5", "max_tokens": "70"}, Choices("the default prompt", 0.5, 70)),
         ({"temperature": "nan", "max_tokens": ""}, DEFAULT),
         ({"temperature": 10**400, "max_tokens": 10**12}, Choices("the default prompt", 0.7, 10**12)),
+        ({"system_prompt": "Be brief.", "no_system_prompt": True}, Choices("", 0.7, 500)),
+        ({"system_prompt": "Be brief.", "no_system_prompt": "yes"}, Choices("Be brief.", 0.7, 500)),
         ({"system_prompt": ["x"], "temperature": -1}, Choices("the default prompt", 0.0, 500)),
     ],
 )

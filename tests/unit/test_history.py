@@ -11,6 +11,7 @@ import pytest
 from threadkeeper.chat.attachments.cache import AttachmentCache
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture, TextAttachment
 from threadkeeper.chat.context.history import Context, LoadAttachment, Question, build_messages
+from threadkeeper.chat.context.reductions import NOTHING, Reduction
 from threadkeeper.chat.context.tokens import PICTURE_TOKENS, counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage
 from threadkeeper.chat.model import ModelError
@@ -42,6 +43,7 @@ async def context(
     max_tokens: int | None = None,
     system_prompt: str = "",
     vision: bool = True,
+    reduction: Reduction = NOTHING,
     load: LoadAttachment | None = None,
 ) -> Context:
     return await build_messages(
@@ -53,6 +55,7 @@ async def context(
         max_tokens=max_tokens,
         system_prompt=system_prompt,
         vision=vision,
+        reduction=reduction,
         load_attachment=load,
     )
 

@@ -32,6 +32,14 @@ def test_defaults_need_no_account(tmp_path: Path) -> None:
     assert settings.title_model == settings.openai_models[0]
 
 
+@pytest.mark.parametrize(
+    ("value", "prompt"), [("", "default"), ("Be brief.", "Be brief."), ("none", ""), (" NONE ", "")]
+)
+def test_the_system_prompt_can_be_empty(value: str, prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM_PROMPT", value)
+    assert load_settings().resolved_system_prompt("default") == prompt
+
+
 def test_the_environment_overrides_the_file_and_blank_values_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text(
         "PORT=9001\nLOG_LEVEL=debug\nHOST=  \nSOMETHING_ELSE=1\nOPENAI_API_KEY=\n", encoding="utf-8"

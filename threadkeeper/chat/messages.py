@@ -99,12 +99,19 @@ def picture_count(messages: Sequence[ChatMessage]) -> int:
     return sum(part["type"] == "image_url" for content in contents for part in content)
 
 
-def on_the_wire(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+def on_the_wire(messages: Sequence[ChatMessage], *, plain_roles: bool = False) -> list[ChatMessage]:
     """The messages as they are sent: plain strings where there are no pictures, and neighbours of one role merged.
 
     Text-only servers refuse lists of parts. The chat templates of some open models refuse two questions in a row, which
     a thread has after a failed answer.
+
+    Args:
+        messages: system message, conversation and question.
+        plain_roles: for models without a system role: the system prompt stands before the first question, and a
+            conversation that begins with an answer gets a message before it.
     """
+    if plain_roles:
+        messages = _with_plain_roles(messages)
     sent: list[ChatMessage] = []
     for message in messages:
         content = _content(message)
@@ -115,6 +122,14 @@ def on_the_wire(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         else:
             sent[-1]["content"] = [*_as_parts(sent[-1]["content"]), *_as_parts(content)]
     return sent
+
+
+def _with_plain_roles(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    prompts = [{**message, "role": "user"} for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    if not prompts and others and others[0]["role"] == "assistant":
+        prompts = [{"role": "user", "content": "[The conversation begins with a message of the assistant.]"}]
+    return [*cast("list[ChatMessage]", prompts), *others]
 
 
 def _content(message: ChatMessage) -> str | list[Part]:

@@ -7,6 +7,7 @@ makes models.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ ErrorKind = Literal[
     "thought_limit",  # the maximum of tokens was used up by thought
     "not_found",  # no such model
     "too_long",  # more tokens than the model's window
+    "no_pictures",  # the model takes no pictures
+    "picture_refused",  # a picture is too large, or cannot be read
     "over_limit",  # a limit of the user or the project is reached; no request was sent
     "in_flight",  # the rest of a limit is reserved for answers in progress; no request was sent
     "limit_unchecked",  # the limits cannot be read at the moment
@@ -48,6 +51,8 @@ class ModelError(Exception):
         detail: for the log.
         values: fill the sentence for the user. `too_long`: `tokens`, `window`. `over_limit`: `standing`
             (LimitStanding), and `need` (tokens or dollars that this question needs) if a shorter question would fit.
+            `too_long` from a server that names its window: `limit` (tokens). `wait`: seconds that the server asks to
+            wait, if that is longer than the time-out. `status`: the HTTP status of a refusal.
         usage, partial: what the server reported of the answer, as in `Finish`.
     """
 
@@ -148,7 +153,8 @@ class Purpose:
     """Why a call is made, and for which user. It is stored with the call and not sent to the server.
 
     `on_call` gets each row of usage before it is stored and before the answer ends for the caller. `on_warning` is
-    awaited when a limit is nearly reached.
+    awaited when a limit is nearly reached. `on_wait` waits the given seconds before a request is repeated; it can show
+    the wait.
     """
 
     kind: str = "chat"
@@ -159,6 +165,7 @@ class Purpose:
     tags: tuple[str, ...] = ()
     on_call: Callable[[LlmCall], None] | None = None
     on_warning: Callable[[LimitStanding], Awaitable[None]] | None = None
+    on_wait: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 @dataclass(slots=True)
@@ -182,7 +189,8 @@ class Attempt:
 class ModelRequest:
     """One question to one model. `max_tokens` bounds the answer; None leaves its length to the server.
 
-    The model adds one item to `attempts` each time it sends the request.
+    The model adds one item to `attempts` each time it sends the request. `wait_until` (of `time.perf_counter`): no
+    retry begins later; if None, the model's own time-out counts from the first attempt.
     """
 
     messages: Sequence[ChatMessage]
@@ -191,6 +199,7 @@ class ModelRequest:
     max_tokens: int | None = None
     purpose: Purpose = Purpose()
     attempts: list[Attempt] = field(default_factory=list, compare=False)
+    wait_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
@@ -23,6 +24,9 @@ _SPOKEN = (
     "not_saved",
     "something_failed",
     "older_left_out",
+    "older_refused",
+    "pictures_left_out",
+    "files_dropped",
     "account_disabled",
     "stopped_before",
 )
@@ -48,6 +52,8 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
         setting, maximum = say("setting_max_tokens", language), error.values.get("max_tokens")
         key = "error_thought_limit" if maximum is None else "error_thought_limit_set"
         return say(key, language, setting=setting, tokens=f"{maximum:,}" if maximum else "")
+    if error.kind == "rate_limit" and isinstance(wait := error.values.get("wait"), int | float):
+        return say("error_rate_limit_wait", language, seconds=math.ceil(wait))
     standing = error.values.get("standing")
     if error.kind == "over_limit" and isinstance(standing, LimitStanding):
         need = error.values.get("need")
@@ -137,4 +143,5 @@ def is_own_message(text: str) -> bool:
 def _own_messages() -> re.Pattern[str]:
     spoken = (sentence for key, both in CHAT.items() if key.startswith(_SPOKEN) for sentence in both)
     patterns = (".+".join(map(re.escape, _PLACEHOLDER.split(sentence))) for sentence in spoken)
-    return re.compile("|".join(patterns), re.DOTALL)
+    ways_out = "|".join(map(re.escape, CHAT["way_out_files"]))
+    return re.compile(f"(?:{'|'.join(patterns)})(?: (?:{ways_out}))?", re.DOTALL)

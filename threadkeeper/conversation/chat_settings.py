@@ -18,7 +18,8 @@ from threadkeeper.chat.wording import say
 
 MODEL = "model"
 _SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS = "system_prompt", "temperature", "max_tokens"
-_KEPT = (_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS)
+_NO_SYSTEM_PROMPT = "no_system_prompt"
+_KEPT = (_SYSTEM_PROMPT, _NO_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS)
 _AS_DEFAULT = "as_default"
 _OF_USER = "chat_settings"
 _LONGEST_SYSTEM_PROMPT = 20_000
@@ -40,7 +41,7 @@ class Choices:
         max_tokens = _number(values.get(_MAX_TOKENS), default.max_tokens or 0)
         own_prompt = prompt.strip()[:_LONGEST_SYSTEM_PROMPT] if isinstance(prompt, str) else ""
         return cls(
-            own_prompt or default.system_prompt,
+            "" if values.get(_NO_SYSTEM_PROMPT) is True else own_prompt or default.system_prompt,
             min(max(temperature, 0.0), 2.0),
             int(max_tokens) if max_tokens >= 1 else None,
         )
@@ -59,6 +60,12 @@ async def offer_settings(values: Mapping[str, Any], default: Choices, language: 
                 description=say("setting_system_prompt_hint", language),
                 initial=own_prompt,
                 multiline=True,
+            ),
+            Switch(
+                id=_NO_SYSTEM_PROMPT,
+                label=say("setting_no_system_prompt", language),
+                description=say("setting_no_system_prompt_hint", language),
+                initial=values.get(_NO_SYSTEM_PROMPT) is True,
             ),
             Slider(
                 id=_TEMPERATURE,

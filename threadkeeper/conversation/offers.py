@@ -10,6 +10,7 @@ from typing import Any
 import chainlit as cl
 
 from threadkeeper.chat.context.history import NOTICE_STATUS
+from threadkeeper.chat.context.refusals import WITHOUT_FILES, metadata_of, refused_ids
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.reply import FINAL, say_error
 from threadkeeper.conversation.turn_order import SessionTurns, Turns
@@ -20,9 +21,10 @@ UNFINISHED = ("stopped", "cut", "length")
 """The states of an answer that can be continued."""
 
 
-def try_again(question_id: str, language: str) -> cl.Action:
-    """The button that asks a question again that has no answer."""
-    return _button(TRY_AGAIN, question_id, "rotate-ccw", {"question_id": question_id}, language)
+def try_again(question_id: str, language: str, *, without_files: bool = False) -> cl.Action:
+    """The button that asks a question again that has no answer. `without_files`: they were refused and are dropped."""
+    sentence = "ask_without_files" if without_files else TRY_AGAIN
+    return _button(TRY_AGAIN, question_id, "rotate-ccw", {"question_id": question_id}, language, sentence=sentence)
 
 
 def buttons_of(status: str | None, question_id: str, answer_id: str, language: str) -> list[cl.Action]:
@@ -110,9 +112,21 @@ def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, lis
             steps.append(dict(_notice(say("unanswered", language)).to_dict()))
         return steps[-1]["id"], [try_again(question_id, language)]
     if last.get("isError"):
-        return None if metadata.get(FINAL) else (last["id"], [try_again(question_id, language)])
+        without_files = drops_files(thread, questions[-1])
+        return (
+            None
+            if metadata.get(FINAL)
+            else (last["id"], [try_again(question_id, language, without_files=without_files)])
+        )
     buttons = buttons_of(status, question_id, last["id"], language)
     return last["id"], [try_again(question_id, language), *buttons] if status == "cut" else buttons
+
+
+def drops_files(thread: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
+    """Whether the files of this question were refused, so that it is asked again without them."""
+    has_files = any(element.get("forId") == question["id"] for element in thread.get("elements") or ())
+    is_dropped = bool(metadata_of(question).get(WITHOUT_FILES))
+    return has_files and not is_dropped and question["id"] in refused_ids(thread["steps"])
 
 
 async def say_stopped(question_id: str, language: str, turns: Turns, session: Any) -> None:
@@ -130,6 +144,9 @@ def _is_notice(step: Mapping[str, Any]) -> bool:
     return (step.get("metadata") or {}).get("status") == NOTICE_STATUS
 
 
-def _button(name: str, about: str, icon: str, payload: dict[str, str], language: str) -> cl.Action:
-    label, tooltip = say(name, language), say(f"{name}_hint", language)
+def _button(
+    name: str, about: str, icon: str, payload: dict[str, str], language: str, *, sentence: str | None = None
+) -> cl.Action:
+    """`sentence`: the key of label and tooltip, if it is not the name."""
+    label, tooltip = say(sentence or name, language), say(f"{sentence or name}_hint", language)
     return cl.Action(id=f"{name}-{about}", name=name, payload=payload, label=label, tooltip=tooltip, icon=icon)

@@ -11,6 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.chat.attachments.cache import AttachmentCache
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentReader, AttachmentRefused, Picture
 from threadkeeper.chat.context.history import NOTICE_STATUS, Question
+from threadkeeper.chat.context.refusals import WITHOUT_FILES
 from threadkeeper.settings.settings import Settings
 
 
@@ -40,6 +41,8 @@ class QuestionReader:
             AttachmentRefused: a file is over a limit, cannot be read, or is a picture that the model cannot take.
         """
         attachments: list[Attachment] = []
+        if (message.metadata or {}).get(WITHOUT_FILES):
+            return Question(message.content)
         if message.elements:
             self._reader.admit(await asyncio.to_thread(_names_and_sizes, message.elements))
             for element in message.elements:

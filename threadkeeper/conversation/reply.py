@@ -29,6 +29,7 @@ from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.conversation.waiting import counted_down
 from threadkeeper.formulas.page import PageText
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
@@ -155,6 +156,10 @@ class Reply:
                 steps[places[self.thought.id]] |= self.thought.so_far()
             else:
                 steps.insert(places.get(self.message.id, len(steps)), self.thought.so_far())
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Store these facts in the metadata of the answer."""
+        self.message.metadata = {**(self.message.metadata or {}), **facts}
 
     def called(self, call: LlmCall) -> None:
         """Remember the usage of a model call for this answer; the last call is the one that counts."""
@@ -359,4 +364,5 @@ def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
         assistant=whose.assistant,
         on_call=reply.called,
         on_warning=warn,
+        on_wait=counted_down(thread_id, language),
     )

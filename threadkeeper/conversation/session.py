@@ -17,6 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from datalayer.records.review import StepVersion
 from threadkeeper.chat.attachments.reader import AttachmentRefused
+from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import mark_of, say
@@ -39,7 +40,7 @@ from threadkeeper.conversation.offers import (
     show_earlier,
     version_buttons,
 )
-from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice, say_error
+from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
 from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.turn import Answering
@@ -120,6 +121,7 @@ class Conversations:
         turns = self._turns.of(session)
         turns.resumed = True
         turns.asked.update(step["id"] for step in questions)
+        turns.refused = refused_ids(thread["steps"])
         picked = chosen_model(questions[-1].get("modes") if questions else None, self._answering.models)
         await offer_settings(metadata.get("chat_settings") or {}, self._answering.default, language)
         await offer_models(self._answering.models, picked, language)
@@ -172,7 +174,7 @@ class Conversations:
                 await remove_offers(self._turns.of(session))
                 await work(again)
         except AttachmentRefused as refusal:
-            await say_error(refusal.notice.say(language))
+            await self._answering.failures.say_file(message, refusal, language)
         except DataLayerError as error:
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
             await say_error_with_button(say("not_saved", language), message.id, language, self._turns, session)

@@ -5,7 +5,8 @@ An edit or a second try cuts what followed the question first.
 
 import asyncio
 import logging
-from dataclasses import replace
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import chainlit as cl
@@ -14,26 +15,19 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome, stream_answer
-from threadkeeper.chat.context.history import (
-    CONTINUE_PROMPT,
-    DEFAULT_SYSTEM_PROMPT,
-    NOTICE_STATUS,
-    Question,
-    build_messages,
-)
+from threadkeeper.chat.context.asking import Asking, Steps
+from threadkeeper.chat.context.history import CONTINUE_PROMPT, DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
+from threadkeeper.chat.context.reductions import Reduction
+from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
-from threadkeeper.chat.model import NEED_ANOTHER_MODEL, Model, ModelError, ModelRequest
+from threadkeeper.chat.model import Model, ModelError, ModelRequest
 from threadkeeper.chat.titles import make_title
 from threadkeeper.chat.wording import explain, say
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model
-from threadkeeper.conversation.offers import (
-    buttons_of,
-    offer,
-    say_stopped,
-    try_again,
-    version_buttons,
-)
+from threadkeeper.conversation.failures import Failures
+from threadkeeper.conversation.left_out import LeftOutNotices
+from threadkeeper.conversation.offers import buttons_of, offer, say_stopped, version_buttons
 from threadkeeper.conversation.question import QuestionReader, say_notices
 from threadkeeper.conversation.reply import (
     Reply,
@@ -49,8 +43,6 @@ from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_OLDER_LEFT_OUT = "older_left_out"
-
 
 class Answering:
     """Answers the questions of every conversation of this process.
@@ -59,6 +51,7 @@ class Answering:
         models: the models on offer, the default first.
         default: the settings of a new chat.
         replies: the answers that are being written, by the id of their message.
+        failures: tells users of failed questions, and remembers them.
         endings: tasks that store the end of a cancelled answer.
         is_stopping: set when the server stops, so that a cut answer is not marked as stopped by its user.
     """
@@ -74,8 +67,9 @@ class Answering:
         self._questions = QuestionReader(layer, settings)
         self.models = ("demo",) if model.demo else settings.openai_models
         self.default = Choices(
-            settings.system_prompt or DEFAULT_SYSTEM_PROMPT, settings.temperature, settings.max_tokens
+            settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT), settings.temperature, settings.max_tokens
         )
+        self.failures = Failures(layer, turns)
         self.replies: dict[str, Reply] = {}
         self.endings: set[asyncio.Task[None]] = set()
         self.is_stopping = False
@@ -106,41 +100,66 @@ class Answering:
         if again and (version := turns.restored) is not None:
             turns.restored = None
             restored = await put_back(self._layer, version.answer)
+            await self.failures.forget(message)
             status = str((restored.metadata or {})["status"])
             await self._offer(message.id, restored.id, status, language, again=True)
             return
+        if again:
+            await self.failures.renew(message, thread["elements"], language)
         question = await self._questions.read(thread, message)
         choices = Choices.from_values(cl.context.session.chat_settings, self.default)
         model = await self._pick(message, language)
+        has_files = bool(question.attachments)
+        asking = Asking(
+            self._builder(question, thread["elements"], choices, model),
+            steps,
+            model=model,
+            question_id=message.id,
+            window=self.window_of(model),
+            has_files=has_files,
+        )
         try:
-            context = await build_messages(
+            await asking.begin()
+        except ModelError as error:
+            logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
+            await self.failures.say(message, error, language, model=model, has_files=has_files, is_retried=False)
+            return
+        await say_notices(question, language)
+        notices = LeftOutNotices(steps, model, language)
+        await notices.say(asking.context, asking.reduction)
+        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer)
+        outcome = await self._stream(asking, choices, reply, message.id, language)
+        if asking.has_changed and outcome.text:
+            await notices.say(asking.context, asking.reduction)
+        await self._end(outcome, reply, message, model, language, again=again, has_files=has_files)
+        # Until it has a title, a thread is named after its first question. The title model does not get a refused one.
+        asked = [step for step in steps if step["type"] == "user_message"]
+        name = asked[0]["output"] if asked else message.content
+        if outcome.text and thread["name"] == name:
+            refused = refused_ids(steps)
+            first = next((step["output"] for step in asked if step["id"] not in refused), message.content)
+            self._background.start(self._title(thread_id, name, first, outcome.text))
+
+    def _builder(
+        self, question: Question, elements: list[dict[str, Any]], choices: Choices, model: str
+    ) -> Callable[[Steps, Reduction], Awaitable[Context]]:
+        """Builds the context of a question from earlier steps."""
+
+        async def build(steps: Steps, reduction: Reduction) -> Context:
+            return await build_messages(
                 steps,
-                thread["elements"],
+                elements,
                 question,
                 model=model,
                 window=self.window_of(model),
                 max_tokens=choices.max_tokens,
                 system_prompt=choices.system_prompt,
                 vision=self._settings.openai_vision,
+                reduction=reduction,
                 load_attachment=self._questions.stored,
             )
-        except ModelError as error:
-            logger.warning("no answer: %s", error, extra={"thread_id": thread_id})
-            metrics.model_errors.labels(error.kind).inc()
-            await say_error(explain(error, language, model=model), model=model)
-            return
-        await say_notices(question, language)
-        if context.left_out and not any((step.get("metadata") or {}).get(_OLDER_LEFT_OUT) for step in steps):
-            notice = {"status": NOTICE_STATUS, _OLDER_LEFT_OUT: True}
-            await cl.Message(content=say("older_left_out", language), metadata=notice).send()
-        request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
-        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer)
-        outcome = await self._stream(request, reply, message.id, thread_id, language)
-        await self._end(outcome, reply, message.id, model, language, again=again)
-        # Until it has a title, a thread is named after its first question.
-        first = next((step["output"] for step in steps if step["type"] == "user_message"), message.content)
-        if outcome.text and thread["name"] == first:
-            self._background.start(self._title(thread_id, first, outcome.text))
+
+        return build
 
     def window_of(self, model: str) -> int:
         """The tokens that question and answer may have together. OPENAI_CONTEXT_TOKENS replaces the known window."""
@@ -155,24 +174,21 @@ class Answering:
         at = next(position for position, step in enumerate(thread["steps"]) if step["id"] == answer["id"])
         choices = Choices.from_values(cl.context.session.chat_settings, self.default)
         model = await self._pick(message, language)
+        asking = Asking(
+            self._builder(Question(CONTINUE_PROMPT), thread["elements"], choices, model),
+            thread["steps"][: at + 1],
+            model=model,
+            question_id=message.id,
+            window=self.window_of(model),
+            has_files=False,
+        )
         try:
-            context = await build_messages(
-                thread["steps"][: at + 1],
-                thread["elements"],
-                Question(CONTINUE_PROMPT),
-                model=model,
-                window=self.window_of(model),
-                max_tokens=choices.max_tokens,
-                system_prompt=choices.system_prompt,
-                vision=self._settings.openai_vision,
-                load_attachment=self._questions.stored,
-            )
+            await asking.begin()
         except ModelError as error:
             await say_error(explain(error, language, model=model), model=model)
             return
-        request = ModelRequest(context.messages, model, choices.temperature, choices.max_tokens)
         reply = Reply(self._layer, model, language, footer=self._settings.usage_footer, continued=answer)
-        outcome = await self._stream(request, reply, message.id, thread["id"], language)
+        outcome = await self._stream(asking, choices, reply, message.id, language, reduces=False)
         if outcome.error is not None:
             # The answer keeps what it has, and its button.
             metrics.model_errors.labels(outcome.error.kind).inc()
@@ -181,20 +197,28 @@ class Answering:
         await self._offer(message.id, reply.message.id, status, language, again=False)
 
     async def _end(
-        self, outcome: Outcome, reply: Reply, question_id: str, model: str, language: str, *, again: bool
+        self,
+        outcome: Outcome,
+        reply: Reply,
+        message: cl.Message,
+        model: str,
+        language: str,
+        *,
+        again: bool,
+        has_files: bool,
     ) -> None:
         """Explain an error, and offer what can be done next."""
-        session, error, for_id = cl.context.session, outcome.error, reply.message.id
+        error, for_id, status = outcome.error, reply.message.id, outcome.status
         if error is not None:
-            metrics.model_errors.labels(error.kind).inc()
-            sentence = explain(error, language, model=model)
-            # A button would ask the same model again: the page sends the picked model only with a new message.
-            is_final = error.kind in NEED_ANOTHER_MODEL
-            said = await say_error(sentence, model=model, is_final=is_final)
-            for_id = reply.message.id if outcome.text else said.id
-            if not is_final:
-                await offer(self._turns, session, [try_again(question_id, language)], said.id)
-        await self._offer(question_id, for_id, outcome.status, language, again=again)
+            has_text = bool(outcome.text)
+            said = await self.failures.say(
+                message, error, language, model=model, has_files=has_files, has_text=has_text
+            )
+            for_id = reply.message.id if has_text else said.id
+            if error.kind in REFUSED:
+                # The model does not get a refused question again, so it cannot continue the answer.
+                status = "filtered" if has_text else "error"
+        await self._offer(message.id, for_id, status, language, again=again)
 
     async def _offer(self, question_id: str, for_id: str, status: str, language: str, *, again: bool) -> None:
         """Show the buttons under the answer; `again`: there may be earlier versions of it."""
@@ -212,13 +236,37 @@ class Answering:
                 await button.send(for_id=versions.answer_id)
 
     async def _stream(
-        self, request: ModelRequest, reply: Reply, question_id: str, thread_id: str, language: str
+        self,
+        asking: Asking,
+        choices: Choices,
+        reply: Reply,
+        question_id: str,
+        language: str,
+        *,
+        reduces: bool = True,
     ) -> Outcome:
-        outcome = Outcome()
-        request = replace(request, purpose=purpose_of_answer(reply, thread_id, language))
+        """Stream the answer. `reduces`: if the server refuses the thread, ask again with less of it."""
+        outcome, thread_id = Outcome(), cl.context.session.thread_id
+        purpose = purpose_of_answer(reply, thread_id, language)
+        wait_until = time.perf_counter() + self._settings.openai_timeout_seconds
         self.replies[reply.message.id] = reply
         try:
-            await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
+            while True:
+                reply.note(asking.reduction.facts())
+                request = ModelRequest(
+                    asking.context.messages,
+                    asking.model,
+                    choices.temperature,
+                    choices.max_tokens,
+                    purpose=purpose,
+                    wait_until=wait_until,
+                )
+                await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
+                # A thought is on the page already, so the answer has begun.
+                has_begun = bool(outcome.text or outcome.thought)
+                if not reduces or outcome.error is None or has_begun or not await asking.reduce(outcome.error):
+                    break
+                outcome = Outcome()
         except asyncio.CancelledError:
             # Shielded, because a server that stops cancels a second time.
             ending = asyncio.create_task(self._end_early(reply, outcome, question_id, language))
@@ -270,7 +318,7 @@ class Answering:
         await self._layer.settled(thread_id)
         await _tell_name(thread_id, name)
 
-    async def _title(self, thread_id: str, question: str, answer: str) -> None:
+    async def _title(self, thread_id: str, name: str, question: str, answer: str) -> None:
         """Replace the name that Chainlit took from the first question, unless the user has renamed the thread."""
         title = await make_title(
             self._model,
@@ -282,7 +330,7 @@ class Answering:
         if title is None:
             return
         try:
-            if await self._layer.replace_thread_name(thread_id, question, title):
+            if await self._layer.replace_thread_name(thread_id, name, title):
                 await _tell_name(thread_id, title)
         except DataLayerError as error:
             logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})

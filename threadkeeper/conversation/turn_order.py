@@ -23,12 +23,13 @@ Task = asyncio.Task[Any]
 class SessionTurns:
     """The ids of the questions asked in a session, its running tasks, the audiences of its turns, and its last buttons.
 
-    In a `resumed` thread, the earlier questions count as asked. `restored` is the version that the next turn puts back
-    in place of a new answer.
+    In a `resumed` thread, the earlier questions count as asked; `refused` has those of them that a server refused, even
+    if they do not say so themselves. `restored` is the version that the next turn puts back in place of a new answer.
     """
 
     asked: set[str] = field(default_factory=set)
     resumed: bool = False
+    refused: set[str] = field(default_factory=set)
     running: list[Task] = field(default_factory=list)
     audiences: list[Audience] = field(default_factory=list)
     offers: list[cl.Action] = field(default_factory=list)

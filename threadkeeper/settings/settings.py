@@ -135,7 +135,11 @@ class Settings(BaseSettings):
     )
     azure_openai_api_version: str = Field(default="2024-10-21", description="API version of Azure OpenAI.")
     openai_timeout_seconds: float = Field(
-        default=60, gt=0, le=3600, description="Read timeout: seconds to wait for the next data from the model."
+        default=60,
+        gt=0,
+        le=3600,
+        description="Read timeout: seconds to wait for the next data from the model. It also bounds the waits between "
+        "the attempts of a call.",
     )
     openai_max_retries: int = Field(
         default=2, ge=0, le=10, description="Maximum retries of a model call that was refused or failed."
@@ -148,7 +152,9 @@ class Settings(BaseSettings):
     )
     openai_vision: bool = Field(default=True, description="Send pictures to the model.")
 
-    system_prompt: str = Field(default="", description="System prompt of new chats. If unset, a short default.")
+    system_prompt: str = Field(
+        default="", description="System prompt of new chats. If unset, a short default. `none`: no system prompt."
+    )
     temperature: float = Field(
         default=1.0, ge=0, le=2, allow_inf_nan=False, description="Temperature of new chats, 0 to 2."
     )
@@ -394,6 +400,10 @@ class Settings(BaseSettings):
     @property
     def title_model(self) -> str:
         return self.openai_title_model or self.openai_models[0]
+
+    def resolved_system_prompt(self, default: str) -> str:
+        """SYSTEM_PROMPT, or the default if it is unset; empty for `none`."""
+        return "" if self.system_prompt.strip().lower() == "none" else self.system_prompt or default
 
     @property
     def resolved_database_url(self) -> str:

@@ -1,8 +1,9 @@
 """Builds the context for the model from the stored thread: the conversation so far, then the question.
 
 The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. Tool steps,
-errors and notices are left out. If the thread is longer than the model's window, the oldest messages are left out, each
-as a whole; system prompt and question are never cut. A question that does not fit by itself raises an error.
+errors, notices and refused questions are left out. If the thread is longer than the model's window, the oldest messages
+are left out, each as a whole; system prompt and question are never cut. A question that does not fit by itself raises
+an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 from datalayer.thought import speech_of
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
+from threadkeeper.chat.context.reductions import NOTHING, Reduction
+from threadkeeper.chat.context.refusals import WITHOUT_FILES, doubtful_ids, metadata_of, refused_ids
 from threadkeeper.chat.context.tokens import (
     REQUEST_TOKENS,
     TokenCounter,
@@ -23,7 +26,18 @@ from threadkeeper.chat.context.tokens import (
     message_tokens,
     most_message_tokens,
 )
-from threadkeeper.chat.messages import ChatMessage, Part, absent_part, file_part, picture_parts, user_message
+from threadkeeper.chat.messages import (
+    ChatMessage,
+    Part,
+    TextPart,
+    absent_part,
+    all_text,
+    file_part,
+    has_pictures,
+    picture_count,
+    picture_parts,
+    user_message,
+)
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import unmark_answer
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
@@ -63,10 +77,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Context:
-    """The messages to send, and the number of older messages that did not fit."""
+    """The messages to send.
+
+    Attributes:
+        messages: system prompt, earlier messages, question.
+        left_out: number of older messages that did not fit.
+        earlier: number of earlier messages among `messages`.
+        pictures: number of the pictures of earlier messages.
+        pictures_left_out: whether earlier messages had pictures that the model does not take.
+        has_doubtful: whether earlier messages are among them that a server may refuse (see `doubtful_ids`).
+    """
 
     messages: list[ChatMessage]
     left_out: int
+    earlier: int = 0
+    pictures: int = 0
+    pictures_left_out: bool = False
+    has_doubtful: bool = False
 
 
 async def build_messages(
@@ -79,6 +106,7 @@ async def build_messages(
     max_tokens: int | None = None,
     system_prompt: str = DEFAULT_SYSTEM_PROMPT,
     vision: bool = True,
+    reduction: Reduction = NOTHING,
     load_attachment: LoadAttachment | None = None,
 ) -> Context:
     """The messages for the model.
@@ -92,11 +120,13 @@ async def build_messages(
         window: tokens that question and answer may have together.
         max_tokens: tokens of the answer at most.
         vision: whether the model takes pictures.
+        reduction: what is left out because the model's server refused it.
         load_attachment: reads the file of an ElementDict; None if it is not stored any more.
 
     Raises:
         ModelError: of kind "too_long" (values: tokens, window), if the question does not fit.
     """
+    window = min(window, reduction.window or window)
     reserve = min(max_tokens or min(window // 4, _LARGEST_RESERVE), window // 2)
     room = _Room(window - reserve, counter_for(model))
     asked = user_message(question.text, _parts(question.attachments, vision=vision))
@@ -107,22 +137,45 @@ async def build_messages(
             detail = f"the question alone has {used} tokens, {room.size} of the window of {window} are free for it"
             raise ModelError("too_long", detail, {"tokens": f"{used:,}", "window": f"{room.size:,}"})
 
-    earlier = [step for step in _before(steps, question) if _belongs(step)]
+    before = _before(steps, question)
+    refused, doubtful = refused_ids(before), doubtful_ids(before)
+    start = next((at for at, step in enumerate(before) if step["id"] == reduction.before), 0)
+    out = refused | doubtful if reduction.doubtful else refused
+    earlier = [step for step in before[start:] if _belongs(step) and step["id"] not in out]
     of_step: dict[str, list[Element]] = defaultdict(list)
     for element in elements:
         of_step[element.get("forId") or ""].append(element)
 
+    sees = vision and not reduction.pictures
+    pictures_left_out = False
     kept: list[ChatMessage] = []
+    kept_ids: list[str] = []
+    blank = 0
     for step in reversed(earlier):
-        message = await _message(step, of_step[step["id"]], vision, load_attachment)
+        loaded = [] if metadata_of(step).get(WITHOUT_FILES) else of_step[step["id"]]
+        message, blinded = await _message(step, loaded, sees, load_attachment)
+        if not all_text(message).strip() and not has_pictures(message):
+            # Servers refuse a message without content, such as one whose only file was dropped.
+            blank += 1
+            continue
         if not await room.takes(message):
             # Without this, the conversation could begin with an answer whose question did not fit.
             while kept and kept[-1]["role"] == "assistant":
                 kept.pop()
+                kept_ids.pop()
                 room.give_back()
             break
         kept.append(message)
-    return Context([*system, *reversed(kept), asked], len(earlier) - len(kept))
+        kept_ids.append(step["id"])
+        pictures_left_out = pictures_left_out or blinded
+    return Context(
+        [*system, *reversed(kept), asked],
+        len(earlier) - len(kept) - blank,
+        earlier=len(kept),
+        pictures=picture_count(kept),
+        pictures_left_out=pictures_left_out,
+        has_doubtful=not doubtful.isdisjoint(kept_ids),
+    )
 
 
 class _Room:
@@ -207,29 +260,34 @@ def _spoken(text: str) -> str:
     return speech_of(unmark_answer(text))
 
 
-async def _message(step: Step, elements: Sequence[Element], vision: bool, load: LoadAttachment | None) -> ChatMessage:
+async def _message(
+    step: Step, elements: Sequence[Element], sees: bool, load: LoadAttachment | None
+) -> tuple[ChatMessage, bool]:
+    """The message of a step, and whether it has pictures that the model does not see."""
     text = step.get("output") or ""
     if _ROLES[step["type"]] == "assistant":
-        return {"role": "assistant", "content": _spoken(text)}
+        return {"role": "assistant", "content": _spoken(text)}, False
     parts: list[Part] = []
+    blinded = False
     for element in elements:
-        parts += await _loaded(element, load, vision=vision)
-    return user_message(text, parts)
+        loaded = await _loaded(element, load)
+        blinded = blinded or (isinstance(loaded, Picture) and not sees)
+        parts += _parts([loaded], vision=sees) if isinstance(loaded, Attachment) else [loaded]
+    return user_message(text, parts), blinded
 
 
-async def _loaded(element: Element, load: LoadAttachment | None, *, vision: bool) -> list[Part]:
+async def _loaded(element: Element, load: LoadAttachment | None) -> Attachment | TextPart:
+    """The file of an earlier message, or what the model gets in its place."""
     name = element.get("name") or "file"
     try:
         attachment = await load(element) if load else None
     except AttachmentRefused:
-        return [absent_part(name, "it could not be read")]
+        return absent_part(name, "it could not be read")
     except Exception:
         # One old file must not end the conversation; the model learns that the file is missing.
         logger.exception("thread %s: the attachment %s could not be loaded", element.get("threadId"), element.get("id"))
-        return [absent_part(name, "it could not be loaded")]
-    if attachment is None:
-        return [absent_part(name, "it is no longer there")]
-    return _parts([attachment], vision=vision)
+        return absent_part(name, "it could not be loaded")
+    return absent_part(name, "it is no longer there") if attachment is None else attachment
 
 
 def _parts(attachments: Sequence[Attachment], *, vision: bool) -> list[Part]:

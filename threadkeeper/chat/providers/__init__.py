@@ -28,7 +28,8 @@ def create_model(
         azure_endpoint: `https://NAME.openai.azure.com`.
         azure_api_key: key of Azure OpenAI.
         azure_api_version: version of Azure's interface; AZURE_API_VERSION if not given.
-        timeout_seconds: the longest wait for a connection, for the first chunk, and between two chunks.
+        timeout_seconds: the longest wait for a connection, for the first chunk, and between two chunks; and the time
+            after the first attempt in which others can begin.
         max_retries: how often a request that failed is sent again.
 
     The client package is imported when the model is loaded or first asked.

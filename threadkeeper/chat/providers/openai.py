@@ -1,14 +1,15 @@
 """Models behind the openai package: OpenAI, Azure OpenAI, or any server that speaks the same protocol.
 
-The package does authentication, addresses, retries with back-off and time limits. Two things go around it because of
-their cost: the request is sent with `client.post` (built of typed objects, a thread of 200 messages takes 30 ms of
+The package does authentication, addresses and time limits; `retries` repeats requests. Two things go around it because
+of their cost: the request is sent with `client.post` (built of typed objects, a thread of 200 messages takes 30 ms of
 CPU; as plain JSON 1 ms), and the answer is read as bytes (an object for each token costs five times as much). The
 package's aiohttp transport halves the rest.
 
-The package repeats some requests by itself. The transport records every attempt, so that each gets a row of usage.
+The transport records every attempt, so that each gets a row of usage.
 
 Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
-it, or with its other name, and that is remembered.
+it, or with its other name; one that is refused for its system message is sent again with the prompt before the first
+question. Both are remembered.
 """
 
 from __future__ import annotations
@@ -29,20 +30,27 @@ from threadkeeper.chat.providers.openai_answers import StreamReading, read_compl
 from threadkeeper.chat.providers.openai_errors import (
     clean,
     connection_error,
+    demands_other_roles,
     refused_parameter,
     response_error,
-    status_error,
+    wait_demanded,
 )
+from threadkeeper.chat.providers.retries import Retries, is_temporary
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _DRAIN_SECONDS = 0.1
-_OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options")
+_ROLES = "system role"
+_OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options", _ROLES)
 
 
 # The attempts of the current request.
 _attempts: ContextVar[list[Attempt] | None] = ContextVar("attempts", default=None)
+
+
+class _ReadTimeout(openai.APITimeoutError):
+    """The server sent nothing for the whole time-out. The user has waited long enough: it is not asked again."""
 
 
 class _HttpClient(openai.DefaultAioHttpClient):
@@ -71,9 +79,7 @@ class _HttpClient(openai.DefaultAioHttpClient):
                 # The body says why. After another attempt nobody would read it.
                 await response.aread()
         except httpx2.ReadTimeout as error:
-            # The package retries every time-out of the transport, but none of its own errors. After a full time-out the
-            # user has waited long enough, so the request is not repeated.
-            raise openai.APITimeoutError(request) from error
+            raise _ReadTimeout(request) from error
         except aiohttp.ClientError as error:
             # The transport translates most errors, but not those of a server that does not speak HTTP.
             raise httpx2.RemoteProtocolError(str(error), request=request) from error
@@ -112,12 +118,15 @@ class OpenAIModel:
 
     def __init__(self, client: openai.AsyncOpenAI, source: Source) -> None:
         self.source = source
-        self._client = client
+        self._client = client.copy(max_retries=0)
+        self._max_retries = client.max_retries
+        self._timeout_seconds = client.timeout.read if isinstance(client.timeout, httpx2.Timeout) else None
         self._secret = client.api_key
         self._refused: set[tuple[str, str, object]] = set()
         # Whether this server has ended a streamed answer with a finish_reason or usage. Then [DONE] alone ends none.
         # One for all its models: a gateway writes the end of every stream. Answers in one piece prove nothing.
         self._sends_endings = False
+        self._takes_system_role: set[str] = set()
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         names = ["max_completion_tokens", "max_tokens"]
         self._limit_names = names if source.provider in ("openai", "azure") else names[::-1]
@@ -169,29 +178,56 @@ class OpenAIModel:
     async def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
         known = {name for name in _OPTIONAL if (request.model, name, _value(request, name)) in self._refused}
         left_out = set(known)
+        retries = Retries(request, self._max_retries, self._timeout_seconds or 0)
         while True:
             body = self._body(request, left_out, stream=stream)
             noting = _attempts.set(request.attempts)
             try:
                 response = await self._send(body, stream=stream)
             except openai.APIStatusError as error:
-                name = refused_parameter(error, body)
-                # A limit that the user set is never dropped.
-                if name is None or (name in self._limit_names and left_out.intersection(self._limit_names)):
-                    raise status_error(error, self._secret) from None
-                logger.warning(
-                    "model %s refuses the parameter %s; repeating the request without it", request.model, name
-                )
-                left_out.add(name)
+                refusal = response_error(error.response, self._secret)
+                if (name := self._refused_part(request, error.response, refusal, body, left_out)) is not None:
+                    part = "system message" if name == _ROLES else f"parameter {name}"
+                    logger.warning("model %s refuses the %s; repeating the request without it", request.model, part)
+                    left_out.add(name)
+                elif not is_temporary(error.response, refusal) or not await retries.pause(
+                    refusal, wait_demanded(error.response)
+                ):
+                    raise refusal from None
             except openai.APIConnectionError as error:
-                raise connection_error(error, self._secret, answering=False) from None
+                failure = connection_error(error, self._secret, answering=False)
+                if isinstance(error, _ReadTimeout) or not await retries.pause(failure, None):
+                    raise failure from None
             except (openai.OpenAIError, ValueError, TypeError) as error:
                 raise ModelError("server", clean(f"{type(error).__name__}: {error}", self._secret)) from None
             else:
                 self._refused.update((request.model, name, _value(request, name)) for name in left_out - known)
+                if _ROLES not in left_out:
+                    self._takes_system_role.add(request.model)
                 return response
             finally:
                 _attempts.reset(noting)
+
+    def _refused_part(
+        self,
+        request: ModelRequest,
+        response: httpx2.Response,
+        refusal: ModelError,
+        body: dict[str, Any],
+        left_out: set[str],
+    ) -> str | None:
+        """The part of the request that is left out of the next one; None if the refusal is final."""
+        name = refused_parameter(response, body)
+        # A limit that the user set is never dropped.
+        if name is not None and not (name in self._limit_names and left_out.intersection(self._limit_names)):
+            return name
+        if _ROLES in left_out:
+            return None
+        # A server can refuse a system message in words of its own. While the model has accepted none, it is asked once
+        # more without.
+        is_doubtful = refusal.kind == "refused" and request.model not in self._takes_system_role
+        has_system = any(message["role"] == "system" for message in request.messages)
+        return _ROLES if demands_other_roles(response) or (is_doubtful and has_system) else None
 
     async def _send(self, body: dict[str, Any], *, stream: bool) -> httpx2.Response:
         path = "/chat/completions"
@@ -203,7 +239,10 @@ class OpenAIModel:
         return cast("httpx2.Response", cast("object", answer))
 
     def _body(self, request: ModelRequest, left_out: set[str], *, stream: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": request.model, "messages": on_the_wire(request.messages)}
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": on_the_wire(request.messages, plain_roles=_ROLES in left_out),
+        }
         if request.temperature is not None and "temperature" not in left_out:
             body["temperature"] = request.temperature
         if request.max_tokens is not None:
@@ -217,7 +256,7 @@ class OpenAIModel:
 
 def _value(request: ModelRequest, name: str) -> object:
     """The refused value: a temperature that is out of range does not rule out other temperatures."""
-    if name == "stream_options":
+    if name in ("stream_options", _ROLES):
         return None
     return request.temperature if name == "temperature" else request.max_tokens
 

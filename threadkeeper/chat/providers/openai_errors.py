@@ -7,41 +7,50 @@ because some servers repeat the key in the message.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 import httpx2
-import openai
 
-from threadkeeper.chat.model import ErrorKind, ModelError
+from threadkeeper.chat.model import ModelError
+from threadkeeper.chat.providers.error_bodies import ErrorBody, read_error_body
+from threadkeeper.chat.providers.server_words import meaning_of, token_limit, wait_seconds
 
 _LONGEST_DETAIL = 400
+_SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
+_BAD_REQUEST, _FORBIDDEN = 400, 403
 _KEY_LIKE = re.compile(r"\b(?:sk-|Bearer\s+)[\w*.~+/=-]+", re.IGNORECASE)
-_TOO_LONG = re.compile(
-    r"context.{0,10}(length|window|size)|maximum context|prompt is too long|too many tokens", re.IGNORECASE
-)
-_STATUS_KINDS: Mapping[int, ErrorKind] = {
-    401: "auth",
-    403: "auth",
-    404: "not_found",
-    408: "timeout",
-    409: "server",
-    413: "too_long",
-    429: "rate_limit",
-}
-
-
-def status_error(error: openai.APIStatusError, secret: str) -> ModelError:
-    return _refusal(error.status_code, error.body, error.message, error.request_id, secret)
 
 
 def response_error(response: httpx2.Response, secret: str) -> ModelError:
-    """The error of a response that has been read and has not become an exception."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    return _refusal(response.status_code, body, response.text, response.headers.get("x-request-id"), secret)
+    """The error of a response that has been read."""
+    said, status = _said(response), response.status_code
+    request_id = response.headers.get("x-request-id")
+    request = f", request {request_id}" if request_id else ""
+    if status == _FORBIDDEN and _is_page(response):
+        # A firewall before the server looks at the text of requests; it does not know keys.
+        status = _BAD_REQUEST
+    return _refusal(status, said, clean(f"HTTP {response.status_code} {said.code}{request}: {said.message}", secret))
+
+
+def demands_other_roles(response: httpx2.Response) -> bool:
+    """Whether the server refused the system message or the order of the roles."""
+    said = _said(response)
+    return meaning_of(response.status_code, said.code, said.message) == "roles"
+
+
+def wait_demanded(response: httpx2.Response) -> float | None:
+    """The seconds that the server asks to wait: from its headers, else from its words; None if it names none."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = response.headers.get(name, "")
+        if moment := parsedate_tz(value):
+            return max(0.0, mktime_tz(moment) - time.time())
+        if _SECONDS.fullmatch(value):
+            return float(value) * unit
+    return wait_seconds(_said(response).message) if response.status_code == 429 else None
 
 
 def connection_error(error: BaseException, secret: str, *, answering: bool) -> ModelError:
@@ -57,28 +66,26 @@ def connection_error(error: BaseException, secret: str, *, answering: bool) -> M
 
 def event_error(error: object, secret: str) -> ModelError:
     """The error of an error object inside a stream, whose status was already 200."""
-    body = _error_object(error)
-    code, message = _code(body), _message(body) or str(error)
-    status = int(code) if code.isdigit() else 500
-    return ModelError(_kind(status, code, message), clean(f"error in the stream, {code}: {message}", secret))
+    said = read_error_body(error)
+    status = int(said.code) if said.code.isdigit() else 500
+    return _refusal(status, said, clean(f"error in the stream, {said.code}: {said.message or error}", secret))
 
 
-def refused_parameter(error: openai.APIStatusError, sent: Mapping[str, Any]) -> str | None:
+def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str | None:
     """The optional parameter that the server refused; None if the request needs it or the error names none."""
-    if error.status_code not in (400, 422):
+    if response.status_code not in (400, 422):
         return None
-    body = _error_object(error.body)
-    message = _message(body) or error.message
-    if _kind(error.status_code, _code(body), message) == "too_long":
+    said = _said(response)
+    if meaning_of(response.status_code, said.code, said.message) == "too_long":
         return None
     optional = [
         name for name in ("max_completion_tokens", "max_tokens", "temperature", "stream_options") if name in sent
     ]
     for name in optional:
-        if str(body.get("param") or "").split(".")[0] == name:
+        if name in said.fields:
             return name
     for name in optional:
-        if re.search(rf"\b{name}\b", message):
+        if re.search(rf"\b{name}\b", said.message):
             return name
     return None
 
@@ -90,23 +97,25 @@ def clean(text: str, secret: str) -> str:
     return " ".join(_KEY_LIKE.sub("***", text).split())[:_LONGEST_DETAIL]
 
 
-def _refusal(status: int, body: object, otherwise: str, request_id: str | None, secret: str) -> ModelError:
-    details = _error_object(body)
-    code, message = _code(details), _message(details) or otherwise
-    request = f", request {request_id}" if request_id else ""
-    return ModelError(_kind(status, code, message), clean(f"HTTP {status} {code}{request}: {message}", secret))
+def _said(response: httpx2.Response) -> ErrorBody:
+    try:
+        said = read_error_body(response.json())
+    except ValueError:
+        said = ErrorBody()
+    return said if said.message else replace(said, message=response.text)
 
 
-def _kind(status: int, code: str, message: str) -> ErrorKind:
-    if code == "context_length_exceeded" or (status in (400, 413, 422) and _TOO_LONG.search(message)):
-        return "too_long"
-    if code in ("insufficient_quota", "billing_hard_limit_reached") or status == 402:
-        return "quota"
-    if code == "content_filter":
-        return "filtered"
-    if "rate_limit" in code:
-        return "rate_limit"
-    return _STATUS_KINDS.get(status, "server" if status >= 500 else "refused")
+def _is_page(response: httpx2.Response) -> bool:
+    return "html" in response.headers.get("content-type", "")
+
+
+def _refusal(status: int, said: ErrorBody, detail: str) -> ModelError:
+    meaning = meaning_of(status, said.code, said.message)
+    kind = "refused" if meaning == "roles" else meaning
+    values: dict[str, object] = {"status": status}
+    if kind == "too_long" and (limit := token_limit(said.message)) is not None:
+        values["limit"] = limit
+    return ModelError(kind, detail, values)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -114,18 +123,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__
-
-
-def _error_object(body: object) -> dict[str, Any]:
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        return inner if isinstance(inner, dict) else {"message": str(inner)}
-    return {"message": str(body)} if body else {}
-
-
-def _code(body: dict[str, Any]) -> str:
-    return str(body.get("code") or body.get("type") or "")
-
-
-def _message(body: dict[str, Any]) -> str:
-    return str(body.get("message") or "")

@@ -1,0 +1,126 @@
+"""What servers say when they refuse a request, and what it means.
+
+Status and code often say nothing: a used-up quota is a 429 like a rate limit, most other refusals are a 400, and a
+proxy replaces the code of the server behind it. So the words decide, and the status only where they say nothing.
+`server_sayings` has the words of each server and their source. The patterns are wider than those, because servers that
+are not listed use similar words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from threadkeeper.chat.model import ErrorKind
+
+Meaning = ErrorKind | Literal["roles"]
+"""`roles`: the model takes no system message, or demands that user and assistant alternate. The request can be sent
+again in another form; if that fails too, it is refused."""
+
+
+# The first pattern that matches decides.
+_PATTERNS: tuple[tuple[Meaning, str], ...] = (
+    ("auth", r"api.?key (is )?(not valid|invalid|expired)|invalid (api|access).?(key|token)"),
+    (
+        "picture_refused",
+        r"image exceeds|image.{0,60}(too (large|big|small|many)|exceeds? (the )?(max|limit|\d))|image (size|dimensions)"
+        r"|(unsupported|invalid|corrupt(ed)?) image|image format|could not process image|unable to process.{0,20}image"
+        r"|failed to (decode|load|download|process|open) (the )?image|cannot identify image"
+        r"|图片.{0,20}(过大|超过|大小)",
+    ),
+    (
+        "no_pictures",
+        r"(does|do) ?(not|n't) (support|accept).{0,30}(image|vision|picture|multi-?modal)"
+        r"|(image|vision|picture|multi-?modal)\w*( input| content)?s? (is|are) (not|only) (supported|allowed|available)"
+        r"|support image input|unknown variant .?image_url|content part type.{0,40}image|not a? ?multi-?modal|mmproj"
+        r"|(missing|without).{0,40}image input|text-only (model|server)|at most 0 image|image_url is not"
+        r"|(only|expected) .?(text|string).{0,40}(image|content type)|content.{0,20}must be a string"
+        r"|content.{0,20}(input )?should be a valid string|不支持(图片|图像|多模态)",
+    ),
+    (
+        "roles",
+        r"(does|do) ?(not|n't) (support|accept|allow).{0,12}system\b"
+        r"|system.{0,20}(role|message|prompt|instruction)s?.{0,30}(not|un)[ -]?(supported|allowed|enabled|available)"
+        r"|role.{0,12}.system.{0,30}(not |un|in)(supported|valid|allowed)"
+        r"|(invalid|unsupported|unknown) role.{0,8}system"
+        r"|developer instruction is not enabled|only user and assistant roles|roles must alternate"
+        r"|must alternate between|(must|should) (start|begin) with a? ?.?user|first message must"
+        r"|expected last role|multiple .?(user|assistant).? roles in a row|except the system message",
+    ),
+    (
+        "too_long",
+        r"context.{0,10}(length|window(?!_fallback)|size|limit)|maximum context|prompt is too long"
+        r"|too many.{0,8} tokens"
+        r"|contextwindowexceeded|(input|request) is too long|maximum prompt length|longer than the (model|maximum)"
+        r"|(token count|input tokens?|prompt tokens|number of tokens|input length|prompt length|`inputs`).{0,60}"
+        r"(exceed|maximum|longer|must|should|larger)|prompt exceeds|exceed(ed|s)?.{0,12} token limit|string too long"
+        r"|request too large|(reduce|decrease).{0,20}(message size|length)|payload (size|too large)|entity too large"
+        r"|上下文.{0,8}(长度|超)|(输入|长度).{0,12}(过长|超过|超出)",
+    ),
+    # Gemini uses the words of a used-up quota for its limits a minute too, and then says when to try again.
+    ("rate_limit", r"exceeded your current quota.*(retry|try again) (in|after)"),
+    (
+        "quota",
+        r"insufficient.{0,6}(quota|balance|credit|fund)|exceeded your (current|monthly) quota|billing_hard_limit"
+        r"|credit balance|(out of|enough|more|available|remaining) credits|(budget|spending limit|spend limit|"
+        r"usage limit)s? (has been |have been |was )?(exceeded|reached)|exceeded.{0,20}(budget|spending limit)"
+        r"|exceededbudget|quota is not enough|token_quota_reached|arrear|account is in good standing"
+        r"|(余额|额度|配额).{0,4}不足|欠费",
+    ),
+    (
+        "filtered",
+        r"content.?filter|content.?management policy|responsibleaipolicy|content.?policy"
+        r"|safety.?(system|check|filter)"
+        r"|content exists risk|data.?inspection.?failed|inappropriate content|prohibited.?content"
+        r"|usage (policy|policies|guidelines)"
+        r"|(flagged|blocked|rejected).{0,40}(safety|moderation|filter|policy|inappropriate)"
+        r"|moderation.{0,30}(flag|block|fail)|(requires|by) moderation|high risk|(prompt|response|output) (was |is )?"
+        r"blocked|(敏感|不安全|违规|不良).{0,8}(内容|信息|词)|内容.{0,8}(敏感|安全|违规)",
+    ),
+    (
+        "not_found",
+        r"model.?not.?(found|exist)|model.{0,100}(does not exist|not exist|not found|is not available)"
+        r"|invalid model|unknown model|not a valid model|no (healthy )?deployments? |deployment.?not.?found"
+        r"|no endpoints found for|no available channel|模型.{0,20}不存在",
+    ),
+    ("rate_limit", r"rate.?limit|too many requests|throttl|overloaded.{0,20}retry"),
+)
+_COMPILED = tuple((meaning, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for meaning, pattern in _PATTERNS)
+_STATUS_KINDS: dict[int, ErrorKind] = {
+    401: "auth",
+    402: "quota",
+    403: "auth",
+    404: "not_found",
+    408: "timeout",
+    409: "server",
+    413: "too_long",
+    429: "rate_limit",
+}
+_NUMBER = re.compile(r"(?<![\w.\-])\d{3,9}(?![\w\-])")
+_SMALLEST_WINDOW = 512
+_WAIT = re.compile(r"(?:retry|try again) (?:in|after):? *(\d+(?:\.\d+)?) ?(ms|m?)", re.IGNORECASE)
+
+
+def meaning_of(status: int, code: str, message: str) -> Meaning:
+    """What a refusal with this HTTP status means. `code`: the code or type in its body."""
+    if status == 401:
+        return "auth"
+    words = f"{code} {message}"
+    for meaning, pattern in _COMPILED:
+        if pattern.search(words):
+            return meaning
+    return _STATUS_KINDS.get(status, "server" if status >= 500 else "refused")
+
+
+def token_limit(message: str) -> int | None:
+    """The window in tokens that a server names when a prompt is too long, as in "218152 … exceeds … 65536"."""
+    numbers = [int(number) for number in _NUMBER.findall(message.replace(",", ""))]
+    return min((number for number in numbers if number >= _SMALLEST_WINDOW), default=None)
+
+
+def wait_seconds(message: str) -> float | None:
+    """The wait that a server names in words, as in "Please retry after 12 seconds"."""
+    found = _WAIT.search(message)
+    if found is None:
+        return None
+    return float(found[1]) * {"ms": 0.001, "m": 60.0, "": 1.0}[found[2].lower()]

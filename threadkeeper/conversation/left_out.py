@@ -1,0 +1,39 @@
+"""Tells the user, once per thread, what the model does not get of the earlier messages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import chainlit as cl
+
+from threadkeeper.chat.context.history import NOTICE_STATUS, Context
+from threadkeeper.chat.context.reductions import Reduction
+from threadkeeper.chat.context.refusals import metadata_of
+from threadkeeper.chat.wording import say
+
+# The keys of the sentences, which mark the notices in the thread.
+_OLDER, _PICTURES, _REFUSED = "older_left_out", "pictures_left_out", "older_refused"
+
+
+class LeftOutNotices:
+    """The notices of one thread.
+
+    Args:
+        steps: its StepDicts so far, which show what was said already.
+        model: the model that is asked.
+        language: of the user.
+    """
+
+    def __init__(self, steps: Sequence[Mapping[str, Any]], model: str, language: str) -> None:
+        self._said = {key for step in steps for key in (_OLDER, _PICTURES, _REFUSED) if metadata_of(step).get(key)}
+        self._model, self._language = model, language
+
+    async def say(self, context: Context, reduction: Reduction) -> None:
+        found = {
+            _OLDER: context.left_out > 0,
+            _PICTURES: context.pictures_left_out,
+            _REFUSED: reduction.before is not None or reduction.doubtful,
+        }
+        for key in [key for key, is_left_out in found.items() if is_left_out and key not in self._said]:
+            self._said.add(key)
+            text = say(key, self._language, model=self._model)
+            await cl.Message(content=text, metadata={"status": NOTICE_STATUS, key: True}).send()
