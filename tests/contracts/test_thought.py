@@ -135,3 +135,28 @@ async def test_a_removed_answer_is_exported_without_its_thought(layer: ChainlitL
     with reviewing():
         found = [one async for one in layer.export_pairs(AnswerFilter())]
     assert [(one["chosen"], one["rejected"]) for one in found] == [("Answer 2", "Answer 1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("think:think", "The beginning. You said: hello"),
+        ("think:closing", "The beginning. You said: hello"),
+        ("think-limit:unclosed", "The beginning. "),
+        ("think-limit:reasoning", "The beginning. "),
+    ],
+)
+async def test_an_answer_that_is_continued_keeps_its_beginning(
+    layer: ChainlitLayer, model: Model, name: str, output: str
+) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    await layer.create_step(step(thread_id, "The beginning. ", type="assistant_message", metadata={"status": "cut"}))
+    before = (await layer.get_thread(thread_id))["steps"][0]
+    init_http_context(thread_id=thread_id)
+    reply, outcome = Reply(layer, name, "en", continued=before), Outcome()
+    await stream_answer(model, ModelRequest([{"role": "user", "content": "hello"}], name), reply, outcome=outcome)
+    await reply.finish(outcome)
+    answer, thought_step = (await layer.get_thread(thread_id))["steps"]
+    assert (answer["id"], answer["output"], answer["createdAt"]) == (before["id"], output, before["createdAt"])
+    assert not answer["streaming"]
+    assert (thought_step["type"], thought_step["output"]) == (THOUGHT_TYPE, "Pondering hello")
