@@ -81,13 +81,12 @@ async def used(visitor: Visitor, address: str) -> None:
     assert (await page.request.get(link if "//" in link else address + link)).status == 200
 
     await visitor.screenshot("chat")
-    for name, path in (("Usage", "/usage"), ("You", "/me"), ("Review", "/review")):
+    for path in ("/usage", "/me", "/review"):
         await page.locator(f'#header a[href="{ROOT}{path}"]').click()
         await page.wait_for_url(f"{address}{ROOT}{path}")
         await expect(page.locator(f'nav a[href="{ROOT}{path}"][aria-current="page"]').first).to_be_visible()
-        await page.go_back()
+        await page.goto(f"{address}{ROOT}/")
         await visitor.connected()
-        assert name
     await open_our_pages(visitor, address)
 
     await page.goto(f"{address}{ROOT}/thread/{thread_id}")
