@@ -466,7 +466,7 @@ async def test_thread_delete_deletes_all_data_and_the_receipt_names_the_rows(mig
     finally:
         await layer.close()
     again = migrated("thread", "delete", thread_id, "--yes")
-    assert (again.returncode, again.stderr) == (1, "There is no such thread.\n")
+    assert (again.returncode, again.stderr) == (1, f"The thread {thread_id} does not exist.\n")
     assert migrated("thread", "delete", "no id", "--yes").returncode == 1
 
 
