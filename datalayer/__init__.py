@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         AuditPage,
         CopiedAnswer,
         Coverage,
+        Look,
+        LookPage,
         PairAgreement,
         ReviewedAnswer,
         ReviewerProgress,
@@ -100,8 +102,8 @@ _HOMES = {
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
         Agreement AnswerCount AnswerFilter AnswerPage AnswerRow AuditEntry AuditPage CopiedAnswer Coverage
-        PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction SavedView
-        StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote WordCount
+        Look LookPage PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction
+        SavedView StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote WordCount
     """,
     "datalayer.records.usage": """
         CallDemand CallFilter CallPage CallRow Limit LimitReached LimitStanding LlmCall LlmCallPayload Price Project
@@ -145,6 +147,8 @@ __all__ = [
     "LlmCall",
     "LlmCallPayload",
     "Login",
+    "Look",
+    "LookPage",
     "NotFound",
     "OpenBlob",
     "Page",

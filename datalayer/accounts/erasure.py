@@ -26,9 +26,10 @@ class Receipt:
 
     `what` and `id` name the deleted thread or user; `id` is None for a user of whom only threads were left. `owner` is
     the identifier of its user, `deleted_by` that of the acting user (None for the system). `rows` is the number of
-    deleted rows by table, `row_ids` their ids by table where the table has ids. `threads` are the ids of the deleted
-    threads, sorted. `files` are the keys deleted from the blob store, `files_left` those that could not be deleted:
-    they stay in `blob_deletions` and are retried, except keys of other stores, as an adopted database may have them.
+    deleted rows by table, `row_ids` their ids by table where the table has ids. `messages` is the number of deleted
+    steps that were messages. `threads` are the ids of the deleted threads, sorted. `files` are the keys deleted from
+    the blob store, `files_left` those that could not be deleted: they stay in `blob_deletions` and are retried, except
+    keys of other stores, as an adopted database may have them.
     """
 
     what: Literal["thread", "user"]
@@ -41,6 +42,7 @@ class Receipt:
     files_left: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    messages: int = 0
 
 
 class Erasure(DataStore):
@@ -120,4 +122,5 @@ class Erasure(DataStore):
             files_left=tuple(files.left),
             threads=tuple(sorted(removed.thread_ids)),
             row_ids={table: tuple(sorted(ids)) for table, ids in removed.row_ids.items()},
+            messages=removed.messages,
         )

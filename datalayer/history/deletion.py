@@ -7,10 +7,10 @@ key are not counted. The files are queued in the same transaction, and are delet
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.history.file_outbox import queue_files
@@ -40,6 +40,7 @@ from datalayer.schema.review import (
 )
 from datalayer.schema.usage import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
+_MESSAGES = ("user_message", "assistant_message", "system_message")
 # Rows that are deleted with their user, and rows that stay without the user's id.
 _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
@@ -53,13 +54,14 @@ _NAMING_USER: tuple[Column[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The number of deleted rows by table, the ids of deleted threads, the object keys of files without a row, and the
-    ids of deleted rows by table, where the table has ids."""
+    """The number of deleted rows by table, the ids of deleted threads, the object keys of files without a row, the ids
+    of deleted rows by table, where the table has ids, and the number of steps that were messages."""
 
     rows: dict[str, int]
     thread_ids: tuple[str, ...] = ()
     object_keys: tuple[str, ...] = ()
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    messages: int = 0
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
@@ -78,6 +80,8 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId.in_(ids)))
     in_threads = or_(elements.c.threadId.in_(ids), and_(elements.c.threadId.is_(None), of_steps))
     keys = await queue_files(connection, in_threads)
+    of_messages = select(func.count()).where(steps.c.threadId.in_(ids), steps.c.type.in_(_MESSAGES))
+    messages = int((await connection.execute(of_messages)).scalar_one())
     deleted = _DeletedRows()
     await deleted.delete(connection, elements, in_threads)
     of_threads = await detach_calls(connection, llm_calls.c.threadId.in_(ids), {"threadId": None, "stepId": None})
@@ -86,7 +90,7 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
         if "threadId" in table.c and table not in (elements, blob_deletions, llm_calls):
             await deleted.delete(connection, table, table.c.threadId.in_(ids))
     await deleted.delete(connection, threads, chosen)
-    return Removal(deleted.rows, tuple(found), tuple(keys), deleted.row_ids)
+    return Removal(deleted.rows, tuple(found), tuple(keys), deleted.row_ids, messages)
 
 
 async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
@@ -126,7 +130,8 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     await deleted.delete(connection, users, users.c.id == user_id)
     # An older database may have another user whose name differs only in case: it is now found by every spelling.
     await fill_user_names(connection)
-    return user_id, Removal(deleted.rows, removed.thread_ids, removed.object_keys, deleted.row_ids)
+    removed = replace(removed, rows=deleted.rows, row_ids=deleted.row_ids)
+    return user_id, removed
 
 
 @dataclass(slots=True)

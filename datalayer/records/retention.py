@@ -26,8 +26,9 @@ class RetentionPlan:
 class RetentionReceipt:
     """The records of one class that retention has deleted.
 
-    `rows` counts deleted rows by table, `threads` are ids, `files` are keys of deleted files, and `files_left` those of
-    files that the store could not delete now. `applied_by` is None for the system.
+    `rows` counts deleted rows by table, `messages` the deleted steps that were messages. `threads` are ids, `files` are
+    keys of deleted files, and `files_left` those of files that the store could not delete now. `applied_by` is None for
+    the system.
     """
 
     kind: RetentionClass
@@ -38,3 +39,4 @@ class RetentionReceipt:
     threads: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     files_left: tuple[str, ...] = ()
+    messages: int = 0

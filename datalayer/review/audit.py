@@ -6,20 +6,24 @@ and is kept when the thread or a user is deleted.
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Row, Text, case, cast, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
 from datalayer.history.user_names import by_name, stored_name
-from datalayer.records.review import AuditAction, AuditEntry, AuditPage
+from datalayer.records.review import AuditAction, AuditEntry, AuditPage, Look, LookPage
 from datalayer.schema.chat import threads, users
 from datalayer.schema.review import audit_entries, audit_retentions, thread_marks, thread_origins
 
 LARGEST_PAGE = 200
 LONGEST_PURPOSE = 2_000
+MOST_THREADS_OF_LOOK = 10
+# The id that all rows of one export have; None for other rows, and for exports before such ids were stored.
+export_id = case((audit_entries.c.action == "export", audit_entries.c.details["export"].as_string()))
 # Some threads of an adopted database name their owner by the identifier alone.
 OWNER_ID = func.coalesce(
     threads.c.userId,
@@ -57,13 +61,18 @@ async def note(
         await connection.execute(insert(audit_entries), rows)
 
 
+def export_details(form: str) -> dict[str, Any]:
+    """The details of every row of one export: its form, and a new id, by which owners see it as one line."""
+    return {"form": form, "export": str(uuid4())}
+
+
 async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
     """Add a row for each thread of this user: the operator, who has no name here, exports all of them."""
     user_id = by_name(select(users.c.id), identifier).scalar_subquery()
     stored = await stored_name(connection, identifier)
     theirs = or_(threads.c.userId == user_id, threads.c.userIdentifier == stored)
     rows = (await connection.execute(select(threads.c.id, OWNER_ID).where(theirs))).all()
-    await note(connection, "export", None, [(row[0], row[1]) for row in rows], details={"form": "takeout"})
+    await note(connection, "export", None, [(row[0], row[1]) for row in rows], details=export_details("takeout"))
 
 
 async def page(
@@ -81,11 +90,57 @@ async def page(
     if cursor is not None:
         statement = statement.where(audit_entries.c.id < decode_number(cursor))
     rows = (await connection.execute(statement)).all()
-    entries = tuple(
-        AuditEntry(row.id, row.at, row.action, row.actor, row.subjectId, row.ownerId, row.purpose, details=row.details)
-        for row in rows[:size]
-    )
+    entries = tuple(map(_entry, rows[:size]))
     return AuditPage(entries, str(entries[-1].id) if len(rows) > size else None)
+
+
+async def looks(connection: AsyncConnection, owner_id: str, *, cursor: str | None, limit: int) -> LookPage:
+    """The rows of an owner after the cursor, newest first, with one line for all rows of an export.
+
+    A line stands where its newest row stands, so that no page repeats or splits an export. The database groups all rows
+    of the owner for each page.
+
+    Raises:
+        InvalidRecord: the limit is below 1, or the cursor is not valid.
+    """
+    if limit < 1:
+        raise InvalidRecord(f"a page of {limit} entries is not valid: give at least 1")
+    size, newest = min(limit, LARGEST_PAGE), func.max(audit_entries.c.id)
+    group = func.coalesce(export_id, cast(audit_entries.c.id, Text))
+    grouped = select(newest, func.count()).where(audit_entries.c.ownerId == owner_id).group_by(group)
+    if cursor is not None:
+        grouped = grouped.having(newest < decode_number(cursor))
+    found = (await connection.execute(grouped.order_by(newest.desc()).limit(size + 1))).all()
+    counts = {row[0]: row[1] for row in found[:size]}
+    rows = select(audit_entries).where(audit_entries.c.id.in_(counts)).order_by(audit_entries.c.id.desc())
+    entries = [_entry(row) for row in await connection.execute(rows)]
+    exports = [one.export_id for one in entries if counts[one.id] > 1 and one.export_id]
+    threads_of = await _threads_of(connection, owner_id, exports) if exports else {}
+    lines = tuple(Look(one, counts[one.id], threads_of.get(one.export_id or "", (one.thread_id,))) for one in entries)
+    return LookPage(lines, str(entries[-1].id) if len(found) > size else None)
+
+
+async def _threads_of(
+    connection: AsyncConnection, owner_id: str, exports: Sequence[str]
+) -> dict[str, tuple[str | None, ...]]:
+    """The first threads of this owner in each of these exports, at most `MOST_THREADS_OF_LOOK` each."""
+    order = func.row_number().over(partition_by=export_id, order_by=audit_entries.c.id)
+    numbered = (
+        select(export_id.label("export"), audit_entries.c.subjectId, order.label("number"))
+        .where(audit_entries.c.ownerId == owner_id, export_id.in_(exports))
+        .subquery()
+    )
+    some = select(numbered).where(numbered.c.number <= MOST_THREADS_OF_LOOK).order_by(numbered.c.number)
+    found: dict[str, tuple[str | None, ...]] = {}
+    for row in await connection.execute(some):
+        found[row.export] = (*found.get(row.export, ()), row.subjectId)
+    return found
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        row.id, row.at, row.action, row.actor, row.subjectId, row.ownerId, row.purpose, details=row.details
+    )
 
 
 async def has_read(connection: AsyncConnection, actor: str | None, thread_id: str, since: str) -> bool:

@@ -1,8 +1,9 @@
 """Exports of reviewed threads: conversations, preference pairs, and examples for fine-tuning.
 
-Each export is a stream of dictionaries, thread by thread, whose memory does not grow with the number of threads. The
-audit's row of a thread is stored before the thread is in the stream. With a key, user names are replaced by pseudonyms
-that are the same in every export with that key; texts are exported unchanged.
+Each export is a stream of dictionaries, thread by thread, whose memory does not grow with the number of threads. A
+thread without a record leaves no row in the audit; the row of every other thread is stored before its first record is
+in the stream, for several small threads at once. With a key, user names are replaced by pseudonyms that are the same in
+every export with that key; texts are exported unchanged.
 """
 
 import hashlib
@@ -32,6 +33,8 @@ from datalayer.schema.review import answers
 from datalayer.thought import speech_of
 
 _AT_ONCE = 20
+# Characters of the records that wait for the audit rows of their threads.
+_LARGEST_BATCH = 1_000_000
 _ROLES = {QUESTION: "user", ANSWER: "assistant", "system_message": "system"}
 
 Name = Callable[[str | None], str | None]
@@ -142,7 +145,18 @@ async def export(
     bad_labels: Collection[str],
 ) -> AsyncIterator[dict[str, Any]]:
     """Apply the form to each thread that has an answer that matches the filter."""
-    name = pseudonyms(pseudonym_key)
+    name, details = pseudonyms(pseudonym_key), audit.export_details(form.__name__)
+
+    async def noted(batch: _Batch) -> list[dict[str, Any]]:
+        """The records of the batch, after the audit rows of the threads that begin in it are stored."""
+        records, owner_of = batch.take()
+        if owner_of:
+            async with database.write() as connection:
+                reviewer = await access.demand(connection, actor)
+                subjects = [(thread_id, owner) for thread_id, owner in owner_of.items() if owner != reviewer.id]
+                await audit.note(connection, "export", reviewer.identifier, subjects, purpose=purpose, details=details)
+        return records
+
     async with database.read() as connection:
         # The actor of the call: another user may be acting when the stream is read.
         await access.demand(connection, actor)
@@ -150,28 +164,64 @@ async def export(
         among = await threads_with_words(connection, database, which)
     which, after = replace(which, words=None), None
     while among is None or among:
-        async with database.write() as connection:
-            reviewer = await access.demand(connection, actor)
+        async with database.read() as connection:
+            await access.demand(connection, actor)
             page = await _page(connection, database, which, _next(after, among))
-            subjects = [(thread_id, owner_id) for thread_id, owner_id, _ in page if owner_id != reviewer.id]
-            await audit.note(
-                connection, "export", reviewer.identifier, subjects, purpose=purpose, details={"form": form.__name__}
-            )
-        for thread_id, _, wanted in page:
+        batch = _Batch()
+        for thread_id, owner_id, wanted in page:
             whole = await thread_reads.get(database, thread_id)
             if whole is None:
                 continue
             async with database.read() as connection:
                 about = await review_thread.surroundings(connection, thread_id)
                 better = await copies.better_runs(connection, thread_id)
-            for one in form(Talk(whole, about, better, wanted, name, frozenset(bad_labels))):
-                yield one
+            for at, one in enumerate(form(Talk(whole, about, better, wanted, name, frozenset(bad_labels)))):
+                if at == 0:
+                    batch.begin(thread_id, owner_id)
+                if batch.add(one):
+                    for ready in await noted(batch):
+                        yield ready
+        for ready in await noted(batch):
+            yield ready
         if among is not None:
             del among[:_AT_ONCE]
         elif len(page) < _AT_ONCE:
             return
         else:
             after = page[-1][0]
+
+
+class _Batch:
+    """Records that wait for the audit rows of their threads."""
+
+    def __init__(self) -> None:
+        self._records: list[dict[str, Any]] = []
+        self._owner_of: dict[str, str | None] = {}
+        self._characters = 0
+
+    def begin(self, thread_id: str, owner_id: str | None) -> None:
+        """The next record is the first one of this thread."""
+        self._owner_of[thread_id] = owner_id
+
+    def add(self, record: dict[str, Any]) -> bool:
+        """Add a record; gives whether the batch is full."""
+        self._records.append(record)
+        self._characters += _characters(record)
+        return self._characters >= _LARGEST_BATCH
+
+    def take(self) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
+        """Empty the batch; gives its records, and the owners of the threads that began in it."""
+        taken = self._records, self._owner_of
+        self._records, self._owner_of, self._characters = [], {}, 0
+        return taken
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
 def pseudonyms(key: bytes | None) -> Name:

@@ -8,7 +8,7 @@ from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.history import feedback as votes
 from datalayer.history import users
 from datalayer.ownership import acting_user, may_write
-from datalayer.records.review import AuditPage, ReviewedAnswer, StepVersion
+from datalayer.records.review import AuditPage, LookPage, ReviewedAnswer, StepVersion
 from datalayer.review import audit
 from datalayer.review import verdicts as review_verdicts
 from datalayer.review.base import ReviewStore
@@ -59,23 +59,46 @@ class ReviewsForUsers(ReviewStore):
             return ()
         return await self.database.query(lambda connection: versions(connection, thread.id))
 
-    async def who_looked(self, *, cursor: str | None = None, limit: int = 50) -> AuditPage:
+    async def who_looked(self, *, cursor: str | None = None, limit: int = 50, export: str | None = None) -> AuditPage:
         """A page of the audit of the acting user's threads, newest first. Entries are kept when a thread is deleted.
 
         Args:
             cursor: `next_cursor` of the page before.
             limit: the page's size, at most 200.
+            export: only entries of the export with this id.
 
         Raises:
             InvalidRecord: the limit is below 1, or the cursor is not valid.
         """
-        actor = acting_user.get()
+        actor, text = acting_user.get(), None if export is None else clean_text(export)
 
         async def find(connection: AsyncConnection) -> AuditPage:
             user = await users.acting(connection, actor)
             if user is None:
                 return AuditPage((), None)
             own = [audit_entries.c.ownerId == user.id]
+            if text is not None:
+                own.append(audit.export_id == text)
             return await audit.page(connection, own, cursor=cursor, limit=limit)
+
+        return await self.database.query(find)
+
+    async def who_looked_by_export(self, *, cursor: str | None = None, limit: int = 50) -> LookPage:
+        """`who_looked` with one line for each export, however many of the acting user's threads it contains.
+
+        Args:
+            cursor: `next_cursor` of the page before.
+            limit: the page's size in lines, at most 200.
+
+        Raises:
+            InvalidRecord: the limit is below 1, or the cursor is not valid.
+        """
+        actor = acting_user.get()
+
+        async def find(connection: AsyncConnection) -> LookPage:
+            user = await users.acting(connection, actor)
+            if user is None:
+                return LookPage((), None)
+            return await audit.looks(connection, user.id, cursor=cursor, limit=limit)
 
         return await self.database.query(find)

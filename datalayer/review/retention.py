@@ -66,6 +66,7 @@ class Retention(ReviewStore):
 
     async def _retain(self, kind: RetentionClass, before: str) -> RetentionReceipt:
         rows: dict[str, int] = {}
+        messages = 0
         thread_ids: list[str] = []
         keys: list[str] = []
 
@@ -75,6 +76,7 @@ class Retention(ReviewStore):
         while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
                 rows[name] = rows.get(name, 0) + count
+            messages += removed.messages
             thread_ids += removed.thread_ids
             keys += removed.object_keys
         self.search_indexer.note(deleted=True)
@@ -98,6 +100,7 @@ class Retention(ReviewStore):
             threads=tuple(sorted(thread_ids)),
             files=tuple(disposed.deleted),
             files_left=tuple(disposed.left),
+            messages=messages,
         )
 
 

@@ -115,7 +115,15 @@ WITHOUT_OWNER = {
     *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "settled"),
     "build_debug_url",
     # These show votes and threads of the acting user, and threads that they may read: see `test_review`.
-    *("give_reasons", "who_looked", "reviewed_answers", "thread_marks_of", "shared_threads", "names_of_threads"),
+    *(
+        "give_reasons",
+        "who_looked",
+        "who_looked_by_export",
+        "reviewed_answers",
+        "thread_marks_of",
+        "shared_threads",
+        "names_of_threads",
+    ),
     # The same, for Chainlit's page: see `test_own_threads`.
     *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "excerpts", "message_versions"),
     # The system records logins; users list and end their own: see `test_logins`.

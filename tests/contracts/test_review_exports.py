@@ -1,15 +1,15 @@
 """Exports of reviewed threads: their contents, pseudonyms, and an audit row for every thread."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.review import AnswerFilter, Verdict
-from datalayer.review import exports, filters
-from tests.support.records import step, vote
+from datalayer.records.review import AnswerFilter, Look, Verdict
+from datalayer.review import audit, exports, filters
+from tests.support.records import step, user_id, vote
 from tests.support.reviewing import account, call, reviewing, talk
 
 
@@ -265,3 +265,158 @@ async def test_an_export_by_common_words_contains_every_thread(
     assert [one["id"] for one in found] == sorted(turn.thread for turn in turns)
     with datalayer.acting_as("carol"):
         assert (await layer.who_looked()).entries == ()
+
+
+async def test_only_threads_in_the_export_are_in_the_audit(layer: ChainlitLayer) -> None:
+    turns = [await talk(layer, thumb=0) for _ in range(3)]
+    with reviewing():
+        assert await whole(layer.export_pairs(AnswerFilter(thumb="down"))) == []
+        assert await whole(layer.export_fine_tuning(AnswerFilter(thumb="down"))) == []
+        with datalayer.acting_as("alice"):
+            assert (await layer.who_looked()).entries == ()
+        await layer.put_verdict(Verdict(turns[1].answer, "wrong", better_answer="It is Paris."))
+        (pair,) = await whole(layer.export_pairs(AnswerFilter(thumb="down"), purpose="training"))
+    with datalayer.acting_as("alice"):
+        (entry,) = (await layer.who_looked()).entries
+    assert (entry.thread_id, entry.purpose) == (pair["thread_id"], "training") == (turns[1].thread, "training")
+
+
+async def test_the_audit_row_of_a_large_thread_is_stored_once_before_its_first_record(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_LARGEST_BATCH", 1)
+    turns = [await talk(layer) for _ in range(2)]
+    turns += [
+        await talk(layer, thread_id=turn.thread, at="2026-03-02T10:00:00.000000Z", question="again") for turn in turns
+    ]
+    with reviewing():
+        for turn in turns:
+            await layer.put_verdict(Verdict(turn.answer, "wrong", better_answer="It is Paris."))
+        seen = []
+        async for pair in layer.export_pairs(AnswerFilter()):
+            with datalayer.acting_as("alice"):
+                seen.append((pair["thread_id"], [one.thread_id for one in (await layer.who_looked()).entries]))
+    first, second = sorted({turn.thread for turn in turns})
+    assert seen == [(first, [first])] * 2 + [(second, [second, first])] * 2
+
+
+async def test_records_are_formed_only_as_far_as_they_are_read(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_LARGEST_BATCH", 100)
+    await talk(layer)
+    await layer.answer_follower.caught_up()
+    formed = 0
+
+    def form(_: exports.Talk) -> Iterator[dict[str, Any]]:
+        nonlocal formed
+        for formed in range(1, 1_001):  # noqa: B007  read by the test
+            yield {"prompt": [{"content": "x" * 40}]}
+
+    stream = exports.export(layer.database, AnswerFilter(), form, actor="rita", pseudonym_key=None, purpose=None,
+                            bad_labels=())  # fmt: skip
+    await anext(stream)
+    assert formed == 3, "a batch of 120 characters"
+    assert len(await whole(stream)) == 999
+
+
+async def test_a_reviewer_whose_role_ends_is_stopped_at_the_next_thread(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_LARGEST_BATCH", 1)
+    for _ in range(3):
+        await talk(layer)
+    with reviewing():
+        stream = layer.export_conversations(AnswerFilter())
+        first = await anext(stream)
+        await layer.set_role("rita", "user")
+        with pytest.raises(datalayer.Forbidden):
+            await anext(stream)
+    with datalayer.acting_as("alice"):
+        assert [one.thread_id for one in (await layer.who_looked()).entries] == [first["id"]]
+
+
+async def test_small_threads_share_one_statement_of_the_audit(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    note = audit.note
+
+    async def counted(connection: Any, action: Any, actor: Any, subjects: Any, **options: Any) -> None:
+        sizes.append(len(subjects))
+        await note(connection, action, actor, subjects, **options)
+
+    monkeypatch.setattr(audit, "note", counted)
+    for _ in range(25):
+        await talk(layer)
+    with reviewing():
+        assert len(await whole(layer.export_conversations(AnswerFilter()))) == 25
+    assert sizes == [20, 5]
+
+
+async def lines(layer: ChainlitLayer, limit: int) -> list[Look]:
+    """All lines of the acting user, page by page."""
+    found: list[Look] = []
+    cursor = None
+    while True:
+        page = await layer.who_looked_by_export(cursor=cursor, limit=limit)
+        assert len(page.looks) <= limit
+        found += page.looks
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 200])
+async def test_owners_see_one_line_for_each_export(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(exports, "_LARGEST_BATCH", 1)
+    await account(layer, "rob", "reviewer")
+    turns = sorted([await talk(layer) for _ in range(12)], key=lambda one: one.thread)
+    await talk(layer, "bob")
+    alice = await user_id(layer, "alice")
+    async with layer.database.write() as connection:
+        # Stored before exports had ids.
+        subjects = [(turn.thread, alice) for turn in turns[:2]]
+        await audit.note(connection, "export", "rita", subjects, details={"form": "pairs"})
+    with reviewing():
+        ritas = layer.export_conversations(AnswerFilter(), purpose="training")
+    with reviewing("rob"):
+        robs = layer.export_conversations(AnswerFilter(users=("alice",)))
+    # The rows of the two exports alternate, and a thread is opened between them.
+    for _ in range(5):
+        await anext(ritas)
+        await anext(robs)
+    with reviewing():
+        await layer.open_thread_for_review(turns[3].thread)
+    await whole(ritas)
+    await whole(robs)
+    async with layer.database.write() as connection:
+        await audit.note_takeout(connection, "alice")
+    with datalayer.acting_as("alice"):
+        found = await lines(layer, limit)
+        threads = [turn.thread for turn in turns]
+        assert [(one.entry.actor, one.entry.action, one.count) for one in found] == [
+            (None, "export", 12),
+            ("rob", "export", 12),
+            ("rita", "export", 12),
+            ("rita", "read", 1),
+            ("rita", "export", 1),
+            ("rita", "export", 1),
+        ]
+        assert found[2].entry.purpose == "training"
+        assert [one.thread_ids for one in found[1:3]] == [tuple(threads[:10])] * 2
+        assert [one.thread_ids for one in found[3:]] == [(threads[3],), (threads[1],), (threads[0],)]
+        of_export = await layer.who_looked(export=found[2].entry.export_id)
+        assert sorted(str(one.thread_id) for one in of_export.entries) == threads
+        assert {one.actor for one in of_export.entries} == {"rita"}
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.who_looked_by_export(limit=0)
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.who_looked_by_export(cursor="nonsense")
+    with datalayer.acting_as("bob"):
+        assert [(one.entry.actor, one.count) for one in await lines(layer, limit)] == [("rita", 1)]
+        assert (await layer.who_looked(export=found[1].entry.export_id)).entries == ()
+    with datalayer.acting_as("nobody"):
+        assert await lines(layer, limit) == []

@@ -433,11 +433,15 @@ def test_user_delete_deletes_all_data_and_the_receipt_counts_the_rows(migrated: 
     assert "ada" in migrated("user", "list").stdout
     done = migrated("user", "delete", "ada", "--yes", "--receipt", "receipt.json")
     assert (done.returncode, done.stderr) == (0, "")
-    receipt = json.loads(done.stdout)
+    assert done.stdout.splitlines() == [
+        "0 threads, 0 messages, 0 votes, 0 files deleted.",
+        "Other rows deleted: credentials 1, users 1.",
+        "The receipt is in receipt.json.",
+    ]
+    file = migrated.directory / "receipt.json"
+    receipt = json.loads(file.read_text(encoding="utf-8"))
     assert (receipt["what"], receipt["owner"], receipt["deleted_by"]) == ("user", "ada", None)
     assert (receipt["rows"]["users"], receipt["rows"]["credentials"]) == (1, 1)
-    file = migrated.directory / "receipt.json"
-    assert json.loads(file.read_text(encoding="utf-8")) == receipt
     assert file.stat().st_mode & 0o077 == 0
     assert "ada" not in migrated("user", "list").stdout
 
@@ -451,16 +455,18 @@ async def test_thread_delete_deletes_all_data_and_the_receipt_names_the_rows(mig
             migrated("thread", "delete", thread_id).stderr
             == "No terminal to ask for confirmation. Use --yes to proceed without it.\n"
         )
-        done = migrated("thread", "delete", thread_id, "--yes")
+        done = migrated("thread", "delete", thread_id, "--yes", "--receipt", "receipt.json")
         assert (done.returncode, done.stderr) == (0, "")
-        receipt = json.loads(done.stdout)
+        assert done.stdout.startswith("1 thread, 1 message, 0 votes, 0 files deleted.\n")
+        assert thread_id not in done.stdout
+        receipt = json.loads((migrated.directory / "receipt.json").read_text(encoding="utf-8"))
         assert (receipt["what"], receipt["id"]) == ("thread", thread_id)
         assert (receipt["row_ids"]["threads"], receipt["row_ids"]["steps"]) == ([thread_id], [step_id])
         assert await layer.get_thread(thread_id) is None
     finally:
         await layer.close()
     again = migrated("thread", "delete", thread_id, "--yes")
-    assert (again.returncode, again.stderr) == (1, "There is no such thread.\n")
+    assert (again.returncode, again.stderr) == (1, f"The thread {thread_id} does not exist.\n")
     assert migrated("thread", "delete", "no id", "--yes").returncode == 1
 
 
@@ -480,6 +486,10 @@ async def test_the_confirmation_shows_title_and_owner_of_the_thread(migrated: Co
         await layer.create_step({"id": new_id(), "threadId": (other := new_id()), "type": "user_message"})
         shown = await asyncio.to_thread(at_a_terminal, migrated, "thread", "delete", other, answer="y\n")
         assert f"Permanently delete the thread {other} (no title, no owner) with all its steps" in shown
+        warning = "No receipt is written. To write one with the ids of all deleted rows, use --receipt FILE.\r\n"
+        assert shown.index(warning) < shown.index("Permanently delete")
+        assert "1 thread, 1 message, 0 votes, 0 files deleted.\r\n" in shown
+        assert shown.endswith("No receipt was written: --receipt was not given.\r\n")
         assert await layer.get_thread(other) is None
     finally:
         await layer.close()

@@ -13,6 +13,7 @@ from sqlalchemy import delete, update
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
+from datalayer.records.review import AnswerFilter
 from datalayer.records.usage import LlmCallPayload
 from datalayer.schema.chat import credentials, users
 from tests.support.calls import call
@@ -233,8 +234,14 @@ async def test_logging_out_everywhere_ends_all_logins(
 
 
 async def test_deleting_the_account_gives_a_receipt(
-    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+    layer: ChainlitLayer, people: dict[str, User], thread_id: str, uma: httpx.AsyncClient
 ) -> None:
+    other = await thread(layer, people["user"].id, "Another thread")
+    answer = step(other, "An answer", type="assistant_message", name="Assistant")
+    for one in (answer, step(other, "", type="run", name="on_message")):
+        await layer.create_step(one)
+    with acting_as("uma"):
+        await layer.upsert_feedback(vote(answer["id"], 1))
     page = await page_at(uma, "/me")
     for typed in ("", "Uma", "rita", "ümä"):
         refused = await posted(uma, page, "/me/delete", confirm=typed)
@@ -242,22 +249,65 @@ async def test_deleting_the_account_gives_a_receipt(
         assert "Nothing was deleted" in refused.text
     gone = await posted(uma, page, "/me/delete", confirm="uma")
     assert gone.status_code == 200
-    receipt = json.loads(read_page(gone.text).one("pre").text)
-    assert (receipt["what"], receipt["owner"], receipt["threads"]) == ("user", "uma", [thread_id])
-    link = read_page(gone.text).one("a", download="receipt.json").attributes["href"]
-    assert json.loads(unquote(link.removeprefix("data:application/json;charset=utf-8,"))) == receipt
+    shown = read_page(gone.text)
+    assert shown.one("p", class_="counts").text == "2 threads, 1 message, 1 vote, 0 files deleted."
+    assert "other records were deleted too, such as your account" in shown.text
+    assert thread_id not in shown.text, "the ids are only in the file"
+    link = shown.one("a", download="receipt.json").attributes["href"]
+    receipt = json.loads(unquote(link.removeprefix("data:application/json;charset=utf-8,")))
+    assert (receipt["what"], receipt["owner"]) == ("user", "uma")
+    assert receipt["threads"] == sorted([thread_id, other])
+    assert receipt["messages"] == 1
     assert await layer.get_user("uma") is None
     assert (await uma.get("/me")).status_code == 303
 
 
-async def test_a_receipt_too_long_for_a_url_is_only_on_the_page(
+async def test_a_receipt_too_long_for_a_url_is_folded_on_the_page_for_browsers_without_scripts(
     thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
     gone = read_page((await posted(uma, await page_at(uma, "/me"), "/me/delete", confirm="uma")).text)
-    assert "Save this page" in gone.text
-    assert not gone.all("a", download="receipt.json")
-    assert thread_id in gone.one("pre").text
+    assert "1 thread, 0 messages, 0 votes, 0 files deleted." in gone.text
+    link = gone.one("a", download="receipt.json").attributes
+    assert ("hidden" in link, "href" in link) == (True, False), "the script links the file"
+    folded = gone.one("details", id="receipt")
+    assert "save this page" in folded.one("summary").text
+    assert json.loads(folded.one("pre").text)["threads"] == [thread_id]
+    (script,) = [one.attributes["src"] for one in gone.all("script") if "receipt" in one.attributes["src"]]
+    assert "createObjectURL" in (await uma.get(script)).text
+
+
+async def test_an_export_of_several_threads_is_one_line(
+    layer: ChainlitLayer, people: dict[str, User], thread_id: str, uma: httpx.AsyncClient
+) -> None:
+    threads = [await thread(layer, people["user"].id, f"Thread {at}") for at in range(54)]
+    for one in (thread_id, *threads):
+        await layer.create_step(step(one, "An answer", type="assistant_message", name="Assistant"))
+    with acting_as("rita"):
+        found = [one["id"] async for one in layer.export_conversations(AnswerFilter(), purpose="training")]
+        assert len(found) == 55
+        await layer.open_thread_for_review(thread_id)
+    await layer.delete_thread(found[0])
+    page = await page_at(uma, "/me")
+    opened, exported = page.one("table", class_="looked").one("tbody").all("tr")
+    assert "opened it My thread" in opened.text or found[0] == thread_id
+    assert "rita exported 55 of your threads Show the threads deleted Thread" in exported.text.replace("My t", "T")
+    assert "training" in exported.text
+    *first, everything = exported.one("details").all("li")
+    assert len(first) == 10
+    link = everything.one("a")
+    assert link.text == "All 55 threads"
+    page = await page_at(uma, link.attributes["href"].removesuffix("#looked"))
+    assert "Your threads in one export." in page.text
+    rows = table(page, "looked")
+    assert (len(rows), {row[2] for row in rows}) == (50, {"exported it"})
+    further = page.one("a", rel="next").attributes["href"].removesuffix("#looked")
+    rows += table(await page_at(uma, further), "looked")
+    names = {f"Thread {at}" for at in range(54)} | {"My thread", "deleted"}
+    assert len(rows) == 55
+    assert {row[3] for row in rows} < names
+    for unknown in ("nonsense", "", "x" * 5_000, thread_id):
+        assert (await uma.get(f"/me?export={unknown}")).status_code == 404
 
 
 async def test_owners_of_an_assistant_see_votes_but_no_contents(

@@ -345,12 +345,43 @@ async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: htt
     assert list(frame["id"]) == [kept.thread_id]
     frame = pandas.read_json(io.StringIO((await exported(rita, "fine_tuning", "jsonl")).text), lines=True)
     assert frame["messages"][0][-1] == {"role": "assistant", "content": "=2,850 km.", "weight": 1}
-    page = await page_at(rita, "/review/export?thumb=up")
-    nothing = await posted(rita, page, "/review/export", query="thumb=up", kind="pairs", format="parquet")
-    assert parquet.read_table(io.BytesIO(nothing.content)).num_rows == 0
     with acting_as("uma"):
         looked = await layer.who_looked()
-    assert {entry.action for entry in looked.entries} == {"export"}
+    assert [entry.action for entry in looked.entries] == ["export"] * 5
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet"])
+async def test_an_empty_export_is_a_page_that_says_why(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, format_: str
+) -> None:
+    async def reason(kind: str, query: str) -> str:
+        page = await page_at(rita, f"/review/export?{query}")
+        assert not page.all("p", class_="notice")
+        values = {"query": query, "kind": kind, "format": format_, "purpose": "a “test”"}
+        answer = await posted(rita, page, "/review/export", **values)
+        assert (answer.status_code, "content-disposition" in answer.headers) == (200, False)
+        page = read_page(answer.text)
+        chosen = [one.attributes["value"] for one in page.all("input", type="radio") if "checked" in one.attributes]
+        assert chosen == [kind, format_]
+        assert page.one("input", name="purpose").attributes["value"] == "a “test”"
+        assert page.one("input", name="query").attributes["value"] == query
+        text = page.one("p", class_="notice").text
+        assert text.startswith("Nothing was exported. ")
+        assert text.endswith(" The audit has no row for it.")
+        return text
+
+    for kind in exports.KINDS:
+        assert "No thread has an answer that matches" in await reason(kind, "thumb=up")
+    assert "The selected answer has no better answer" in await reason("pairs", "thumb=down")
+    assert "The selected answer cannot be an example" in await reason("fine_tuning", "thumb=down")
+    answer = step(kept.thread_id, "Another one", type="assistant_message", name="Assistant")
+    await layer.create_step(answer)
+    with acting_as("uma"):
+        await layer.upsert_feedback(vote(answer["id"], 0))
+    assert "None of the 2 selected answers has a better answer" in await reason("pairs", "thumb=down")
+    assert "None of the 2 selected answers can be an example" in await reason("fine_tuning", "thumb=down")
+    with acting_as("uma"):
+        assert (await layer.who_looked()).entries == ()
 
 
 async def test_an_unavailable_format_is_reported(

@@ -1,23 +1,29 @@
-"""Permanent deletion from the command line: a confirmation, the deletion, a receipt."""
+"""Permanent deletion from the command line: a confirmation, the deletion, its counts, and a receipt in a file."""
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 
 if TYPE_CHECKING:
+    from datalayer import RetentionReceipt
     from datalayer.accounts.erasure import Erasure, Receipt
     from threadkeeper.settings.settings import Settings
 
+_MOST_KEYS = 20
+
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 ReceiptFile = Annotated[
-    Path | None, typer.Option("--receipt", help="Also write the receipt to this new file.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--receipt", help="Write the receipt, with the ids of all deleted rows, to this new file.", show_default=False
+    ),
 ]
 
 
@@ -28,12 +34,12 @@ def delete_for_good(
     yes: bool,
     receipt: Path | None,
 ) -> None:
-    """Ask for confirmation, delete, and print the receipt.
+    """Ask for confirmation, delete, and print what was deleted.
 
     Args:
         what: returns the description for the confirmation; called only if the command asks for one.
         yes: do not ask for confirmation.
-        receipt: also write the receipt to this new file.
+        receipt: write the receipt to this new file. It cannot be written later.
     """
     from datalayer.accounts.erasure import Erasure
 
@@ -41,7 +47,10 @@ def delete_for_good(
     if not yes:
         if not sys.stdin.isatty():
             end("No terminal to ask for confirmation. Use --yes to proceed without it.", 1)
-        if not typer.confirm(f"Permanently delete {what(settings)}?"):
+        description = what(settings)
+        if receipt is None:
+            typer.echo("No receipt is written. To write one with the ids of all deleted rows, use --receipt FILE.")
+        if not typer.confirm(f"Permanently delete {description}?"):
             end("Nothing was deleted.", 1)
     # Opened before the deletion: if the file cannot be written, nothing is deleted.
     file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt else None
@@ -59,14 +68,47 @@ def delete_for_good(
             file.close()
             receipt.unlink()
         raise
-    text = json.dumps(asdict(done), indent=2, ensure_ascii=False)
-    typer.echo(text)
-    if file:
+    for line in deleted(done):
+        typer.echo(line)
+    write_receipt(file, receipt, asdict(done))
+    end_if_files_are_left(done.files_left)
+
+
+def deleted(done: "Receipt | RetentionReceipt") -> "Iterator[str]":
+    """What was deleted, in one or two sentences. The second counts the rows that the first does not name, by table."""
+    rows, votes = dict(done.rows), done.rows.get("feedbacks", 0)
+    counts = {"thread": rows.pop("threads", 0), "message": done.messages, "vote": votes, "file": len(done.files)}
+    yield f"{', '.join(_counted(count, noun) for noun, count in counts.items())} deleted."
+    rows.pop("feedbacks", None)
+    # The messages are rows of this table.
+    rows["steps"] = rows.get("steps", 0) - done.messages
+    others = [f"{name} {count:,}" for name, count in sorted(rows.items()) if count]
+    if others:
+        yield f"Other rows deleted: {', '.join(others)}."
+
+
+def write_receipt(file: TextIO | None, path: Path | None, receipt: Any) -> None:
+    """Write the receipt to the file, or print it if that fails: the deletion cannot be repeated."""
+    if file is None:
+        typer.echo("No receipt was written: --receipt was not given.")
+        return
+    text = json.dumps(receipt, indent=2, ensure_ascii=False)
+    try:
         with file:
             file.write(f"{text}\n")
-    if done.files_left:
-        end(
-            f"{len(done.files_left)} files could not be deleted from the store. The receipt names them. "
-            "They are queued and will be deleted later.",
-            1,
-        )
+    except OSError as error:
+        typer.echo(text)
+        end(f"Cannot write the receipt to {path}: {error.strerror}. It was printed instead.", 1)
+    typer.echo(f"The receipt is in {path}.")
+
+
+def end_if_files_are_left(keys: Sequence[str]) -> None:
+    """End the command with a message if the store did not delete some files."""
+    if not keys:
+        return
+    some = ", ".join(map(repr, keys[:_MOST_KEYS])) + (", …" if len(keys) > _MOST_KEYS else "")
+    end(f"{_counted(len(keys), 'file')} could not be deleted from the store, and will be deleted later: {some}.", 1)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

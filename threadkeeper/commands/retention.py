@@ -1,6 +1,5 @@
 """`threadkeeper retention`: deletes data that is older than its retention period. A dry run by default."""
 
-import json
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +12,16 @@ from datalayer import SYSTEM, acting_as
 from datalayer.database import Database
 from datalayer.records.retention import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
-from threadkeeper.commands.terminal import console, end, new_file, open_store, run, settings_or_end
+from threadkeeper.commands.deletion import deleted, end_if_files_are_left, write_receipt
+from threadkeeper.commands.terminal import console, new_file, open_store, run, settings_or_end
 from threadkeeper.scheduled import cutoffs
 
 
 def retention(
     apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
     receipt: Annotated[
-        Path | None, typer.Option(help="Also write the receipts to this new file.", show_default=False)
+        Path | None,
+        typer.Option(help="Write the receipts, with all ids, to this new file.", show_default=False),
     ] = None,
 ) -> None:
     """Delete data that is older than its retention period. A dry run by default.
@@ -50,12 +51,9 @@ def retention(
         table.add_row(plan.kind, plan.before, f"{plan.count:,}", size, f"{plan.exempt:,}")
     shown.print(table)
     if not apply:
-        shown.print("Dry run: nothing was deleted. To apply, run `threadkeeper retention --apply`.")
+        shown.print("Dry run: nothing was deleted. To apply, run `threadkeeper retention --apply --receipt FILE`.")
         return
-    text = json.dumps([asdict(one) for one in receipts], ensure_ascii=False, indent=2)
-    if file is not None:
-        with file:
-            file.write(text + "\n")
-    typer.echo(text)
-    if left := sum(len(one.files_left) for one in receipts):
-        end(f"{left} files could not be deleted from the store. They are queued and will be deleted later.", 1)
+    for one in receipts:
+        typer.echo(f"{one.kind}: {' '.join(deleted(one))}")
+    write_receipt(file, receipt, [asdict(one) for one in receipts])
+    end_if_files_are_left([key for one in receipts for key in one.files_left])

@@ -25,7 +25,7 @@ def _threads() -> None:
 
 @thread_app.command("delete")
 def delete_thread(thread_id: ThreadId, yes: Yes = False, receipt: ReceiptFile = None) -> None:
-    """Permanently delete a thread with all its steps, votes and files, and print a receipt."""
+    """Permanently delete a thread with all its steps, votes and files."""
     delete_for_good(
         lambda settings: _described(settings, thread_id),
         lambda store: store.delete_thread_with_receipt(thread_id),

@@ -109,7 +109,7 @@ def enable_user(name: Name) -> None:
 
 @user_app.command("delete")
 def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> None:
-    """Permanently delete a user with all threads, votes and files, and print a receipt.
+    """Permanently delete a user with all threads, votes and files.
 
     Disable the user first: a page that is still open can write new data after the deletion.
     """

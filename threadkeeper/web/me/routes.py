@@ -21,7 +21,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from datalayer import SYSTEM, Account, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
-from datalayer.records.review import Satisfaction
+from datalayer.records.review import Look, LookPage, Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
 from threadkeeper.web.auth.gate import Person, login_at
@@ -40,7 +40,7 @@ ROWS_A_PAGE = 50
 VOTES_DAYS = 30
 TAKEOUTS_AT_ONCE = 2
 LONGEST_FILE_LINK = 1_500_000
-"""Characters. Browsers accept URLs up to 2 MB; a receipt lists every row."""
+"""Characters. Browsers accept URLs up to 2 MB; a receipt lists every row. `receipt.js` links longer ones."""
 _FILE_LINK = "data:application/json;charset=utf-8,"
 _CHUNK = 256 * 1024
 _LONGEST_CURSOR = 40
@@ -71,9 +71,13 @@ async def read_me(
     cursor = clean_text(request.query_params.get("cursor", "")) or None
     if cursor and len(cursor) > _LONGEST_CURSOR:
         raise InvalidInput("bad_cursor")
-    # Few at first, so that the sections below stay in reach.
-    looked = await layer.who_looked(cursor=cursor, limit=ROWS_A_PAGE if cursor else ROWS_AT_FIRST)
-    names = await layer.names_of_threads({one.thread_id for one in looked.entries if one.thread_id})
+    export = request.query_params.get("export")
+    if export is not None and known_id(export) is None:
+        raise HTTPException(404)
+    looked = await _looked(layer, cursor, export)
+    if export is not None and not looked.looks:
+        raise HTTPException(404)
+    names = await layer.names_of_threads({one for look in looked.looks for one in look.thread_ids if one})
     account = await _account(layer, person)
     me = name_key(person.identifier)
     owned = [name for name, people in owners.items() if me in map(name_key, people)]
@@ -82,6 +86,7 @@ async def read_me(
         "has_password": account.password_hash is not None,
         "looked": looked,
         "cursor": cursor,
+        "export": export,
         "names": names,
         "logins": _login_rows(await layer.list_logins(), request),
         "shared": await layer.shared_threads(),
@@ -135,16 +140,31 @@ async def delete_me(request: Request, person: LoggedIn, form: Form, layer: Layer
     if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
         raise InvalidInput("me_delete_wrong")
     receipt = await layer.delete_user(person.identifier)
-    contents = asdict(receipt)
-    link = _FILE_LINK + quote(json.dumps(contents, ensure_ascii=False, separators=(",", ":")))
+    contents = json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
+    link = _FILE_LINK + quote(contents)
+    is_short = len(link) <= LONGEST_FILE_LINK
+    votes = receipt.rows.get("feedbacks", 0)
+    named = len(receipt.threads) + receipt.messages + votes
     values = {
-        "receipt": json.dumps(contents, ensure_ascii=False, indent=2),
-        "file_link": link if len(link) <= LONGEST_FILE_LINK else None,
-        "files_left": len(receipt.files_left),
+        "receipt": receipt,
+        "votes": votes,
+        "others": sum(receipt.rows.values()) - named,
+        "file_link": link if is_short else None,
+        "contents": None if is_short else contents,
     }
-    response = pages.page(request, "me/deleted.html", values, person=None)
+    response = pages.page(request, "me/deleted.html", values, person=None, saves=not is_short)
     clear_login_cookie(request, response)
     return response
+
+
+async def _looked(layer: ChainlitLayer, cursor: str | None, export: str | None) -> LookPage:
+    """Who looked, with a line for each export; or the threads of one export, with a line for each thread."""
+    # Few at first, so that the sections below stay in reach.
+    limit = ROWS_A_PAGE if cursor or export else ROWS_AT_FIRST
+    if export is None:
+        return await layer.who_looked_by_export(cursor=cursor, limit=limit)
+    found = await layer.who_looked(cursor=cursor, limit=limit, export=export)
+    return LookPage(tuple(Look(one, 1, (one.thread_id,)) for one in found.entries), found.next_cursor)
 
 
 def _login_rows(logins: Sequence[Login], request: Request) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ class Assets:
         self.script = _script("pages")
         self.charts = _script("charts")
         self.review = _script("review")
+        self.receipt = _script("receipt")
 
     @cached_property
     def plotly(self) -> Asset:
@@ -82,7 +83,7 @@ class Assets:
         # Runs in a thread: compressing the largest file takes a quarter of a second, once.
         @router.get(FOLDER + "/{name}", include_in_schema=False)
         def read_asset(request: Request, name: str) -> Response:
-            small = (self.style, self.code, self.script, self.charts, self.review)
+            small = (self.style, self.code, self.script, self.charts, self.review, self.receipt)
             asset = next((one for one in small if one.name == name), self.plotly)
             if asset.name != name:
                 raise HTTPException(404, "There is no such file.")

@@ -1,6 +1,7 @@
 """Our own pages: HTML written by the server, styled like the chat, with every value escaped.
 
-A page works without scripts; ours only draw charts, remember the reader's time zone and add keyboard shortcuts.
+A page works without scripts; ours only draw charts, remember the reader's time zone, add keyboard shortcuts and
+offer long receipts as a file.
 Pages load nothing from other hosts and contain no inline scripts.
 """
 
@@ -70,6 +71,7 @@ class PageWriter:
         status: int = 200,
         draws: bool = False,
         judges: bool = False,
+        saves: bool = False,
     ) -> Response:
         """Render a template as a response.
 
@@ -82,6 +84,7 @@ class PageWriter:
             status: the HTTP status.
             draws: whether the page has charts. The plotting library sets `style` attributes, which is allowed then.
             judges: whether the page has answers with keyboard shortcuts.
+            saves: whether the page has a receipt for `receipt.js`.
         """
         say = speaker(request)
         root = root_path()
@@ -94,6 +97,7 @@ class PageWriter:
             colour_time=ColourTime(),
             draws=draws,
             judges=judges,
+            saves=saves,
             path=own_path(request.scope),
             root=root,
             form_token=form_token(request),

@@ -1,7 +1,7 @@
 """Exports of the review as JSON Lines, CSV or Parquet, streamed.
 
 In CSV and Parquet, lists and objects are JSON text, and the columns are those of the first record. Parquet needs
-pyarrow, which the extra `parquet` installs.
+pyarrow, which the extra `parquet` installs. An export without a record gives the page again, which says why.
 """
 
 import csv
@@ -16,6 +16,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.review import AnswerCount
+from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import BOM, Download, attachment, cell
@@ -24,7 +27,7 @@ from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.notices import LONGEST_PURPOSE
 from threadkeeper.web.review.policy import Policy
-from threadkeeper.web.review.query import read_review_query
+from threadkeeper.web.review.query import ReviewQuery, read_review_query
 
 KINDS = ("conversations", "pairs", "fine_tuning")
 ROWS_AT_ONCE = 100
@@ -44,22 +47,14 @@ async def choose_export(
     *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
 ) -> Response:
     query = read_review_query(request.query_params, zone, me=person.identifier)
-    count = await layer.count_answers(query.which)
-    values = {
-        "query": query,
-        "is_behind": layer.answer_follower.is_behind,
-        "count": f"{count.count:,}{'+' if count.is_more else ''}",
-        "kinds": KINDS,
-        "formats_known": tuple(writers()),
-        "install": INSTALL,
-        "policy": policy,
-        "longest_purpose": LONGEST_PURPOSE,
-    }
+    values = await _values(layer, policy, query) | {"chosen": {"kind": "pairs", "format": "jsonl", "purpose": ""}}
     return pages.page(request, "review/export.html", values, person=person, zone=zone)
 
 
 @router.post("/review/export")
-async def export(person: Reviewer, form: Form, layer: Layer, policy: Policy, zone: Zone) -> Response:
+async def export(
+    *, request: Request, person: Reviewer, form: Form, layer: Layer, pages: Pages, policy: Policy, zone: Zone
+) -> Response:
     query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
     purpose = form.one("purpose", longest=LONGEST_PURPOSE).strip() or None
     if policy.asks_purpose and purpose is None:
@@ -78,11 +73,49 @@ async def export(person: Reviewer, form: Form, layer: Layer, policy: Policy, zon
     if format_ not in known:
         raise InvalidInput("bad_format", value=format_)
     write, media_type, suffix = known[format_]
-    body = write(sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose))
+    records = sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose)
+    record = await anext(records, None)
+    if record is None:
+        values = await _values(layer, policy, query)
+        values |= {"chosen": {"kind": kind, "format": format_, "purpose": purpose or ""}}
+        values |= {"empty": _why_empty(kind, values["counted"])}
+        return pages.page(request, "review/export.html", values, person=person, zone=zone)
+    body = write(_again(record, records))
     # Read the first part before the response starts: an export that fails at once gets its own status.
     first = await anext(body, b"")
     name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
     return Download(body, first, media_type=media_type, headers=attachment(name))
+
+
+async def _values(layer: ChainlitLayer, policy: ReviewPolicy, query: ReviewQuery) -> dict[str, Any]:
+    """The variables of the page, except for what is chosen in the form."""
+    counted = await layer.count_answers(query.which)
+    return {
+        "query": query,
+        "is_behind": layer.answer_follower.is_behind,
+        "counted": counted,
+        "count": f"{counted.count:,}{'+' if counted.is_more else ''}",
+        "kinds": KINDS,
+        "formats_known": tuple(writers()),
+        "install": INSTALL,
+        "policy": policy,
+        "longest_purpose": LONGEST_PURPOSE,
+        "empty": None,
+    }
+
+
+def _why_empty(kind: str, counted: AnswerCount) -> str:
+    """The key of the message that says why the export has no record."""
+    if kind == "conversations" or counted.count == 0:
+        return "export_empty_conversations"
+    return f"export_empty_{kind}{'_one' if counted.count == 1 else ''}"
+
+
+async def _again(first: dict[str, Any], rest: Any) -> Records:
+    async with aclosing(rest):
+        yield first
+        async for record in rest:
+            yield record
 
 
 Writer = Callable[[Records], AsyncIterator[bytes]]
@@ -108,7 +141,7 @@ async def as_json_lines(records: Records) -> AsyncIterator[bytes]:
 
 
 async def as_csv(records: Records) -> AsyncIterator[bytes]:
-    """CSV with a header line, in UTF-8 with a byte order mark; empty without records."""
+    """CSV with a header line, in UTF-8 with a byte order mark, for at least one record."""
     columns: list[str] = []
     source: Any = records
     async with aclosing(source):
@@ -124,7 +157,10 @@ async def as_csv(records: Records) -> AsyncIterator[bytes]:
 
 
 async def as_parquet(records: Records) -> AsyncIterator[bytes]:
-    """Parquet with text columns and `ROWS_AT_ONCE` rows a group; only one group is in memory at a time."""
+    """Parquet with text columns and `ROWS_AT_ONCE` rows a group, for at least one record.
+
+    Only one group is in memory at a time.
+    """
     import pyarrow  # noqa: PLC0415  an extra, and slow to import
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -151,8 +187,6 @@ async def as_parquet(records: Records) -> AsyncIterator[bytes]:
                 yield sink.taken()
     if rows:
         put()
-    if writer is None:
-        writer = parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), pyarrow.schema([("id", pyarrow.string())]))
     writer.close()
     yield sink.taken()
 
