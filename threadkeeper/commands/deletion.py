@@ -12,7 +12,8 @@ import typer
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 
 if TYPE_CHECKING:
-    from datalayer.accounts.erasure import Erasure, Receipt
+    from datalayer import Receipt
+    from datalayer.accounts.erasure import Erasure
     from threadkeeper.settings.settings import Settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
