@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from datalayer.accounts.erasure import Receipt
-    from datalayer.accounts.shared_threads import SharedThread
+    from datalayer.billing.repricing import CallCosts
     from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
     from datalayer.chainlit_layer import ChainlitLayer
     from datalayer.errors import (
@@ -35,7 +34,21 @@ if TYPE_CHECKING:
         TimedOut,
     )
     from datalayer.ownership import SYSTEM, acting_as, acting_user
-    from datalayer.records.chat import Account, Element, Feedback, Login, Page, Step, Thread, User
+    from datalayer.records.chat import (
+        Account,
+        Element,
+        ExcerptPart,
+        Feedback,
+        FoundThread,
+        Login,
+        Page,
+        Receipt,
+        SharedThread,
+        Step,
+        Thread,
+        ThreadHeading,
+        User,
+    )
     from datalayer.records.retention import RetentionPlan, RetentionReceipt
     from datalayer.records.review import (
         Agreement,
@@ -86,19 +99,21 @@ if TYPE_CHECKING:
         UsageTotals,
     )
     from datalayer.store import WriteFailure
+    from datalayer.usage.verify import UsageProblem, UsageReport
 
 # The modules of the public names. A module is imported when one of its names is first used: importing all of them, and
 # with them SQLAlchemy, takes a third of a second, and a program that uses one part waits for that part alone.
 _HOMES = {
-    "datalayer.accounts.erasure": "Receipt",
-    "datalayer.accounts.shared_threads": "SharedThread",
+    "datalayer.billing.repricing": "CallCosts",
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
         InvalidRecord NotFound SchemaError StorageUnavailable TimedOut
     """,
     "datalayer.ownership": "SYSTEM acting_as acting_user",
-    "datalayer.records.chat": "Account Element Feedback Login Page Step Thread User",
+    "datalayer.records.chat": """
+        Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
+    """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
         Agreement AnswerCount AnswerFilter AnswerPage AnswerRow AuditEntry AuditPage CopiedAnswer Coverage
@@ -110,6 +125,7 @@ _HOMES = {
         Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
     """,
     "datalayer.store": "WriteFailure",
+    "datalayer.usage.verify": "UsageProblem UsageReport",
 }
 
 __all__ = [
@@ -128,6 +144,7 @@ __all__ = [
     "BlobOptions",
     "BlobRefused",
     "BlobStore",
+    "CallCosts",
     "CallDemand",
     "CallFilter",
     "CallPage",
@@ -138,8 +155,10 @@ __all__ = [
     "Coverage",
     "DataLayerError",
     "Element",
+    "ExcerptPart",
     "Feedback",
     "Forbidden",
+    "FoundThread",
     "InvalidRecord",
     "Limit",
     "LimitReached",
@@ -175,11 +194,14 @@ __all__ = [
     "StepVersion",
     "StorageUnavailable",
     "Thread",
+    "ThreadHeading",
     "ThreadMark",
     "ThreadOrigin",
     "TimedOut",
     "UsageBucket",
     "UsageGroup",
+    "UsageProblem",
+    "UsageReport",
     "UsageTotals",
     "User",
     "Verdict",

@@ -7,7 +7,7 @@ as a typed error.
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -15,11 +15,13 @@ from chainlit.config import FILES_DIRECTORY
 from chainlit.context import context_var
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
+from chainlit.element import Element as ChainlitElement
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
 from chainlit.types import Feedback as ChainlitFeedback
 from chainlit.types import PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from chainlit.user import PersistedUser
+from chainlit.user import User as ChainlitUser
 
 from datalayer.accounts.accounts import Accounts, new_user
 from datalayer.accounts.erasure import Erasure
@@ -85,15 +87,17 @@ class ChainlitLayer(
     """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
 
     async def build_debug_url(self) -> str:
+        """The URL of a debugging page, which Chainlit asks for: there is none."""
         return ""
 
     # Users
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
+        """The user with this identifier, or None."""
         found = await self.database.query(lambda connection: users.get(connection, clean_text(identifier)))
         return _persisted(found) if found else None
 
-    async def create_user(self, user: Any) -> PersistedUser:
+    async def create_user(self, user: ChainlitUser) -> PersistedUser:
         """Store a `chainlit.User`. An existing user keeps id and role, and the metadata given now is merged in.
 
         Raises:
@@ -114,7 +118,7 @@ class ChainlitLayer(
         return (thread.user_identifier or "") if thread else ""
 
     async def get_thread(self, thread_id: str) -> Any:
-        """The thread with steps and elements, or None if the acting user may not read it."""
+        """The ThreadDict with steps and elements, or None if the acting user may not read the thread."""
         whole = await self._whole_thread(thread_id, acting_user.get())
         return whole_thread_dict_of(whole, self._file_url) if whole else None
 
@@ -192,11 +196,18 @@ class ChainlitLayer(
     # Steps
 
     @_once_the_thread_begins
-    async def create_step(self, step_dict: Any) -> None:
+    async def create_step(self, step_dict: Mapping[str, Any]) -> None:
+        """Store a StepDict. Its thread is created if it does not exist.
+
+        Raises:
+            Forbidden: the thread is not the acting user's.
+            InvalidRecord: an id is not a UUID.
+        """
         await self._store_step(step_dict, created=True)
 
     @_once_the_thread_begins
-    async def update_step(self, step_dict: Any) -> None:
+    async def update_step(self, step_dict: Mapping[str, Any]) -> None:
+        """Change the fields that the StepDict gives, or store a new step. Raises as `create_step` does."""
         await self._store_step(step_dict, created=False)
 
     @_once_the_thread_begins
@@ -223,7 +234,7 @@ class ChainlitLayer(
         found = await steps.favorites(self.database, known, actor=actor)
         return [cast(StepDict, step_dict_of(step, vote)) for step, vote in found]
 
-    async def set_step_favorite(self, step_dict: Any, favorite: bool) -> StepDict:
+    async def set_step_favorite(self, step_dict: Mapping[str, Any], favorite: bool) -> StepDict:
         """Set or clear the favourite mark of the step, and change nothing else; returns the changed StepDict."""
         step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
         await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
@@ -262,7 +273,7 @@ class ChainlitLayer(
     # Elements
 
     @_once_the_thread_begins
-    async def create_element(self, element: Any) -> None:
+    async def create_element(self, element: ChainlitElement) -> None:
         """Store a Chainlit element: its bytes first, then its row. A URL is stored, never fetched."""
         now = utc_now()
         record = element_of(element.to_dict())
@@ -284,7 +295,7 @@ class ChainlitLayer(
 
     # Shared by the methods above
 
-    async def _store_step(self, step_dict: Any, *, created: bool) -> None:
+    async def _store_step(self, step_dict: Mapping[str, Any], *, created: bool) -> None:
         now = utc_now()
         try:
             record = step_of(step_dict)

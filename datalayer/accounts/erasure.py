@@ -4,7 +4,6 @@ A receipt holds counts, ids and keys, and no text that anybody wrote.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,34 +14,10 @@ from datalayer.history.deletion import Removal, remove_threads, remove_user
 from datalayer.history.threads import owner as owner_of
 from datalayer.history.user_names import stored_name
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
+from datalayer.records.chat import Receipt
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 from datalayer.writes.apply import demand
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The record of a deletion.
-
-    `what` and `id` name the deleted thread or user; `id` is None for a user of whom only threads were left. `owner` is
-    the identifier of its user, `deleted_by` that of the acting user (None for the system). `rows` is the number of
-    deleted rows by table, `row_ids` their ids by table where the table has ids. `messages` is the number of deleted
-    steps that were messages. `threads` are the ids of the deleted threads, sorted. `files` are the keys deleted from
-    the blob store, `files_left` those that could not be deleted: they stay in `blob_deletions` and are retried, except
-    keys of other stores, as an adopted database may have them.
-    """
-
-    what: Literal["thread", "user"]
-    id: str | None
-    owner: str | None
-    deleted_by: str | None
-    deleted_at: str
-    rows: dict[str, int]
-    files: tuple[str, ...] = ()
-    files_left: tuple[str, ...] = ()
-    threads: tuple[str, ...] = ()
-    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    messages: int = 0
 
 
 class Erasure(DataStore):

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text, known_id, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.history import users
-from datalayer.history.excerpts import Part, excerpt, marked
+from datalayer.history.excerpts import excerpt, marked
 from datalayer.history.search import WANTED, wanted
 from datalayer.ownership import acting_user, may_write, recorded
-from datalayer.records.chat import Feedback
+from datalayer.records.chat import Feedback, FoundThread
 from datalayer.records.writes import VoteWrite
 from datalayer.schema.chat import feedbacks, search_texts, steps, threads
 from datalayer.store import DataStore
@@ -21,15 +20,6 @@ from datalayer.store import DataStore
 _MOST_THREADS = 100
 _LENGTH = 160
 _RUN = "run"
-
-
-@dataclass(frozen=True, slots=True)
-class FoundThread:
-    """The title of a found thread, and an excerpt of the first message or tool step with the words; () without one."""
-
-    thread_id: str
-    title: tuple[Part, ...]
-    text: tuple[Part, ...]
 
 
 class OwnThreads(DataStore):

@@ -1,7 +1,6 @@
 """Shared threads: the acting user's own, and those of others, which every logged-in user may read and copy."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,32 +10,12 @@ from datalayer.errors import NotFound
 from datalayer.history import users
 from datalayer.history.copying import copy_thread
 from datalayer.ownership import acting_user, may_write
+from datalayer.records.chat import SharedThread, ThreadHeading
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 
 MOST_SHARED = 500
 _MOST_NAMED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class SharedThread:
-    """A thread that every logged-in user with its link may read. `shared_at` is a UTC text, if it is known."""
-
-    id: str
-    name: str | None
-    shared_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadHeading:
-    """What stands above a thread. `shared_at` is a UTC text, if it is known."""
-
-    id: str
-    name: str | None
-    owner: str | None
-    is_own: bool
-    is_shared: bool
-    shared_at: str | None
 
 
 class SharedThreads(DataStore):

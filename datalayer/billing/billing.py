@@ -208,12 +208,11 @@ class Billing(DataStore):
             zone: the time zone of days and months.
             seconds: how long the reservation counts, unless it is released before.
         """
-
-        whose, now = (demand.user_id, demand.project_id), utc_now()
+        subject, now = (demand.user_id, demand.project_id), utc_now()
         budgets = [
-            limits.budget_of(limit, *whose, zone=zone, moment=now)
+            limits.budget_of(limit, *subject, zone=zone, moment=now)
             for limit in await self.list_limits()
-            if limits.concerns(limit, *whose)
+            if limits.concerns(limit, *subject)
         ]
         spent = await self._spending.so_far(self.database, budgets)
 

@@ -17,8 +17,8 @@ LEAST_ANSWER = 16
 """Tokens. If a limit leaves fewer for the answer, the call is refused."""
 
 _COLUMNS = columns(Limit, usage_limits)
-_promised = usage_reservations.c
-_PROMISED = {"tokens": func.sum(_promised.tokens), "dollars": func.sum(_promised.cost)}
+_reserved = usage_reservations.c
+_RESERVED = {"tokens": func.sum(_reserved.tokens), "dollars": func.sum(_reserved.cost)}
 
 
 async def list_all(connection: AsyncConnection) -> list[Limit]:
@@ -106,13 +106,13 @@ async def standings(
         budget = budget_of(limit, user_id, project_id, zone=zone, moment=moment)
         _, end = period_around(moment, limit.period, zone)
         before = (spent or {}).get(budget, Spent(budget.begin, Decimal(0)))
-        column = _promised.projectId if budget.whose == "project" else _promised.userId
-        promised = select(_PROMISED[limit.unit]).where(column == budget.subject_id, _promised.expiresAt > moment)
+        column = _reserved.projectId if budget.scope == "project" else _reserved.userId
+        reserved = select(_RESERVED[limit.unit]).where(column == budget.subject_id, _reserved.expiresAt > moment)
         if reserving is not None:
-            promised = promised.where(_promised.id != reserving)
+            reserved = reserved.where(_reserved.id != reserving)
         # In one statement. Between two, a call that ends elsewhere moves from reserved to spent and is in neither.
         since_then = amount_used(budget, before.until, end)
-        both = select(since_then.scalar_subquery(), promised.scalar_subquery())
+        both = select(since_then.scalar_subquery(), reserved.scalar_subquery())
         spent_since, in_flight = (Decimal(one or 0) for one in (await connection.execute(both)).one())
         found.append(LimitStanding(limit, before.amount + spent_since, in_flight, end))
     return found
@@ -178,10 +178,10 @@ def _room(standing: LimitStanding, demand: CallDemand) -> int | None:
 
 async def extend(connection: AsyncConnection, call_id: str, *, expires_at: str) -> None:
     """Extend the reservation of this id, unless it was released."""
-    await connection.execute(update(usage_reservations).where(_promised.id == call_id).values(expiresAt=expires_at))
+    await connection.execute(update(usage_reservations).where(_reserved.id == call_id).values(expiresAt=expires_at))
 
 
 async def release(connection: AsyncConnection, ids: Sequence[str], *, moment: str) -> None:
     """Delete the reservations of these ids, and expired ones of processes that have ended."""
-    over = or_(_promised.id.in_(ids), _promised.expiresAt <= moment)
+    over = or_(_reserved.id.in_(ids), _reserved.expiresAt <= moment)
     await connection.execute(delete(usage_reservations).where(over))

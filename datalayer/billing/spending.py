@@ -33,7 +33,7 @@ _USED: dict[str, ColumnElement[Any]] = {
 class Budget:
     """The subject of a sum: the tokens or dollars of a user's or a project's calls since `begin`."""
 
-    whose: Literal["user", "project"]
+    scope: Literal["user", "project"]
     subject_id: str | None
     unit: Literal["tokens", "dollars"]
     begin: str
@@ -49,7 +49,7 @@ class Spent:
 
 def amount_used(budget: Budget, since: str, until: str) -> Select[Any]:
     """A query for the sum of the budget's calls from `since` to before `until`; NULL if there are none."""
-    column = _calls.projectId if budget.whose == "project" else _calls.userId
+    column = _calls.projectId if budget.scope == "project" else _calls.userId
     return select(_USED[budget.unit]).where(
         column == budget.subject_id, _calls.requestedAt >= since, _calls.requestedAt < until
     )

@@ -2,23 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from datalayer.history.search_tokens import MOST_CHARACTERS, fold, runs
+from datalayer.records.chat import ExcerptPart
 
 _BEFORE = 40
 _WORD_START = re.compile(r"\s\S")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of an excerpt, and whether it is one of the words."""
-
-    text: str
-    is_marked: bool = False
-
-
-def excerpt(text: str, words: str, length: int) -> tuple[Part, ...]:
+def excerpt(text: str, words: str, length: int) -> tuple[ExcerptPart, ...]:
     """About `length` characters around the first of the words, on one line; empty if the text has none of them."""
     text = " ".join(text[:MOST_CHARACTERS].split())
     spans = list(_spans(text, words))
@@ -28,24 +20,24 @@ def excerpt(text: str, words: str, length: int) -> tuple[Part, ...]:
     if begin and (start := _WORD_START.search(text, begin, spans[0][0])):
         begin = start.end() - 1
     end = max(begin + length, spans[0][1])
-    parts = [Part("…")] if begin else []
+    parts = [ExcerptPart("…")] if begin else []
     at = begin
     for left, right in spans:
         if left >= end:
             break
-        parts += [Part(text[at:left]), Part(text[left:right], is_marked=True)]
+        parts += [ExcerptPart(text[at:left]), ExcerptPart(text[left:right], is_marked=True)]
         at = right
-    parts.append(Part(text[at : max(end, at)] + ("…" if len(text) > max(end, at) else "")))
+    parts.append(ExcerptPart(text[at : max(end, at)] + ("…" if len(text) > max(end, at) else "")))
     return tuple(part for part in parts if part.text)
 
 
-def marked(text: str, words: str) -> tuple[Part, ...]:
+def marked(text: str, words: str) -> tuple[ExcerptPart, ...]:
     """The whole text with the words marked."""
     parts, at = [], 0
     for left, right in _spans(text, words):
-        parts += [Part(text[at:left]), Part(text[left:right], is_marked=True)]
+        parts += [ExcerptPart(text[at:left]), ExcerptPart(text[left:right], is_marked=True)]
         at = right
-    parts.append(Part(text[at:]))
+    parts.append(ExcerptPart(text[at:]))
     return tuple(part for part in parts if part.text)
 
 

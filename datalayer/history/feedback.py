@@ -51,8 +51,8 @@ async def get(connection: AsyncConnection, feedback_id: str) -> Feedback | None:
 
 async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None) -> Feedback | None:
     """The user's vote on the step, or that of an application without users."""
-    whose = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
-    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, whose))).mappings().first()
+    author = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+    row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, author))).mappings().first()
     return record_of(Feedback, feedbacks, row) if row else None
 
 

@@ -1,11 +1,11 @@
-"""Frozen records of a chat: one for each table, and a page of threads.
+"""Frozen records of a chat: one for each table, and what is read of threads or deleted.
 
 None means that a field was not given: a write never replaces a stored value with None. Times are UTC texts
 `YYYY-MM-DDTHH:MM:SS.ffffffZ`; ids are UUID texts in lower case.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 ROLES = ("user", "reviewer", "admin")
 
@@ -139,3 +139,66 @@ class Page:
 
     threads: tuple[Thread, ...]
     has_next: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SharedThread:
+    """A thread that every logged-in user with its link may read. `shared_at` is a UTC time as text, None if unknown."""
+
+    id: str
+    name: str | None
+    shared_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadHeading:
+    """The heading of a thread. `shared_at` is a UTC time as text, None if unknown."""
+
+    id: str
+    name: str | None
+    owner: str | None
+    is_own: bool
+    is_shared: bool
+    shared_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExcerptPart:
+    """A part of an excerpt, and whether it is one of the words."""
+
+    text: str
+    is_marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundThread:
+    """The title of a found thread, and an excerpt of the first message or tool step with the words; () without one."""
+
+    thread_id: str
+    title: tuple[ExcerptPart, ...]
+    text: tuple[ExcerptPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The record of a deletion.
+
+    `what` and `id` name the deleted thread or user; `id` is None for a user of whom only threads were left. `owner` is
+    the identifier of its user, `deleted_by` that of the acting user (None for the system). `rows` is the number of
+    deleted rows by table, `row_ids` their ids by table where the table has ids. `messages` is the number of deleted
+    steps that were messages. `threads` are the ids of the deleted threads, sorted. `files` are the keys deleted from
+    the blob store, `files_left` those that could not be deleted: they stay in `blob_deletions` and are retried, except
+    keys of other stores, as an adopted database may have them.
+    """
+
+    what: Literal["thread", "user"]
+    id: str | None
+    owner: str | None
+    deleted_by: str | None
+    deleted_at: str
+    rows: dict[str, int]
+    files: tuple[str, ...] = ()
+    files_left: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
+    row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    messages: int = 0

@@ -85,12 +85,12 @@ def _payload(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
 
 
 def _payload_statement(dialect: Dialect) -> Executable:
-    table, whose = llm_call_payloads, llm_calls.c
+    table, columns = llm_call_payloads, llm_calls.c
     new = [bindparam(f"new_{column.name}", type_=column.type) for column in table.c]
     is_left = select(*new).where(
-        whose.id == new[0],
-        or_(~bindparam("of_user", type_=Boolean), whose.userId.is_not(None)),
-        or_(~bindparam("of_thread", type_=Boolean), whose.threadId.is_not(None)),
+        columns.id == new[0],
+        or_(~bindparam("of_user", type_=Boolean), columns.userId.is_not(None)),
+        or_(~bindparam("of_thread", type_=Boolean), columns.threadId.is_not(None)),
     )
     statement = dialect.insert(table).from_select([column.name for column in table.c], is_left)
     newer = {name: statement.excluded[name] for name in _CONTENTS}

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import pytest
+from chainlit.element import Element as ChainlitElement
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
 from hypothesis import HealthCheck, given, settings
@@ -168,7 +169,7 @@ class Trial:
             sent["forId"] = self.steps[of_step]
         sent_values = {key: value for key, value in sent.items() if key not in ("id", "threadId")}
         self.model.elements[number] = {**self.model.elements.get(number, {}), **as_read(sent_values)}
-        return self.layer.create_element(Sent(sent))
+        return self.layer.create_element(cast(ChainlitElement, Sent(sent)))
 
     async def check(self) -> None:
         found, model = await self.layer.get_thread(self.thread_id), self.model
@@ -220,7 +221,7 @@ async def test_any_value_of_any_key_of_a_step_is_read_back(layer: ChainlitLayer,
 @given(sent=fields(ELEMENT_KINDS))
 async def test_any_value_of_any_key_of_an_element_is_read_back(layer: ChainlitLayer, sent: dict[str, Any]) -> None:
     written = {**sent, "id": new_id(), "threadId": new_id()}
-    await layer.create_element(Sent(written))
+    await layer.create_element(cast(ChainlitElement, Sent(written)))
     (kept,) = (await layer.get_thread(written["threadId"]))["elements"]
     expected = as_read(sent)
     assert {key: as_doubles(kept[key]) for key in expected} == expected

@@ -4,9 +4,8 @@ import pytest
 from chainlit.element import File
 
 import datalayer
-from datalayer.accounts.shared_threads import ThreadHeading
+from datalayer import ExcerptPart, ThreadHeading
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.history.excerpts import Part
 from tests.support.records import listed, new_id, opened, step, thread, user_id, vote
 from tests.support.reviewing import talk
 
@@ -135,15 +134,15 @@ async def test_search_results_have_excerpts_of_own_threads_only(layer: ChainlitL
     with datalayer.acting_as("alice"):
         found = {one.thread_id: one for one in await layer.excerpts("mek", [turn.thread, titled.thread, other.thread])}
         assert found.keys() == {turn.thread, titled.thread}
-        assert found[turn.thread].title == (Part("Rivers of Asia"),)
+        assert found[turn.thread].title == (ExcerptPart("Rivers of Asia"),)
         assert found[turn.thread].text == (
-            Part("The "),
-            Part("Mekong", True),
-            Part(" is long. The "),
-            Part("mekong", True),
-            Part(" flows south."),
+            ExcerptPart("The "),
+            ExcerptPart("Mekong", True),
+            ExcerptPart(" is long. The "),
+            ExcerptPart("mekong", True),
+            ExcerptPart(" flows south."),
         )
-        assert found[titled.thread].title == found[titled.thread].text == (Part("Mekong", True),)
+        assert found[titled.thread].title == found[titled.thread].text == (ExcerptPart("Mekong", True),)
         assert await layer.excerpts("?!", [turn.thread]) == []
         assert await layer.excerpts("mekong", []) == []
     for actor in (None, datalayer.SYSTEM):

@@ -7,7 +7,7 @@ import pytest
 from fastapi import Request
 from playwright.async_api import Browser, Route
 
-from datalayer.accounts.erasure import Receipt
+from datalayer import Receipt
 from tests.support.browser import IN_THE_BROWSERS_LOOP
 from tests.support.server import ROOT
 from threadkeeper.web.pages.shell import PageWriter

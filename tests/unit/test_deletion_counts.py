@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from datalayer import RetentionReceipt
-from datalayer.accounts.erasure import Receipt
+from datalayer import Receipt, RetentionReceipt
 from threadkeeper.commands.deletion import deleted, end_if_files_are_left, write_receipt
 
 

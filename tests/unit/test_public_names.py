@@ -26,6 +26,7 @@ BlobNotFound: BlobError
 BlobOptions(azure_connection_string=, azure_key=, azure_sas=, azure_endpoint=, s3_endpoint=, s3_region=, s3_access_key_id=, s3_secret_access_key=, s3_session_token=, patience_seconds=, ca_file=)
 BlobRefused: BlobError
 BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
+CallCosts: input, output, price, total
 CallDemand(call_id, user_id, project_id, prompt_tokens, answer_tokens, short_answer_tokens, prompt_cost=, answer_token_cost=)
 CallFilter(since=, until=, project_ids=, providers=, models=, user_ids=, assistants=, kinds=, tags=, statuses=)
 CallPage(rows, next_cursor)
@@ -36,8 +37,10 @@ CopiedAnswer(step_id, thread_id, excerpt)
 Coverage(value, answers, reviewed, down, down_reviewed, labels=)
 DataLayerError: Exception
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, byte_size=, sha256=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
+ExcerptPart(text, is_marked=)
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
 Forbidden: DataLayerError
+FoundThread(thread_id, title, text)
 InvalidRecord: DataLayerError
 Limit(id, scope, subject_id, period, unit, amount, created_at=)
 LimitReached(standing, is_unpriced=)
@@ -74,11 +77,14 @@ StepUsage(step_id, model, assistant, calls, prompt_tokens, completion_tokens, co
 StepVersion(step_id, change, type, name, output, created_at, replaced_at, parent_id=)
 StorageUnavailable: DataLayerError
 Thread(id, created_at=, updated_at=, name=, user_id=, user_identifier=, tags=, metadata=)
+ThreadHeading(id, name, owner, is_own, is_shared, shared_at)
 ThreadMark(thread_id, kind, note, by, created_at)
 ThreadOrigin(thread_id, original_id, original_step_id, reviewer, created_at, better_step_id=, linked_at=)
 TimedOut: StorageUnavailable
 UsageBucket(start, end, value, totals)
 UsageGroup(value, name, totals)
+UsageProblem(kind, words, call_id=, repaired=)
+UsageReport(calls=, totals=, problems=, repaired=, is_compared=)
 UsageTotals(calls=, failed=, unpriced=, estimated=, prompt_tokens=, completion_tokens=, cached_tokens=, reasoning_tokens=, input_cost=, output_cost=, total_cost=, mean_seconds=, mean_tokens_per_second=, mean_first_token_seconds=, first_token_p50=, first_token_p95=)
 User(id, identifier, metadata, created_at, role=, disabled_at=)
 Verdict(step_id, label, reasons=, note=, better_answer=, thread_id=, reviewer=, created_at=, updated_at=)

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 import datalayer
+import threadkeeper
 
 LIBRARY = Path(datalayer.__file__).parent
 FILES = sorted(LIBRARY.rglob("*.py"))
 SCHEMA = "datalayer.schema."
 STATEMENTS = ("select", "insert", "update", "delete")
+MOST_LINES = 400
+LONGER = {"settings/settings.py"}  # A list of settings, which is read from top to bottom.
 
 
 def imports(file: Path) -> Iterator[tuple[str, str, str]]:
@@ -43,3 +46,12 @@ def test_no_table_is_renamed_and_no_module_has_the_name_of_a_table_in_the_same_f
         elif (LIBRARY.parent / module.replace(".", "/") / f"{name}.py").exists():
             modules.add(here)
     assert not tables & modules
+
+
+@pytest.mark.parametrize("package", [LIBRARY, Path(threadkeeper.__file__).parent], ids=lambda package: package.name)
+def test_no_file_is_longer_than_400_lines(package: Path) -> None:
+    lengths = {
+        file.relative_to(package).as_posix(): len(file.read_text("utf-8").splitlines())
+        for file in package.rglob("*.py")
+    }
+    assert not {name: lines for name, lines in lengths.items() if lines > MOST_LINES and name not in LONGER}

@@ -12,8 +12,8 @@ import typer
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
 
 if TYPE_CHECKING:
-    from datalayer import RetentionReceipt
-    from datalayer.accounts.erasure import Erasure, Receipt
+    from datalayer import Receipt, RetentionReceipt
+    from datalayer.accounts.erasure import Erasure
     from threadkeeper.settings.settings import Settings
 
 _MOST_KEYS = 20

@@ -27,8 +27,8 @@ def list_limits() -> None:
         for limit in await store.list_limits():
             used = ""
             if limit.subject_id is not None:
-                whose = (limit.subject_id, None) if limit.scope == "user" else (None, limit.subject_id)
-                standings = await store.limit_standings(*whose, zone=settings.usage_time_zone)
+                user_and_project = (limit.subject_id, None) if limit.scope == "user" else (None, limit.subject_id)
+                standings = await store.limit_standings(*user_and_project, zone=settings.usage_time_zone)
                 used = next((plain_amount(one.used) for one in standings if one.limit.id == limit.id), "")
             subject = "each user" if limit.subject_id is None else names.get(limit.subject_id, "deleted")
             found.append((limit.id, subject, plain_amount(limit.amount), limit.unit, limit.period, used))

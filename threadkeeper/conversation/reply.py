@@ -355,13 +355,13 @@ def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
     async def warn(standing: LimitStanding) -> None:
         await cl.context.emitter.send_toast(say_nearly_used(standing, language), "warning")
 
-    whose = purpose_of_session("chat", thread_id)
+    purpose = purpose_of_session("chat", thread_id)
     return Purpose(
-        whose.kind,
-        user_id=whose.user_id,
+        purpose.kind,
+        user_id=purpose.user_id,
         thread_id=thread_id,
         step_id=reply.message.id,
-        assistant=whose.assistant,
+        assistant=purpose.assistant,
         on_call=reply.called,
         on_warning=warn,
         on_wait=counted_down(thread_id, language),

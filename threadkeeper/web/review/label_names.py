@@ -10,7 +10,7 @@ def label_name(say: Say) -> Callable[[str], str]:
     """A function that gives the name of a label or a reason."""
 
     def named(value: str) -> str:
-        key = f"said_{value}"
+        key = f"label_{value}"
         return say(key) if key in PAGES else value
 
     return named
