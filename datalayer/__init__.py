@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TimedOut,
     )
     from datalayer.ownership import SYSTEM, acting_as, acting_user
+    from datalayer.records.audit import AuditEntry, AuditPage, Look, LookPage
     from datalayer.records.chat import (
         Account,
         Element,
@@ -56,12 +57,8 @@ if TYPE_CHECKING:
         AnswerFilter,
         AnswerPage,
         AnswerRow,
-        AuditEntry,
-        AuditPage,
         CopiedAnswer,
         Coverage,
-        Look,
-        LookPage,
         PairAgreement,
         ReviewedAnswer,
         ReviewerProgress,
@@ -111,13 +108,14 @@ _HOMES = {
         InvalidRecord NotFound SchemaError StorageUnavailable TimedOut
     """,
     "datalayer.ownership": "SYSTEM acting_as acting_user",
+    "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
     "datalayer.records.chat": """
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
     """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
-        Agreement AnswerCount AnswerFilter AnswerPage AnswerRow AuditEntry AuditPage CopiedAnswer Coverage
-        Look LookPage PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction
+        Agreement AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer Coverage
+        PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction
         SavedView StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote WordCount
     """,
     "datalayer.records.usage": """

@@ -15,7 +15,7 @@ from datalayer.cleaning import clean_text, utc_now
 from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
 from datalayer.history.user_names import by_name, stored_name
-from datalayer.records.review import AuditAction, AuditEntry, AuditPage, Look, LookPage
+from datalayer.records.audit import AuditAction, AuditEntry, AuditPage, Look, LookPage
 from datalayer.schema.chat import threads, users
 from datalayer.schema.review import audit_entries, audit_retentions, thread_marks, thread_origins
 

@@ -8,7 +8,8 @@ from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.history import feedback as votes
 from datalayer.history import users
 from datalayer.ownership import acting_user, may_write
-from datalayer.records.review import AuditPage, LookPage, ReviewedAnswer, StepVersion
+from datalayer.records.audit import AuditPage, LookPage
+from datalayer.records.review import ReviewedAnswer, StepVersion
 from datalayer.review import audit
 from datalayer.review import verdicts as review_verdicts
 from datalayer.review.base import ReviewStore

@@ -13,8 +13,9 @@ from datalayer.errors import BlobNotFound
 from datalayer.history import thread_reads
 from datalayer.history.user_names import stored_name
 from datalayer.ownership import SYSTEM
+from datalayer.records.audit import AuditPage
 from datalayer.records.chat import Element
-from datalayer.records.review import AuditPage, ReviewThread, Verdict, VerdictChange
+from datalayer.records.review import ReviewThread, Verdict, VerdictChange
 from datalayer.review import access, audit
 from datalayer.review import thread as review_thread
 from datalayer.review import verdicts as review_verdicts

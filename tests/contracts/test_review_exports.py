@@ -7,7 +7,8 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.review import AnswerFilter, Look, Verdict
+from datalayer.records.audit import Look
+from datalayer.records.review import AnswerFilter, Verdict
 from datalayer.review import audit, exports, filters
 from tests.support.records import step, user_id, vote
 from tests.support.reviewing import account, call, reviewing, talk

@@ -152,7 +152,7 @@ ENDS: dict[str, End] = {
     "object-error-with-choices": End(_data({"object": "error", "message": _WORDS, "choices": [{}]}) + DONE, _WORDS),
     "list": End(_data([{"error": {"code": 500, "message": _WORDS}}]) + DONE, _WORDS),
     "code-and-message": End(_data({"message": _WORDS, "code": 500}) + DONE, _WORDS),
-    "code-and-msg": End(_data({"code": "Throttled", "msg": _WORDS, "choices": []}) + DONE, _WORDS),
+    "code-and-msg": End(_data({"code": "Throttled", "msg": _WORDS, "choices": []}) + DONE, _WORDS, "rate_limit"),
     "message-only": End(_data({"message": _WORDS}) + DONE, _WORDS),
     "type-error": End(_data({"type": "error", "message": _WORDS}) + DONE, _WORDS),
     "type-error-inside": End(_data({"type": "error", "error": {"type": "x", "message": _WORDS}}) + DONE, _WORDS),
