@@ -30,7 +30,7 @@ class ReviewAnswers(ReviewStore):
     async def list_answers(
         self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50, excerpts: bool = True
     ) -> AnswerPage:
-        """A page of answers, newest first. For example, the bad ones that nobody has judged:
+        """A page of answers, newest first. For example, unreviewed answers with a thumbs-down:
 
             page = await layer.list_answers(AnswerFilter(thumb="down", is_reviewed=False), limit=20)
 

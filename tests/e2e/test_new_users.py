@@ -151,7 +151,7 @@ async def find(journey: Journey) -> None:
 
 
 async def share(journey: Journey, thread_id: str) -> None:
-    """Whoever opens the owner's address comes to the shared view, and can continue in a copy."""
+    """A user who opens the owner's URL is redirected to the shared view and can continue in a copy."""
     visitor, base_url = journey.visitor, journey.server.base_url
     await visitor.choose(thread_id, "share")
     await visitor.dialog.get_by_role("button", name="Copy the link").click()
