@@ -47,7 +47,7 @@ outside() {
   root=$(mktemp -d -t bare-machine-XXXXXX)
   namespace=
   # `--one-file-system`: never delete files of a leftover mount.
-  trap 'end_namespace; rm -rf --one-file-system "$root"' EXIT
+  trap 'end_namespace; rm -rf --one-file-system "$root" "$root.output"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 
@@ -129,6 +129,7 @@ inside() {
   step "make run"
   apt_install python3-venv
   start_and_stop_server
+  grep -qE '(fetching|installing): [0-9]+ of [0-9]+ packages' "$root.output" || fail "make run shows no progress"
   step "make run, once more"
   start_and_stop_server
 
@@ -191,7 +192,7 @@ expect_sentence() {
 start_and_stop_server() {
   local port server began=$SECONDS
   port=$(on_machine "python3 -c 'import socket; s = socket.socket(); s.bind((\"127.0.0.1\", 0)); print(s.getsockname()[1])'")
-  become "exec env PORT=$port make run" &
+  become "exec env PORT=$port make run" > >(tee "$root.output") &
   server=$!
   until on_machine "python3 -c 'import urllib.request; urllib.request.urlopen(\"http://127.0.0.1:$port/ready\")'" 2>/dev/null; do
     kill -0 "$server" 2>/dev/null || fail "make run ended before /ready answered"
