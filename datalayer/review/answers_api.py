@@ -9,7 +9,8 @@ from datalayer.cleaning import clean_text, clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user
 from datalayer.periods import periods
-from datalayer.records.review import Agreement, AnswerCount, AnswerFilter, AnswerPage, Coverage, Satisfaction, WordCount
+from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage
+from datalayer.records.review_statistics import Agreement, Coverage, Satisfaction, WordCount
 from datalayer.records.usage import Interval
 from datalayer.review import audit, exports, inbox, statistics
 from datalayer.review import verdicts as review_verdicts

@@ -246,7 +246,7 @@ async def keep_personal_settings(journey: Journey) -> None:
 
 
 async def reload_during_an_answer(journey: Journey) -> None:
-    """Stop is there after a reload, and before the first word a sign of work. A stopped answer can be continued."""
+    """After a reload, Stop is available, and the page shows that the model works. A stopped answer can go on."""
     visitor, page = journey.visitor, journey.visitor.page
     answer = await visitor.ask("Count", model=SLOW)
     await expect(answer).to_contain_text("word-10 ")

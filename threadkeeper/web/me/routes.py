@@ -21,7 +21,8 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from datalayer import SYSTEM, Account, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
-from datalayer.records.review import Look, LookPage, Satisfaction
+from datalayer.records.review import Look, LookPage
+from datalayer.records.review_statistics import Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
 from threadkeeper.web.auth.gate import Person, login_at
