@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
 
-# What measures has the machine to itself.
+# Measurements need the machine to themselves.
 test-budgets: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m budget
 

@@ -52,7 +52,7 @@ _ASKER, _PASSWORD = "asker", "a password of the benchmark"
 _MODEL = "gpt-4o-mini"
 _QUESTION = " ".join(f"word-{number}" for number in range(1, 151))
 _EMPTY_APP = "import chainlit as cl\n\n\n@cl.on_message\nasync def answer(message: cl.Message) -> None:\n    pass\n"
-# What a machine sets for every program.
+# Variables that are passed on.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 

@@ -52,20 +52,16 @@ if TYPE_CHECKING:
     )
     from datalayer.records.retention import RetentionPlan, RetentionReceipt
     from datalayer.records.review import (
-        Agreement,
         AnswerCount,
         AnswerFilter,
         AnswerPage,
         AnswerRow,
         CopiedAnswer,
-        Coverage,
-        PairAgreement,
         ReviewedAnswer,
         ReviewerProgress,
         ReviewItem,
         ReviewThread,
         Sampled,
-        Satisfaction,
         SavedView,
         StepUsage,
         StepVersion,
@@ -74,8 +70,8 @@ if TYPE_CHECKING:
         Verdict,
         VerdictChange,
         Vote,
-        WordCount,
     )
+    from datalayer.records.review_statistics import Agreement, Coverage, PairAgreement, Satisfaction, WordCount
     from datalayer.records.usage import (
         CallDemand,
         CallFilter,
@@ -114,10 +110,11 @@ _HOMES = {
     """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
-        Agreement AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer Coverage
-        PairAgreement ReviewedAnswer ReviewerProgress ReviewItem ReviewThread Sampled Satisfaction
-        SavedView StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote WordCount
+        AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer
+        ReviewerProgress ReviewItem ReviewThread Sampled SavedView StepUsage StepVersion ThreadMark
+        ThreadOrigin Verdict VerdictChange Vote
     """,
+    "datalayer.records.review_statistics": "Agreement Coverage PairAgreement Satisfaction WordCount",
     "datalayer.records.usage": """
         CallDemand CallFilter CallPage CallRow Limit LimitReached LimitStanding LlmCall LlmCallPayload Price Project
         Provider Repricing Reservation UsageBucket UsageGroup UsageTotals

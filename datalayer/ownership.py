@@ -85,7 +85,7 @@ def readable_by(kind: Actor) -> ColumnElement[bool]:
 
 
 def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
-    """Whether the actor may see a row of `llm_calls`: the system every one, a user their own, a visitor none."""
+    """Whether the actor may see a row of `llm_calls`: the system sees all, users see their own, visitors see none."""
     if isinstance(actor, System):
         return true()
     if actor is None:

@@ -37,8 +37,14 @@ case "$(uname -s) $(sed -n 's/^ID\(_LIKE\)\{0,1\}=//p' "${OS_RELEASE:-/etc/os-re
   *) family= ;;
 esac
 
+# The environment is deleted before it is made again, and its Python with it.
+case ${PYTHON:-} in
+  "$venv"/* | ./"$venv"/* | "$PWD/$venv"/*) fail "PYTHON is $PYTHON, which is inside the environment $venv that it should make: name a Python outside of it." ;;
+esac
+
+if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3.13 python3 python3.12 python3.11 python; fi
 python= unsupported= without_venv=
-for candidate in ${PYTHON:-python3.13 python3 python3.12 python3.11 python}; do
+for candidate in "$@"; do
   version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
   case $version in
     3.11 | 3.12 | 3.13) ;;
@@ -80,7 +86,7 @@ if [ -z "$python" ]; then
 fi
 
 if [ -e "$venv" ] || [ -L "$venv" ]; then
-  echo "The environment in $venv is incomplete or of another Python or folder: making it again." >&2
+  echo "The environment in $venv cannot be used (incomplete, of an unsupported Python, or moved): recreating it." >&2
   rm -rf "$venv"
 fi
 echo "Making the environment $venv with $python ($version)."

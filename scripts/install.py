@@ -31,7 +31,7 @@ _PACKAGE = re.compile(
 
 
 def remove_half_installed(site_packages: Path = _SITE_PACKAGES) -> None:
-    """Make pip install again what an interrupted pip left half installed, which it would take for installed.
+    """Remove the metadata of half-installed packages, so that pip installs them again.
 
     pip adds INSTALLER to the RECORD of a distribution when all of its files are there.
     """

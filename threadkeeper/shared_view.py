@@ -1,4 +1,4 @@
-"""What readers of a shared thread may see of it, on the page and in their own copies."""
+"""The metadata of a shared thread that readers may see, on the page and in their copies."""
 
 SHOWN_STEP_METADATA = ("status", "icon")
 """The keys of a step's metadata that readers see."""

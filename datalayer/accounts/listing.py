@@ -17,7 +17,7 @@ LIST_USERS = (
 
 
 def users_listed_directly(url: str) -> list[User] | None:
-    """What `Accounts.list_users` returns, for a program without an event loop.
+    """The result of `Accounts.list_users`, for a program without an event loop.
 
     Returns:
         None if the database cannot be read in this way. The caller then uses `Accounts`, which reports the reason.

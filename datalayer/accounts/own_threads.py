@@ -1,4 +1,4 @@
-"""What Chainlit's page asks about the acting user's own threads: where a vote goes, and excerpts of search results."""
+"""Queries of Chainlit's page about the acting user's threads: the step that a vote belongs to, and search excerpts."""
 
 import uuid
 from collections.abc import Collection

@@ -131,7 +131,7 @@ class Billing(DataStore):
         return await self.database.query(projects.list_all)
 
     async def put_project(self, project: Project) -> Project:
-        """Store a project in place of the one with the same slug, whose id it gets; returns it as stored.
+        """Store a project, or replace the one with the same slug, whose id stays; returns it as stored.
 
         Raises:
             InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an

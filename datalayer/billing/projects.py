@@ -43,7 +43,7 @@ async def id_of(connection: AsyncConnection, slug: str) -> str | None:
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project) -> str:
-    """Store the project with its providers, in place of the one with this slug, whose id stays; returns the id.
+    """Store the project with its providers, or replace the one with this slug, whose id stays; returns the id.
 
     Raises:
         NotFound: no user has the owner's identifier.

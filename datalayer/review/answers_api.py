@@ -9,7 +9,8 @@ from datalayer.cleaning import clean_text, clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user
 from datalayer.periods import periods
-from datalayer.records.review import Agreement, AnswerCount, AnswerFilter, AnswerPage, Coverage, Satisfaction, WordCount
+from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage
+from datalayer.records.review_statistics import Agreement, Coverage, Satisfaction, WordCount
 from datalayer.records.usage import Interval
 from datalayer.review import audit, exports, inbox, statistics
 from datalayer.review import verdicts as review_verdicts
@@ -30,7 +31,7 @@ class ReviewAnswers(ReviewStore):
     async def list_answers(
         self, which: AnswerFilter, *, cursor: str | None = None, limit: int = 50, excerpts: bool = True
     ) -> AnswerPage:
-        """A page of answers, newest first. For example, the bad ones that nobody has judged:
+        """A page of answers, newest first. For example, unreviewed answers with a thumbs-down:
 
             page = await layer.list_answers(AnswerFilter(thumb="down", is_reviewed=False), limit=20)
 

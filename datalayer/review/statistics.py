@@ -28,7 +28,7 @@ from datalayer.cleaning import clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.history.search_tokens import KEY_LENGTH
-from datalayer.records.review import Coverage, Satisfaction, WordCount
+from datalayer.records.review_statistics import Coverage, Satisfaction, WordCount
 from datalayer.schema.chat import search_texts
 from datalayer.schema.review import IS_REVIEWED, answers, verdicts
 

@@ -12,7 +12,8 @@ from datalayer.cleaning import clean_id, clean_text
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import feedback, removed_answers
-from datalayer.records.review import Agreement, PairAgreement, ReviewedAnswer, Verdict, VerdictChange
+from datalayer.records.review import ReviewedAnswer, Verdict, VerdictChange
+from datalayer.records.review_statistics import Agreement, PairAgreement
 from datalayer.schema.chat import steps, users
 from datalayer.schema.review import review_items, verdict_changes, verdicts
 

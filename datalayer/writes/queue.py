@@ -110,10 +110,10 @@ class Writer:
     async def close(
         self, deadline_seconds: float = 10.0, rescue: Callable[[list[Recorded]], bool] = lambda _writes: False
     ) -> tuple[int, int]:
-        """Store what waits and take nothing more.
+        """Store the waiting writes and accept no more.
 
         Args:
-            rescue: is given, in order, the writes that are data and could not be stored in time; True if it keeps them.
+            rescue: gets, in order, the data writes that could not be stored in time; returns True if it keeps them.
 
         Returns:
             How many writes were rescued, and how many are lost.

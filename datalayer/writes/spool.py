@@ -134,7 +134,7 @@ class Spool:
 
 
 def to_line(write: Recorded) -> str:
-    """The write as one line of JSON; a None inside of metadata means something, and stays."""
+    """The write as one line of JSON. None inside metadata is significant and is kept."""
     values: dict[str, Any] = {"kind": _KIND_OF[type(write)]}
     for name in _FIELDS[type(write)]:
         value = getattr(write, name)

@@ -44,7 +44,7 @@ const sharedHeading = async (heading) => {
   return section;
 };
 
-/** Put the heading above the shared thread, and again when Chainlit's page makes that part anew. */
+/** Show the heading above the shared thread; repeat it when Chainlit re-renders that part. */
 const keepHeading = async (heading) => {
   const section = await sharedHeading(heading);
   const place = () => {

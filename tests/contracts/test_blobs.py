@@ -155,14 +155,14 @@ class BlobStoreContract:
         with pytest.raises(ValueError, match="range"):
             await store.open("thread/a", 5, 4)
 
-    async def test_a_range_of_an_empty_blob(self, store: BlobStore) -> None:
+    async def test_a_range_of_an_empty_blob_is_empty(self, store: BlobStore) -> None:
         await store.put("thread/a", b"", "text/plain")
         for start, end in [(0, None), (0, 0), (0, 10), (3, None)]:
             async with await store.open("thread/a", start, end) as blob:
                 assert [chunk async for chunk in blob] == []
             assert (blob.size, blob.start, blob.end) == (0, 0, 0)
 
-    async def test_a_blob_that_is_opened_but_not_read(self, store: BlobStore) -> None:
+    async def test_an_opened_blob_closes_without_being_read(self, store: BlobStore) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         for _ in range(5):
             async with await store.open("thread/a"):
@@ -367,7 +367,9 @@ class NetworkContract(BlobStoreContract):
         assert await place.remains() == []
 
     @pytest.mark.slow
-    async def test_a_store_that_stops_answering(self, store: BlobStore, place: NetworkPlace) -> None:
+    async def test_a_store_that_stops_answering_ends_in_a_timeout_error(
+        self, store: BlobStore, place: NetworkPlace
+    ) -> None:
         await store.put("thread/a", LARGE, "text/plain")
         place.network.fall_silent()
         begun = time.monotonic()

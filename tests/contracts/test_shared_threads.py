@@ -100,7 +100,7 @@ async def test_a_thread_that_is_not_shared_cannot_be_copied(layer: ChainlitLayer
         assert await listed(layer, bob) == []
 
 
-async def test_a_vote_on_an_answer_is_that_of_its_run(layer: ChainlitLayer) -> None:
+async def test_a_vote_on_an_answer_is_stored_on_its_run(layer: ChainlitLayer) -> None:
     turn = await talk(layer)
     with datalayer.acting_as("alice"):
         assert await layer.vote_on_answer(turn.answer, 0) == turn.run

@@ -66,5 +66,5 @@ async def test_the_file_is_the_one_that_sqlalchemy_opens(name: str, tmp_path: Pa
     assert await directly(url) == expected
 
 
-async def test_a_server_that_does_not_answer_is_left_to_the_accounts() -> None:
+async def test_a_server_that_does_not_answer_is_reported_by_the_usual_way() -> None:
     assert await directly("postgresql://someone@127.0.0.1:1/nowhere") is None

@@ -15,7 +15,7 @@ FAILS, SLOW = "503", "slow:400:0.02"
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_the_chat_in_chinese(browser: Browser, start_server: StartServer, engine: str) -> None:
+async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServer, engine: str) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{FAILS},{SLOW}", OPENAI_TITLE_MODEL="say:最长的河")
     await server.add_user(NAME, PASSWORD)
     async with visit(browser, server.base_url, f"{engine}-chinese", locale=CHINESE) as visitor:

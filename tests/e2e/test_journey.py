@@ -47,7 +47,9 @@ class Journey:
         return [(step["type"], step["output"]) for step in steps if step["type"].endswith("_message")]
 
 
-async def test_journey(browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str) -> None:
+async def test_a_user_asks_reloads_and_finds_the_thread(
+    browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
+) -> None:
     server = await start_server(
         OPENAI_MODELS=f"echo,context-echo,{SLOW},{FAILS_ONCE}", OPENAI_TITLE_MODEL=f"say:{TITLE}"
     )

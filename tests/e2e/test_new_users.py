@@ -36,7 +36,7 @@ class Journey:
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_what_new_users_meet(browser: Browser, start_server: StartServer) -> None:
+async def test_a_new_user_searches_edits_votes_shares_and_returns(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{SLOW},hang,500", OPENAI_TITLE_MODEL=f"say:{TITLE}")
     for name, role in ((ANN, "user"), (BOB, "user"), (RITA, "reviewer")):
         await server.add_user(name, PASSWORD, role)
@@ -151,7 +151,7 @@ async def find(journey: Journey) -> None:
 
 
 async def share(journey: Journey, thread_id: str) -> None:
-    """Whoever opens the owner's address comes to the shared view, and can continue in a copy."""
+    """A user who opens the owner's URL is redirected to the shared view and can continue in a copy."""
     visitor, base_url = journey.visitor, journey.server.base_url
     await visitor.choose(thread_id, "share")
     await visitor.dialog.get_by_role("button", name="Copy the link").click()
@@ -246,7 +246,7 @@ async def keep_personal_settings(journey: Journey) -> None:
 
 
 async def reload_during_an_answer(journey: Journey) -> None:
-    """Stop is there after a reload, and before the first word a sign of work. A stopped answer can be continued."""
+    """After a reload, Stop is available, and the page shows that the model works. A stopped answer can go on."""
     visitor, page = journey.visitor, journey.visitor.page
     answer = await visitor.ask("Count", model=SLOW)
     await expect(answer).to_contain_text("word-10 ")

@@ -164,7 +164,7 @@ async def test_what_answered_before_is_what_a_deployment_costs(
     await other.close()
 
 
-async def test_a_reservation_uses_the_price_of_what_answered_before(
+async def test_a_reservation_uses_the_price_of_the_model_that_last_answered(
     layer: ChainlitLayer, azure: MeteredModel, model_server: ModelServer
 ) -> None:
     """A deployment may have the name of one model and be another one."""

@@ -104,7 +104,9 @@ async def test_a_user_of_a_provider_can_be_the_admin(layer: ChainlitLayer, passw
     assert [user.role for user in await layer.list_users()] == ["admin"]
 
 
-async def test_a_disabled_admin_is_no_admin(layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User) -> None:
+async def test_a_disabled_admin_does_not_count_as_an_admin(
+    layer: ChainlitLayer, passwords: Passwords, ada: datalayer.User
+) -> None:
     await layer.set_role("ada", "admin")
     assert await layer.admins() == ["ada"]
     await layer.set_disabled("ada", True)

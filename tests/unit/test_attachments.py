@@ -162,7 +162,7 @@ async def test_an_empty_and_a_too_large_file_are_refused() -> None:
     assert (await text_of("a.txt", b"x" * 1024, max_megabytes=1 / 1024)).text
 
 
-async def test_the_text_of_a_pdf() -> None:
+async def test_the_text_of_a_pdf_is_read() -> None:
     data = pdf("The first page.", "The second page.")
     attachment = await text_of("a.pdf", data, "application/pdf")
     assert attachment.text == "[Page 1]\nThe first page.\n\n[Page 2]\nThe second page.\n"

@@ -86,7 +86,7 @@ _URLS = st.builds("{}://{}".format, st.sampled_from(["http", "sqlite", "postgres
 @given(st.text(min_size=1) | _URLS | st.floats().map(str) | st.integers().map(str))
 @example("a,b=c,d")
 @example(",")
-def test_what_is_certain_is_valid(text: str) -> None:
+def test_certain_settings_are_valid(text: str) -> None:
     accept_what_is_certain(dict.fromkeys(CHECKS, text))
 
 

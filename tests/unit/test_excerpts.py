@@ -41,7 +41,7 @@ def test_an_excerpt_is_short_and_has_the_first_words() -> None:
     assert 90 < len(found) < 110
 
 
-def test_a_marked_title_is_whole() -> None:
+def test_a_title_is_not_shortened() -> None:
     parts = marked("Rivers of Asia, rivers of Europe", "rivers")
     assert "".join(part.text for part in parts) == "Rivers of Asia, rivers of Europe"
     assert [part.text for part in parts if part.is_marked] == ["Rivers", "rivers"]

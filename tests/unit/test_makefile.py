@@ -167,7 +167,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     done = machine.run("make", ".venv/pyvenv.cfg")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Making the environment .venv with python3.12 (3.12).\n"
-    assert "The environment in .venv is incomplete" in done.stderr
+    assert "The environment in .venv cannot be used" in done.stderr
     assert not (environment / "left-behind").exists()
     return machine
 

@@ -26,7 +26,7 @@ from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, PRICED_WINDOW, _Wor
         ("gpt-3.5-turbo", 9),
     ],
 )
-async def test_counts_as_the_model_does(model: str, tokens: int) -> None:
+async def test_token_counts_equal_the_models(model: str, tokens: int) -> None:
     assert await counter_for(model).count("お誕生日おめでとう") == tokens
 
 

@@ -58,7 +58,7 @@ def test_a_version_that_was_put_back_is_not_a_new_one() -> None:
     assert (found.all, found.at) == ((Version("one", "1"), Version("one", "2")), 0)
 
 
-def test_versions_of_other_questions_are_apart() -> None:
+def test_each_question_has_its_own_versions() -> None:
     steps = [question("q1", "one", 0), answer("a1b", "1b", 31), question("q3", "three", 40), answer("a3", "3", 41)]
     earlier = [
         removed("a1", "1", 1, 30),

@@ -244,7 +244,7 @@ async def test_content_that_the_browser_has_is_not_sent_again(layer: ChainlitLay
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-async def test_head_requests(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
+async def test_head_requests_send_headers_only(layer: ChainlitLayer, alice: httpx.AsyncClient) -> None:
     link = await store(layer, "x.txt", "text/plain", CONTENT)
     whole, head = await alice.get(link), await alice.head(link)
     assert (head.status_code, head.content) == (200, b"")

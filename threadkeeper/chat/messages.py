@@ -54,7 +54,7 @@ def picture_parts(name: str, data_url: str) -> list[Part]:
 
 
 def absent_part(name: str, reason: str) -> TextPart:
-    """Tells the model that an attachment exists whose content it does not get, and why."""
+    """Tells the model that it does not get an attachment's content, and why."""
     return text_part(f'<file name="{_quoted(name)}" absent="{_quoted(reason)}">')
 
 

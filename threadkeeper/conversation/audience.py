@@ -1,4 +1,4 @@
-"""Sends what a turn shows to every page that has its thread open: the one that asked, and those that came later.
+"""Sends the events of a turn to every page that has its thread open, also to pages opened later.
 
 Chainlit sends the events of a turn to the session that asked. A user who reloads the page during an answer has a new
 session, which would get neither the text nor the end of the turn.
@@ -39,7 +39,7 @@ class Audience(ChainlitEmitter):
 
 
 def open_audience(session: WebsocketSession) -> Audience:
-    """Let all further events of the current task go to an audience."""
+    """Send all further events of the current task to an audience."""
     audience = Audience(session)
     cl.context.emitter = audience
     return audience

@@ -78,7 +78,7 @@ async def offer(turns: Turns, session: Any, buttons: Sequence[cl.Action], for_id
 
 
 async def remove_offers(turns: SessionTurns) -> None:
-    """Take the buttons away, because the conversation goes on."""
+    """Remove the buttons, because the conversation continues."""
     for button in turns.offers:
         await button.remove()
     turns.offers.clear()

@@ -1,6 +1,6 @@
 """One turn of a conversation: the context is built from the store, the answer is streamed, stored and finished.
 
-An edit or a second try cuts what followed the question first.
+An edit or a retry first deletes the messages after the question.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Answering:
         """Build the context of a question, stream the answer, and start the title of a new thread.
 
         Args:
-            again: the question was asked before (an edit or a second try): what followed it is cut.
+            again: the question was asked before (an edit or a retry): the messages after it are deleted first.
 
         Raises:
             AttachmentRefused: a file of the question cannot be taken.

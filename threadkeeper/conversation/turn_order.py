@@ -69,7 +69,7 @@ class Turns:
 
     @contextmanager
     def audience(self, session: BaseSession) -> Iterator[None]:
-        """Send the events within the block to all pages that resume the thread meanwhile, too."""
+        """Send the events of the block also to pages that resume the thread meanwhile."""
         if not isinstance(session, WebsocketSession):
             yield
             return
@@ -86,7 +86,7 @@ class Turns:
         return [audience for one in turns for audience in one.audiences]
 
     def tasks_of(self, thread_id: str) -> list[Task]:
-        """The running tasks of this thread, of whatever session."""
+        """The thread's running tasks in all sessions."""
         sessions = [session for session in list(self._sessions) if session.thread_id == thread_id]
         return list(dict.fromkeys(task for session in sessions for task in self.running(session)))
 

@@ -1,7 +1,7 @@
 """Passwords: their rules, their argon2 hashes, and generated ones.
 
 Each hash takes tens of milliseconds and 64 MiB, so a few threads of their own compute them: a flood of logins waits for
-those threads and blocks neither the event loop nor fills the memory.
+those threads; it does not block the event loop or fill the memory.
 """
 
 import asyncio

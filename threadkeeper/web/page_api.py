@@ -1,4 +1,4 @@
-"""What `public/page/` asks for: the scripts that complete Chainlit's page. The data layer checks who owns what."""
+"""API of the scripts in `public/page/`. The data layer checks ownership."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -45,7 +45,7 @@ _PDF = "application/pdf"
 
 
 class SecurityHeaders:
-    """ASGI middleware for a place where bodies are not compressed yet. It keeps headers that a response already has."""
+    """ASGI middleware; must run before compression. Headers that the response already has are kept."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class CachedValue(Generic[T]):
     """One value, read again when it is older than `seconds`. Callers that ask at the same time wait for one read.
 
     Args:
-        what: names the value in the log.
+        what: the value's name in the log.
         read: reads it from the store.
         seconds: how long it is used without being read again.
     """

@@ -54,7 +54,7 @@ def error_of_choice(choice: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def named_error(payload: bytes) -> dict[str, str]:
-    """The error of an event that is named an error, whatever its data is."""
+    """The error of an SSE event named `error`, with any data."""
     try:
         event = json.loads(payload)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Reads the token usage that a server reports: in one chunk, in several, or nowhere.
 
-An empty value is not a value: a prompt of 0 tokens, or 0 tokens for an answer with text, is not reported. Numbers that
-contradict each other are no report: what they leave open is counted here, and the call is marked as estimated.
+A prompt of 0 tokens, or 0 tokens for an answer with text, counts as missing. Of contradictory numbers, the valid ones
+are kept, the rest is counted here, and the call is marked as estimated.
 """
 
 from __future__ import annotations

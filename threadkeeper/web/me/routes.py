@@ -22,7 +22,7 @@ from datalayer import SYSTEM, Account, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
 from datalayer.records.audit import Look, LookPage
-from datalayer.records.review import Satisfaction
+from datalayer.records.review_statistics import Satisfaction
 from datalayer.takeout.export import export_user
 from datalayer.takeout.format import readable
 from threadkeeper.web.auth.gate import Person, login_at

@@ -82,7 +82,7 @@ def percent(part: float | None) -> str | None:
 
 
 def change(now: Decimal | float | None, before: Decimal | float | None) -> float | None:
-    """The relative growth: 0.5 for half as much again. None if a value is missing or the earlier one is 0."""
+    """The relative growth: 0.5 is an increase of 50 %. None if a value is missing or the earlier one is 0."""
     if now is None or before is None or before == 0:
         return None
     return float(now) / float(before) - 1

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time
-from datalayer.records.review import AnswerFilter, Coverage, Satisfaction, WordCount
+from datalayer.records.review import AnswerFilter
+from datalayer.records.review_statistics import Coverage, Satisfaction, WordCount
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import Chart, as_json, shortened
