@@ -19,6 +19,7 @@ from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
 from tests.support.command_line import forked_commands
+from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -78,6 +79,13 @@ def pytest_unconfigure() -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in missing.skipped_lines(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_statements() -> Iterator[None]:
+    """Compile each statement once a process instead of once a test."""
+    with shared_compiled_statements():
+        yield
 
 
 @pytest.fixture(scope="session")

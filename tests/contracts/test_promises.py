@@ -88,6 +88,7 @@ async def talk(layer: ChainlitLayer) -> Talk:
     return Talk(thread_id, written["id"], vote_id, element)
 
 
+@pytest.mark.slow
 async def test_01_no_acknowledged_write_is_lost(layer: ChainlitLayer, database_url: str, tmp_path: Path) -> None:
     thread_id = await thread(layer, None)
     writer = await started("-c", WRITE_ON, database_url, thread_id, directory=tmp_path)

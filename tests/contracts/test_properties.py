@@ -192,6 +192,7 @@ def _with_keys_of_model(found: list[Any], ids: list[str], model: dict[int, dict[
 
 @THOROUGH
 @given(rounds=ROUNDS)
+@pytest.mark.slow
 async def test_the_store_behaves_like_a_dictionary(layer: ChainlitLayer, rounds: list[Any]) -> None:
     trial = Trial(layer, await user_id(layer, "alice"))
     with datalayer.acting_as("alice"):

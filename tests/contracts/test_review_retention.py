@@ -163,6 +163,7 @@ async def test_retention_of_the_audit_leaves_a_record_of_itself(layer: ChainlitL
     assert [tuple(row) for row in rows] == [(THEN, "ada")]
 
 
+@pytest.mark.slow
 async def test_retention_deletes_many_threads_in_parts(layer: ChainlitLayer) -> None:
     for _ in range(120):
         await talk(layer)

@@ -139,6 +139,7 @@ class Trial:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(doings=DOINGS)
+@pytest.mark.slow
 async def test_totals_equal_those_of_a_dictionary(layer: ChainlitLayer, doings: list[Any]) -> None:
     async with layer.database.write() as connection:
         for table in ("llm_call_payloads", "llm_calls"):

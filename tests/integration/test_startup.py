@@ -65,6 +65,7 @@ def test_the_list_of_commands_imports_none_of_them(tmp_path: Path) -> None:
     assert [name for name in modules if name.startswith("threadkeeper.")] == ["threadkeeper.cli"]
 
 
+@pytest.mark.slow
 def test_a_command_imports_no_other_command(tmp_path: Path) -> None:
     imported_by(tmp_path, "migrate")
     modules = imported_by(tmp_path, "user", "add", "ada", "--generate")
@@ -81,6 +82,7 @@ def test_the_list_of_users_needs_the_driver_alone(tmp_path: Path, database_url: 
     assert ("asyncpg" in modules, "asyncio" in modules) == ("postgresql" in database_url,) * 2
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_certain_changes_nothing_but_the_time(tmp_path: Path) -> None:
     imported_by(tmp_path, "migrate")
     imported_by(tmp_path, "user", "add", "ada", "--generate")
@@ -104,6 +106,7 @@ def test_the_list_has_the_help_texts_of_the_commands() -> None:
 
 
 @pytest.mark.parametrize("model", [{}, {"OPENAI_API_KEY": "sk-test"}], ids=["demo", "model"])
+@pytest.mark.slow
 def test_serve_imports_nothing_before_it_is_used(tmp_path: Path, port: str, model: dict[str, str]) -> None:
     modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port, **model)
     assert "chainlit.server" in modules
@@ -111,11 +114,13 @@ def test_serve_imports_nothing_before_it_is_used(tmp_path: Path, port: str, mode
     assert not modules & _LATER
 
 
+@pytest.mark.slow
 def test_with_the_key_of_the_service_the_real_package_is_imported(tmp_path: Path, port: str) -> None:
     modules = imported_by(tmp_path, "serve", before=_SERVE, PORT=port, LITERAL_API_KEY="lk-1")
     assert {"pandas", "traceloop.sdk.tracing"} <= modules
 
 
+@pytest.mark.slow
 def test_the_stand_in_loads_the_real_package_on_first_use(tmp_path: Path) -> None:
     program = """
 import sys

@@ -274,6 +274,7 @@ async def test_an_unreadable_time_is_reported(empty_database_url: str) -> None:
 
 
 @EVERY_STOCK_KIND
+@pytest.mark.slow
 async def test_a_large_history_is_adopted_in_little_memory(empty_database_url: str, kind: str) -> None:
     url = empty_database_url
     await made(url, kind)

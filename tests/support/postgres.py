@@ -268,7 +268,9 @@ class Databases:
         """Create a database, empty or as a copy of `template` (a URL). Returns its URL."""
         name = f"threadkeeper_test_{secrets.token_hex(6)}"
         source = self._name(template) if template else "template0"
-        self._await(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+        # Copying the files takes less CPU time than writing every page to the log. Postgres 14 does nothing else.
+        strategy = " STRATEGY file_copy" if self._connection.get_server_version().major >= 15 else ""
+        self._await(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"{strategy}'))
         return self._url._replace(path=f"/{name}").geturl()
 
     def drop(self, url: str) -> None:

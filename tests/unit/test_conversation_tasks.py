@@ -93,6 +93,7 @@ def unfrozen() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unfrozen")
+@pytest.mark.slow
 async def test_the_warm_up_frees_garbage_before_it_freezes_the_rest(layer: ChainlitLayer) -> None:
     garbage = weakref.ref(Cycle())
     assert garbage() is not None

@@ -192,6 +192,7 @@ def _is_whole(machine: Machine) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_complete_environment_is_not_created_again(made: Machine) -> None:
     assert _is_whole(made)
 

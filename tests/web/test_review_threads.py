@@ -68,6 +68,7 @@ async def sent(browser: httpx.AsyncClient, part: Element, action: str, **values:
 # Pages
 
 
+@pytest.mark.slow
 async def test_a_long_thread_is_split_into_pages(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:
@@ -134,6 +135,7 @@ async def test_each_page_view_is_in_the_audit(
     assert [(one.actor, one.action) for one in looked.entries] == [("rita", "read")] * 2
 
 
+@pytest.mark.slow
 async def test_slow_code_leaves_later_answers_without_highlighting(
     layer: ChainlitLayer, people: dict[str, User], rita: httpx.AsyncClient
 ) -> None:

@@ -136,6 +136,7 @@ def demands_a_login(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.slow
 async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: FastAPI, browser_of: Browser) -> None:
     found = {pair for pair in routes(whole_app.router.routes) if not pair[1].startswith("/for/")}
     # After logging out, a visitor is anonymous.
