@@ -11,29 +11,41 @@ const complete = (dialog) => {
   const input = dialog.querySelector("[cmdk-input]");
   const list = dialog.querySelector("[cmdk-list]");
   if (!input || !list) return;
+  // What the server found for `knownWords`, by thread; null if nothing.
   const known = new Map();
+  let knownWords = "";
   let waiting = 0;
 
   const show = async () => {
     const words = input.value.trim();
-    const items = [...list.querySelectorAll("[cmdk-item]")].filter((item) => !item.querySelector(`.${SHOWN}`));
-    const ids = items.map((item) => ID.exec(item.dataset.value ?? "")?.[0] ?? "");
-    if (!words || !ids.some(Boolean)) return;
-    if (known.get("words") !== words) {
-      const query = new URLSearchParams({ words });
-      for (const id of ids.filter(Boolean)) query.append("thread", id);
-      const found = await ask("GET", `page/excerpts?${query}`);
+    if (!words) return;
+    if (knownWords !== words) {
+      knownWords = words;
       known.clear();
-      known.set("words", words);
+    }
+    const items = [...list.querySelectorAll("[cmdk-item]")];
+    const ids = items.map((item) => ID.exec(item.dataset.value ?? "")?.[0] ?? "");
+    // The list shows the results of the words before, until it gets those of the new words.
+    const unknown = ids.filter((id) => id && !known.has(id));
+    if (unknown.length) {
+      const query = new URLSearchParams({ words });
+      for (const id of unknown) query.append("thread", id);
+      const found = await ask("GET", `page/excerpts?${query}`);
+      // Other words were typed meanwhile.
+      if (knownWords !== words) return;
+      for (const id of unknown) known.set(id, null);
       for (const one of found) known.set(one.thread_id, one);
     }
     items.forEach((item, at) => {
       const one = known.get(ids[at]);
-      // The result may belong to words that were typed meanwhile.
-      if (!one || !item.isConnected || input.value.trim() !== words || item.querySelector(`.${SHOWN}`)) return;
+      const before = item.querySelector(`.${SHOWN}`);
+      if (!one || !item.isConnected || before?.dataset.words === words) return;
+      before?.remove();
       const lines = [make("div", "", ...marked(one.title))];
       if (one.text.length) lines.push(make("div", "threadkeeper-excerpt", ...marked(one.text)));
-      item.append(make("div", SHOWN, ...lines));
+      const shown = make("div", SHOWN, ...lines);
+      shown.dataset.words = words;
+      item.append(shown);
     });
   };
 

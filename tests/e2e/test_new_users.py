@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Locator, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
+from tests.support.records import step, thread, user_id
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say
 
@@ -141,12 +142,25 @@ async def name_the_thread(journey: Journey, thread_id: str) -> None:
 async def find(journey: Journey) -> None:
     """Search marks the words, in the titles and in what was said."""
     visitor = journey.visitor
+    async with journey.server.layer() as layer:
+        other = await thread(layer, await user_id(layer, ANN), "Europe")
+        await layer.create_step(step(other, "Where does the Danube rise?"))
     found = await visitor.search("mekong")
     await expect(found.locator("mark").first).to_have_text("Mekong")
     await expect(found).to_contain_text("How long is the Mekong?")
     await visitor.screenshot("found")
-    await visitor.dialog.get_by_role("combobox").fill("asia")
+    words = visitor.dialog.get_by_role("combobox")
+    await words.fill("asia")
     await expect(found.locator("mark")).to_have_text("Asia")
+    # The results of other words, one after the other: each has its own marks, also the thread that both find.
+    await words.fill("danube")
+    await expect(found.locator("mark")).to_have_text(["Danube"])
+    await expect(found).to_contain_text("Where does the Danube rise?")
+    await words.fill("mekong")
+    await expect(found.locator("mark").first).to_have_text("Mekong")
+    await words.fill("long")
+    await expect(found.locator("mark").first).to_have_text("long")
+    await expect(found.locator("mark", has_text="Mekong")).to_have_count(0)
     await visitor.page.keyboard.press("Escape")
 
 
