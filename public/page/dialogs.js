@@ -6,9 +6,9 @@ const opened = [];
 /** Call `act` with each dialog that Chainlit's page opens, at the moment in which it is put into the page. */
 export const onDialog = (act) => opened.push(act);
 
-/** Replace the words of a button. Chainlit's own text node stays, so that its code can go on with it. */
-const rename = (button, words) => {
-  const walker = document.createTreeWalker(button ?? document.createElement("i"), NodeFilter.SHOW_TEXT);
+/** Replace the words of an element. Chainlit's own text node stays, so that its code can go on with it. */
+export const rename = (element, words) => {
+  const walker = document.createTreeWalker(element ?? document.createElement("i"), NodeFilter.SHOW_TEXT);
   const text = walker.nextNode();
   if (text && words && text.data !== words) text.data = words;
 };

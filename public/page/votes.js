@@ -1,8 +1,10 @@
 // Votes: a click on a thumb counts at once. The comment and the reasons are optional, and stand in Chainlit's dialog.
-import { onDialog } from "./dialogs.js";
+import { onDialog, rename } from "./dialogs.js";
 import { ask, make, texts } from "./server.js";
 
 const THUMBS = ".positive-feedback-off, .negative-feedback-off";
+const CHOSEN = ".positive-feedback-on, .negative-feedback-on";
+const TOAST = "[data-sonner-toast]";
 
 /** The vote whose dialog is open: its value, and the request that stores it. */
 let vote = null;
@@ -14,6 +16,18 @@ const begin = (thumb) => {
   vote = { value, dialog: null, stored: ask("PUT", "page/vote", { answer, value }) };
   // Whether it failed is asked when it matters: Chainlit's page sends the vote again when the dialog is closed.
   vote.stored.catch(() => {});
+};
+
+/** A click on the thumb of a vote removes the vote. Chainlit's page says "Saved" then, as for a new vote. */
+const sayRemoved = () => {
+  const before = new Set(document.querySelectorAll(TOAST));
+  const observer = new MutationObserver(async () => {
+    const toast = [...document.querySelectorAll(TOAST)].find((one) => !before.has(one) && one.dataset.type !== "loading");
+    if (!toast) return;
+    observer.disconnect();
+    if (toast.dataset.type === "success") rename(toast.querySelector("[data-title]"), (await texts()).texts.vote_removed);
+  });
+  observer.observe(document.body, { attributeFilter: ["data-type"], childList: true, subtree: true });
 };
 
 const reasonButtons = (reasons, words, chosen) => {
@@ -84,6 +98,8 @@ export const watchVotes = () => {
       const thumb = event.target instanceof Element ? event.target.closest(THUMBS) : null;
       if (thumb && !thumb.disabled) {
         begin(thumb);
+      } else if (event.target instanceof Element && event.target.closest(CHOSEN)) {
+        sayRemoved();
       } else if (isOpen() && event.target.closest("#submit-feedback")) {
         const { stored } = vote;
         vote = null;

@@ -82,6 +82,7 @@ async def vote(journey: Journey) -> str:
     # A second click takes the vote back, without a dialog.
     await answer.locator(".negative-feedback-on").click()
     await expect(down).to_be_visible()
+    await expect(visitor.toast.first).to_contain_text("Vote removed")
     assert await journey.votes() == []
     await clicked(journey, down)
     reason = visitor.dialog.get_by_role("button", name="Incomplete")
