@@ -6,11 +6,15 @@ import { watchEdits } from "./edits.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
 import { watchSearch } from "./search.js";
+import { watchSharing } from "./sharing.js";
 import { watchThread } from "./thread.js";
+import { watchToasts } from "./toasts.js";
 import { watchVotes } from "./votes.js";
 
 const start = () => {
-  for (const watch of [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchVotes, watchEdits, watchSearch, watchThread]) {
+  const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing];
+  for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();
     } catch (error) {

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
-from tests.support.records import step, thread, user_id
+from tests.support.records import new_id, step, thread, user_id
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say
 
@@ -50,6 +50,7 @@ async def test_a_new_user_searches_edits_votes_shares_and_returns(browser: Brows
         thread_id = await vote(journey)
         await name_the_thread(journey, thread_id)
         await find(journey)
+        await miss(journey)
         await share(journey, thread_id)
         await edit_and_go_between_versions(journey, thread_id)
         await keep_personal_settings(journey)
@@ -165,12 +166,34 @@ async def find(journey: Journey) -> None:
     await visitor.page.keyboard.press("Escape")
 
 
+async def miss(journey: Journey) -> None:
+    """The page says that a thread is not there, also in Chinese and for a thread of someone else."""
+    visitor, base_url = journey.visitor, journey.server.base_url
+    await visitor.open(f"/thread/{new_id()}")
+    await expect(visitor.toast).to_have_text("This thread does not exist, or you may not open it.")
+    await expect(visitor.page).to_have_url(f"{base_url}/")
+    async with journey.server.layer() as layer:
+        private = await thread(layer, await user_id(layer, BOB), "Private")
+    async with visit(
+        journey.browser, base_url, "new-users-missing", locale="zh-CN", cookies=await visitor.page.context.cookies()
+    ) as reader:
+        await reader.open(f"/thread/{private}")
+        await expect(reader.toast).to_have_text("此对话不存在，或者您无权打开。")
+
+
 async def share(journey: Journey, thread_id: str) -> None:
     """A user who opens the owner's URL is redirected to the shared view and can continue in a copy."""
     visitor, base_url = journey.visitor, journey.server.base_url
     await visitor.choose(thread_id, "share")
-    await visitor.dialog.get_by_role("button", name="Copy the link").click()
+    await expect(visitor.dialog).to_contain_text("Signed-in users with the link can read this thread")
+    await visitor.screenshot("share")
+    await visitor.dialog.get_by_role("button", name="Create and copy the link").click()
     await expect(visitor.toast.first).to_contain_text("Link created")
+    await visitor.page.keyboard.press("Escape")
+    await visitor.choose(thread_id, "share")
+    await expect(visitor.dialog.get_by_role("button", name="Copy the link", exact=True)).to_be_visible()
+    await expect(visitor.dialog.get_by_role("button", name="Stop sharing")).to_be_visible()
+    await visitor.screenshot("share-again")
     await visitor.page.keyboard.press("Escape")
     async with visit(journey.browser, base_url, "new-users-reader", dark=True) as reader:
         await reader.arrive(f"/thread/{thread_id}")

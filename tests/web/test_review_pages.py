@@ -448,6 +448,11 @@ async def test_the_statistics_add_up(kept: Kept, rita: httpx.AsyncClient) -> Non
     assert HOSTILE in page.one("table", class_="coverage").text
 
 
+async def test_the_address_of_the_statistics_can_be_guessed(rita: httpx.AsyncClient) -> None:
+    answer = await rita.get("/review/statistics", follow_redirects=True)
+    assert (answer.status_code, answer.url.path) == (200, "/review/numbers")
+
+
 async def test_labels_removed_from_the_settings_are_still_counted(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from html import escape
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time
@@ -33,6 +35,12 @@ _LONGEST = 60
 
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/review/statistics")
+async def redirect_to_statistics(_person: Reviewer) -> Response:
+    """The address that the name of the page suggests."""
+    return RedirectResponse("numbers", HTTPStatus.PERMANENT_REDIRECT)
 
 
 @router.get("/review/numbers")
