@@ -404,6 +404,7 @@ def test_a_user_can_be_added_before_the_first_start(cli: CommandLine) -> None:
     assert (added.returncode, added.stdout[:20]) == (0, "Added ada as user. P"), added.stderr
     assert "Nobody is an admin yet" in added.stderr
     assert "threadkeeper user role ada admin" in added.stderr
+    assert "threadkeeper user add NAME --role admin" in added.stderr
     assert "nobody is an admin" in cli("check").stdout
     assert cli("user", "add", "bob", "--generate", "--role", "admin").stderr == ""
     assert "nobody is an admin" not in cli("check").stdout

@@ -257,6 +257,14 @@ def test_prices_set_names_the_price_that_overrides_the_new_one(run: CommandLine,
     assert "Past calls keep their cost" not in ahead
 
 
+def test_prices_set_says_how_past_calls_are_included(run: CommandLine, database: dict[str, str]) -> None:
+    price = ("prices", "set", "gpt-4o", "--input", "1", "--output", "1")
+    assert "set it with `--from DATE`, then run `threadkeeper reprice --since DATE`" in run(*price, **database).stdout
+    earlier = run(*price, "--from", "2026-03-01", **database).stdout
+    assert "To recalculate them, run `threadkeeper reprice --since DATE`." in earlier
+    assert "set it with" not in earlier
+
+
 async def test_projects_and_limits_are_set_listed_and_removed(
     run: CommandLine, database: dict[str, str], layer: ChainlitLayer
 ) -> None:

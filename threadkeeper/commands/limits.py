@@ -34,7 +34,7 @@ def list_limits() -> None:
             found.append((limit.id, subject, plain_amount(limit.amount), limit.unit, limit.period, used))
         return found
 
-    show_table(("ID", "Applies to", "Limit", "Unit", "Period", "Used"), with_usage(settings, rows))
+    show_table(("ID", "Applies to", "Limit", "Unit", "Period", "Used"), with_usage(settings, rows), empty="No limits.")
 
 
 @limits_app.command("set")

@@ -34,7 +34,7 @@ def list_prices() -> None:
     """
     settings = settings_or_end()
     found = with_usage(settings, UsageStore.list_prices)
-    show_table(_HEADER, [*map(_row, found), *_published_rows(settings, found)])
+    show_table(_HEADER, [*map(_row, found), *_published_rows(settings, found)], empty="No prices.")
 
 
 @prices_app.command("set")
@@ -83,6 +83,9 @@ def set_price(
         )
     if kept.valid_from > now:
         typer.echo("Until then nothing changes.")
+    elif since is None:
+        typer.echo("Past calls keep their cost.")
+        typer.echo("To include past calls, set it with `--from DATE`, then run `threadkeeper reprice --since DATE`.")
     else:
         typer.echo("Past calls keep their cost. To recalculate them, run `threadkeeper reprice --since DATE`.")
 

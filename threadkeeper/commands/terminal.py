@@ -141,11 +141,18 @@ def console() -> "Console":
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, otherwise lines with tabs between the values."""
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
+    """Print a table on a terminal, otherwise lines with tabs between the values.
+
+    `empty`: printed on a terminal instead of a table without rows. Programs always get the header.
+    """
     if not sys.stdout.isatty():
         for row in (header, *rows):
             typer.echo("\t".join(row))
+        return
+    rows = list(rows)
+    if empty and not rows:
+        typer.echo(empty)
         return
     from rich.table import Table
     from rich.text import Text

@@ -50,7 +50,11 @@ def add_user(
     admins = with_accounts(settings, add, new=True)
     typer.echo(f"Added {name} as {role}." + (f" Password: {password}" if generate else ""))
     if not admins:
-        typer.echo(f"Nobody is an admin yet. To make {name} an admin: threadkeeper user role {name} admin", err=True)
+        typer.echo(
+            f"Nobody is an admin yet. To make {name} an admin: threadkeeper user role {name} admin. "
+            "To add an admin: threadkeeper user add NAME --role admin",
+            err=True,
+        )
 
 
 @user_app.command("role")
