@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import string
 from decimal import Decimal
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_every_key_in_the_code_exists() -> None:
                     keys.add(key)
     assert len(keys) > 10
     assert keys <= CHAT.keys()
+
+
+def test_chinese_has_one_word_for_each_thing() -> None:
+    """Chainlit's texts and ours use the same words for comment, send and share."""
+    root = Path(__file__).parents[2]
+    chainlit = json.loads((root / ".chainlit/translations/zh-CN.json").read_text("utf-8"))
+    ours = [file.read_text("utf-8") for file in (root / "threadkeeper/language/messages/zh-CN").glob("*.json")]
+    about = (root / "chainlit_zh-CN.md").read_text("utf-8")
+    texts = json.dumps([chainlit["chat"], chainlit["threadHistory"], *ours, about], ensure_ascii=False)
+    for other, word in (("评论", "留言"), ("提交", "发送"), ("分享", "共享"), ("Unshare", "停止共享")):
+        assert other not in texts, word
+        assert word in texts
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

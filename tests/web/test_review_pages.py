@@ -211,7 +211,7 @@ async def test_the_queue_is_filled_taken_and_released(kept: Kept, rita: httpx.As
     page = await page_at(rita, "/review/queue")
     filled = await posted(rita, page, "/review/queue/fill", percent="0", wanted="1")
     page = await page_at(rita, filled.headers["location"])
-    assert "Added 1 answers with a thumbs-down" in page.one("p", class_="notice").text
+    assert "Added: 1 with a thumbs-down, " in page.one("p", class_="notice").text
     taken = await posted(rita, page, "/review/queue/next")
     assert kept.answer_id in taken.headers["location"]
     thread_page = await page_at(rita, taken.headers["location"])
