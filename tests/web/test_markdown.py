@@ -14,7 +14,7 @@ from tests.support.pages import Element, read_page
 from tests.support.safe_pages import runs_nothing
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.rendering import cjk, formulas, highlight
-from threadkeeper.web.rendering.markdown import as_html
+from threadkeeper.web.rendering.markdown import as_html, as_preview
 
 HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -400,3 +400,20 @@ def test_amounts_of_money_are_text_and_brackets_are_formulas() -> None:
     assert page.text.count("\\") == 2, "no other backslash is left"
     assert str(as_html("see https://example.org/?$a=1&$b=2 or $5")).count("<a ") == 1
     assert "math" not in str(as_html("see https://example.org/?$a=1&$b=2 or $5"))
+
+
+@pytest.mark.parametrize(
+    ("text", "preview"),
+    [
+        ("A **demo**: [no](https://example.org) model\n\n*Stopped here.*", "A demo: no model Stopped here."),
+        ("# Title\n- one\n- `two*`\n\n```py\nx = 1\n```", "Title one two* x = 1"),
+        ("**bo**ld 5 * 3 * 2, snake_case_name and $x_1$", "bold 5 * 3 * 2, snake_case_name and x_1"),
+        ("<b>bold</b>", "<b>bold</b>"),
+        ("cut **in the mid", "cut **in the mid"),
+        ("---", "---"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_preview_has_the_words_without_the_marks(text: str | None, preview: str) -> None:
+    assert as_preview(text) == preview

@@ -153,7 +153,7 @@ async def test_calls_without_tokens_are_free_and_interrupted_ones_marked(
     browser = await browser_of("user")
     overview = await page_at(browser, f"/usage?{DAY}")
     rows = {row[0]: row for row in table(overview, "groups")}
-    assert rows["refused"][1:3] == ["–", "0"]
+    assert rows["refused"][1:3] == ["–", "–"]
     calls = {row[1]: row for row in table(await page_at(browser, f"/usage/calls?{DAY}"), "calls")}
     assert calls["refused"][2:4] == ["–", "–"]
     assert [calls[model][5] for model in ("ended", "broken")] == ["200 stopped", "200 cut off"]

@@ -23,7 +23,7 @@ from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.form_token import form_token
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.rendering.highlight import ColourTime
-from threadkeeper.web.rendering.markdown import markdown
+from threadkeeper.web.rendering.markdown import as_preview, markdown
 from threadkeeper.web.root_path import own_path, page_under_root
 
 _POLICY = (
@@ -43,6 +43,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["markdown"] = markdown
+    environment.filters["preview"] = as_preview
     environment.globals["formats"] = formats
     return environment
 

@@ -6,7 +6,7 @@ this server serves are loaded; other images become links.
 """
 
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from jinja2 import pass_context
@@ -125,6 +125,24 @@ def as_html(text: str | None, colour_time: ColourTime | None = None) -> Markup:
     rules = _WITH_BARE_LINKS if len(text) <= LONGEST_WITH_BARE_LINKS else _MARKDOWN
     html = rules.render(text, {"colour_time": colour_time or ColourTime()})
     return Markup(html)  # noqa: S704  the renderer escapes all markup of the text
+
+
+def as_preview(text: str | None) -> str:
+    """The template filter for a line of plain text: the words of the Markdown without its marks."""
+    if not text or len(text) > LONGEST:
+        return text or ""
+    return " ".join(" ".join(_words(_MARKDOWN.parse(text))).split()) or text
+
+
+def _words(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.type in ("inline", "image"):
+            # The parts of a word stand together: `**bo**ld`.
+            yield "".join(_words(token.children or ()))
+        elif token.type in ("softbreak", "hardbreak"):
+            yield " "
+        else:
+            yield token.content
 
 
 @pass_context
