@@ -58,6 +58,9 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         assert buttons(client) == ["regenerate"]
         await client.ask("two", modes=use("context-echo"))
         assert buttons(client) == ["regenerate"], "the button is under the last answer alone"
+        actions = [data for event, data in client.events if event == "action" and data["name"] == "regenerate"]
+        hint = say("regenerate_hint", "en", model="context-echo")
+        assert {one["tooltip"] for one in actions} == {hint}, "the model that answers again is named"
         second = client.answer
         edit = next(step for step in await stored(client) if step["output"] == "two")
         seen = len(client.events)

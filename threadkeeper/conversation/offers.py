@@ -27,13 +27,17 @@ def try_again(question_id: str, language: str, *, without_files: bool = False) -
     return _button(TRY_AGAIN, question_id, "rotate-ccw", {"question_id": question_id}, language, sentence=sentence)
 
 
-def buttons_of(status: str | None, question_id: str, answer_id: str, language: str) -> list[cl.Action]:
-    """The buttons under an answer in this state. A cut one has "Try again" elsewhere."""
+def buttons_of(status: str | None, question_id: str, answer_id: str, language: str, *, model: str) -> list[cl.Action]:
+    """The buttons under an answer in this state. A cut one has "Try again" elsewhere.
+
+    `model`: the one that was picked for the question. It answers again, whatever is picked since.
+    """
     buttons = []
     if status in UNFINISHED:
         buttons.append(_button(CONTINUE, answer_id, "step-forward", {"answer_id": answer_id}, language))
     if status != "cut":
-        buttons.append(_button(REGENERATE, answer_id, "refresh-cw", {"question_id": question_id}, language))
+        again = {"question_id": question_id}
+        buttons.append(_button(REGENERATE, answer_id, "refresh-cw", again, language, model=model))
     return buttons
 
 
@@ -92,12 +96,13 @@ async def say_error_with_button(
     await offer(turns, session, [try_again(question_id, language)], error.id)
 
 
-def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, list[cl.Action]] | None:
+def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) -> tuple[str, list[cl.Action]] | None:
     """The buttons of a resumed thread, and the message that has them: the last one that is not a notice.
 
     Args:
         thread: the ThreadDict. If it ends with a question, a notice is added for the page, because Chainlit shows no
             buttons under questions.
+        model: the one that was picked for the last question.
     """
     steps: list[dict[str, Any]] = thread["steps"]
     said = [step for step in steps if step["type"] in ("user_message", "assistant_message") and not _is_notice(step)]
@@ -118,7 +123,7 @@ def offers_of_thread(thread: Mapping[str, Any], language: str) -> tuple[str, lis
             if metadata.get(FINAL)
             else (last["id"], [try_again(question_id, language, without_files=without_files)])
         )
-    buttons = buttons_of(status, question_id, last["id"], language)
+    buttons = buttons_of(status, question_id, last["id"], language, model=model)
     return last["id"], [try_again(question_id, language), *buttons] if status == "cut" else buttons
 
 
@@ -145,8 +150,15 @@ def _is_notice(step: Mapping[str, Any]) -> bool:
 
 
 def _button(
-    name: str, about: str, icon: str, payload: dict[str, str], language: str, *, sentence: str | None = None
+    name: str,
+    about: str,
+    icon: str,
+    payload: dict[str, str],
+    language: str,
+    *,
+    sentence: str | None = None,
+    **facts: str,
 ) -> cl.Action:
-    """`sentence`: the key of label and tooltip, if it is not the name."""
-    label, tooltip = say(sentence or name, language), say(f"{sentence or name}_hint", language)
+    """`sentence`: the key of label and tooltip, if it is not the name. `facts`: the values that the tooltip names."""
+    label, tooltip = say(sentence or name, language), say(f"{sentence or name}_hint", language, **facts)
     return cl.Action(id=f"{name}-{about}", name=name, payload=payload, label=label, tooltip=tooltip, icon=icon)

@@ -127,7 +127,7 @@ class Conversations:
         await offer_models(self._answering.models, picked, language)
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language)
-        if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language)):
+        if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language, model=picked)):
             for_id, buttons = offered
             await offer(self._turns, session, buttons, for_id)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():

@@ -102,7 +102,8 @@ class Answering:
             restored = await put_back(self._layer, version.answer)
             await self.failures.forget(message)
             status = str((restored.metadata or {})["status"])
-            await self._offer(message.id, restored.id, status, language, again=True)
+            model = chosen_model(message.modes, self.models)
+            await self._offer(message.id, restored.id, status, language, again=True, model=model)
             return
         if again:
             await self.failures.renew(message, thread["elements"], language)
@@ -194,7 +195,7 @@ class Answering:
             metrics.model_errors.labels(outcome.error.kind).inc()
             await say_error(explain(outcome.error, language, model=model), model=model)
         status = outcome.status if outcome.text else str((answer.get("metadata") or {}).get("status") or "cut")
-        await self._offer(message.id, reply.message.id, status, language, again=False)
+        await self._offer(message.id, reply.message.id, status, language, again=False, model=model)
 
     async def _end(
         self,
@@ -218,12 +219,14 @@ class Answering:
             if error.kind in REFUSED:
                 # The model does not get a refused question again, so it cannot continue the answer.
                 status = "filtered" if has_text else "error"
-        await self._offer(message.id, for_id, status, language, again=again)
+        await self._offer(message.id, for_id, status, language, again=again, model=model)
 
-    async def _offer(self, question_id: str, for_id: str, status: str, language: str, *, again: bool) -> None:
+    async def _offer(
+        self, question_id: str, for_id: str, status: str, language: str, *, again: bool, model: str
+    ) -> None:
         """Show the buttons under the answer; `again`: there may be earlier versions of it."""
         session = cl.context.session
-        buttons = [] if status == "error" else buttons_of(status, question_id, for_id, language)
+        buttons = [] if status == "error" else buttons_of(status, question_id, for_id, language, model=model)
         await offer(self._turns, session, buttons, for_id)
         if not again:
             return
@@ -269,7 +272,7 @@ class Answering:
                 outcome = Outcome()
         except asyncio.CancelledError:
             # Shielded, because a server that stops cancels a second time.
-            ending = asyncio.create_task(self._end_early(reply, outcome, question_id, language))
+            ending = asyncio.create_task(self._end_early(reply, outcome, question_id, language, asking.model))
             self.endings.add(ending)
             ending.add_done_callback(self.endings.discard)
             await asyncio.shield(ending)
@@ -280,14 +283,14 @@ class Answering:
             self.replies.pop(reply.message.id, None)
         return outcome
 
-    async def _end_early(self, reply: Reply, outcome: Outcome, question_id: str, language: str) -> None:
+    async def _end_early(self, reply: Reply, outcome: Outcome, question_id: str, language: str, model: str) -> None:
         if not self.is_stopping:
             await remove_stop_notice()
         await reply.finish(outcome, stopping=self.is_stopping)
         if self.is_stopping:
             return
         if reply.message.content.strip():
-            await self._offer(question_id, reply.message.id, "stopped", language, again=False)
+            await self._offer(question_id, reply.message.id, "stopped", language, again=False, model=model)
         else:
             await say_stopped(question_id, language, self._turns, cl.context.session)
 
