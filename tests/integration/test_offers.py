@@ -50,6 +50,20 @@ def buttons(client: ChatClient, since: int = 0) -> list[str]:
     return sorted(name for name in shown.values() if name != "usage")
 
 
+async def edit(client: ChatClient, question: str, text: str, model: str) -> None:
+    """Edit the question, and wait for the end of its turn."""
+    step = next(one for one in await stored(client) if one["output"] == question)
+    seen = len(client.events)
+    await client.emit("edit_message", {"message": {**step, "output": text, "modes": use(model)}})
+    await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+
+
+def numbers(client: ChatClient) -> list[str]:
+    """The numbers of versions that the page has shown, in order."""
+    sent = [data for event, data in client.events if event == "action" and data["name"] == "show_version"]
+    return [data["label"] for data in sent if "/" in data["label"]]
+
+
 async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -> None:
     await chat.add_user("ann")
     async with chat.client("ann") as client:
@@ -59,10 +73,7 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         await client.ask("two", modes=use("context-echo"))
         assert buttons(client) == ["regenerate"], "the button is under the last answer alone"
         second = client.answer
-        edit = next(step for step in await stored(client) if step["output"] == "two")
-        seen = len(client.events)
-        await client.emit("edit_message", {"message": {**edit, "output": "two, edited", "modes": use("context-echo")}})
-        await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+        await edit(client, "two", "two, edited", "context-echo")
         third = client.answer
         assert buttons(client) == ["regenerate", "show_version", "show_version"]
         await press(client, "show_version", at=-2)
@@ -84,6 +95,23 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         await client.until(lambda: buttons(client) == ["regenerate", "show_version", "show_version"])
 
 
+async def test_each_edit_of_an_earlier_question_is_a_version(chat: Chat) -> None:
+    await chat.add_user("ann")
+    async with chat.client("ann") as client:
+        await client.ask("gamma one", modes=use("echo"))
+        await client.ask("delta", modes=use("echo"))
+        await edit(client, "gamma one", "gamma two", "echo")
+        assert numbers(client)[-1] == "\u2039 2/2"
+        await edit(client, "gamma two", "gamma three", "echo")
+        assert numbers(client)[-1] == "\u2039 3/3"
+        await press(client, "show_version", at=-2)
+        assert outputs(await stored(client)) == ["gamma two", "You said: gamma two"]
+        assert numbers(client)[-1] == "\u2039 2/3"
+    async with chat.client("ann", thread_id=client.thread_id) as client:
+        await client.until(lambda: buttons(client) == ["regenerate", "show_version", "show_version"])
+        assert numbers(client) == ["\u2039 2/3"]
+
+
 async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:
     await chat.add_user("ann")
     async with chat.client("ann") as client:
@@ -91,10 +119,7 @@ async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:
         await press(client, "try_again")
         assert client.answer == "You said: one"
         assert buttons(client) == ["regenerate"], "the error is no version"
-        question = next(step for step in await stored(client) if step["type"] == "user_message")
-        seen = len(client.events)
-        await client.emit("edit_message", {"message": {**question, "output": "two", "modes": use("500")}})
-        await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+        await edit(client, "one", "two", "500")
         # An edit keeps the model of the question, so the answer comes; the texts of both are there.
         await press(client, "show_version", at=-2)
         assert outputs(await stored(client)) == ["one", "You said: one"]

@@ -70,6 +70,21 @@ def test_each_question_has_its_own_versions() -> None:
     assert found["q1"].all == (Version("one", "1"), Version("one", "1b"))
 
 
+def test_a_removed_question_takes_no_later_answer() -> None:
+    steps = [question("q1", "three", 0), answer("a3", "3", 41)]
+    earlier = [
+        edited("q1", "one", 0, 30),
+        removed("a1", "1", 1, 30),
+        removed("q2", "delta", 10, 30, "user_message"),
+        removed("a-delta", "d", 11, 30),
+        edited("q1", "two", 0, 40),
+        removed("a2", "2", 31, 40),
+    ]
+    found = versions_of(steps, earlier)["q1"]
+    assert found.all == (Version("one", "1"), Version("two", "2"), Version("three", "3"))
+    assert found.at == 2
+
+
 def test_errors_and_notices_are_no_versions_but_an_error_leads_back_to_an_answer() -> None:
     failed = explain(ModelError("server", "HTTP 500"), "en", model="m")
     notice = say("older_left_out", "en")

@@ -1,7 +1,7 @@
 """The versions of a question and its answer: the current one, and those that an edit or a new answer replaced.
 
 The store keeps the texts of edited and removed messages. The times say what belongs together: an answer belongs to the
-last question before it, and to the text that this question had then.
+last question before it that was in the thread then, and to the text that this question had then.
 """
 
 from bisect import bisect_right
@@ -46,13 +46,20 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
         earlier: its edited and removed messages, in the order of the changes.
     """
     asked: dict[str, str] = {one.step_id: one.created_at or "" for one in earlier if one.type == _QUESTION}
-    asked |= {step["id"]: step["createdAt"] or "" for step in steps if step["type"] == _QUESTION}
+    left = {one.step_id: one.replaced_at for one in earlier if one.type == _QUESTION and one.change == "removed"}
+    for step in steps:
+        if step["type"] == _QUESTION:
+            asked[step["id"]] = step["createdAt"] or ""
+            left.pop(step["id"], None)
     order = sorted(asked, key=lambda step_id: (asked[step_id], step_id))
     moments = [asked[step_id] for step_id in order]
     removed: dict[str, list[StepVersion]] = defaultdict(list)
     for one in earlier:
         if one.type == _ANSWER and one.change == "removed" and not is_own_message(one.output):
-            place = bisect_right(moments, one.created_at or "") - 1
+            made_at = one.created_at or ""
+            place = bisect_right(moments, made_at) - 1
+            while place >= 0 and order[place] in left and left[order[place]] <= made_at:
+                place -= 1
             if place >= 0:
                 removed[order[place]].append(one)
     found = {}
