@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from datalayer import AnswerFilter
 from tests.support.chat_client import ChatClient
 from tests.support.shared_server import Chat
 from threadkeeper.chat.context.history import CONTINUE_PROMPT
@@ -110,6 +111,51 @@ async def test_each_edit_of_an_earlier_question_is_a_version(chat: Chat) -> None
     async with chat.client("ann", thread_id=client.thread_id) as client:
         await client.until(lambda: buttons(client) == ["regenerate", "show_version", "show_version"])
         assert numbers(client) == ["\u2039 2/3"]
+
+
+async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Chat) -> None:
+    await chat.add_user("ann")
+    async with chat.client("ann") as client:
+        await client.ask("one", modes=use("echo"))
+        (before,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
+        vote = (await client.http.put("/page/vote", json={"answer": before["id"], "value": 0})).json()
+        reasons = {"step": vote["step"], "reasons": ["incomplete"]}
+        (await client.http.put("/page/reasons", json=reasons)).raise_for_status()
+        await edit(client, "one", "two", "echo")
+        await press(client, "show_version", at=-2)
+        (after,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
+        assert (after["id"], after["output"]) == (before["id"], "You said: one")
+        lost = before["metadata"].keys() - after["metadata"].keys()
+        assert not lost
+        for key in ("model", "usage", "answered_by"):
+            assert after["metadata"][key] == before["metadata"][key]
+        assert len(client.footers()) == 3
+        assert client.footers()[2] == client.footers()[0]
+        removals = [data["id"] for event, data in client.events if event == "remove_action"]
+        assert f"usage-{before['id']}" in removals, "the page still has the line of the first time"
+        async with chat.layer() as layer:
+            found = await layer.open_thread_for_review(client.thread_id or "")
+            rows = (await layer.list_answers(AnswerFilter(users=(chat.name("ann"),)))).rows
+        assert found is not None
+        assert [(one.value, one.reasons) for one in found.votes][-1] == (0, ("incomplete",))
+        (row,) = [one for one in rows if one.step_id == before["id"]]
+        assert (row.model, row.thumb, row.is_removed) == ("echo", "down", False)
+        assert row.tokens
+        # A vote that was taken back does not return.
+        step = next(step for step in await thread_steps(client) if step.get("feedback"))
+        withdrawal = {"feedbackId": step["feedback"]["id"]}
+        (await client.http.request("DELETE", "/feedback", json=withdrawal)).raise_for_status()
+        await press(client, "show_version", at=-1)
+        await press(client, "show_version", at=-2)
+        assert [one["output"] for one in await stored(client)] == ["one", "You said: one"]
+        assert not [one for one in await thread_steps(client) if one.get("feedback")]
+
+
+async def thread_steps(client: ChatClient) -> list[dict[str, Any]]:
+    """All steps as stored."""
+    thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
+    steps: list[dict[str, Any]] = thread["steps"]
+    return steps
 
 
 async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:

@@ -52,10 +52,31 @@ def test_a_new_answer_and_an_edit_make_versions_with_the_text_of_their_time() ->
 
 
 def test_a_version_that_was_put_back_is_not_a_new_one() -> None:
-    steps = [question("q", "one", 0), answer("a3", "1", 21)]
+    steps = [question("q", "one", 0), answer("a1", "1", 21)]
     earlier = [removed("a1", "1", 1, 10), removed("a2", "2", 11, 20)]
     found = versions_of(steps, earlier)["q"]
     assert (found.all, found.at) == ((Version("one", "1"), Version("one", "2")), 0)
+    assert [one.answer_id for one in found.all] == ["a1", "a2"]
+
+
+def test_a_version_that_was_put_back_and_replaced_again_keeps_its_place() -> None:
+    steps = [question("q", "one", 0), answer("a2", "2", 41)]
+    earlier = [
+        removed("a1", "1", 1, 10),
+        edited("q", "one", 0, 10),
+        removed("a2", "2", 11, 20),
+        edited("q", "two", 0, 20),
+        removed("a1", "1, continued", 21, 40),
+        edited("q", "one", 0, 40),
+    ]
+    found = versions_of([{**steps[0], "output": "two"}, steps[1]], earlier)["q"]
+    assert (found.all, found.at) == ((Version("one", "1, continued"), Version("two", "2")), 1)
+
+
+def test_identical_answers_are_versions_of_their_own() -> None:
+    steps = [question("q", "one", 0), answer("a2", "1", 21)]
+    found = versions_of(steps, [removed("a1", "1", 1, 10)])["q"]
+    assert (len(found.all), found.at) == (2, 1)
 
 
 def test_each_question_has_its_own_versions() -> None:

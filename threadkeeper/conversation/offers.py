@@ -62,7 +62,12 @@ async def show_earlier(steps: Sequence[Mapping[str, Any]], versions: Versions, t
     for step in steps:
         if step["id"] in shown:
             await cl.context.emitter.update_step({**step, "output": shown[step["id"]]})  # type: ignore[typeddict-item]
-    for button in version_buttons(versions, to, language):
+    await renew_version_buttons(versions, to, language)
+
+
+async def renew_version_buttons(versions: Versions, at: int, language: str) -> None:
+    """Send the buttons again. The page keeps those of a removed answer, which may have been put back."""
+    for button in version_buttons(versions, at, language):
         await button.remove()
         await button.send(for_id=versions.answer_id)
 

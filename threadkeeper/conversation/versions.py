@@ -7,7 +7,7 @@ last question before it that was in the thread then, and to the text that this q
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer import StepVersion
@@ -19,10 +19,15 @@ _QUESTION, _ANSWER = "user_message", "assistant_message"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The texts of a question and its answer."""
+    """The texts of a question and its answer.
+
+    `answer_id` is the step of the answer, `run_id` the run that it belonged to when it was removed.
+    """
 
     question: str
     answer: str
+    answer_id: str = field(default="", compare=False)
+    run_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,10 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
     order = sorted(asked, key=lambda step_id: (asked[step_id], step_id))
     moments = [asked[step_id] for step_id in order]
     removed: dict[str, list[StepVersion]] = defaultdict(list)
+    made_first: dict[str, str] = {}
     for one in earlier:
         if one.type == _ANSWER and one.change == "removed" and not is_own_message(one.output):
-            made_at = one.created_at or ""
+            made_at = made_first.setdefault(one.step_id, one.created_at or "")
             place = bisect_right(moments, made_at) - 1
             while place >= 0 and order[place] in left and left[order[place]] <= made_at:
                 place -= 1
@@ -67,13 +73,32 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
         own = removed.get(question["id"])
         if own:
             texts = [one for one in earlier if one.step_id == question["id"] and one.change == "edited"]
-            made = sorted(own, key=lambda one: (one.created_at or "", one.step_id))
-            before = [Version(_text_at(one.created_at or "", texts, question), one.output) for one in made]
-            now = Version(question["output"], answer["output"])
-            distinct = tuple(dict.fromkeys([*before, now]))
-            if len(distinct) > 1:
-                found[question["id"]] = Versions(question["id"], answer["id"], distinct, distinct.index(now))
+            made = _versions_of_answers(own, texts, question)
+            # An answer that was put back has the place of its first time.
+            made[answer["id"]] = Version(question["output"], answer["output"], answer["id"])
+            if len(made) > 1:
+                at = list(made).index(answer["id"])
+                found[question["id"]] = Versions(question["id"], answer["id"], tuple(made.values()), at)
     return found
+
+
+def _versions_of_answers(
+    removed: Sequence[StepVersion], texts: Sequence[StepVersion], question: Mapping[str, Any]
+) -> dict[str, Version]:
+    """The versions of the removed answers by their ids, oldest first. An answer may be removed more than once."""
+    first: dict[str, StepVersion] = {}
+    for one in removed:
+        first.setdefault(one.step_id, one)
+    last = {one.step_id: one for one in removed}
+    return {
+        one.step_id: Version(
+            _text_at(one.created_at or "", texts, question),
+            last[one.step_id].output,
+            one.step_id,
+            last[one.step_id].parent_id,
+        )
+        for one in sorted(first.values(), key=lambda one: (one.created_at or "", one.step_id))
+    }
 
 
 def _turns(steps: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
