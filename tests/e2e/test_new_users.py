@@ -199,7 +199,8 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     question = visitor.questions.first
     await question.hover()
     await question.locator(".edit-message").click()
-    await expect(question).to_contain_text("The message after it leaves the thread")
+    await expect(question).to_contain_text("The message after it is removed")
+    await expect(question).to_contain_text("Its earlier answer stays available.")
     await visitor.screenshot("edit")
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_have_text("How long is the Mekong?")
