@@ -76,8 +76,8 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         second = client.answer
         await edit(client, "two", "two, edited", "context-echo")
         third = client.answer
-        assert buttons(client) == ["regenerate", "show_version", "show_version"]
-        await press(client, "show_version", at=-2)
+        assert buttons(client) == ["regenerate", "show_version"]
+        await press(client, "show_version")
         assert outputs(await stored(client)) == ["one", first, "two", second]
         # What is shown is what the model gets.
         await client.ask("three", modes=use("context-echo"))
@@ -93,7 +93,7 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         )
         assert outputs(await stored(client)) == before, "where the conversation has gone on, only the page changes"
     async with chat.client("ann", thread_id=client.thread_id) as client:
-        await client.until(lambda: buttons(client) == ["regenerate", "show_version", "show_version"])
+        await client.until(lambda: buttons(client) == ["regenerate", "show_version"])
 
 
 async def test_each_edit_of_an_earlier_question_is_a_version(chat: Chat) -> None:
@@ -105,7 +105,7 @@ async def test_each_edit_of_an_earlier_question_is_a_version(chat: Chat) -> None
         assert numbers(client)[-1] == "\u2039 2/2"
         await edit(client, "gamma two", "gamma three", "echo")
         assert numbers(client)[-1] == "\u2039 3/3"
-        await press(client, "show_version", at=-2)
+        await press(client, "show_version")
         assert outputs(await stored(client)) == ["gamma two", "You said: gamma two"]
         assert numbers(client)[-1] == "\u2039 2/3"
     async with chat.client("ann", thread_id=client.thread_id) as client:
@@ -122,7 +122,7 @@ async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Cha
         reasons = {"step": vote["step"], "reasons": ["incomplete"]}
         (await client.http.put("/page/reasons", json=reasons)).raise_for_status()
         await edit(client, "one", "two", "echo")
-        await press(client, "show_version", at=-2)
+        await press(client, "show_version")
         (after,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
         assert (after["id"], after["output"]) == (before["id"], "You said: one")
         lost = before["metadata"].keys() - after["metadata"].keys()
@@ -145,8 +145,8 @@ async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Cha
         step = next(step for step in await thread_steps(client) if step.get("feedback"))
         withdrawal = {"feedbackId": step["feedback"]["id"]}
         (await client.http.request("DELETE", "/feedback", json=withdrawal)).raise_for_status()
-        await press(client, "show_version", at=-1)
-        await press(client, "show_version", at=-2)
+        await press(client, "show_version")
+        await press(client, "show_version")
         assert [one["output"] for one in await stored(client)] == ["one", "You said: one"]
         assert not [one for one in await thread_steps(client) if one.get("feedback")]
 
@@ -167,7 +167,7 @@ async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:
         assert buttons(client) == ["regenerate"], "the error is no version"
         await edit(client, "one", "two", "500")
         # An edit keeps the model of the question, so the answer comes; the texts of both are there.
-        await press(client, "show_version", at=-2)
+        await press(client, "show_version")
         assert outputs(await stored(client)) == ["one", "You said: one"]
 
 
