@@ -2,19 +2,21 @@
 
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, known_id, utc_now
 from datalayer.errors import InvalidRecord
-from datalayer.history import users
+from datalayer.history import feedback, users
 from datalayer.history.excerpts import excerpt, marked
 from datalayer.history.search import WANTED, wanted
 from datalayer.ownership import acting_user, may_write, recorded
 from datalayer.records.chat import Feedback, FoundThread
 from datalayer.records.writes import VoteWrite
-from datalayer.schema.chat import feedbacks, search_texts, steps, threads
+from datalayer.schema.chat import feedback_changes, feedbacks, search_texts, steps, threads
 from datalayer.store import DataStore
 
 _MOST_THREADS = 100
@@ -46,16 +48,9 @@ class OwnThreads(DataStore):
         actor, known = acting_user.get(), known_id(answer_id)
         if known is None:
             return None
-        parent = steps.alias("parent")
-        found = (
-            select(steps.c.id, steps.c.threadId, parent.c.id.label("runId"), threads.c.userIdentifier, threads.c.userId)
-            .join(threads, threads.c.id == steps.c.threadId)
-            .outerjoin(parent, and_(parent.c.id == steps.c.parentId, parent.c.type == _RUN))
-            .where(steps.c.id == known)
-        )
 
         async def find(connection: AsyncConnection) -> tuple[str, str, int | None] | None:
-            row = (await connection.execute(found)).first()
+            row = (await connection.execute(_voted_step(known))).first()
             if row is None or not may_write(actor, row.userIdentifier):
                 return None
             step_id = row.runId or row.id
@@ -71,6 +66,45 @@ class OwnThreads(DataStore):
             vote = Feedback(str(uuid.uuid4()), step_id, value, thread_id)
             await self._write("vote", VoteWrite(vote, utc_now(), *recorded(actor)))
         return step_id
+
+    async def restore_vote(self, answer_id: str, removed_id: str) -> bool:
+        """Cast the user's last vote on a removed step again, for an answer of the same thread that was put back.
+
+        Args:
+            answer_id: the answer in an own thread.
+            removed_id: the run or the answer that had the vote when it was removed.
+
+        Returns:
+            Whether there was a vote that had not been withdrawn.
+        """
+        actor, known, removed = acting_user.get(), known_id(answer_id), known_id(removed_id)
+        if known is None or removed is None:
+            return False
+        now = utc_now()
+
+        async def restore(connection: AsyncConnection) -> bool:
+            row = (await connection.execute(_voted_step(known))).first()
+            if row is None or not may_write(actor, row.userIdentifier):
+                return False
+            change = feedback_changes.c
+            own = [change.forId == removed, change.threadId == row.threadId, change.userId == row.userId]
+            last = select(feedback_changes).where(*own).order_by(change.changedAt.desc(), change.id.desc()).limit(1)
+            vote = (await connection.execute(last)).first()
+            if vote is None or vote.value is None:
+                return False
+            cast_again = Feedback(
+                str(uuid.uuid4()), row.runId or row.id, vote.value, row.threadId, row.userId, vote.comment
+            )
+            dialect = self.database.dialect
+            kept = await feedback.upsert(connection, dialect, cast_again, now=now)
+            if vote.reasons:
+                cast_again = replace(cast_again, id=kept)
+                await feedback.give_reasons(
+                    connection, dialect, cast_again, reasons=vote.reasons, comment=None, now=utc_now()
+                )
+            return True
+
+        return bool(await self._writer.submit(restore))
 
     async def excerpts(self, words: str, thread_ids: Collection[str]) -> list[FoundThread]:
         """The title and the first text with the words, marked, of those of these threads that are the acting user's."""
@@ -107,3 +141,14 @@ class OwnThreads(DataStore):
         await self._writer.settled()
         await self.search_indexer.caught_up()
         return await self.database.query(find)
+
+
+def _voted_step(answer_id: str) -> Select[Any]:
+    """The answer with its thread, the thread's owner, and its run, which has the vote if there is one."""
+    parent = steps.alias("parent")
+    return (
+        select(steps.c.id, steps.c.threadId, parent.c.id.label("runId"), threads.c.userIdentifier, threads.c.userId)
+        .join(threads, threads.c.id == steps.c.threadId)
+        .outerjoin(parent, and_(parent.c.id == steps.c.parentId, parent.c.type == _RUN))
+        .where(steps.c.id == answer_id)
+    )

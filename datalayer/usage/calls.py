@@ -86,6 +86,16 @@ async def get(
     return _call_row(row), LlmCallPayload(call_id, *found) if found else None
 
 
+async def of_step(
+    connection: AsyncConnection, chosen: ColumnElement[bool], thread_id: str, step_id: str
+) -> tuple[LlmCall, ...]:
+    """The calls of a step that match the condition, oldest first. The thread is given because it has an index."""
+    statement = _rows(chosen, llm_calls.c.requestedAt, descending=False).where(
+        llm_calls.c.threadId == thread_id, llm_calls.c.stepId == step_id
+    )
+    return tuple(call_of(row) for row in (await connection.execute(statement)).mappings())
+
+
 async def thread_and_user(connection: AsyncConnection, call_id: str) -> tuple[str | None, str | None] | None:
     """The ids of the thread and the user of a call; None if the call does not exist."""
     statement = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == call_id)

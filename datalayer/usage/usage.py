@@ -175,6 +175,15 @@ class Usage(ReviewStore):
         await self._writer.settled()
         return await self.database.query(lambda connection: calls.get(connection, chosen, known))
 
+    async def calls_of_step(self, thread_id: str, step_id: str) -> tuple[LlmCall, ...]:
+        """The acting user's calls for a step, oldest first; also for one that was removed from its thread."""
+        thread, step = known_id(thread_id), known_id(step_id)
+        if thread is None or step is None:
+            return ()
+        chosen = matching(self.database.dialect, CallFilter(), acting_user.get())
+        await self._writer.settled()
+        return await self.database.query(lambda connection: calls.of_step(connection, chosen, thread, step))
+
     async def last_answered_by(self, model: str, provider: str) -> str | None:
         """The name of the model that last answered under this name, of any user's calls; None if none ever did.
 

@@ -43,7 +43,7 @@ async def alices(layer: ChainlitLayer) -> Belongings:
         element = text_element(thread_id, written["id"], "secret")
         await layer.create_element(element)
         kept = await layer.upsert_feedback(vote(written["id"], 1))
-        made = call(user_id=owner, thread_id=thread_id)
+        made = call(user_id=owner, thread_id=thread_id, step_id=written["id"])
         await layer.record_call(made)
     return Belongings(layer, owner, thread_id, written, element, kept, made.id)
 
@@ -102,6 +102,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "list_threads": lambda a: listed(a.layer, a.user),
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
     "get_call": lambda a: a.layer.get_call(a.call),
+    "calls_of_step": lambda a: a.layer.calls_of_step(a.thread, a.step["id"]),
     "list_calls": calls_listed,
     "export_calls": calls_exported,
     "usage_totals": calls_counted,
@@ -125,7 +126,7 @@ WITHOUT_OWNER = {
         "names_of_threads",
     ),
     # The same, for Chainlit's page: see `test_own_threads`.
-    *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "excerpts", "message_versions"),
+    *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "restore_vote", "excerpts", "message_versions"),
     # The system records logins; users list and end their own: see `test_logins`.
     *("get_account_and_login", "see_login", "log_out", "list_logins", "end_login", "end_logins"),
     # The application records calls; only the operator maintains them.

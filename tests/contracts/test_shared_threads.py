@@ -127,6 +127,21 @@ async def test_only_the_owner_votes_on_an_answer(layer: ChainlitLayer) -> None:
     assert await votes_of(layer, turn.thread) == []
 
 
+async def test_only_the_owner_casts_the_vote_on_a_removed_step_again(layer: ChainlitLayer) -> None:
+    turn = await talk(layer, metadata={"is_shared": True})
+    await user_id(layer, "bob")
+    with datalayer.acting_as("alice"):
+        await layer.upsert_feedback(vote(turn.run, 0, "wrong"))
+        await layer.delete_step(turn.run)
+    for actor in ("bob", None):
+        with datalayer.acting_as(actor):
+            assert not await layer.restore_vote(turn.answer, turn.run)
+    with datalayer.acting_as("alice"):
+        assert not await layer.restore_vote("nonsense", turn.run)
+        assert await layer.restore_vote(turn.answer, turn.run)
+    assert await votes_of(layer, turn.thread) == [(turn.answer, 0, "wrong")]
+
+
 async def test_search_results_have_excerpts_of_own_threads_only(layer: ChainlitLayer) -> None:
     turn = await talk(layer, question="Rivers of Asia", answer="The Mekong is long. The mekong flows south.")
     titled = await talk(layer, question="Mekong", answer="Nothing.")

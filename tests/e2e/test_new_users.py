@@ -238,6 +238,7 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await question.hover()
     await question.locator(".edit-message").click()
     await expect(question).to_contain_text("The message after it is removed")
+    await expect(question).to_contain_text("Its earlier answer stays available.")
     await visitor.screenshot("edit")
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_have_text("How long is the Mekong?")
@@ -248,22 +249,44 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await expect(visitor.answers).to_contain_text("How long is the Nile?")
     await visitor.answered()
     await expect(question).to_have_text("How long is the Nile?")
-    previous = page.locator('[id^="show_version-previous"]')
+    previous, following = page.locator('[id^="show_version-previous"]'), page.locator('[id^="show_version-next"]')
     await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
+    await expect(following).to_have_count(0)
     await visitor.screenshot("versions")
     await previous.click()
-    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 1/2")
+    await expect(following).to_have_text("1/2 \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}")
+    await expect(previous).to_have_count(0)
     await expect(question).to_have_text("How long is the Mekong?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Mekong?")
     await page.get_by_role("button", name="Regenerate").click()
+    # An answer with the same text is a version, too.
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 3/3")
     await expect(page.get_by_role("button", name="Regenerate")).to_be_enabled()
     await expect(visitor.answers).to_have_count(1)
     await visitor.open(f"/thread/{thread_id}")
     await visitor.connected()
-    await page.locator('[id^="show_version-next"]').click()
+    await previous.click()
     await expect(question).to_have_text("How long is the Nile?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Nile?")
-    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/2")
+    await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 2/3")
+    await visitor.screenshot("versions-between")
+    await vote_for_the_current_version_only(visitor, previous, following)
+
+
+async def vote_for_the_current_version_only(visitor: Visitor, previous: Locator, following: Locator) -> None:
+    """In an earlier turn, only the page changes; a version that the conversation does not continue has no thumbs."""
+    await visitor.ask("And the Rhine?")
+    await visitor.answered()
+    first = visitor.answers.first
+    await expect(first.locator(".positive-feedback-off")).to_be_visible()
+    await following.click()
+    await expect(first).to_contain_text("The conversation continues with version 2.")
+    for thumb in ("positive", "negative"):
+        await expect(first.locator(f".{thumb}-feedback-off, .{thumb}-feedback-on")).to_be_hidden()
+    await expect(visitor.answers.last.locator(".positive-feedback-off")).to_be_visible()
+    await visitor.screenshot("versions-earlier-turn")
+    await previous.click()
+    await expect(first.locator(".positive-feedback-off")).to_be_visible()
 
 
 async def keep_personal_settings(journey: Journey) -> None:

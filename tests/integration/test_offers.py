@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from datalayer import AnswerFilter
 from tests.support.chat_client import ChatClient
 from tests.support.shared_server import Chat
 from threadkeeper.chat.context.history import CONTINUE_PROMPT
@@ -50,6 +51,20 @@ def buttons(client: ChatClient, since: int = 0) -> list[str]:
     return sorted(name for name in shown.values() if name != "usage")
 
 
+async def edit(client: ChatClient, question: str, text: str, model: str) -> None:
+    """Edit the question, and wait for the end of its turn."""
+    step = next(one for one in await stored(client) if one["output"] == question)
+    seen = len(client.events)
+    await client.emit("edit_message", {"message": {**step, "output": text, "modes": use(model)}})
+    await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+
+
+def numbers(client: ChatClient) -> list[str]:
+    """The numbers of versions that the page has shown, in order."""
+    sent = [data for event, data in client.events if event == "action" and data["name"] == "show_version"]
+    return [data["label"] for data in sent if "/" in data["label"]]
+
+
 async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -> None:
     await chat.add_user("ann")
     async with chat.client("ann") as client:
@@ -62,13 +77,10 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         hint = say("regenerate_hint", "en", model="context-echo")
         assert {one["tooltip"] for one in actions} == {hint}, "the model that answers again is named"
         second = client.answer
-        edit = next(step for step in await stored(client) if step["output"] == "two")
-        seen = len(client.events)
-        await client.emit("edit_message", {"message": {**edit, "output": "two, edited", "modes": use("context-echo")}})
-        await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+        await edit(client, "two", "two, edited", "context-echo")
         third = client.answer
-        assert buttons(client) == ["regenerate", "show_version", "show_version"]
-        await press(client, "show_version", at=-2)
+        assert buttons(client) == ["regenerate", "show_version"]
+        await press(client, "show_version")
         assert outputs(await stored(client)) == ["one", first, "two", second]
         # What is shown is what the model gets.
         await client.ask("three", modes=use("context-echo"))
@@ -84,7 +96,69 @@ async def test_a_good_answer_is_regenerated_and_both_versions_stay(chat: Chat) -
         )
         assert outputs(await stored(client)) == before, "where the conversation has gone on, only the page changes"
     async with chat.client("ann", thread_id=client.thread_id) as client:
+        await client.until(lambda: buttons(client) == ["regenerate", "show_version"])
+
+
+async def test_each_edit_of_an_earlier_question_is_a_version(chat: Chat) -> None:
+    await chat.add_user("ann")
+    async with chat.client("ann") as client:
+        await client.ask("gamma one", modes=use("echo"))
+        await client.ask("delta", modes=use("echo"))
+        await edit(client, "gamma one", "gamma two", "echo")
+        assert numbers(client)[-1] == "\u2039 2/2"
+        await edit(client, "gamma two", "gamma three", "echo")
+        assert numbers(client)[-1] == "\u2039 3/3"
+        await press(client, "show_version")
+        assert outputs(await stored(client)) == ["gamma two", "You said: gamma two"]
+        assert numbers(client)[-1] == "\u2039 2/3"
+    async with chat.client("ann", thread_id=client.thread_id) as client:
         await client.until(lambda: buttons(client) == ["regenerate", "show_version", "show_version"])
+        assert numbers(client) == ["\u2039 2/3"]
+
+
+async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Chat) -> None:
+    await chat.add_user("ann")
+    async with chat.client("ann") as client:
+        await client.ask("one", modes=use("echo"))
+        (before,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
+        vote = (await client.http.put("/page/vote", json={"answer": before["id"], "value": 0})).json()
+        reasons = {"step": vote["step"], "reasons": ["incomplete"]}
+        (await client.http.put("/page/reasons", json=reasons)).raise_for_status()
+        await edit(client, "one", "two", "echo")
+        await press(client, "show_version")
+        (after,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
+        assert (after["id"], after["output"]) == (before["id"], "You said: one")
+        lost = before["metadata"].keys() - after["metadata"].keys()
+        assert not lost
+        for key in ("model", "usage", "answered_by"):
+            assert after["metadata"][key] == before["metadata"][key]
+        assert len(client.footers()) == 3
+        assert client.footers()[2] == client.footers()[0]
+        removals = [data["id"] for event, data in client.events if event == "remove_action"]
+        assert f"usage-{before['id']}" in removals, "the page still has the line of the first time"
+        async with chat.layer() as layer:
+            found = await layer.open_thread_for_review(client.thread_id or "")
+            rows = (await layer.list_answers(AnswerFilter(users=(chat.name("ann"),)))).rows
+        assert found is not None
+        assert [(one.value, one.reasons) for one in found.votes][-1] == (0, ("incomplete",))
+        (row,) = [one for one in rows if one.step_id == before["id"]]
+        assert (row.model, row.thumb, row.is_removed) == ("echo", "down", False)
+        assert row.tokens
+        # A vote that was taken back does not return.
+        step = next(step for step in await thread_steps(client) if step.get("feedback"))
+        withdrawal = {"feedbackId": step["feedback"]["id"]}
+        (await client.http.request("DELETE", "/feedback", json=withdrawal)).raise_for_status()
+        await press(client, "show_version")
+        await press(client, "show_version")
+        assert [one["output"] for one in await stored(client)] == ["one", "You said: one"]
+        assert not [one for one in await thread_steps(client) if one.get("feedback")]
+
+
+async def thread_steps(client: ChatClient) -> list[dict[str, Any]]:
+    """All steps as stored."""
+    thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
+    steps: list[dict[str, Any]] = thread["steps"]
+    return steps
 
 
 async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:
@@ -94,12 +168,9 @@ async def test_regenerating_into_an_error_loses_nothing(chat: Chat) -> None:
         await press(client, "try_again")
         assert client.answer == "You said: one"
         assert buttons(client) == ["regenerate"], "the error is no version"
-        question = next(step for step in await stored(client) if step["type"] == "user_message")
-        seen = len(client.events)
-        await client.emit("edit_message", {"message": {**question, "output": "two", "modes": use("500")}})
-        await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+        await edit(client, "one", "two", "500")
         # An edit keeps the model of the question, so the answer comes; the texts of both are there.
-        await press(client, "show_version", at=-2)
+        await press(client, "show_version")
         assert outputs(await stored(client)) == ["one", "You said: one"]
 
 

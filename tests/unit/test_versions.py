@@ -52,10 +52,31 @@ def test_a_new_answer_and_an_edit_make_versions_with_the_text_of_their_time() ->
 
 
 def test_a_version_that_was_put_back_is_not_a_new_one() -> None:
-    steps = [question("q", "one", 0), answer("a3", "1", 21)]
+    steps = [question("q", "one", 0), answer("a1", "1", 21)]
     earlier = [removed("a1", "1", 1, 10), removed("a2", "2", 11, 20)]
     found = versions_of(steps, earlier)["q"]
     assert (found.all, found.at) == ((Version("one", "1"), Version("one", "2")), 0)
+    assert [one.answer_id for one in found.all] == ["a1", "a2"]
+
+
+def test_a_version_that_was_put_back_and_replaced_again_keeps_its_place() -> None:
+    steps = [question("q", "one", 0), answer("a2", "2", 41)]
+    earlier = [
+        removed("a1", "1", 1, 10),
+        edited("q", "one", 0, 10),
+        removed("a2", "2", 11, 20),
+        edited("q", "two", 0, 20),
+        removed("a1", "1, continued", 21, 40),
+        edited("q", "one", 0, 40),
+    ]
+    found = versions_of([{**steps[0], "output": "two"}, steps[1]], earlier)["q"]
+    assert (found.all, found.at) == ((Version("one", "1, continued"), Version("two", "2")), 1)
+
+
+def test_identical_answers_are_versions_of_their_own() -> None:
+    steps = [question("q", "one", 0), answer("a2", "1", 21)]
+    found = versions_of(steps, [removed("a1", "1", 1, 10)])["q"]
+    assert (len(found.all), found.at) == (2, 1)
 
 
 def test_each_question_has_its_own_versions() -> None:
@@ -68,6 +89,21 @@ def test_each_question_has_its_own_versions() -> None:
     found = versions_of(steps, earlier)
     assert found.keys() == {"q1"}
     assert found["q1"].all == (Version("one", "1"), Version("one", "1b"))
+
+
+def test_a_removed_question_takes_no_later_answer() -> None:
+    steps = [question("q1", "three", 0), answer("a3", "3", 41)]
+    earlier = [
+        edited("q1", "one", 0, 30),
+        removed("a1", "1", 1, 30),
+        removed("q2", "delta", 10, 30, "user_message"),
+        removed("a-delta", "d", 11, 30),
+        edited("q1", "two", 0, 40),
+        removed("a2", "2", 31, 40),
+    ]
+    found = versions_of(steps, earlier)["q1"]
+    assert found.all == (Version("one", "1"), Version("two", "2"), Version("three", "3"))
+    assert found.at == 2
 
 
 def test_errors_and_notices_are_no_versions_but_an_error_leads_back_to_an_answer() -> None:

@@ -17,6 +17,8 @@ from threadkeeper.conversation.turn_order import SessionTurns, Turns
 from threadkeeper.conversation.versions import Versions
 
 TRY_AGAIN, REGENERATE, CONTINUE, VERSION = "try_again", "regenerate", "continue_answer", "show_version"
+_EARLIER = "-earlier"
+"""The end of the ids of version buttons while another version than the current one is shown."""
 UNFINISHED = ("stopped", "cut", "length")
 """The states of an answer that can be continued."""
 
@@ -42,18 +44,28 @@ def buttons_of(status: str | None, question_id: str, answer_id: str, language: s
 
 
 def version_buttons(versions: Versions, at: int, language: str) -> list[cl.Action]:
-    """The two buttons around the number of the version that is shown."""
+    """The buttons around the number of the version that is shown. At either end, there is one with the number."""
     count = len(versions.all)
-    return [
-        cl.Action(
-            id=f"{VERSION}-{direction}-{versions.answer_id}",
-            name=VERSION,
-            payload={"question_id": versions.question_id, "to": (at + step) % count},
-            label=label,
-            tooltip=say(f"version_{direction}", language),
-        )
-        for direction, step, label in (("previous", -1, f"\u2039 {at + 1}/{count}"), ("next", 1, "\u203a"))
-    ]
+    number = f"{at + 1}/{count}"
+    buttons = []
+    if at > 0:
+        buttons.append(_version_button("previous", f"\u2039 {number}", versions, at - 1, language))
+    if at < count - 1:
+        buttons.append(_version_button("next", "\u203a" if at > 0 else f"{number} \u203a", versions, at + 1, language))
+    for button in buttons:
+        # For `public/page/page.css`: a vote counts for the current version, so another one has no thumbs.
+        button.id += _EARLIER if at != versions.at else ""
+    return buttons
+
+
+def _version_button(direction: str, label: str, versions: Versions, to: int, language: str) -> cl.Action:
+    return cl.Action(
+        id=f"{VERSION}-{direction}-{versions.answer_id}",
+        name=VERSION,
+        payload={"question_id": versions.question_id, "to": to},
+        label=label,
+        tooltip=say(f"version_{direction}", language),
+    )
 
 
 async def show_earlier(steps: Sequence[Mapping[str, Any]], versions: Versions, to: int, language: str) -> None:
@@ -66,8 +78,17 @@ async def show_earlier(steps: Sequence[Mapping[str, Any]], versions: Versions, t
     for step in steps:
         if step["id"] in shown:
             await cl.context.emitter.update_step({**step, "output": shown[step["id"]]})  # type: ignore[typeddict-item]
-    for button in version_buttons(versions, to, language):
-        await button.remove()
+    await renew_version_buttons(versions, to, language)
+
+
+async def renew_version_buttons(versions: Versions, at: int, language: str) -> None:
+    """Send the buttons again. The page keeps those of a removed answer, which may have been put back."""
+    for direction in ("previous", "next"):
+        button = _version_button(direction, "", versions, at, language)
+        for ending in ("", _EARLIER):
+            button.id = f"{VERSION}-{direction}-{versions.answer_id}{ending}"
+            await button.remove()
+    for button in version_buttons(versions, at, language):
         await button.send(for_id=versions.answer_id)
 
 

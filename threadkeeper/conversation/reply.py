@@ -26,7 +26,7 @@ from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Purpose
-from threadkeeper.chat.wording import AnswerMark, mark_answer, mark_of, say_nearly_used, unmark_answer
+from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.conversation.waiting import counted_down
@@ -41,7 +41,7 @@ TAIL = "tail"
 """Metadata key of the blanks at the end of an incomplete answer."""
 
 
-class _Answer(cl.Message):
+class AnswerMessage(cl.Message):
     """A message without the delay of Chainlit's own, whose constructor blocks the event loop for a millisecond."""
 
     def __init__(self, model: str | None) -> None:
@@ -73,7 +73,7 @@ class Reply:
         self._language = language
         self._footer = footer
         self._call: LlmCall | None = None
-        self.message = _Answer(model)
+        self.message = AnswerMessage(model)
         self._page_text = PageText()
         self._before = ""
         self._used: Mapping[str, Any] = {}
@@ -327,19 +327,6 @@ def _facts(outcome: Outcome, call: LlmCall | None, used: Mapping[str, Any]) -> d
     if call.tokens_per_second is not None:
         facts["usage"]["tokens_per_second"] = round(call.tokens_per_second, 1)
     return facts
-
-
-async def put_back(layer: ChainlitLayer, text: str) -> cl.Message:
-    """Store an earlier answer again, and show it."""
-    answer = _Answer(None)
-    answer.content = text
-    answer.metadata = {"status": mark_of(text) or "complete", "is_restored": True}
-    answer.persisted = True
-    chat_context.add(answer)
-    step = answer.to_dict()
-    await layer.update_step(step)
-    await cl.context.emitter.send_step(step)
-    return answer
 
 
 def purpose_of_session(kind: str, thread_id: str) -> Purpose:

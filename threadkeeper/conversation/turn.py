@@ -27,16 +27,16 @@ from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
-from threadkeeper.conversation.offers import buttons_of, offer, say_stopped, version_buttons
+from threadkeeper.conversation.offers import buttons_of, offer, renew_version_buttons, say_stopped
 from threadkeeper.conversation.question import QuestionReader, say_notices
 from threadkeeper.conversation.reply import (
     Reply,
     purpose_of_answer,
     purpose_of_session,
-    put_back,
     remove_stop_notice,
     say_error,
 )
+from threadkeeper.conversation.restoring import put_back
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import versions_of
 from threadkeeper.settings.settings import Settings
@@ -99,7 +99,13 @@ class Answering:
         steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
         if again and (version := turns.restored) is not None:
             turns.restored = None
-            restored = await put_back(self._layer, version.answer)
+            restored = await put_back(
+                self._layer,
+                version,
+                language,
+                model="demo" if self._model.demo else None,
+                footer=self._settings.usage_footer,
+            )
             await self.failures.forget(message)
             status = str((restored.metadata or {})["status"])
             model = chosen_model(message.modes, self.models)
@@ -235,8 +241,7 @@ class Answering:
         earlier = await self._layer.message_versions(session.thread_id)
         versions = versions_of(thread["steps"] if thread else [], earlier).get(question_id)
         if versions is not None:
-            for button in version_buttons(versions, versions.at, language):
-                await button.send(for_id=versions.answer_id)
+            await renew_version_buttons(versions, versions.at, language)
 
     async def _stream(
         self,

@@ -1,13 +1,13 @@
 """The versions of a question and its answer: the current one, and those that an edit or a new answer replaced.
 
 The store keeps the texts of edited and removed messages. The times say what belongs together: an answer belongs to the
-last question before it, and to the text that this question had then.
+last question before it that was in the thread then, and to the text that this question had then.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer import StepVersion
@@ -19,10 +19,15 @@ _QUESTION, _ANSWER = "user_message", "assistant_message"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The texts of a question and its answer."""
+    """The texts of a question and its answer.
+
+    `answer_id` is the step of the answer, `run_id` the run that it belonged to when it was removed.
+    """
 
     question: str
     answer: str
+    answer_id: str = field(default="", compare=False)
+    run_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,21 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
         earlier: its edited and removed messages, in the order of the changes.
     """
     asked: dict[str, str] = {one.step_id: one.created_at or "" for one in earlier if one.type == _QUESTION}
-    asked |= {step["id"]: step["createdAt"] or "" for step in steps if step["type"] == _QUESTION}
+    left = {one.step_id: one.replaced_at for one in earlier if one.type == _QUESTION and one.change == "removed"}
+    for step in steps:
+        if step["type"] == _QUESTION:
+            asked[step["id"]] = step["createdAt"] or ""
+            left.pop(step["id"], None)
     order = sorted(asked, key=lambda step_id: (asked[step_id], step_id))
     moments = [asked[step_id] for step_id in order]
     removed: dict[str, list[StepVersion]] = defaultdict(list)
+    made_first: dict[str, str] = {}
     for one in earlier:
         if one.type == _ANSWER and one.change == "removed" and not is_own_message(one.output):
-            place = bisect_right(moments, one.created_at or "") - 1
+            made_at = made_first.setdefault(one.step_id, one.created_at or "")
+            place = bisect_right(moments, made_at) - 1
+            while place >= 0 and order[place] in left and left[order[place]] <= made_at:
+                place -= 1
             if place >= 0:
                 removed[order[place]].append(one)
     found = {}
@@ -60,13 +73,32 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
         own = removed.get(question["id"])
         if own:
             texts = [one for one in earlier if one.step_id == question["id"] and one.change == "edited"]
-            made = sorted(own, key=lambda one: (one.created_at or "", one.step_id))
-            before = [Version(_text_at(one.created_at or "", texts, question), one.output) for one in made]
-            now = Version(question["output"], answer["output"])
-            distinct = tuple(dict.fromkeys([*before, now]))
-            if len(distinct) > 1:
-                found[question["id"]] = Versions(question["id"], answer["id"], distinct, distinct.index(now))
+            made = _versions_of_answers(own, texts, question)
+            # An answer that was put back has the place of its first time.
+            made[answer["id"]] = Version(question["output"], answer["output"], answer["id"])
+            if len(made) > 1:
+                at = list(made).index(answer["id"])
+                found[question["id"]] = Versions(question["id"], answer["id"], tuple(made.values()), at)
     return found
+
+
+def _versions_of_answers(
+    removed: Sequence[StepVersion], texts: Sequence[StepVersion], question: Mapping[str, Any]
+) -> dict[str, Version]:
+    """The versions of the removed answers by their ids, oldest first. An answer may be removed more than once."""
+    first: dict[str, StepVersion] = {}
+    for one in removed:
+        first.setdefault(one.step_id, one)
+    last = {one.step_id: one for one in removed}
+    return {
+        one.step_id: Version(
+            _text_at(one.created_at or "", texts, question),
+            last[one.step_id].output,
+            one.step_id,
+            last[one.step_id].parent_id,
+        )
+        for one in sorted(first.values(), key=lambda one: (one.created_at or "", one.step_id))
+    }
 
 
 def _turns(steps: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -1,0 +1,65 @@
+"""Puts an earlier answer back into its thread: the same step, with its model, usage and vote."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import chainlit as cl
+from chainlit.chat_context import chat_context
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.usage import LlmCall
+from threadkeeper.chat.wording import mark_of
+from threadkeeper.conversation.reply import AnswerMessage
+from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.conversation.versions import Version
+
+
+async def put_back(
+    layer: ChainlitLayer, version: Version, language: str, *, model: str | None, footer: bool
+) -> cl.Message:
+    """Store the answer of an earlier version again, and show it.
+
+    It has its old id, so its model calls and verdicts belong to it again.
+
+    Args:
+        model: the model of an answer without recorded calls.
+        footer: show the answer's usage.
+    """
+    calls = await layer.calls_of_step(cl.context.session.thread_id, version.answer_id)
+    answer = AnswerMessage(model)
+    answer.id, answer.content = version.answer_id, version.answer
+    status = mark_of(version.answer) or "complete"
+    answer.metadata = {"model": model, "status": status, "is_restored": True, **_facts_of(calls)}
+    answer.persisted = True
+    chat_context.add(answer)
+    step = answer.to_dict()
+    await layer.update_step(step)
+    await cl.context.emitter.send_step(step)
+    if footer:
+        await show_footers([step], language, replace=True)
+    await layer.restore_vote(answer.id, version.run_id or answer.id)
+    return answer
+
+
+def _facts_of(calls: Sequence[LlmCall]) -> dict[str, Any]:
+    """The metadata of an answer that its calls still tell. An answer that was continued has several."""
+    counted = [one for one in calls if one.prompt_tokens is not None]
+    if not counted:
+        return {"model": calls[-1].model} if calls else {}
+    last = counted[-1]
+    usage: dict[str, Any] = {
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in counted),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in counted),
+        "is_estimated": any(one.is_estimated for one in counted),
+    }
+    costs = [one.total_cost for one in counted if one.total_cost is not None]
+    if len(costs) == len(counted):
+        usage["dollars"] = f"{sum(costs):f}"
+    if last.tokens_per_second is not None:
+        usage["tokens_per_second"] = round(last.tokens_per_second, 1)
+    facts = {
+        "seconds": None if last.seconds is None else round(last.seconds, 3),
+        "first_token_seconds": None if last.first_token_seconds is None else round(last.first_token_seconds, 3),
+        "answered_by": last.answered_by,
+    }
+    return {"model": last.model, "usage": usage, **{key: value for key, value in facts.items() if value is not None}}
