@@ -59,7 +59,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES, UsageShape
+from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES, End, UsageShape
 from tests.support.refusing_models import is_refusing, refusal
 
 PICTURE_TOKENS = 85
@@ -108,7 +108,11 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
 
 @dataclass
 class Recorded:
-    """One request. `peer`: the client's address; `left_early`: the client disconnected before the end."""
+    """One request.
+
+    `peer`: the client's address; `left_early`: the client disconnected before the end; `billed`: its entry in the
+    ledger.
+    """
 
     path: str
     query: dict[str, str]
@@ -116,6 +120,7 @@ class Recorded:
     body: dict[str, Any]
     peer: str
     left_early: bool = False
+    billed: Billed | None = None
 
     @property
     def model(self) -> str:
@@ -138,7 +143,7 @@ class Reply:
     wire: str = "plain"
     shape: UsageShape | None = None
     first_chunks: list[str] = field(default_factory=list)
-    end: str | None = None
+    end: End | None = None
     answered_by: str | None = None
     deltas: list[dict[str, Any]] | None = None
     """In place of one delta for each token."""
@@ -237,7 +242,7 @@ class ModelServer:
         texts = [texts] if isinstance(texts, str) else texts
         size = int(recorded.body.get("dimensions") or 16)
         tokens = sum(len(pieces(text)) for text in texts)
-        self.ledger.append(Billed(recorded.model, tokens, reported=True))
+        self._bill(recorded, Billed(recorded.model, tokens, reported=True))
         return web.json_response(
             {
                 "object": "list",
@@ -271,11 +276,18 @@ class ModelServer:
                 return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
             if name == "body":
                 body = BODIES[rest[0]]
+                if body.tokens is not None:
+                    self._bill(recorded, Billed(recorded.model, *body.tokens, reported=True))
+                elif body.is_answer:
+                    messages = recorded.body["messages"]
+                    self._bill(recorded, Billed(recorded.model, count_tokens(messages), messages=messages))
                 return web.Response(body=body.text.encode(), headers={"Content-Type": body.content_type})
             reply = self._reply(recorded)
             messages = recorded.body["messages"]
             billed = Billed(recorded.model, count_tokens(messages), messages=messages)
-            self.ledger.append(billed)
+            if reply.tokens or reply.fault != "error":
+                # An error in place of an answer is not billed.
+                self._bill(recorded, billed)
             if name == "json" or not recorded.body.get("stream"):
                 billed.sent(reply.tokens)
                 billed.reported = True
@@ -285,6 +297,11 @@ class ModelServer:
             recorded.left_early = True
             self._left.set()
             raise
+
+    def _bill(self, recorded: Recorded, billed: Billed) -> Billed:
+        recorded.billed = billed
+        self.ledger.append(billed)
+        return billed
 
     def _refusal(self, recorded: Recorded) -> web.Response | None:
         name, *rest = recorded.model.split(":")
@@ -340,7 +357,7 @@ class ModelServer:
             case "usage":
                 reply.shape = USAGES[rest[0]]
             case "ends":
-                reply.tokens, reply.end = BEGINNING, ENDS[rest[0]].wire
+                reply.tokens, reply.end = BEGINNING, ENDS[rest[0]]
             case "first":
                 reply.first_chunks = FIRST_CHUNKS[rest[0]]
                 reply.answered_by = rest[1] if len(rest) > 1 else None
@@ -364,7 +381,10 @@ class ModelServer:
             for part in _on_the_wire(event, reply.wire):
                 await response.write(part)
         if reply.end is not None:
-            await response.write(reply.end.encode())
+            await response.write(reply.end.wire.encode())
+            if reply.end.tokens is not None:
+                billed.prompt_tokens, billed.completion_tokens = reply.end.tokens
+                billed.reported = True
         if reply.wire == "late":
             await asyncio.sleep(0.02)
         if reply.fault == "hang":

@@ -99,12 +99,14 @@ USAGES: dict[str, UsageShape] = {
 class End:
     """The end of a stream after BEGINNING: bytes as they stand on the wire.
 
-    `says`: what the log must contain; None if the answer is complete. `kind`: the kind of the error.
+    `says`: what the log must contain; None if the answer is complete. `kind`: the kind of the error. `tokens`: those of
+    prompt and completion that it reports.
     """
 
     wire: str
     says: str | None = None
     kind: str = "server"
+    tokens: tuple[int, int] | None = None
 
 
 DONE = "data: [DONE]\n\n"
@@ -181,7 +183,7 @@ ENDS: dict[str, End] = {
     "stop": End(_finish("stop")),
     "stop-and-more": End(_finish("stop") + _data({"choices": [], "cost": "0"}) + DONE),
     "eos": End(_finish("eos") + DONE),
-    "usage-only": End(_data({"choices": [], "usage": plain(40, 4)}) + DONE),
+    "usage-only": End(_data({"choices": [], "usage": plain(40, 4)}) + DONE, tokens=(40, 4)),
     "nulls": End(_finish("stop") + _data({"error": None, "error_code": 0, "base_resp": {"status_code": 0}}) + DONE),
     "ping": End(": ping\n\nevent: ping\ndata: {}\n\ndata:\n\ndata: null\n\n" + _finish("stop") + DONE),
     "status": End(_data({"type": "status", "message": "queued"}) + _finish("stop") + DONE),
@@ -190,12 +192,17 @@ ENDS: dict[str, End] = {
 
 @dataclass(frozen=True)
 class Body:
-    """A whole body with status 200. `says` and `kind` as in `End`."""
+    """A whole body with status 200. `says`, `kind` and `tokens` as in `End`.
+
+    `is_answer`: whether the server bills the prompt although it reports no tokens.
+    """
 
     text: str
     content_type: str
     says: str | None = None
     kind: str = "server"
+    tokens: tuple[int, int] | None = None
+    is_answer: bool = False
 
 
 _ERROR = json.dumps({"error": {"message": _WORDS, "code": 500}})
@@ -218,11 +225,11 @@ BODIES: dict[str, Body] = {
     "html-as-stream": Body(f"<html><body>{_WORDS}</body></html>", _STREAM, _WORDS),
     "empty": Body("", _STREAM, "the answer is empty"),
     "empty-json": Body("", "application/json", "the answer is empty"),
-    "done": Body(DONE, _STREAM, "no text", "empty"),
-    "completion": Body(json.dumps(_COMPLETION), "application/json"),
-    "completion-as-stream": Body(json.dumps(_COMPLETION), _STREAM),
-    "completion-in-lines": Body(json.dumps(_COMPLETION, indent=2), "text/plain; charset=utf-8"),
-    "completion-in-an-event": Body(_data(_COMPLETION) + DONE, _STREAM),
+    "done": Body(DONE, _STREAM, "no text", "empty", is_answer=True),
+    "completion": Body(json.dumps(_COMPLETION), "application/json", tokens=(40, 3)),
+    "completion-as-stream": Body(json.dumps(_COMPLETION), _STREAM, tokens=(40, 3)),
+    "completion-in-lines": Body(json.dumps(_COMPLETION, indent=2), "text/plain; charset=utf-8", tokens=(40, 3)),
+    "completion-in-an-event": Body(_data(_COMPLETION) + DONE, _STREAM, tokens=(40, 3)),
 }
 
 FIRST_CHUNKS: dict[str, list[str]] = {
