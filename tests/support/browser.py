@@ -40,8 +40,11 @@ _PATIENCE_MILLISECONDS = 15_000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
 # Engine.IO answers this if a page is left while its socket is upgraded from polling. The next page has its own socket.
 _POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transport=polling\S*&sid=")
+# The PDF viewer of Chainlit's page reports so that the page was left while it opened a document.
+_PDF_LEFT = re.compile(r"^Worker was terminated$")
 # Chainlit's page opens a first socket and replaces it by a second one (`threadkeeper/conversation/resuming.py`).
 _SOCKET_REPLACED = re.compile("WebSocket is closed before the connection is established")
+_EXPECTED = (_POLL_OF_A_SOCKET_LEFT, _SOCKET_REPLACED, _PDF_LEFT)
 
 expect.set_options(timeout=_PATIENCE_MILLISECONDS)
 
@@ -89,7 +92,9 @@ class Watch:
     store: str | None = None
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    _expected: list[re.Pattern[str]] = field(default_factory=lambda: [_POLL_OF_A_SOCKET_LEFT, _SOCKET_REPLACED])
+    _expected: list[re.Pattern[str]] = field(
+        default_factory=lambda: [_POLL_OF_A_SOCKET_LEFT, _SOCKET_REPLACED, _PDF_LEFT]
+    )
 
     def over(self, context: BrowserContext) -> None:
         context.on("request", self._on_request)
