@@ -1,7 +1,7 @@
 """Excerpts of found texts, with the words of the search marked. Words are compared as the search does."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from datalayer.history.search_tokens import MOST_CHARACTERS, fold, runs
 from datalayer.records.chat import ExcerptPart
@@ -19,7 +19,16 @@ def excerpt(text: str, words: str, length: int) -> tuple[ExcerptPart, ...]:
     begin = max(spans[0][0] - _BEFORE, 0)
     if begin and (start := _WORD_START.search(text, begin, spans[0][0])):
         begin = start.end() - 1
-    end = max(begin + length, spans[0][1])
+    return _parts(text, spans, begin, max(begin + length, spans[0][1]))
+
+
+def marked(text: str, words: str) -> tuple[ExcerptPart, ...]:
+    """The whole text with the words marked."""
+    return _parts(text, _spans(text, words), 0, len(text))
+
+
+def _parts(text: str, spans: Iterable[tuple[int, int]], begin: int, end: int) -> tuple[ExcerptPart, ...]:
+    """The text from `begin` to `end`, longer by a marked word that begins before the end, with what is left out."""
     parts = [ExcerptPart("…")] if begin else []
     at = begin
     for left, right in spans:
@@ -27,17 +36,8 @@ def excerpt(text: str, words: str, length: int) -> tuple[ExcerptPart, ...]:
             break
         parts += [ExcerptPart(text[at:left]), ExcerptPart(text[left:right], is_marked=True)]
         at = right
-    parts.append(ExcerptPart(text[at : max(end, at)] + ("…" if len(text) > max(end, at) else "")))
-    return tuple(part for part in parts if part.text)
-
-
-def marked(text: str, words: str) -> tuple[ExcerptPart, ...]:
-    """The whole text with the words marked."""
-    parts, at = [], 0
-    for left, right in _spans(text, words):
-        parts += [ExcerptPart(text[at:left]), ExcerptPart(text[left:right], is_marked=True)]
-        at = right
-    parts.append(ExcerptPart(text[at:]))
+    end = max(end, at)
+    parts.append(ExcerptPart(text[at:end] + ("…" if len(text) > end else "")))
     return tuple(part for part in parts if part.text)
 
 
