@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Container, Iterable, Mapping
-from decimal import Decimal
 from typing import Any, cast
 
 import chainlit as cl
@@ -28,7 +27,7 @@ from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
-from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.waiting import counted_down
 from threadkeeper.formulas.page import PageText
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
@@ -315,17 +314,8 @@ def _facts(outcome: Outcome, call: LlmCall | None, used: Mapping[str, Any]) -> d
         facts["first_token_seconds"] = round(outcome.first_token_seconds, 3)
     if outcome.finish is not None and outcome.finish.model:
         facts["answered_by"] = outcome.finish.model
-    if call is None or call.prompt_tokens is None:
-        return facts
-    facts["usage"] = {
-        "prompt_tokens": call.prompt_tokens + int(used.get("prompt_tokens") or 0),
-        "completion_tokens": (call.completion_tokens or 0) + int(used.get("completion_tokens") or 0),
-        "is_estimated": call.is_estimated or bool(used.get("is_estimated")),
-    }
-    if call.total_cost is not None and (not used or used.get("dollars") is not None):
-        facts["usage"]["dollars"] = f"{call.total_cost + Decimal(str(used.get('dollars') or 0)):f}"
-    if call.tokens_per_second is not None:
-        facts["usage"]["tokens_per_second"] = round(call.tokens_per_second, 1)
+    if call is not None and call.prompt_tokens is not None:
+        facts["usage"] = usage_with(call, used)
     return facts
 
 

@@ -10,7 +10,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import LlmCall
 from threadkeeper.chat.wording import mark_of
 from threadkeeper.conversation.reply import AnswerMessage
-from threadkeeper.conversation.usage_footer import show_footers
+from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.versions import Version
 
 
@@ -47,16 +47,9 @@ def _facts_of(calls: Sequence[LlmCall]) -> dict[str, Any]:
     if not counted:
         return {"model": calls[-1].model} if calls else {}
     last = counted[-1]
-    usage: dict[str, Any] = {
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in counted),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in counted),
-        "is_estimated": any(one.is_estimated for one in counted),
-    }
-    costs = [one.total_cost for one in counted if one.total_cost is not None]
-    if len(costs) == len(counted):
-        usage["dollars"] = f"{sum(costs):f}"
-    if last.tokens_per_second is not None:
-        usage["tokens_per_second"] = round(last.tokens_per_second, 1)
+    usage: dict[str, Any] = {}
+    for call in counted:
+        usage = usage_with(call, usage)
     facts = {
         "seconds": None if last.seconds is None else round(last.seconds, 3),
         "first_token_seconds": None if last.first_token_seconds is None else round(last.first_token_seconds, 3),

@@ -10,6 +10,7 @@ from typing import Any
 
 import chainlit as cl
 
+from datalayer.records.usage import LlmCall
 from threadkeeper.chat.wording import say, say_dollars
 
 USAGE = "usage"
@@ -24,6 +25,20 @@ async def show_footers(steps: Sequence[Mapping[str, Any]], language: str, *, rep
         if replace:
             await action.remove()
         await action.send(for_id=step_id)
+
+
+def usage_with(call: LlmCall, used: Mapping[str, Any]) -> dict[str, Any]:
+    """The usage in the metadata of an answer after one more call with tokens; `used`: the usage before, {} at first."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": (call.prompt_tokens or 0) + int(used.get("prompt_tokens") or 0),
+        "completion_tokens": (call.completion_tokens or 0) + int(used.get("completion_tokens") or 0),
+        "is_estimated": call.is_estimated or bool(used.get("is_estimated")),
+    }
+    if call.total_cost is not None and (not used or used.get("dollars") is not None):
+        usage["dollars"] = f"{call.total_cost + Decimal(str(used.get('dollars') or 0)):f}"
+    if call.tokens_per_second is not None:
+        usage["tokens_per_second"] = round(call.tokens_per_second, 1)
+    return usage
 
 
 def footer(step: Mapping[str, Any], language: str) -> cl.Action | None:
