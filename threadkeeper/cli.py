@@ -184,11 +184,9 @@ def serve() -> None:
 def migrate() -> None:
     """Create the database schema, or upgrade it to this version."""
     from datalayer.accounts.accounts import Accounts
-    from threadkeeper.commands.terminal import make_data_dir, settings_or_end, with_accounts
+    from threadkeeper.commands.terminal import settings_or_end, with_accounts
 
-    settings = settings_or_end()
-    make_data_dir(settings)
-    applied = with_accounts(settings, Accounts.migrate, new=True)
+    applied = with_accounts(settings_or_end(), Accounts.migrate, new=True)
     for name in applied:
         typer.echo(f"applied: {name}")
     typer.echo("The schema is up to date.")
