@@ -10,10 +10,10 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper import metrics
 from threadkeeper.chat.attachments.reader import AttachmentRefused
-from threadkeeper.chat.context.history import NOTICE_STATUS
 from threadkeeper.chat.context.refusals import ATTACHMENT, FAILED, REFUSED, WITHOUT_FILES
 from threadkeeper.chat.model import NEED_ANOTHER_MODEL, ModelError
 from threadkeeper.chat.wording import explain, say
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import offer, try_again
 from threadkeeper.conversation.reply import say_error
 from threadkeeper.conversation.turn_order import Turns
@@ -94,8 +94,7 @@ class Failures:
         drops_files = was_refused and has_files and not metadata.get(WITHOUT_FILES) and bool(message.content.strip())
         if drops_files:
             metadata[WITHOUT_FILES] = True
-            notice = cl.Message(content=say("files_dropped", language), metadata={"status": NOTICE_STATUS})
-            await notice.send()
+            await notice(say("files_dropped", language)).send()
         if metadata != (message.metadata or {}):
             await self._remember(message, metadata)
 

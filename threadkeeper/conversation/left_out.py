@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import chainlit as cl
-
-from threadkeeper.chat.context.history import NOTICE_STATUS, Context
+from threadkeeper.chat.context.history import Context
 from threadkeeper.chat.context.reductions import Reduction
-from threadkeeper.chat.context.refusals import metadata_of
+from threadkeeper.chat.context.steps import metadata_of
 from threadkeeper.chat.wording import say
+from threadkeeper.conversation.notices import notice
 
 # The keys of the sentences, which mark the notices in the thread.
 _OLDER, _PICTURES, _REFUSED = "older_left_out", "pictures_left_out", "older_refused"
@@ -35,5 +34,4 @@ class LeftOutNotices:
         }
         for key in [key for key, is_left_out in found.items() if is_left_out and key not in self._said]:
             self._said.add(key)
-            text = say(key, self._language, model=self._model)
-            await cl.Message(content=text, metadata={"status": NOTICE_STATUS, key: True}).send()
+            await notice(say(key, self._language, model=self._model), **{key: True}).send()

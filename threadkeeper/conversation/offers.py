@@ -9,9 +9,10 @@ from typing import Any
 
 import chainlit as cl
 
-from threadkeeper.chat.context.history import NOTICE_STATUS
-from threadkeeper.chat.context.refusals import WITHOUT_FILES, metadata_of, refused_ids
+from threadkeeper.chat.context.refusals import WITHOUT_FILES, refused_ids
+from threadkeeper.chat.context.steps import is_notice, metadata_of
 from threadkeeper.chat.wording import say
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.reply import FINAL, say_error
 from threadkeeper.conversation.turn_order import SessionTurns, Turns
 from threadkeeper.conversation.versions import Versions
@@ -126,7 +127,7 @@ def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) ->
         model: the one that was picked for the last question.
     """
     steps: list[dict[str, Any]] = thread["steps"]
-    said = [step for step in steps if step["type"] in ("user_message", "assistant_message") and not _is_notice(step)]
+    said = [step for step in steps if step["type"] in ("user_message", "assistant_message") and not is_notice(step)]
     questions = [step for step in said if step["type"] == "user_message"]
     if not questions:
         return None
@@ -134,8 +135,8 @@ def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) ->
     metadata = last.get("metadata") or {}
     status = "cut" if last.get("streaming") else metadata.get("status")
     if last["type"] == "user_message":
-        if not (steps[-1]["type"] == "assistant_message" and _is_notice(steps[-1])):
-            steps.append(dict(_notice(say("unanswered", language)).to_dict()))
+        if not (steps[-1]["type"] == "assistant_message" and is_notice(steps[-1])):
+            steps.append(dict(notice(say("unanswered", language)).to_dict()))
         return steps[-1]["id"], [try_again(question_id, language)]
     if last.get("isError"):
         without_files = drops_files(thread, questions[-1])
@@ -157,17 +158,9 @@ def drops_files(thread: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
 
 async def say_stopped(question_id: str, language: str, turns: Turns, session: Any) -> None:
     """Say that an answer was stopped before its first word, with the button that asks again."""
-    notice = _notice(say("stopped_before", language))
-    await notice.send()
-    await offer(turns, session, [try_again(question_id, language)], notice.id)
-
-
-def _notice(sentence: str) -> cl.Message:
-    return cl.Message(content=sentence, metadata={"status": NOTICE_STATUS})
-
-
-def _is_notice(step: Mapping[str, Any]) -> bool:
-    return (step.get("metadata") or {}).get("status") == NOTICE_STATUS
+    message = notice(say("stopped_before", language))
+    await message.send()
+    await offer(turns, session, [try_again(question_id, language)], message.id)
 
 
 def _button(

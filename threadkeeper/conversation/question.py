@@ -10,8 +10,9 @@ import chainlit as cl
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.chat.attachments.cache import AttachmentCache
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentReader, AttachmentRefused, Picture
-from threadkeeper.chat.context.history import NOTICE_STATUS, Question
+from threadkeeper.chat.context.history import Question
 from threadkeeper.chat.context.refusals import WITHOUT_FILES
+from threadkeeper.conversation.notices import notice
 from threadkeeper.settings.settings import Settings
 
 
@@ -67,9 +68,9 @@ class QuestionReader:
 
 async def say_notices(question: Question, language: str) -> None:
     """Say on the page what was left out of the attached files."""
-    notices = [notice.say(language) for attachment in question.attachments for notice in attachment.notices]
+    notices = [one.say(language) for attachment in question.attachments for one in attachment.notices]
     if notices:
-        await cl.Message(content="\n\n".join(notices), metadata={"status": NOTICE_STATUS}).send()
+        await notice("\n\n".join(notices)).send()
 
 
 def _names_and_sizes(elements: Sequence[Any]) -> list[tuple[str, int]]:

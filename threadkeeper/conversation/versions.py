@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer import StepVersion
-from threadkeeper.chat.context.history import NOTICE_STATUS
+from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.chat.wording import is_own_message
 
 _QUESTION, _ANSWER = "user_message", "assistant_message"
@@ -108,7 +108,7 @@ def _turns(steps: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], 
     for step in steps:
         if step["type"] == _QUESTION:
             question = step
-        elif step["type"] == _ANSWER and question and (step.get("metadata") or {}).get("status") != NOTICE_STATUS:
+        elif step["type"] == _ANSWER and question and not is_notice(step):
             turns[question["id"]] = (question, step)
     return list(turns.values())
 

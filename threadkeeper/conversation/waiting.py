@@ -10,7 +10,7 @@ from chainlit.config import config
 from chainlit.step import StepDict
 from chainlit.utils import utc_now
 
-from threadkeeper.chat.context.history import NOTICE_STATUS
+from threadkeeper.chat.context.steps import NOTICE_STATUS
 from threadkeeper.chat.wording import say
 
 _SHOWN_FROM_SECONDS = 1.0

@@ -18,7 +18,8 @@ from typing import Any
 from datalayer.thought import speech_of
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
 from threadkeeper.chat.context.reductions import NOTHING, Reduction
-from threadkeeper.chat.context.refusals import WITHOUT_FILES, doubtful_ids, metadata_of, refused_ids
+from threadkeeper.chat.context.refusals import WITHOUT_FILES, doubtful_ids, refused_ids
+from threadkeeper.chat.context.steps import NOTICE_STATUS, Step, metadata_of
 from threadkeeper.chat.context.tokens import (
     REQUEST_TOKENS,
     TokenCounter,
@@ -53,14 +54,10 @@ CONTINUE_PROMPT = (
     "Do not repeat any of it, and add no introduction."
 )
 """Sent in place of a question to continue an answer; it is not stored."""
-NOTICE_STATUS = "notice"
-"""`metadata.status` of a message that the chat itself wrote: stored and shown, but never part of the context."""
 
 _LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
 _ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
 _LARGEST_RESERVE = 16_384
-
-Step = Mapping[str, Any]
 Element = Mapping[str, Any]
 LoadAttachment = Callable[[Element], Awaitable[Attachment | None]]
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from threadkeeper.chat.context.refusals import REFUSED, doubtful_ids, metadata_of, refused_ids
+from threadkeeper.chat.context.refusals import REFUSED, doubtful_ids, refused_ids
+from threadkeeper.chat.context.steps import Step, metadata_of
 from threadkeeper.chat.model import ErrorKind, ModelError
-
-Step = Mapping[str, Any]
 
 LEFT_OUT = "left_out"
 """Metadata key of an answer: what its context left out."""

@@ -6,13 +6,11 @@ this mark have only the error message under the question.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from datalayer.thought import speech_of
+from threadkeeper.chat.context.steps import Step, is_notice, metadata_of
 from threadkeeper.chat.wording import unmark_answer
-
-Step = Mapping[str, Any]
 
 FAILED = "failed"
 """Metadata key of a question without a complete answer: the kind of the error, or ATTACHMENT."""
@@ -61,10 +59,6 @@ def doubtful_ids(steps: Sequence[Step]) -> set[str]:
     return ids
 
 
-def metadata_of(step: Step) -> Mapping[str, Any]:
-    return step.get("metadata") or {}
-
-
 def _exchanges(steps: Sequence[Step]) -> Iterator[tuple[Step, list[Step]]]:
     """Each question with the messages up to the next one."""
     question: Step | None = None
@@ -85,6 +79,6 @@ def _is_error(step: Step) -> bool:
 
 
 def _is_answer(step: Step) -> bool:
-    if _is_error(step) or metadata_of(step).get("status") == "notice":
+    if _is_error(step) or is_notice(step):
         return False
     return bool(speech_of(unmark_answer(step.get("output") or "")).strip())
