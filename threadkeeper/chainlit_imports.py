@@ -1,13 +1,16 @@
-"""Makes `import chainlit` cheaper by a stand-in for a package that this application does not call.
+"""Makes `import chainlit` cheaper by stand-ins for packages that this application does not call.
 
-Chainlit imports `literalai`, the client of a hosted service, for the names of its record types. `literalai` imports
-`traceloop.sdk`, which imports pandas, NumPy and instrumentation of many language models: more than half of the time and
-memory of `import chainlit` (ADR 0021). `literalai` uses one name of it, the class `Traceloop`, when a client of the
-service is created or records a step.
+`traceloop.sdk`: Chainlit imports `literalai`, the client of a hosted service, for the names of its record types.
+`literalai` imports `traceloop.sdk`, which imports pandas, NumPy and instrumentation of many language models: more than
+half of the time and memory of `import chainlit` (ADR 0021). `literalai` uses one name of it, the class `Traceloop`,
+when a client of the service is created or records a step.
 
-The stand-in has that name. It loads the real package at the first use of a method of the class or of another name, so
-that an application that uses the service still works. It must be installed before Chainlit is imported. `threadkeeper
-serve` does that. `chainlit run app.py` imports Chainlit before our code runs, and starts as slowly as before.
+`aiohttp`: Chainlit imports `socketio`, which imports the client of Engine.IO beside the server, and with it `aiohttp`.
+Its import also reads the certificates of the system twice. Only the client, which nothing here creates, uses it.
+
+A stand-in loads the real package at the first use, so that an application that uses the package still works. The
+stand-ins must be installed before Chainlit is imported. `threadkeeper serve` does that. `chainlit run app.py` imports
+Chainlit before our code runs, and starts as slowly as before.
 """
 
 import importlib
@@ -18,42 +21,58 @@ from types import ModuleType
 from typing import Any
 
 _SDK = "traceloop.sdk"
+_CLIENT = "aiohttp"
 
 
 class StandIn(ModuleType):
-    """The module `traceloop.sdk` until one of its names is used."""
+    """A module until one of its names, or one of its submodules, is used."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            # The import system asks for these names; that is not a use of the package.
-            raise AttributeError(f"the stand-in of {_SDK} has no {name}")
-        return getattr(_real(), name)
+        # The import system asks for names such as `__spec__`, which is not a use. It asks for `__path__` to find a
+        # submodule, which is one.
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(f"the stand-in of {self.__name__} has no {name}")
+        return getattr(_real(self.__name__), name)
 
 
 class _UntilUsed(type):
     def __getattr__(cls, name: str) -> Any:
-        return getattr(_real().Traceloop, name)
+        return getattr(_real(_SDK).Traceloop, name)
 
 
 class _Traceloop(metaclass=_UntilUsed):
     """The class `Traceloop`, whose methods are called on the class itself."""
 
 
-def put_stand_in() -> bool:
-    """Install the stand-in for `traceloop.sdk`; returns whether it was installed.
+def put_stand_ins() -> set[str]:
+    """Install the stand-ins; returns the names of the modules that have one.
 
-    It is not installed if LITERAL_API_KEY is set, because the service is then used, or if the real package is already
-    imported.
+    A package that is already imported, or is not installed, has none; nor has `traceloop.sdk` if LITERAL_API_KEY is
+    set, because the service is then used.
     """
-    if os.environ.get("LITERAL_API_KEY") or _SDK in sys.modules or find_spec("traceloop") is None:
-        return False
-    stand_in = StandIn(_SDK, f"A stand-in: see {__name__}.")
-    stand_in.Traceloop = _Traceloop  # type: ignore[attr-defined]
-    sys.modules[_SDK] = stand_in
-    return True
+    put = set()
+    if not os.environ.get("LITERAL_API_KEY") and _is_to_come(_SDK, "traceloop"):
+        put.add(_SDK)
+        # `from traceloop.sdk import Traceloop` asks for `__path__` too, and is not a use yet.
+        _put(_SDK, Traceloop=_Traceloop, __path__=[])
+    if _is_to_come(_CLIENT, _CLIENT):
+        put.add(_CLIENT)
+        _put(_CLIENT)
+    return put
 
 
-def _real() -> ModuleType:
-    if isinstance(sys.modules.get(_SDK), StandIn):
-        del sys.modules[_SDK]
-    return importlib.import_module(_SDK)
+def _is_to_come(module: str, package: str) -> bool:
+    return module not in sys.modules and find_spec(package) is not None
+
+
+def _put(module: str, **names: Any) -> None:
+    stand_in = StandIn(module, f"A stand-in: see {__name__}.")
+    for name, value in names.items():
+        setattr(stand_in, name, value)
+    sys.modules[module] = stand_in
+
+
+def _real(module: str) -> ModuleType:
+    if isinstance(sys.modules.get(module), StandIn):
+        del sys.modules[module]
+    return importlib.import_module(module)

@@ -126,7 +126,7 @@ def serve() -> None:
     gc.disable()
     from importlib.util import find_spec
 
-    from threadkeeper.chainlit_imports import put_stand_in
+    from threadkeeper.chainlit_imports import put_stand_ins
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.logs import configure_logging
     from threadkeeper.settings.cookie_secret import cookie_secret
@@ -148,7 +148,7 @@ def serve() -> None:
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     put_root_path(settings.chainlit_root_path)
     os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
-    put_stand_in()
+    put_stand_ins()
     import uvicorn
     from chainlit.config import config, load_module
 

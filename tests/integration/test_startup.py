@@ -30,7 +30,7 @@ main()
 # Modules that only a cloud store, a chart, an attached document, an export, a model or a hosted service needs.
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
-_LATER |= {"python_calamine"}
+_LATER |= {"python_calamine", "aiohttp.client"}
 
 
 def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -121,26 +121,53 @@ def test_with_the_key_of_the_service_the_real_package_is_imported(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_stand_in_loads_the_real_package_on_first_use(tmp_path: Path) -> None:
+def test_a_stand_in_loads_the_real_package_on_first_use(tmp_path: Path) -> None:
     program = """
 import sys
-from threadkeeper.chainlit_imports import StandIn, put_stand_in
-assert put_stand_in()
-import chainlit, literalai.client
-assert isinstance(sys.modules["traceloop.sdk"], StandIn)
+from threadkeeper.chainlit_imports import StandIn, put_stand_ins
+assert put_stand_ins() == {"traceloop.sdk", "aiohttp"}
+import chainlit, engineio.async_client, literalai.client
+for name in ("traceloop.sdk", "aiohttp"):
+    assert isinstance(sys.modules[name], StandIn), name
 assert "pandas" not in sys.modules
 used = literalai.client.Traceloop.set_association_properties
 assert "pandas" in sys.modules
 import traceloop.sdk
 assert used == traceloop.sdk.Traceloop.set_association_properties
 assert not isinstance(traceloop.sdk, StandIn)
-assert not put_stand_in()
 try:
     literalai.client.Traceloop.no_such_thing
 except AttributeError as error:
     print(error)
+error = engineio.async_client.aiohttp.ClientError
+import aiohttp
+assert error is aiohttp.ClientError
+assert not isinstance(aiohttp, StandIn)
+assert put_stand_ins() == set()
 """
     assert "no_such_thing" in run(program, tmp_path).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import aiohttp.web",
+        "from aiohttp import web",
+        "from aiohttp.web import Request",
+        "import aiohttp.client_exceptions",
+    ],
+)
+def test_a_submodule_of_a_package_with_a_stand_in_can_be_imported(tmp_path: Path, statement: str) -> None:
+    program = f"""
+from threadkeeper.chainlit_imports import StandIn, put_stand_ins
+put_stand_ins()
+{statement}
+import aiohttp
+assert not isinstance(aiohttp, StandIn)
+assert aiohttp.ClientSession.__module__ == "aiohttp.client"
+"""
+    run(program, tmp_path)
 
 
 @pytest.mark.budget
