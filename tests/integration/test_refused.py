@@ -8,13 +8,14 @@ import pytest
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.shared_server import Chat
+from threadkeeper.chat.context.history import ANSWER_ABSENT, MESSAGES_ABSENT
 from threadkeeper.chat.wording import say
 
 pytestmark = pytest.mark.slow
 
 MODELS = (
-    "echo,context-echo,small-pictures:3000,small-pictures:5,no-pictures,no-pictures-500,no-pictures-openrouter,filter:forbidden,"
-    "filter-all:secret,gemini-window:600,no-system,broken:crash,grumpy:odd,500,window:60,429:1:2,429:9:3,429:9:120"
+    "echo,say:Fine,context-echo,small-pictures:3000,small-pictures:5,no-pictures,no-pictures-500,no-pictures-openrouter,filter:forbidden,"
+    "filter-all:secret,filter-answers:secret,broken-answers:secret,gemini-window:600,no-system,broken:crash,grumpy:odd,500,window:60,429:1:2,429:9:3,429:9:120"
 )
 SETTINGS = {
     "OPENAI_MODELS": MODELS,
@@ -149,8 +150,79 @@ async def test_a_filtered_question_does_not_close_the_thread(chat: Chat) -> None
         assert answer == "You said: Then tell me about cats"
         assert texts(chat.model_server, model) == ['"Hello"', '"You said: Hello"', '"Then tell me about cats"']
         assert await edit(client, "a forbidden thing", "a nice thing") == "You said: a nice thing"
-    sent = [one for one in chat.model_server.requests if one.model == model]
-    assert sum("a forbidden thing" in json.dumps(one.body) for one in sent) == 1, "it was refused once"
+    sent = [json.dumps(one.body) for one in chat.model_server.requests if one.model == model]
+    refused = [one for one in sent if '"a forbidden thing"' in one]
+    assert len(refused) == 3, "with the thread, without its newest answer, alone: in its own turn only"
+    assert refused == sent[1:4]
+
+
+async def test_an_answer_that_trips_the_filter_does_not_fail_the_next_question(chat: Chat) -> None:
+    """The model itself writes the word: no question and no answer fails, and one notice says what is left out."""
+    model = "filter-answers:secret"
+    async with chat.client("alice") as client:
+        await client.ask("Hello", modes=use(model))
+        await client.ask("tell me a secret", modes=use(model))
+        for text in ("What is 2+2?", "And 3+3?"):
+            known = len(client.answers())
+            await client.ask(text, modes=use(model))
+            told = [one["output"] for one in client.answers()[known:]]
+            assert told[0] == f"You said: {text}"
+            expected = [True] if "2+2" in text else []
+            assert [("no longer sees them" in one) for one in told[1:]] == expected, "told once"
+        assert texts(chat.model_server, model) == [
+            '"Hello"',
+            '"You said: Hello"',
+            '"tell me a secret"',
+            f'"{ANSWER_ABSENT}"',
+            '"What is 2+2?"',
+            '"You said: What is 2+2?"',
+            '"And 3+3?"',
+        ]
+        sent = [one for one in chat.model_server.requests if one.model == model]
+        assert len(sent) == 5, "the second question begins with what the first one found out"
+        # Another such answer adds to it.
+        await client.ask("another secret", modes=use(model))
+        await client.ask("cats?", modes=use(model))
+        assert client.answer == "You said: cats?"
+        assert texts(chat.model_server, model).count(f'"{ANSWER_ABSENT}"') == 2
+        # A model that takes the answer gets it.
+        assert await client.ask("dogs?", modes=use("echo")) == "You said: dogs?"
+        assert "You said: tell me a secret" in str(texts(chat.model_server, "echo"))
+
+
+async def test_the_refused_half_of_a_thread_is_found(chat: Chat) -> None:
+    model = "filter-all:secret"
+    async with chat.client("alice") as client:
+        for text in ("tell me a secret", "one", "two", "three"):
+            await client.ask(text, modes=use("echo"))
+        await client.ask("and now?", modes=use(model))
+        assert "You said: and now?" in [one["output"] for one in client.answers()]
+        expected = ["two", "You said: two", "three", "You said: three", "and now?"]
+        assert texts(chat.model_server, model) == [f'"{text}"' for text in expected]
+        sent = [one for one in chat.model_server.requests if one.model == model]
+        assert MESSAGES_ABSENT in json.dumps(sent[-1].body), "the model knows that there was more"
+
+
+async def test_an_answer_that_breaks_the_server_does_not_close_the_thread(chat: Chat) -> None:
+    """A failure can pass, so the first question after it fails. The second one is asked without the answer."""
+    model = "broken-answers:secret"
+    async with chat.client("alice") as client:
+        await client.ask("tell me a secret", modes=use(model))
+        assert "failed" in await client.ask("cats?", modes=use(model))
+        await client.ask("dogs?", modes=use(model))
+        assert "You said: dogs?" in [one["output"] for one in client.answers()]
+
+
+async def test_a_file_that_no_longer_fits_is_marked_and_told_once(chat: Chat) -> None:
+    async with chat.client("alice") as client:
+        await ask_with_file(client, "Read this", "say:Fine", b"word " * 12000, name="long.txt")
+        for text in ("word " * 3000, "one", "two"):
+            await client.ask(text, modes=use("say:Fine"))
+        assert sum("sees only the text" in one["output"] for one in client.answers()) == 1
+        first = texts(chat.model_server, "say:Fine")[0]
+        assert "long.txt" in first
+        assert "Read this" in first
+        assert "does not fit" in first
 
 
 async def test_the_title_model_does_not_get_a_refused_question(chat: Chat) -> None:

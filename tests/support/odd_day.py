@@ -29,13 +29,15 @@ MODELS = (
     *("no-system", "no-system-template", "no-system-detail", "alternate", "no-stream-options"),
     *("no-pictures", "no-pictures-openrouter", "no-pictures-llama", "no-pictures-500", "no-pictures-string"),
     *("small-pictures:5", "filter:forbidden", "filter-all:forbidden", "grumpy:forbidden", "broken:forbidden"),
+    *("filter-answers:forbidden", "broken-answers:forbidden"),
     *("gemini-window:600", "grok-window:600", "litellm-quota", "litellm-unknown", "busy:1:0"),
 )
 # These answer any thread whose last question is harmless, whatever happened in it before.
 ANSWERING = (
     *("alternate", "no-system", "no-system-detail", "no-system-template", "no-stream-options", "no-pictures"),
     *("no-pictures-llama", "no-pictures-500", "no-pictures-string", "small-pictures:5", "filter:forbidden"),
-    *("filter-all:forbidden", "grumpy:forbidden", "gemini-window:600", "grok-window:600", "think:think"),
+    *("filter-all:forbidden", "filter-answers:forbidden", "grumpy:forbidden", "gemini-window:600"),
+    *("grok-window:600", "think:think"),
     *("think:mistral", "usage:zeros", "first:azure:gpt-4o-mini", "json"),
 )
 _ACTS = ("edit", "press", "stop", "reload", None, None)

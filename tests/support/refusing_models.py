@@ -13,8 +13,10 @@ no-pictures-string         422 in FastAPI's form, if a content is not a text
 small-pictures:<bytes>     400 if a picture is larger (Anthropic)
 filter:<word>              400 content_filter if a message of the user contains the word (Azure)
 filter-all:<word>          the same for any message (DeepSeek's words)
+filter-answers:<word>      the same for an answer of the model itself
 grumpy:<word>              400 without a reason, if a message of the user contains the word
 broken:<word>              500 without a reason, the same
+broken-answers:<word>      the same for an answer of the model itself
 gemini-window:<n>          400 in Gemini's form, if the prompt has more than n tokens
 grok-window:<n>            400 in xAI's form, the same
 no-stream-options          422 in FastAPI's form, if the request has stream_options
@@ -79,6 +81,10 @@ def _is_filtered_anywhere(_body: Any, messages: Messages, rest: list[str], *_: A
     return any(rest[0] in str(message["content"]) for message in messages)
 
 
+def _is_filtered_answer(_body: Any, messages: Messages, rest: list[str], *_: Any) -> bool:
+    return any(rest[0] in str(message["content"]) for message in messages if message["role"] == "assistant")
+
+
 def _is_too_long(_body: Any, _messages: Any, rest: list[str], tokens: int, *_: Any) -> bool:
     return tokens > int(rest[0])
 
@@ -130,6 +136,10 @@ def _busy(model: str, _tokens: int) -> web.Response:
     return web.json_response({"error": {"code": "429", "message": message}}, status=429)
 
 
+def _broken(_model: str, _tokens: int) -> web.Response:
+    return web.Response(status=500, text="Internal Server Error")
+
+
 _LITELLM_QUOTA = (
     "litellm.RateLimitError: RateLimitError: OpenAIException - You exceeded your current quota, please check your plan"
     " and billing details.\n\nLiteLLM: model group 'gpt-4o' failed with the error above. No fallback was attempted."
@@ -167,10 +177,7 @@ _MODELS: dict[str, tuple[Callable[..., bool], Any]] = {
     "no-pictures": (_has_picture, _error(400, "Invalid content type. image_url is only supported by certain models.")),
     "no-pictures-openrouter": (_has_picture, _error(404, "No endpoints found that support image input", 404)),
     "no-pictures-llama": (_has_picture, _error(500, _NO_MMPROJ, 500, "server_error")),
-    "no-pictures-500": (
-        _has_picture,
-        lambda _model, _tokens: web.Response(status=500, text="Internal Server Error"),
-    ),
+    "no-pictures-500": (_has_picture, _broken),
     "no-pictures-string": (
         _has_parts,
         _detail(["messages", 1, "content"], "Input should be a valid string", "string_type"),
@@ -181,8 +188,10 @@ _MODELS: dict[str, tuple[Callable[..., bool], Any]] = {
     ),
     "filter": (_is_filtered, _error(400, _FILTERED, "content_filter")),
     "filter-all": (_is_filtered_anywhere, _error(400, "Content Exists Risk", "invalid_request_error")),
+    "filter-answers": (_is_filtered_answer, _error(400, _FILTERED, "content_filter")),
     "grumpy": (_is_filtered, _error(400, "Bad request.")),
-    "broken": (_is_filtered, lambda _model, _tokens: web.Response(status=500, text="Internal Server Error")),
+    "broken": (_is_filtered, _broken),
+    "broken-answers": (_is_filtered_answer, _broken),
     "gemini-window": (
         _is_too_long,
         _window(

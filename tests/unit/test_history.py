@@ -10,10 +10,17 @@ import pytest
 
 from threadkeeper.chat.attachments.cache import AttachmentCache
 from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture, TextAttachment
-from threadkeeper.chat.context.history import Context, LoadAttachment, Question, build_messages
+from threadkeeper.chat.context.earlier_files import LoadAttachment
+from threadkeeper.chat.context.history import (
+    ANSWER_ABSENT,
+    MESSAGES_ABSENT,
+    Context,
+    Question,
+    build_messages,
+)
 from threadkeeper.chat.context.reductions import NOTHING, Reduction
 from threadkeeper.chat.context.tokens import PICTURE_TOKENS, counter_for, message_tokens
-from threadkeeper.chat.messages import ChatMessage
+from threadkeeper.chat.messages import ChatMessage, all_text
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import mark_answer
 
@@ -135,10 +142,10 @@ async def test_the_oldest_messages_are_left_out_first() -> None:
     whole = await context(steps, system_prompt="Be brief.", window=8192)
     built = await context(steps, system_prompt="Be brief.", window=1000, max_tokens=200)
     assert whole.left_out == 0
-    assert built.messages[0] == whole.messages[0]
-    assert built.messages[1:] == whole.messages[-len(built.messages) + 1 :]
-    assert built.messages[1]["role"] == "user"
-    assert built.left_out == 40 - (len(built.messages) - 2) > 0
+    assert built.messages[:2] == [whole.messages[0], {"role": "system", "content": MESSAGES_ABSENT}]
+    assert built.messages[2:] == whole.messages[-len(built.messages) + 2 :]
+    assert built.messages[2]["role"] == "user"
+    assert built.left_out == 40 - (len(built.messages) - 3) > 0
     assert 600 < await size(built) <= 800
     # Another question and answer would not fit, because they have about 115 tokens.
     assert await size(built) + 130 > 800
@@ -234,19 +241,62 @@ async def test_a_missing_attachment_is_replaced_by_a_note(caplog: pytest.LogCapt
     assert "thread t: the attachment broken could not be loaded" in caplog.text
 
 
-async def test_attachments_that_do_not_fit_are_not_loaded() -> None:
+async def test_files_that_do_not_fit_are_marked_and_older_ones_are_not_loaded() -> None:
     asked: list[str] = []
 
     async def load(element: Mapping[str, Any]) -> Attachment | None:
         asked.append(element["id"])
+        return TextAttachment("long.txt", "word " * (10 if element["id"] == "e5" else 3000))
+
+    steps = [user(1, "first"), assistant(2, "a"), user(3, "second"), assistant(4, "b"), user(5, "third")]
+    elements = [{"id": f"e{number}", "forId": f"step-{number}", "name": "long.txt"} for number in (1, 3, 5)]
+    built = await context(steps, elements=elements, load=load, window=3000)
+    assert asked == ["e5", "e3"]
+    absent = '<file name="long.txt" absent="it does not fit into this request any more">\n\n'
+    assert [all_text(message) for message in built.messages[:4]] == [f"{absent}first", "a", f"{absent}second", "b"]
+    assert "word word" in all_text(built.messages[4]), "the newest file fits"
+    assert (built.left_out, built.files_left_out) == (0, True)
+    assert not (await context(steps, elements=elements[2:], load=load, window=3000)).files_left_out
+
+
+async def test_the_words_of_a_message_count_after_its_files() -> None:
+    """Without its file, a message stays only if its own text fits."""
+
+    async def load(_element: Any) -> Attachment:
         return TextAttachment("long.txt", "word " * 3000)
 
-    steps = [user(1, "first"), assistant(2, "a"), user(3, "second"), assistant(4, "b")]
-    elements = [{"id": f"e{number}", "forId": f"step-{number}", "name": "long.txt"} for number in (1, 3)]
+    steps = [user(1, "word " * 3000), assistant(2, "a"), user(3, "second"), assistant(4, "b")]
+    elements = [{"id": "e1", "forId": "step-1", "name": "long.txt"}]
     built = await context(steps, elements=elements, load=load, window=3000)
-    assert asked == ["e3"]
-    assert brief(built.messages) == [("user", "now?")]
-    assert built.left_out == 4
+    assert brief(built.messages) == [
+        ("user", MESSAGES_ABSENT),
+        ("user", "second"),
+        ("assistant", "b"),
+        ("user", "now?"),
+    ]
+    assert (built.left_out, built.files_left_out) == (2, False)
+
+
+async def test_the_note_takes_room_of_the_oldest_message_or_is_not_sent() -> None:
+    steps = [user(1, "word " * 3000), user(2, "word " * 1430), user(3, "word " * 40)]
+    built = await context(steps, window=2000)
+    assert [text for _, text in brief(built.messages)] == [MESSAGES_ABSENT, "word " * 40, "now?"]
+    assert await size(built) <= 1500
+    built = await context(steps, Question("word " * 1480), window=2000)
+    assert len(built.messages) == 1, "the question alone fits"
+    assert built.left_out == 3
+
+
+async def test_an_answer_that_is_left_out_has_a_mark_in_its_place() -> None:
+    steps = [user(1, "one"), assistant(2, "two"), user(3, "three"), assistant(4, "four"), user(5, "five")]
+    built = await context(steps, system_prompt="Be brief.", reduction=Reduction(spans=(("step-2", "step-2"),)))
+    assert brief(built.messages)[1:4] == [("user", "one"), ("assistant", ANSWER_ABSENT), ("user", "three")]
+    assert "step-2" not in built.earlier_ids
+    built = await context(steps, system_prompt="Be brief.", reduction=Reduction(spans=(("step-1", "step-4"),)))
+    note = ("system", MESSAGES_ABSENT)
+    assert brief(built.messages) == [("system", "Be brief."), note, ("user", "five"), ("user", "now?")]
+    built = await context(steps, reduction=Reduction(spans=(("step-3", "gone"),)))
+    assert len(built.messages) == 6, "a deleted message ends no span"
 
 
 async def test_the_cache_has_a_maximum_size() -> None:

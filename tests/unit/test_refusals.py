@@ -8,8 +8,15 @@ import pytest
 
 from tests.unit.test_history import PNG, assistant, brief, context, user
 from threadkeeper.chat.attachments.reader import Attachment
-from threadkeeper.chat.context.history import Question
-from threadkeeper.chat.context.reductions import NOTHING, Reduction, is_proven, known_reduction, next_reduction
+from threadkeeper.chat.context.history import MESSAGES_ABSENT, Question
+from threadkeeper.chat.context.reductions import (
+    NOTHING,
+    Reduction,
+    is_proven,
+    known_reduction,
+    next_reduction,
+    searches,
+)
 from threadkeeper.chat.context.refusals import REFUSED
 from threadkeeper.chat.model import ModelError
 
@@ -84,7 +91,7 @@ async def test_dropped_files_are_not_sent_again() -> None:
 async def test_pictures_that_the_model_refuses_are_marked() -> None:
     steps = [user(1, "look"), answered(2, "two", "other")]
     built = await context(steps, elements=CAT, load=load_cat)
-    assert (built.pictures, built.pictures_left_out, built.earlier) == (1, False, 2)
+    assert (built.pictures, built.pictures_left_out, len(built.earlier_ids)) == (1, False, 2)
     built = await context(steps, elements=CAT, load=load_cat, reduction=Reduction(pictures=True))
     assert (built.pictures, built.pictures_left_out) == (0, True)
     assert "this model cannot see pictures" in str(built.messages[0]["content"])
@@ -94,20 +101,28 @@ async def test_pictures_that_the_model_refuses_are_marked() -> None:
 
 async def test_a_reduction_begins_at_its_question_and_has_its_window() -> None:
     steps = [user(1, "one"), answered(2, "two"), user(3, "three"), answered(4, "four")]
+    note = ("user", MESSAGES_ABSENT)
     built = await context(steps, reduction=Reduction(before="step-3"))
-    assert brief(built.messages)[0] == ("user", "three")
+    assert brief(built.messages)[:2] == [note, ("user", "three")]
+    alone = await context(steps, Question("now?", step_id="step-5"), reduction=Reduction(before="step-5"))
+    assert brief(alone.messages) == [note, ("user", "now?")]
+    alone = await context([], Question("now?", step_id="step-5"), reduction=Reduction(before="step-5"))
+    assert brief(alone.messages) == [("user", "now?")], "nothing is left out"
     steps = [user(1, "word " * 500), answered(2, "word " * 500), user(3, "three"), answered(4, "four")]
     built = await context(steps, reduction=Reduction(window=1000))
-    assert (brief(built.messages)[0], built.left_out) == (("user", "three"), 2)
+    assert (brief(built.messages)[:2], built.left_out) == ([note, ("user", "three")], 2)
 
 
 def test_the_newest_answer_of_a_model_says_what_it_left_out() -> None:
-    reduction = Reduction(pictures=True, before="step-3", window=900)
+    reduction = Reduction(pictures=True, before="step-3", spans=(("a", "b"),), window=900)
     steps = [answered(1, "a", "m", **reduction.facts()), answered(2, "b", "other")]
     assert known_reduction(steps, "m") == reduction
     assert known_reduction(steps, "other") == NOTHING
     assert known_reduction([*steps, answered(3, "c", "m")], "m") == NOTHING
-    assert known_reduction([answered(1, "a", "m", left_out={"before": 5, "window": "x"})], "m") == NOTHING
+    assert (
+        known_reduction([answered(1, "a", "m", left_out={"before": 5, "spans": [["a"], 3], "window": "x"})], "m")
+        == NOTHING
+    )
     assert NOTHING.facts() == {}
 
 
@@ -129,31 +144,66 @@ def reduced(kind: Any, now: Reduction = NOTHING, **facts: Any) -> Reduction | No
         "earlier": 4,
         "earlier_pictures": 0,
         "has_doubtful": False,
-        "has_own_files": False,
         "has_own_pictures": False,
-        "proven": False,
     }
     return next_reduction(ModelError(kind, "", values), now, **{**defaults, **facts})
 
 
 def test_less_of_the_thread_is_sent_after_each_refusal() -> None:
-    pictures, doubtful, alone = Reduction(pictures=True), Reduction(doubtful=True), Reduction(before="q")
+    pictures, doubtful = Reduction(pictures=True), Reduction(doubtful=True)
     assert reduced("no_pictures", earlier_pictures=1) == pictures
     assert reduced("refused", earlier_pictures=1) == pictures
     assert reduced("server", earlier_pictures=1, status=500) == pictures
     assert reduced("refused", has_doubtful=True) == doubtful
-    assert reduced("refused", doubtful, has_doubtful=True) == Reduction(doubtful=True, before="q")
-    assert reduced("filtered") == reduced("refused") == alone
+    assert reduced("refused", doubtful, has_doubtful=True) is None
+    assert reduced("filtered") is reduced("refused") is None
+
+
+THREAD = [
+    user(1, "one"),
+    answered(2, "two"),
+    user(3, "three"),
+    answered(4, "four"),
+    user(5, "five"),
+    answered(6, "six"),
+]
+
+
+def searched(kind: Any, now: Reduction = NOTHING, **facts: Any) -> list[Reduction]:
+    error = ModelError(kind, "", {"status": facts.pop("status", 400)})
+    return searches(error, now, **{"question_id": "q", "earlier": THREAD, "proven": False, **facts})
+
+
+def test_the_newest_answer_is_suspected_first_where_all_else_was_answered() -> None:
+    alone, newest = Reduction(before="q"), (("step-6", "step-6"),)
+    assert searched("filtered", proven=True) == [Reduction(spans=newest), alone]
+    assert searched("refused", proven=True) == [Reduction(spans=newest), alone]
+    known = Reduction(spans=(("step-2", "step-2"),), window=900)
+    assert searched("filtered", known, proven=True)[0] == Reduction(spans=(*known.spans, *newest), window=900)
+
+
+def test_a_thread_is_searched_by_halves() -> None:
+    alone = Reduction(before="q")
+    assert searched("filtered") == [Reduction(before="step-3"), Reduction(spans=(("step-3", "step-6"),)), alone]
+    assert searched("refused", earlier=THREAD[:2]) == [alone]
+    assert searched("refused", earlier=[answered(2, "two")]) == [alone]
+    assert searched("refused", earlier=[]) == [], "the question alone is the cause"
+
+
+def test_a_failure_is_searched_for_in_the_thread_when_it_stays() -> None:
+    """500 can be caused by a message. If all questions without an answer were left out, it is perhaps an answer."""
+    doubtful, newest = Reduction(doubtful=True), (("step-6", "step-6"),)
+    found = [Reduction(doubtful=True, spans=newest), Reduction(doubtful=True, before="q")]
+    assert searched("server", doubtful, status=500) == found
+    assert searched("server", doubtful, status=503) == searched("server", status=500) == []
+    assert searched("timeout", doubtful) == []
 
 
 def test_a_refusal_of_the_question_itself_is_final() -> None:
     assert reduced("refused", earlier=0) is None
-    assert reduced("no_pictures", earlier_pictures=1, has_own_files=True, has_own_pictures=True) is None
-    assert reduced("no_pictures", earlier_pictures=1, has_own_files=True) is not None, "its file is a text"
+    assert reduced("no_pictures", earlier_pictures=1, has_own_pictures=True) is None
+    assert reduced("no_pictures", earlier_pictures=1) is not None, "its file is a text"
     assert reduced("picture_refused") is None
-    assert reduced("filtered", proven=True) is None
-    assert reduced("refused", proven=True, has_own_files=True) is None
-    assert reduced("refused", proven=True) is not None, "settings or server may have changed"
 
 
 @pytest.mark.parametrize("kind", ["auth", "quota", "rate_limit", "timeout", "over_limit", "unpriced"])
@@ -174,7 +224,7 @@ async def test_a_filtered_answer_and_its_question_are_doubtful() -> None:
     steps = [user(1, "one"), answered(2, "two"), user(3, "odd"), assistant(4, "It beg", metadata=filtered)]
     assert (await context(steps)).has_doubtful
     built = await context(steps, reduction=Reduction(doubtful=True))
-    assert [text for _, text in brief(built.messages)] == ["one", "two", "now?"]
+    assert [text for _, text in brief(built.messages)] == [MESSAGES_ABSENT, "one", "two", "now?"]
 
 
 async def test_a_message_without_content_is_not_sent() -> None:

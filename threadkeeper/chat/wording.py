@@ -24,6 +24,7 @@ _SPOKEN = (
     "not_saved",
     "something_failed",
     "older_left_out",
+    "files_left_out",
     "older_refused",
     "pictures_left_out",
     "files_dropped",

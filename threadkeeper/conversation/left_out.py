@@ -10,7 +10,8 @@ from threadkeeper.chat.wording import say
 from threadkeeper.conversation.notices import notice
 
 # The keys of the sentences, which mark the notices in the thread.
-_OLDER, _PICTURES, _REFUSED = "older_left_out", "pictures_left_out", "older_refused"
+_OLDER, _FILES, _PICTURES, _REFUSED = "older_left_out", "files_left_out", "pictures_left_out", "older_refused"
+_KEYS = (_OLDER, _FILES, _PICTURES, _REFUSED)
 
 
 class LeftOutNotices:
@@ -23,14 +24,15 @@ class LeftOutNotices:
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any]], model: str, language: str) -> None:
-        self._said = {key for step in steps for key in (_OLDER, _PICTURES, _REFUSED) if metadata_of(step).get(key)}
+        self._said = {key for step in steps for key in _KEYS if metadata_of(step).get(key)}
         self._model, self._language = model, language
 
     async def say(self, context: Context, reduction: Reduction) -> None:
         found = {
             _OLDER: context.left_out > 0,
+            _FILES: context.files_left_out,
             _PICTURES: context.pictures_left_out,
-            _REFUSED: reduction.before is not None or reduction.doubtful,
+            _REFUSED: reduction.leaves_messages_out,
         }
         for key in [key for key, is_left_out in found.items() if is_left_out and key not in self._said]:
             self._said.add(key)

@@ -43,7 +43,7 @@ class QuestionReader:
         """
         attachments: list[Attachment] = []
         if (message.metadata or {}).get(WITHOUT_FILES):
-            return Question(message.content)
+            return Question(message.content, step_id=message.id)
         if message.elements:
             self._reader.admit(await asyncio.to_thread(_names_and_sizes, message.elements))
             for element in message.elements:
@@ -56,7 +56,7 @@ class QuestionReader:
         for attachment in attachments:
             if isinstance(attachment, Picture) and not self._vision:
                 raise AttachmentRefused("attachment_no_vision", name=attachment.name)
-        return Question(message.content, attachments)
+        return Question(message.content, attachments, step_id=message.id)
 
     async def _read_stored(self, element: Mapping[str, Any]) -> Attachment | None:
         found = await self._layer.open_element(element["threadId"], element["id"])

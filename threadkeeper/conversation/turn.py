@@ -123,7 +123,6 @@ class Answering:
             model=model,
             question_id=message.id,
             window=self.window_of(model),
-            has_files=has_files,
         )
         try:
             await asking.begin()
@@ -187,7 +186,6 @@ class Answering:
             model=model,
             question_id=message.id,
             window=self.window_of(model),
-            has_files=False,
         )
         try:
             await asking.begin()

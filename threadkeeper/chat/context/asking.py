@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from threadkeeper.chat.context.history import Context
-from threadkeeper.chat.context.reductions import Reduction, is_proven, known_reduction, next_reduction
+from threadkeeper.chat.context.reductions import (
+    UNNAMED,
+    Reduction,
+    is_proven,
+    known_reduction,
+    next_reduction,
+    searches,
+)
 from threadkeeper.chat.messages import has_pictures
 from threadkeeper.chat.model import ModelError
 
 logger = logging.getLogger(__name__)
 
-_MOST_REDUCTIONS = 4
+_MOST_REDUCTIONS = 6
 
 Steps = Sequence[Mapping[str, Any]]
 
@@ -28,7 +35,6 @@ class Asking:
         model: the model.
         question_id: id of the question.
         window: tokens that question and answer may have together.
-        has_files: whether the question has files.
 
     Attributes:
         model: the model.
@@ -46,15 +52,14 @@ class Asking:
         model: str,
         question_id: str,
         window: int,
-        has_files: bool,
     ) -> None:
         self._build = build
         self._steps = steps
         self._question_id, self._window = question_id, window
         self.model = model
-        self._has_files = has_files
         self._left = _MOST_REDUCTIONS
         self.reduction = known_reduction(steps, model)
+        self._searches: Iterator[Reduction] | None = None
         self.has_changed = False
 
     async def begin(self) -> None:
@@ -74,9 +79,8 @@ class Asking:
         if less is None or not self._left:
             return False
         self._left -= 1
-        steps = [] if less.before == self._question_id else self._steps
         try:
-            self.context = await self._build(steps, less)
+            self.context = await self._build(self._steps, less)
         except ModelError as too_long:
             logger.info("the question alone does not fit: %s", too_long)
             return False
@@ -85,15 +89,26 @@ class Asking:
         return True
 
     def _next(self, error: ModelError) -> Reduction | None:
+        if self._searches is None:
+            proven = is_proven(self._steps, self.model)
+            # What the model has answered with is not the cause, unless it names it.
+            less = None if proven and error.kind in UNNAMED else self._of_a_kind(error)
+            if less is not None:
+                return less
+            earlier = [step for step in self._steps if step["id"] in self.context.earlier_ids]
+            self._searches = iter(
+                searches(error, self.reduction, question_id=self._question_id, earlier=earlier, proven=proven)
+            )
+        return next(self._searches, None)
+
+    def _of_a_kind(self, error: ModelError) -> Reduction | None:
         return next_reduction(
             error,
             self.reduction,
             question_id=self._question_id,
             window=min(self._window, self.reduction.window or self._window),
-            earlier=self.context.earlier,
+            earlier=len(self.context.earlier_ids),
             earlier_pictures=self.context.pictures,
             has_doubtful=self.context.has_doubtful,
-            has_own_files=self._has_files,
             has_own_pictures=has_pictures(self.context.messages[-1]),
-            proven=is_proven(self._steps, self.model),
         )

@@ -1,25 +1,24 @@
 """Builds the context for the model from the stored thread: the conversation so far, then the question.
 
 The stored thread is the only memory, so a resumed thread has the same context as one that never stopped. Tool steps,
-errors, notices and refused questions are left out. If the thread is longer than the model's window, the oldest messages
-are left out, each as a whole; system prompt and question are never cut. A question that does not fit by itself raises
-an error.
+errors, notices and refused questions are left out. If the thread is longer than the model's window, the files of the
+oldest messages are left out, and then these messages; the model is told so. System prompt and question are never cut. A
+question that does not fit by itself raises an error.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from datalayer.thought import speech_of
-from threadkeeper.chat.attachments.reader import Attachment, AttachmentRefused, Picture
-from threadkeeper.chat.context.reductions import NOTHING, Reduction
-from threadkeeper.chat.context.refusals import WITHOUT_FILES, doubtful_ids, refused_ids
-from threadkeeper.chat.context.steps import NOTICE_STATUS, Step, metadata_of
+from threadkeeper.chat.attachments.reader import Attachment
+from threadkeeper.chat.context.earlier_files import EarlierFiles, Element, LoadAttachment, parts_of
+from threadkeeper.chat.context.reductions import NOTHING, Reduction, left_out_ids
+from threadkeeper.chat.context.refusals import doubtful_ids, refused_ids
+from threadkeeper.chat.context.steps import NOTICE_STATUS, Step
 from threadkeeper.chat.context.tokens import (
     REQUEST_TOKENS,
     TokenCounter,
@@ -29,21 +28,14 @@ from threadkeeper.chat.context.tokens import (
 )
 from threadkeeper.chat.messages import (
     ChatMessage,
-    Part,
-    TextPart,
-    absent_part,
     all_text,
-    file_part,
     has_pictures,
     picture_count,
-    picture_parts,
     user_message,
 )
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.wording import unmark_answer
 from threadkeeper.language.chainlit_texts import STOP_NOTICE
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Answer in the language of the user, to the point, in Markdown where it helps. "
@@ -54,12 +46,16 @@ CONTINUE_PROMPT = (
     "Do not repeat any of it, and add no introduction."
 )
 """Sent in place of a question to continue an answer; it is not stored."""
+MESSAGES_ABSENT = (
+    "[Some earlier messages of this conversation are left out of this request. "
+    "If the user refers to them, say that you do not see them.]"
+)
+"""Tells the model that it does not get the whole thread. Stands under the system prompt."""
+ANSWER_ABSENT = "[This answer is left out of this request.]"
 
 _LEFT_OUT_STATUSES = ("error", NOTICE_STATUS)
 _ROLES: dict[str, Any] = {"user_message": "user", "assistant_message": "assistant"}
 _LARGEST_RESERVE = 16_384
-Element = Mapping[str, Any]
-LoadAttachment = Callable[[Element], Awaitable[Attachment | None]]
 
 
 @dataclass(frozen=True)
@@ -79,17 +75,19 @@ class Context:
     Attributes:
         messages: system prompt, earlier messages, question.
         left_out: number of older messages that did not fit.
-        earlier: number of earlier messages among `messages`.
+        earlier_ids: the steps of the earlier messages among `messages`, without those that are only marked as left out.
         pictures: number of the pictures of earlier messages.
         pictures_left_out: whether earlier messages had pictures that the model does not take.
+        files_left_out: whether earlier messages had files that did not fit.
         has_doubtful: whether earlier messages are among them that a server may refuse (see `doubtful_ids`).
     """
 
     messages: list[ChatMessage]
     left_out: int
-    earlier: int = 0
+    earlier_ids: frozenset[str] = frozenset()
     pictures: int = 0
     pictures_left_out: bool = False
+    files_left_out: bool = False
     has_doubtful: bool = False
 
 
@@ -126,7 +124,7 @@ async def build_messages(
     window = min(window, reduction.window or window)
     reserve = min(max_tokens or min(window // 4, _LARGEST_RESERVE), window // 2)
     room = _Room(window - reserve, counter_for(model))
-    asked = user_message(question.text, _parts(question.attachments, vision=vision))
+    asked = user_message(question.text, parts_of(question.attachments, sees=vision))
     system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in (asked, *system):
         if not await room.takes(message):
@@ -136,43 +134,51 @@ async def build_messages(
 
     before = _before(steps, question)
     refused, doubtful = refused_ids(before), doubtful_ids(before)
-    start = next((at for at, step in enumerate(before) if step["id"] == reduction.before), 0)
-    out = refused | doubtful if reduction.doubtful else refused
-    earlier = [step for step in before[start:] if _belongs(step) and step["id"] not in out]
-    of_step: dict[str, list[Element]] = defaultdict(list)
-    for element in elements:
-        of_step[element.get("forId") or ""].append(element)
-
-    sees = vision and not reduction.pictures
-    pictures_left_out = False
-    kept: list[ChatMessage] = []
-    kept_ids: list[str] = []
+    absent = left_out_ids(before, reduction, question.step_id) | (doubtful if reduction.doubtful else set())
+    said = [step for step in before if _belongs(step) and step["id"] not in refused]
+    earlier = [step for at, step in enumerate(said) if step["id"] not in absent or _is_lone_answer(said, at, absent)]
+    files = EarlierFiles(elements, sees=vision and not reduction.pictures, load=load_attachment)
+    kept: list[tuple[Step, ChatMessage]] = []
     blank = 0
     for step in reversed(earlier):
-        loaded = [] if metadata_of(step).get(WITHOUT_FILES) else of_step[step["id"]]
-        message, blinded = await _message(step, loaded, sees, load_attachment)
+        message = await _message(step, files, is_absent=step["id"] in absent)
         if not all_text(message).strip() and not has_pictures(message):
             # Servers refuse a message without content, such as one whose only file was dropped.
             blank += 1
             continue
-        if not await room.takes(message):
-            # Without this, the conversation could begin with an answer whose question did not fit.
-            while kept and kept[-1]["role"] == "assistant":
-                kept.pop()
-                kept_ids.pop()
-                room.give_back()
+        fits = await room.takes(message)
+        if not fits and files.leave_out(step):
+            message = await _message(step, files, is_absent=False)
+            fits = await room.takes(message)
+        if not fits:
             break
-        kept.append(message)
-        kept_ids.append(step["id"])
-        pictures_left_out = pictures_left_out or blinded
+        kept.append((step, message))
+    note: ChatMessage = {"role": "system" if system_prompt else "user", "content": MESSAGES_ABSENT}
+    has_note = len(kept) + blank < len(said) and await _takes_note(room, kept, note)
+    ids = frozenset(step["id"] for step, _ in kept) - absent
+    messages = [message for _, message in reversed(kept)]
     return Context(
-        [*system, *reversed(kept), asked],
+        [*system, *([note] if has_note else []), *messages, asked],
         len(earlier) - len(kept) - blank,
-        earlier=len(kept),
-        pictures=picture_count(kept),
-        pictures_left_out=pictures_left_out,
-        has_doubtful=not doubtful.isdisjoint(kept_ids),
+        earlier_ids=ids,
+        pictures=picture_count(messages),
+        pictures_left_out=not ids.isdisjoint(files.unseen),
+        files_left_out=not ids.isdisjoint(files.left_out),
+        has_doubtful=not ids.isdisjoint(doubtful),
     )
+
+
+async def _takes_note(room: _Room, kept: list[tuple[Step, ChatMessage]], note: ChatMessage) -> bool:
+    """Take the note about what is left out; the oldest messages are dropped until it fits. False if it cannot fit.
+
+    The conversation must not begin with an answer whose question did not fit.
+    """
+    while kept:
+        if kept[-1][1]["role"] != "assistant" and await room.takes(note):
+            return True
+        kept.pop()
+        room.give_back()
+    return await room.takes(note)
 
 
 class _Room:
@@ -257,43 +263,15 @@ def _spoken(text: str) -> str:
     return speech_of(unmark_answer(text))
 
 
-async def _message(
-    step: Step, elements: Sequence[Element], sees: bool, load: LoadAttachment | None
-) -> tuple[ChatMessage, bool]:
-    """The message of a step, and whether it has pictures that the model does not see."""
+def _is_lone_answer(said: Sequence[Step], at: int, absent: Container[str]) -> bool:
+    """Whether the question of an answer that is left out stays, so that the answer needs something in its place."""
+    return _ROLES[said[at]["type"]] == "assistant" and at > 0 and said[at - 1]["id"] not in absent
+
+
+async def _message(step: Step, files: EarlierFiles, *, is_absent: bool) -> ChatMessage:
+    if is_absent:
+        return {"role": "assistant", "content": ANSWER_ABSENT}
     text = step.get("output") or ""
     if _ROLES[step["type"]] == "assistant":
-        return {"role": "assistant", "content": _spoken(text)}, False
-    parts: list[Part] = []
-    blinded = False
-    for element in elements:
-        loaded = await _loaded(element, load)
-        blinded = blinded or (isinstance(loaded, Picture) and not sees)
-        parts += _parts([loaded], vision=sees) if isinstance(loaded, Attachment) else [loaded]
-    return user_message(text, parts), blinded
-
-
-async def _loaded(element: Element, load: LoadAttachment | None) -> Attachment | TextPart:
-    """The file of an earlier message, or what the model gets in its place."""
-    name = element.get("name") or "file"
-    try:
-        attachment = await load(element) if load else None
-    except AttachmentRefused:
-        return absent_part(name, "it could not be read")
-    except Exception:
-        # One old file must not end the conversation; the model learns that the file is missing.
-        logger.exception("thread %s: the attachment %s could not be loaded", element.get("threadId"), element.get("id"))
-        return absent_part(name, "it could not be loaded")
-    return absent_part(name, "it is no longer there") if attachment is None else attachment
-
-
-def _parts(attachments: Sequence[Attachment], *, vision: bool) -> list[Part]:
-    parts: list[Part] = []
-    for attachment in attachments:
-        if not isinstance(attachment, Picture):
-            parts.append(file_part(attachment.name, attachment.text))
-        elif vision:
-            parts += picture_parts(attachment.name, attachment.data_url)
-        else:
-            parts.append(absent_part(attachment.name, "a picture, and this model cannot see pictures"))
-    return parts
+        return {"role": "assistant", "content": _spoken(text)}
+    return user_message(text, await files.parts_of(step))

@@ -20,7 +20,8 @@ LEFT_OUT = "left_out"
 
 _OF_PICTURES = ("no_pictures", "picture_refused")
 _FAILED_COMPLETELY = 500
-_THREAD_REFUSED: frozenset[ErrorKind] = frozenset({"refused", "filtered"})
+UNNAMED: frozenset[ErrorKind] = frozenset({"refused", "filtered"})
+"""Refusals that do not say which message they are about."""
 # A message can break a server, or leave it without words.
 _CAN_BE_CAUSED: frozenset[ErrorKind] = frozenset({"server", "cut", "unreachable", "empty"})
 # Servers count tokens differently.
@@ -35,17 +36,26 @@ class Reduction:
         pictures: their pictures.
         doubtful: the messages that a server may refuse (see `doubtful_ids`).
         before: all messages before the question with this id.
+        spans: the messages from one id to another, both included.
         window: tokens that question and answer may have together, if fewer than otherwise known.
     """
 
     pictures: bool = False
     doubtful: bool = False
     before: str | None = None
+    spans: tuple[tuple[str, str], ...] = ()
     window: int | None = None
+
+    @property
+    def leaves_messages_out(self) -> bool:
+        """Whether whole messages are left out because the server refused them."""
+        return self.doubtful or self.before is not None or bool(self.spans)
 
     def facts(self) -> dict[str, Any]:
         """What is stored with the answer; empty if nothing was left out."""
-        facts = {"pictures": self.pictures, "doubtful": self.doubtful, "before": self.before, "window": self.window}
+        spans = [list(span) for span in self.spans]
+        facts = {"pictures": self.pictures, "doubtful": self.doubtful, "before": self.before, "spans": spans,
+                 "window": self.window}  # fmt: skip
         return {LEFT_OUT: left_out} if (left_out := {key: fact for key, fact in facts.items() if fact}) else {}
 
 
@@ -65,9 +75,32 @@ def known_reduction(steps: Sequence[Step], model: str) -> Reduction:
                 pictures=facts.get("pictures") is True,
                 doubtful=facts.get("doubtful") is True,
                 before=before if isinstance(before, str) else None,
+                spans=_spans(facts.get("spans")),
                 window=window if isinstance(window, int) and window > 0 else None,
             )
     return NOTHING
+
+
+def _spans(stored: object) -> tuple[tuple[str, str], ...]:
+    pairs = [span for span in stored if isinstance(span, list)] if isinstance(stored, list) else []
+    return tuple((span[0], span[1]) for span in pairs if [type(one) for one in span] == [str, str])
+
+
+def left_out_ids(steps: Sequence[Step], reduction: Reduction, question_id: str | None) -> set[str]:
+    """The ids of the steps that a reduction leaves out by their place in the thread.
+
+    Args:
+        steps: StepDicts before the question, oldest first.
+        question_id: the question.
+    """
+    places = {step["id"]: at for at, step in enumerate(steps)}
+    is_alone = reduction.before is not None and reduction.before == question_id
+    before = len(steps) if is_alone else places.get(reduction.before or "", 0)
+    ids = [step["id"] for step in steps[:before]]
+    for first, last in reduction.spans:
+        if first in places and last in places:
+            ids += [step["id"] for step in steps[places[first] : places[last] + 1]]
+    return set(ids)
 
 
 def is_proven(steps: Sequence[Step], model: str) -> bool:
@@ -91,11 +124,9 @@ def next_reduction(
     earlier: int,
     earlier_pictures: int,
     has_doubtful: bool,
-    has_own_files: bool,
     has_own_pictures: bool,
-    proven: bool,
 ) -> Reduction | None:
-    """What to leave out of the next request; None if the refusal concerns the question itself, or will pass.
+    """What to leave out of the next request; None if no kind of message explains the refusal.
 
     Args:
         error: the refusal of a request that left out `now`.
@@ -105,19 +136,14 @@ def next_reduction(
         earlier: number of earlier messages in that request.
         earlier_pictures: number of their pictures.
         has_doubtful: whether messages are among them that a server may refuse (see `doubtful_ids`).
-        has_own_files: whether the question has files.
-        has_own_pictures: whether there are pictures among those.
-        proven: see `is_proven`.
+        has_own_pictures: whether the question has pictures.
     """
     kind = error.kind
     is_of_pictures = kind in _OF_PICTURES
     may_be_pictures = earlier_pictures > 0 and not now.pictures and (kind in REFUSED or _hides_pictures(error))
-    may_be_doubtful = has_doubtful and not now.doubtful and kind in {*_THREAD_REFUSED, *_CAN_BE_CAUSED}
-    concerns_question = (is_of_pictures and has_own_pictures) or (
-        proven and (kind == "filtered" or (kind == "refused" and has_own_files))
-    )
+    may_be_doubtful = has_doubtful and not now.doubtful and kind in {*UNNAMED, *_CAN_BE_CAUSED}
     less: Reduction | None = None
-    if not earlier or concerns_question:
+    if not earlier or (is_of_pictures and has_own_pictures):
         less = None
     elif may_be_pictures:
         less = replace(now, pictures=True)
@@ -125,14 +151,50 @@ def next_reduction(
         less = _shorter(error, now, window, question_id)
     elif may_be_doubtful:
         less = replace(now, doubtful=True)
-    elif kind in _THREAD_REFUSED:
-        less = replace(now, before=question_id)
     return less
+
+
+def searches(
+    error: ModelError, now: Reduction, *, question_id: str, earlier: Sequence[Step], proven: bool
+) -> list[Reduction]:
+    """What to leave out, one after the other, to find the messages that a server refuses without naming them.
+
+    If the model has answered all but its own newest answer, that one is left out. Otherwise it is one half of the
+    thread, and then the other. The question alone is the last: if it is refused as well, it is the cause.
+
+    Args:
+        error: the refusal of a request that left out `now`.
+        now: what that request left out.
+        question_id: the question.
+        earlier: the StepDicts of the earlier messages in that request, oldest first.
+        proven: see `is_proven`.
+    """
+    breaks_server = now.doubtful and _fails_completely(error)
+    if not earlier or not (error.kind in UNNAMED or breaks_server):
+        return []
+    alone = replace(now, before=question_id)
+    if proven or breaks_server:
+        newest = next((step["id"] for step in reversed(earlier) if step["type"] == "assistant_message"), None)
+        return [*([] if newest is None else [_without(now, newest, newest)]), alone]
+    questions = [at for at, step in enumerate(earlier) if step["type"] == "user_message"]
+    middle = questions[len(questions) // 2] if questions else 0
+    if not middle:
+        return [alone]
+    older, newer = earlier[middle]["id"], earlier[-1]["id"]
+    return [replace(now, before=older), _without(now, older, newer), alone]
+
+
+def _without(now: Reduction, first: str, last: str) -> Reduction:
+    return replace(now, spans=(*now.spans, (first, last)))
 
 
 def _hides_pictures(error: ModelError) -> bool:
     """Some servers refuse pictures with a failure, or as if there were no such model."""
-    return error.kind == "not_found" or (error.kind == "server" and error.values.get("status") == _FAILED_COMPLETELY)
+    return error.kind == "not_found" or _fails_completely(error)
+
+
+def _fails_completely(error: ModelError) -> bool:
+    return error.kind == "server" and error.values.get("status") == _FAILED_COMPLETELY
 
 
 def _shorter(error: ModelError, now: Reduction, window: int, question_id: str) -> Reduction:
