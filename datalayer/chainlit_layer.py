@@ -94,7 +94,7 @@ class ChainlitLayer(
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
         """The user with this identifier, or None."""
-        found = await self.database.query(lambda connection: users.get(connection, clean_text(identifier)))
+        found = await users.find(self.database, clean_text(identifier))
         return _persisted(found) if found else None
 
     async def create_user(self, user: ChainlitUser) -> PersistedUser:

@@ -4,6 +4,7 @@ Postgres stores neither NUL nor lone surrogates, and JSON neither NaN nor infini
 a replacement character is better than a message that fails for one pasted character.
 """
 
+import hashlib
 import math
 import re
 import unicodedata
@@ -75,6 +76,11 @@ def _clean_number(value: int | float) -> int | float | None:
     if value.bit_length() > _MOST_BITS:
         raise InvalidRecord("a number has too many digits to be stored")
     return value
+
+
+def hashed_id(text: str) -> str:
+    """An id that depends on this text alone, so that a repeated write stores the same row."""
+    return str(uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16]))
 
 
 def clean_id(value: Any, what: str) -> str:

@@ -12,6 +12,19 @@ from datalayer.errors import ConfigurationError, ConnectionLost
 
 T = TypeVar("T")
 
+Run = Callable[[Executable, Mapping[str, Any]], Awaitable[Sequence[Any]]]
+"""Runs a statement that its caller keeps, with the values of its parameters, and gives its rows as tuples: alone
+(`Database.write_alone`), or within a transaction (`within`)."""
+
+
+def within(connection: AsyncConnection) -> Run:
+    """Runs statements in the connection's transaction."""
+
+    async def run(statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        return (await connection.execute(statement, values)).all()
+
+    return run
+
 
 def dialect_of(url: str) -> Dialect:
     """The dialect of a database URL.
@@ -48,7 +61,6 @@ class Database:
         self.writing_engine = self.dialect.create_engine(url, for_writes=True, **options | one)
         self._reading = self.engine.execution_options(**self.dialect.read_options)
         self._writing = self.writing_engine.execution_options(writes=True)
-        self._writing_once = self.writing_engine.execution_options(writes=True, **self.dialect.read_options)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -79,12 +91,29 @@ class Database:
             async with engine.begin() as connection:
                 yield connection
 
-    @asynccontextmanager
-    async def write_once(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement that is its own transaction: one round trip if the engine supports it."""
+    async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        """The rows of a statement that writes and is its own transaction: one round trip if the engine supports it.
+
+        Kept, with parameters and rows, as for `fetch`.
+        """
+        hot_paths = self.dialect.hot_paths
+        if hot_paths is not None:
+            with self.translated():
+                return await hot_paths.write_alone(statement, values)
+        async with self.write() as connection:
+            return await within(connection)(statement, values)
+
+    async def write_with_thread_locked(
+        self, thread_id: str, statement: Executable, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """The rows of a statement that writes, run while nobody else writes to this thread, in a transaction.
+
+        Only for an engine with `hot_paths`. Kept, with parameters and rows, as for `fetch`.
+        """
+        hot_paths = self.dialect.hot_paths
+        assert hot_paths is not None
         with self.translated():
-            async with self._writing_once.begin() as connection:
-                yield connection
+            return await hot_paths.write_with_thread_locked(thread_id, statement, values)
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows of a statement that its caller keeps and runs repeatedly, by the engine's fastest path.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from sqlalchemy import ColumnElement, bindparam, false, select, true
 
@@ -77,11 +77,16 @@ def readable_by(kind: Actor) -> ColumnElement[bool]:
     The statement serves every actor of this kind (`kind_of`): a user's identifier is its parameter `actor`, which has
     no default, so a kept statement cannot run in the name of an earlier actor.
     """
+    return writable_by(kind, threads.c.userIdentifier)
+
+
+def writable_by(kind: Actor, owner: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`may_write`, as a condition on the identifier of an owner, for statements that are kept as with `readable_by`."""
     if kind is SYSTEM:
         return true()
     if kind is None:
-        return threads.c.userIdentifier.is_(None)
-    return threads.c.userIdentifier == bindparam("actor", required=True, type_=threads.c.userIdentifier.type)
+        return owner.is_(None)
+    return owner == bindparam("actor", required=True, type_=threads.c.userIdentifier.type)
 
 
 def calls_readable_by(actor: Actor) -> ColumnElement[bool]:

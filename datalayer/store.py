@@ -212,8 +212,7 @@ class DataStore:
         if known is None:
             return None
         await self._writer.settled(known)
-        async with self.database.read() as connection:
-            thread = await threads.get(connection, known)
+        thread = await threads.find(self.database, known)
         return thread if thread is not None and _is_readable(thread, actor) else None
 
     async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:
@@ -226,12 +225,12 @@ class DataStore:
         return whole if whole is not None and _is_readable(whole.thread, actor) else None
 
     async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
-        known = known_id(element_id)
-        thread = await self._thread(thread_id, actor) if known else None
-        if thread is None or known is None:
+        known, known_thread = known_id(element_id), known_id(thread_id)
+        if known is None or known_thread is None:
             return None
-        element = await self.database.query(lambda connection: elements.get(connection, known))
-        return element if element is not None and element.thread_id == thread.id else None
+        await self._writer.settled(known_thread)
+        thread, element = await elements.find(self.database, known_thread, known) or (None, None)
+        return element if thread is not None and _is_readable(thread, actor) else None
 
 
 def _is_readable(thread: Thread, actor: Actor) -> bool:

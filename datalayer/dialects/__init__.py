@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     # A read through the driver alone needs a module of this package, and not SQLAlchemy.
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Executable, FromClause, Select, Table, TableValuedAlias, TextClause
+    from sqlalchemy import (
+        BindParameter,
+        ColumnElement,
+        Executable,
+        FromClause,
+        Select,
+        Table,
+        TableValuedAlias,
+        TextClause,
+    )
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from datalayer.errors import DataLayerError
@@ -27,7 +36,7 @@ Percentile = Callable[["ColumnElement[Any]", int], "ColumnElement[Any]"]
 
 
 class HotPaths(Protocol):
-    """The most frequent calls, on connections of their own: step writes and prepared reads.
+    """The most frequent calls, on connections of their own: step writes, writes of one statement and prepared reads.
 
     Methods raise errors of the driver, which `Dialect.translate` translates.
     """
@@ -38,6 +47,17 @@ class HotPaths(Protocol):
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         """Store the writes in order and create missing threads; returns the keys of the accepted writes."""
+
+    async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Run a writing statement that the caller keeps, as its own transaction: one round trip. Gives its rows."""
+
+    async def write_with_thread_locked(
+        self, thread_id: str, statement: Executable, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Lock the thread, and then run a writing statement that the caller keeps: three round trips. Gives its rows.
+
+        The statement sees everything that was written to the thread before, and nobody writes to it meanwhile.
+        """
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""
@@ -55,6 +75,9 @@ class Dialect(Protocol):
     row_position: ClassVar[str]
     """The name of the column for a row's position in its table, which is mostly the order of writing."""
 
+    changes_in_ctes: ClassVar[bool]
+    """Whether a CTE can insert, update or delete, so that one statement can do a whole write."""
+
     is_favorite: ClassVar[TextClause]
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
@@ -69,11 +92,20 @@ class Dialect(Protocol):
             ConfigurationError: the URL or an option is not valid for this engine.
         """
 
-    def insert(self, table: Table) -> Any:
+    @staticmethod
+    def insert(table: Table) -> Any:
         """An INSERT with `on_conflict_do_update`."""
 
-    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
+    @staticmethod
+    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
         """The stored object with the keys of the patch set, and keys with the value None removed; not recursive."""
+
+    @staticmethod
+    def hashed_id(text: ColumnElement[str]) -> ColumnElement[str]:
+        """The id that `cleaning.hashed_id` gives for this text.
+
+        Only an engine with `changes_in_ctes` needs this.
+        """
 
     def fill_json(
         self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Integer,
     Select,
@@ -26,7 +27,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSQUERY, UUID
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
@@ -63,6 +64,7 @@ class PostgreSQL:
     name: ClassVar[str] = "postgresql"
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
+    changes_in_ctes: ClassVar[bool] = True
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     hot_paths: PostgresConnections
 
@@ -94,16 +96,30 @@ class PostgreSQL:
         event.listen(engine.sync_engine, "handle_error", _on_error)
         return engine
 
-    def insert(self, table: Table) -> Any:
+    @staticmethod
+    def insert(table: Table) -> Any:
         return postgresql_insert(table)
 
-    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
+    @staticmethod
+    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
+        before = func.coalesce(stored, literal_column("'{}'::jsonb", JSONB)).op("||")
+        if isinstance(patch, BindParameter):
+            pair = func.jsonb_each(patch).table_valued(column("key", Text), column("value", JSONB), name="pair")
+            is_null = pair.c.value == literal_column("'null'::jsonb", JSONB)
+            removed = func.array(select(pair.c.key).where(is_null).scalar_subquery(), type_=ARRAY(Text))
+            return before(patch).op("-", return_type=JSONB())(removed)
         kept = {key: value for key, value in patch.items() if value is not None}
-        removed = [key for key, value in patch.items() if value is None]
-        merged: ColumnElement[Any] = func.coalesce(stored, cast(literal({}, JSONB), JSONB)).op("||")(
-            cast(bindparam(None, kept, JSONB), JSONB)
-        )
-        return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
+        removed_keys = [key for key, value in patch.items() if value is None]
+        merged: ColumnElement[Any] = before(cast(bindparam(None, kept, JSONB), JSONB))
+        if not removed_keys:
+            return merged
+        return merged.op("-")(cast(bindparam(None, removed_keys, ARRAY(Text)), ARRAY(Text)))
+
+    @staticmethod
+    def hashed_id(text: ColumnElement[str]) -> ColumnElement[str]:
+        digest = func.sha256(func.convert_to(text, literal_column("'UTF8'")))
+        beginning = func.substr(digest, literal_column("1"), literal_column("16"))
+        return cast(func.encode(beginning, literal_column("'hex'")), UUID(as_uuid=False))
 
     def fill_json(
         self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]

@@ -1,8 +1,10 @@
 """The hot paths of Postgres: step writes and reads through asyncpg, on connections of their own."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import Executable
@@ -10,11 +12,13 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from datalayer.dialects.postgresql_direct import connect
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
+from datalayer.dialects.postgresql_statements import CompiledStatements
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
 from datalayer.records.writes import StepKey, StepWrite
 
 # Connection errors, and a server that stops, crashes or starts.
 _LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
+_LOCK = "BEGIN; SELECT FROM threads WHERE id = '{}' FOR UPDATE"
 
 
 class PostgresConnections:
@@ -31,7 +35,10 @@ class PostgresConnections:
         self._url = url
         self._connection: Any = None
         self._steps = StepWriter()
-        self._reads = ReadConnections(self._connect_to_read, compiled_for, most=most, timeout_seconds=timeout_seconds)
+        self._statements = CompiledStatements(compiled_for)
+        self._reads = ReadConnections(
+            self._connect_to_read, self._statements, most=most, timeout_seconds=timeout_seconds
+        )
 
     @property
     def in_use(self) -> int:
@@ -40,17 +47,30 @@ class PostgresConnections:
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         kept: set[StepKey] = set()
         for round_ in in_rounds(writes):
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await self._connect()
-            try:
-                kept |= await self._steps.write(self._connection, round_)
-            except Exception as error:
-                if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
-                    # Its state is unknown. After a time-out it is known, because the driver cancels the statement.
-                    self._connection.terminate()
-                    self._connection = None
-                raise
+            async with self._writing() as connection:
+                kept |= await self._steps.write(connection, round_)
         return kept
+
+    async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        compiled = self._statements.of(statement)
+        async with self._writing() as connection:
+            return compiled.decoded(await connection.fetch(compiled.sql, *compiled.encoded(values)))
+
+    async def write_with_thread_locked(
+        self, thread_id: str, statement: Executable, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        compiled = self._statements.of(statement)
+        async with self._writing() as connection:
+            try:
+                # One message and so one round trip; such a message has no parameters.
+                await connection.execute(_LOCK.format(UUID(thread_id)))
+                rows = compiled.decoded(await connection.fetch(compiled.sql, *compiled.encoded(values)))
+                await connection.execute("COMMIT")
+            except (asyncpg.PostgresError, TimeoutError) as error:
+                if not is_lost(error):
+                    await connection.execute("ROLLBACK")
+                raise
+            return rows
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         return await self._reads.fetch(statement, values)
@@ -60,6 +80,20 @@ class PostgresConnections:
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close(timeout=5)
         self._connection = None
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Any]:
+        """The connection for writes; it is dropped if its state is unknown after the block."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        try:
+            yield self._connection
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
+                # After a time-out its state is known, because the driver cancels the statement.
+                self._connection.terminate()
+                self._connection = None
+            raise
 
     async def _connect_to_read(self) -> Any:
         # Each of these statements has an index. A cached plan must not scan a whole table: the table may have grown

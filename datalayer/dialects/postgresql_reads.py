@@ -13,13 +13,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import asyncpg
 from sqlalchemy import Executable
-from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
+from datalayer.dialects.postgresql_statements import CompiledStatements
 from datalayer.errors import StorageUnavailable
 
 _CLOSE_SECONDS = 2.0
@@ -32,22 +30,25 @@ class ReadConnections:
     """A pool of a limited number of connections, for one event loop."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Any]], compiled_for: Dialect, *, most: int, timeout_seconds: float
+        self,
+        connect: Callable[[], Awaitable[Any]],
+        statements: CompiledStatements,
+        *,
+        most: int,
+        timeout_seconds: float,
     ) -> None:
         """
         Args:
             connect: opens one connection.
-            compiled_for: the SQLAlchemy dialect that compiles the statements.
             most: the maximum number of connections.
             timeout_seconds: how long a read waits for a connection.
         """
         self._connect = connect
-        self._compiled_for = compiled_for
         self._timeout = timeout_seconds
         self._room = asyncio.Semaphore(most)
         self._free: list[Any] = []
         self._closed = False
-        self._statements: WeakKeyDictionary[Any, tuple[str, tuple[str, ...]]] = WeakKeyDictionary()
+        self._statements = statements
         self.in_use = 0
         """The number of connections that are reading."""
 
@@ -60,8 +61,8 @@ class ReadConnections:
             StorageUnavailable: no connection became free in time.
             asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError: as from asyncpg.
         """
-        sql, names = self._compiled(statement)
-        arguments = [values[name] for name in names]
+        compiled = self._statements.of(statement)
+        sql, arguments = compiled.sql, compiled.arguments(values)
         await self._wait()
         self.in_use += 1
         try:
@@ -119,15 +120,6 @@ class ReadConnections:
                 await self._room.acquire()
         except TimeoutError:
             raise StorageUnavailable("all connections to the database are in use") from None
-
-    def _compiled(self, statement: Executable) -> tuple[str, tuple[str, ...]]:
-        found = self._statements.get(statement)
-        if found is None:
-            compiled = statement.compile(dialect=self._compiled_for)  # type: ignore[attr-defined]
-            assert isinstance(compiled, SQLCompiler)
-            found = compiled.string, tuple(compiled.positiontup or ())
-            self._statements[statement] = found
-        return found
 
 
 async def _close(connection: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     ColumnElement,
     Integer,
     Select,
@@ -55,6 +56,7 @@ class SQLite:
     name: ClassVar[str] = "sqlite"
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
+    changes_in_ctes: ClassVar[bool] = False
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
     # SQLite has no round trips to save.
     hot_paths: ClassVar[None] = None
@@ -74,11 +76,18 @@ class SQLite:
         event.listen(engine.sync_engine, "begin", _on_begin)
         return engine
 
-    def insert(self, table: Table) -> Any:
+    @staticmethod
+    def insert(table: Table) -> Any:
         return sqlite_insert(table)
 
-    def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
-        return type_coerce(func.merge_json(stored, bindparam(None, json.dumps(patch))), JSON)
+    @staticmethod
+    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
+        given = patch if isinstance(patch, BindParameter) else bindparam(None, json.dumps(patch))
+        return type_coerce(func.merge_json(stored, given), JSON)
+
+    @staticmethod
+    def hashed_id(text: ColumnElement[str]) -> ColumnElement[str]:
+        raise NotImplementedError
 
     def fill_json(
         self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]

@@ -1,21 +1,24 @@
 """Elements: the rows of files and pictures. Their bytes are in the blob store, under `objectKey`."""
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import and_, case, delete, select, update
+from sqlalchemy import Executable, and_, bindparam, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.history import file_outbox
-from datalayer.records.chat import Element
-from datalayer.schema.chat import elements
+from datalayer.records.chat import Element, Thread
+from datalayer.schema.chat import Identifier, elements, threads
 from datalayer.schema.rows import columns, given, newest_extra, record_of
 
 # The key in `extra` for the time at which the element's file was found missing.
 MISSING_SINCE = "fileMissingSince"
 
-_COLUMNS = columns(Element, elements)
+# In the order of the records' fields, so that a row is the arguments of two records.
+_COLUMNS, _OF_THREAD = columns(Element, elements), columns(Thread, threads)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:
@@ -38,6 +41,22 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element
 async def get(connection: AsyncConnection, element_id: str) -> Element | None:
     row = (await connection.execute(select(*_COLUMNS).where(elements.c.id == element_id))).mappings().first()
     return record_of(Element, elements, row) if row else None
+
+
+async def find(database: Database, thread_id: str, element_id: str) -> tuple[Thread, Element] | None:
+    """The element of this thread, with the thread, in one round trip."""
+    rows = await database.fetch(_in_thread(), {"thread_id": thread_id, "element_id": element_id})
+    return (Thread(*rows[0][: len(_OF_THREAD)]), Element(*rows[0][len(_OF_THREAD) :])) if rows else None
+
+
+@cache
+def _in_thread() -> Executable:
+    wanted = {name: bindparam(name, type_=Identifier, required=True) for name in ("thread_id", "element_id")}
+    return (
+        select(*_OF_THREAD, *columns(Element, elements, "element_"))
+        .join_from(elements, threads, threads.c.id == elements.c.threadId)
+        .where(elements.c.id == wanted["element_id"], threads.c.id == wanted["thread_id"])
+    )
 
 
 async def with_files(connection: AsyncConnection, *, after: str | None, limit: int) -> list[Element]:

@@ -3,13 +3,13 @@
 Removing a step removes its votes from `feedbacks`; their history stays in `feedback_changes`.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import hashed_id
 from datalayer.dialects import Dialect
 from datalayer.records.chat import Feedback
 from datalayer.schema.chat import NAMED_VOTE, NAMELESS_VOTE, feedback_changes, feedbacks
@@ -90,12 +90,17 @@ async def remove_with_steps(
             **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},
             "feedbackId": row["id"],
             "changedAt": row["updatedAt"] or now,
-            "id": _change_id(row["id"], row["updatedAt"] or now, row["value"]),
         }
         for row in (await connection.execute(withdrawal)).mappings()
     ]
     if rows:
         # The row usually exists. Reasons may have been given before the comment changed; an adopted vote has no row.
+        change = feedback_changes.c
+        there = select(change.id, change.feedbackId, change.changedAt, change.value).where(change.forId.in_(step_ids))
+        ids = {tuple(of): change_id for change_id, *of in await connection.execute(there)}
+        for row in rows:
+            of = row["feedbackId"], row["changedAt"], row["value"]
+            row["id"] = ids.get(of) or _change_id(*of)
         noted = dialect.insert(feedback_changes)
         last = {name: noted.excluded[name] for name in ("comment", "reasons")}
         await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)
@@ -140,4 +145,4 @@ async def _note(
 
 
 def _change_id(kept: str, moment: str, value: int | None) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kept} {moment} {value}"))
+    return hashed_id(f"{kept} {moment} {value}")

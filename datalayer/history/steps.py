@@ -37,8 +37,8 @@ from datalayer.schema.usage import llm_calls
 _REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
 # Messages are kept for reviewers when they are removed, together with the model calls of the message or its run.
-_IS_KEPT = and_(steps.c.type.in_(("user_message", "assistant_message")), steps.c.output != "")
-_IS_NAMED = or_(_IS_KEPT, steps.c.type == "run")
+IS_KEPT = and_(or_(steps.c.type == "user_message", steps.c.type == "assistant_message"), steps.c.output != "")
+IS_NAMED = or_(IS_KEPT, steps.c.type == "run")
 # Columns for the store's own use, or for Chainlit's own layer, are not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
@@ -177,7 +177,7 @@ async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Seque
     keys = await queue_files(connection, elements.c.forId.in_(step_ids))
     # By thread, because there is an index of threads.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
-    forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~_IS_NAMED))
+    forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~IS_NAMED))
     await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
     await feedback.remove_with_steps(connection, dialect, step_ids, now=utc_now())
     await connection.execute(delete(elements).where(elements.c.forId.in_(step_ids)))
@@ -193,7 +193,7 @@ async def _keep_versions(connection: AsyncConnection, step_ids: Sequence[str]) -
             *(steps.c.id, steps.c.threadId, literal("removed"), steps.c.type, steps.c.name, steps.c.output),
             *(steps.c.createdAt, literal(utc_now()), steps.c.parentId),
         )
-        .where(steps.c.id.in_(step_ids), _IS_KEPT)
+        .where(steps.c.id.in_(step_ids), IS_KEPT)
         .order_by(steps.c.createdAt, steps.c.id)
     )
     names = ["stepId", "threadId", "change", "type", "name", "output", "createdAt", "replacedAt", "parentId"]

@@ -1,18 +1,19 @@
 """Stores a thread in one statement that also checks its owner: one round trip, no transaction."""
 
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, literal, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Executable, bindparam, func, null, select, update
 
+from datalayer.database import Run
 from datalayer.dialects import Dialect
-from datalayer.ownership import SYSTEM, Actor
+from datalayer.ownership import Actor, kind_of, writable_by
 from datalayer.records.chat import Thread
-from datalayer.schema.chat import threads, users
+from datalayer.schema.chat import Json, threads, users
 from datalayer.schema.rows import given
 
 
-async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> bool:
+async def upsert(run: Run, dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> bool:
     """Create the thread, or change the given fields; metadata is merged by key, and None removes a key.
 
     Only a name or a user creates a thread: the metadata that a session writes when it ends must not restore a deleted
@@ -22,35 +23,56 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, thread: Thread, 
         True if anything was stored. Otherwise there was nothing to change, or the actor may not change it.
     """
     values = given(thread, threads)
-    changes: dict[str, Any] = {key: value for key, value in values.items() if key not in ("id", "createdAt")}
-    owner: ColumnElement[Any] = literal(thread.user_identifier, Text)
-    if thread.user_id is not None:
-        named = select(users.c.identifier).where(users.c.id == thread.user_id).scalar_subquery()
-        owner = values["userIdentifier"] = changes["userIdentifier"] = func.coalesce(named, owner)
-    if thread.metadata is not None:
-        values["metadata"] = {key: value for key, value in thread.metadata.items() if value is not None}
-        changes["metadata"] = dialect.merge_json(threads.c.metadata, thread.metadata)
+    changed = tuple(name for name in values if name not in ("id", "createdAt"))
+    # A thread without an owner would not belong to the actor.
     is_nobodys = thread.user_id is None and isinstance(actor, str)
-    if is_nobodys or (thread.name is None and thread.user_id is None):
-        # Nothing to create: a thread without an owner would not belong to the actor.
-        if not changes:
-            return False
-        statement = update(threads).where(threads.c.id == thread.id, _is(threads.c.userIdentifier, actor))
-        return bool((await connection.execute(statement.values(**changes))).rowcount)
-    values.setdefault("createdAt", now)
-    values.setdefault("updatedAt", values["createdAt"])
-    row = select(*(_typed(key, value) for key, value in values.items())).where(_is(owner, actor))
+    creates = not is_nobodys and not (thread.name is None and thread.user_id is None)
+    if not creates and not changed:
+        return False
+    if creates:
+        values.setdefault("createdAt", now)
+        values.setdefault("updatedAt", values["createdAt"])
+    else:
+        values = {name: values[name] for name in ("id", *changed)}
+    parameters = {_new(name): value for name, value in values.items()}
+    if thread.metadata is not None:
+        parameters["merged_metadata"] = parameters.pop(_new("metadata"))
+        if creates:
+            parameters[_new("metadata")] = {key: value for key, value in thread.metadata.items() if value is not None}
+    if isinstance(actor, str):
+        parameters["actor"] = actor
+    statement = _statement(type(dialect), tuple(values), changed, kind_of(actor), creates=creates)
+    return bool(await run(statement, parameters))
+
+
+@lru_cache
+def _statement(
+    dialect: type[Dialect], names: tuple[str, ...], changed: tuple[str, ...], kind: Actor, *, creates: bool
+) -> Executable:
+    """The statement that stores these columns, and changes those of an existing thread; it gives a row if it did."""
+    values: dict[str, ColumnElement[Any]] = {
+        name: bindparam(_new(name), type_=threads.c[name].type, required=True) for name in names
+    }
+    owner: ColumnElement[Any] = values.get("userIdentifier", null())
+    if "userId" in names:
+        named = select(users.c.identifier).where(users.c.id == values["userId"]).scalar_subquery()
+        owner = values["userIdentifier"] = func.coalesce(named, owner) if "userIdentifier" in names else named
+        changed = (*changed, "userIdentifier")
+    changes = {name: values[name] for name in changed}
+    if "metadata" in changed:
+        changes["metadata"] = dialect.merge_json(
+            threads.c.metadata, bindparam("merged_metadata", type_=Json, required=True)
+        )
+    may_change = writable_by(kind, threads.c.userIdentifier)
+    if not creates:
+        changing = update(threads).where(threads.c.id == values["id"], may_change).values(changes)
+        return changing.returning(threads.c.id)
+    row = select(*values.values()).where(writable_by(kind, owner))
     made = dialect.insert(threads).from_select(list(values), row)
-    stored = made.on_conflict_do_update(
-        index_elements=[threads.c.id], set_=changes, where=_is(threads.c.userIdentifier, actor)
-    )
-    return bool((await connection.execute(stored)).rowcount)
+    stored = made.on_conflict_do_update(index_elements=[threads.c.id], set_=changes, where=may_change)
+    returning: Executable = stored.returning(threads.c.id)
+    return returning
 
 
-def _is(owner: ColumnElement[Any], actor: Actor) -> ColumnElement[bool]:
-    """`may_write`, as a condition."""
-    return true() if actor is SYSTEM else owner.is_not_distinct_from(literal(actor, Text))
-
-
-def _typed(column: str, value: Any) -> ColumnElement[Any]:
-    return value if isinstance(value, ColumnElement) else literal(value, threads.c[column].type)
+def _new(column: str) -> str:
+    return f"new_{column}"

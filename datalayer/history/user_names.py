@@ -8,7 +8,7 @@ alone has the key, also by every other spelling.
 import logging
 from typing import Any
 
-from sqlalchemy import Select, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, literal, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import name_key
@@ -22,8 +22,22 @@ _MOST_LOGGED = 20
 
 def by_name(statement: Select[Any], identifier: str) -> Select[Any]:
     """The statement on `users`, restricted to the user with this name; the exact name wins over another spelling."""
-    exact = users.c.identifier == identifier
-    return statement.where(or_(exact, users.c.nameKey == name_key(identifier))).order_by(exact.desc()).limit(1)
+    return _named(statement, literal(identifier, Text), literal(name_key(identifier), Text))
+
+
+def by_given_name(statement: Select[Any]) -> Select[Any]:
+    """As `by_name`, for a statement that is kept; its parameters are those of `name_values`."""
+    return _named(statement, *(bindparam(name, type_=Text, required=True) for name in ("given_name", "given_key")))
+
+
+def name_values(identifier: str) -> dict[str, str]:
+    """The parameters of `by_given_name`."""
+    return {"given_name": identifier, "given_key": name_key(identifier)}
+
+
+def _named(statement: Select[Any], name: ColumnElement[str], key: ColumnElement[str]) -> Select[Any]:
+    exact = users.c.identifier == name
+    return statement.where(or_(exact, users.c.nameKey == key)).order_by(exact.desc()).limit(literal_column("1"))
 
 
 async def stored_name(connection: AsyncConnection, identifier: str) -> str:

@@ -1,11 +1,14 @@
 """Applies writes that are data, other than steps; ownership is checked when each is applied."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.database import Database, Run, within
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import elements, feedback, file_outbox, steps, thread_writes, threads, users
@@ -29,7 +32,25 @@ from datalayer.records.writes import (
     VoteRemoval,
     VoteWrite,
 )
+from datalayer.schema.chat import threads as thread_table
 from datalayer.writes import calls
+from datalayer.writes.single.elements import announce_file, remove_element, store_element
+from datalayer.writes.single.steps import mark_favorite, remove_step
+from datalayer.writes.single.threads import remove_thread
+from datalayer.writes.single.users import store_user
+from datalayer.writes.single.votes import cast_vote, withdraw_vote
+
+_SINGLE: dict[type, Callable[[Run, Dialect, Any], Awaitable[Any]]] = {
+    UserWrite: store_user,
+    VoteWrite: cast_vote,
+    VoteRemoval: withdraw_vote,
+    StepDeletion: remove_step,
+    FavoriteMark: mark_favorite,
+    ElementWrite: store_element,
+    ElementDeletion: remove_element,
+    FileAnnouncement: announce_file,
+}
+"""The writes that an engine with `changes_in_ctes` applies with one statement each."""
 
 
 async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
@@ -39,12 +60,39 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
         Forbidden: the thread, the vote or the element is someone else's, or the thread would become so.
         NotFound: the step does not exist for the acting user.
     """
+    if dialect.changes_in_ctes:
+        if (single := _SINGLE.get(type(write))) is not None:
+            return await single(within(connection), dialect, write)
+        if isinstance(write, ThreadDeletion):
+            # In a statement before, so that the next one sees what the lock has waited for.
+            locked = select(thread_table.c.id).where(thread_table.c.id == write.thread_id)
+            await connection.execute(locked.with_for_update())
+            if (removed := await remove_thread(within(connection), dialect, write)) is not None:
+                return removed
     return await _apply(write, connection, dialect)
 
 
-async def in_one_statement(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> bool:
+async def apply_alone(database: Database, write: OtherWrite) -> Any:
+    """As `apply`, in a transaction of its own: one statement in one round trip, if the engine can."""
+    dialect = database.dialect
+    if isinstance(write, ThreadWrite) and await in_one_statement(database.write_alone, dialect, write):
+        return None
+    if dialect.changes_in_ctes:
+        if (single := _SINGLE.get(type(write))) is not None:
+            return await single(database.write_alone, dialect, write)
+        if isinstance(write, ThreadDeletion):
+            removed = await remove_thread(partial(database.write_with_thread_locked, write.thread_id), dialect, write)
+            if removed is not None:
+                return removed
+    async with database.write() as connection:
+        if isinstance(write, ThreadWrite):
+            return await when_nothing_was_stored(connection, dialect, write)
+        return await _apply(write, connection, dialect)
+
+
+async def in_one_statement(run: Run, dialect: Dialect, write: ThreadWrite) -> bool:
     """Store the write with one statement; False if it stored nothing: then call `when_nothing_was_stored`."""
-    return await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=actor_of(write))
+    return await thread_writes.upsert(run, dialect, write.thread, write.moment, actor=actor_of(write))
 
 
 async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> None:
@@ -61,7 +109,7 @@ async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect,
     exists = await demand(connection, write.thread.id, actor)
     if not exists and write.thread.name is None and write.thread.user_id is None:
         return
-    await thread_writes.upsert(connection, dialect, write.thread, write.moment, actor=SYSTEM)
+    await thread_writes.upsert(within(connection), dialect, write.thread, write.moment, actor=SYSTEM)
     # A user who creates a thread or changes its owner must be its owner afterwards.
     await demand(connection, write.thread.id, actor)
 
@@ -108,7 +156,7 @@ async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Diale
 
 @_apply.register
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
-    if not await in_one_statement(connection, dialect, write):
+    if not await in_one_statement(within(connection), dialect, write):
         await when_nothing_was_stored(connection, dialect, write)
 
 

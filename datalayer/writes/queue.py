@@ -22,7 +22,7 @@ from datalayer.errors import NotFound, StorageUnavailable, TimedOut
 from datalayer.history import threads
 from datalayer.history.deletion import Removal
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadDeletion, ThreadWrite, VoteWrite
+from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadDeletion, VoteWrite
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
 from datalayer.writes.admission import Admission, DeletedThreads, Operation, QueuedWrite, fail, rough_size
@@ -207,9 +207,11 @@ class Writer:
 
     async def _transact(self, run: list[QueuedWrite]) -> list[Any]:
         only = run[0].operation if len(run) == 1 else None
-        if isinstance(only, ThreadWrite) and not self._deleted.drops(run[0]):
-            await self._write_thread(only)
-            return [None]
+        if isinstance(only, OtherWrite) and not self._deleted.drops(run[0]):
+            result = await record_writes.apply_alone(self._database, only)
+            if isinstance(only, ThreadDeletion):
+                self._deleted.add(only.thread_id)
+            return [result]
         results: list[Any] = []
         ended: set[str] = set()
         async with self._database.write() as connection:
@@ -230,15 +232,6 @@ class Writer:
         for thread_id in ended:
             self._deleted.add(thread_id)
         return results
-
-    async def _write_thread(self, write: ThreadWrite) -> None:
-        """A lone thread write: mostly one statement without a transaction around it."""
-        dialect = self._database.dialect
-        async with self._database.write_once() as connection:
-            if await record_writes.in_one_statement(connection, dialect, write):
-                return
-        async with self._database.write() as connection:
-            await record_writes.when_nothing_was_stored(connection, dialect, write)
 
     async def _store_calls(self, connection: AsyncConnection, run: list[QueuedWrite]) -> list[None]:
         writes = [cast(LlmCallWrite, write.operation) for write in run]
