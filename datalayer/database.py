@@ -95,20 +95,14 @@ class Database:
             statement: every value that differs between calls must be a named parameter.
             values: one for each of its parameters.
         """
-        hot_paths = self.dialect.hot_paths
-        if hot_paths is not None:
-            with self.translated():
-                return await hot_paths.fetch(statement, values)
-        async with self.read() as connection:
-            return (await connection.execute(statement, values)).all()
+        with self.translated():
+            return await self.dialect.hot_paths.fetch(statement, values)
 
     @property
     def in_use(self) -> int:
         """The number of connections in use, without the connection that writes steps."""
         pools = (self.engine.pool, self.writing_engine.pool)
-        hot_paths = self.dialect.hot_paths
-        reading = hot_paths.in_use if hot_paths is not None else 0
-        return sum(pool.checkedout() for pool in pools) + reading  # type: ignore[attr-defined]
+        return sum(pool.checkedout() for pool in pools) + self.dialect.hot_paths.in_use  # type: ignore[attr-defined]
 
     async def ping(self) -> None:
         """Run a trivial query.
@@ -119,8 +113,7 @@ class Database:
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
-        if self.dialect.hot_paths is not None:
-            await self.dialect.hot_paths.close()
+        await self.dialect.hot_paths.close()
         await self.writing_engine.dispose()
         await self.engine.dispose()
 

@@ -59,8 +59,8 @@ class Dialect(Protocol):
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
     @property
-    def hot_paths(self) -> HotPaths | None:
-        """The engine's calls that bypass SQLAlchemy; None if it has none."""
+    def hot_paths(self) -> HotPaths:
+        """The engine's calls that bypass SQLAlchemy."""
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet. The options of the reading engine also apply to `HotPaths.fetch`.
@@ -74,17 +74,6 @@ class Dialect(Protocol):
 
     def merge_json(self, stored: ColumnElement[Any], patch: dict[str, Any]) -> ColumnElement[Any]:
         """The stored object with the keys of the patch set, and keys with the value None removed; not recursive."""
-
-    def fill_json(
-        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
-    ) -> ColumnElement[Any]:
-        """The stored object plus the keys of the patch that it lacks.
-
-        Only an engine without `hot_paths` needs this.
-
-        Args:
-            known: for some keys, the condition under which the row has a value elsewhere; then the key is left out.
-        """
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:

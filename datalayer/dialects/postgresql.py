@@ -1,7 +1,7 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import asyncpg
@@ -104,11 +104,6 @@ class PostgreSQL:
             cast(bindparam(None, kept, JSONB), JSONB)
         )
         return merged.op("-")(cast(bindparam(None, removed, ARRAY(Text)), ARRAY(Text))) if removed else merged
-
-    def fill_json(
-        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
-    ) -> ColumnElement[Any]:
-        raise NotImplementedError
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
