@@ -59,10 +59,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_HEAD)
             self._send(0, self._loop.time())
         else:
-            self._transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_TITLE)
-                + _TITLE
-            )
+            self._transport.write(_TITLE)
 
     def _send(self, number: int, begun: float) -> None:
         if self._transport.is_closing():

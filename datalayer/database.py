@@ -96,10 +96,10 @@ class Database:
 
         Kept, with parameters and rows, as for `fetch`.
         """
-        hot_paths = self.dialect.hot_paths
-        if hot_paths is not None:
+        single_writes = self.dialect.single_writes
+        if single_writes is not None:
             with self.translated():
-                return await hot_paths.write_alone(statement, values)
+                return await single_writes.write_alone(statement, values)
         async with self.write() as connection:
             return await within(connection)(statement, values)
 
@@ -108,12 +108,12 @@ class Database:
     ) -> Sequence[Any]:
         """The rows of a statement that writes, run while nobody else writes to this thread, in a transaction.
 
-        Only for an engine with `hot_paths`. Kept, with parameters and rows, as for `fetch`.
+        Only for an engine with `single_writes`. Kept, with parameters and rows, as for `fetch`.
         """
-        hot_paths = self.dialect.hot_paths
-        assert hot_paths is not None
+        single_writes = self.dialect.single_writes
+        assert single_writes is not None
         with self.translated():
-            return await hot_paths.write_with_thread_locked(thread_id, statement, values)
+            return await single_writes.write_with_thread_locked(thread_id, statement, values)
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows of a statement that its caller keeps and runs repeatedly, by the engine's fastest path.
@@ -124,20 +124,14 @@ class Database:
             statement: every value that differs between calls must be a named parameter.
             values: one for each of its parameters.
         """
-        hot_paths = self.dialect.hot_paths
-        if hot_paths is not None:
-            with self.translated():
-                return await hot_paths.fetch(statement, values)
-        async with self.read() as connection:
-            return (await connection.execute(statement, values)).all()
+        with self.translated():
+            return await self.dialect.hot_paths.fetch(statement, values)
 
     @property
     def in_use(self) -> int:
         """The number of connections in use, without the connection that writes steps."""
         pools = (self.engine.pool, self.writing_engine.pool)
-        hot_paths = self.dialect.hot_paths
-        reading = hot_paths.in_use if hot_paths is not None else 0
-        return sum(pool.checkedout() for pool in pools) + reading  # type: ignore[attr-defined]
+        return sum(pool.checkedout() for pool in pools) + self.dialect.hot_paths.in_use  # type: ignore[attr-defined]
 
     async def ping(self) -> None:
         """Run a trivial query.
@@ -148,8 +142,7 @@ class Database:
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
-        if self.dialect.hot_paths is not None:
-            await self.dialect.hot_paths.close()
+        await self.dialect.hot_paths.close()
         await self.writing_engine.dispose()
         await self.engine.dispose()
 

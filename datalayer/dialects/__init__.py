@@ -36,7 +36,7 @@ Percentile = Callable[["ColumnElement[Any]", int], "ColumnElement[Any]"]
 
 
 class HotPaths(Protocol):
-    """The most frequent calls, on connections of their own: step writes, writes of one statement and prepared reads.
+    """The most frequent calls, on connections of their own: step writes and prepared reads.
 
     Methods raise errors of the driver, which `Dialect.translate` translates.
     """
@@ -48,6 +48,16 @@ class HotPaths(Protocol):
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         """Store the writes in order and create missing threads; returns the keys of the accepted writes."""
 
+    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
+        """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class SingleWrites(Protocol):
+    """Writes of one statement each, on the connection of the hot paths; errors as from there."""
+
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """Run a writing statement that the caller keeps, as its own transaction: one round trip. Gives its rows."""
 
@@ -58,12 +68,6 @@ class HotPaths(Protocol):
 
         The statement sees everything that was written to the thread before, and nobody writes to it meanwhile.
         """
-
-    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""
-
-    async def close(self) -> None:
-        """Close the connections."""
 
 
 class Dialect(Protocol):
@@ -82,8 +86,12 @@ class Dialect(Protocol):
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
     @property
-    def hot_paths(self) -> HotPaths | None:
-        """The engine's calls that bypass SQLAlchemy; None if it has none."""
+    def hot_paths(self) -> HotPaths:
+        """The engine's calls that bypass SQLAlchemy."""
+
+    @property
+    def single_writes(self) -> SingleWrites | None:
+        """The engine's writes of one statement that bypass SQLAlchemy, if it has them."""
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         """An engine that has not connected yet. The options of the reading engine also apply to `HotPaths.fetch`.
@@ -105,17 +113,6 @@ class Dialect(Protocol):
         """The id that `cleaning.hashed_id` gives for this text.
 
         Only an engine with `changes_in_ctes` needs this.
-        """
-
-    def fill_json(
-        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
-    ) -> ColumnElement[Any]:
-        """The stored object plus the keys of the patch that it lacks.
-
-        Only an engine without `hot_paths` needs this.
-
-        Args:
-            known: for some keys, the condition under which the row has a value elsewhere; then the key is left out.
         """
 
     @staticmethod

@@ -1,7 +1,7 @@
 """Postgres 14 and later, through asyncpg. No extension is needed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import asyncpg
@@ -96,6 +96,10 @@ class PostgreSQL:
         event.listen(engine.sync_engine, "handle_error", _on_error)
         return engine
 
+    @property
+    def single_writes(self) -> PostgresConnections:
+        return self.hot_paths
+
     @staticmethod
     def insert(table: Table) -> Any:
         return postgresql_insert(table)
@@ -120,11 +124,6 @@ class PostgreSQL:
         digest = func.sha256(func.convert_to(text, literal_column("'UTF8'")))
         beginning = func.substr(digest, literal_column("1"), literal_column("16"))
         return cast(func.encode(beginning, literal_column("'hex'")), UUID(as_uuid=False))
-
-    def fill_json(
-        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
-    ) -> ColumnElement[Any]:
-        raise NotImplementedError
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:

@@ -1,12 +1,10 @@
 """SQLite through aiosqlite: one file, no server. Acknowledged writes are durable (`synchronous=FULL`)."""
 
 import asyncio
-import contextlib
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -40,7 +38,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects import Aggregate
 from datalayer.dialects.reasons import of_sqlite
-from datalayer.dialects.sqlite_direct import PRAGMAS, WAIT
+from datalayer.dialects.sqlite_connections import SQLiteConnections
+from datalayer.dialects.sqlite_direct import PRAGMAS, WAIT, keep_private
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
 from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
@@ -58,11 +57,11 @@ class SQLite:
     row_position: ClassVar[str] = "rowid"
     changes_in_ctes: ClassVar[bool] = False
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
-    # SQLite has no round trips to save.
-    hot_paths: ClassVar[None] = None
+    hot_paths: SQLiteConnections
+    single_writes: ClassVar[None] = None
     percentile: ClassVar[None] = None
 
-    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:  # noqa: ARG002
+    def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
             raise ConfigurationError(
                 "SQLite needs a file (sqlite:///path/to/file.db); a database in memory is lost when the process ends"
@@ -71,6 +70,8 @@ class SQLite:
             engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), **options)
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the SQLite URL or one of its options is not valid: {error}") from None
+        if not for_writes:
+            self.hot_paths = SQLiteConnections(engine.sync_engine, options.get("connect_args") or {})
         event.listen(engine.sync_engine, "do_connect", _before_connect)
         event.listen(engine.sync_engine, "connect", _on_connect)
         event.listen(engine.sync_engine, "begin", _on_begin)
@@ -88,12 +89,6 @@ class SQLite:
     @staticmethod
     def hashed_id(text: ColumnElement[str]) -> ColumnElement[str]:
         raise NotImplementedError
-
-    def fill_json(
-        self, stored: ColumnElement[Any], patch: dict[str, Any], known: Mapping[str, ColumnElement[bool]]
-    ) -> ColumnElement[Any]:
-        pairs = [part for key, is_known in known.items() for part in (literal(key), is_known)]
-        return type_coerce(func.fill_json(stored, bindparam(None, json.dumps(patch)), *pairs), JSON)
 
     @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
@@ -182,18 +177,13 @@ class SQLite:
 
 
 def _before_connect(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
-    # SQLite creates a file that everyone can read, and gives the files beside it the same mode. If the file exists or
-    # cannot be created, SQLite itself opens it or reports the error.
-    if not str(arguments[0]).startswith("file:"):
-        with contextlib.suppress(OSError, ValueError):
-            os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    keep_private(str(arguments[0]))
 
 
 def _on_connect(connection: Any, _record: object) -> None:
     # The driver begins a transaction only before the first write; `_on_begin` does it from the start.
     connection.isolation_level = None
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
-    connection.create_function("fill_json", -1, _fill_json, deterministic=True)
     cursor = connection.cursor()
     for pragma in PRAGMAS:
         cursor.execute(pragma)
@@ -227,9 +217,3 @@ def _on_begin(connection: Any) -> None:
 def _merge_json(stored: str | None, patch: str) -> str:
     merged = {**(json.loads(stored) if stored else {}), **json.loads(patch)}
     return json.dumps({key: value for key, value in merged.items() if value is not None}, ensure_ascii=False)
-
-
-def _fill_json(stored: str | None, patch: str, *known: Any) -> str:
-    keys = {key for key, is_known in zip(known[::2], known[1::2], strict=True) if is_known}
-    added = {key: value for key, value in json.loads(patch).items() if key not in keys}
-    return json.dumps({**added, **(json.loads(stored) if stored else {})}, ensure_ascii=False)

@@ -1,8 +1,10 @@
-"""A read of a SQLite file through the driver alone, and the settings of every connection.
+"""A read of a SQLite file through the driver alone, and what every connection to a file has in common.
 
 SQLAlchemy is not imported: for a command that reads a few rows, its import takes longer than everything else.
 """
 
+import contextlib
+import os
 import sqlite3
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,17 @@ PRAGMAS = (
     "PRAGMA secure_delete=ON",
     WAIT,
 )
+
+
+def keep_private(file: str) -> None:
+    """Create the file, so that only its owner can read it.
+
+    SQLite creates a file that everyone can read, and gives the files beside it the same mode. If the file exists or
+    cannot be created, SQLite itself opens it or reports the error.
+    """
+    if not file.startswith("file:"):
+        with contextlib.suppress(OSError, ValueError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def rows(url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -1,18 +1,15 @@
-"""Steps: messages, runs and tool calls. One upsert; a create that arrives late does not overwrite an update."""
+"""Steps: messages, runs and tool calls. Their writes are in `dialects`, one statement for each engine."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Select,
     TextClause,
     and_,
     bindparam,
-    case,
     delete,
-    func,
     insert,
     literal,
     or_,
@@ -24,17 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dialects import Dialect
-from datalayer.errors import Forbidden
 from datalayer.history import feedback
 from datalayer.history.file_outbox import queue_files
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Feedback, Step
 from datalayer.schema.chat import Identifier, elements, feedbacks, steps, threads
 from datalayer.schema.review import answers, review_pending, step_versions
-from datalayer.schema.rows import OURS, column_names, columns, given, newest_extra
+from datalayer.schema.rows import OURS, column_names, columns
 from datalayer.schema.usage import llm_calls
 
-_REQUIRED = {"name": "", "type": "undefined", "streaming": False}
 _MOST_PARAMETERS = 10_000
 # Messages are kept for reviewers when they are removed, together with the model calls of the message or its run.
 IS_KEPT = and_(or_(steps.c.type == "user_message", steps.c.type == "assistant_message"), steps.c.output != "")
@@ -43,63 +38,6 @@ IS_NAMED = or_(IS_KEPT, steps.c.type == "run")
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS
 )
-
-
-async def upsert(connection: AsyncConnection, dialect: Dialect, step: Step, *, now: str, created: bool) -> None:
-    """Store the given fields of the step.
-
-    Chainlit's writes may arrive in either order. A creation that arrives after an update only fills missing fields.
-    Unknown fields (`extra`) are merged, never dropped.
-
-    Args:
-        now: used if the step has no `createdAt`.
-        created: whether this is the step's creation and not a later state of it.
-
-    Raises:
-        Forbidden: a step with this id is in another thread.
-    """
-    values = _REQUIRED | {"createdAt": now} | given(step, steps)
-    values["updatedAt"] = None if created else now
-    statement = dialect.insert(steps).values(**values)
-    changes: dict[str, Any] = {}
-    for key in given(step, steps):
-        if key in ("id", "threadId", "extra"):
-            continue
-        new = statement.excluded[key]
-        if created:
-            new = case((steps.c.updatedAt.is_(None), new), else_=func.coalesce(_known(key), new))
-        changes[key] = new
-    if step.created_at is not None:
-        # A time that was assigned because none was given is replaced by the real one.
-        changes["createdAt"] = step.created_at
-    changes["extra"] = _extra(dialect, step, created=created)
-    if not created:
-        changes["updatedAt"] = now
-    statement = statement.on_conflict_do_update(
-        index_elements=[steps.c.id],
-        set_=changes,
-        where=steps.c.threadId == statement.excluded.threadId,
-    )
-    if not (await connection.execute(statement)).rowcount:
-        raise Forbidden("a step with this id is in another thread")
-
-
-def _extra(dialect: Dialect, step: Step, *, created: bool) -> ColumnElement[Any]:
-    """The new `extra`: a key is in it only if its last value does not fit a column."""
-    extra = step.extra or {}
-    merged = dialect.merge_json(steps.c.extra, newest_extra(step, steps))
-    if not extra:
-        merged = case((steps.c.extra.is_not(None), merged))
-    if not created:
-        return merged
-    there = {key: _known(key).is_not(None) for key in extra if key in steps.c and key not in OURS}
-    filled = dialect.fill_json(steps.c.extra, extra, there) if extra else steps.c.extra
-    return case((steps.c.updatedAt.is_(None), merged), else_=filled)
-
-
-def _known(key: str) -> ColumnElement[Any]:
-    """The stored value, or NULL if it is only a default."""
-    return func.nullif(steps.c[key], _REQUIRED[key]) if key in ("name", "type") else steps.c[key]
 
 
 async def favorites(

@@ -7,10 +7,8 @@ from typing import Any
 from datalayer.database import Database
 from datalayer.errors import DataLayerError, Forbidden, NotFound
 from datalayer.history import threads
-from datalayer.history.steps import upsert
-from datalayer.ownership import actor_of, demand_write
 from datalayer.records.chat import Step
-from datalayer.records.writes import StepKey, StepWrite
+from datalayer.records.writes import StepWrite
 from datalayer.schema.chat import steps
 from datalayer.schema.rows import newest_extra
 
@@ -26,11 +24,8 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
     if not writes:
         return []
     fewest = coalesced(writes)
-    if (hot_paths := database.dialect.hot_paths) is None:
-        kept = await _one_by_one(database, fewest)
-    else:
-        with database.translated():
-            kept = await hot_paths.write_steps(fewest)
+    with database.translated():
+        kept = await database.dialect.hot_paths.write_steps(fewest)
     return [None if one.key in kept else await _refusal(database, one) for one in writes]
 
 
@@ -70,24 +65,3 @@ def _over(older: Step, newer: Step) -> Step:
     # If a key fits its column in one state and not in the other, its last value counts.
     merged = {**(older.extra or {}), **newest_extra(newer, steps)}
     return Step(**values, extra={key: value for key, value in merged.items() if value is not None} or None)
-
-
-async def _one_by_one(database: Database, writes: Sequence[StepWrite]) -> set[StepKey]:
-    kept: set[StepKey] = set()
-    async with database.write() as connection:
-        for one in writes:
-            thread_id = one.step.thread_id or ""
-            exists, owner = await threads.owner(connection, thread_id)
-            try:
-                if exists:
-                    demand_write(actor_of(one), owner, "the thread")
-                elif not one.opens:
-                    continue
-                if one.opens:
-                    moment = one.step.created_at or one.moment
-                    await threads.touch(connection, database.dialect, thread_id, moment, one.actor)
-                await upsert(connection, database.dialect, one.step, now=one.moment, created=one.created)
-            except Forbidden:
-                continue
-            kept.add(one.key)
-    return kept
