@@ -18,13 +18,12 @@ import datalayer
 from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
-from tests.support.command_line import forked_commands
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
-from tests.support.server import SERVE, AppServer
+from tests.support.server import AppServer, forks
 from tests.support.shared_server import Chat, SharedServer, model_settings
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _uses_a_store_process(item: pytest.Function) -> bool:
 
 
 def pytest_unconfigure() -> None:
-    forked_commands.close()
+    forks.close()
     chainlit_root.cleanup()
 
 
@@ -208,7 +207,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
 
 
 class StartServer(Protocol):
-    async def __call__(self, program: Sequence[str] = SERVE, **environment: str) -> AppServer: ...
+    async def __call__(self, program: Sequence[str] | None = None, **environment: str) -> AppServer: ...
 
 
 @pytest.fixture
@@ -225,7 +224,7 @@ async def servers(database_url: str, folder: Path, model_server: ModelServer) ->
     """Starts any number of servers, which end with the block."""
     async with contextlib.AsyncExitStack() as started:
 
-        async def start(program: Sequence[str] = SERVE, **environment: str) -> AppServer:
+        async def start(program: Sequence[str] | None = None, **environment: str) -> AppServer:
             settings = {**model_settings(model_server), **environment}
             directory = folder / f"server-{len(list(folder.iterdir()))}"
             return await started.enter_async_context(AppServer(directory, database_url, settings, program))

@@ -8,6 +8,7 @@ from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
+from tests.support.server import SERVE
 from threadkeeper.chat.wording import say
 
 pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 async def test_first_start(browser: Browser, start_server: StartServer) -> None:
-    server = await start_server(OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
+    server = await start_server(SERVE, OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
     printed = re.findall(r"Log in as admin with the password (\S+)", server.log)
     assert len(printed) == 1
     secret = server.directory / "data" / "cookie_secret"

@@ -82,7 +82,7 @@ async def test_without_a_database_ready_fails_and_writes_are_spooled_for_the_nex
     stoppable_postgres: Cluster, stoppable_url: str, model_server: ModelServer, tmp_path: Path
 ) -> None:
     environment = {"OPENAI_API_KEY": API_KEY, "OPENAI_BASE_URL": model_server.base_url, "OPENAI_MODELS": "echo"}
-    async with AppServer(tmp_path / "server", stoppable_url, environment) as server:
+    async with AppServer(tmp_path / "server", stoppable_url, environment, program=None) as server:
         clients = await clients_of(server, 10)
         await asyncio.gather(*(client.__aenter__() for client in clients))
         await asyncio.gather(*(client.ask("The first question") for client in clients))

@@ -543,7 +543,7 @@ def test_a_terminal_asks_for_the_password_twice_without_showing_it(migrated: Com
 
 async def test_serve_creates_its_files_prints_the_password_once_and_stops_cleanly(tmp_path: Path) -> None:
     environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
-    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:
+    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment, program=None) as server:
         assert server.log.count("Log in as admin with the password ") == 1
         password = server.log.split("with the password ")[1].split()[0]
         secret = (server.directory / "data" / "cookie_secret").read_text(encoding="ascii").strip()

@@ -13,7 +13,7 @@ import datalayer
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.records import new_id, opened, thread
-from tests.support.server import AppServer
+from tests.support.server import SERVE, AppServer
 from threadkeeper.web.files import file_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)]
@@ -33,7 +33,7 @@ def peak_megabytes(server: AppServer) -> float:
 async def test_half_a_gigabyte_is_uploaded_and_downloaded_in_constant_memory(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    server = await start_server(OPENAI_MODELS="echo", ATTACHMENT_MAX_MEGABYTES=str(MEGABYTES))
+    server = await start_server(SERVE, OPENAI_MODELS="echo", ATTACHMENT_MAX_MEGABYTES=str(MEGABYTES))
     await server.add_user("alice", PASSWORD)
     large = tmp_path / "large.txt"
     with large.open("wb") as file:

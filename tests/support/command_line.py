@@ -9,15 +9,13 @@ from pathlib import Path
 import datalayer
 from datalayer.accounts.accounts import Accounts
 from datalayer.database import Database
-from tests.support.forked_commands import ForkedCommands
-from tests.support.server import ROOT
+from tests.support.server import ROOT, forks
 from threadkeeper.login.passwords import Passwords
 
 _INHERITED = {
     **{name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ},
     "PYTHONPATH": str(ROOT),
 }
-forked_commands = ForkedCommands(_INHERITED)
 
 
 @dataclass
@@ -30,7 +28,7 @@ class CommandLine:
         return {**_INHERITED, "HOME": str(self.directory), **settings}
 
     def __call__(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        return forked_commands.run(
+        return forks.run(
             "threadkeeper.cli",
             arguments,
             directory=self.directory,

@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import httpx
 
 import datalayer
+from tests.support.forks import Fork, Forks
 from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.web.files import file_url
@@ -30,6 +31,7 @@ _READY_SECONDS = 60
 _END_SECONDS = 30
 # The variables that every program needs; the server inherits no other variable of the test run.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
+forks = Forks({**{name: os.environ[name] for name in _INHERITED if name in os.environ}, "PYTHONPATH": str(ROOT)})
 
 
 class ServerFailed(Exception):
@@ -53,19 +55,20 @@ class AppServer:
     Args:
         directory: the folder for the data, the files and the log of this server.
         environment: additional settings.
-        program: the command to start; `{port}` stands for the port.
+        program: the command to start; `{port}` stands for the port. None starts `serve` in a fork (`forks.py`), which
+            does not measure what a new process does.
     """
 
     directory: Path
     database_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    program: Sequence[str] = SERVE
+    program: Sequence[str] | None = SERVE
 
     def __post_init__(self) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Fork | None = None
 
     @property
     def base_url(self) -> str:
@@ -131,15 +134,7 @@ class AppServer:
     async def start(self) -> None:
         """Start the server and wait until `/ready` succeeds."""
         with (self.directory / "log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(part.format(port=self.port) for part in self.program),
-                cwd=self.directory,
-                env=self.settings(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = await (self._fork(log) if self.program is None else self._run(self.program, log))
         ended = asyncio.create_task(self._process.wait())
         ready = asyncio.create_task(self._ready())
         await asyncio.wait({ended, ready}, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +142,28 @@ class AppServer:
         if ended.done() or not ready.done():
             raise ServerFailed(f"the server did not become ready (exit status {self._process.returncode})\n{self.log}")
         ended.cancel()
+
+    async def _fork(self, log: IO[bytes]) -> Fork:
+        # The first fork waits until the libraries are imported.
+        return await asyncio.to_thread(
+            forks.start,
+            "threadkeeper.cli",
+            ["serve"],
+            directory=self.directory,
+            environment=self.settings(),
+            log=log,
+        )
+
+    async def _run(self, program: Sequence[str], log: IO[bytes]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(part.format(port=self.port) for part in program),
+            cwd=self.directory,
+            env=self.settings(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
     async def stop(self) -> int:
         """Stop the server with SIGTERM, as an operator or an orchestrator does. Returns the exit status."""

@@ -106,7 +106,7 @@ class SharedServer:
             self._end()
             settings = {**model_settings(self._model_server), **self._environment}
             folder = self._folder / f"server-{next(self._numbers)}"
-            server = AppServer(folder, self._new_database_url(), settings)
+            server = AppServer(folder, self._new_database_url(), settings, program=None)
             self._loop.run(server.__aenter__())
             self._server = server
         return Chat(self._server, self._model_server, self.engine)
