@@ -6,6 +6,7 @@ from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
 from threadkeeper.chat.model import Model
 from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
@@ -31,7 +32,7 @@ def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
     return open_blob_store(url or settings.resolved_blob_url, options)
 
 
-def unmetered_model(settings: Settings) -> Model:
+def unmetered_model(settings: Settings, sent_endings: SentEndings = never_sent) -> Model:
     """The model of the settings. Its calls are not stored."""
     return create_model(
         api_key=plain(settings.openai_api_key),
@@ -41,6 +42,7 @@ def unmetered_model(settings: Settings) -> Model:
         azure_api_version=settings.azure_openai_api_version,
         timeout_seconds=settings.openai_timeout_seconds,
         max_retries=settings.openai_max_retries,
+        sent_endings=sent_endings,
     )
 
 
@@ -49,7 +51,7 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
 
     The demo is not metered: it calls no server.
     """
-    model = unmetered_model(settings)
+    model = unmetered_model(settings, stored_endings(store))
     if model.demo:
         return model
     return MeteredModel(

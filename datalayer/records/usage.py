@@ -21,6 +21,10 @@ def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> f
     return completion_tokens / seconds if completion_tokens and seconds else None
 
 
+STOPPED = "stopped"
+"""The `finish_reason` of a call that its caller ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class LlmCall:
     """One call to a model; a failed attempt is a call, too.

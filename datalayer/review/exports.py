@@ -289,7 +289,7 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
         if one.change == "edited":
             reworded[one.step_id] = max(one.replaced_at, reworded.get(one.step_id, ""))
     removed_versions = [one for one in versions if one.change == "removed"]
-    asked_then = sorted(one.created_at or "" for one in removed_versions if one.type == QUESTION)
+    asked_then = [(one.created_at or "", one.replaced_at) for one in removed_versions if one.type == QUESTION]
     for removed in removed_versions:
         if removed.type != ANSWER:
             continue
@@ -300,8 +300,8 @@ def pairs(talk: Talk) -> Iterator[dict[str, Any]]:
         at = bisect_left(times, moment) - 1
         if at < 0 or messages[at]["type"] != QUESTION or at + 1 == len(messages):
             continue
-        # Both answer the same question: no other question stood between, and this one was not edited since.
-        is_other = bisect_left(asked_then, moment) != bisect_left(asked_then, times[at])
+        # Both answer the same question: no other question stood between then, and this one was not edited since.
+        is_other = any(times[at] < asked < moment < removed_at for asked, removed_at in asked_then)
         is_reworded = reworded.get(messages[at]["id"], "") > moment
         now = messages[at + 1]
         is_better = now["type"] == ANSWER and now["id"] in talk.wanted and talk.is_example(at + 1)

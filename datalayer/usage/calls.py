@@ -6,14 +6,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, delete, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, delete, exists, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
 from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
-from datalayer.records.usage import CallPage, CallRow, LlmCall, LlmCallPayload
+from datalayer.records.usage import STOPPED, CallPage, CallRow, LlmCall, LlmCallPayload
 from datalayer.review.retention import payloads_before
 from datalayer.schema.chat import Identifier, users
 from datalayer.schema.rows import column_names, columns
@@ -23,6 +23,8 @@ from datalayer.usage.filters import TOKENS
 
 LARGEST_PAGE = 200
 _EXPORTED_AT_ONCE = 500
+# Calls that show how a provider ends its answers now.
+_NEWEST = 500
 _NAMES = column_names(LlmCall, llm_calls)
 # Unknown values sort below zero.
 _ORDERS: dict[str, ColumnElement[Any]] = {
@@ -121,6 +123,22 @@ async def last_answered_by(connection: AsyncConnection, model: str, provider: st
     )
     found: str | None = (await connection.execute(statement)).scalar()
     return found
+
+
+async def has_sent_finish_reasons(connection: AsyncConnection, provider: str) -> bool:
+    """Whether one of the newest calls is a streamed answer of this provider that it ended with a finish_reason."""
+    table = llm_calls.c
+    newest = select(llm_calls).order_by(table.requestedAt.desc(), table.id.desc()).limit(_NEWEST).subquery().c
+    statement = select(
+        exists().where(
+            newest.provider == provider,
+            newest.isStreaming.is_(True),
+            newest.errorKind.is_(None),
+            newest.finishReason.is_not(None),
+            newest.finishReason.not_in(["", STOPPED]),
+        )
+    )
+    return bool((await connection.execute(statement)).scalar())
 
 
 async def export(database: Database, chosen: ColumnElement[bool]) -> AsyncIterator[CallRow]:

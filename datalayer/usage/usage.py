@@ -194,6 +194,16 @@ class Usage(ReviewStore):
         await self._writer.settled()
         return await self.database.query(lambda connection: calls.last_answered_by(connection, name, of))
 
+    async def has_sent_finish_reasons(self, provider: str) -> bool:
+        """Whether this provider has ended one of the newest streamed answers with a finish_reason.
+
+        Only the newest 500 calls are read, so that a provider whose server was replaced is judged anew. Everyone may
+        read this.
+        """
+        of = clean_text(provider)
+        await self._writer.settled()
+        return await self.database.query(lambda connection: calls.has_sent_finish_reasons(connection, of))
+
     async def note_call_read(self, call_id: str) -> None:
         """Note in the audit that the acting admin reads the payload of another user's call; call it before showing it.
 

@@ -157,6 +157,22 @@ async def test_a_retry_with_a_thumb_down_or_a_bad_verdict_is_not_chosen(layer: C
     assert [(one["thread_id"], one["source"]) for one in found] == [(turns[2].thread, "retry")]
 
 
+async def test_a_retry_after_an_edit_of_an_earlier_question_is_a_pair(layer: ChainlitLayer) -> None:
+    """The edit removed a later question. The answers that were given after that have no question between them."""
+    first = await talk(layer, question="one", answer="1")
+    await talk(layer, question="two", answer="2", thread_id=first.thread, at="2026-03-01T11:00:00.000000Z")
+    with datalayer.acting_as("alice"):
+        asked = (await layer.get_thread(first.thread))["steps"][0]
+        await layer.update_step({**asked, "output": "uno"})
+        for text in ("of the edited one", "regenerated"):
+            await layer.cut_thread(first.thread, first.question)
+            await layer.create_step(step(first.thread, text, type="assistant_message"))
+    with reviewing():
+        (pair,) = await whole(layer.export_pairs(AnswerFilter()))
+    assert (pair["source"], pair["chosen"], pair["rejected"]) == ("retry", "regenerated", "of the edited one")
+    assert pair["prompt"] == [{"role": "user", "content": "uno"}]
+
+
 async def test_an_answer_to_a_removed_question_is_not_paired_with_another(layer: ChainlitLayer) -> None:
     first = await talk(layer, question="of France", answer="Paris")
     await talk(layer, question="of Italy", answer="Rome", thread_id=first.thread, at="2026-03-02T10:00:00.000000Z")

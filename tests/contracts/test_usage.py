@@ -375,3 +375,26 @@ async def test_the_newest_name_that_answered_is_found_for_each_model_and_provide
         assert await layer.last_answered_by("ours", "azure") == "gpt-4o-mini"
     (row,) = [one.call async for one in layer.export_calls(CallFilter(since=at("04:00:00"), until=at("05:00:00")))]
     assert row.answered_by is None
+
+
+async def test_the_newest_calls_show_whether_a_provider_ends_its_answers_in_words(
+    layer: ChainlitLayer,
+) -> None:
+    async def answered(provider: str, number: int = 0, **facts: object) -> None:
+        moment = at(f"01:00:00.{number:03}")
+        whole = {"is_streaming": True, "status_code": 200, "finish_reason": "stop", **facts}
+        await layer.record_call(call(moment, provider=provider, **whole))
+
+    await answered("silent", finish_reason=None)
+    await answered("silent", finish_reason="")
+    await answered("silent", finish_reason="stopped")
+    await answered("silent", error_kind="cut")
+    await answered("silent", is_streaming=False)
+    await answered("telling", finish_reason="length")
+    assert not await layer.has_sent_finish_reasons("silent")
+    assert await layer.has_sent_finish_reasons("telling")
+    with datalayer.acting_as("bob"):
+        assert await layer.has_sent_finish_reasons("telling")
+    for number in range(1, 501):
+        await answered("telling", number, finish_reason=None, error_kind="cut")
+    assert not await layer.has_sent_finish_reasons("telling"), "its server was replaced by one that sends none"

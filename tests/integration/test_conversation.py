@@ -183,6 +183,7 @@ async def test_a_model_error_is_explained_and_can_be_retried(start_server: Start
             action = client.button("try_again")
             assert action is not None
             assert (action["label"], action["forId"]) == ("Try again", error["id"])
+            assert action["tooltip"] == f"Ask {model} the same question again", "not the model that is picked by then"
             seen = len(client.events)
             answered = await client.http.post(
                 "/project/action", json={"sessionId": client.session_id, "action": action}

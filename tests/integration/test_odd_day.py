@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from datalayer.records.usage import STOPPED
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.ledger import IN_TRANSIT, counted
 from tests.support.model_server import Billed, ModelServer, Recorded
 from tests.support.odd_day import ANSWERING, MODELS, PASSWORD, STOPPED_MODELS, Conversation, live, planned
 from tests.support.server import AppServer
-from threadkeeper.chat.metering.rows import STOPPED
 
 pytestmark = pytest.mark.slow
 

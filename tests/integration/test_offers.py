@@ -59,6 +59,12 @@ async def edit(client: ChatClient, question: str, text: str, model: str) -> None
     await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
 
 
+def tooltip(client: ChatClient, name: str) -> str:
+    """The tooltip of the newest button with this name."""
+    sent = [data for event, data in client.events if event == "action" and data["name"] == name]
+    return str(sent[-1]["tooltip"])
+
+
 def numbers(client: ChatClient) -> list[str]:
     """The numbers of versions that the page has shown, in order."""
     sent = [data for event, data in client.events if event == "action" and data["name"] == "show_version"]
@@ -255,8 +261,10 @@ async def test_a_page_that_comes_back_before_the_first_word_gets_the_whole_answe
         await back.emit("stop")
         await back.until(lambda: say("stopped_before", "en") in back.answer)
         await back.until(lambda: buttons(back) == ["try_again"])
+        assert tooltip(back, "try_again") == say("try_again_hint", "en", model="hang")
     async with chat.client("ann", thread_id=client.thread_id) as back:
         await back.until(lambda: buttons(back) == ["try_again"])
+        assert tooltip(back, "try_again") == say("try_again_hint", "en", model="hang"), "also when it is resumed"
 
 
 async def test_a_turn_that_ended_shows_no_work_on_a_page_that_comes_back(chat: Chat) -> None:

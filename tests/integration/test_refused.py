@@ -114,6 +114,7 @@ async def test_a_button_asks_again_without_the_file(chat: Chat) -> None:
     async with chat.client("alice") as client:
         assert "cannot process images" in await ask_with_file(client, "What is this?", model, PNG)
         await press(client, "Ask again without the files")
+        assert (client.button("try_again") or {})["tooltip"] == say("ask_without_files_hint", "en", model=model)
         assert client.answer == "You said: What is this?"
         # The file is still in the thread, but it is not sent with later questions either.
         assert len((await stored(client))["elements"]) == 1

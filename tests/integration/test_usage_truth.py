@@ -8,14 +8,13 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter
+from datalayer.records.usage import STOPPED, CallFilter
 from datalayer.usage.verify import token_problem
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.ledger import IN_TRANSIT, counted_by_model, ledger_by_model, tokens_by_model
 from tests.support.model_server import ModelServer
 from tests.support.server import AppServer
-from threadkeeper.chat.metering.rows import STOPPED
 
 pytestmark = pytest.mark.slow
 

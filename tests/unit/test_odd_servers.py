@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from datalayer.errors import StorageUnavailable
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES
 from tests.unit.test_answer import Sink
@@ -16,6 +17,7 @@ from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import Delta, Model, ModelError, PartialUsage, TokenUsage
 from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers.endings import stored_endings
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.reported_errors import find_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
@@ -206,13 +208,42 @@ async def test_usage_with_the_last_token_does_not_end_an_answer() -> None:
     chunk = (
         b'data: {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}\n\n'
     )
-    for known in (False, True):
-        reading = StreamReading("", sends_endings=known)
-        assert reading.feed(chunk + b"data: [DONE]\n\n") == [Delta("a")]
-        assert reading.end() == []
-        assert (reading.failure is not None) is known
+    reading = StreamReading("")
+    assert reading.feed(chunk + b"data: [DONE]\n\n") == [Delta("a")]
+    assert reading.end() == []
+    assert (reading.failure, reading.is_unproven) == (None, True)
+    reading.refuse_end()
     assert reading.failure is not None
-    assert reading.failure.usage == TokenUsage(5, 1)
+    assert (reading.failure.kind, reading.failure.usage) == ("cut", TokenUsage(5, 1))
+
+
+@pytest.mark.parametrize(("known", "kind"), [(True, "cut"), (False, None)])
+async def test_what_earlier_processes_know_of_a_server_decides_about_its_first_answer(
+    model_server: ModelServer, known: bool, kind: str | None
+) -> None:
+    asked = []
+
+    async def sent_endings(provider: str) -> bool:
+        asked.append(provider)
+        return known
+
+    model = create_model(base_url=model_server.base_url, timeout_seconds=5, sent_endings=sent_endings)
+    outcome = await stream_answer(model, request_for("ends:done"), Sink())
+    assert (outcome.error and outcome.error.kind) == kind
+    assert asked == ["127.0.0.1"]
+    await read(model, request_for("echo"))
+    await failure(model, request_for("ends:done"))
+    assert len(asked) == 1, "this process knows it by now"
+    await model.close()
+
+
+async def test_an_end_is_not_believed_while_the_stored_calls_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        async def has_sent_finish_reasons(self, provider: str) -> bool:
+            raise StorageUnavailable("the database is away")
+
+    assert await stored_endings(Broken())("somebody")
+    assert "the database is away" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -311,7 +342,7 @@ async def test_every_body_is_read_under_any_content_type(
 
 
 def test_a_completion_without_a_finish_reason_is_whole() -> None:
-    reading = StreamReading("", sends_endings=True)
+    reading = StreamReading("")
     reading.feed(b'{"choices": [{"message": {"content": "whole"}, "finish_reason": ""}]}')
     assert reading.end() == [Delta("whole")]
     assert reading.failure is None

@@ -56,20 +56,20 @@ class Failures:
         if not has_text or is_refused:
             await self._remember(message, {**(message.metadata or {}), FAILED: error.kind})
         if is_refused and has_files and message.content.strip():
-            return await self._say_without_files(sentence, message, language, model)
+            return await self._say_without_files(sentence, message, language, model=model)
         # A button would ask the same model again: the page sends the picked model only with a new message.
         is_final = error.kind in NEED_ANOTHER_MODEL
         said = await say_error(sentence, model=model, is_final=is_final)
         if is_retried and not is_final:
-            await offer(self._turns, cl.context.session, [try_again(message.id, language)], said.id)
+            await offer(self._turns, cl.context.session, [try_again(message.id, language, model=model)], said.id)
         return said
 
-    async def say_file(self, message: cl.Message, refusal: AttachmentRefused, language: str) -> None:
-        """Say why a file of the question was not taken."""
+    async def say_file(self, message: cl.Message, refusal: AttachmentRefused, language: str, *, model: str) -> None:
+        """Say why a file of the question was not taken. `model`: the one that was picked for the question."""
         await self._remember(message, {**(message.metadata or {}), FAILED: ATTACHMENT})
         sentence = refusal.notice.say(language)
         if message.content.strip():
-            await self._say_without_files(sentence, message, language, None)
+            await self._say_without_files(sentence, message, language, model=model, is_of_model=False)
         else:
             await say_error(sentence)
 
@@ -99,10 +99,12 @@ class Failures:
             await self._remember(message, metadata)
 
     async def _say_without_files(
-        self, sentence: str, message: cl.Message, language: str, model: str | None
+        self, sentence: str, message: cl.Message, language: str, *, model: str, is_of_model: bool = True
     ) -> cl.Message:
-        said = await say_error(f"{sentence} {say('way_out_files', language)}", model=model)
-        button = try_again(message.id, language, without_files=True)
+        """`is_of_model`: whether the model refused the files, and not this chat."""
+        way_out = say("way_out_files", language)
+        said = await say_error(f"{sentence} {way_out}", model=model if is_of_model else None)
+        button = try_again(message.id, language, model=model, without_files=True)
         await offer(self._turns, cl.context.session, [button], said.id)
         return said
 

@@ -24,10 +24,18 @@ UNFINISHED = ("stopped", "cut", "length")
 """The states of an answer that can be continued."""
 
 
-def try_again(question_id: str, language: str, *, without_files: bool = False) -> cl.Action:
-    """The button that asks a question again that has no answer. `without_files`: they were refused and are dropped."""
+def try_again(question_id: str, language: str, *, model: str, without_files: bool = False) -> cl.Action:
+    """The button that asks a question again that has no answer.
+
+    Args:
+        question_id: the question.
+        language: of the user.
+        model: the one that was picked for the question. It is asked again, whatever is picked since.
+        without_files: the files of the question were refused and are dropped.
+    """
     sentence = "ask_without_files" if without_files else TRY_AGAIN
-    return _button(TRY_AGAIN, question_id, "rotate-ccw", {"question_id": question_id}, language, sentence=sentence)
+    payload = {"question_id": question_id}
+    return _button(TRY_AGAIN, question_id, "rotate-ccw", payload, language, sentence=sentence, model=model)
 
 
 def buttons_of(status: str | None, question_id: str, answer_id: str, language: str, *, model: str) -> list[cl.Action]:
@@ -37,7 +45,7 @@ def buttons_of(status: str | None, question_id: str, answer_id: str, language: s
     """
     buttons = []
     if status in UNFINISHED:
-        buttons.append(_button(CONTINUE, answer_id, "step-forward", {"answer_id": answer_id}, language))
+        buttons.append(_button(CONTINUE, answer_id, "step-forward", {"answer_id": answer_id}, language, model=model))
     if status != "cut":
         again = {"question_id": question_id}
         buttons.append(_button(REGENERATE, answer_id, "refresh-cw", again, language, model=model))
@@ -111,11 +119,11 @@ async def remove_offers(turns: SessionTurns) -> None:
 
 
 async def say_error_with_button(
-    sentence: str, question_id: str, language: str, turns: Turns, session: Any, *, model: str | None = None
+    sentence: str, question_id: str, language: str, turns: Turns, session: Any, *, model: str
 ) -> None:
-    """Put an error on the page, with the button that asks the question again."""
-    error = await say_error(sentence, model=model)
-    await offer(turns, session, [try_again(question_id, language)], error.id)
+    """Put an error on the page, with the button that asks the question again. `model`: as in `try_again`."""
+    error = await say_error(sentence)
+    await offer(turns, session, [try_again(question_id, language, model=model)], error.id)
 
 
 def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) -> tuple[str, list[cl.Action]] | None:
@@ -137,16 +145,16 @@ def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) ->
     if last["type"] == "user_message":
         if not (steps[-1]["type"] == "assistant_message" and is_notice(steps[-1])):
             steps.append(dict(notice(say("unanswered", language)).to_dict()))
-        return steps[-1]["id"], [try_again(question_id, language)]
+        return steps[-1]["id"], [try_again(question_id, language, model=model)]
     if last.get("isError"):
         without_files = drops_files(thread, questions[-1])
         return (
             None
             if metadata.get(FINAL)
-            else (last["id"], [try_again(question_id, language, without_files=without_files)])
+            else (last["id"], [try_again(question_id, language, model=model, without_files=without_files)])
         )
     buttons = buttons_of(status, question_id, last["id"], language, model=model)
-    return last["id"], [try_again(question_id, language), *buttons] if status == "cut" else buttons
+    return last["id"], [try_again(question_id, language, model=model), *buttons] if status == "cut" else buttons
 
 
 def drops_files(thread: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
@@ -156,11 +164,11 @@ def drops_files(thread: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
     return has_files and not is_dropped and question["id"] in refused_ids(thread["steps"])
 
 
-async def say_stopped(question_id: str, language: str, turns: Turns, session: Any) -> None:
+async def say_stopped(question_id: str, language: str, turns: Turns, session: Any, *, model: str) -> None:
     """Say that an answer was stopped before its first word, with the button that asks again."""
     message = notice(say("stopped_before", language))
     await message.send()
-    await offer(turns, session, [try_again(question_id, language)], message.id)
+    await offer(turns, session, [try_again(question_id, language, model=model)], message.id)
 
 
 def _button(

@@ -169,22 +169,24 @@ class Conversations:
         self, message: cl.Message, language: str, session: Any, work: Callable[[bool], Awaitable[None]]
     ) -> None:
         """Run one turn. `work` is told whether its question is asked again."""
+        model = chosen_model(message.modes, self._answering.models)
         try:
             async with self._turns.turn(session, message.id) as again:
                 await remove_offers(self._turns.of(session))
                 await work(again)
         except AttachmentRefused as refusal:
-            await self._answering.failures.say_file(message, refusal, language)
+            await self._answering.failures.say_file(message, refusal, language, model=model)
         except DataLayerError as error:
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
-            await say_error_with_button(say("not_saved", language), message.id, language, self._turns, session)
+            sentence = say("not_saved", language)
+            await say_error_with_button(sentence, message.id, language, self._turns, session, model=model)
         except Exception:
             reference = uuid.uuid4().hex[:8]
             logger.exception(
                 "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
             )
             sentence = say("something_failed", language, reference=reference)
-            await say_error_with_button(sentence, message.id, language, self._turns, session)
+            await say_error_with_button(sentence, message.id, language, self._turns, session, model=model)
         # The answer did not wait until its thread was stored; the end of the turn does.
         await self._layer.settled(session.thread_id)
 

@@ -295,7 +295,7 @@ class Answering:
         if reply.message.content.strip():
             await self._offer(question_id, reply.message.id, "stopped", language, again=False, model=model)
         else:
-            await say_stopped(question_id, language, self._turns, cl.context.session)
+            await say_stopped(question_id, language, self._turns, cl.context.session, model=model)
 
     async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
         """The steps before a question that is asked again. The steps after it are deleted."""

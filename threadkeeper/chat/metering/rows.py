@@ -17,14 +17,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from datalayer.cleaning import clean_time
-from datalayer.records.usage import LlmCall, tokens_per_second
+from datalayer.records.usage import STOPPED, LlmCall, tokens_per_second
 from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import AnswerEvent, Attempt, Finish, ModelError, ModelRequest, Source, Thought, TokenUsage
-
-STOPPED = "stopped"
-"""The finish_reason of a call that its caller ended."""
 
 
 @dataclass(slots=True)

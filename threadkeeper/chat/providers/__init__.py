@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from threadkeeper.chat.model import Model, Source
 from threadkeeper.chat.providers.deferred import DeferredModel
+from threadkeeper.chat.providers.endings import SentEndings, never_sent
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 AZURE_API_VERSION = "2024-10-21"
@@ -19,6 +20,7 @@ def create_model(
     azure_api_version: str | None = None,
     timeout_seconds: float = 60.0,
     max_retries: int = 2,
+    sent_endings: SentEndings = never_sent,
 ) -> Model:
     """Azure OpenAI if `azure_endpoint` is given, else the server at `base_url` or OpenAI; the demo without any of them.
 
@@ -31,6 +33,7 @@ def create_model(
         timeout_seconds: the longest wait for a connection, for the first chunk, and between two chunks; and the time
             after the first attempt in which others can begin.
         max_retries: how often a request that failed is sent again.
+        sent_endings: what earlier processes know of the ends of a provider's answers.
 
     The client package is imported when the model is loaded or first asked.
     """
@@ -47,7 +50,7 @@ def create_model(
             client = azure_client(azure_endpoint, azure_api_key, api_version, timeout_seconds, max_retries)
         else:
             client = openai_client(base_url or OPENAI_BASE_URL, api_key, timeout_seconds, max_retries)
-        return OpenAIModel(client, source)
+        return OpenAIModel(client, source, sent_endings)
 
     source = _azure_source(azure_endpoint) if azure_endpoint else _source(base_url or OPENAI_BASE_URL)
     return DeferredModel(source, make)

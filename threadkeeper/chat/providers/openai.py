@@ -26,6 +26,7 @@ import openai
 
 from threadkeeper.chat.messages import on_the_wire
 from threadkeeper.chat.model import AnswerEvent, Attempt, Completion, ModelError, ModelRequest, Source
+from threadkeeper.chat.providers.endings import SentEndings
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.openai_errors import (
     clean,
@@ -116,7 +117,13 @@ def _timeout(seconds: float) -> httpx2.Timeout:
 class OpenAIModel:
     demo = False
 
-    def __init__(self, client: openai.AsyncOpenAI, source: Source) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, source: Source, sent_endings: SentEndings) -> None:
+        """
+        Args:
+            client: sends the requests.
+            source: the server behind it.
+            sent_endings: whether the calls that are stored show that this provider ends its answers in words.
+        """
         self.source = source
         self._client = client.copy(max_retries=0)
         self._max_retries = client.max_retries
@@ -126,6 +133,7 @@ class OpenAIModel:
         # Whether this server has ended a streamed answer with a finish_reason or usage. Then [DONE] alone ends none.
         # One for all its models: a gateway writes the end of every stream. Answers in one piece prove nothing.
         self._sends_endings = False
+        self._sent_endings = sent_endings
         self._takes_system_role: set[str] = set()
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         names = ["max_completion_tokens", "max_tokens"]
@@ -137,7 +145,7 @@ class OpenAIModel:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         response = await self._post(request, stream=True)
         try:
-            reading = StreamReading(self._secret, sends_endings=self._sends_endings)
+            reading = StreamReading(self._secret)
             attempt = request.attempts[-1]
             try:
                 chunks = response.aiter_bytes()
@@ -160,6 +168,8 @@ class OpenAIModel:
             events = reading.end()
             attempt.answered_by = reading.model
             self._sends_endings = self._sends_endings or reading.has_ending
+            if reading.is_unproven and await self._knows_endings():
+                reading.refuse_end()
             for event in events:
                 yield event
             if reading.failure:
@@ -167,6 +177,11 @@ class OpenAIModel:
             yield reading.finish()
         finally:
             await response.aclose()
+
+    async def _knows_endings(self) -> bool:
+        """Whether this server ends its answers in words, here or before the start of this process."""
+        self._sends_endings = self._sends_endings or await self._sent_endings(self.source.provider)
+        return self._sends_endings
 
     async def complete(self, request: ModelRequest) -> Completion:
         response = await self._post(request, stream=False)

@@ -2,8 +2,8 @@
 
 Servers differ: usage comes in a chunk of its own, in several, or never; an error can stand in place of a chunk, in many
 forms; a server that does not stream sends one completion, under any content type; the end comes without [DONE]. A
-finish_reason, or usage after the text and before [DONE], proves that the answer is complete. [DONE] alone proves it
-only for a server that never sends either.
+finish_reason, or usage after the text and before [DONE], proves that the answer is complete. Whether [DONE] alone does
+depends on the server, so the caller decides.
 """
 
 from __future__ import annotations
@@ -40,12 +40,10 @@ class StreamReading:
 
     Args:
         secret: is removed from what the server says.
-        sends_endings: whether this server sends a finish_reason or usage at the end of its answers.
     """
 
-    def __init__(self, secret: str, *, sends_endings: bool = False) -> None:
+    def __init__(self, secret: str) -> None:
         self._secret = secret
-        self._sends_endings = sends_endings
         self._decoder = EventDecoder()
         self._answer = AnswerReader()
         self._events = 0
@@ -69,6 +67,16 @@ class StreamReading:
     def has_ending(self) -> bool:
         """Whether the server ended the stream with a finish_reason or usage."""
         return not self._is_whole and (self._reason is not None or self._usage.comes_last)
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether text ended with nothing but [DONE]."""
+        is_proven = self._reason is not None or self._usage.comes_last
+        return self.failure is None and self.done and self._has_text and not is_proven
+
+    def refuse_end(self) -> None:
+        """[DONE] alone ends no answer of this server, so the answer is not complete."""
+        self.failure = self.bill(self._unproven_end())
 
     def feed(self, chunk: bytes) -> list[Delta | Thought]:
         """The text and the thought that this chunk of bytes completes: one token, several, or none."""
@@ -183,15 +191,16 @@ class StreamReading:
             failed = self._reason.lower() in _FAILED
             return self._error("server", f"the finish_reason is {self._reason}") if failed else None
         if self.done:
-            is_doubtful = self._has_stray or (self._has_text and self._sends_endings)
-            is_proven = self._usage.comes_last or not is_doubtful
-            return None if is_proven else self._error("cut", "[DONE] came with neither a finish_reason nor usage")
+            return None if self._usage.comes_last or not self._has_stray else self._unproven_end()
         if self._events:
             return self._error("cut", "the stream ended without a finish_reason and without [DONE]")
         empty = "the answer is empty"
         return self._error(
             "server", "the answer contains no event of a chat completions stream" if self._said else empty
         )
+
+    def _unproven_end(self) -> ModelError:
+        return self._error("cut", "[DONE] came with neither a finish_reason nor usage")
 
     def _error(self, kind: ErrorKind, detail: str) -> ModelError:
         said = self._said.decode(errors="replace")
