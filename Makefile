@@ -27,6 +27,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.chat_load
 	$(BIN)/python -m benchmarks.review
 	$(BIN)/python -m benchmarks.usage
