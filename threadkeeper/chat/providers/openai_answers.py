@@ -234,7 +234,7 @@ def read_completion(body: bytes, secret: str) -> Completion:
 
 
 def _parsed(payload: bytes) -> Any:
-    """The JSON value. jiter needs a fifth of the time, but refuses some of what `json` takes, such as half a character."""
+    """The JSON value. jiter needs a fifth of the time, but refuses some of what `json` takes, as half a character."""
     try:
         return jiter.from_json(payload)
     except ValueError:
