@@ -96,8 +96,12 @@ class Reply:
         await self._show_end_of_thought()
         self.message.content += text
         shown, is_whole = self._page_text.add(text)
-        is_first, self.message.streaming = not self.message.streaming, True
-        await _stream(self.message.to_dict(), shown, is_first=is_first, is_whole=is_whole)
+        if self.message.streaming:
+            await cl.context.emitter.send_token(self.message.id, shown, is_whole)
+            return
+        self.message.streaming = True
+        # The page does not have the answer yet: it gets the text with it.
+        await cl.context.emitter.stream_start(self.message.to_dict())
 
     async def show_thought(self, text: str) -> None:
         is_first = self.thought is None
@@ -123,7 +127,10 @@ class Reply:
     async def _think(self, text: str, *, is_first: bool) -> None:
         assert self.thought is not None
         self.thought.shown_text += text
-        await _stream(cast("StepDict", self.thought.shown(self._language)), text, is_first=is_first)
+        if is_first:
+            await cl.context.emitter.stream_start(cast("StepDict", self.thought.shown(self._language)))
+        else:
+            await cl.context.emitter.send_token(self.thought.id, text)
 
     def _begin_text(self) -> None:
         """The first text has come: the thought before it is at its end, and a new answer stands behind it."""
@@ -239,19 +246,6 @@ class Reply:
                 await self._layer.delete_step(self.message.id)
         except DataLayerError:
             logger.debug("the thought of an answer was not stored", extra={"step_id": self.message.id})
-
-
-async def _stream(step: StepDict, text: str, *, is_first: bool, is_whole: bool = False) -> None:
-    """Show new text of a step on the page.
-
-    Args:
-        is_first: the page does not have the step yet; it gets the text with the step.
-        is_whole: `text` replaces the text of the step on the page.
-    """
-    if is_first:
-        await cl.context.emitter.stream_start(step)
-    else:
-        await cl.context.emitter.send_token(step["id"], text, is_whole)
 
 
 async def remove_stop_notice() -> None:

@@ -51,12 +51,14 @@ class PageText:
         self._closed = ""
         self._open = ""
         self._shown = ""
+        # How much of the open text has nothing that may change.
+        self._plain = 0
 
     def add(self, text: str) -> tuple[str, bool]:
         """What to send to the page for this new text: more text (False), or the whole text again (True)."""
         was_undecided = self._open.rstrip(" \t").endswith(_UNDECIDED)
         self._open += text
-        if not _MAY_CHANGE.search(self._open) or not (was_undecided or _DECIDES.search(text)):
+        if not self._may_change() or not (was_undecided or _DECIDES.search(text)):
             self._shown += text
             return text, False
         before = self._shown
@@ -69,6 +71,13 @@ class PageText:
         self._shown = self._shown[len(closed) :]
         return more, is_whole
 
+    def _may_change(self) -> bool:
+        if _MAY_CHANGE.search(self._open, self._plain):
+            return True
+        # A backslash at the end may become the beginning of a formula.
+        self._plain = max(len(self._open) - 1, 0)
+        return False
+
     def _rewrite(self) -> str:
         """Rewrite the open blocks; returns those that no later text can change, which are not read again."""
         lines = self._open.split("\n")
@@ -77,7 +86,7 @@ class PageText:
         # Without an empty line between, the last block may still become a part of the one before.
         last = next((start for start in starts if start and not lines[start - 1].strip()), 0)
         closed = "".join(f"{line}\n" for line in _rewritten(lines, blocks, 0, last))
-        self._open = "\n".join(lines[last:])
+        self._open, self._plain = "\n".join(lines[last:]), 0
         self._shown = closed + "\n".join(_rewritten(lines, blocks, last, len(lines)))
         return closed
 

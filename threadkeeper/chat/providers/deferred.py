@@ -31,7 +31,11 @@ class DeferredModel:
     async def load(self) -> None:
         await self._loaded()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
+        # Once the model is there, no event passes through here.
+        return self._model.stream(request) if self._model is not None else self._loaded_stream(request)
+
+    async def _loaded_stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         model = await self._loaded()
         async with aclosing(model.stream(request)) as events:
             async for event in events:

@@ -12,6 +12,8 @@ import json
 import re
 from typing import Any
 
+import jiter
+
 from threadkeeper.chat.model import (
     Completion,
     Delta,
@@ -128,7 +130,7 @@ class StreamReading:
                 raise event_error(named_error(payload), self._secret)
             self._take_other(kind, payload)
             return
-        event = json.loads(payload)
+        event = _parsed(payload)
         self._events += 1
         if event:
             self._take_chunk(event)
@@ -238,6 +240,14 @@ def read_completion(body: bytes, secret: str) -> Completion:
         failure = ModelError("server", detail)
         failure.usage, failure.partial = _parts(usage)
         raise failure from None
+
+
+def _parsed(payload: bytes) -> Any:
+    """The JSON value. jiter needs a fifth of the time, but refuses some of what `json` takes, as half a character."""
+    try:
+        return jiter.from_json(payload)
+    except ValueError:
+        return json.loads(payload)
 
 
 def _parts(reading: UsageReading) -> tuple[TokenUsage | None, PartialUsage | None]:
