@@ -20,7 +20,6 @@ import datalayer
 from tests.support.forks import Fork, Forks
 from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.login.passwords import Passwords
-from threadkeeper.web.files import file_url
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -185,6 +184,9 @@ class AppServer:
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":
         """A separate data layer on the server's database and files, to check the stored data."""
+        # It imports Chainlit, which takes two seconds, and test runs of a few tests do without it.
+        from threadkeeper.web.files import file_url  # noqa: PLC0415
+
         layer = datalayer.create_data_layer(self.database_url, self.blob_url, file_url=file_url)
         try:
             yield layer
