@@ -28,10 +28,13 @@ class Element:
         return found
 
     def _below(self) -> "Iterator[Element]":
-        for child in self.children:
+        # Without recursion, which would pass each element through a generator for each of its ancestors.
+        waiting = self.children[::-1]
+        while waiting:
+            child = waiting.pop()
             if isinstance(child, Element):
                 yield child
-                yield from child._below()
+                waiting += child.children[::-1]
 
 
 class _Reader(HTMLParser):
