@@ -575,3 +575,24 @@ async def test_behind_https_the_cookies_of_a_login_are_secure(start_server: Star
     cookies = answer.raise_for_status().headers.get_list("set-cookie")
     assert cookies
     assert all("; secure" in cookie.lower() for cookie in cookies)
+
+
+async def test_a_file_waits_for_the_session_in_which_it_is_attached(chat: Chat) -> None:
+    """After "New chat", the page sends a file for its new session before it opens the socket of this session."""
+    await chat.add_user("nora")
+    client = chat.client("nora")
+    try:
+        await client.log_in()
+        uploading = asyncio.create_task(client.upload("note.txt", b"the password is swordfish", "text/plain"))
+        await asyncio.sleep(0.3)
+        assert not uploading.done()
+        await client.connect()
+        seen = len(client.events)
+        await client.send("what is in it?", modes=use("context-echo"), files=[await uploading])
+        await client.until(lambda: ended(client, seen))
+        assert "swordfish" in client.answer
+    finally:
+        await client.close()
+    async with httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as visitor:
+        refused = await visitor.post("/project/file", params={"session_id": "x"}, files={"file": ("a.txt", b"a")})
+        assert refused.status_code == httpx.codes.UNAUTHORIZED, "a visitor does not wait"

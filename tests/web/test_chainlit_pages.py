@@ -93,3 +93,19 @@ async def test_search_results_are_marked(layer: ChainlitLayer, browser_of: Brows
     assert found["thread_id"] == turn.thread
     assert found["text"] == [{"text": "The ", "is_marked": False}, {"text": "Mekong", "is_marked": True}]
     assert (await user.get("/page/excerpts", params={"words": "mekong"})).status_code == 422
+
+
+@pytest.mark.parametrize(("language", "words"), [("en-US", "attach it again"), ("zh-CN,zh;q=0.9", "请重新添加附件")])
+async def test_a_file_for_a_session_that_does_not_open_is_refused_in_words(
+    browser_of: Browser, monkeypatch: pytest.MonkeyPatch, language: str, words: str
+) -> None:
+    monkeypatch.setattr("threadkeeper.web.chainlit_routes._SESSION_SECONDS", 0.1)
+    user = await browser_of("user")
+    answer = await user.post(
+        "/project/file",
+        params={"session_id": new_id()},
+        files={"file": ("a.txt", b"a")},
+        headers={"Accept-Language": language},
+    )
+    assert answer.status_code == 404
+    assert words in answer.json()["detail"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import mimetypes
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -29,6 +30,9 @@ CurrentUser = Annotated[Any, Depends(get_current_user)]
 _MEBIBYTE = 1024 * 1024
 # The size of a multipart form beside the file: names, types, separators.
 _FORM_BYTES = 64 * 1024
+# How long an uploaded file waits for its session, and how often it looks.
+_SESSION_SECONDS = 10.0
+_SESSION_POLL_SECONDS = 0.05
 _LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review"}
 
 
@@ -56,10 +60,14 @@ async def upload_file(
 
     Chainlit's route reads the whole file into memory before it checks the size, and stores it before it checks the
     user. This one checks first and copies from disk to disk.
+
+    After "New chat", Chainlit's page takes files for its new session at once, but opens the socket that creates this
+    session a moment later. So a file that is attached in between waits for its session.
     """
-    session = WebsocketSession.get_by_id(session_id)
+    session = WebsocketSession.get_by_id(session_id) or (await _opened_soon(session_id) if current_user else None)
     if session is None:
-        raise HTTPException(404, "Session not found")
+        chinese = is_chinese(request.headers.get("accept-language"))
+        raise HTTPException(404, CHAT["attachment_not_connected"][chinese])
     if current_user and (session.user is None or session.user.identifier != current_user.identifier):
         raise HTTPException(401, "You are not authorized to upload files for this session")
     spec = session.files_spec.get(ask_parent_id) if ask_parent_id else None
@@ -90,6 +98,16 @@ async def upload_file(
             "size": file.size,
         }
     return {"id": file_id}
+
+
+async def _opened_soon(session_id: str) -> WebsocketSession | None:
+    """The session, as soon as its socket is open; None if that takes too long."""
+    deadline = time.monotonic() + _SESSION_SECONDS
+    session = None
+    while session is None and time.monotonic() < deadline:
+        await asyncio.sleep(_SESSION_POLL_SECONDS)
+        session = WebsocketSession.get_by_id(session_id)
+    return session
 
 
 def _refusal(file: UploadFile, limits: Any, language: str) -> str:
