@@ -118,7 +118,7 @@ async def start() -> None:
         await layer.blobs.ping()
         doing = "the first user"
         if password := await ensure_admin(layer):
-            print(f'\nCreated the user "admin". Log in as admin with the password {password}\n', flush=True)  # noqa: T201
+            print(f'\nCreated the user "admin". Sign in as admin with the password {password}\n', flush=True)  # noqa: T201
     except datalayer.DataLayerError as error:
         logger.critical("Threadkeeper cannot start: %s: %s", doing, error)
         logging.shutdown()

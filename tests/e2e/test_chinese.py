@@ -1,5 +1,7 @@
 """The chat in a browser that requests Chinese."""
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -54,7 +56,12 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
 
         found = await visitor.search("长的")
         await expect(found).to_have_count(1)
+        await expect(visitor.dialog.locator("[cmdk-group-heading]")).to_have_text(re.compile("今天|月"))
         await visitor.screenshot("search")
+        await visitor.dialog.get_by_role("combobox").fill("没有这个词")
+        await expect(visitor.dialog.locator("[cmdk-empty]")).to_have_text("没有找到")
+        await visitor.screenshot("search-nothing")
+        await visitor.dialog.get_by_role("combobox").fill("长的")
         await found.click()
         await expect(visitor.questions.first).to_have_text("世界上最长的河是哪一条？")
         assert await visitor.thread_id() == first

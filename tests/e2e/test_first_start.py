@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 async def test_first_start(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(SERVE, OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
-    printed = re.findall(r"Log in as admin with the password (\S+)", server.log)
+    printed = re.findall(r"Sign in as admin with the password (\S+)", server.log)
     assert len(printed) == 1
     secret = server.directory / "data" / "cookie_secret"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -37,4 +37,4 @@ async def test_first_start(browser: Browser, start_server: StartServer) -> None:
             await server.restart()
             await visitor.open(f"/thread/{thread_id}")
             await expect(visitor.answers).to_contain_text("This is a demo")
-    assert server.log.count("Log in as admin") == 1, "the password was printed again"
+    assert server.log.count("Sign in as admin") == 1, "the password was printed again"

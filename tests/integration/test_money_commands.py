@@ -56,7 +56,8 @@ def test_the_published_prices_of_the_configured_models_are_listed(run: CommandLi
     models = {"OPENAI_API_KEY": "a-key", "OPENAI_MODELS": "gpt-4o,gpt-4o-mini,our-model", **database}
     assert run("prices", "list", **database).stdout.count("\n") == 1, "the demo has no prices"
     rows = [line.split("\t") for line in run("prices", "list", **models).stdout.splitlines()[1:]]
-    assert [(row[0].split()[0], *row[1:7]) for row in rows] == [
+    assert {row[0] for row in rows} == {""}, "only one's own prices have an id"
+    assert [(row[8].split()[0], *row[1:7]) for row in rows] == [
         ("genai-prices", "gpt-4o", "openai", "", "2.5", "1.25", "10"),
         ("genai-prices", "gpt-4o-mini", "openai", "", "0.15", "0.075", "0.6"),
         ("no", "our-model", "openai", "", "", "", ""),

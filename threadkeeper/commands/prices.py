@@ -21,7 +21,7 @@ from threadkeeper.settings.settings import Settings
 
 prices_app = typer.Typer(no_args_is_help=True, help="Set and list your own prices. They override published prices.")
 
-_HEADER = ("ID", "Model", "Provider", "Valid from", "Input", "Cached", "Output", "Image", "Ended")
+_HEADER = ("ID", "Model", "Provider", "Valid from", "Input", "Cached", "Output", "Image", "State")
 Dollars = Annotated[str, typer.Option(help="US dollars per million tokens.", show_default=False)]
 
 
@@ -250,10 +250,10 @@ def _published_rows(settings: Settings, own: Sequence[Price]) -> list[tuple[str,
         source = model.source
         rates = rates_of(own, model=name, when=utc_now(), provider=source.provider, base_url=source.base_url)
         if rates is None:
-            rows.append(("no price", name, source.provider, "", "", "", "", "", ""))
+            rows.append(("", name, source.provider, "", "", "", "", "", "no price"))
         elif not rates.source.startswith("own "):
             amounts = map(plain_amount, (rates.input, rates.cached, rates.output))
-            rows.append((rates.source, name, source.provider, "", *amounts, "", ""))
+            rows.append(("", name, source.provider, "", *amounts, "", rates.source))
     return rows
 
 

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 FINAL = "is_final"
 """Metadata key of an error after which the same question would fail again."""
 TAIL = "tail"
-"""Metadata key of the blanks at the end of an incomplete answer."""
+"""Metadata key of the trailing white space of an incomplete answer."""
 
 
 class AnswerMessage(cl.Message):
@@ -249,7 +249,7 @@ class Reply:
 
 
 async def remove_stop_notice() -> None:
-    """Take away Chainlit's own notice: the answer itself says that it was stopped, in the user's language."""
+    """Remove Chainlit's own notice: the answer itself says that it was stopped, in the user's language."""
     for message in reversed(chat_context.get()):
         if message.content == STOP_NOTICE and message.type == "assistant_message":
             await message.remove()
@@ -274,7 +274,7 @@ async def say_error(sentence: str, *, model: str | None = None, is_final: bool =
 
 
 def text_to_continue(step: Mapping[str, Any]) -> str:
-    """The text of an incomplete answer as the model wrote it, with the blanks at its end."""
+    """The text of an incomplete answer as the model wrote it, with its trailing white space."""
     return unmark_answer(step.get("output") or "") + ((step.get("metadata") or {}).get(TAIL) or "")
 
 

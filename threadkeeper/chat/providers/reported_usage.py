@@ -81,7 +81,7 @@ class UsageReading:
                 # As Anthropic counts: cached tokens beside those of the prompt.
                 prompt += cached
             else:
-                # As xAI and Gemini count: thought beside the answer. The difference is billed as output.
+                # As xAI and Gemini count: reasoning tokens beside the answer. The difference is billed as output.
                 completion = total - prompt
         elif total is not None and (prompt is not None or completion is not None):
             rest = total - (prompt or completion or 0)
