@@ -1,4 +1,4 @@
-// Search in the side bar: titles and excerpts with the words marked, and all words in the reader's language.
+// Search in the side bar: titles and excerpts with the words marked.
 import { onDialog, rename } from "./dialogs.js";
 import { ask, make, texts } from "./server.js";
 
@@ -7,22 +7,8 @@ const SHOWN = "threadkeeper-found";
 
 const marked = (parts) => parts.map((part) => (part.is_marked ? make("mark", "", part.text) : part.text));
 
-// Chainlit translates these in the side bar, but not in this dialog. Months are in the reader's language.
-const GROUPS = {
-  Today: "group_today",
-  Yesterday: "group_yesterday",
-  "Previous 7 days": "group_week",
-  "Previous 30 days": "group_month",
-};
-
-/** The names of the groups, and "nothing found" in place of "no threads". */
-const translate = async (list, words) => {
-  const { texts: said } = await texts();
-  for (const heading of list.querySelectorAll("[cmdk-group-heading]")) {
-    rename(heading, said[GROUPS[heading.textContent]]);
-  }
-  if (words) rename(list.querySelector("[cmdk-empty]"), said.search_nothing);
-};
+/** "Nothing found" in place of Chainlit's "No threads yet", which it also shows in an empty side bar. */
+const sayNothingFound = async (list) => rename(list.querySelector("[cmdk-empty]"), (await texts()).texts.search_nothing);
 
 const complete = (dialog) => {
   const input = dialog.querySelector("[cmdk-input]");
@@ -35,8 +21,8 @@ const complete = (dialog) => {
 
   const show = async () => {
     const words = input.value.trim();
-    await translate(list, words);
     if (!words) return;
+    await sayNothingFound(list);
     if (knownWords !== words) {
       knownWords = words;
       known.clear();

@@ -1,7 +1,5 @@
 """The chat in a browser that requests Chinese."""
 
-import re
-
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -56,7 +54,6 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
 
         found = await visitor.search("长的")
         await expect(found).to_have_count(1)
-        await expect(visitor.dialog.locator("[cmdk-group-heading]")).to_have_text(re.compile("今天|月"))
         await visitor.screenshot("search")
         await visitor.dialog.get_by_role("combobox").fill("没有这个词")
         await expect(visitor.dialog.locator("[cmdk-empty]")).to_have_text("没有找到")

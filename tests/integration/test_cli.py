@@ -543,13 +543,8 @@ def test_a_terminal_asks_for_the_password_twice_without_showing_it(migrated: Com
 
 async def test_serve_creates_its_files_prints_the_password_once_and_stops_cleanly(tmp_path: Path) -> None:
     environment = {"LOG_JSON": "true", "THREADKEEPER_PORT": "1"}
-<<<<<<< HEAD
     async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment, program=None) as server:
         assert server.log.count("Sign in as admin with the password ") == 1
-=======
-    async with AppServer(tmp_path / "server", f"sqlite:///{tmp_path}/x.db", environment) as server:
-        assert server.log.count("Sign in as admin with the password ") == 1
->>>>>>> b157661 (Use one word for one thing: sign in, nothing found, a state of a price, reasoning tokens)
         password = server.log.split("with the password ")[1].split()[0]
         secret = (server.directory / "data" / "cookie_secret").read_text(encoding="ascii").strip()
         async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
