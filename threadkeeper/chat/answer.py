@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Thought
@@ -140,7 +140,9 @@ async def stream_answer(
     thought_keeper = Paced(keep_thought, keep_seconds, f"storing the thought in thread {thread_id}")
     began = time.perf_counter()
     try:
-        async with aclosing(model.stream(request)) as events:
+        # Text that would not be shown yet need not be read either.
+        paced = replace(request, gather_seconds=min(gather_seconds, GATHER_SECONDS))
+        async with aclosing(model.stream(paced)) as events:
             async for event in events:
                 if isinstance(event, Finish):
                     outcome.finish = event

@@ -190,7 +190,8 @@ class ModelRequest:
     """One question to one model. `max_tokens` bounds the answer; None leaves its length to the server.
 
     The model adds one item to `attempts` each time it sends the request. `wait_until` (of `time.perf_counter`): no
-    retry begins later; if None, the model's own time-out counts from the first attempt.
+    retry begins later; if None, the model's own time-out counts from the first attempt. `gather_seconds`: after some
+    text, the model may read the next as late as this, because its caller shows no text earlier.
     """
 
     messages: Sequence[ChatMessage]
@@ -200,6 +201,7 @@ class ModelRequest:
     purpose: Purpose = Purpose()
     attempts: list[Attempt] = field(default_factory=list, compare=False)
     wait_until: float | None = None
+    gather_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

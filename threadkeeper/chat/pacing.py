@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
+# News that come this part of an interval early are not made to wait: news are often paced themselves.
+_EARLY = 0.05
 
 
 class Paced:
@@ -26,6 +28,7 @@ class Paced:
         self._what = what
         self._task: asyncio.Task[None] | None = None
         self._fresh = False
+        self._next = 0.0
         self._pausing = False
         self._stopped = False
 
@@ -56,17 +59,20 @@ class Paced:
             await asyncio.wait({task}, timeout=_GRACE_SECONDS)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._fresh and not self._stopped:
+                if (wait := self._next - loop.time()) > self._seconds * _EARLY:
+                    self._pausing = True
+                    await asyncio.sleep(wait)
+                    self._pausing = False
+                    continue
                 self._fresh = False
                 try:
                     await self._act()
                 except Exception:
                     logger.exception("%s failed", self._what)
-                self._pausing = not self._stopped
-                if self._pausing:
-                    await asyncio.sleep(self._seconds)
-                    self._pausing = False
+                self._next = loop.time() + self._seconds
         finally:
             self._task = None
 

@@ -27,6 +27,7 @@ import openai
 from threadkeeper.chat.messages import on_the_wire
 from threadkeeper.chat.model import AnswerEvent, Attempt, Completion, ModelError, ModelRequest, Source
 from threadkeeper.chat.providers.endings import SentEndings
+from threadkeeper.chat.providers.gathering import gather_in_socket
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.openai_errors import (
     clean,
@@ -159,6 +160,8 @@ class OpenAIModel:
                     if reading.done:
                         await _drain(chunks)
                         break
+                    if events and request.gather_seconds:
+                        await gather_in_socket(response, request.gather_seconds)
             except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
                 # After the finish_reason the text is complete; only the usage can be missing.
                 if not reading.complete:
