@@ -19,9 +19,10 @@ TITLES = {
     OURS: "Threadkeeper on Postgres, all stored",
     EMBEDDED: "Threadkeeper on SQLite, all stored",
 }
+NAMES = {OURS: "Postgres", EMBEDDED: "SQLite"}
 QUESTIONS = FIRST, LATER = "first", "later"
 MOST_SECONDS = 4.8
-MOST_CPU_MS = 35.0
+MOST_CPU_MS = {OURS: 18.0, EMBEDDED: 28.0}
 _TITLE = "## Chat under load"
 
 
@@ -102,8 +103,9 @@ def lines(
         rows.append(
             f"| {TITLES[kind]} | {' | '.join(beside)} | {one.asked:,} | {one.asked - one.incomplete:,} | {stored} |"
         )
-    if OURS in loads:
-        rows += ["", *_budgets(loads[OURS])]
+    if kinds := [kind for kind in MOST_CPU_MS if kind in loads]:
+        rows += ["", "| the slower kind of question | budget | measured | |", "| --- | ---: | ---: | --- |"]
+        rows += [row for kind in kinds for row in _budgets(kind, loads[kind])]
     return rows
 
 
@@ -120,17 +122,17 @@ def put_section(page: Path, title: str, section: Sequence[str]) -> None:
     page.write_text("\n\n".join([*others, "\n".join(section)]) + "\n", encoding="utf-8")
 
 
-def _budgets(load: Load) -> list[str]:
+def _budgets(kind: str, load: Load) -> list[str]:
     seconds = max(load.seconds(question) for question in QUESTIONS)
     cpu = max(load.cpu_ms(question) for question in QUESTIONS)
     judged = [
         ("an answer, s", f"≤ {MOST_SECONDS:g}", f"{seconds:.2f}", seconds <= MOST_SECONDS),
-        ("server CPU for an answer, ms", f"≤ {MOST_CPU_MS:g}", f"{cpu:.1f}", cpu <= MOST_CPU_MS),
+        ("server CPU for an answer, ms", f"≤ {MOST_CPU_MS[kind]:g}", f"{cpu:.1f}", cpu <= MOST_CPU_MS[kind]),
         ("lost or incomplete", "0", str(load.lost + load.incomplete), not load.lost + load.incomplete),
     ]
-    rows = ["| on Postgres, the slower kind of question | budget | measured | |", "| --- | ---: | ---: | --- |"]
-    return rows + [
-        f"| {what} | {most} | {found} | {'met' if met else '**not met**'} |" for what, most, found, met in judged
+    return [
+        f"| {NAMES[kind]}: {what} | {most} | {found} | {'met' if met else '**not met**'} |"
+        for what, most, found, met in judged
     ]
 
 
