@@ -375,3 +375,11 @@ def test_a_server_that_repeats_its_whole_text_at_the_end_is_read_once() -> None:
 def test_an_error_in_place_of_a_completion_is_read(body: bytes, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         read_completion(body, "")
+
+
+def test_a_token_with_half_a_character_is_read() -> None:
+    """Some servers cut an emoji in two; the JSON parser for most tokens refuses that."""
+    reading = StreamReading("no-key")
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "hi \\ud83d"}}]}\n\n'
+    assert reading.feed(event) == [Delta("hi \ud83d")]
+    assert reading.failure is None

@@ -9,7 +9,7 @@ import pytest
 import socketio  # type: ignore[import-untyped]
 
 from tests.support.served import served
-from threadkeeper.web.sockets import DirectManager, send_directly
+from threadkeeper.web.sockets import DirectManager, PacketQueue, send_directly
 
 
 class Tab:
@@ -103,3 +103,26 @@ async def test_the_manager_is_not_replaced_after_a_connection(server: socketio.A
     async with serving(server, 1):
         send_directly(server)
         assert server.manager is before
+
+
+async def test_a_packet_reaches_who_waits_for_it_and_none_is_lost_with_a_waiter_that_gave_up() -> None:
+    queue = PacketQueue()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 0.01)
+    waiting = queue.get()
+    for packet in ("first", "second", "third"):
+        await queue.put(packet)
+    assert [await waiting, await queue.get(), queue.get_nowait()] == ["first", "second", "third"]
+    for _ in range(3):
+        queue.task_done()
+    await asyncio.wait_for(queue.join(), 5)
+
+
+async def test_a_connected_socket_has_a_queue_whose_reader_needs_no_task(server: socketio.AsyncServer) -> None:
+    async with serving(server, 1) as (tab,):
+        await server.emit("nothing", to=tab.client.get_sid())
+        await tab.until(("nothing",))
+        (socket,) = server.eio.sockets.values()
+        assert isinstance(socket.queue, PacketQueue)
+        # Its writer waits already; a coroutine would be run in a task by `wait_for`.
+        assert asyncio.isfuture(socket.queue.get())
