@@ -53,6 +53,10 @@ class Load:
         """CPU time per answer in ms, the median of the rounds."""
         return statistics.median(self.cpu[question].get(process, [0.0])) * 1000
 
+    def packets(self, question: str) -> float:
+        """The median number of packets that a user received for an answer."""
+        return _percentile([one.messages for one in self.heard[question]], 50)
+
     def seconds(self, question: str, percent: int = 50) -> float:
         """Seconds from sending a question to the last word of its answer, at the user."""
         return _percentile([one.seconds for one in self.heard[question]], percent)
@@ -82,16 +86,18 @@ def lines(
         "its other work; the CPU time of the server depends on them much less. The table shows medians of the",
         f"answers, and of the CPU time of {rounds} rounds, in which the servers took turns. A first question creates",
         "a thread with a title; a later question reads its thread. The bare app does neither, stores nothing and",
-        "has no logged-in users.",
+        "has no logged-in users. Packets are those of an answer; if the machine is too busy for one every 40 ms,",
+        "they are fewer and larger.",
         "",
-        "| | question | server CPU, ms per answer | × bare | answer, s | p95, s | first words, s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| | question | server CPU, ms per answer | × bare | packets | answer, s | p95, s | first words, s |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, one in loads.items():
         for question in QUESTIONS:
             ratio = f"{one.cpu_ms(question) / loads[BARE].cpu_ms(question):.2f}" if BARE in loads else "–"
             rows.append(
-                f"| {TITLES[kind]} | {question} | {one.cpu_ms(question):.1f} | {ratio} | {one.seconds(question):.2f} "
+                f"| {TITLES[kind]} | {question} | {one.cpu_ms(question):.1f} | {ratio} "
+                f"| {one.packets(question):.0f} | {one.seconds(question):.2f} "
                 f"| {one.seconds(question, 95):.2f} | {one.first_seconds(question):.2f} |"
             )
     rows += ["", "The other processes, in ms of CPU per answer, and the results:", ""]

@@ -124,5 +124,5 @@ async def test_a_connected_socket_has_a_queue_whose_reader_needs_no_task(server:
         await tab.until(("nothing",))
         (socket,) = server.eio.sockets.values()
         assert isinstance(socket.queue, PacketQueue)
-        # Its writer waits already; a coroutine would be run in a task by `wait_for`.
-        assert asyncio.isfuture(socket.queue.get())
+    # A coroutine would be run in a task by `wait_for`.
+    assert asyncio.isfuture(PacketQueue().get())
