@@ -184,7 +184,7 @@ METHODS: Sequence[Method] = (
         ratio=None,
     ),
     Method("update_step", lambda layer, step: layer.update_step(step), new_step, case="2 kB", statements=2, ratio=None),
-    Method("delete_step", lambda layer, step: layer.delete_step(step["id"]), new_step, statements=11, ratio=None),
+    Method("delete_step", lambda layer, step: layer.delete_step(step["id"]), new_step, statements=12, ratio=None),
     Method("get_favorite_steps", lambda layer, _: layer.get_favorite_steps(data.USER_ID), favorite, ratio=None),
     Method("set_step_favorite", lambda layer, step: layer.set_step_favorite(step, True), new_step, statements=3),
     Method(

@@ -94,7 +94,7 @@ class Database:
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows of a statement that writes and is its own transaction: one round trip if the engine supports it.
 
-        Kept, with parameters and rows, as for `fetch`.
+        Only for the write queue, which runs one write at a time. Kept, with parameters and rows, as for `fetch`.
         """
         single_writes = self.dialect.single_writes
         if single_writes is not None:

@@ -96,9 +96,7 @@ class PostgresConnections:
             raise
 
     async def _connect_to_read(self) -> Any:
-        # Each of these statements has an index. A cached plan must not scan a whole table: the table may have grown
-        # since the plan was made, or be scanned once for each of many rows.
-        connection = await self._connect(enable_seqscan="off")
+        connection = await self._connect()
         try:
             await set_up(connection)
         except BaseException:
@@ -106,9 +104,11 @@ class PostgresConnections:
             raise
         return connection
 
-    async def _connect(self, **settings: str) -> Any:
-        # A generic plan, because planning the statement for the values of each call costs more than running it.
-        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
+    async def _connect(self) -> Any:
+        # A generic plan, because planning the statement for the values of each call costs more than running it. Each of
+        # these statements has an index. A kept plan must not scan a whole table: the table may have grown since the
+        # plan was made, or be scanned once for each of many rows.
+        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", "enable_seqscan": "off"}
         return await connect(
             self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
         )
