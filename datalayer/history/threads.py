@@ -70,6 +70,11 @@ async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str 
     return (True, found[0]) if found else (False, None)
 
 
+async def lock(connection: AsyncConnection, thread_id: str) -> None:
+    """Let writes to the thread, if it exists, wait until the transaction ends."""
+    await connection.execute(select(threads.c.id).where(threads.c.id == thread_id).with_for_update())
+
+
 async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
     """The ids of those threads that exist."""
     found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial, singledispatch
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database, Run, within
@@ -32,7 +31,6 @@ from datalayer.records.writes import (
     VoteRemoval,
     VoteWrite,
 )
-from datalayer.schema.chat import threads as thread_table
 from datalayer.writes import calls
 from datalayer.writes.single.elements import announce_file, remove_element, store_element
 from datalayer.writes.single.steps import mark_favorite, remove_step
@@ -65,8 +63,7 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
             return await single(within(connection), dialect, write)
         if isinstance(write, ThreadDeletion):
             # In a statement before, so that the next one sees what the lock has waited for.
-            locked = select(thread_table.c.id).where(thread_table.c.id == write.thread_id)
-            await connection.execute(locked.with_for_update())
+            await threads.lock(connection, write.thread_id)
             if (removed := await remove_thread(within(connection), dialect, write)) is not None:
                 return removed
     return await _apply(write, connection, dialect)

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Executable, event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
@@ -100,6 +100,16 @@ def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
         if "threads" in statement:
             statements.append(statement.split(maxsplit=1)[0])
 
+    single_writes = layer.database.dialect.single_writes
+    if single_writes is not None:
+        # A lone write goes to the driver.
+        write_alone = single_writes.write_alone
+
+        async def noted(statement: Executable, values: Mapping[str, Any]) -> Any:
+            note(None, None, str(statement))
+            return await write_alone(statement, values)
+
+        single_writes.write_alone = noted  # type: ignore[method-assign]
     engine = layer.database.writing_engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:

@@ -29,9 +29,9 @@ from datalayer.errors import Forbidden
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
 from datalayer.records.chat import Element
 from datalayer.records.writes import ElementDeletion, ElementWrite, FileAnnouncement, Removed
+from datalayer.schema import rows
 from datalayer.schema.chat import Identifier, Json, blob_deletions, elements, threads, users
 from datalayer.schema.rows import column_names, newest_extra
-from datalayer.schema.rows import given as values_of
 from datalayer.writes.single.parts import acting, given, is_foreign, queued_files, thread_of
 
 _NAMES = tuple(column_names(Element, elements).values())
@@ -62,7 +62,7 @@ async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Remo
     """
     element, actor = write.element, actor_of(write)
     values: dict[str, Any] = dict.fromkeys(f"new_{name}" for name in _NAMES)
-    values |= {f"new_{name}": value for name, value in values_of(element, elements).items()}
+    values |= {f"new_{name}": value for name, value in rows.given(element, elements).items()}
     values |= {"new_moment": write.moment, "new_actor": write.actor, "new_queuedAt": utc_now(), **acting(actor)}
     values["new_patch"] = newest_extra(element, elements)
     in_thread, has_file = element.thread_id is not None, element.object_key is not None
@@ -80,10 +80,10 @@ async def remove_element(run: Run, _dialect: Dialect, write: ElementDeletion) ->
     """
     actor = actor_of(write)
     values = {"new_id": write.element_id, "new_queuedAt": utc_now(), **acting(actor)}
-    rows = await run(_remove(kind_of(actor)), values)
-    if not rows:
+    found = await run(_remove(kind_of(actor)), values)
+    if not found:
         return Removed(0)
-    foreign, gone, key = rows[0]
+    foreign, gone, key = found[0]
     _demand(foreign)
     return Removed(int(gone is not None), (key,) if key is not None else ())
 
