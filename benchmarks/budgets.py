@@ -14,6 +14,7 @@ from benchmarks.measure import (
     GET,
     SEARCH,
     SEARCH_CJK,
+    UPDATE,
     VOTED,
 )
 
@@ -52,10 +53,11 @@ class Budget:
 
 
 BUDGETS = {
-    CREATE: Budget(1.3, "floor", MOST),
+    CREATE: Budget(1.2, "floor", MOST),
+    UPDATE: Budget(1.2, "floor", MOST),
     BURST: Budget(1.0, "floor", MOST, is_least=True),
     BURST_INDEXED: Budget(0.8, "floor without search", MOST, is_least=True),
-    CREATE_FAR: Budget(1.2, "floor", MOST),
+    CREATE_FAR: Budget(1.1, "floor", MOST),
     FIRST_PAGE: Budget(2.0, "floor", MANY),
     FIFTH_PAGE: Budget(2.0, "floor", MOST),
     FLAT: Budget(1.3, "its own time at 20 threads", MOST),

@@ -23,6 +23,7 @@ BARE = "floor without search"
 SMALL = f"ours at {SMALL_THREADS} threads"
 KINDS = tuple(OPENERS)
 CREATE, CREATE_FAR = "create_step, 2 kB, one at a time", "create_step, 1 ms round trip"
+UPDATE = "update_step, 2 kB, one at a time"
 BURST, BURST_INDEXED = "50 in flight", "50 in flight, search indexed"
 FIRST_PAGE, FIFTH_PAGE, GET = "list, page 1", "list, page 5", "get_thread, 200 steps, 10 elements"
 FLAT = f"list, page 5, beside its own time at {SMALL_THREADS} threads"
@@ -143,6 +144,7 @@ async def _search_and_write(
         indexed = {FLOOR: await sustained(opened[FLOOR], seconds)}
         await _run(urls[FLOOR], data.FLOOR_NO_SEARCH)
     results[CREATE] = await in_turns({kind: creating(one) for kind, one in opened.items()}, rounds)
+    results[UPDATE] = await in_turns({kind: updating(one) for kind, one in opened.items()}, rounds)
     results[BURST] = await bursts(opened)
     if has_trigrams:
         indexed[BARE] = await sustained(opened[FLOOR], seconds)
@@ -176,6 +178,12 @@ async def _run(url: str, statement: str) -> None:
 def creating(contender: Contender) -> Call:
     """A call that creates one more step each time."""
     return lambda: contender.write(new_step(data.thread_id(1)), created=True)
+
+
+def updating(contender: Contender) -> Call:
+    """A call that gives one step another text each time."""
+    step = new_step(data.thread_id(1))
+    return lambda: contender.write(step | {"output": new_step(step["threadId"])["output"]}, created=False)
 
 
 def _page(contender: Contender, cursor: Any = None, *, vote: int | None = None, word: str | None = None) -> Call:

@@ -163,6 +163,8 @@ def _kindless(_value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value  # nearly always
     return clean_text(value) if isinstance(value, str) else _KINDLESS
 
 

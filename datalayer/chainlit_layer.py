@@ -76,7 +76,10 @@ def _once_the_thread_begins(
     queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)
 
     async def wrapper(self: "ChainlitLayer", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await (method if context_var.get(None) is None else queued)(self, *args, **kwargs)
+        context = context_var.get(None)
+        # Chainlit looks the context up through a slow proxy, so it is asked only until the thread has begun.
+        has_begun = context is None or getattr(context.session, "has_first_interaction", False)
+        return await (method if has_begun else queued)(self, *args, **kwargs)
 
     return wraps(method)(wrapper)
 

@@ -186,11 +186,8 @@ class DataStore:
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""
         thread_id, _ = ids_of(write)
-        stored = self._writer.submit(write, thread_id)
-        deletes = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
-        stored.add_done_callback(lambda _: self.search_indexer.note(deleted=deletes))
-        stored.add_done_callback(lambda _: self.answer_follower.note())
-        result = await stored
+        is_deletion = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
+        result = await self._writer.submit(write, thread_id, self._note_deletion if is_deletion else self._note_write)
         if isinstance(write, ElementDeletion):
             self._uploads.end(element_ids=[write.element_id])
         elif isinstance(result, Removed) and result.step_ids:
@@ -198,6 +195,14 @@ class DataStore:
         if isinstance(result, Removed) and result.object_keys:
             await self.file_deleter.delete(result.object_keys, thread_id)
         return result
+
+    def _note_write(self) -> None:
+        self.search_indexer.note()
+        self.answer_follower.note()
+
+    def _note_deletion(self) -> None:
+        self.search_indexer.note(deleted=True)
+        self.answer_follower.note()
 
     async def _report_failure(
         self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from datalayer.dialects.lone import LoneStatement
     from datalayer.errors import DataLayerError
     from datalayer.records.search import Query
     from datalayer.records.writes import StepKey, StepWrite
@@ -57,6 +58,16 @@ class HotPaths(Protocol):
 
 class SingleWrites(Protocol):
     """Writes of one statement each, on the connection of the hot paths; errors as from there."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `execute_once` can send its statement at once, because its connection is open and does nothing."""
+
+    def lone(self, operation: object) -> LoneStatement | None:
+        """The one statement that stores this write if no other is in flight; None if its kind has none."""
+
+    async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
+        """Run one statement, a transaction by itself, on the connection that writes; returns its rows."""
 
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """Run a writing statement that the caller keeps, as its own transaction: one round trip. Gives its rows."""

@@ -1,7 +1,7 @@
 """The hot paths of Postgres: step writes and reads through asyncpg, on connections of their own."""
 
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy import Executable
 from sqlalchemy.engine.interfaces import Dialect
 
+from datalayer.dialects.lone import LoneStatement
 from datalayer.dialects.postgresql_direct import connect
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_statements import CompiledStatements
@@ -34,7 +35,10 @@ class PostgresConnections:
         """
         self._url = url
         self._connection: Any = None
+        self._is_quiet = False
         self._steps = StepWriter()
+        # The kinds of writes that are one statement when no other write is in flight.
+        self._lone: dict[type, Callable[[Any], LoneStatement | None]] = {StepWrite: self._steps.lone}
         self._statements = CompiledStatements(compiled_for)
         self._reads = ReadConnections(
             self._connect_to_read, self._statements, most=most, timeout_seconds=timeout_seconds
@@ -47,8 +51,7 @@ class PostgresConnections:
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         kept: set[StepKey] = set()
         for round_ in in_rounds(writes):
-            async with self._writing() as connection:
-                kept |= await self._steps.write(connection, round_)
+            kept |= await self._steps.write(self.execute_once, round_)
         return kept
 
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -72,6 +75,35 @@ class PostgresConnections:
                 raise
             return rows
 
+    @property
+    def is_ready(self) -> bool:
+        return self._is_quiet and self._connection is not None and not self._connection.is_closed()
+
+    def lone(self, operation: object) -> LoneStatement | None:
+        statement_of = self._lone.get(type(operation))
+        return None if statement_of is None else statement_of(operation)
+
+    async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
+        """Run one statement, a transaction by itself, on the connection that writes; returns its rows.
+
+        The driver prepares it once per connection, so `sql` should be one of a few fixed texts.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError: as from asyncpg.
+        """
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await self._connect()
+        # After a failure, the driver may still be cancelling the statement.
+        self._is_quiet = False
+        try:
+            rows: Sequence[Any] = await connection.fetch(sql, *values)
+        except BaseException as error:
+            self._drop_after(error, connection)
+            raise
+        self._is_quiet = True
+        return rows
+
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         return await self._reads.fetch(statement, values)
 
@@ -84,16 +116,23 @@ class PostgresConnections:
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Any]:
         """The connection for writes; it is dropped if its state is unknown after the block."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await self._connect()
+        self._is_quiet = False
         try:
-            yield self._connection
+            yield connection
         except BaseException as error:
-            if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
-                # After a time-out its state is known, because the driver cancels the statement.
-                self._connection.terminate()
-                self._connection = None
+            self._drop_after(error, connection)
             raise
+        self._is_quiet = True
+
+    def _drop_after(self, error: BaseException, connection: Any) -> None:
+        """Drop the connection for writes if its state is unknown after this error."""
+        if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
+            # After a time-out its state is known, because the driver cancels the statement.
+            connection.terminate()
+            self._connection = None
 
     async def _connect_to_read(self) -> Any:
         connection = await self._connect()

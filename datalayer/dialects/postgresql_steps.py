@@ -8,41 +8,24 @@ write is sent as plain values, because unpacking thirty arrays of one value doub
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Boolean, Integer
-
-from datalayer.records.chat import Step
+from datalayer.dialects.lone import UNDECIDED, LoneStatement
+from datalayer.dialects.postgresql_lone_steps import COLUMNS, REQUIRED, TYPES, statement_for
 from datalayer.records.writes import StepKey, StepWrite
-from datalayer.schema.chat import Identifier, Json, Tags, steps
-from datalayer.schema.rows import OURS, column_names
+from datalayer.schema.chat import Tags, steps
+from datalayer.schema.rows import OURS
 
-_FIELD_OF = {column: field for field, column in column_names(Step, steps).items()}
-_COLUMNS = tuple(_FIELD_OF)
-_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
-# Defaults for columns that the official schema declares NOT NULL.
-_REQUIRED = {"name": "''", "type": "'undefined'", "streaming": "false", "disableFeedback": "false"}
+_NAMES = ", ".join(f'"{column}"' for column in COLUMNS)
 # In `excluded` these columns may contain a default, so the statement looks up the given value in the input.
-_MADE_UP = (*_REQUIRED, "createdAt")
+_MADE_UP = (*REQUIRED, "createdAt")
 # Besides the columns: the time of the write, the acting user, whether the system acts, and whether the write creates
 # its thread.
 _BESIDE = {"at": "text", "actor": "text", "system": "boolean", "opens": "boolean"}
-
-
-def _type(column: str) -> str:
-    kind = steps.c[column].type
-    if kind is Identifier:
-        return "uuid"
-    if kind is Json:
-        return "jsonb"
-    return {Boolean: "boolean", Integer: "integer"}.get(type(kind), "text")
-
-
-# Tags are sent as JSON, because Postgres has no array of arrays with different lengths.
-_PARAMETERS = {column: "jsonb" if steps.c[column].type is Tags else _type(column) for column in _COLUMNS} | _BESIDE
+_PARAMETERS = TYPES | _BESIDE
 _NUMBERS = {name: number for number, name in enumerate(_PARAMETERS, 1)}
 _ABSENT_FROM = len(_PARAMETERS) + 1
 
@@ -86,8 +69,8 @@ def _inserted(column: str) -> str:
     given = f'i."{column}"'
     if column == "createdAt":
         return "i.at"
-    if column in _REQUIRED:
-        return f"COALESCE({given}, {_REQUIRED[column]})"
+    if column in REQUIRED:
+        return f"COALESCE({given}, {REQUIRED[column]})"
     if steps.c[column].type is Tags:
         return f"CASE WHEN {given} IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text({given})) END"
     return given
@@ -102,19 +85,19 @@ def _changed(column: str, source: _Source) -> str:
         return _EXTRA
     if column in ("name", "type"):
         stored = _stored(column)
-        return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored}, {_REQUIRED[column]})"
+        return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored}, {REQUIRED[column]})"
     return f"COALESCE(CASE WHEN {_LATE} THEN {stored} END, {new}, {stored})"
 
 
 def _stored(column: str) -> str:
     """The stored value of the row; NULL if it is a default."""
     stored = f'steps."{column}"'
-    return f"NULLIF({stored}, {_REQUIRED[column]})" if column in ("name", "type") else stored
+    return f"NULLIF({stored}, {REQUIRED[column]})" if column in ("name", "type") else stored
 
 
 def _keys_of(value: Callable[[str], str]) -> str:
     """The names of the columns for which the row has a value."""
-    named = (column for column in _COLUMNS if column not in OURS)
+    named = (column for column in COLUMNS if column not in OURS)
     cases = (f"CASE WHEN {value(column)} IS NOT NULL THEN '{column}' END" for column in named)
     return f"array_remove(ARRAY[{', '.join(cases)}], NULL)"
 
@@ -136,37 +119,27 @@ def _may_write(owner: str) -> str:
     return f'(i.system OR i.actor IS NOT DISTINCT FROM {owner}."userIdentifier")'
 
 
-def _statement(source: _Source, *, touches: bool = True, opens: bool = True, plain: bool = False) -> str:
-    """Build the statement from this file's SQL and our column names; every value is a parameter.
-
-    Args:
-        touches: whether a step may be new, which counts as activity in its thread.
-        opens: whether the statement may have to create a thread.
-        plain: whether steps that have or had a key without a column are skipped.
-    """
-    left_alone = ("id", "threadId", "extra") if plain else ("id", "threadId")
-    changed = [column for column in _COLUMNS if column not in left_alone]
+def _statement(source: _Source) -> str:
+    """Build the statement from this file's SQL and our column names; every value is a parameter."""
+    changed = [column for column in COLUMNS if column not in ("id", "threadId")]
     changes = ", ".join(f'"{column}" = {_changed(column, source)}' for column in changed)
     parts = [
         f"input AS {source.input}",
         """found AS (
     SELECT t.id, t."userIdentifier" FROM threads t WHERE t.id IN (SELECT i."threadId" FROM input i) FOR KEY SHARE
 )""",
-    ]
-    if touches:
-        parts.append(_touched(source))
-    if opens:
-        parts.append(_opened(source))
-    allowed = (f'SELECT id, "userIdentifier" FROM {name}' for name in (("found", "opened") if opens else ("found",)))  # noqa: S608
-    parts.append(f"allowed AS ({' UNION ALL '.join(allowed)})")
-    parts.append(f"""written AS (
+        _touched(source),
+        _opened(source),
+        'allowed AS (SELECT id, "userIdentifier" FROM found UNION ALL SELECT id, "userIdentifier" FROM opened)',
+        f"""written AS (
     INSERT INTO steps ({_NAMES})
-    SELECT {", ".join(_inserted(column) for column in _COLUMNS)}
+    SELECT {", ".join(_inserted(column) for column in COLUMNS)}
     FROM input i JOIN allowed a ON a.id = i."threadId" AND {_may_write("a")}
     ON CONFLICT (id) DO UPDATE SET {changes}
-    WHERE steps."threadId" = excluded."threadId" {"AND steps.extra IS NULL" if plain else ""}
+    WHERE steps."threadId" = excluded."threadId"
     RETURNING id
-)""")  # noqa: S608
+)""",  # noqa: S608
+    ]
     return f"WITH {', '.join(parts)}\nSELECT id FROM written"
 
 
@@ -197,57 +170,67 @@ def _opened(source: _Source) -> str:
 
 MANY = _statement(_MANY)
 ALONE = _statement(_ALONE)
-# For a single write the needed parts are known, and each part of a statement costs time even if it has no effect.
-PLAIN_IN_KNOWN = _statement(_ALONE, opens=False, plain=True)
-PLAIN_LATER = _statement(_ALONE, touches=False, opens=False, plain=True)
+
+Execute = Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]
+"""Runs a statement with its values."""
 
 _MOST_KNOWN = 10_000
-_fields_of = attrgetter(*(_FIELD_OF[column] for column in _COLUMNS))
-_JSON_AT = tuple(at for at, column in enumerate(_COLUMNS) if _PARAMETERS[column] == "jsonb")
-_UPDATED_AT = _COLUMNS.index("updatedAt")
+_fields_of = attrgetter(*COLUMNS.values())
+_JSON_AT = tuple(at for at, column in enumerate(COLUMNS) if _PARAMETERS[column] == "jsonb")
+_UPDATED_AT = list(COLUMNS).index("updatedAt")
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
-_MADE_UP_AT = tuple(_COLUMNS.index(column) for column in _MADE_UP)
+_MADE_UP_AT = tuple(list(COLUMNS).index(column) for column in _MADE_UP)
 
 
 class StepWriter:
-    """Writes steps over given connections, and remembers which threads exist."""
+    """Writes steps, and remembers which threads exist."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
-    async def write(self, connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
+    async def write(self, execute: Execute, writes: Sequence[StepWrite]) -> set[StepKey]:
         """Store the writes, which contain each step at most once; returns the keys of those that were not refused.
 
         Raises:
             asyncpg.PostgresError: none of them was stored.
         """
-        kept = await (self._write_one(connection, writes[0]) if len(writes) == 1 else _write_many(connection, writes))
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
-        self._known.update(thread_id for _, thread_id, _, _ in kept if thread_id is not None)
+        if len(writes) > 1:
+            kept = await _write_many(execute, writes)
+        else:
+            kept = {writes[0].key} if await execute(ALONE, _values(writes[0])) else set()
+        self._remember(thread_id for _, thread_id, _, _ in kept)
         return kept
 
-    async def _write_one(self, connection: Any, one: StepWrite) -> set[StepKey]:
-        values = _values(one)
-        found: Sequence[Any] = ()
-        if one.step.extra is None:
-            if not one.opens:
-                found = await connection.fetch(PLAIN_LATER, *values)
-            elif one.step.thread_id in self._known:
-                found = await connection.fetch(PLAIN_IN_KNOWN, *values)
-        if not found:
-            # Not tried yet; or the step has keys without a column, its thread was deleted, or the write is refused.
-            self._known.discard(one.step.thread_id or "")
-            found = await connection.fetch(ALONE, *values)
-        return {one.key} if found else set()
+    def lone(self, write: StepWrite) -> LoneStatement:
+        """The shortest statement that stores the write if, as nearly always, its thread is as this process knows it."""
+        step = write.step
+        if step.extra is None and step.thread_id is not None and (not write.opens or step.thread_id in self._known):
+            sql, values = _in_known_thread(write)
+        else:
+            sql, values = ALONE, _values(write)
+
+        def result(rows: Sequence[Any]) -> Any:
+            if rows:
+                self._remember([write.step.thread_id])
+                return None
+            # The step has keys without a column, its thread was deleted, or the write is refused.
+            self._known.discard(write.step.thread_id or "")
+            return UNDECIDED
+
+        return LoneStatement(sql, values, result)
+
+    def _remember(self, thread_ids: Iterable[str | None]) -> None:
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update(thread_id for thread_id in thread_ids if thread_id is not None)
 
 
-async def _write_many(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
+async def _write_many(execute: Execute, writes: Sequence[StepWrite]) -> set[StepKey]:
     rows = [_values(one) for one in writes]
     # An array of only NULL is not sent and not unpacked.
     arrays = [None if not any(value is not None for value in column) else column for column in zip(*rows, strict=True)]
     absent = [[row[0] for row in rows if row[at] is None] for at in _MADE_UP_AT]
-    kept = {str(row[0]) for row in await connection.fetch(MANY, *arrays, *absent)}
+    kept = {str(row[0]) for row in await execute(MANY, [*arrays, *absent])}
     return {one.key for one in writes if one.step.id in kept}
 
 
@@ -260,6 +243,22 @@ def _values(one: StepWrite) -> list[Any]:
             values[at] = _to_json(values[at])
     values[_UPDATED_AT] = None if one.created else one.moment
     return values
+
+
+def _in_known_thread(one: StepWrite) -> tuple[str, list[Any]]:
+    """The statement for the fields that the step gives, and its values."""
+    fields = _fields_of(one.step)
+    values = [value for value in fields if value is not None]
+    # A tuple of truth values is found faster than one of names.
+    given = tuple([value is not None for value in fields])
+    statement = statement_for(given, created=one.created, touches=one.opens, system=one.system)
+    for at in statement.json_at:
+        values[at] = _to_json(values[at])
+    if statement.has_moment:
+        values.append(one.moment)
+    if not one.system:
+        values.append(one.actor)
+    return statement.sql, values
 
 
 def in_rounds(writes: Sequence[StepWrite]) -> list[list[StepWrite]]:

@@ -46,6 +46,10 @@ class QueuedWrite:
     settled: bool = False
     is_abandoned: bool = False
     """Whether its caller was cancelled and another future stands in for the caller's."""
+    is_undecided: bool = False
+    """Whether its one statement ran, and its rows did not tell what became of the write."""
+    then: Callable[[], None] | None = None
+    """Called when the write is stored or has failed."""
 
     def end(self) -> asyncio.Future[Any]:
         """Done when the write is stored or has failed, even if its caller was cancelled meanwhile."""
@@ -57,6 +61,8 @@ class QueuedWrite:
         """Give the caller the result, or the error if it is one; an error without a caller is logged."""
         # Kept apart from the future, which a cancelled caller has cancelled while its write still waits.
         self.settled = True
+        if self.then is not None:
+            self.then()
         if isinstance(result, Exception) and (self.is_abandoned or self.done.cancelled()):
             thread_id, record_id = ids_of(self.operation) if isinstance(self.operation, Recorded) else (None, None)
             ids = {"thread_id": thread_id, "record_id": record_id}
@@ -101,6 +107,10 @@ class Admission:
             # All wait equally long, so they also leave in order.
             write.give_up = asyncio.get_running_loop().call_later(self._seconds, self._turn_away, write)
         return True
+
+    def take_alone(self, write: QueuedWrite) -> None:
+        """The write, which finds the queue empty, is in flight until `release`; its bytes do not count."""
+        self._in_flight = [write]
 
     def take(self, most: int) -> list[QueuedWrite]:
         """The oldest writes of the queue, which are in flight until `release`."""

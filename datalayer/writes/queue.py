@@ -3,7 +3,8 @@
 Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability. `submit`
 queues a write before its first await. One worker takes everything that waits and commits it: steps in one statement,
 other writes in one transaction. While that is in flight, the next writes gather. There is no timer: a lone write leaves
-immediately. A write that the database refuses is taken out of its batch, and the others are stored. While the database
+immediately. If one statement stores it, the call of `submit` itself sends that statement, and the worker is needed only
+if it fails. A write that the database refuses is taken out of its batch, and the others are stored. While the database
 is unavailable the worker retries with growing pauses until it is back or the patience of the writes ends.
 `close` gives back what it could not store in time, so that it can be spooled. `admission` bounds the queue.
 """
@@ -11,13 +12,15 @@ is unavailable the worker retries with growing pauses until it is back or the pa
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.concurrency import run_here
 from datalayer.database import Database
+from datalayer.dialects.lone import UNDECIDED, LoneStatement
 from datalayer.errors import NotFound, StorageUnavailable, TimedOut
 from datalayer.history import threads
 from datalayer.history.deletion import Removal
@@ -65,6 +68,8 @@ class Writer:
             most_queued=most_queued, most_queued_bytes=most_queued_bytes, seconds=admission_seconds
         )
         self._worker: asyncio.Task[None] | None = None
+        self._alone: QueuedWrite | None = None
+        self._is_crowded = False
         self._closing = False
         self._away: StorageUnavailable | None = None
         self._failed_alone = 0
@@ -73,8 +78,16 @@ class Writer:
         """The number of writes that are not stored yet."""
         return len(self._admission)
 
-    def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
+    def submit(
+        self,
+        operation: Operation | Recorded,
+        thread_id: str | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> asyncio.Future[Any]:
         """Queue the operation now; the future gives its result after the commit.
+
+        Args:
+            then: called when the write is stored or has failed, also if nobody waits for the future any more.
 
         Raises:
             StorageUnavailable: (in the future) the database stayed unavailable, the queue stayed full, or the writer is
@@ -86,10 +99,12 @@ class Writer:
         if self._closing:
             fail(done, StorageUnavailable("the data layer is closed"))
             return done
-        entered = self._admission.enter(QueuedWrite(thread_id, operation, done, rough_size(operation), loop.time()))
-        if entered and (self._worker is None or self._worker.done()):
-            # In an empty context: the worker acts for many users and must not inherit one of them.
-            self._worker = loop.create_task(self._work(), name="datalayer-writer", context=contextvars.Context())
+        write = QueuedWrite(thread_id, operation, done, 0, loop.time(), then=then)
+        if self._is_idle and self._leaves_alone(write):
+            return done
+        write.size = rough_size(operation)
+        if self._admission.enter(write):
+            self._wake_worker()
         return done
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
@@ -119,12 +134,14 @@ class Writer:
             How many writes were rescued, and how many are lost.
         """
         self._closing = True
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + deadline_seconds
+        while (work := self._at_work) is not None and loop.time() < ends:
+            await asyncio.wait([work], timeout=ends - loop.time())
         worker = self._worker
         if worker is not None and not worker.done():
-            await asyncio.wait([worker], timeout=deadline_seconds)
-            if not worker.done():
-                worker.cancel()
-                await asyncio.wait([worker], timeout=1)
+            worker.cancel()
+            await asyncio.wait([worker], timeout=1)
         left = self._admission.empty()
         dropped = {id(write) for write in left if isinstance(write.operation, Recorded) and self._deleted.drops(write)}
         data = [write.operation for write in left if isinstance(write.operation, Recorded) and id(write) not in dropped]
@@ -146,8 +163,72 @@ class Writer:
             for thread_id in again:
                 self._deleted.discard(thread_id)
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is in flight and nothing waits."""
+        return self._alone is None and (self._worker is None or self._worker.done()) and not len(self._admission)
+
+    @property
+    def _at_work(self) -> asyncio.Future[Any] | None:
+        """What to wait for until everything in flight has ended."""
+        if self._worker is not None and not self._worker.done():
+            return self._worker
+        return self._alone.end() if self._alone is not None else None
+
+    def _leaves_alone(self, write: QueuedWrite) -> bool:
+        """Send the one statement that stores the write, within this call; False if it has to go through the worker."""
+        single_writes = self._database.dialect.single_writes
+        # When the last batch was shared, its callers come back together: the first of them must not leave alone.
+        if self._is_crowded or single_writes is None or not single_writes.is_ready:
+            return False
+        statement = self._one_statement(write)
+        if statement is None:
+            return False
+        self._alone = write
+        self._admission.take_alone(write)
+        run_here(self._execute(write, statement), lambda result, error: self._end_alone(write, result, error))
+        return True
+
+    def _end_alone(self, write: QueuedWrite, result: Any, error: BaseException | None) -> None:
+        """The write is stored; or the worker carries on, with the error of the first attempt or on the longer way."""
+        self._alone = None
+        if write.settled:
+            # `close` did not wait for it any longer.
+            return
+        if error is None and result is not UNDECIDED:
+            write.settle(result)
+            self._admission.release()
+            self._wake_worker()
+        else:
+            self._start(self._carry_on(write, error if isinstance(error, Exception) else None))
+
+    async def _carry_on(self, write: QueuedWrite, error: Exception | None) -> None:
+        """What `_work` would do after the first attempt at a write."""
+        first = [] if error is None else [error]
+
+        async def attempt(run: list[QueuedWrite]) -> list[Any]:
+            if first:
+                raise first.pop()
+            return await (self._write_steps if isinstance(write.operation, StepWrite) else self._transact)(run)
+
+        await self._store([write], attempt)
+        self._admission.release()
+        await self._work()
+
+    def _wake_worker(self) -> None:
+        """Let the worker take what waits, unless something is in flight already."""
+        is_busy = self._alone is not None or (self._worker is not None and not self._worker.done())
+        if not is_busy and len(self._admission):
+            self._start(self._work())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        # In an empty context: the worker acts for many users and must not inherit one of them.
+        loop = asyncio.get_running_loop()
+        self._worker = loop.create_task(work, name="datalayer-writer", context=contextvars.Context())
+
     async def _work(self) -> None:
         while batch := self._admission.take(MOST_IN_ONE_TRANSACTION):
+            self._is_crowded = len(batch) > 1
             for are_steps, run in _runs(batch):
                 await self._store(run, self._write_steps if are_steps else self._transact)
             self._admission.release()
@@ -206,6 +287,8 @@ class Writer:
                 return results
 
     async def _transact(self, run: list[QueuedWrite]) -> list[Any]:
+        if (result := await self._in_one_statement(run)) is not UNDECIDED:
+            return [result]
         only = run[0].operation if len(run) == 1 else None
         if isinstance(only, OtherWrite) and not self._deleted.drops(run[0]):
             result = await record_writes.apply_alone(self._database, only)
@@ -243,7 +326,37 @@ class Writer:
             return await record_writes.apply(connection, self._database.dialect, operation)
         return await cast(Operation, operation)(connection)
 
+    def _one_statement(self, write: QueuedWrite) -> LoneStatement | None:
+        """The one statement that stores the write; None if its kind has none, or if the longer way has to be gone."""
+        single_writes = self._database.dialect.single_writes
+        # Whether to drop a write to a deleted thread is asked on the longer way.
+        if single_writes is None or write.is_undecided or write.thread_id in self._deleted:
+            return None
+        return single_writes.lone(write.operation)
+
+    async def _in_one_statement(self, run: list[QueuedWrite]) -> Any:
+        """The result of a lone write; UNDECIDED if the longer way has to follow."""
+        statement = self._one_statement(run[0]) if len(run) == 1 else None
+        return UNDECIDED if statement is None else await self._execute(run[0], statement)
+
+    async def _execute(self, write: QueuedWrite, statement: LoneStatement) -> Any:
+        single_writes = self._database.dialect.single_writes
+        assert single_writes is not None
+        try:
+            result = statement.result(await single_writes.execute_once(statement.sql, statement.values))
+        except Exception as error:
+            # As `translated`, without the cost of a context manager.
+            if (ours := self._database.dialect.translate(error)) is None:
+                raise
+            raise ours from error
+        write.is_undecided = result is UNDECIDED
+        if isinstance(write.operation, ThreadDeletion) and not write.is_undecided:
+            self._deleted.add(write.operation.thread_id)
+        return result
+
     async def _write_steps(self, run: list[QueuedWrite]) -> list[Any]:
+        if (result := await self._in_one_statement(run)) is not UNDECIDED:
+            return [result]
         writes = {
             at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._deleted.drops(write)
         }
