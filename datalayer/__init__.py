@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InvalidRecord,
         NotFound,
         SchemaError,
+        StatementRefused,
         StorageUnavailable,
         TimedOut,
     )
@@ -101,7 +102,7 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord NotFound SchemaError StorageUnavailable TimedOut
+        InvalidRecord NotFound SchemaError StatementRefused StorageUnavailable TimedOut
     """,
     "datalayer.ownership": "SYSTEM acting_as acting_user",
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
@@ -184,6 +185,7 @@ __all__ = [
     "SavedView",
     "SchemaError",
     "SharedThread",
+    "StatementRefused",
     "Step",
     "StepUsage",
     "StepVersion",

@@ -10,29 +10,28 @@ import asyncpg
 from sqlalchemy import Executable
 from sqlalchemy.engine.interfaces import Dialect
 
-from datalayer.dialects.postgresql_direct import connect
+from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_statements import CompiledStatements
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
+from datalayer.dialects.sqlstates import Meaning, meaning_of
 from datalayer.records.writes import StepKey, StepWrite
 
-# Connection errors, and a server that stops, crashes or starts.
-_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 _LOCK = "BEGIN; SELECT FROM threads WHERE id = '{}' FOR UPDATE"
 
 
 class PostgresConnections:
     """One connection that writes steps and a small pool of reading connections, all opened at the first use."""
 
-    def __init__(self, url: str, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
+    def __init__(self, connector: Connector, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
         """
         Args:
-            url: in asyncpg's form.
+            connector: opens the connections.
             compiled_for: the SQLAlchemy dialect that compiles the statements.
             most: the maximum number of reading connections.
             timeout_seconds: how long a read waits for a connection.
         """
-        self._url = url
+        self._connector = connector
         self._connection: Any = None
         self._steps = StepWriter()
         self._statements = CompiledStatements(compiled_for)
@@ -73,7 +72,11 @@ class PostgresConnections:
             return rows
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        return await self._reads.fetch(statement, values)
+        try:
+            return await self._reads.fetch(statement, values)
+        except asyncpg.PostgresError as error:
+            self._connector.learn(error)
+            raise
 
     async def close(self) -> None:
         await self._reads.close()
@@ -89,6 +92,7 @@ class PostgresConnections:
         try:
             yield self._connection
         except BaseException as error:
+            self._connector.learn(error)
             if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
                 # After a time-out its state is known, because the driver cancels the statement.
                 self._connection.terminate()
@@ -108,10 +112,7 @@ class PostgresConnections:
 
     async def _connect(self, **settings: str) -> Any:
         # A generic plan, because planning the statement for the values of each call costs more than running it.
-        planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", **settings}
-        return await connect(
-            self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
-        )
+        return await self._connector.connect({"plan_cache_mode": "force_generic_plan", "jit": "off", **settings})
 
 
 def is_lost(error: object) -> bool:
@@ -119,7 +120,7 @@ def is_lost(error: object) -> bool:
     cause = getattr(error, "__cause__", None) or error
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
-        return state.startswith(_LOST_CLASSES)
+        return meaning_of(state) is Meaning.CONNECTION or isinstance(cause, asyncpg.InvalidCachedStatementError)
     # TimeoutError is an OSError too, but may mean a slow statement. The driver raises InternalClientError when a
     # connection ends in the middle of an answer.
     ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)

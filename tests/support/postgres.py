@@ -106,7 +106,7 @@ class Cluster:
         return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def __enter__(self) -> Self:
-        self._user = _ordinary_user()
+        self._user = ordinary_user()
         self.directory = Path(
             tempfile.mkdtemp(prefix="threadkeeper-pg-", dir=_temporary_folder(self._user, in_memory=not self._durable))
         )
@@ -227,7 +227,7 @@ class Cluster:
                 raise PostgresBroken(f"{self._binaries / program} failed: {output.read().decode(errors='replace')}")
 
 
-def _ordinary_user() -> pwd.struct_passwd | None:
+def ordinary_user() -> pwd.struct_passwd | None:
     """The user to run Postgres as if the tests run as root; Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None

@@ -72,6 +72,7 @@ Satisfaction(start, end, value, answers, up, down)
 SavedView(id, name, query, owner, is_shared, created_at)
 SchemaError: DataLayerError
 SharedThread(id, name, shared_at)
+StatementRefused: DataLayerError
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
 StepUsage(step_id, model, assistant, calls, prompt_tokens, completion_tokens, cost, seconds, first_token_seconds)
 StepVersion(step_id, change, type, name, output, created_at, replaced_at, parent_id=)
