@@ -67,6 +67,7 @@ try:
         file_url=file_url,
         on_write_failure=show_write_failure,
         spool=settings.data_dir.absolute() / "spool.jsonl",
+        connections=settings.database_connections,
     )
 except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")

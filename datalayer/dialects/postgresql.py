@@ -55,6 +55,8 @@ from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # An arbitrary constant that all replicas share.
 _MIGRATION_LOCK = 0x746872656164
+# Steps have a connection of their own, other writes one, and a migration or command one more.
+_WRITING = 3
 # JIT is off, because compiling a statement takes longer than running any of ours.
 _SETTINGS = {"jit": "off"}
 
@@ -96,6 +98,13 @@ class PostgreSQL:
     @property
     def single_writes(self) -> PostgresConnections:
         return self.hot_paths
+
+    @staticmethod
+    def pool_options(connections: int) -> dict[str, Any]:
+        reading = (connections - _WRITING) // 2
+        if reading < 1:
+            raise ConfigurationError(f"Postgres needs at least {_WRITING + 2} connections")
+        return {"pool_size": reading, "max_overflow": 0}
 
     @staticmethod
     def insert(table: Table) -> Any:
@@ -195,6 +204,8 @@ class PostgreSQL:
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
             return StorageUnavailable("all connections to the database are in use")
+        if isinstance(error, DataLayerError):
+            return None
         original = error.orig if isinstance(error, DBAPIError) else error
         if is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             return ConnectionLost(f"the database cannot be used now ({of_postgresql(original)})")

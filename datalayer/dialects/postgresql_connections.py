@@ -36,7 +36,7 @@ class PostgresConnections:
         self._steps = StepWriter()
         self._statements = CompiledStatements(compiled_for)
         self._reads = ReadConnections(
-            self._connect_to_read, self._statements, most=most, timeout_seconds=timeout_seconds
+            self._connect_to_read, self._statements, learn=connector.learn, most=most, timeout_seconds=timeout_seconds
         )
 
     @property
@@ -72,11 +72,7 @@ class PostgresConnections:
             return rows
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
-        try:
-            return await self._reads.fetch(statement, values)
-        except asyncpg.PostgresError as error:
-            self._connector.learn(error)
-            raise
+        return await self._reads.fetch(statement, values)
 
     async def close(self) -> None:
         await self._reads.close()

@@ -34,16 +34,19 @@ class ReadConnections:
         connect: Callable[[], Awaitable[Any]],
         statements: CompiledStatements,
         *,
+        learn: Callable[[object], None],
         most: int,
         timeout_seconds: float,
     ) -> None:
         """
         Args:
             connect: opens one connection.
+            learn: gets each error of the server.
             most: the maximum number of connections.
             timeout_seconds: how long a read waits for a connection.
         """
         self._connect = connect
+        self._learn = learn
         self._timeout = timeout_seconds
         self._room = asyncio.Semaphore(most)
         self._free: list[Any] = []
@@ -95,6 +98,7 @@ class ReadConnections:
             # The server has announced that it closes the connection, which the socket may report later; or the session
             # is not the one that the statement was prepared in.
             usable = meaning_of(error.sqlstate or "") is not Meaning.CONNECTION
+            self._learn(error)
             raise
         finally:
             if usable and not self._closed:

@@ -1,5 +1,6 @@
 """Postgres URLs against a real server: connections of every kind are made from the same parameters."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -12,11 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from datalayer import ConfigurationError, DataLayerError, StorageUnavailable
+from datalayer import ConfigurationError, DataLayerError, StorageUnavailable, create_data_layer
 from datalayer.database import Database
 from datalayer.dialects.postgresql_direct import rows
 from tests.support import missing
 from tests.support.certificate import self_signed
+from tests.support.many_writers import ManyWriters
 from tests.support.postgres import Cluster, find_binaries, ordinary_user
 
 
@@ -202,3 +204,26 @@ async def test_a_file_that_vanishes_later_makes_writes_wait(server: Server, tmp_
             await database.fetch(text("SELECT 1"), {})
     finally:
         await database.close()
+
+
+async def test_a_process_holds_at_most_its_connections(server: Server) -> None:
+    url = server.url("application_name=counted")
+    layer = create_data_layer(url, connections=7, pool_timeout=30)
+    try:
+        await layer.migrate()
+        writers = ManyWriters(layer, 10)
+        async with writers.writing():
+            for _ in range(5):
+                await asyncio.gather(*(_read(layer.database) for _ in range(10)))
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted'"
+        ((held,),) = await rows(server.url(), mine)
+        assert 5 <= held <= 7
+    finally:
+        await layer.close()
+    with pytest.raises(ConfigurationError, match="at least 5 connections"):
+        Database(url, connections=4)
+
+
+async def _read(database: Database) -> None:
+    await database.fetch(text("SELECT pg_sleep(0.01)::text"), {})
+    await database.query(lambda connection: connection.execute(text("SELECT pg_sleep(0.01)")))

@@ -95,7 +95,7 @@ WordCount(word, bad, others, down)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
 acting_user
-create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, **engine_options)
+create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, connections=, **engine_options)
 open_blob_store(url, options=)
 ChainlitLayer.add_account(identifier, password_hash, role=)
 ChainlitLayer.add_price(price)
