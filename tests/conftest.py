@@ -38,6 +38,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 # The mode of PgBouncer (transaction or session) through which all tests reach Postgres; only these tests are run.
 _POOLER = os.environ.get("TEST_POOLER", "")
+# In transaction mode clients are to share connections; in session mode each client needs one.
+_POOL_SIZES = {"transaction": 4, "session": 60}
 
 # Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
@@ -123,7 +125,7 @@ def postgres() -> Iterator[Databases]:
 def _databases(url: str) -> Iterator[Databases]:
     """The databases of the server, through PgBouncer if TEST_POOLER names a mode of it."""
     with contextlib.ExitStack() as started:
-        port = started.enter_context(pgbouncer(url, _POOLER)) if _POOLER else None
+        port = started.enter_context(pgbouncer(url, _POOLER, pool_size=_POOL_SIZES[_POOLER])) if _POOLER else None
         databases = Databases(url, pooler_port=port)
         started.callback(databases.close)
         yield databases
