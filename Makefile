@@ -4,7 +4,7 @@ export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast test-budgets check format bench lock clean
+.PHONY: run test test-fast test-pooler test-budgets check format bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
@@ -14,6 +14,13 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
+
+# The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session mode.
+test-pooler: $(VENV)/.installed-dev
+	TEST_POOLER=transaction $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget" tests/contracts -q
+	TEST_POOLER=session $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget and not slow" -q \
+		tests/contracts/test_steps.py tests/contracts/test_threads.py tests/contracts/test_votes.py \
+		tests/contracts/test_concurrent_writers.py tests/contracts/test_write_order.py tests/contracts/test_search.py
 
 # Measurements need the machine to themselves.
 test-budgets: $(VENV)/.installed-dev
@@ -33,6 +40,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.review
 	$(BIN)/python -m benchmarks.usage
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.pooler
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

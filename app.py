@@ -60,13 +60,17 @@ configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelled_names():
     logger.warning("%s", doubt)
 
-layer = datalayer.create_data_layer(
-    settings.resolved_database_url,
-    blobs,
-    file_url=file_url,
-    on_write_failure=show_write_failure,
-    spool=settings.data_dir.absolute() / "spool.jsonl",
-)
+try:
+    layer = datalayer.create_data_layer(
+        settings.resolved_database_url,
+        blobs,
+        file_url=file_url,
+        on_write_failure=show_write_failure,
+        spool=settings.data_dir.absolute() / "spool.jsonl",
+        connections=settings.database_connections,
+    )
+except datalayer.ConfigurationError as error:
+    sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
 conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
@@ -119,10 +123,11 @@ async def start() -> None:
         doing = "the first user"
         if password := await ensure_admin(layer):
             print(f'\nCreated the user "admin". Sign in as admin with the password {password}\n', flush=True)  # noqa: T201
-    except datalayer.DataLayerError as error:
-        logger.critical("Threadkeeper cannot start: %s: %s", doing, error)
+    except Exception as error:
+        # Chainlit catches exceptions of a hook, and would continue to serve without a database.
+        unforeseen = None if isinstance(error, datalayer.DataLayerError) else error
+        logger.critical("Threadkeeper cannot start: %s: %s", doing, error or repr(error), exc_info=unforeseen)
         logging.shutdown()
-        # Chainlit catches exceptions of a hook and would continue to serve without a database.
         os._exit(1)
     # Everything imported so far lives as long as the process, so the collector need not scan it.
     gc.collect()

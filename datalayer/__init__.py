@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InvalidRecord,
         NotFound,
         SchemaError,
+        StatementRefused,
         StorageUnavailable,
         TimedOut,
     )
@@ -101,7 +102,7 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord NotFound SchemaError StorageUnavailable TimedOut
+        InvalidRecord NotFound SchemaError StatementRefused StorageUnavailable TimedOut
     """,
     "datalayer.ownership": "SYSTEM acting_as acting_user",
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
@@ -184,6 +185,7 @@ __all__ = [
     "SavedView",
     "SchemaError",
     "SharedThread",
+    "StatementRefused",
     "Step",
     "StepUsage",
     "StepVersion",
@@ -235,6 +237,7 @@ def create_data_layer(
     on_write_failure: "Callable[[WriteFailure], Awaitable[None]] | None" = None,
     patience_seconds: float = 60.0,
     spool: "Path | None" = None,
+    connections: int | None = None,
     **engine_options: Any,
 ) -> "ChainlitLayer":
     """Create a data layer for this database. Nothing is connected yet.
@@ -248,6 +251,7 @@ def create_data_layer(
             store is.
         spool: a file for writes that `close` could not store in time; `migrate` stores them at the next start. Without
             it they are lost, which is logged. Two processes must not start with the same file at the same time.
+        connections: the maximum number of connections to Postgres, at least 5; by default 23.
         engine_options: options of SQLAlchemy's `create_async_engine`. On Postgres, `pool_size` (10) and `pool_timeout`
             (10 seconds) also bound the separate pool of the hot reads.
 
@@ -261,7 +265,7 @@ def create_data_layer(
 
     store = open_blob_store(blobs) if isinstance(blobs, str) else blobs
     return ChainlitLayer(
-        Database(database_url, **engine_options),
+        Database(database_url, connections=connections, **engine_options),
         store,
         file_url=file_url,
         on_write_failure=on_write_failure,

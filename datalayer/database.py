@@ -52,8 +52,18 @@ def dialect_of(url: str) -> Dialect:
 class Database:
     """Connections to one database. Nothing is connected before the first use."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, *, connections: int | None = None, **options: Any) -> None:
+        """
+        Args:
+            connections: the maximum number of connections to a server; SQLite has none.
+            options: of SQLAlchemy's `create_async_engine`.
+
+        Raises:
+            ConfigurationError: the URL or an option is not valid.
+        """
         self.dialect = dialect_of(url)
+        if connections is not None:
+            options |= self.dialect.pool_options(connections)
         self.engine = self.dialect.create_engine(url, **options)
         # Writes have a pool of their own, so that they do not wait when reads use every connection: one connection for
         # the writer, and one more for a concurrent migration or command.

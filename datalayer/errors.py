@@ -6,6 +6,7 @@
     ├── StorageUnavailable     the database cannot be reached or cannot write now; retrying may help
     │   ├── ConnectionLost     the connection ended or could not be made; another one may work immediately
     │   └── TimedOut           a statement took too long, possibly only this one
+    ├── StatementRefused       the database refuses a statement of the library, whatever the record; a defect
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
@@ -40,6 +41,10 @@ class ConnectionLost(StorageUnavailable):
 
 class TimedOut(StorageUnavailable):
     """The database works, but a statement took too long: because of locks, or by itself."""
+
+
+class StatementRefused(DataLayerError):
+    """The database refuses a statement of the library: a defect of the library, and not of the record."""
 
 
 class InvalidRecord(DataLayerError):

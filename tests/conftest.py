@@ -21,6 +21,7 @@ from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, instal
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
+from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.server import AppServer, forks
@@ -35,9 +36,15 @@ hypothesis.settings.register_profile("nightly", deadline=None, max_examples=100,
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
+# The mode of PgBouncer (transaction or session) through which all tests reach Postgres; only these tests are run.
+_POOLER = os.environ.get("TEST_POOLER", "")
+# In transaction mode clients are to share connections; in session mode each client needs one.
+_POOL_SIZES = {"transaction": 4, "session": 60}
+
 # Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
 _GIVE_BACK_SECONDS = 2
+_ENGINES = ("database_url", "empty_database_url", "shared_server")
 
 
 def pytest_configure() -> None:
@@ -61,7 +68,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
         if isinstance(item, pytest.Function) and _uses_a_store_process(item):
             item.add_marker(pytest.mark.slow)
+    if _POOLER:
+        items[:] = [item for item in items if _uses_postgres(item) and not item.get_closest_marker("without_pooler")]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _uses_postgres(item: pytest.Item) -> bool:
+    """Whether the test uses the Postgres server of `postgres`."""
+    if not isinstance(item, pytest.Function):
+        return False
+    engines = [item.callspec.params.get(name) for name in _ENGINES] if hasattr(item, "callspec") else []
+    return "postgres" in engines or "postgres" in item.fixturenames
 
 
 def _uses_a_store_process(item: pytest.Function) -> bool:
@@ -91,9 +108,8 @@ def compiled_statements() -> Iterator[None]:
 def postgres() -> Iterator[Databases]:
     """A Postgres server. Without one, the test is skipped, or fails if CI is set."""
     if url := os.environ.get("TEST_DATABASE_URL"):
-        databases = Databases(url)
-        yield databases
-        databases.close()
+        with _databases(url) as databases:
+            yield databases
         return
     binaries = find_binaries()
     if binaries is None:
@@ -101,17 +117,26 @@ def postgres() -> Iterator[Databases]:
             "POSTGRES: none found, so its half of the tests was skipped; "
             "install the package postgresql or set TEST_DATABASE_URL"
         )
-    with Cluster(binaries) as cluster:
-        databases = Databases(cluster.url)
+    with Cluster(binaries) as cluster, _databases(cluster.url) as databases:
         yield databases
-        databases.close()
+
+
+@contextlib.contextmanager
+def _databases(url: str) -> Iterator[Databases]:
+    """The databases of the server, through PgBouncer if TEST_POOLER names a mode of it."""
+    with contextlib.ExitStack() as started:
+        port = started.enter_context(pgbouncer(url, _POOLER, pool_size=_POOL_SIZES[_POOLER])) if _POOLER else None
+        databases = Databases(url, pooler_port=port)
+        started.callback(databases.close)
+        yield databases
 
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: Databases) -> Iterator[str]:
     """The URL of the migrated database, which is the template for the databases of the tests."""
     url = postgres.create()
-    _migrate(url)
+    # A pooler would keep a connection to it, and a database in use cannot be copied.
+    _migrate(postgres.direct(url))
     yield url
     postgres.drop(url)
 

@@ -112,6 +112,14 @@ class Dialect(Protocol):
         """
 
     @staticmethod
+    def pool_options(connections: int) -> dict[str, Any]:
+        """Options of the engines with which they and the hot paths hold at most so many connections.
+
+        Raises:
+            ConfigurationError: there are too few connections.
+        """
+
+    @staticmethod
     def insert(table: Table) -> Any:
         """An INSERT with `on_conflict_do_update`."""
 

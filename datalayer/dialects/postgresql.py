@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import asyncpg
@@ -36,14 +37,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects import Aggregate
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
-from datalayer.dialects.postgresql_direct import connect, url_for
+from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.reasons import of_postgresql
+from datalayer.dialects.sqlstates import Meaning, meaning_of
 from datalayer.errors import (
     ConfigurationError,
     ConnectionLost,
     DataLayerError,
     InvalidRecord,
     SchemaError,
+    StatementRefused,
     StorageUnavailable,
     TimedOut,
 )
@@ -52,12 +55,10 @@ from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # An arbitrary constant that all replicas share.
 _MIGRATION_LOCK = 0x746872656164
-_SCHEMA_CLASSES = {"42P01", "42703", "3F000", "42704"}
-# Query cancelled, and lock not available.
-_TOO_LONG = {"57014", "55P03"}
-# Temporary errors that are not caused by the record: read-only transaction, authorization, missing database, deadlock,
-# resources, locks, shutdown, and failures of the system.
-_PASSING_CLASSES = ("25", "28", "3D", "40", "53", "55", "57", "58", "XX")
+# Steps have a connection of their own, other writes one, and a migration or command one more.
+_WRITING = 3
+# JIT is off, because compiling a statement takes longer than running any of ours.
+_SETTINGS = {"jit": "off"}
 
 
 class PostgreSQL:
@@ -67,38 +68,43 @@ class PostgreSQL:
     changes_in_ctes: ClassVar[bool] = True
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     hot_paths: PostgresConnections
+    connector: Connector | None = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         # The pool keeps its connections, because reconnecting for each burst costs more than the queries of the burst.
         settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
-        # The time limit frees the connection of a command that never ends. JIT is off, because compiling a statement
-        # takes longer than running any of ours.
+        # All connections are made in one way, and so from the same parameters.
+        self.connector = connector = self.connector or Connector(url)
         arguments = {
-            "async_creator_fn": connect,
-            "command_timeout": 60,
-            "server_settings": {"application_name": "threadkeeper", "jit": "off"},
+            "async_creator_fn": partial(connector.connect, _SETTINGS),
+            "prepared_statement_cache_size": connector.kept_descriptions,
         }
         try:
-            engine = create_async_engine(
-                url_for(url, "postgresql+asyncpg", "ssl"), connect_args=arguments, **(settings | options)
-            )
+            engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, **(settings | options))
         except (ArgumentError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"the Postgres URL or one of its options is not valid: {error}") from None
+            raise ConfigurationError(f"an option of the Postgres engine is not valid: {error}") from None
         if not for_writes:
             self.hot_paths = PostgresConnections(
-                url_for(url, "postgresql", "sslmode"),
+                connector,
                 engine.dialect,
                 # In SQLAlchemy a pool of size 0 is unbounded.
                 most=(settings | options)["pool_size"] or sys.maxsize,
                 timeout_seconds=(settings | options)["pool_timeout"],
             )
         event.listen(engine.sync_engine, "checkout", _on_checkout)
-        event.listen(engine.sync_engine, "handle_error", _on_error)
+        event.listen(engine.sync_engine, "handle_error", partial(_on_error, connector))
         return engine
 
     @property
     def single_writes(self) -> PostgresConnections:
         return self.hot_paths
+
+    @staticmethod
+    def pool_options(connections: int) -> dict[str, Any]:
+        reading = (connections - _WRITING) // 2
+        if reading < 1:
+            raise ConfigurationError(f"Postgres needs at least {_WRITING + 2} connections")
+        return {"pool_size": reading, "max_overflow": 0}
 
     @staticmethod
     def insert(table: Table) -> Any:
@@ -198,6 +204,8 @@ class PostgreSQL:
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
             return StorageUnavailable("all connections to the database are in use")
+        if isinstance(error, DataLayerError):
+            return None
         original = error.orig if isinstance(error, DBAPIError) else error
         if is_lost(original) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             return ConnectionLost(f"the database cannot be used now ({of_postgresql(original)})")
@@ -206,17 +214,23 @@ class PostgreSQL:
 
 def _refusal(error: BaseException, original: object) -> DataLayerError | None:
     state = getattr(original, "sqlstate", None)
+    meaning = meaning_of(state) if isinstance(state, str) else None
+    reason = of_postgresql(original)
     refusal: DataLayerError | None = None
-    if state in _SCHEMA_CLASSES:
+    if meaning is Meaning.SCHEMA:
         refusal = SchemaError("the database lacks a table or column; run `threadkeeper migrate`")
-    elif isinstance(state, str) and not state.startswith(_PASSING_CLASSES):
-        refusal = InvalidRecord(f"the database rejected the record ({of_postgresql(original)})")
+    elif meaning is Meaning.RECORD:
+        refusal = InvalidRecord(f"the database rejected the record ({reason})")
+    elif meaning is Meaning.DEFECT:
+        refusal = StatementRefused(
+            f"the database refuses a statement of the data layer ({reason}, SQLSTATE {state}); please report it"
+        )
     elif isinstance(error, DBAPIError) and _is_argument(original):
         refusal = InvalidRecord("a value has a type that its column does not accept")
-    elif state in _TOO_LONG or isinstance(original, TimeoutError):
-        refusal = TimedOut(f"the database cannot be used now ({of_postgresql(original)})")
+    elif meaning is Meaning.SLOW or isinstance(original, TimeoutError):
+        refusal = TimedOut(f"the database cannot be used now ({reason})")
     elif isinstance(error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
-        refusal = StorageUnavailable(f"the database cannot be used now ({of_postgresql(original)})")
+        refusal = StorageUnavailable(f"the database cannot be used now ({reason})")
     return refusal
 
 
@@ -227,10 +241,11 @@ def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
         raise DisconnectionError("the server closed the connection")
 
 
-def _on_error(context: ExceptionContext) -> None:
+def _on_error(connector: Connector, context: ExceptionContext) -> None:
     # SQLAlchemy only checks whether the driver's connection is closed. The driver may close it later than this error.
     if is_lost(context.original_exception):
         context.is_disconnect = True
+    connector.learn(context.original_exception)
 
 
 def _is_argument(original: object) -> bool:

@@ -11,29 +11,28 @@ from sqlalchemy import Executable
 from sqlalchemy.engine.interfaces import Dialect
 
 from datalayer.dialects.lone import LoneStatement
-from datalayer.dialects.postgresql_direct import connect
+from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.postgresql_reads import ReadConnections, set_up
 from datalayer.dialects.postgresql_statements import CompiledStatements
 from datalayer.dialects.postgresql_steps import StepWriter, in_rounds
+from datalayer.dialects.sqlstates import Meaning, meaning_of
 from datalayer.records.writes import StepKey, StepWrite
 
-# Connection errors, and a server that stops, crashes or starts.
-_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 _LOCK = "BEGIN; SELECT FROM threads WHERE id = '{}' FOR UPDATE"
 
 
 class PostgresConnections:
     """One connection that writes steps and a small pool of reading connections, all opened at the first use."""
 
-    def __init__(self, url: str, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
+    def __init__(self, connector: Connector, compiled_for: Dialect, *, most: int, timeout_seconds: float) -> None:
         """
         Args:
-            url: in asyncpg's form.
+            connector: opens the connections.
             compiled_for: the SQLAlchemy dialect that compiles the statements.
             most: the maximum number of reading connections.
             timeout_seconds: how long a read waits for a connection.
         """
-        self._url = url
+        self._connector = connector
         self._connection: Any = None
         self._is_quiet = False
         self._steps = StepWriter()
@@ -41,7 +40,7 @@ class PostgresConnections:
         self._lone: dict[type, Callable[[Any], LoneStatement | None]] = {StepWrite: self._steps.lone}
         self._statements = CompiledStatements(compiled_for)
         self._reads = ReadConnections(
-            self._connect_to_read, self._statements, most=most, timeout_seconds=timeout_seconds
+            self._connect_to_read, self._statements, learn=connector.learn, most=most, timeout_seconds=timeout_seconds
         )
 
     @property
@@ -129,6 +128,7 @@ class PostgresConnections:
 
     def _drop_after(self, error: BaseException, connection: Any) -> None:
         """Drop the connection for writes if its state is unknown after this error."""
+        self._connector.learn(error)
         if not isinstance(error, asyncpg.PostgresError | TimeoutError) or is_lost(error):
             # After a time-out its state is known, because the driver cancels the statement.
             connection.terminate()
@@ -148,9 +148,7 @@ class PostgresConnections:
         # these statements has an index. A kept plan must not scan a whole table: the table may have grown since the
         # plan was made, or be scanned once for each of many rows.
         planning = {"plan_cache_mode": "force_generic_plan", "jit": "off", "enable_seqscan": "off"}
-        return await connect(
-            self._url, command_timeout=60, server_settings={"application_name": "threadkeeper", **planning}
-        )
+        return await self._connector.connect(planning)
 
 
 def is_lost(error: object) -> bool:
@@ -158,7 +156,7 @@ def is_lost(error: object) -> bool:
     cause = getattr(error, "__cause__", None) or error
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
-        return state.startswith(_LOST_CLASSES)
+        return meaning_of(state) is Meaning.CONNECTION or isinstance(cause, asyncpg.InvalidCachedStatementError)
     # TimeoutError is an OSError too, but may mean a slow statement. The driver raises InternalClientError when a
     # connection ends in the middle of an answer.
     ended = (ConnectionError, socket.gaierror, asyncpg.InternalClientError)

@@ -18,10 +18,10 @@ import asyncpg
 from sqlalchemy import Executable
 
 from datalayer.dialects.postgresql_statements import CompiledStatements
+from datalayer.dialects.sqlstates import Meaning, meaning_of
 from datalayer.errors import StorageUnavailable
 
 _CLOSE_SECONDS = 2.0
-_HANGING_UP = ("57P", "08")
 # asyncpg raises the last one when a server that shuts down sends a message before a query.
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
 
@@ -34,16 +34,19 @@ class ReadConnections:
         connect: Callable[[], Awaitable[Any]],
         statements: CompiledStatements,
         *,
+        learn: Callable[[object], None],
         most: int,
         timeout_seconds: float,
     ) -> None:
         """
         Args:
             connect: opens one connection.
+            learn: gets each error of the server.
             most: the maximum number of connections.
             timeout_seconds: how long a read waits for a connection.
         """
         self._connect = connect
+        self._learn = learn
         self._timeout = timeout_seconds
         self._room = asyncio.Semaphore(most)
         self._free: list[Any] = []
@@ -92,8 +95,10 @@ class ReadConnections:
             rows: Sequence[Any] = await connection.fetch(sql, *arguments)
             usable = True
         except asyncpg.PostgresError as error:
-            # The server has announced that it closes the connection; the socket may report it later.
-            usable = not (error.sqlstate or "").startswith(_HANGING_UP)
+            # The server has announced that it closes the connection, which the socket may report later; or the session
+            # is not the one that the statement was prepared in.
+            usable = meaning_of(error.sqlstate or "") is not Meaning.CONNECTION
+            self._learn(error)
             raise
         finally:
             if usable and not self._closed:

@@ -1,7 +1,7 @@
 """The reasons for an unusable database, in words for the operator.
 
-The text of a driver is not repeated, because it may quote values, hosts and users. An error without a reason here is
-named by its class.
+The text of a driver is not repeated, because it may quote values of records, except a refusal of the connection. An
+error without a reason here is named by its class.
 """
 
 import socket
@@ -47,8 +47,14 @@ def of_postgresql(error: object) -> str:
     name = type(cause).__name__
     if constraint := getattr(cause, "constraint_name", None):
         return f"{name}: {constraint}"
-    if words := _POSTGRESQL_STATES.get(str(getattr(cause, "sqlstate", None))):
+    state = str(getattr(cause, "sqlstate", None))
+    if words := _POSTGRESQL_STATES.get(state):
         return words
+    if name == "TargetServerAttributeNotMatched":
+        return "no host has the role that target_session_attrs asks for"
+    if state.startswith("08"):
+        # The text of a pooler: it names a parameter, a database or a user, but no value of a record.
+        return "the server says: " + str(cause).partition("\n")[0][:200]
     return (_of_connecting(cause) if isinstance(cause, OSError) else None) or name
 
 

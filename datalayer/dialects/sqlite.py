@@ -78,6 +78,10 @@ class SQLite:
         return engine
 
     @staticmethod
+    def pool_options(connections: int) -> dict[str, Any]:  # noqa: ARG004  no server counts them
+        return {}
+
+    @staticmethod
     def insert(table: Table) -> Any:
         return sqlite_insert(table)
 

@@ -38,7 +38,8 @@ async def whole_list(layer: ChainlitLayer, owner: str, size: int, **filters: Any
 
 @pytest.fixture
 def postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
-    url = postgres.create(migrated_postgres)
+    # The statements and connections of these tests are counted at the server itself.
+    url = postgres.direct(postgres.create(migrated_postgres))
     yield url
     postgres.drop(url)
 
@@ -94,13 +95,18 @@ class Plans:
                     f"EXPLAIN QUERY PLAN {compiled.string}", tuple(values[name] for name in names)
                 )
                 return "\n".join(str(row._mapping["detail"]) for row in plan)
-        connection = await asyncpg.connect(
-            url, server_settings={"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
-        )
+        connection = await asyncpg.connect(url, statement_cache_size=0)
         try:
-            await connection.execute(f"PREPARE asked AS {compiled.string}")
-            given = ", ".join(f"'{values[name]}'" for name in names)
-            return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({given})"))
+            # In one transaction, because a pooler may be in between.
+            async with connection.transaction():
+                await connection.execute(
+                    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+                )
+                await connection.execute(f"PREPARE asked AS {compiled.string}")
+                given = ", ".join(f"'{values[name]}'" for name in names)
+                found = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({given})"))
+                await connection.execute("DEALLOCATE asked")
+                return found
         finally:
             await connection.close()
 

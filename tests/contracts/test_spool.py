@@ -293,6 +293,7 @@ async def test_an_outage_during_a_replay_loses_nothing(
     elsewhere.close()
 
 
+@pytest.mark.without_pooler  # a pooler has fewer connections to the server
 async def test_a_read_replaces_connections_that_the_server_has_killed(database_url: str, engine: str) -> None:
     if engine == "sqlite":
         pytest.skip("SQLite has no server")

@@ -178,6 +178,28 @@ def test_check_on_a_new_machine_finds_no_problem_and_creates_nothing(cli: Comman
     assert list(cli.directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["user", "list"], ["check"]])
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql+psycopg://me:hunter2@127.0.0.1:1/x", "names another driver than asyncpg"),
+        ("postgresql://me:hunter2@127.0.0.1:1/x?requirepeer=root", "cannot be used with requirepeer"),
+        ("postgresql://me:hunter2@127.0.0.1:1/x?sslmode=REQUIRE", "`sslmode` parameter must be one of: disable, allow"),
+        ("postgresql://me:hunter2@127.0.0.1:1/x?sslrootcert=/none.pem", "has sslrootcert=/none.pem, which cannot be"),
+    ],
+    ids=["driver", "refused", "value", "file"],
+)
+def test_a_wrong_parameter_of_the_url_ends_every_command(
+    cli: CommandLine, command: list[str], url: str, words: str
+) -> None:
+    result = cli(*command, DATABASE_URL=url)
+    assert result.returncode in (1, 2)
+    printed = result.stdout + result.stderr
+    assert words in " ".join(printed.replace("│", " ").split())
+    assert "Traceback" not in printed
+    assert "hunter2" not in printed
+
+
 def test_check_reports_every_problem_and_shows_no_secret(cli: CommandLine) -> None:
     (cli.directory / ".env").write_text("TEMPERATURE=9\nOPENAI_API_KEY=sk-hunter2\nLOG_LEVEL=debug\n", encoding="utf-8")
     (cli.directory / "file").write_text("", encoding="utf-8")

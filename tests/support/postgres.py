@@ -106,7 +106,7 @@ class Cluster:
         return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def __enter__(self) -> Self:
-        self._user = _ordinary_user()
+        self._user = ordinary_user()
         self.directory = Path(
             tempfile.mkdtemp(prefix="threadkeeper-pg-", dir=_temporary_folder(self._user, in_memory=not self._durable))
         )
@@ -227,7 +227,7 @@ class Cluster:
                 raise PostgresBroken(f"{self._binaries / program} failed: {output.read().decode(errors='replace')}")
 
 
-def _ordinary_user() -> pwd.struct_passwd | None:
+def ordinary_user() -> pwd.struct_passwd | None:
     """The user to run Postgres as if the tests run as root; Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
@@ -256,10 +256,15 @@ def _free_port() -> int:
 class Databases:
     """Creates and drops databases on a server. Works with and without a running event loop."""
 
-    def __init__(self, server_url: str) -> None:
-        """The URL has any database of the server, and a user who can create databases."""
+    def __init__(self, server_url: str, *, pooler_port: int | None = None) -> None:
+        """
+        Args:
+            server_url: the URL of any database of the server, with a user who can create databases.
+            pooler_port: a pooler of the server on loopback, which the URLs of new databases then name.
+        """
         self.server_url = server_url
         self._url = urlsplit(server_url)
+        self._pooler_port = pooler_port
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="test-databases")
         self._loop = asyncio.new_event_loop()
         self._connection = self._await(asyncpg.connect(server_url))
@@ -271,7 +276,14 @@ class Databases:
         # Copying the files takes less CPU time than writing every page to the log. Postgres 14 does nothing else.
         strategy = " STRATEGY file_copy" if self._connection.get_server_version().major >= 15 else ""
         self._await(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"{strategy}'))
-        return self._url._replace(path=f"/{name}").geturl()
+        place = self._url.netloc
+        if self._pooler_port:
+            place = f"{place.rpartition('@')[0]}@127.0.0.1:{self._pooler_port}"
+        return self._url._replace(netloc=place, path=f"/{name}").geturl()
+
+    def direct(self, url: str) -> str:
+        """The URL of the same database without a pooler."""
+        return self._url._replace(path=urlsplit(url).path).geturl()
 
     def drop(self, url: str) -> None:
         """Drop the database, even if clients are still connected."""

@@ -28,6 +28,7 @@ USUAL = {
     "azure_storage_endpoint": "https://lab.dfs.core.windows.net",
     "host": "0.0.0.0",
     "port": "65535",
+    "database_connections": "50",
     "data_dir": "~/data",
     "database_url": "postgresql://me:secret@db:5432/chat?sslmode=require",
     "blob_url": "s3://bucket",

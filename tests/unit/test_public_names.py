@@ -72,6 +72,7 @@ Satisfaction(start, end, value, answers, up, down)
 SavedView(id, name, query, owner, is_shared, created_at)
 SchemaError: DataLayerError
 SharedThread(id, name, shared_at)
+StatementRefused: DataLayerError
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
 StepUsage(step_id, model, assistant, calls, prompt_tokens, completion_tokens, cost, seconds, first_token_seconds)
 StepVersion(step_id, change, type, name, output, created_at, replaced_at, parent_id=)
@@ -94,7 +95,7 @@ WordCount(word, bad, others, down)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
 acting_user
-create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, **engine_options)
+create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, connections=, **engine_options)
 open_blob_store(url, options=)
 ChainlitLayer.add_account(identifier, password_hash, role=)
 ChainlitLayer.add_price(price)

@@ -91,7 +91,8 @@ def test_settings_are_immutable() -> None:
         (
             "DATABASE_URL",
             "postgresql://me:hunter2:x@db:port/x",
-            "DATABASE_URL is not a valid URL (special characters in a password must be percent-encoded).",
+            "DATABASE_URL has a port that is not a number from 1 to 65535: "
+            "special characters in a user name or password must be percent-encoded.",
         ),
         (
             "BLOB_URL",

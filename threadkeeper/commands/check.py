@@ -158,6 +158,8 @@ async def _report(part: str, settings: Settings, wrong: Collection[str]) -> Part
         return PartReport(part, str(doubt), ok=None)
     except (_Wrong, DataLayerError, SettingsError) as error:
         return PartReport(part, str(error), ok=False)
+    except Exception as error:  # noqa: BLE001  a finding like any other: the other parts are still reported
+        return PartReport(part, f"the check failed ({type(error).__name__}); please report this defect", ok=False)
 
 
 def _root_of(error: BaseException) -> str:

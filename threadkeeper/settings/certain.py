@@ -87,6 +87,7 @@ _CHECKS: dict[Check, str] = {
         attachment_max_total_megabytes attachment_max_characters attachment_max_pdf_pages
     """,
     _whole(1, 65_535): "port",
+    _whole(5, 1000): "database_connections",
     _whole(1, 86_400): "files_redirect_seconds",
     _whole(0, 10): "openai_max_retries",
     _whole(1, 36_500): "retention_threads_days retention_files_days retention_audit_days",

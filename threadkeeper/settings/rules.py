@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from datalayer.dialects.postgresql_url import parse_url
 from threadkeeper.settings.urls import split_url
 
 ENV_FILE = ".env"
@@ -35,8 +36,8 @@ def database_url(value: str) -> str:
     if separator and scheme == "sqlite":
         if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
             raise ValueError("must contain a file path, as in sqlite:///path/to/file.db")
-    elif separator and scheme in ("postgresql", "postgres"):
-        split_url(value)
+    elif separator and scheme.partition("+")[0] in ("postgresql", "postgres"):
+        parse_url(value)
     else:
         raise ValueError("must start with sqlite:/// or postgresql://")
     return value

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         description="`sqlite:///path` or `postgresql://user:password@host/database`. If unset, a SQLite file in "
         "`DATA_DIR`.",
     )
+    database_connections: int = Field(
+        default=23,
+        ge=5,
+        le=1000,
+        description="Postgres: maximum number of connections that one server process holds.",
+    )
     blob_url: str = Field(
         default="",
         description="Store for attachments: `file:///folder`, `azure://account/container`, "

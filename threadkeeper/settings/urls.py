@@ -25,7 +25,7 @@ def split_url(url: str) -> SplitResult:
 def secrets_in_url(url: str) -> list[str]:
     """The secrets in a URL, each as written and percent-decoded."""
     try:
-        parts = split_url(url)
+        parts = urlsplit(url)
     except ValueError:
         # Everything between the first colon after the scheme and the last @ can be part of a password.
         written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
@@ -38,7 +38,8 @@ def secrets_in_url(url: str) -> list[str]:
 def mask_url(url: str) -> str:
     """The URL with its secrets masked."""
     try:
-        parts = split_url(url)
+        # Several hosts have several ports, which is not a number.
+        parts = urlsplit(url)
     except ValueError:
         return f"{url.partition('://')[0]}://{MASK}"
     user, at, address = parts.netloc.rpartition("@")

@@ -1,0 +1,215 @@
+"""Opens every connection to Postgres, for SQLAlchemy and for the layer itself, and finds out what serves it.
+
+A connection pooler in transaction mode gives each transaction another connection of the server. A named statement that
+one client prepares is then answered with another client's statement, and settings reach other clients. Poolers give
+their clients a process id of their own. So each new connection asks whether the process id that it was given is that of
+the server's process; the same statement makes the connection's settings, and only if it is. If it is not, connections
+are opened again without named statements and without settings, which is right with every mode of a pooler.
+"""
+
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from datalayer.dialects.postgresql_url import PostgresURL, parse_url
+from datalayer.dialects.sqlstates import tells_of_a_pooler
+from datalayer.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+_STATEMENTS = 100
+_MOST_DESCRIBED = 500
+# The server does not know a parameter or its value; PgBouncer refuses an unknown one with a violation of the protocol.
+_WRONG_SETTINGS = ("22023", "42704")
+_WRONG_PARAMETER = "startup parameter"
+
+
+class UnnamedStatements(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
+    """A connection whose statements have no names on the server, so that each can be run by another server process.
+
+    The description of a statement is kept, so that running it again takes one round trip.
+    """
+
+    __slots__ = ("_described",)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._described: dict[str, Any] = {}
+
+    async def fetch(
+        self,
+        query: str,
+        *args: Any,
+        timeout: float | None = None,  # noqa: ASYNC109  as in the driver
+        record_class: Any = None,
+    ) -> Any:
+        if record_class is not None:
+            return await super().fetch(query, *args, timeout=timeout, record_class=record_class)
+        statement = self._described.pop(query, None) or await self.prepare(query, timeout=timeout)
+        rows = await statement.fetch(*args, timeout=timeout)
+        # After an error, it is described again.
+        if len(self._described) >= _MOST_DESCRIBED:
+            self._described.clear()
+        self._described[query] = statement
+        return rows
+
+
+class Connector:
+    """Opens connections to the database of one URL."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        try:
+            self.url = parse_url(url)
+            _check_files(self.url)
+        except ValueError as error:
+            raise ConfigurationError(f"the Postgres URL {error}") from None
+        pooler = self.url.pooler
+        self.is_pooled: bool | None = {"auto": None, "transaction": True}.get(pooler, False)
+        """Whether statements must have no names; None before the first connection."""
+        self._asks = pooler == "auto"
+        self._has_connected = False
+
+    @property
+    def kept_descriptions(self) -> int:
+        """How many descriptions of statements SQLAlchemy keeps for a connection."""
+        return self.url.caches.get("prepared_statement_cache_size", _STATEMENTS)
+
+    async def connect(self, settings: Mapping[str, str]) -> Any:
+        """A new connection of asyncpg's. A pooler's connection does not get the settings.
+
+        Raises:
+            ConfigurationError: the URL can never work, and no connection has worked so far.
+            ConnectionError: the server does not answer in time; not TimeoutError, which means a slow statement.
+            asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError: as from asyncpg.
+        """
+        if self.is_pooled:
+            return await self.open(unnamed=True)
+        # To find the server with the right role, the driver asks each one, before the pooler is found out.
+        careful = self.is_pooled is None and "target_session_attrs" in self.url.driver
+        connection = await self.open(unnamed=careful)
+        try:
+            whole = await self._set(connection, settings)
+        except BaseException:
+            connection.terminate()
+            raise
+        if whole and not careful:
+            self.is_pooled = False
+            return connection
+        await connection.close(timeout=5)
+        if not whole:
+            logger.info("a connection pooler is in between: statements get no names, and sessions no settings")
+        self.is_pooled = not whole
+        return await self.connect(settings)
+
+    def learn(self, error: object) -> None:
+        """After an error of the driver: if a statement got into another session, no further statement gets a name."""
+        cause = getattr(error, "__cause__", None) or error
+        if not self.is_pooled and tells_of_a_pooler(getattr(cause, "sqlstate", None)):
+            logger.warning("a connection pooler lost a statement: from now on statements get no names")
+            self.is_pooled = True
+
+    async def open(self, *, unnamed: bool) -> Any:
+        """A new connection, without settings. Raises as `connect`."""
+        arguments = self.url.arguments()
+        caches = {name: size for name, size in self.url.caches.items() if name != "prepared_statement_cache_size"}
+        if unnamed:
+            caches["statement_cache_size"] = 0
+            arguments["connection_class"] = UnnamedStatements
+        try:
+            if self.url.files.get("sslrootcert") == "system":
+                arguments["ssl"] = _trusting_the_system(self.url)
+            connection = await asyncpg.connect(
+                **arguments, **caches, timeout=self.url.connect_seconds, command_timeout=self.url.command_seconds
+            )
+        except TimeoutError:
+            raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
+        except OSError:
+            raise  # a certificate that is not trusted is a ValueError too
+        except (asyncpg.InterfaceError, ValueError) as error:
+            raise self._mistake(_words(error)) from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in _WRONG_SETTINGS or _WRONG_PARAMETER in str(error):
+                raise self._mistake(f"the server refuses the connection: {_words(error)}") from error
+            raise
+        self._has_connected = True
+        self._keep_alive(connection)
+        return connection
+
+    async def _set(self, connection: Any, settings: Mapping[str, str]) -> bool:
+        """Make the settings if the process id is that of the server's process; gives whether it is."""
+        made = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items()) or "1"
+        asked = f" WHERE pg_backend_pid() = {connection.get_server_pid()}" if self._asks else ""
+        try:
+            # The tag of the answer counts the rows, so that no statement has to be prepared.
+            tag = await connection.execute(f"SELECT {made}{asked}", timeout=self.url.connect_seconds)
+        except TimeoutError:
+            raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
+        return bool(tag == "SELECT 1")
+
+    def _mistake(self, words: str) -> Exception:
+        # A file may be replaced while the process runs: then writes wait.
+        return ConnectionError(None, words) if self._has_connected else ConfigurationError(words)
+
+    def _keep_alive(self, connection: Any) -> None:
+        found: socket.socket | None = connection._transport.get_extra_info("socket")
+        if found is None or found.family == socket.AF_UNIX:
+            return
+        for name, value in self.url.socket_options.items():
+            if (option := getattr(socket, name, None)) is not None:
+                found.setsockopt(socket.SOL_SOCKET if name == "SO_KEEPALIVE" else socket.IPPROTO_TCP, option, value)
+
+
+def _words(error: BaseException) -> str:
+    """The first sentence of the driver or the server."""
+    return " ".join(str(error).split("\n", 1)[0].split())[:300].rstrip(".")
+
+
+def _check_files(url: PostgresURL) -> None:
+    """Load each file once by itself, because the driver's error does not say which one is wrong.
+
+    Raises:
+        ValueError: a file cannot be used.
+    """
+    for name, path in url.files.items():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if name == "sslcert":
+                password = url.driver.get("sslpassword", "")
+                context.load_cert_chain(path, url.files.get("sslkey"), lambda password=password: password)
+            elif name in ("sslrootcert", "sslcrl") and path != "system":
+                context.load_verify_locations(cafile=path)
+        except ssl.SSLError:
+            raise ValueError(f"has {name}={path}, which cannot be used: not such a file, or another key") from None
+        except OSError as error:
+            raise ValueError(f"has {name}={path}, which cannot be read ({error.strerror})") from None
+
+
+def _trusting_the_system(url: PostgresURL) -> ssl.SSLContext:
+    """A context for sslrootcert=system, which the driver does not know. The other parameters hold as for the driver.
+
+    Raises:
+        ValueError: a version of TLS does not exist.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    if certificate := url.files.get("sslcert"):
+        context.load_cert_chain(certificate, url.files.get("sslkey"), url.driver.get("sslpassword", ""))
+    if revoked := url.files.get("sslcrl"):
+        context.load_verify_locations(cafile=revoked)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    for name, attribute in (("min", "minimum_version"), ("max", "maximum_version")):
+        if version := url.driver.get(f"ssl_{name}_protocol_version"):
+            found = ssl.TLSVersion.__members__.get(version.replace(".", "_"))
+            if found is None:
+                raise ValueError(f"No such TLS version: {version}")
+            setattr(context, attribute, found)
+    return context

@@ -1,0 +1,229 @@
+"""Postgres URLs against a real server: connections of every kind are made from the same parameters."""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import text
+
+from datalayer import ConfigurationError, DataLayerError, StorageUnavailable, create_data_layer
+from datalayer.database import Database
+from datalayer.dialects.postgresql_direct import rows
+from tests.support import missing
+from tests.support.certificate import self_signed
+from tests.support.many_writers import ManyWriters
+from tests.support.postgres import Cluster, find_binaries, ordinary_user
+
+
+class Server:
+    """A server with TLS and a socket in a folder."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.parts, self.folder = urlsplit(url), folder
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate.pem"
+
+    @property
+    def login(self) -> str:
+        return self.parts.netloc.rpartition("@")[0]
+
+    def url(self, query: str = "", host: str = "") -> str:
+        """A URL of the server; `{ca}` and `{port}` stand for its certificate and port."""
+        place = f"{self.login}@{host}" if host else self.parts.netloc
+        filled = f"{place}/postgres?{query}".format(ca=self.certificate, port=self.parts.port, folder=self.folder)
+        return f"postgresql://{filled}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    binaries = find_binaries()
+    if binaries is None:
+        missing.skip_or_fail("POSTGRES: no server's binaries found, so URLs with TLS were not tried")
+    folder = Path(tempfile.mkdtemp(prefix="threadkeeper-tls-", dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        both = self_signed(folder).read_text()
+        key, certificate, _ = both.partition("-----BEGIN CERTIFICATE-----")
+        (folder / "key.pem").write_text(key)
+        (folder / "certificate.pem").write_text(certificate + both[len(key) + len(certificate) :])
+        (folder / "key.pem").chmod(0o600)
+        if user := ordinary_user():
+            for path in (folder, folder / "key.pem"):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        settings = {
+            "ssl": "on",
+            "ssl_cert_file": str(folder / "certificate.pem"),
+            "ssl_key_file": str(folder / "key.pem"),
+            "unix_socket_directories": str(folder),
+        }
+        with Cluster(binaries, settings=settings) as cluster:
+            yield Server(cluster.url, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def answers(url: str, sql: str) -> list[Any]:
+    """The answer of a connection of each kind: SQLAlchemy's for reads and for writes, the layer's, and a command's."""
+    database = Database(url)
+    found = []
+    try:
+        async with database.read() as connection:
+            found.append((await connection.execute(text(sql))).scalar_one())
+        async with database.write() as connection:
+            found.append((await connection.execute(text(sql))).scalar_one())
+        found.append((await database.fetch(text(sql), {}))[0][0])
+    finally:
+        await database.close()
+    found.append((await rows(url, sql))[0][0])
+    return found
+
+
+async def refused(url: str) -> DataLayerError:
+    with pytest.raises(DataLayerError) as caught:
+        await answers(url, "SELECT 1")
+    assert (urlsplit(url).password or "-") not in str(caught.value)
+    return caught.value
+
+
+TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+NAME = "SELECT current_setting('application_name')"
+
+
+@pytest.mark.parametrize(
+    ("query", "host", "sql", "answer"),
+    [
+        ("", "", NAME, "threadkeeper"),
+        ("application_name=chat", "", NAME, "chat"),
+        ("options=-c%20work_mem%3D7MB", "", "SELECT current_setting('work_mem')", "7MB"),
+        ("sslmode=disable", "", TLS, False),
+        ("sslmode=require", "", TLS, True),
+        ("sslmode=verify-full&sslrootcert={ca}", "", TLS, True),
+        ("sslmode=require&channel_binding=require&sslrootcert={ca}", "", TLS, True),
+        ("host={folder}&port={port}", "", "SELECT inet_server_addr() IS NULL", True),
+        ("target_session_attrs=read-write&connect_timeout=3", "127.0.0.1:1,127.0.0.1:{port}", "SELECT 7", 7),
+        ("load_balance_hosts=random", "127.0.0.1:1,127.0.0.1:{port}", "SELECT 7", 7),
+        ("prepared_statement_cache_size=0&command_timeout=30", "", "SELECT 7", 7),
+        ("keepalives_idle=77&tcp_user_timeout=7000&gssencmode=prefer&client_encoding=utf8", "", "SELECT 7", 7),
+    ],
+)
+async def test_each_kind_of_connection_uses_the_parameters(
+    server: Server, query: str, host: str, sql: str, answer: object
+) -> None:
+    url = server.url(query, host)
+    if query.startswith("host="):
+        url = url.replace(server.parts.netloc, f"{server.login}@")
+    assert await answers(url, sql) == [answer] * 4
+
+
+async def test_the_command_timeout_holds_for_both_kinds(server: Server) -> None:
+    database = Database(server.url("command_timeout=0.2"))
+    try:
+        for fetched in (True, False):
+            with pytest.raises(StorageUnavailable, match=r"does not answer in time|took too long"):
+                if fetched:
+                    await database.fetch(text("SELECT pg_sleep(9)"), {})
+                async with database.read() as connection:
+                    await connection.execute(text("SELECT pg_sleep(9)"))
+    finally:
+        await database.close()
+
+
+async def test_keepalives_are_those_of_the_url(server: Server) -> None:
+    database = Database(server.url("keepalives_idle=77&keepalives_interval=7&keepalives_count=6"))
+    connection = await database.dialect.connector.connect({})  # type: ignore[attr-defined]
+    found = connection._transport.get_extra_info("socket")
+    assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    assert [found.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [77, 7, 6]
+    await connection.close()
+    await database.close()
+
+
+async def test_a_pass_file_and_the_environment_are_used(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, _, password = server.login.partition(":")
+    passes = tmp_path / "pass"
+    passes.write_text(f"127.0.0.1:*:*:{user}:{password}\n")
+    passes.chmod(0o600)
+    for name, value in (("PGHOST", "127.0.0.1"), ("PGPORT", str(server.parts.port)), ("PGUSER", user)):
+        monkeypatch.setenv(name, value)
+    assert await answers(f"postgresql:///postgres?passfile={passes}", "SELECT 7") == [7] * 4
+    monkeypatch.setenv("PGPASSFILE", str(passes))
+    assert await answers("postgresql:///postgres", "SELECT 7") == [7] * 4
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("sslmode=REQUIRE", "`sslmode` parameter must be one of: disable, allow, prefer, require, verify-ca"),
+        ("sslmode=verify-full", 'root certificate file "'),
+        ("sslmode=verify-full&sslrootcert=/nowhere.pem", "has sslrootcert=/nowhere.pem, which cannot be read"),
+        ("sslcert={folder}/key.pem", "which cannot be used: not such a file, or another key"),
+        ("target_session_attrs=fast", "target_session_attrs is expected to be one of"),
+        ("ssl_min_protocol_version=TLSv9", "No such TLS version: TLSv9"),
+        ("sslrootcert=system&ssl_min_protocol_version=TLSv9", "No such TLS version: TLSv9"),
+        ("sslnegotiation=maybe", "`sslnegotiation` parameter must be one of"),
+        ("options=-c%20no_such_setting%3D1", 'unrecognized configuration parameter "no_such_setting"'),
+        ("options=-c%20work_mem%3Dlots", 'invalid value for parameter "work_mem"'),
+        ("channel_binding=maybe", "has channel_binding=maybe"),
+    ],
+)
+async def test_a_wrong_parameter_is_a_mistake_in_the_settings(server: Server, query: str, words: str) -> None:
+    error = await refused(server.url(query))
+    assert isinstance(error, ConfigurationError)
+    assert words in str(error)
+
+
+async def test_a_certificate_that_is_not_trusted_is_told(server: Server) -> None:
+    for query in ("channel_binding=require", "sslrootcert=system"):
+        error = await refused(server.url(query))
+        assert "the server's certificate is not trusted" in str(error)
+
+
+async def test_a_server_without_the_right_role_is_told(server: Server) -> None:
+    assert "no host has the role" in str(await refused(server.url("target_session_attrs=standby")))
+
+
+async def test_a_file_that_vanishes_later_makes_writes_wait(server: Server, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(server.certificate, tmp_path / "ca.pem"))
+    database = Database(server.url(f"sslmode=verify-full&sslrootcert={copy}"))
+    try:
+        await database.ping()
+        copy.unlink()
+        with pytest.raises(StorageUnavailable):
+            await database.fetch(text("SELECT 1"), {})
+    finally:
+        await database.close()
+
+
+async def test_a_process_holds_at_most_its_connections(server: Server) -> None:
+    url = server.url("application_name=counted")
+    layer = create_data_layer(url, connections=7, pool_timeout=30)
+    try:
+        await layer.migrate()
+        writers = ManyWriters(layer, 10)
+        async with writers.writing():
+            for _ in range(5):
+                await asyncio.gather(*(_read(layer.database) for _ in range(10)))
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted'"
+        ((held,),) = await rows(server.url(), mine)
+        assert 5 <= held <= 7
+    finally:
+        await layer.close()
+    with pytest.raises(ConfigurationError, match="at least 5 connections"):
+        Database(url, connections=4)
+
+
+async def _read(database: Database) -> None:
+    await database.fetch(text("SELECT pg_sleep(0.01)::text"), {})
+    await database.query(lambda connection: connection.execute(text("SELECT pg_sleep(0.01)")))

@@ -1,0 +1,253 @@
+"""A Postgres URL: each parameter of libpq is passed on, translated, or refused by name in one sentence."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datalayer.dialects.postgresql_parameters import DRIVER, REFUSED, TRANSLATED, VARIABLES
+from datalayer.dialects.postgresql_url import PostgresURL, parse_url
+
+SECRET = "hunter2"
+# Postgres 17, "Parameter Key Words", in the order of its manual, and what Postgres 18 adds.
+OF_17 = """
+    host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding
+    options application_name fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count
+    tcp_user_timeout replication gssencmode sslmode requiressl sslnegotiation sslcompression sslcert sslkey sslpassword
+    sslcertmode sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version ssl_max_protocol_version
+    krbsrvname gsslib gssdelegation service target_session_attrs load_balance_hosts
+""".split()  # noqa: SIM905
+OF_18 = """
+    min_protocol_version max_protocol_version sslkeylogfile scram_client_key scram_server_key servicefile
+    oauth_issuer oauth_client_id oauth_client_secret oauth_scope
+""".split()  # noqa: SIM905
+# "Environment Variables", without those of the session (PGTZ ...) and of service files.
+VARIABLES_OF_17 = """
+    PGHOST PGSSLNEGOTIATION PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGREQUIREAUTH PGCHANNELBINDING
+    PGSERVICE PGOPTIONS PGAPPNAME PGSSLMODE PGREQUIRESSL PGSSLCOMPRESSION PGSSLCERT PGSSLKEY PGSSLCERTMODE
+    PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLSNI PGREQUIREPEER PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION
+    PGGSSENCMODE PGKRBSRVNAME PGGSSLIB PGGSSDELEGATION PGCONNECT_TIMEOUT PGCLIENTENCODING PGTARGETSESSIONATTRS
+    PGLOADBALANCEHOSTS
+""".split()  # noqa: SIM905
+
+
+def parsed(rest: str, **environment: str) -> PostgresURL:
+    return parse_url(f"postgresql://{rest}", environment)
+
+
+def refusal(url: str, **environment: str) -> str:
+    with pytest.raises(ValueError) as caught:
+        parse_url(url, environment)
+    words = str(caught.value)
+    assert SECRET not in words
+    assert "\n" not in words
+    return words
+
+
+def test_each_parameter_of_libpq_has_one_fate() -> None:
+    fates = [*DRIVER, *TRANSLATED, *REFUSED]
+    assert sorted(fates) == sorted(OF_17 + OF_18)
+    assert set(VARIABLES) == {*VARIABLES_OF_17, "PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION"}
+    assert set(VARIABLES.values()) <= set(fates)
+
+
+@pytest.mark.parametrize("name", sorted(DRIVER))
+def test_a_parameter_that_the_driver_knows_reaches_it(name: str) -> None:
+    assert parsed(f"db/x?{name}=a%20value").arguments()["dsn"] == f"postgresql://?{name}=a%20value"
+
+
+def test_the_driver_knows_these_parameters() -> None:
+    import asyncpg.connect_utils  # noqa: PLC0415
+
+    source = Path(asyncpg.connect_utils.__file__).read_text("utf-8")
+    for name in (*DRIVER, "sslrootcert"):
+        assert f"'{name}' in query" in source, name
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_parameter_that_would_be_ignored_is_refused_by_name(name: str) -> None:
+    values, why = REFUSED[name]
+    for value in values:
+        assert name not in parsed(f"db/x?{name}={value}").arguments()["dsn"]
+    assert refusal(f"postgresql://me:{SECRET}@db/x?{name}=other").endswith(f": {why}")
+    for variable in [variable for variable, of in VARIABLES.items() if of == name]:
+        assert refusal("postgresql://db/x", **{variable: "other"}).startswith(f"cannot be used with {variable}")
+
+
+TRANSLATIONS: list[tuple[str, str, Any]] = [
+    ("db/x", "servers", (("db", 5432),)),
+    ("db:5433/x", "servers", (("db", 5433),)),
+    ("[::1]:5433/x", "servers", (("::1", 5433),)),
+    ("one:1,two:2/x", "servers", (("one", 1), ("two", 2))),
+    ("one,two:2/x", "servers", (("one", 5432), ("two", 2))),
+    ("one,two/x?port=7", "servers", (("one", 7), ("two", 7))),
+    ("/x?host=/run/sockets", "servers", (("/run/sockets", 5432),)),
+    ("%2Frun%2Fsockets:5433/x", "servers", (("/run/sockets", 5433),)),
+    ("/x?host=one,two&port=1,2", "servers", (("one", 1), ("two", 2))),
+    ("/x?hostaddr=10.0.0.1", "servers", (("10.0.0.1", 5432),)),
+    ("", "servers", (("", 5432),)),
+    ("db/x?dbname=y", "login", {"database": "y"}),
+    ("db/x?database=y", "login", {"database": "y"}),
+    ("me:p%40ss@db/a%20b", "login", {"user": "me", "password": "p@ss", "database": "a b"}),
+    ("db/x?user=me&password=a+b", "login", {"user": "me", "password": "a+b", "database": "x"}),
+    ("db/x?passfile=/etc/pass", "login", {"database": "x", "passfile": "/etc/pass"}),
+    ("db/x", "connect_seconds", 10.0),
+    ("db/x?connect_timeout=7", "connect_seconds", 7),
+    ("db/x?connect_timeout=1", "connect_seconds", 2),
+    ("db/x?connect_timeout=0", "connect_seconds", None),
+    ("one,two/x?connect_timeout=7", "connect_seconds", 14),
+    ("db/x?timeout=2.5", "connect_seconds", 2.5),
+    ("db/x?command_timeout=30", "command_seconds", 30.0),
+    ("db/x", "server_settings", {"application_name": "threadkeeper"}),
+    ("db/x?application_name=chat", "server_settings", {"application_name": "chat"}),
+    ("db/x?fallback_application_name=chat", "server_settings", {"application_name": "chat"}),
+    (
+        "db/x?options=-c%20geqo%3Doff",
+        "server_settings",
+        {"application_name": "threadkeeper", "options": "-c geqo=off"},
+    ),
+    ("db/x", "socket_options", {"SO_KEEPALIVE": 1}),
+    ("db/x?keepalives=0&keepalives_idle=9", "socket_options", {"SO_KEEPALIVE": 0}),
+    (
+        "db/x?keepalives_idle=9&keepalives_interval=8&keepalives_count=7&tcp_user_timeout=600",
+        "socket_options",
+        {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 9, "TCP_KEEPINTVL": 8, "TCP_KEEPCNT": 7, "TCP_USER_TIMEOUT": 600},
+    ),
+    ("db/x?load_balance_hosts=random", "shuffled", True),
+    ("db/x?sslrootcert=/ca.pem", "driver", {"sslrootcert": "/ca.pem"}),
+    ("db/x?sslrootcert=system", "driver", {"sslmode": "verify-full"}),
+    ("db/x?sslmode=require&channel_binding=require", "driver", {"sslmode": "verify-full"}),
+    (
+        "db/x?channel_binding=require&sslrootcert=/ca.pem",
+        "driver",
+        {"sslmode": "verify-full", "sslrootcert": "/ca.pem"},
+    ),
+    ("db/x?channel_binding=prefer", "driver", {}),
+    ("db/x?requiressl=1", "driver", {"sslmode": "require"}),
+    ("db/x?ssl=true", "driver", {"sslmode": "require"}),
+    ("db/x?ssl=prefer", "driver", {"sslmode": "prefer"}),
+    ("db/x?direct_tls=true", "driver", {"sslnegotiation": "direct"}),
+    ("db/x", "pooler", "auto"),
+    ("db/x?pooler=session", "pooler", "session"),
+    ("db/x?pgbouncer=true", "pooler", "transaction"),
+    ("db/x?prepared_statement_cache_size=0", "pooler", "transaction"),
+    ("db/x?statement_cache_size=0", "pooler", "transaction"),
+    ("db/x?statement_cache_size=7", "caches", {"statement_cache_size": 7}),
+]
+
+
+@pytest.mark.parametrize(("rest", "field", "value"), TRANSLATIONS)
+def test_a_parameter_is_translated(rest: str, field: str, value: object) -> None:
+    assert getattr(parsed(rest), field) == value
+
+
+def test_every_translated_parameter_is_tried_here() -> None:
+    tried = " ".join(rest for rest, _, _ in TRANSLATIONS)
+    in_the_service_tests = {"service", "servicefile"}
+    assert {name for name in TRANSLATED if f"{name}=" not in tried} == in_the_service_tests
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://db/x", "must start with postgresql://"),
+        ("postgresql+psycopg://db/x", "names another driver than asyncpg (postgresql+psycopg://): write postgresql://"),
+        ("postgresql://me:hun#ter2@db/x", "contains a #"),
+        (f"postgresql://me:{SECRET}:x@db:port/x", "has a port that is not a number from 1 to 65535"),
+        (f"postgresql://me:a/{SECRET}@db/x", "has a port that is not a number"),
+        ("postgresql://db:65536/x", "has a port that is not a number"),
+        ("postgresql://[::1/x", "has an IPv6 address without its closing bracket"),
+        ("postgresql://one,two,three/x?port=1,2", "has 3 hosts and 2 ports"),
+        ("postgresql://db/x?hostaddr=10.0.0.1", "has hostaddr beside host"),
+        ("postgresql://db/x?statement_timeout=5", 'has an unknown parameter "statement_timeout" in the URL'),
+        ("postgresql://db/x?sslmode", "has a parameter without a value"),
+        (f"postgresql://db/x?{SECRET}@=1", "has an unknown parameter with other characters than letters"),
+        ("postgresql://db/x?connect_timeout=soon", "has connect_timeout=soon; it must be a whole number"),
+        ("postgresql://db/x?keepalives_idle=-1", "has keepalives_idle=-1; it must be a whole number"),
+        ("postgresql://db/x?command_timeout=0", "has command_timeout=0; it must be a number of seconds above 0"),
+        ("postgresql://db/x?command_timeout=nan", "has command_timeout=nan; it must be a number of seconds above 0"),
+        ("postgresql://db/x?load_balance_hosts=all", "has load_balance_hosts=all; it must be one of: disable, random"),
+        ("postgresql://db/x?pooler=maybe", "has pooler=maybe; it must be one of: auto, transaction, session, none"),
+        ("postgresql://db/x?channel_binding=maybe", "has channel_binding=maybe; it must be one of: prefer, disable"),
+        ("postgresql://db/x?channel_binding=require&sslmode=disable", "has channel_binding=require, which needs TLS"),
+        ("postgresql:///x?channel_binding=require&host=/run", "has channel_binding=require, which needs TLS"),
+        ("postgresql://db/x?sslrootcert=system&sslmode=require", "which needs sslmode=verify-full"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence_without_secrets(url: str, words: str) -> None:
+    assert words in refusal(url)
+
+
+def test_schemes_of_asyncpg_are_accepted() -> None:
+    for scheme in ("postgresql", "postgres", "postgresql+asyncpg"):
+        assert parse_url(f"{scheme}://db/x", {}).servers == (("db", 5432),)
+
+
+def test_hosts_are_shuffled_for_each_connection() -> None:
+    url = parsed("a,b,c,d,e,f,g,h/x?load_balance_hosts=random")
+    orders = {tuple(url.arguments()["host"]) for _ in range(20)}
+    assert len(orders) > 1
+    assert {tuple(sorted(order)) for order in orders} == {tuple("abcdefgh")}
+
+
+@pytest.fixture
+def service_file(tmp_path: Path) -> Path:
+    path = tmp_path / "services.conf"
+    path.write_text(
+        "# ours\n[chat]\nhost=db\nport=5433\ndbname=threads\nuser=me\npassword=100%hunter2\nsslmode=require\n"
+        "connect_timeout=7\n[odd]\nhost=db\nrequirepeer=root\n[new]\ncolour=red\n"
+    )
+    return path
+
+
+def test_a_service_gives_all_parameters(service_file: Path, tmp_path: Path) -> None:
+    found = [
+        parsed(f"?service=chat&servicefile={service_file}"),
+        parsed("", PGSERVICE="chat", PGSERVICEFILE=str(service_file)),
+    ]
+    (tmp_path / "pg_service.conf").write_bytes(service_file.read_bytes())
+    (tmp_path / ".pg_service.conf").write_text("[other]\n")
+    found.append(parsed("?service=chat", HOME=str(tmp_path), PGSYSCONFDIR=str(tmp_path)))
+    for url in found:
+        assert (url.servers, url.connect_seconds) == ((("db", 5433),), 7)
+        assert url.login == {"user": "me", "password": "100%hunter2", "database": "threads"}
+        assert url.driver == {"sslmode": "require"}
+
+
+def test_the_url_precedes_the_service_and_the_service_the_environment(service_file: Path) -> None:
+    given = {"PGSERVICE": "chat", "PGSERVICEFILE": str(service_file), "PGDATABASE": "env", "PGAPPNAME": "env"}
+    url = parsed("other/", **given)
+    assert url.servers == (("other", 5433),)
+    assert (url.login["database"], url.server_settings["application_name"]) == ("threads", "env")
+
+
+def test_a_service_that_cannot_be_used_is_told(service_file: Path, tmp_path: Path) -> None:
+    file = f"servicefile={service_file}"
+    assert 'names the service "none", which is not defined in' in refusal(f"postgresql://?service=none&{file}")
+    assert "cannot be used with requirepeer: " in refusal(f"postgresql://?service=odd&{file}")
+    assert 'unknown parameter "colour" in the service "new"' in refusal(f"postgresql://?service=new&{file}")
+    assert "does not exist" in refusal(f"postgresql://?service=chat&servicefile={tmp_path}/none")
+    service_file.write_text(f"[chat]\npassword {SECRET}\n")
+    assert "has a line that is not a parameter" in refusal(f"postgresql://?service=chat&{file}")
+
+
+@pytest.mark.parametrize("variable", sorted(set(VARIABLES) - {"PGSERVICE"}))
+def test_an_environment_variable_is_its_parameter(variable: str) -> None:
+    """The same result, or the same refusal, as of the parameter in the URL."""
+    name = VARIABLES[variable]
+    for value in ("1", "require", "other"):
+        results = []
+        for rest, environment in ((f"?{name}={value}", {}), ("", {variable: value})):
+            try:
+                results.append(repr(parsed(rest, **environment)))
+            except ValueError as error:
+                results.append(re.sub(rf"\b{variable}\b", name, str(error)))
+        assert results[0] == results[1]
+
+
+def test_the_documentation_has_every_parameter() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text("utf-8")
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(documented) == sorted(OF_17 + OF_18)
