@@ -17,10 +17,12 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
 from datalayer.history.user_names import fill as fill_user_names
-from datalayer.schema import review_triggers as _review_triggers  # noqa: F401  they are created with their table
+from datalayer.schema import deletion_triggers as _deletion_triggers  # noqa: F401  they are created with their table
+from datalayer.schema import review_triggers as _review_triggers  # noqa: F401
 from datalayer.schema import search_triggers as _search_triggers  # noqa: F401
 from datalayer.schema.chat import (
     blob_deletions,
+    deleted_threads,
     feedbacks,
     metadata,
     migrations,
@@ -209,6 +211,12 @@ async def compare_names_without_case(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"one_user_per_name"})
     await fill_user_names(connection)
+
+
+@migration
+async def mark_deleted_threads(connection: AsyncConnection) -> None:
+    """Add the marks of deleted threads, with the triggers that write and heed them."""
+    await connection.run_sync(deleted_threads.create, checkfirst=True)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -21,7 +21,7 @@ from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, StorageUnavailable
-from datalayer.history import elements, thread_reads, threads
+from datalayer.history import deletion_marks, elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
 from datalayer.records.chat import Element, Thread
@@ -91,6 +91,9 @@ class DataStore:
                 raise StorageUnavailable(
                     f"the spool file cannot be read or changed ({type(error).__name__})"
                 ) from error
+        # After the replay, which is the oldest that a mark has to hold up.
+        async with self.database.write() as connection:
+            await deletion_marks.expire(connection)
         self.search_indexer.note()
         self.file_deleter.note()
         return applied

@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import name_key
 from datalayer.history.user_names import fill
-from datalayer.schema.chat import elements, feedback_changes, feedbacks, steps, threads, users
+from datalayer.schema.chat import deleted_threads, elements, feedback_changes, feedbacks, steps, threads, users
 
 _metadata = MetaData()
 
@@ -84,7 +84,8 @@ def _moment(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.to_char(column, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 
 
-_THREAD_COMES = and_(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_(None))
+_THREAD_WAS_DELETED = _uuid(_THREAD.c.id).in_(select(deleted_threads.c.id))
+_THREAD_COMES = and_(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_(None), not_(_THREAD_WAS_DELETED))
 _STEP_COMES = and_(_is_uuid(_STEP.c.id), _STEP.c.threadId.in_(select(_THREAD.c.id).where(_THREAD_COMES)))
 _ELEMENT_THREAD = func.coalesce(
     _ELEMENT.c.threadId, select(_STEP.c.threadId).where(_STEP.c.id == _ELEMENT.c.stepId).scalar_subquery()
@@ -110,6 +111,11 @@ def left_behind() -> list[tuple[str, str, Select[tuple[str]]]]:
             "threads",
             "threads not copied: marked as deleted",
             select(_THREAD.c.id).where(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_not(None)),
+        ),
+        (
+            "threads",
+            "threads not copied: deleted here since an earlier adoption",
+            select(_THREAD.c.id).where(_is_uuid(_THREAD.c.id), _THREAD.c.deletedAt.is_(None), _THREAD_WAS_DELETED),
         ),
         ("steps", f"steps {odd_or_gone}", _without(_STEP, _STEP_COMES)),
         ("elements", f"elements {odd_or_gone}", _without(_ELEMENT, _ELEMENT_COMES)),

@@ -116,6 +116,9 @@ def _write_all(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
             continue
         if one.opens:
             _note_activity(connection, thread_id, thread, one)
+            if not thread.exists:
+                # It was deleted, so a trigger has skipped it.
+                continue
         if _store(connection, one):
             kept.add(one.key)
     for thread_id, thread in threads.items():
@@ -129,8 +132,8 @@ def _note_activity(connection: Any, thread_id: str, thread: _Thread, one: StepWr
     if thread.exists:
         thread.latest = max(thread.latest, moment)
         return
-    connection.execute(_OPEN, (thread_id, moment, one.actor))
-    thread.exists, thread.owner = True, one.actor
+    if connection.execute(_OPEN, (thread_id, moment, one.actor)).rowcount:
+        thread.exists, thread.owner = True, one.actor
 
 
 def _store(connection: Any, one: StepWrite) -> bool:

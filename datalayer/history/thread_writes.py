@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, bindparam, func, null, select, update
+from sqlalchemy import ColumnElement, Executable, bindparam, func, null, select
 
 from datalayer.database import Run
 from datalayer.dialects import Dialect
@@ -16,39 +16,29 @@ from datalayer.schema.rows import given
 async def upsert(run: Run, dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> bool:
     """Create the thread, or change the given fields; metadata is merged by key, and None removes a key.
 
-    Only a name or a user creates a thread: the metadata that a session writes when it ends must not restore a deleted
-    thread. The thread must belong to the actor before, if it exists, and after.
+    A new thread without a user belongs to the actor. The thread must belong to the actor before, if it exists, and
+    after.
 
     Returns:
-        True if anything was stored. Otherwise there was nothing to change, or the actor may not change it.
+        True if anything was stored. Otherwise there was nothing to change, the actor may not change it, or the thread
+        was deleted.
     """
     values = given(thread, threads)
     changed = tuple(name for name in values if name not in ("id", "createdAt"))
-    # A thread without an owner would not belong to the actor.
-    is_nobodys = thread.user_id is None and isinstance(actor, str)
-    creates = not is_nobodys and not (thread.name is None and thread.user_id is None)
-    if not creates and not changed:
-        return False
-    if creates:
-        values.setdefault("createdAt", now)
-        values.setdefault("updatedAt", values["createdAt"])
-    else:
-        values = {name: values[name] for name in ("id", *changed)}
+    values.setdefault("createdAt", now)
+    values.setdefault("updatedAt", values["createdAt"])
+    values["metadata"] = {key: value for key, value in (thread.metadata or {}).items() if value is not None}
     parameters = {_new(name): value for name, value in values.items()}
     if thread.metadata is not None:
-        parameters["merged_metadata"] = parameters.pop(_new("metadata"))
-        if creates:
-            parameters[_new("metadata")] = {key: value for key, value in thread.metadata.items() if value is not None}
+        parameters["merged_metadata"] = thread.metadata
     if isinstance(actor, str):
         parameters["actor"] = actor
-    statement = _statement(type(dialect), tuple(values), changed, kind_of(actor), creates=creates)
+    statement = _statement(type(dialect), tuple(values), changed, kind_of(actor))
     return bool(await run(statement, parameters))
 
 
 @lru_cache
-def _statement(
-    dialect: type[Dialect], names: tuple[str, ...], changed: tuple[str, ...], kind: Actor, *, creates: bool
-) -> Executable:
+def _statement(dialect: type[Dialect], names: tuple[str, ...], changed: tuple[str, ...], kind: Actor) -> Executable:
     """The statement that stores these columns, and changes those of an existing thread; it gives a row if it did."""
     values: dict[str, ColumnElement[Any]] = {
         name: bindparam(_new(name), type_=threads.c[name].type, required=True) for name in names
@@ -58,18 +48,22 @@ def _statement(
         named = select(users.c.identifier).where(users.c.id == values["userId"]).scalar_subquery()
         owner = values["userIdentifier"] = func.coalesce(named, owner) if "userIdentifier" in names else named
         changed = (*changed, "userIdentifier")
+    elif isinstance(kind, str):
+        owner = values["userIdentifier"] = bindparam("actor", type_=threads.c.userIdentifier.type, required=True)
+        values["userId"] = select(users.c.id).where(users.c.identifier == owner).scalar_subquery()
     changes = {name: values[name] for name in changed}
     if "metadata" in changed:
         changes["metadata"] = dialect.merge_json(
             threads.c.metadata, bindparam("merged_metadata", type_=Json, required=True)
         )
     may_change = writable_by(kind, threads.c.userIdentifier)
-    if not creates:
-        changing = update(threads).where(threads.c.id == values["id"], may_change).values(changes)
-        return changing.returning(threads.c.id)
     row = select(*values.values()).where(writable_by(kind, owner))
     made = dialect.insert(threads).from_select(list(values), row)
-    stored = made.on_conflict_do_update(index_elements=[threads.c.id], set_=changes, where=may_change)
+    stored = (
+        made.on_conflict_do_update(index_elements=[threads.c.id], set_=changes, where=may_change)
+        if changes
+        else made.on_conflict_do_nothing(index_elements=[threads.c.id])
+    )
     returning: Executable = stored.returning(threads.c.id)
     return returning
 

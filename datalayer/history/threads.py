@@ -1,6 +1,6 @@
 """Threads: creation, pages by last activity, names, owners, deletion."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -39,8 +39,11 @@ Condition = Callable[[type[Dialect]], ColumnElement[bool]]
 
 async def touch(
     connection: AsyncConnection, dialect: Dialect, thread_id: str, moment: str, user_identifier: str | None
-) -> None:
-    """Create the thread if it does not exist, and set its last activity to this moment."""
+) -> bool:
+    """Create the thread if it does not exist, and set its last activity to this moment.
+
+    False if nothing was to change, or the thread was deleted.
+    """
     owner = select(users.c.id).where(users.c.identifier == user_identifier).scalar_subquery()
     statement = dialect.insert(threads).values(
         id=thread_id,
@@ -50,11 +53,12 @@ async def touch(
         userIdentifier=user_identifier,
     )
     older = or_(threads.c.updatedAt.is_(None), threads.c.updatedAt < statement.excluded.updatedAt)
-    await connection.execute(
+    touched = await connection.execute(
         statement.on_conflict_do_update(
             index_elements=[threads.c.id], set_={"updatedAt": statement.excluded.updatedAt}, where=older
         )
     )
+    return bool(touched.rowcount)
 
 
 async def replace_name(connection: AsyncConnection, thread_id: str, expected: str | None, name: str) -> bool:
@@ -73,12 +77,6 @@ async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str 
 async def lock(connection: AsyncConnection, thread_id: str) -> None:
     """Let writes to the thread, if it exists, wait until the transaction ends."""
     await connection.execute(select(threads.c.id).where(threads.c.id == thread_id).with_for_update())
-
-
-async def there(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
-    """The ids of those threads that exist."""
-    found = await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))
-    return set(found.scalars())
 
 
 async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:

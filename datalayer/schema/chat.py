@@ -86,6 +86,14 @@ threads = Table(
 )
 Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threads.c.id.desc())
 
+# A mark for each deleted thread, which keeps it deleted (`deletion_triggers`). The time is of the database's clock.
+deleted_threads = Table(
+    "deleted_threads",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("deletedAt", Text, nullable=False),
+)
+
 steps = Table(
     "steps",
     metadata,

@@ -23,7 +23,7 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import clean_id, clean_text, utc_in
 from datalayer.database import Database
 from datalayer.errors import AlreadyExists, InvalidRecord
-from datalayer.history import feedback, file_outbox
+from datalayer.history import deletion_marks, feedback, file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.history.users import add as add_user
 from datalayer.history.users import get as get_user
@@ -194,6 +194,8 @@ class _Import:
         """Store the rows in one transaction, which is repeated from the start if its connection is lost."""
         counts: Counter[str] = Counter({threads.name: 1})
         left_out = 0
+        # The user wants a deleted thread back.
+        await deletion_marks.remove(connection, thread["id"])
         await connection.execute(insert(threads), thread)
         for table in IN_A_THREAD:
             async with aclosing(self._rows(folder, table)) as batches:

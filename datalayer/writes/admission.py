@@ -1,4 +1,4 @@
-"""Decides which writes the queue accepts: it is bounded in number and bytes, and drops writes to deleted threads.
+"""Decides which writes the queue accepts: it is bounded in number and bytes.
 
 Past the bounds, writes stand outside the queue, in order, for a bounded time. As many bytes may stand outside as in the
 queue; past that a write fails immediately, because nobody awaits Chainlit's calls and so nobody would wait to make the
@@ -7,7 +7,7 @@ next one.
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -18,11 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.errors import StorageUnavailable
 from datalayer.records.chat import Step
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import Recorded, StepWrite, ThreadDeletion, ThreadWrite, ids_of
+from datalayer.records.writes import Recorded, StepWrite, ThreadWrite, ids_of
 
 logger = logging.getLogger(__name__)
 
-MOST_REMEMBERED = 10_000
 _BYTES_OF_A_WRITE = 1_000
 _OBJECTS = ("modes", "metadata", "generation", "extra", "tags")
 _texts_of = attrgetter(*(item.name for item in fields(Step) if item.type in (str, str | None)))
@@ -154,38 +153,6 @@ class Admission:
         self._overflow.remove(write)
         self._overflow_bytes -= write.size
         write.settle(StorageUnavailable("too many writes wait for the database"))
-
-
-class DeletedThreads:
-    """The threads that were deleted through this process, the last `MOST_REMEMBERED` of them.
-
-    A session that is still open keeps writing, and must not bring its deleted thread back.
-    """
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[str, None] = OrderedDict()
-
-    def add(self, thread_id: str) -> None:
-        self._ids[thread_id] = None
-        if len(self._ids) > MOST_REMEMBERED:
-            self._ids.popitem(last=False)
-
-    def discard(self, thread_id: str) -> None:
-        """The thread exists again: another process created it."""
-        self._ids.pop(thread_id, None)
-
-    def drops(self, write: QueuedWrite) -> bool:
-        """Whether to drop the write, because its thread was deleted before."""
-        if write.thread_id not in self._ids or isinstance(write.operation, ThreadDeletion | LlmCallWrite):
-            return False
-        logger.info("dropped a write to a deleted thread", extra={"thread_id": write.thread_id})
-        return True
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, thread_id: str | None) -> bool:
-        return thread_id in self._ids
 
 
 def fail(done: asyncio.Future[Any], error: Exception) -> None:

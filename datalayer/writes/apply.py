@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.database import Database, Run, within
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
-from datalayer.history import elements, feedback, file_outbox, steps, thread_writes, threads, users
+from datalayer.history import deletion_marks, elements, feedback, file_outbox, steps, thread_writes, threads, users
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
 from datalayer.records.chat import Element, User
 from datalayer.records.usage import LlmCallWrite
@@ -100,11 +100,11 @@ async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect,
         InvalidRecord: the thread would belong to a user who does not exist.
     """
     actor = actor_of(write)
-    if actor is SYSTEM:
-        # Nothing was to change, or the thread does not exist and the write does not create it.
-        return
     exists = await demand(connection, write.thread.id, actor)
-    if not exists and write.thread.name is None and write.thread.user_id is None:
+    if not exists and await deletion_marks.drops(within(connection), write.thread.id):
+        return
+    if actor is SYSTEM:
+        # There was nothing to change.
         return
     await thread_writes.upsert(within(connection), dialect, write.thread, write.moment, actor=SYSTEM)
     # A user who creates a thread or changes its owner must be its owner afterwards.
@@ -123,17 +123,17 @@ async def demand(connection: AsyncConnection, thread_id: str, actor: Actor) -> b
     return exists
 
 
-async def demand_element(connection: AsyncConnection, element: Element, actor: Actor) -> None:
-    """Check that the actor may store this element.
+async def demand_element(connection: AsyncConnection, element: Element, actor: Actor) -> bool:
+    """Check that the actor may store this element; whether its thread exists.
 
     Raises:
         Forbidden: the thread belongs to someone else, or the element is in another thread.
     """
-    if element.thread_id is not None:
-        await demand(connection, element.thread_id, actor)
+    exists = element.thread_id is not None and await demand(connection, element.thread_id, actor)
     there = await elements.get(connection, element.id)
     if there is not None and there.thread_id != element.thread_id:
         raise Forbidden("an element with this id is in another thread")
+    return exists
 
 
 @singledispatch
@@ -192,6 +192,8 @@ async def _delete_step(write: StepDeletion, connection: AsyncConnection, dialect
 async def _mark(write: FavoriteMark, connection: AsyncConnection, dialect: Dialect) -> None:
     thread_id = await steps.thread_of(connection, write.step_id)
     if thread_id is None:
+        if await deletion_marks.drops(within(connection), write.thread_id):
+            return
         raise NotFound(f"the step {write.step_id} does not exist")
     await demand(connection, thread_id, actor_of(write))
     await steps.set_favorite(connection, dialect, write.step_id, write.favorite)
@@ -217,12 +219,14 @@ async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: D
 
 
 @_apply.register
-async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> Removed:
+async def _element(write: ElementWrite, connection: AsyncConnection, dialect: Dialect) -> Removed | None:
     thread_id = write.element.thread_id
     if thread_id is not None:
         await demand(connection, thread_id, actor_of(write))
-        # The thread is created if it does not exist.
-        await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
+        # The thread is created if it does not exist, unless it was deleted: before, or while this statement waited.
+        touched = await threads.touch(connection, dialect, thread_id, write.moment, write.actor)
+        if not touched and await deletion_marks.drops(within(connection), thread_id):
+            return None
     replaced = await elements.replace_file(connection, write.element) if write.element.object_key else []
     await elements.upsert(connection, dialect, write.element, now=write.moment)
     return Removed(0, tuple(replaced))
@@ -240,7 +244,9 @@ async def _delete_element(write: ElementDeletion, connection: AsyncConnection, _
 
 @_apply.register
 async def _announce(write: FileAnnouncement, connection: AsyncConnection, _dialect: Dialect) -> bool:
-    await demand_element(connection, Element(write.element_id, write.thread_id), actor_of(write))
+    exists = await demand_element(connection, Element(write.element_id, write.thread_id), actor_of(write))
+    if not exists and await deletion_marks.drops(within(connection), write.thread_id):
+        return False
     await file_outbox.announce(connection, write.object_key, write.thread_id, write.due_at)
     return True
 

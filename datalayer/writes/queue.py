@@ -21,14 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.concurrency import run_here
 from datalayer.database import Database
 from datalayer.dialects.lone import UNDECIDED, LoneStatement
-from datalayer.errors import NotFound, StorageUnavailable, TimedOut
-from datalayer.history import threads
-from datalayer.history.deletion import Removal
+from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadDeletion, VoteWrite
+from datalayer.records.writes import OtherWrite, Recorded, StepWrite
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
-from datalayer.writes.admission import Admission, DeletedThreads, Operation, QueuedWrite, fail, rough_size
+from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +60,6 @@ class Writer:
             most_queued, most_queued_bytes, admission_seconds: the bounds, as in `Admission`.
         """
         self._database = database
-        self._deleted = DeletedThreads()
         self._patience = patience_seconds
         self._admission = Admission(
             most_queued=most_queued, most_queued_bytes=most_queued_bytes, seconds=admission_seconds
@@ -143,25 +140,13 @@ class Writer:
             worker.cancel()
             await asyncio.wait([worker], timeout=1)
         left = self._admission.empty()
-        dropped = {id(write) for write in left if isinstance(write.operation, Recorded) and self._deleted.drops(write)}
-        data = [write.operation for write in left if isinstance(write.operation, Recorded) and id(write) not in dropped]
+        data = [write.operation for write in left if isinstance(write.operation, Recorded)]
         rescued = len(data) if data and rescue(data) else 0
         for write in left:
             kept = rescued and isinstance(write.operation, Recorded)
             fate = "; it is kept in the spool file" if kept else ""
             write.settle(StorageUnavailable(f"the database stayed unavailable until the data layer was closed{fate}"))
-        return rescued, len(left) - rescued - len(dropped)
-
-    async def _look_again(self, run: list[QueuedWrite]) -> None:
-        """Forget the deletion of threads that another process has created again, so that writes to them count."""
-        remembered = {
-            write.thread_id for write in run if write.thread_id is not None and write.thread_id in self._deleted
-        }
-        if remembered:
-            async with self._database.read() as connection:
-                again = await threads.there(connection, remembered)
-            for thread_id in again:
-                self._deleted.discard(thread_id)
+        return rescued, len(left) - rescued
 
     @property
     def _is_idle(self) -> bool:
@@ -269,8 +254,6 @@ class Writer:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                if self._deleted:
-                    await self._look_again(run)
                 results = await attempt(run)
             except StorageUnavailable as error:
                 self._away = None if isinstance(error, TimedOut) else error
@@ -290,30 +273,15 @@ class Writer:
         if (result := await self._in_one_statement(run)) is not UNDECIDED:
             return [result]
         only = run[0].operation if len(run) == 1 else None
-        if isinstance(only, OtherWrite) and not self._deleted.drops(run[0]):
-            result = await record_writes.apply_alone(self._database, only)
-            if isinstance(only, ThreadDeletion):
-                self._deleted.add(only.thread_id)
-            return [result]
+        if isinstance(only, OtherWrite):
+            return [await record_writes.apply_alone(self._database, only)]
         results: list[Any] = []
-        ended: set[str] = set()
         async with self._database.write() as connection:
             for are_calls, some in groupby(run, lambda write: isinstance(write.operation, LlmCallWrite)):
                 if are_calls:
-                    # A call outlives its thread, so none is dropped.
                     results += await self._store_calls(connection, list(some))
-                    continue
-                for write in some:
-                    dropped = write.thread_id in ended or self._deleted.drops(write)
-                    result = _of_dropped(write) if dropped else await self._apply(connection, write.operation)
-                    results.append(result)
-                    if isinstance(write.operation, ThreadDeletion):
-                        ended.add(write.operation.thread_id)
-                    elif isinstance(result, Removal):
-                        ended.update(result.thread_ids)
-        # Only after the commit: until then, writes before the deletion must not be dropped.
-        for thread_id in ended:
-            self._deleted.add(thread_id)
+                else:
+                    results += [await self._apply(connection, write.operation) for write in some]
         return results
 
     async def _store_calls(self, connection: AsyncConnection, run: list[QueuedWrite]) -> list[None]:
@@ -329,8 +297,7 @@ class Writer:
     def _one_statement(self, write: QueuedWrite) -> LoneStatement | None:
         """The one statement that stores the write; None if its kind has none, or if the longer way has to be gone."""
         single_writes = self._database.dialect.single_writes
-        # Whether to drop a write to a deleted thread is asked on the longer way.
-        if single_writes is None or write.is_undecided or write.thread_id in self._deleted:
+        if single_writes is None or write.is_undecided:
             return None
         return single_writes.lone(write.operation)
 
@@ -350,18 +317,12 @@ class Writer:
                 raise
             raise ours from error
         write.is_undecided = result is UNDECIDED
-        if isinstance(write.operation, ThreadDeletion) and not write.is_undecided:
-            self._deleted.add(write.operation.thread_id)
         return result
 
     async def _write_steps(self, run: list[QueuedWrite]) -> list[Any]:
         if (result := await self._in_one_statement(run)) is not UNDECIDED:
             return [result]
-        writes = {
-            at: cast(StepWrite, write.operation) for at, write in enumerate(run) if not self._deleted.drops(write)
-        }
-        refusals = dict(zip(writes, await steps.write(self._database, list(writes.values())), strict=True))
-        return [refusals.get(at) for at in range(len(run))]
+        return await steps.write(self._database, [cast(StepWrite, write.operation) for write in run])
 
 
 def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
@@ -386,10 +347,3 @@ def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
         else:
             earliest[thread_id] = at
     return runs
-
-
-def _of_dropped(write: QueuedWrite) -> NotFound | None:
-    """The result of a write to a deleted thread. A vote must give an id, and has none."""
-    if not isinstance(write.operation, VoteWrite):
-        return None
-    return NotFound(f"the step {write.operation.vote.for_id} does not exist")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from datalayer.database import Database
+from datalayer.database import Database, within
 from datalayer.errors import DataLayerError, Forbidden, NotFound
-from datalayer.history import threads
+from datalayer.history import deletion_marks, threads
 from datalayer.records.chat import Step
 from datalayer.records.writes import StepWrite
 from datalayer.schema.chat import steps
@@ -16,7 +16,8 @@ _FIELDS = tuple(item.name for item in fields(Step) if item.name != "extra")
 
 
 async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLayerError | None]:
-    """Store the writes in order; gives for each the error that refused it, or None.
+    """Store the writes in order; gives for each the error that refused it, or None. A write to a thread that was
+    deleted is dropped, which is no error.
 
     Raises:
         DataLayerError: nothing was stored, because of one of the writes or of the database.
@@ -29,11 +30,14 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
     return [None if one.key in kept else await _refusal(database, one) for one in writes]
 
 
-async def _refusal(database: Database, one: StepWrite) -> DataLayerError:
-    exists, _ = await database.query(lambda connection: threads.owner(connection, one.step.thread_id or ""))
+async def _refusal(database: Database, one: StepWrite) -> DataLayerError | None:
+    thread_id = one.step.thread_id or ""
+    exists, _ = await database.query(lambda connection: threads.owner(connection, thread_id))
     if not exists:
-        # The thread was deleted, perhaps by another process; an update of a step does not restore it.
-        return NotFound("the thread was deleted")
+        if await database.query(lambda connection: deletion_marks.drops(within(connection), thread_id)):
+            return None
+        # Only the creation of a step creates its thread.
+        return NotFound("the thread does not exist")
     return Forbidden("the thread, or a step with this id, belongs to someone else")
 
 

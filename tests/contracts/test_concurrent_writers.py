@@ -18,21 +18,6 @@ from datalayer.writes.spool import Spool
 from tests.support.records import listed, new_id, page, step, thread, user_id
 
 
-async def test_a_thread_recreated_by_another_process_accepts_writes(layer: ChainlitLayer, database_url: str) -> None:
-    thread_id = new_id()
-    await layer.create_step(step(thread_id, "before"))
-    await layer.delete_thread(thread_id)
-    await layer.create_step(step(thread_id, "too late"))
-    assert await layer.get_thread(thread_id) is None
-    other = create_data_layer(database_url)
-    await other.create_step(step(thread_id, "anew"))
-    await layer.create_step(step(thread_id, "here"))
-    await layer.update_thread(thread_id, name="again")
-    found = await other.get_thread(thread_id)
-    assert ([one["output"] for one in found["steps"]], found["name"]) == (["anew", "here"], "again")
-    await other.close()
-
-
 async def test_a_vote_in_a_deleted_thread_is_refused(layer: ChainlitLayer) -> None:
     thread_id, written = new_id(), step(new_id())
     written["threadId"] = thread_id

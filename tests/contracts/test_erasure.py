@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema.chat import Identifier, elements, metadata
+from datalayer.schema.chat import Identifier, deleted_threads, elements, metadata
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id, vote, without_search
 
@@ -37,8 +37,9 @@ async def talk(layer: ChainlitLayer, identifier: str) -> tuple[str, str]:
 
 
 async def ids(layer: ChainlitLayer) -> dict[str, set[str]]:
-    """The ids of all rows, of tables with a column `id`."""
+    """The ids of all rows, of tables with a column `id`, without the marks of deleted threads."""
     named = [table for table in metadata.sorted_tables if "id" in table.c and table.c.id.type is Identifier]
+    named.remove(deleted_threads)
     async with layer.database.read() as connection:
         return {table.name: set((await connection.execute(select(table.c.id))).scalars()) for table in named}
 

@@ -30,7 +30,7 @@ from datalayer.cleaning import utc_in, utc_now
 from datalayer.database import Database
 from datalayer.history.feedback import changes_of_step
 from datalayer.records.usage import CallFilter, LlmCallPayload
-from datalayer.schema.chat import feedbacks, metadata, migrations, steps, threads
+from datalayer.schema.chat import deleted_threads, feedbacks, metadata, migrations, steps, threads
 from tests.conftest import StartServer
 from tests.support import stock
 from tests.support.calls import call
@@ -290,8 +290,12 @@ async def test_09_a_deletion_leaves_nothing_and_gives_a_receipt(layer: ChainlitL
             table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
             for table in metadata.sorted_tables
         }
-    assert {name for name, count in left.items() if count} == {"users", "threadkeeper_migrations", "llm_calls"}
+    assert {name for name, count in left.items() if count} == {
+        *("users", "threadkeeper_migrations", "llm_calls", "deleted_threads"),
+    }
     assert left["users"] == 1
+    # The marks have an id and a time, and nothing else.
+    assert (left["deleted_threads"], len(deleted_threads.c)) == (2, 2)
     # The cost is kept, without the ids of user and thread.
     bill = [row.call async for row in layer.export_calls(CallFilter())]
     assert sum(one.total_cost or 0 for one in bill) == 1

@@ -184,22 +184,6 @@ async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitL
     assert await write(layer.create_step(step(new_id()))) is None
 
 
-async def test_a_new_step_recreates_a_thread_that_another_process_deleted(
-    layer: ChainlitLayer, database_url: str
-) -> None:
-    other = datalayer.create_data_layer(database_url)
-    written = step(new_id(), "before")
-    await layer.create_step(written)
-    await other.delete_thread(written["threadId"])
-    with pytest.raises(datalayer.NotFound):
-        await layer.update_step(written)
-    after = step(written["threadId"], "after")
-    await layer.create_step(after)
-    found = await layer.get_thread(written["threadId"])
-    assert [one["output"] for one in found["steps"]] == ["after"]
-    await other.close()
-
-
 async def test_two_processes_create_one_thread_concurrently(layer: ChainlitLayer, database_url: str) -> None:
     other = datalayer.create_data_layer(database_url)
     await user_id(layer, "alice")

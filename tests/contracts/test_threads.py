@@ -1,6 +1,7 @@
 """Threads: merged, listed by last activity, filtered, and deleted completely."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ async def test_deleting_a_thread_leaves_nothing(layer: ChainlitLayer, tmp_path: 
         key = (await layer.get_thread(thread_id))["elements"][0]["objectKey"]
         assert await layer.blobs.read(key) == b"kept until deleted"
         await layer.delete_thread(thread_id)
-    assert await counts(layer) == {"users": 1}
+    assert await counts(layer) == {"users": 1, "deleted_threads": 1}
     with pytest.raises(datalayer.BlobNotFound):
         await layer.blobs.read(key)
 
@@ -192,15 +193,18 @@ async def test_a_refused_deletion_changes_nothing(layer: ChainlitLayer) -> None:
     assert len((await layer.get_thread(thread_id))["steps"]) == 1
 
 
-async def test_a_thread_deleted_by_another_process_is_not_restored(layer: ChainlitLayer, database_url: str) -> None:
+async def test_a_thread_deleted_by_another_process_is_not_restored(
+    layer: ChainlitLayer, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     other = datalayer.create_data_layer(database_url)
     written = step(await thread(layer, await user_id(layer, "alice")))
     await layer.create_step(written)
     await other.delete_thread(written["threadId"])
     await other.close()
-    with pytest.raises(datalayer.NotFound):
+    with caplog.at_level(logging.INFO, "datalayer.history.deletion_marks"):
         await layer.update_step({**written, "output": "more"})
-    await layer.update_thread(written["threadId"], metadata={"client_type": "webapp"}, tags=["x"])
+        await layer.update_thread(written["threadId"], metadata={"client_type": "webapp"}, tags=["x"])
+    assert [record.__dict__["thread_id"] for record in caplog.records] == [written["threadId"]] * 2
     assert await layer.get_thread(written["threadId"]) is None
 
 

@@ -169,6 +169,22 @@ async def test_adopting_again_changes_nothing(stock: str) -> None:
     assert [count.before for count in again.counts] == [count.after for count in again.counts]
 
 
+@POSTGRES_ALONE
+async def test_adopting_again_does_not_copy_a_thread_that_was_deleted_here(empty_database_url: str) -> None:
+    await made(empty_database_url, "prisma")
+    await adopted(empty_database_url)
+    layer = create_data_layer(empty_database_url)
+    gone, *kept = await listed(layer, await user_id(layer, "alice"))
+    await layer.delete_thread(gone)
+    again = await adopted(empty_database_url)
+    findings = {finding.what: (finding.count, finding.examples) for finding in again.findings}
+    assert findings["threads not copied: deleted here since an earlier adoption"] == (1, (gone,))
+    assert await layer.get_thread(gone) is None
+    assert await listed(layer, await user_id(layer, "alice")) == kept
+    assert [count.before for count in again.counts] == [count.after for count in again.counts]
+    await layer.close()
+
+
 @EVERY_STOCK
 async def test_a_failed_adoption_changes_nothing(stock: str) -> None:
     before = await dump(stock)

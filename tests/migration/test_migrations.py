@@ -41,6 +41,7 @@ STEPS = [
     "record_logins",
     "keep_judged_answers",
     "compare_names_without_case",
+    "mark_deleted_threads",
 ]
 
 
@@ -111,6 +112,26 @@ async def test_a_database_without_removed_answers_gets_the_missing_columns(
     assert await layer.migrate() == ["keep_judged_answers"]
     async with layer.database.read() as connection:
         assert await connection.run_sync(described) == whole
+
+
+async def test_a_database_without_marks_of_deleted_threads_gets_them(layer: ChainlitLayer) -> None:
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    kept, gone = await thread(layer, None), await thread(layer, None)
+    of_engine = "ON threads" if layer.database.dialect.name == "postgresql" else ""
+    async with layer.database.write() as connection:
+        for trigger in ("thread_marked", "thread_stays_deleted"):
+            await connection.execute(text(f"DROP TRIGGER {trigger} {of_engine}"))
+        await connection.execute(text("DROP TABLE deleted_threads"))
+        await connection.execute(delete(migrations).where(migrations.c.name == "mark_deleted_threads"))
+    assert await layer.migrate() == ["mark_deleted_threads"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+    await layer.delete_thread(gone)
+    for thread_id in (gone, kept):
+        await layer.create_step(step(thread_id))
+    assert await layer.get_thread(gone) is None
+    assert len((await layer.get_thread(kept))["steps"]) == 1
 
 
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:

@@ -60,6 +60,7 @@ async def opened(layer: ChainlitLayer, thread_id: str, element_id: str) -> tuple
 
 
 def without_search(counts: Mapping[str, int]) -> dict[str, int]:
-    """Without the tables of the search index and the review, which are filled in the background."""
-    later = ("search_", "review_pending", "review_answers")
+    """Without the tables of the search index and the review, which are filled in the background, and without the marks
+    of deleted threads."""
+    later = ("search_", "review_pending", "review_answers", "deleted_threads")
     return {name: count for name, count in counts.items() if not name.startswith(later)}

@@ -26,6 +26,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Run
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
+from datalayer.history import deletion_marks
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
 from datalayer.records.chat import Element
 from datalayer.records.writes import ElementDeletion, ElementWrite, FileAnnouncement, Removed
@@ -40,6 +41,8 @@ _NAMES = tuple(column_names(Element, elements).values())
 async def announce_file(run: Run, _dialect: Dialect, write: FileAnnouncement) -> bool:
     """Queue the deletion of a file that is about to be stored, in case its element is never stored.
 
+    False if the thread was deleted: the file must not be stored.
+
     Raises:
         Forbidden: the thread belongs to someone else, or the element is in another thread.
     """
@@ -48,14 +51,16 @@ async def announce_file(run: Run, _dialect: Dialect, write: FileAnnouncement) ->
         **{"new_objectKey": write.object_key, "new_id": write.element_id, "new_threadId": write.thread_id},
         **{"new_queuedAt": utc_now(), "new_dueAt": write.due_at, **acting(actor)},
     }
-    (row,) = await run(_announce(kind_of(actor)), values)
-    _demand(*row)
-    return True
+    ((foreign, elsewhere, deleted),) = await run(_announce(kind_of(actor)), values)
+    _demand(foreign, elsewhere)
+    if deleted:
+        deletion_marks.log_drop(write.thread_id)
+    return not deleted
 
 
-async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Removed:
+async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Removed | None:
     """Store the given fields of the element, create its thread if it does not exist, and queue the file that it
-    replaces.
+    replaces. None if the thread was deleted: nothing was stored then.
 
     Raises:
         Forbidden: the thread belongs to someone else, or an element with this id is in another thread.
@@ -68,7 +73,10 @@ async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Remo
     in_thread, has_file = element.thread_id is not None, element.object_key is not None
     (row,) = await run(_store(type(dialect), kind_of(actor), in_thread=in_thread, has_file=has_file), values)
     foreign, elsewhere, stored, replaced = row
-    _demand(foreign, elsewhere or stored is None)
+    _demand(foreign, elsewhere)
+    if stored is None and await deletion_marks.drops(run, element.thread_id):
+        return None
+    _demand(foreign, stored is None)
     return Removed(0, (replaced,) if replaced is not None else ())
 
 
@@ -97,13 +105,15 @@ def _demand(foreign: bool, elsewhere: bool = False) -> None:
 
 @cache
 def _announce(kind: Actor) -> Executable:
-    """The statement that queues a file; it gives whether the thread is foreign, and the element in another thread."""
+    """The statement that queues a file; it gives whether the thread is foreign, whether the element is in another
+    thread, and whether the thread was deleted."""
     thread_id, queued_at = given("threadId", Identifier), given("queuedAt", Text())
     foreign, elsewhere = is_foreign(thread_of(thread_id, kind)), _is_elsewhere(thread_id)
+    deleted = deletion_marks.is_deleted(thread_id)
     row = select(given("objectKey", Text()), thread_id, queued_at, given("dueAt", Text()))
     names = ["objectKey", "threadId", "queuedAt", "dueAt"]
-    announced = insert(blob_deletions).from_select(names, row.where(~foreign, ~elsewhere)).cte("announced")
-    return select(foreign, elsewhere).add_cte(announced)
+    announced = insert(blob_deletions).from_select(names, row.where(~foreign, ~elsewhere, ~deleted)).cte("announced")
+    return select(foreign, elsewhere, deleted).add_cte(announced)
 
 
 @cache

@@ -23,6 +23,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Run
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
+from datalayer.history import deletion_marks
 from datalayer.history.steps import IS_KEPT, IS_NAMED
 from datalayer.ownership import Actor, actor_of, kind_of
 from datalayer.records.writes import FavoriteMark, Removed, StepDeletion
@@ -65,6 +66,8 @@ async def mark_favorite(run: Run, dialect: Dialect, write: FavoriteMark) -> None
     values = {"new_id": write.step_id, "new_patch": {"favorite": write.favorite}, **acting(actor)}
     rows = await run(_mark(type(dialect), kind_of(actor)), values)
     if not rows:
+        if await deletion_marks.drops(run, write.thread_id):
+            return
         raise NotFound(f"the step {write.step_id} does not exist")
     if rows[0][0]:
         raise Forbidden("the thread belongs to someone else")

@@ -1,0 +1,63 @@
+"""The triggers that keep a deleted thread deleted: one writes its mark, the other skips the insert of a marked thread.
+
+The database does both, because a thread is deleted in several ways (alone, with its user, by retention, by a foreign
+key, by Chainlit's own layer) and is created by several statements. None of them can forget the mark, and none needs
+another round trip. On Postgres, a condition in these statements would not suffice: a statement that waited for a
+deletion does not see the mark that was committed meanwhile, but each query of a trigger does.
+"""
+
+from sqlalchemy import DDL, event
+
+from datalayer.schema.chat import deleted_threads, threads
+
+_POSTGRESQL = (
+    """
+CREATE OR REPLACE FUNCTION mark_deleted_threads() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO deleted_threads (id, "deletedAt")
+    SELECT d.id, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM deleted d
+    ON CONFLICT (id) DO NOTHING;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE TRIGGER thread_marked AFTER DELETE ON threads REFERENCING OLD TABLE AS deleted
+FOR EACH STATEMENT EXECUTE FUNCTION mark_deleted_threads()
+""",
+    # The lock waits for a deletion in progress; the query after it sees the mark of that deletion.
+    """
+CREATE OR REPLACE FUNCTION skip_deleted_thread() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM threads t WHERE t.id = NEW.id FOR KEY SHARE;
+    IF NOT FOUND AND EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$
+""",
+    """
+CREATE TRIGGER thread_stays_deleted BEFORE INSERT ON threads FOR EACH ROW EXECUTE FUNCTION skip_deleted_thread()
+""",
+)
+
+# A percent sign is written twice in DDL.
+_SQLITE = (
+    """
+CREATE TRIGGER thread_marked AFTER DELETE ON threads BEGIN
+    INSERT OR IGNORE INTO deleted_threads (id, "deletedAt")
+    VALUES (OLD.id, strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', 'now'));
+END
+""",
+    """
+CREATE TRIGGER thread_stays_deleted BEFORE INSERT ON threads
+WHEN EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id)
+    AND NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = NEW.id) BEGIN
+    SELECT RAISE(IGNORE);
+END
+""",
+)
+
+deleted_threads.add_is_dependent_on(threads)
+for _engine, _statements in {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}.items():
+    for _statement in _statements:
+        event.listen(deleted_threads, "after_create", DDL(_statement).execute_if(dialect=_engine))  # type: ignore[no-untyped-call]
