@@ -1,4 +1,4 @@
-"""A day of 200 turns over all odd servers: every thread stays answerable, and /usage equals the servers' ledger."""
+"""A day of 200 turns over all odd servers, in two parts: threads stay answerable, /usage equals the servers' ledger."""
 
 import asyncio
 import json
@@ -21,6 +21,8 @@ from tests.support.server import AppServer
 pytestmark = pytest.mark.slow
 
 TURNS, THREADS, AT_ONCE, SEED = 200, 20, 8, 11
+# Each part has a server of its own and every second thread, so that two cores share the day.
+PARTS = 2
 TITLE = "say:A fitting title"
 # A total without its parts: which part is the prompt's is estimated.
 TOTAL_ONLY = "usage:total-only"
@@ -28,11 +30,13 @@ TOTAL_ONLY = "usage:total-only"
 Row = dict[str, Any]
 
 
-# One engine, because a day takes 45 seconds; `test_usage_truth` compares the ledger on both.
+# One engine, because a day takes 40 seconds of CPU; `test_usage_truth` compares the ledger on both.
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
-async def test_a_day_over_all_odd_servers(start_server: StartServer, model_server: ModelServer) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_a_day_over_all_odd_servers(start_server: StartServer, model_server: ModelServer, part: int) -> None:
     print(f"seed {SEED}")
-    chance = random.Random(SEED)
+    turns = planned(random.Random(SEED), TURNS)
+    assert {turn.model for turn in turns} == {*MODELS}
     server = await start_server(
         OPENAI_MODELS=",".join((*MODELS, *STOPPED_MODELS)),
         OPENAI_TITLE_MODEL=TITLE,
@@ -44,31 +48,31 @@ async def test_a_day_over_all_odd_servers(start_server: StartServer, model_serve
     for name in users:
         await server.add_user(name, PASSWORD)
     await server.add_user("operator", PASSWORD, role="admin")
-    turns = planned(chance, TURNS)
-    threads = [
-        Conversation(server.base_url, users[at % len(users)], f"thread-{at:02}", random.Random(SEED + at))
-        for at in range(THREADS)
-    ]
+    threads = {
+        at: Conversation(server.base_url, users[at // PARTS % len(users)], f"thread-{at:02}", random.Random(SEED + at))
+        for at in range(part, THREADS, PARTS)
+    }
     tabs = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as day:
-        for at, thread in enumerate(threads):
+        for at, thread in threads.items():
             day.create_task(live(thread, turns[at::THREADS], tabs))
-    done = sum((thread.done for thread in threads), Counter[str]())
+    done = sum((thread.done for thread in threads.values()), Counter[str]())
     print(f"done: {dict(done)}")
-    assert done["question"] == TURNS
+    assert done["question"] == TURNS // PARTS
     assert {"picture", "text", "edit", "stop", "reload", "regenerate", "try_again", "continue_answer"} <= {*done}
-    assert {one.model for one in model_server.requests} >= {*MODELS}
+    asked = {turn.model for at in threads for turn in turns[at::THREADS]}
+    assert {one.model for one in model_server.requests} >= asked
 
     # Another process has to answer from what is stored.
     await server.restart()
     problems: list[str] = []
     async with asyncio.TaskGroup() as evening:
-        for at, thread in enumerate(threads):
+        for at, thread in threads.items():
             evening.create_task(answerable(thread, ("echo", ANSWERING[at % len(ANSWERING)]), tabs, problems))
     assert problems == [], "\n".join(problems)
 
     rows = await exported(server, model_server)
-    await compare(rows, model_server, {thread.thread_id: thread.name for thread in threads})
+    await compare(rows, model_server, {thread.thread_id: thread.name for thread in threads.values()})
 
 
 async def answerable(

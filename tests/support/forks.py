@@ -98,9 +98,11 @@ class Fork:
 class Forks:
     """The process with the libraries. The first program starts it; `close` ends it and all programs that still run."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """The environment in which the libraries are imported."""
-        self._environment = environment
+    def __init__(
+        self, environment: Mapping[str, str], libraries: Sequence[str] = _LIBRARIES, rooms: Sequence[str] = _ROOMS
+    ) -> None:
+        """The environment in which the libraries, and all modules of these rooms of the application, are imported."""
+        self._environment, self._imported = environment, (",".join(libraries), ",".join(rooms))
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -162,7 +164,7 @@ class Forks:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *self._imported],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd=Path(__file__).parents[2],
@@ -170,10 +172,10 @@ class Forks:
             )
 
 
-def _import() -> None:
-    for name in _LIBRARIES:
+def _import(libraries: Sequence[str], rooms: Sequence[str]) -> None:
+    for name in libraries:
         importlib.import_module(name)
-    for room in _ROOMS:
+    for room in rooms:
         package = importlib.import_module(f"threadkeeper.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
@@ -247,13 +249,13 @@ def _become(
     os.environ.update(environment)
     if environment.get("PYTHONUNBUFFERED"):
         out: Any = sys.stdout
-        out.reconfigure(write_through=True)
+        out.reconfigure(line_buffering=True)
     sys.path[0] = directory
     sys.argv[:] = command
 
 
 if __name__ == "__main__":
-    _import()
+    _import(*(names.split(",") if names else [] for names in sys.argv[2:]))
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -129,25 +129,30 @@ def test_a_damaged_directory_is_made_again(tmp_path: Path, damage: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [directory.name]
 
 
-def _prepare(target: Path, barrier: Barrier) -> None:
-    barrier.wait()
-    directory = prepare_frontend(target)
-    assert (directory / "index.html").is_file()
-    assert any((directory / "assets").iterdir())
+def _prepare(targets: list[Path], barrier: Barrier) -> None:
+    try:
+        for target in targets:
+            barrier.wait()
+            directory = prepare_frontend(target)
+            assert (directory / "index.html").is_file()
+            assert any((directory / "assets").iterdir())
+    except BaseException:
+        # The others do not wait for this one.
+        barrier.abort()
+        raise
 
 
 @pytest.mark.slow
 def test_concurrent_processes_share_a_directory(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    for attempt in range(3):
-        target, barrier = tmp_path / str(attempt), context.Barrier(4)
-        processes = [context.Process(target=_prepare, args=(target, barrier)) for _ in range(4)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-        assert len(list(target.iterdir())) == 1
+    targets, barrier = [tmp_path / str(attempt) for attempt in range(3)], context.Barrier(4)
+    processes = [context.Process(target=_prepare, args=(targets, barrier)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert [len(list(target.iterdir())) for target in targets] == [1, 1, 1]
 
 
 def test_without_symbolic_links_the_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,12 +91,12 @@ async def test_a_long_export_takes_no_more_memory_than_a_short_one(
     layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
 ) -> None:
     browser = await browser_of("admin")
-    await multiply(layer, 2_000)
+    await multiply(layer, 1_000)
     await length_and_peak(browser)
     short, small_peak = await length_and_peak(browser)
-    await multiply(layer, 18_000)
+    await multiply(layer, 9_000)
     long, large_peak = await length_and_peak(browser)
-    assert (short, long) == (2_000, 20_000)
+    assert (short, long) == (1_000, 10_000)
     assert large_peak < 2 * small_peak, f"{small_peak} bytes for {short}, {large_peak} for {long}"
 
 
