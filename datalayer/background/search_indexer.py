@@ -2,20 +2,24 @@
 
 Cutting a text into tokens and storing them costs more than writing the text, and a growing answer is written many
 times. So a write only leaves a mark (`search_triggers`), and this task takes the marks in batches: one second after a
-write, once for everything written meanwhile, or immediately when a search waits for it. The event loop is free between
-two batches, and while writes wait for the database the task sleeps half of the time. Texts from before the index
-existed are indexed after the marks, and no search waits for those. Nothing runs while nothing is written. Marks that
-are left when the process ends are processed at the next start.
+write, once for everything written meanwhile. The event loop is free between two batches, and while writes wait for the
+database the task sleeps half of the time. Texts from before the index existed are indexed after the marks. Nothing runs
+while nothing is written. Marks that are left when the process ends are processed at the next start.
+
+A search does not wait for this task. It asks the database how many texts of its user wait, whoever wrote them, and
+indexes those itself (`own_left`), up to `MOST_AT_ONCE`. If more wait, the task takes them before those of other users,
+and the search is told how many are left.
 """
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Sequence
 
 from datalayer.background.task import BackgroundTask
 from datalayer.database import Database
-from datalayer.errors import InvalidRecord
+from datalayer.errors import InvalidRecord, StorageUnavailable
 from datalayer.history import search_index
 from datalayer.history.search_index import Found
 
@@ -23,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-BATCH = 200
+ALL_SECONDS = 5.0
+"""How long a search in the texts of all users waits for the index."""
+BATCH = 1_000
 SLICE_SECONDS = 0.002
 REPORT_EVERY_SECONDS = 10.0
 _LONG_TEXT = 20_000
@@ -48,6 +54,11 @@ class SearchIndexer(BackgroundTask):
         self._batch = BATCH
         self._walked = 0
         self._deleted = self._forgetting = False
+        # Users whose many texts are indexed before those of others, and users without texts from before the index.
+        self._first: dict[str, None] = {}
+        self._walked_users: set[str] = set()
+        self._own: dict[str, asyncio.Task[int]] = {}
+        self._counted: tuple[float, int] | None = None
 
     def note(self, *, deleted: bool = False) -> None:
         """Something was written, or deleted: update the index soon."""
@@ -73,6 +84,76 @@ class SearchIndexer(BackgroundTask):
         finally:
             self._searches -= 1
         return self._indexed >= aim
+
+    async def own_left(self, user_id: str) -> int:
+        """Index the texts of this user that wait, if they are not too many; gives how many are left.
+
+        Zero means that a search in the texts of this user is complete.
+        """
+        task = self._own.get(user_id)
+        if task is None or task.done():
+            # Shared by the searches of this user, and not ended with one of them.
+            task = asyncio.get_running_loop().create_task(self._index_own(user_id), context=contextvars.Context())
+            self._own[user_id] = task
+            task.add_done_callback(lambda _: self._own.pop(user_id, None))
+        return await asyncio.shield(task)
+
+    async def all_left(self) -> int:
+        """Index the texts of all users that wait, if they are not too many; gives how many are left."""
+        count = await self.count()
+        if 0 < count <= search_index.MOST_AT_ONCE:
+            # Other processes may have written some of them.
+            self._noted += 1
+            await self.caught_up(timeout_seconds=ALL_SECONDS)
+            count = await self.count()
+        elif count:
+            self._begin()
+        return count
+
+    async def count(self) -> int:
+        """How many texts of all users wait. A large number is counted again after five seconds only."""
+        if self._counted is None or time.monotonic() > self._counted[0]:
+            count = await search_index.waiting(self._database)
+            lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
+            self._counted = time.monotonic() + lasts, count
+        return self._counted[1]
+
+    async def _index_own(self, user_id: str) -> int:
+        left = 0
+        try:
+            while left := await self._own_waiting(user_id):
+                if left > search_index.MOST_AT_ONCE:
+                    self._first[user_id] = None
+                    self._begin()
+                    return await search_index.waiting(self._database, user_id)
+                if self._closing or not await self._take_own(user_id):
+                    break
+        except StorageUnavailable as error:
+            # Another process may lock the index while texts can be read.
+            logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
+        return left
+
+    async def _own_waiting(self, user_id: str) -> int:
+        """How many marks this user has, with marks for all texts from before the index."""
+        own, is_older = await search_index.waiting_of(self._database, user_id)
+        if own or not is_older or user_id in self._walked_users:
+            return own
+        if await search_index.mark_older(self._database, user_id):
+            self._walked_users.add(user_id)
+        own, _ = await search_index.waiting_of(self._database, user_id)
+        return own
+
+    async def _take_own(self, user_id: str) -> bool:
+        """Index some marked texts of this user; False if that must be left to the task, which skips a refused text."""
+        found = await search_index.marked_of(self._database, user_id)
+        words = await _cut(found)
+        try:
+            async with self._database.write() as connection:
+                await search_index.store(connection, self._database.dialect, words)
+        except InvalidRecord:
+            self._noted += 1
+            return await self.caught_up(timeout_seconds=ALL_SECONDS)
+        return True
 
     async def finish(self) -> None:
         """Index everything, older texts included, however long it takes; ends early if the database fails."""
@@ -108,7 +189,7 @@ class SearchIndexer(BackgroundTask):
         reported = time.monotonic()
         while not self._closing:
             aim, begun = self._noted, time.monotonic()
-            more = await self._take_marked()
+            more = await self._take_first() or await self._take_marked()
             if not more:
                 self._indexed = aim
                 self._end_turn()
@@ -119,6 +200,15 @@ class SearchIndexer(BackgroundTask):
                 logger.info("building the search index: %d texts so far", self._walked)
             if self._is_busy() and not self._searches:
                 await asyncio.sleep(time.monotonic() - begun)
+
+    async def _take_first(self) -> bool:
+        """Index marked texts of a user who has searched and has many; False if there is none."""
+        for user_id in list(self._first):
+            own, _ = await search_index.waiting_of(self._database, user_id)
+            if own and await self._take_own(user_id):
+                return True
+            del self._first[user_id]
+        return False
 
     def _end_turn(self) -> None:
         """Wake the searches that wait; they look at how far the index is."""
