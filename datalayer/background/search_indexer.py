@@ -12,10 +12,10 @@ and the search is told how many are left.
 """
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from datalayer.background.task import BackgroundTask
 from datalayer.database import Database
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 ALL_SECONDS = 5.0
 """How long a search in the texts of all users waits for the index."""
-BATCH = 1_000
+BATCH = 500
 SLICE_SECONDS = 0.002
 REPORT_EVERY_SECONDS = 10.0
 _LONG_TEXT = 20_000
@@ -57,7 +57,8 @@ class SearchIndexer(BackgroundTask):
         # Users whose many texts are indexed before those of others, and users without texts from before the index.
         self._first: dict[str, None] = {}
         self._walked_users: set[str] = set()
-        self._own: dict[str, asyncio.Task[int]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._counting = asyncio.Lock()
         self._counted: tuple[float, int] | None = None
 
     def note(self, *, deleted: bool = False) -> None:
@@ -90,13 +91,20 @@ class SearchIndexer(BackgroundTask):
 
         Zero means that a search in the texts of this user is complete.
         """
-        task = self._own.get(user_id)
-        if task is None or task.done():
-            # Shared by the searches of this user, and not ended with one of them.
-            task = asyncio.get_running_loop().create_task(self._index_own(user_id), context=contextvars.Context())
-            self._own[user_id] = task
-            task.add_done_callback(lambda _: self._own.pop(user_id, None))
-        return await asyncio.shield(task)
+        # One at a time, and each counts for itself: a text may have been written since the one before counted.
+        async with self._locks.setdefault(user_id, asyncio.Lock()):
+            left = 0
+            try:
+                while left := await self._own_waiting(user_id):
+                    if left > search_index.MOST_AT_ONCE:
+                        self._first[user_id] = None
+                        self._begin()
+                        return await search_index.waiting_of_user(self._database, user_id)
+                    await self._take_own(user_id)
+            except StorageUnavailable as error:
+                # Another process may lock the index while texts can be read.
+                logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
+            return left
 
     async def all_left(self) -> int:
         """Index the texts of all users that wait, if they are not too many; gives how many are left."""
@@ -112,29 +120,15 @@ class SearchIndexer(BackgroundTask):
 
     async def count(self) -> int:
         """How many texts of all users wait. A large number is counted again after five seconds only."""
-        if self._counted is None or time.monotonic() > self._counted[0]:
-            count = await search_index.waiting(self._database)
-            lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
-            self._counted = time.monotonic() + lasts, count
-        return self._counted[1]
-
-    async def _index_own(self, user_id: str) -> int:
-        left = 0
-        try:
-            while left := await self._own_waiting(user_id):
-                if left > search_index.MOST_AT_ONCE:
-                    self._first[user_id] = None
-                    self._begin()
-                    return await search_index.waiting(self._database, user_id)
-                if self._closing or not await self._take_own(user_id):
-                    break
-        except StorageUnavailable as error:
-            # Another process may lock the index while texts can be read.
-            logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
-        return left
+        async with self._counting:
+            if self._counted is None or time.monotonic() > self._counted[0]:
+                count = await search_index.waiting(self._database)
+                lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
+                self._counted = time.monotonic() + lasts, count
+            return self._counted[1]
 
     async def _own_waiting(self, user_id: str) -> int:
-        """How many marks this user has, with marks for all texts from before the index."""
+        """How many marks this user has, counted to one more than `MOST_AT_ONCE`; older texts get theirs here."""
         own, is_older = await search_index.waiting_of(self._database, user_id)
         if own or not is_older or user_id in self._walked_users:
             return own
@@ -143,17 +137,22 @@ class SearchIndexer(BackgroundTask):
         own, _ = await search_index.waiting_of(self._database, user_id)
         return own
 
-    async def _take_own(self, user_id: str) -> bool:
-        """Index some marked texts of this user; False if that must be left to the task, which skips a refused text."""
-        found = await search_index.marked_of(self._database, user_id)
-        words = await _cut(found)
+    async def _take_own(self, user_id: str) -> None:
+        """Index some marked texts of this user."""
+        await self._store_apart(await _cut(await search_index.marked_of(self._database, user_id)))
+
+    async def _store_apart(self, words: Sequence[tuple[Found, str | None]]) -> None:
+        """Store the words; a text that the index refuses is found by halving, and skipped."""
         try:
             async with self._database.write() as connection:
                 await search_index.store(connection, self._database.dialect, words)
-        except InvalidRecord:
-            self._noted += 1
-            return await self.caught_up(timeout_seconds=ALL_SECONDS)
-        return True
+        except InvalidRecord as error:
+            if len(words) == 1:
+                await self._skip(words[0][0], error)
+                return
+            middle = len(words) // 2
+            await self._store_apart(words[:middle])
+            await self._store_apart(words[middle:])
 
     async def finish(self) -> None:
         """Index everything, older texts included, however long it takes; ends early if the database fails."""
@@ -164,6 +163,7 @@ class SearchIndexer(BackgroundTask):
             task = self._begin()
             if task is not None:
                 await asyncio.wait([task])
+        self._counted = None
 
     async def stop(self) -> None:
         await super().stop()
@@ -205,7 +205,8 @@ class SearchIndexer(BackgroundTask):
         """Index marked texts of a user who has searched and has many; False if there is none."""
         for user_id in list(self._first):
             own, _ = await search_index.waiting_of(self._database, user_id)
-            if own and await self._take_own(user_id):
+            if own:
+                await self._take_own(user_id)
                 return True
             del self._first[user_id]
         return False
@@ -237,12 +238,14 @@ class SearchIndexer(BackgroundTask):
         if self._batch > 1:
             self._batch = 1
             return
-        marks = [mark for one in found for mark in one.marks]
-        ids = {"thread_id": found[0].thread_id, "record_id": found[0].step_id}
+        await self._skip(found[0], error)
+        self._batch = BATCH
+
+    async def _skip(self, found: Found, error: InvalidRecord) -> None:
+        ids = {"thread_id": found.thread_id, "record_id": found.step_id}
         logger.error("a text cannot be indexed for the search and is skipped: %s", error, extra=ids)
         async with self._database.write() as connection:
-            await search_index.dismiss(connection, marks)
-        self._batch = BATCH
+            await search_index.dismiss(connection, found.marks)
 
     async def _walk(self) -> bool:
         """Index the next texts from before the index existed; False if there are none left."""

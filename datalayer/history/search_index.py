@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     delete,
     exists,
     func,
@@ -42,6 +43,9 @@ from datalayer.thought import THOUGHT, THOUGHT_TYPE
 MOST_AT_ONCE: Final = 10_000
 """A search waits until its user's texts are indexed if not more than these wait."""
 OWN_BATCH: Final = 1_000
+
+
+_TABLES = {one.name: one for one in (steps, threads)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +91,45 @@ async def waiting_of(database: Database, user_id: str) -> tuple[int, bool]:
     return own, bool(is_older)
 
 
-async def waiting(database: Database, user_id: str | None = None) -> int:
-    """How many texts are not indexed yet, of this user or of all. Takes longer the more there are."""
+async def waiting(database: Database) -> int:
+    """How many texts of all users are not indexed yet; of those from before the index, the ones not reached yet."""
     async with database.read() as connection:
-        marks = select(func.count()).select_from(search_pending)
-        if user_id is not None:
-            marks = marks.where(search_pending.c.userId == user_id)
+        count = int((await connection.execute(select(func.count()).select_from(search_pending))).scalar_one())
+        for row in (await connection.execute(select(search_backlog))).all():
+            left = select(func.count()).select_from(_TABLES[row.table])
+            if row.position is not None:
+                left = left.where(_TABLES[row.table].c.id > row.position)
+            count += int((await connection.execute(left)).scalar_one())
+    return count
+
+
+async def waiting_of_user(database: Database, user_id: str) -> int:
+    """How many texts of this user are not indexed yet. Takes longer the more there are."""
+    async with database.read() as connection:
+        marks = select(func.count()).select_from(search_pending).where(search_pending.c.userId == user_id)
         count = int((await connection.execute(marks)).scalar_one())
         for row in (await connection.execute(select(search_backlog))).all():
+            # Those with a mark already are counted there.
             older = _older_than_index(Walk(*row), user_id).subquery()
-            count += int((await connection.execute(select(func.count()).select_from(older))).scalar_one())
+            has_mark = exists(
+                select(search_pending.c.id).where(
+                    search_pending.c.userId == user_id,
+                    search_pending.c.threadId == older.c.threadId,
+                    search_pending.c.stepId.is_not_distinct_from(older.c.stepId),
+                )
+            )
+            count += int(
+                (await connection.execute(select(func.count()).select_from(older).where(~has_mark))).scalar_one()
+            )
     return count
 
 
 async def mark_older(database: Database, user_id: str) -> bool:
-    """Mark this user's texts from before the index, up to `MOST_AT_ONCE`; True if those are all.
+    """Mark this user's texts from before the index, up to one more than `MOST_AT_ONCE`; True if those are all.
 
     The walk through all texts reaches them again later, and changes nothing then.
     """
-    left = MOST_AT_ONCE
+    left = MOST_AT_ONCE + 1
     async with database.write() as connection:
         for row in (await connection.execute(select(search_backlog))).all():
             older = _older_than_index(Walk(*row), user_id).limit(left)
@@ -115,23 +139,23 @@ async def mark_older(database: Database, user_id: str) -> bool:
     return left > 0
 
 
-def _older_than_index(walk: Walk, user_id: str | None) -> Select[Any]:
-    """Thread, step and owner of the texts that the walk has not reached, and that no mark has led to either."""
+def _older_than_index(walk: Walk, user_id: str) -> Select[Any]:
+    """Thread, step and owner of this user's texts that the walk has not reached, and that no mark has led to either."""
     is_indexed = select(search_texts.c.id)
     if walk.table == steps.name:
         has_text = or_(steps.c.input != "", steps.c.output != "")
-        found = select(steps.c.threadId, steps.c.id, threads.c.userId).join_from(
-            steps, threads, threads.c.id == steps.c.threadId
-        )
+        columns = steps.c.threadId.label("threadId"), steps.c.id.label("stepId"), threads.c.userId
+        found = select(*columns).join_from(steps, threads, threads.c.id == steps.c.threadId)
         found = found.where(has_text, ~exists(is_indexed.where(search_texts.c.stepId == steps.c.id)))
         at = steps.c.id
     else:
-        found = select(threads.c.id, null(), threads.c.userId).where(threads.c.name != "")
+        columns = threads.c.id.label("threadId"), cast(null(), Identifier).label("stepId"), threads.c.userId
+        found = select(*columns).where(threads.c.name != "")
         found = found.where(~exists(is_indexed.where(TITLE, search_texts.c.threadId == threads.c.id)))
         at = threads.c.id
     if walk.position is not None:
         found = found.where(at > walk.position)
-    return found if user_id is None else found.where(threads.c.userId == user_id)
+    return found.where(threads.c.userId == user_id)
 
 
 @cache
@@ -214,7 +238,7 @@ async def backlog(
     if row is None:
         return None
     walk = Walk(row.table, row.position)
-    table = {one.name: one for one in (steps, threads)}[walk.table]
+    table = _TABLES[walk.table]
     texts = _texts(type(dialect)) if table is steps else (_start(threads.c.name),)
     thread_id = steps.c.threadId if table is steps else threads.c.id
     statement = select(table.c.id, thread_id, threads.c.userId, *texts).order_by(table.c.id).limit(limit)

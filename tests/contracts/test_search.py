@@ -6,6 +6,7 @@ New text is found at once. Text that was changed, deleted or given to another us
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -453,16 +454,27 @@ async def put_by_another_writer(layer: ChainlitLayer, thread_id: str, texts: lis
 
 
 @pytest.fixture
-def idle_indexer(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is indexed in the background."""
-    monkeypatch.setattr(layer.search_indexer, "_begin", lambda: None)
+def idle_indexer(layer: ChainlitLayer) -> Iterator[pytest.MonkeyPatch]:
+    """Nothing is indexed in the background, until it is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.search_indexer, "_begin", lambda: None)
+        yield patch
 
 
-@pytest.mark.usefixtures("idle_indexer")
-async def test_a_search_indexes_its_own_texts_and_waits_for_no_others(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def forty_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    statements = search_index._own_waiting, search_index._own_marks
     monkeypatch.setattr(search_index, "MOST_AT_ONCE", 40)
+    monkeypatch.setattr(search_index, "OWN_BATCH", 10)
+    for statement in statements:
+        statement.cache_clear()
+    yield
+    for statement in statements:
+        statement.cache_clear()
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_a_search_indexes_its_own_texts_and_waits_for_no_others(layer: ChainlitLayer) -> None:
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, alice), await thread(layer, bob)
     await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(200)])
@@ -472,12 +484,10 @@ async def test_a_search_indexes_its_own_texts_and_waits_for_no_others(
     assert await rows(layer) == (31, 201)
 
 
-@pytest.mark.usefixtures("idle_indexer")
+@pytest.mark.usefixtures("forty_at_once")
 async def test_a_search_tells_how_many_of_its_texts_are_left(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+    layer: ChainlitLayer, idle_indexer: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "MOST_AT_ONCE", 40)
-    search_index._own_waiting.cache_clear()
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, alice), await thread(layer, bob)
     await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(50)])
@@ -487,83 +497,124 @@ async def test_a_search_tells_how_many_of_its_texts_are_left(
     with acting_as("bob"):
         assert await layer.own_texts_to_index() == 0
     assert await layer.texts_to_index() == 51
+    idle_indexer.undo()
     await layer.search_indexer.finish()
     with acting_as("alice"):
         assert await layer.own_texts_to_index() == 0
-    search_index._own_waiting.cache_clear()
 
 
+@pytest.mark.usefixtures("forty_at_once")
 async def test_the_many_texts_of_a_user_who_searches_are_indexed_first(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, idle_indexer: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "MOST_AT_ONCE", 5)
-    monkeypatch.setattr(indexing, "BATCH", 10)
-    search_index._own_waiting.cache_clear()
-    search_index._own_marks.cache_clear()
-    monkeypatch.setattr(search_index, "OWN_BATCH", 10)
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, alice), await thread(layer, bob)
     await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(200)])
-    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(20)])
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(60)])
     waiting: list[tuple[int, int]] = []
     store = search_index.store
 
     async def watch(connection: Any, dialect: Any, words: Any) -> int:
         stored = await store(connection, dialect, words)
         counts = select(search_pending.c.userId, func.count()).group_by(search_pending.c.userId)
-        left = dict((await connection.execute(counts)).all())
+        left = {row[0]: row[1] for row in await connection.execute(counts)}
         waiting.append((left.get(alice, 0), left.get(bob, 0)))
         return stored
 
     monkeypatch.setattr(search_index, "store", watch)
-    assert await layer.search_indexer.own_left(alice) > 0
+    assert await layer.search_indexer.own_left(alice) == 61
+    idle_indexer.undo()
     await layer.search_indexer.finish()
-    search_index._own_waiting.cache_clear()
-    search_index._own_marks.cache_clear()
-    done_with_alice = next(at for at, (own, _) in enumerate(waiting) if own == 0)
-    # At most the batch that was under way before the search was of others.
-    assert waiting[done_with_alice][1] >= 190
+    assert next(others for own, others in waiting if own == 0) == 201
+    assert waiting[-1] == (0, 0)
 
 
-@pytest.mark.usefixtures("idle_indexer")
+@pytest.mark.usefixtures("forty_at_once")
 @pytest.mark.parametrize("walked", [0, 3])
-async def test_texts_from_before_the_index_are_found_at_once(layer: ChainlitLayer, walked: int) -> None:
+async def test_texts_from_before_the_index_are_found_at_once(
+    layer: ChainlitLayer, walked: int, idle_indexer: pytest.MonkeyPatch
+) -> None:
     alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
     mine, theirs = await thread(layer, alice, name="old title"), await thread(layer, bob, name="old title")
     await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(20)] + ["", "?!"])
     await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(20)])
-    async with layer.database.write() as connection:
-        await connection.execute(delete(search_pending))
-        ids = (await connection.execute(select(steps.c.id).order_by(steps.c.id))).scalars().all()
-        places = [{"table": "steps", "position": ids[walked] if walked else None}, {"table": "threads"}]
-        for place in places:
-            await connection.execute(insert(search_backlog).values(place))
-    if not walked:
-        assert await layer.texts_to_index() == 43
+    await make_older_than_the_index(layer, walked)
+    assert await layer.texts_to_index() == 44 - walked
     assert await listed(layer, alice, search="old title") == [mine]
     if not walked:
         assert await listed(layer, alice, search="needle 19") == [mine]
     with acting_as("alice"):
         assert await layer.own_texts_to_index() == 0
-    _, marks = await rows(layer)
-    assert marks == 0
+    assert (await rows(layer))[1] == 0
     assert await layer.texts_to_index() > 0
+    idle_indexer.undo()
     await layer.search_indexer.finish()
     assert await layer.texts_to_index() == 0
     assert await listed(layer, bob, search="old title") == [theirs]
 
 
+async def make_older_than_the_index(layer: ChainlitLayer, walked: int = 0) -> None:
+    """As after an adoption: nothing is marked, and the walk has reached this many steps."""
+    async with layer.database.write() as connection:
+        await connection.execute(delete(search_pending))
+        ids = (await connection.execute(select(steps.c.id).order_by(steps.c.id))).scalars().all()
+        position = ids[walked - 1] if walked else None
+        await connection.execute(insert(search_backlog).values(table="steps", position=position))
+        await connection.execute(insert(search_backlog).values(table="threads"))
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_a_search_does_not_index_more_older_texts_than_its_bound(layer: ChainlitLayer) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(200)])
+    await make_older_than_the_index(layer)
+    assert await layer.search_indexer.own_left(alice) == 201
+    assert (await rows(layer))[0] == 0
+
+
 @pytest.mark.usefixtures("idle_indexer")
-async def test_a_refused_own_text_is_left_to_the_task_and_does_not_hide_others(
-    layer: ChainlitLayer, engine: str
+async def test_a_search_counts_again_what_was_written_during_the_one_before(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await layer.search_indexer.own_left(alice)
+    real, counted, go_on = search_index.waiting_of, asyncio.Event(), asyncio.Event()
+
+    async def wait(database: Any, of: str) -> tuple[int, bool]:
+        found = await real(database, of)
+        if not counted.is_set():
+            counted.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(search_index, "waiting_of", wait)
+    first = asyncio.create_task(layer.search_indexer.own_left(alice))
+    await counted.wait()
+    await put_by_another_writer(layer, mine, ["needle"])
+    second = asyncio.create_task(listed(layer, alice, search="needle"))
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await first
+    assert await second == [mine]
+
+
+@pytest.mark.usefixtures("idle_indexer")
+async def test_a_refused_own_text_is_skipped_and_does_not_hide_others(
+    layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with layer.database.write() as connection:
         await connection.execute(text(REFUSAL[engine]))
-    owner = await user_id(layer, "alice")
-    made = await thread(layer, owner)
-    await put_by_another_writer(layer, made, ["poison", "needle"])
-    del layer.search_indexer._begin
-    assert await listed(layer, owner, search="needle") == [made]
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice), await thread(layer, bob)
+    await put_by_another_writer(layer, theirs, ["needle"] * 100)
+    await put_by_another_writer(layer, mine, ["needle", "poison", "haystack"])
+    assert await listed(layer, alice, search="needle") == [mine]
+    assert await listed(layer, alice, search="haystack") == [mine]
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 0
+    assert [line.message for line in caplog.records if "cannot be indexed" in line.message]
 
 
 async def test_the_marks_of_one_user_are_found_without_reading_those_of_others(
