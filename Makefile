@@ -37,6 +37,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.chat_load
 	$(BIN)/python -m benchmarks.embedded
+	$(BIN)/python -m benchmarks.unindexed
 	$(BIN)/python -m benchmarks.review
 	$(BIN)/python -m benchmarks.usage
 	$(BIN)/python -m benchmarks.startup

@@ -140,7 +140,7 @@ class ChainlitLayer(
             raise InvalidRecord("threads are listed for one user: set `userId` in the filter")
         await self._writer.settled()
         if filters.search:
-            await self.search_indexer.caught_up()
+            await self.search_indexer.own_left(user_id)
         page = await threads.page(
             self.database,
             user_id,

@@ -19,7 +19,7 @@ from datalayer.errors import InvalidRecord, SchemaError
 from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema import deletion_triggers as _deletion_triggers  # noqa: F401  they are created with their table
 from datalayer.schema import review_triggers as _review_triggers  # noqa: F401
-from datalayer.schema import search_triggers as _search_triggers  # noqa: F401
+from datalayer.schema import search_triggers
 from datalayer.schema.chat import (
     blob_deletions,
     deleted_threads,
@@ -217,6 +217,23 @@ async def compare_names_without_case(connection: AsyncConnection) -> None:
 async def mark_deleted_threads(connection: AsyncConnection) -> None:
     """Add the marks of deleted threads, with the triggers that write and heed them."""
     await connection.run_sync(deleted_threads.create, checkfirst=True)
+
+
+@migration
+async def find_marks_by_owner(connection: AsyncConnection) -> None:
+    """Add to the marks of the search the owner of their thread, whose search indexes them first."""
+    await connection.run_sync(_add_tables_and_columns)
+    if connection.dialect.name == "postgresql":
+        for function in search_triggers.FUNCTIONS_ON_POSTGRESQL:
+            await connection.exec_driver_sql(function)
+        await connection.exec_driver_sql("ALTER INDEX search_texts_words SET (fastupdate = on)")
+    else:
+        for name, trigger in search_triggers.TRIGGERS_ON_SQLITE.items():
+            await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+            await connection.exec_driver_sql(trigger)
+    owner = select(threads.c.userId).where(threads.c.id == search_pending.c.threadId).scalar_subquery()
+    await connection.execute(update(search_pending).where(search_pending.c.userId.is_(None)).values(userId=owner))
+    await connection.run_sync(_add_indexes, {"search_pending_of_user"})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -127,6 +127,10 @@ class DataStore:
             )
         return self._blobs
 
+    async def texts_to_index(self) -> int:
+        """How many texts of all users the search cannot find yet; a large number may be five seconds old."""
+        return await self.search_indexer.count()
+
     @property
     def queued_writes(self) -> int:
         """The number of writes that are not stored yet."""

@@ -111,11 +111,12 @@ class OwnThreads(DataStore):
         actor, dialect, words = acting_user.get(), self.database.dialect, clean_text(words)
         ids = [known for one in list(thread_ids)[:_MOST_THREADS] if (known := known_id(one)) is not None]
 
+        user = await self.database.query(lambda connection: users.acting(connection, actor))
+        query = wanted(type(dialect), user.id, words) if user else None
+        if user is None or query is None or not ids:
+            return []
+
         async def find(connection: AsyncConnection) -> list[FoundThread]:
-            user = await users.acting(connection, actor)
-            query = wanted(type(dialect), user.id, words) if user else None
-            if user is None or query is None or not ids:
-                return []
             named = select(threads.c.id, threads.c.name).where(threads.c.id.in_(ids), threads.c.userId == user.id)
             names = {thread_id: name or "" for thread_id, name in await connection.execute(named)}
             order = steps.c.createdAt, steps.c.id
@@ -139,8 +140,17 @@ class OwnThreads(DataStore):
             ]
 
         await self._writer.settled()
-        await self.search_indexer.caught_up()
+        await self.search_indexer.own_left(user.id)
         return await self.database.query(find)
+
+    async def own_texts_to_index(self) -> int:
+        """How many of the acting user's texts a search cannot find yet; 0 means that its result is complete.
+
+        Up to 10,000 texts are indexed by this call, and by a search.
+        """
+        actor = acting_user.get()
+        user = await self.database.query(lambda connection: users.acting(connection, actor))
+        return 0 if user is None else await self.search_indexer.own_left(user.id)
 
 
 def _voted_step(answer_id: str) -> Select[Any]:

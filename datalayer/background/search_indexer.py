@@ -2,20 +2,24 @@
 
 Cutting a text into tokens and storing them costs more than writing the text, and a growing answer is written many
 times. So a write only leaves a mark (`search_triggers`), and this task takes the marks in batches: one second after a
-write, once for everything written meanwhile, or immediately when a search waits for it. The event loop is free between
-two batches, and while writes wait for the database the task sleeps half of the time. Texts from before the index
-existed are indexed after the marks, and no search waits for those. Nothing runs while nothing is written. Marks that
-are left when the process ends are processed at the next start.
+write, once for everything written meanwhile. The event loop is free between two batches, and while writes wait for the
+database the task sleeps half of the time. Texts from before the index existed are indexed after the marks. Nothing runs
+while nothing is written. Marks that are left when the process ends are processed at the next start.
+
+A search does not wait for this task. It asks the database how many texts of its user wait, whoever wrote them, and
+indexes those itself (`own_left`), up to `MOST_AT_ONCE`. If more wait, the task takes them before those of other users,
+and the search is told how many are left.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from datalayer.background.task import BackgroundTask
 from datalayer.database import Database
-from datalayer.errors import InvalidRecord
+from datalayer.errors import InvalidRecord, StorageUnavailable
 from datalayer.history import search_index
 from datalayer.history.search_index import Found
 
@@ -23,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-BATCH = 200
+ALL_SECONDS = 5.0
+"""How long a search in the texts of all users waits for the index."""
+BATCH = 500
 SLICE_SECONDS = 0.002
 REPORT_EVERY_SECONDS = 10.0
 _LONG_TEXT = 20_000
@@ -48,6 +54,12 @@ class SearchIndexer(BackgroundTask):
         self._batch = BATCH
         self._walked = 0
         self._deleted = self._forgetting = False
+        # Users whose many texts are indexed before those of others, and users without texts from before the index.
+        self._first: dict[str, None] = {}
+        self._walked_users: set[str] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._counting = asyncio.Lock()
+        self._counted: tuple[float, int] | None = None
 
     def note(self, *, deleted: bool = False) -> None:
         """Something was written, or deleted: update the index soon."""
@@ -74,6 +86,74 @@ class SearchIndexer(BackgroundTask):
             self._searches -= 1
         return self._indexed >= aim
 
+    async def own_left(self, user_id: str) -> int:
+        """Index the texts of this user that wait, if they are not too many; gives how many are left.
+
+        Zero means that a search in the texts of this user is complete.
+        """
+        # One at a time, and each counts for itself: a text may have been written since the one before counted.
+        async with self._locks.setdefault(user_id, asyncio.Lock()):
+            left = 0
+            try:
+                while left := await self._own_waiting(user_id):
+                    if left > search_index.MOST_AT_ONCE:
+                        self._first[user_id] = None
+                        self._begin()
+                        return await search_index.waiting_of_user(self._database, user_id)
+                    await self._take_own(user_id)
+            except StorageUnavailable as error:
+                # Another process may lock the index while texts can be read.
+                logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
+            return left
+
+    async def all_left(self) -> int:
+        """Index the texts of all users that wait, if they are not too many; gives how many are left."""
+        count = await self.count()
+        if 0 < count <= search_index.MOST_AT_ONCE:
+            # Other processes may have written some of them.
+            self._noted += 1
+            await self.caught_up(timeout_seconds=ALL_SECONDS)
+            count = await self.count()
+        elif count:
+            self._begin()
+        return count
+
+    async def count(self) -> int:
+        """How many texts of all users wait. A large number is counted again after five seconds only."""
+        async with self._counting:
+            if self._counted is None or time.monotonic() > self._counted[0]:
+                count = await search_index.waiting(self._database)
+                lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
+                self._counted = time.monotonic() + lasts, count
+            return self._counted[1]
+
+    async def _own_waiting(self, user_id: str) -> int:
+        """How many marks this user has, counted to one more than `MOST_AT_ONCE`; older texts get theirs here."""
+        own, is_older = await search_index.waiting_of(self._database, user_id)
+        if own or not is_older or user_id in self._walked_users:
+            return own
+        if await search_index.mark_older(self._database, user_id):
+            self._walked_users.add(user_id)
+        own, _ = await search_index.waiting_of(self._database, user_id)
+        return own
+
+    async def _take_own(self, user_id: str) -> None:
+        """Index some marked texts of this user."""
+        await self._store_apart(await _cut(await search_index.marked_of(self._database, user_id)))
+
+    async def _store_apart(self, words: Sequence[tuple[Found, str | None]]) -> None:
+        """Store the words; a text that the index refuses is found by halving, and skipped."""
+        try:
+            async with self._database.write() as connection:
+                await search_index.store(connection, self._database.dialect, words)
+        except InvalidRecord as error:
+            if len(words) == 1:
+                await self._skip(words[0][0], error)
+                return
+            middle = len(words) // 2
+            await self._store_apart(words[:middle])
+            await self._store_apart(words[middle:])
+
     async def finish(self) -> None:
         """Index everything, older texts included, however long it takes; ends early if the database fails."""
         # The run in progress may have read the marks before the latest were written.
@@ -83,6 +163,7 @@ class SearchIndexer(BackgroundTask):
             task = self._begin()
             if task is not None:
                 await asyncio.wait([task])
+        self._counted = None
 
     async def stop(self) -> None:
         await super().stop()
@@ -108,7 +189,7 @@ class SearchIndexer(BackgroundTask):
         reported = time.monotonic()
         while not self._closing:
             aim, begun = self._noted, time.monotonic()
-            more = await self._take_marked()
+            more = await self._take_first() or await self._take_marked()
             if not more:
                 self._indexed = aim
                 self._end_turn()
@@ -119,6 +200,16 @@ class SearchIndexer(BackgroundTask):
                 logger.info("building the search index: %d texts so far", self._walked)
             if self._is_busy() and not self._searches:
                 await asyncio.sleep(time.monotonic() - begun)
+
+    async def _take_first(self) -> bool:
+        """Index marked texts of a user who has searched and has many; False if there is none."""
+        for user_id in list(self._first):
+            own, _ = await search_index.waiting_of(self._database, user_id)
+            if own:
+                await self._take_own(user_id)
+                return True
+            del self._first[user_id]
+        return False
 
     def _end_turn(self) -> None:
         """Wake the searches that wait; they look at how far the index is."""
@@ -147,12 +238,14 @@ class SearchIndexer(BackgroundTask):
         if self._batch > 1:
             self._batch = 1
             return
-        marks = [mark for one in found for mark in one.marks]
-        ids = {"thread_id": found[0].thread_id, "record_id": found[0].step_id}
+        await self._skip(found[0], error)
+        self._batch = BATCH
+
+    async def _skip(self, found: Found, error: InvalidRecord) -> None:
+        ids = {"thread_id": found.thread_id, "record_id": found.step_id}
         logger.error("a text cannot be indexed for the search and is skipped: %s", error, extra=ids)
         async with self._database.write() as connection:
-            await search_index.dismiss(connection, marks)
-        self._batch = BATCH
+            await search_index.dismiss(connection, found.marks)
 
     async def _walk(self) -> bool:
         """Index the next texts from before the index existed; False if there are none left."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import (
         BindParameter,
+        Column,
         ColumnElement,
         Executable,
         FromClause,
@@ -135,12 +136,20 @@ class Dialect(Protocol):
         """
 
     @staticmethod
+    def rows_of(columns: Sequence[Column[Any]], rows: Sequence[Sequence[str | None]]) -> Select[Any]:
+        """A SELECT that gives these rows of texts, ids or words; its SQL is the same for any number of them."""
+
+    @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
         """The query for a search in the texts of one user, in the query language of the engine's index."""
 
     @staticmethod
     def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
         """Whether a row of `search_texts` matches the `search_query`; uses the index of words."""
+
+    @staticmethod
+    async def sort_words(connection: AsyncConnection) -> None:
+        """Sort newly stored words into the index, so that a search need not look through them one by one."""
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import asyncpg
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Integer,
     Select,
@@ -132,6 +133,14 @@ class PostgreSQL:
         return cast(func.encode(beginning, literal_column("'hex'")), UUID(as_uuid=False))
 
     @staticmethod
+    def rows_of(columns: Sequence[Column[Any]], rows: Sequence[Sequence[str | None]]) -> Select[Any]:
+        # Arrays in one list of columns are read side by side.
+        texts = [bindparam(None, [row[at] for row in rows], ARRAY(Text)) for at in range(len(columns))]
+        unnested = select(*(func.unnest(one).label(of.name) for one, of in zip(texts, columns, strict=True)))
+        given = unnested.subquery("given")
+        return select(*(cast(given.c[of.name], of.type) for of in columns))
+
+    @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
         # Tokens consist of letters, marks, digits and underscores, so no token can end the quotes.
         tokens = [f"'{owner_key}{token}'" for token in query.whole]
@@ -143,6 +152,14 @@ class PostgreSQL:
         # the texts of other users.
         hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
         return search_texts.c.words.op("@@", is_comparison=True)(hidden)
+
+    @staticmethod
+    async def sort_words(connection: AsyncConnection) -> None:
+        # Only the owner of the index may do it. Without, Postgres does it itself, later.
+        await connection.exec_driver_sql(
+            "SELECT gin_clean_pending_list(oid) FROM pg_class"
+            " WHERE oid = to_regclass('search_texts_words') AND pg_has_role(relowner, 'USAGE')"
+        )
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:  # noqa: ARG004

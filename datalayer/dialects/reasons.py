@@ -31,7 +31,7 @@ _CONNECTING = {
     ConnectionResetError: "the server closed the connection",
 }
 _SQLITE_CODES = {
-    "SQLITE_BUSY": "another process has locked it",
+    "SQLITE_BUSY": "another write, of this process or of another one, has locked it for too long",
     "SQLITE_CANTOPEN": "the file cannot be opened: its folder is missing, or cannot be entered or written",
     "SQLITE_CORRUPT": "the file is damaged",
     "SQLITE_FULL": "the disk is full",

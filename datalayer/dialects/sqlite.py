@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BindParameter,
+    Column,
     ColumnElement,
     Integer,
     Select,
@@ -95,6 +96,13 @@ class SQLite:
         raise NotImplementedError
 
     @staticmethod
+    def rows_of(columns: Sequence[Column[Any]], rows: Sequence[Sequence[str | None]]) -> Select[Any]:
+        given = func.json_each(bindparam(None, json.dumps(rows))).table_valued(column("value", Text), name="given")
+        texts = (func.json_extract(given.c.value, f"$[{at}]").label(of.name) for at, of in enumerate(columns))
+        # Without a condition, SQLite reads the ON of an upsert as that of a join.
+        return select(*texts).where(true())
+
+    @staticmethod
     def search_query(owner_key: str, query: Query) -> str:
         # Tokens consist of letters, marks, digits and underscores, so no token can end the quotes.
         tokens = [f'"{owner_key}{token}"' for token in query.whole]
@@ -105,6 +113,10 @@ class SQLite:
         found = select(_SEARCH_WORDS.c.rowid)
         matches = literal_column("search_words").op("MATCH", is_comparison=True)(wanted)
         return search_texts.c.id.in_(found.where(matches))
+
+    @staticmethod
+    async def sort_words(connection: AsyncConnection) -> None:
+        """FTS5 sorts the words of a transaction itself."""
 
     @staticmethod
     async def forget_words(connection: AsyncConnection, *, begins: bool) -> bool:

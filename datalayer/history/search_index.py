@@ -3,19 +3,49 @@
 Texts are read and split into tokens outside of a transaction. Then one transaction deletes the marks and stores the
 tokens. If a mark no longer exists, another process has indexed the same or a newer text, and the text is skipped. So
 several processes can index at the same time, and a process that dies before the transaction has changed nothing.
+
+A search needs the texts of one user only, so it asks how many of them wait (`waiting_of`), and indexes those first
+(`marked_of`), however many texts of others wait. Texts of this user from before the index existed get marks for that
+(`mark_older`).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import and_, case, delete, func, null, select, update
+from sqlalchemy import (
+    Integer,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens
-from datalayer.schema.chat import TITLE, search_backlog, search_pending, search_texts, steps, threads
+from datalayer.schema.chat import TITLE, Identifier, search_backlog, search_pending, search_texts, steps, threads
 from datalayer.thought import THOUGHT, THOUGHT_TYPE
+
+MOST_AT_ONCE: Final = 10_000
+"""A search waits until its user's texts are indexed if not more than these wait."""
+OWN_BATCH: Final = 1_000
+
+
+_TABLES = {one.name: one for one in (steps, threads)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +77,116 @@ class Walk:
 async def marked(connection: AsyncConnection, dialect: Dialect, limit: int) -> list[Found]:
     """The texts of the oldest marks, at most this many; a deleted text has only its mark."""
     mark = select(search_pending).order_by(search_pending.c.id).limit(limit).subquery()
-    statement = (
+    return _found(await connection.execute(_of_marks(mark, type(dialect)).order_by(mark.c.id)))
+
+
+async def marked_of(database: Database, user_id: str) -> list[Found]:
+    """The texts of some marks of this user, at most `OWN_BATCH`."""
+    return _found(await database.fetch(_own_marks(type(database.dialect)), {"user_id": user_id}))
+
+
+async def waiting_of(database: Database, user_id: str) -> tuple[int, bool]:
+    """How many marks this user has, counted to one more than `MOST_AT_ONCE`; and whether the walk is not finished."""
+    ((own, is_older),) = await database.fetch(_own_waiting(), {"user_id": user_id})
+    return own, bool(is_older)
+
+
+async def waiting(database: Database) -> int:
+    """How many texts of all users are not indexed yet; of those from before the index, the ones not reached yet."""
+    async with database.read() as connection:
+        count = int((await connection.execute(select(func.count()).select_from(search_pending))).scalar_one())
+        for row in (await connection.execute(select(search_backlog))).all():
+            left = select(func.count()).select_from(_TABLES[row.table])
+            if row.position is not None:
+                left = left.where(_TABLES[row.table].c.id > row.position)
+            count += int((await connection.execute(left)).scalar_one())
+    return count
+
+
+async def waiting_of_user(database: Database, user_id: str) -> int:
+    """How many texts of this user are not indexed yet. Takes longer the more there are."""
+    async with database.read() as connection:
+        marks = select(func.count()).select_from(search_pending).where(search_pending.c.userId == user_id)
+        count = int((await connection.execute(marks)).scalar_one())
+        for row in (await connection.execute(select(search_backlog))).all():
+            # Those with a mark already are counted there.
+            older = _older_than_index(Walk(*row), user_id).subquery()
+            has_mark = exists(
+                select(search_pending.c.id).where(
+                    search_pending.c.userId == user_id,
+                    search_pending.c.threadId == older.c.threadId,
+                    search_pending.c.stepId.is_not_distinct_from(older.c.stepId),
+                )
+            )
+            count += int(
+                (await connection.execute(select(func.count()).select_from(older).where(~has_mark))).scalar_one()
+            )
+    return count
+
+
+async def mark_older(database: Database, user_id: str) -> bool:
+    """Mark this user's texts from before the index, up to one more than `MOST_AT_ONCE`; True if those are all.
+
+    The walk through all texts reaches them again later, and changes nothing then.
+    """
+    left = MOST_AT_ONCE + 1
+    async with database.write() as connection:
+        for row in (await connection.execute(select(search_backlog))).all():
+            older = _older_than_index(Walk(*row), user_id).limit(left)
+            names = ["threadId", "stepId", "userId"]
+            made = await connection.execute(insert(search_pending).from_select(names, older))
+            left -= made.rowcount
+    return left > 0
+
+
+def _older_than_index(walk: Walk, user_id: str) -> Select[Any]:
+    """Thread, step and owner of this user's texts that the walk has not reached, and that no mark has led to either."""
+    is_indexed = select(search_texts.c.id)
+    if walk.table == steps.name:
+        has_text = or_(steps.c.input != "", steps.c.output != "")
+        columns = steps.c.threadId.label("threadId"), steps.c.id.label("stepId"), threads.c.userId
+        found = select(*columns).join_from(steps, threads, threads.c.id == steps.c.threadId)
+        found = found.where(has_text, ~exists(is_indexed.where(search_texts.c.stepId == steps.c.id)))
+        at = steps.c.id
+    else:
+        columns = threads.c.id.label("threadId"), cast(null(), Identifier).label("stepId"), threads.c.userId
+        found = select(*columns).where(threads.c.name != "")
+        found = found.where(~exists(is_indexed.where(TITLE, search_texts.c.threadId == threads.c.id)))
+        at = threads.c.id
+    if walk.position is not None:
+        found = found.where(at > walk.position)
+    return found.where(threads.c.userId == user_id)
+
+
+@cache
+def _own_marks(dialect: type[Dialect]) -> Select[Any]:
+    # In no order: the planner could walk through the marks of all users in that order to find those of one.
+    mark = select(search_pending).where(_IS_OWN).limit(literal_column(str(OWN_BATCH), Integer)).subquery()
+    return _of_marks(mark, dialect)
+
+
+@cache
+def _own_waiting() -> Select[Any]:
+    own = select(search_pending.c.id).where(_IS_OWN).limit(literal_column(str(MOST_AT_ONCE + 1), Integer)).subquery()
+    is_older = exists(select(search_backlog.c.table))
+    return select(select(func.count()).select_from(own).scalar_subquery(), is_older)
+
+
+_IS_OWN = search_pending.c.userId == bindparam("user_id", type_=Identifier, required=True)
+
+
+def _of_marks(mark: Subquery, dialect: type[Dialect]) -> Select[Any]:
+    return (
         select(mark.c.id, mark.c.threadId, mark.c.stepId, threads.c.userId, _start(threads.c.name), *_texts(dialect))
         .select_from(mark)
         .join(threads, threads.c.id == mark.c.threadId, isouter=True)
         .join(steps, steps.c.id == mark.c.stepId, isouter=True)
-        .order_by(mark.c.id)
     )
+
+
+def _found(rows: Iterable[Any]) -> list[Found]:
     found: dict[tuple[str, str | None], Found] = {}
-    for number, thread_id, step_id, owner_id, name, *texts in await connection.execute(statement):
+    for number, thread_id, step_id, owner_id, name, *texts in rows:
         earlier = found.get((thread_id, step_id))
         given = _given((name,) if step_id is None else texts)
         marks = (*earlier.marks, number) if earlier else (number,)
@@ -74,17 +205,19 @@ async def store(connection: AsyncConnection, dialect: Dialect, words: Sequence[t
         await connection.execute(delete(search_texts).where(search_texts.c.stepId.in_(nothing)))
     if nothing := [found.thread_id for found in empty if found.step_id is None]:
         await connection.execute(delete(search_texts).where(TITLE, search_texts.c.threadId.in_(nothing)))
-    insert = dialect.insert(search_texts)
-    changed = {"words": insert.excluded.words}
     rows = _rows(left)
-    if of_steps := [row for row in rows if row["stepId"] is not None]:
-        statement = insert.on_conflict_do_update(index_elements=[search_texts.c.stepId], set_=changed)
-        await connection.execute(statement, of_steps)
-    if titles := [row for row in rows if row["stepId"] is None]:
-        statement = insert.on_conflict_do_update(
-            index_elements=[search_texts.c.threadId], index_where=TITLE, set_=changed
+    if of_steps := [row for row in rows if row[1] is not None]:
+        given = _insert(dialect, of_steps)
+        changed = {"words": given.excluded.words}
+        await connection.execute(given.on_conflict_do_update(index_elements=[search_texts.c.stepId], set_=changed))
+    if titles := [row for row in rows if row[1] is None]:
+        given = _insert(dialect, titles)
+        changed = {"words": given.excluded.words}
+        await connection.execute(
+            given.on_conflict_do_update(index_elements=[search_texts.c.threadId], index_where=TITLE, set_=changed)
         )
-        await connection.execute(statement, titles)
+    if rows:
+        await dialect.sort_words(connection)
     return len(left)
 
 
@@ -105,8 +238,8 @@ async def backlog(
     if row is None:
         return None
     walk = Walk(row.table, row.position)
-    table = {one.name: one for one in (steps, threads)}[walk.table]
-    texts = _texts(dialect) if table is steps else (_start(threads.c.name),)
+    table = _TABLES[walk.table]
+    texts = _texts(type(dialect)) if table is steps else (_start(threads.c.name),)
     thread_id = steps.c.threadId if table is steps else threads.c.id
     statement = select(table.c.id, thread_id, threads.c.userId, *texts).order_by(table.c.id).limit(limit)
     if table is steps:
@@ -136,7 +269,8 @@ async def store_backlog(
         return False
     # Tokens that exist already were stored for a mark, from the same or a newer text.
     if rows := _rows(words):
-        await connection.execute(dialect.insert(search_texts).on_conflict_do_nothing(), rows)
+        await connection.execute(_insert(dialect, rows).on_conflict_do_nothing())
+        await dialect.sort_words(connection)
     return True
 
 
@@ -144,7 +278,7 @@ def _start(column: Any) -> Any:
     return func.substr(column, 1, MOST_CHARACTERS)
 
 
-def _texts(dialect: Dialect) -> tuple[Any, ...]:
+def _texts(dialect: type[Dialect]) -> tuple[Any, ...]:
     """The texts of a step: none for the thought of an answer, because nobody said it."""
     is_thought = and_(steps.c.type == THOUGHT_TYPE, dialect.text_in(steps.c.metadata, "status") == THOUGHT)
     return _start(steps.c.input), case((is_thought, null()), else_=_start(steps.c.output))
@@ -155,9 +289,11 @@ def _given(texts: Iterable[Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if text and isinstance(text, str))
 
 
-def _rows(words: Iterable[tuple[Found, str | None]]) -> list[dict[str, Any]]:
-    return [
-        {"threadId": found.thread_id, "stepId": found.step_id, "words": text}
-        for found, text in words
-        if text is not None
-    ]
+def _rows(words: Iterable[tuple[Found, str | None]]) -> list[tuple[str, str | None, str]]:
+    return [(found.thread_id, found.step_id, text) for found, text in words if text is not None]
+
+
+def _insert(dialect: Dialect, rows: Sequence[tuple[str, str | None, str]]) -> Any:
+    """One statement for all rows, whose text does not depend on their number."""
+    columns = search_texts.c.threadId, search_texts.c.stepId, search_texts.c.words
+    return dialect.insert(search_texts).from_select(list(columns), dialect.rows_of(columns, rows))

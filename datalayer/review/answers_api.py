@@ -142,7 +142,7 @@ class ReviewAnswers(ReviewStore):
             condition = (await chosen(connection, self.database, which)).condition
             return await statistics.words_in_bad(connection, self._dialect, condition, bad_labels=labels, limit=most)
 
-        await self.search_indexer.caught_up()
+        await self.search_indexer.all_left()
         return await self._looked_through(which, count)
 
     # Exports: the audit gets a row for each thread of another user before that thread is in the stream
@@ -228,7 +228,7 @@ class ReviewAnswers(ReviewStore):
             await self._writer.settled()
             await self.answer_follower.caught_up()
             if which.words:
-                await self.search_indexer.caught_up()
+                await self.search_indexer.all_left()
             found = exports.export(
                 self.database,
                 which,

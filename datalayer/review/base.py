@@ -52,7 +52,7 @@ class ReviewStore(DataStore):
         await self._read_as_reviewer(_nothing)
         await self._settled_answers()
         if which.words:
-            await self.search_indexer.caught_up()
+            await self.search_indexer.all_left()
         return await self.database.query(work)
 
 

@@ -255,15 +255,18 @@ Index("search_texts_of_thread", search_texts.c.threadId)
 Index("one_search_text_per_step", search_texts.c.stepId, unique=True)
 Index("one_title_per_thread", search_texts.c.threadId, unique=True, postgresql_where=TITLE, sqlite_where=TITLE)
 
-# A mark for each changed text that is not indexed yet. Ids are never reused.
+# A mark for each changed text that is not indexed yet. Ids are never reused. `userId` is the owner of the thread at
+# that moment, so that a search finds the marks of its user without reading those of others.
 search_pending = Table(
     "search_pending",
     metadata,
     Column("id", _Number, primary_key=True),
     Column("threadId", Identifier, nullable=False),
     Column("stepId", Identifier),
+    Column("userId", Identifier),
     sqlite_autoincrement=True,
 )
+Index("search_pending_of_user", search_pending.c.userId)
 
 # The progress of indexing the rows that are older than the index. A row is deleted when its table is finished.
 search_backlog = Table(

@@ -6,6 +6,8 @@ New text is found at once. Text that was changed, deleted or given to another us
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from datalayer.background import search_indexer as indexing
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history import search, search_index, threads
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens, understood
+from datalayer.ownership import acting_as
 from datalayer.records.search import Query
 from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
@@ -296,16 +299,18 @@ async def test_several_processes_index_concurrently(layer: ChainlitLayer, databa
         await other.close()
 
 
+REFUSAL = {
+    "postgres": "ALTER TABLE search_texts ADD CHECK (words::text NOT LIKE '%poison%')",
+    "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON search_texts WHEN NEW.words LIKE '%poison%' "
+    "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+}
+
+
 async def test_a_text_that_the_index_refuses_does_not_block_others(
     layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refusal = {
-        "postgres": "ALTER TABLE search_texts ADD CHECK (words::text NOT LIKE '%poison%')",
-        "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON search_texts WHEN NEW.words LIKE '%poison%' "
-        "BEGIN SELECT RAISE(ABORT, 'refused'); END",
-    }
     async with layer.database.write() as connection:
-        await connection.execute(text(refusal[engine]))
+        await connection.execute(text(REFUSAL[engine]))
     owner = await user_id(layer, "alice")
     made = await thread(layer, owner)
     for number in range(10):
@@ -439,3 +444,195 @@ async def rows(layer: ChainlitLayer) -> tuple[int, int]:
         if layer.database.dialect.name == "sqlite":
             await connection.execute(text("INSERT INTO search_words (search_words) VALUES ('integrity-check')"))
     return counts[0], counts[1]
+
+
+async def put_by_another_writer(layer: ChainlitLayer, thread_id: str, texts: list[str]) -> None:
+    """Store steps as a restore or an older version does: this process is not told."""
+    made = [{"id": new_id(), "name": "", "type": "tool", "threadId": thread_id, "output": one} for one in texts]
+    async with layer.database.write() as connection:
+        await connection.execute(insert(steps), made)
+
+
+@pytest.fixture
+def idle_indexer(layer: ChainlitLayer) -> Iterator[pytest.MonkeyPatch]:
+    """Nothing is indexed in the background, until it is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.search_indexer, "_begin", lambda: None)
+        yield patch
+
+
+@pytest.fixture
+def forty_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    statements = search_index._own_waiting, search_index._own_marks
+    monkeypatch.setattr(search_index, "MOST_AT_ONCE", 40)
+    monkeypatch.setattr(search_index, "OWN_BATCH", 10)
+    for statement in statements:
+        statement.cache_clear()
+    yield
+    for statement in statements:
+        statement.cache_clear()
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_a_search_indexes_its_own_texts_and_waits_for_no_others(layer: ChainlitLayer) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice), await thread(layer, bob)
+    await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(200)])
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(30)])
+    assert await listed(layer, alice, search="needle 29") == [mine]
+    # Bob's 200 texts and the title of his thread still wait.
+    assert await rows(layer) == (31, 201)
+
+
+@pytest.mark.usefixtures("forty_at_once")
+async def test_a_search_tells_how_many_of_its_texts_are_left(
+    layer: ChainlitLayer, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice), await thread(layer, bob)
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(50)])
+    await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(5)])
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 51
+    with acting_as("bob"):
+        assert await layer.own_texts_to_index() == 0
+    assert await layer.texts_to_index() == 51
+    idle_indexer.undo()
+    await layer.search_indexer.finish()
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 0
+
+
+@pytest.mark.usefixtures("forty_at_once")
+async def test_the_many_texts_of_a_user_who_searches_are_indexed_first(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice), await thread(layer, bob)
+    await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(200)])
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(60)])
+    waiting: list[tuple[int, int]] = []
+    store = search_index.store
+
+    async def watch(connection: Any, dialect: Any, words: Any) -> int:
+        stored = await store(connection, dialect, words)
+        counts = select(search_pending.c.userId, func.count()).group_by(search_pending.c.userId)
+        left = {row[0]: row[1] for row in await connection.execute(counts)}
+        waiting.append((left.get(alice, 0), left.get(bob, 0)))
+        return stored
+
+    monkeypatch.setattr(search_index, "store", watch)
+    assert await layer.search_indexer.own_left(alice) == 61
+    idle_indexer.undo()
+    await layer.search_indexer.finish()
+    assert next(others for own, others in waiting if own == 0) == 201
+    assert waiting[-1] == (0, 0)
+
+
+@pytest.mark.usefixtures("forty_at_once")
+@pytest.mark.parametrize("walked", [0, 3])
+async def test_texts_from_before_the_index_are_found_at_once(
+    layer: ChainlitLayer, walked: int, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice, name="old title"), await thread(layer, bob, name="old title")
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(20)] + ["", "?!"])
+    await put_by_another_writer(layer, theirs, [f"needle {number}" for number in range(20)])
+    await make_older_than_the_index(layer, walked)
+    assert await layer.texts_to_index() == 44 - walked
+    assert await listed(layer, alice, search="old title") == [mine]
+    if not walked:
+        assert await listed(layer, alice, search="needle 19") == [mine]
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 0
+    assert (await rows(layer))[1] == 0
+    assert await layer.texts_to_index() > 0
+    idle_indexer.undo()
+    await layer.search_indexer.finish()
+    assert await layer.texts_to_index() == 0
+    assert await listed(layer, bob, search="old title") == [theirs]
+
+
+async def make_older_than_the_index(layer: ChainlitLayer, walked: int = 0) -> None:
+    """As after an adoption: nothing is marked, and the walk has reached this many steps."""
+    async with layer.database.write() as connection:
+        await connection.execute(delete(search_pending))
+        ids = (await connection.execute(select(steps.c.id).order_by(steps.c.id))).scalars().all()
+        position = ids[walked - 1] if walked else None
+        await connection.execute(insert(search_backlog).values(table="steps", position=position))
+        await connection.execute(insert(search_backlog).values(table="threads"))
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_a_search_does_not_index_more_older_texts_than_its_bound(layer: ChainlitLayer) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(200)])
+    await make_older_than_the_index(layer)
+    assert await layer.search_indexer.own_left(alice) == 201
+    assert (await rows(layer))[0] == 0
+
+
+@pytest.mark.usefixtures("idle_indexer")
+async def test_a_search_counts_again_what_was_written_during_the_one_before(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await layer.search_indexer.own_left(alice)
+    real, counted, go_on = search_index.waiting_of, asyncio.Event(), asyncio.Event()
+
+    async def wait(database: Any, of: str) -> tuple[int, bool]:
+        found = await real(database, of)
+        if not counted.is_set():
+            counted.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(search_index, "waiting_of", wait)
+    first = asyncio.create_task(layer.search_indexer.own_left(alice))
+    await counted.wait()
+    await put_by_another_writer(layer, mine, ["needle"])
+    second = asyncio.create_task(listed(layer, alice, search="needle"))
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await first
+    assert await second == [mine]
+
+
+@pytest.mark.usefixtures("idle_indexer")
+async def test_a_refused_own_text_is_skipped_and_does_not_hide_others(
+    layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with layer.database.write() as connection:
+        await connection.execute(text(REFUSAL[engine]))
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    mine, theirs = await thread(layer, alice), await thread(layer, bob)
+    await put_by_another_writer(layer, theirs, ["needle"] * 100)
+    await put_by_another_writer(layer, mine, ["needle", "poison", "haystack"])
+    assert await listed(layer, alice, search="needle") == [mine]
+    assert await listed(layer, alice, search="haystack") == [mine]
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 0
+    assert [line.message for line in caplog.records if "cannot be indexed" in line.message]
+
+
+async def test_the_marks_of_one_user_are_found_without_reading_those_of_others(
+    layer: ChainlitLayer, engine: str
+) -> None:
+    alice, bob = await user_id(layer, "alice"), await user_id(layer, "bob")
+    theirs = await thread(layer, bob)
+    await layer.search_indexer.finish()
+    await layer.search_indexer.stop()
+    await put_by_another_writer(layer, theirs, ["needle"] * 3_000)
+    statement = search_index._own_waiting()
+    plan = {"postgres": "EXPLAIN (ANALYZE, FORMAT TEXT) ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
+    async with layer.database.write() as connection:
+        if engine == "postgres":
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        compiled = statement.params(user_id=alice).compile(
+            layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True}
+        )
+        lines = "\n".join(str(row) for row in await connection.exec_driver_sql(plan + str(compiled)))
+    assert "search_pending_of_user" in lines
+    assert "Rows Removed by Filter" not in lines

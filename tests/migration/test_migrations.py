@@ -42,6 +42,7 @@ STEPS = [
     "keep_judged_answers",
     "compare_names_without_case",
     "mark_deleted_threads",
+    "find_marks_by_owner",
 ]
 
 
