@@ -1,4 +1,4 @@
-// Search in the side bar: titles and excerpts with the words marked.
+// Search in the side bar: titles and excerpts with the words marked, and how many texts the index lacks.
 import { onDialog, rename } from "./dialogs.js";
 import { ask, make, texts } from "./server.js";
 
@@ -10,6 +10,19 @@ const marked = (parts) => parts.map((part) => (part.is_marked ? make("mark", "",
 /** "Nothing found" in place of Chainlit's "No threads yet", which it also shows in an empty side bar. */
 const sayNothingFound = async (list) => rename(list.querySelector("[cmdk-empty]"), (await texts()).texts.search_nothing);
 
+/** Above the results: how many texts the search cannot find yet; nothing if it is 0. */
+const sayLeft = async (list, left) => {
+  const { texts: words } = await texts();
+  const before = list.parentElement?.querySelector(":scope > .threadkeeper-note");
+  const said = left ? words[left === 1 ? "search_left_one" : "search_left"]?.replace("{count}", left.toLocaleString()) : "";
+  if ((before?.textContent ?? "") === (said ?? "")) return;
+  before?.remove();
+  if (!said) return;
+  const note = make("p", "threadkeeper-note threadkeeper-left", said);
+  note.setAttribute("role", "status");
+  list.before(note);
+};
+
 const complete = (dialog) => {
   const input = dialog.querySelector("[cmdk-input]");
   const list = dialog.querySelector("[cmdk-list]");
@@ -17,28 +30,38 @@ const complete = (dialog) => {
   // What the server found for `knownWords`, by thread; null if nothing.
   const known = new Map();
   let knownWords = "";
+  // How many texts the search cannot find yet; null until the server is asked for `knownWords`.
+  let left = null;
   let waiting = 0;
 
   const show = async () => {
     const words = input.value.trim();
-    if (!words) return;
+    if (!words) {
+      await sayLeft(list, 0);
+      return;
+    }
     await sayNothingFound(list);
     if (knownWords !== words) {
       knownWords = words;
       known.clear();
+      left = null;
     }
     const items = [...list.querySelectorAll("[cmdk-item]")];
     const ids = items.map((item) => ID.exec(item.dataset.value ?? "")?.[0] ?? "");
     // The list shows the results of the words before, until it gets those of the new words.
     const unknown = ids.filter((id) => id && !known.has(id));
-    if (unknown.length) {
+    // While Chainlit searches, the list has a spinner in the place of "Nothing found".
+    const isNothing = Boolean(list.querySelector("[cmdk-empty]")?.textContent.trim());
+    if (unknown.length || (isNothing && left === null)) {
       const query = new URLSearchParams({ words });
       for (const id of unknown) query.append("thread", id);
-      const found = await ask("GET", `page/excerpts?${query}`);
+      const answer = await ask("GET", `page/excerpts?${query}`);
       // Other words were typed meanwhile.
       if (knownWords !== words) return;
       for (const id of unknown) known.set(id, null);
-      for (const one of found) known.set(one.thread_id, one);
+      for (const one of answer.found) known.set(one.thread_id, one);
+      left = answer.left;
+      await sayLeft(list, left);
     }
     items.forEach((item, at) => {
       const one = known.get(ids[at]);

@@ -114,7 +114,7 @@ WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "set_role", "admins"),
     *("list_users", "is_new", "names_alike"),
     *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "settled"),
-    "build_debug_url",
+    *("texts_to_index", "build_debug_url"),
     # These show votes and threads of the acting user, and threads that they may read: see `test_review`.
     *(
         "give_reasons",
@@ -127,6 +127,8 @@ WITHOUT_OWNER = {
     ),
     # The same, for Chainlit's page: see `test_own_threads`.
     *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "restore_vote", "excerpts", "message_versions"),
+    # The number of the acting user's texts: see `test_search`.
+    "own_texts_to_index",
     # The system records logins; users list and end their own: see `test_logins`.
     *("get_account_and_login", "see_login", "log_out", "list_logins", "end_login", "end_logins"),
     # The application records calls; only the operator maintains them.

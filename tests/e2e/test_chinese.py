@@ -1,11 +1,12 @@
 """The chat in a browser that requests Chinese."""
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
 from threadkeeper.chat.wording import say
+from threadkeeper.language.catalogue import PAGES
 
 pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
@@ -55,10 +56,22 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
         found = await visitor.search("长的")
         await expect(found).to_have_count(1)
         await visitor.screenshot("search")
+        left, asked = visitor.dialog.locator(".threadkeeper-left"), []
+        await expect(left).to_have_count(0)
+
+        async def lack_texts(route: Route) -> None:
+            asked.append(route.request.url)
+            await route.fulfill(json={"found": [], "left": 12_345})
+
+        await visitor.page.route("**/page/excerpts?*", lack_texts)
         await visitor.dialog.get_by_role("combobox").fill("没有这个词")
         await expect(visitor.dialog.locator("[cmdk-empty]")).to_have_text("没有找到")
+        await expect(left).to_have_text(PAGES["page_search_left"][1].format(count="12,345"))
+        assert len(asked) == 1
         await visitor.screenshot("search-nothing")
+        await visitor.page.unroute("**/page/excerpts?*")
         await visitor.dialog.get_by_role("combobox").fill("长的")
+        await expect(left).to_have_count(0)
         await found.click()
         await expect(visitor.questions.first).to_have_text("世界上最长的河是哪一条？")
         assert await visitor.thread_id() == first

@@ -89,10 +89,25 @@ async def test_search_results_are_marked(layer: ChainlitLayer, browser_of: Brows
     user = await browser_of("user")
     turn = await talk(layer, "uma", question="Rivers", answer="The Mekong")
     answer = await user.get("/page/excerpts", params={"words": "mekong", "thread": [turn.thread, new_id()]})
-    (found,) = answer.json()
+    assert answer.json()["left"] == 0
+    (found,) = answer.json()["found"]
     assert found["thread_id"] == turn.thread
     assert found["text"] == [{"text": "The ", "is_marked": False}, {"text": "Mekong", "is_marked": True}]
-    assert (await user.get("/page/excerpts", params={"words": "mekong"})).status_code == 422
+    assert (await user.get("/page/excerpts", params={"thread": turn.thread})).status_code == 422
+    assert (await user.get("/page/excerpts", params={"words": "x", "thread": ["1"] * 101})).status_code == 422
+
+
+async def test_a_search_that_found_nothing_tells_how_many_texts_the_index_lacks(
+    layer: ChainlitLayer, browser_of: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def many() -> int:
+        return 12_345 if datalayer.acting_user.get() == "uma" else 0
+
+    monkeypatch.setattr(layer, "own_texts_to_index", many)
+    user, other = await browser_of("user"), await browser_of("reviewer")
+    answer = await user.get("/page/excerpts", params={"words": "mekong"})
+    assert answer.json() == {"found": [], "left": 12_345}
+    assert (await other.get("/page/excerpts", params={"words": "mekong"})).json() == {"found": [], "left": 0}
 
 
 @pytest.mark.parametrize(("language", "words"), [("en-US", "attach it again"), ("zh-CN,zh;q=0.9", "请重新添加附件")])

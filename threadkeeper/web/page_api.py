@@ -66,9 +66,11 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
         _person: LoggedIn,
         layer: Layer,
         words: Annotated[str, Query(max_length=_LONGEST_WORDS)],
-        thread: Annotated[list[str], Query(max_length=100)],
-    ) -> list[dict[str, Any]]:
-        return [asdict(found) for found in await layer.excerpts(words, thread)]
+        thread: Annotated[list[str], Query(default_factory=list, max_length=100)],
+    ) -> dict[str, Any]:
+        # Counted before: 0 means that the excerpts, which are found later, lack nothing.
+        left = await layer.own_texts_to_index()
+        return {"found": [asdict(found) for found in await layer.excerpts(words, thread)], "left": left}
 
     @router.get("/threads/{thread_id}")
     async def read_heading(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, Any] | None:
