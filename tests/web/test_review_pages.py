@@ -90,6 +90,29 @@ async def test_the_pages_say_when_the_newest_answers_may_be_missing(
     assert kept.answer_id in (await rita.get("/review")).text
 
 
+@pytest.mark.parametrize(("left", "shown"), [(12_345, "12,345 texts are left"), (1, "1 text is left")])
+async def test_the_pages_say_how_many_texts_the_words_cannot_find_yet(
+    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, left: int, shown: str
+) -> None:
+    async def many() -> int:
+        return left
+
+    searches = ("/review?words=bold", "/review/export?words=bold", f"/review/numbers?{NOVEMBER}")
+    for address in searches:
+        assert (await page_at(rita, address)).all("p", class_="notice") == []
+    monkeypatch.setattr(layer, "texts_to_index", many)
+    for address in searches:
+        (notice,) = (await page_at(rita, address)).all("p", class_="notice")
+        assert shown in notice.text
+    for address in ("/review", "/review/export", "/review/queue"):
+        assert (await page_at(rita, address)).all("p", class_="notice") == []
+    # An export without a record gives its page again.
+    page = await page_at(rita, "/review/export?words=nowhere")
+    form = {"query": "words=nowhere", "kind": "conversations", "format": "jsonl"}
+    answer = await posted(rita, page, "/review/export", **form)
+    assert [shown in one.text for one in read_page(answer.text).all("p", class_="notice")] == [True, False]
+
+
 async def test_an_answer_is_found_and_judged_and_its_owner_sees_the_opening(
     layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, browser_of: Browser
 ) -> None:

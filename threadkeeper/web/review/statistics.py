@@ -68,8 +68,11 @@ async def read_statistics(
     # Including labels that the operator has removed since but that verdicts still have.
     labels = list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels))))
     named = label_name(say)
+    # Words reveal contents of threads that need a purpose to open.
+    words = None if policy.asks_purpose else await _words(layer, which, policy.bad_labels)
     values = {
         "is_behind": layer.answer_follower.is_behind,
+        "texts_left": 0 if words is None else await layer.texts_to_index(),
         "period": period,
         "interval": interval,
         "periods": [name for name in PERIODS if name != "custom"],
@@ -83,8 +86,7 @@ async def read_statistics(
         "down": sum(one.down for one in series),
         "coverage": coverage,
         "agreement": await layer.agreement(since=since, until=until),
-        # Words reveal contents of threads that need a purpose to open.
-        "words": None if policy.asks_purpose else await _words(layer, which, policy.bad_labels),
+        "words": words,
         "labels": labels,
         "label_heads": [named(label) for label in labels],
     }
