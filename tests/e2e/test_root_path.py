@@ -43,7 +43,7 @@ async def test_everything_is_below_the_root_path(
 async def probes_are_answered(address: str, direct: str) -> None:
     async with httpx.AsyncClient(**PLAIN_HTTP) as client:
         for base in (address + ROOT, direct + ROOT, direct):
-            assert (await client.get(f"{base}/ready")).json() == {"status": "ready"}
+            assert (await client.get(f"{base}/ready")).json() == {"status": "ready", "search_texts_left": 0}
             assert (await client.get(f"{base}/health")).json() == {"status": "ok"}
             assert "threadkeeper_answers" in (await client.get(f"{base}/metrics")).text
         assert (await client.get(f"{address}/ready")).status_code == 418

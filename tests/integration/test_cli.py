@@ -16,8 +16,10 @@ import chainlit as cl
 import httpx
 import pytest
 from aiohttp import web
+from sqlalchemy import insert
 
 import datalayer
+from datalayer.schema.chat import threads
 from tests.support.command_line import CommandLine
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
@@ -248,7 +250,21 @@ def test_check_reports_the_state_of_the_schema(cli: CommandLine, empty_database_
     assert "applies: build_schema" in before.stdout
     assert before.returncode == 0
     cli("migrate", DATABASE_URL=empty_database_url)
-    assert "the schema is up to date" in cli("check", DATABASE_URL=empty_database_url).stdout
+    after = " ".join(cli("check", DATABASE_URL=empty_database_url).stdout.split())
+    assert "the schema is up to date; search index: complete" in after
+
+
+async def test_check_reports_how_many_texts_the_search_index_lacks(cli: CommandLine, empty_database_url: str) -> None:
+    cli("migrate", DATABASE_URL=empty_database_url)
+    layer = datalayer.create_data_layer(empty_database_url)
+    for texts in ("1 text is left; it is", "2 texts are left; they are"):
+        async with layer.database.write() as connection:
+            # Another program writes, so that nothing of this process indexes the text.
+            title = {"id": new_id(), "createdAt": "2026-11-20T10:00:00.000Z", "name": "Rivers"}
+            await connection.execute(insert(threads).values(**title))
+        found = " ".join((await asyncio.to_thread(cli, "check", DATABASE_URL=empty_database_url)).stdout.split())
+        assert f"search index: {texts} indexed while the server runs" in found
+    await layer.close()
 
 
 async def test_check_reports_a_database_that_is_not_adopted_yet(cli: CommandLine, empty_database_url: str) -> None:

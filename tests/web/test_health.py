@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema.chat import steps
+from tests.support.records import new_id, thread, user_id
 from tests.web.conftest import Serve, no_gate
 from threadkeeper import metrics
 from threadkeeper.web import health
 from threadkeeper.web.auth.gate import Gate
-from threadkeeper.web.health import Readiness, health_router
+from threadkeeper.web.health import Readiness, SearchProgress, health_router
 from threadkeeper.web.mount import mount
 
 
@@ -32,7 +34,7 @@ async def test_healthy_and_ready_with_real_storage(serve: Serve, chainlit_app: F
     async with serve() as client:
         assert (await client.get("/health")).json() == {"status": "ok"}
         answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "search_texts_left": 0})
 
 
 async def test_readiness_names_the_failing_parts_and_nothing_else(
@@ -94,6 +96,69 @@ async def test_the_storage_is_checked_at_most_once_a_second(
     assert asked.count("SELECT 1") == 4
     messages = [record.getMessage() for record in caplog.records if record.name == health.__name__]
     assert [words.split(":")[0] for words in messages] == ["not ready", "ready again"]
+
+
+async def test_ready_tells_how_many_texts_the_search_index_lacks(
+    serve: Serve, chainlit_app: FastAPI, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await user_id(layer, "uma")
+    thread_id = await thread(layer, owner)
+    before = await layer.texts_to_index()
+    monkeypatch.setattr(layer.search_indexer, "note", lambda **_: None)
+    monkeypatch.setattr(layer.search_indexer, "_begin", lambda: None)
+    async with layer.database.write() as connection:
+        # As a restore does: another program writes, and the triggers mark the texts.
+        for _ in range(3):
+            await connection.execute(
+                insert(steps).values(id=new_id(), threadId=thread_id, name="x", type="user_message", output="words")
+            )
+    mount(chainlit_app, health_router(layer), gate=no_gate)
+    async with serve() as client:
+        answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "search_texts_left": before + 3})
+
+
+async def test_the_texts_left_are_counted_every_five_seconds_and_a_failure_is_told_in_the_log(
+    small_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts: list[int] = []
+
+    async def count() -> int:
+        counts.append(7 + len(counts))
+        if len(counts) == 2:
+            raise datalayer.StorageUnavailable("the index is locked")
+        return counts[-1]
+
+    monkeypatch.setattr(small_layer, "texts_to_index", count)
+    now = 100.0
+    search = SearchProgress(small_layer, clock=lambda: now)
+    assert await asyncio.gather(*(search.texts_left() for _ in range(50))) == [7] * 50
+    now += health.COUNT_EVERY_SECONDS - 0.1
+    assert await search.texts_left() == 7
+    assert counts == [7]
+    now += 0.1
+    assert await search.texts_left() is None
+    assert "could not be counted: the index is locked" in caplog.text
+    now += health.COUNT_EVERY_SECONDS
+    assert await search.texts_left() == 9
+
+
+async def test_a_probe_does_not_wait_for_a_long_count(
+    small_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PROBE_WAITS_SECONDS", 0.01)
+    goes_on = asyncio.Event()
+
+    async def count() -> int:
+        await goes_on.wait()
+        return 12_345
+
+    monkeypatch.setattr(small_layer, "texts_to_index", count)
+    search = SearchProgress(small_layer)
+    assert await search.texts_left() is None
+    goes_on.set()
+    monkeypatch.setattr(health, "PROBE_WAITS_SECONDS", 60)
+    assert await search.texts_left() == 12_345
 
 
 async def test_a_layer_without_a_blob_store_is_not_ready(tmp_path: Path) -> None:

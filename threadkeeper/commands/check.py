@@ -17,12 +17,15 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
 from datalayer.history.user_names import words_about
+from datalayer.store import DataStore
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings.settings import Settings, SettingsError
 from threadkeeper.settings.urls import sqlite_file
 
 PATIENCE_SECONDS = 5.0
+COUNT_SECONDS = 2.5
+"""How long the texts that the search index lacks are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,26 @@ async def _database(settings: Settings) -> str:
             raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
         if pending:
             return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
+        search = await _search_index(accounts)
         if await accounts.count_accounts() and not await accounts.admins():
-            raise _Doubtful("reachable; nobody is an admin: run `threadkeeper user role NAME admin`")
+            raise _Doubtful(f"reachable; nobody is an admin: run `threadkeeper user role NAME admin`; {search}")
         if alike := await accounts.names_alike():
-            raise _Doubtful("reachable, but " + "; ".join(map(words_about, alike)))
+            raise _Doubtful(f"reachable, but {'; '.join(map(words_about, alike))}; {search}")
     finally:
         await accounts.close()
-    return "reachable; the schema is up to date"
+    return f"reachable; the schema is up to date; {search}"
+
+
+async def _search_index(store: DataStore) -> str:
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            left = await store.texts_to_index()
+    except TimeoutError:
+        return f"search index: the texts that are left could not be counted within {COUNT_SECONDS:g} seconds"
+    if not left:
+        return "search index: complete"
+    texts = "1 text is left; it is" if left == 1 else f"{left:,} texts are left; they are"
+    return f"search index: {texts} indexed while the server runs"
 
 
 async def _files(settings: Settings) -> str:

@@ -1,4 +1,5 @@
-"""Monitoring: `/health` (liveness), `/ready` (database and file store are usable), `/metrics` (Prometheus)."""
+"""Monitoring: `/health` (liveness), `/ready` (database and file store are usable, and how far the
+search index is), `/metrics` (Prometheus)."""
 
 import asyncio
 import hmac
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 REMEMBER_SECONDS = 1.0
+COUNT_EVERY_SECONDS = 5.0
+PROBE_WAITS_SECONDS = 0.2
+"""How long a probe waits for the count of the texts that are not indexed yet; then it tells the count before."""
 
 
 def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> APIRouter:
@@ -28,7 +32,7 @@ def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> 
         metrics_token: the bearer token for `/metrics`; None serves it to everyone.
     """
     router = APIRouter()
-    readiness = Readiness(layer)
+    readiness, search = Readiness(layer), SearchProgress(layer)
 
     @router.get("/health", include_in_schema=False)
     async def health() -> JSONResponse:
@@ -39,7 +43,7 @@ def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> 
         failing = await readiness.failing()
         if failing:
             return JSONResponse({"status": "not ready", "failing": failing}, 503)
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready", "search_texts_left": await search.texts_left()})
 
     @router.get("/metrics", include_in_schema=False)
     async def read_metrics(request: Request) -> Response:
@@ -78,7 +82,7 @@ class Readiness:
 
     async def _check(self) -> list[str]:
         parts = {"database": self._ping_database, "blobs": self._ping_blobs}
-        reasons = await asyncio.gather(*(_reason(ping) for ping in parts.values()))
+        reasons = await asyncio.gather(*(_reason(ping, CHECK_SECONDS) for ping in parts.values()))
         failing = {part: reason for part, reason in zip(parts, reasons, strict=True) if reason}
         if list(failing) != self._failing:
             for part, reason in failing.items():
@@ -92,12 +96,43 @@ class Readiness:
         await self._layer.blobs.ping()
 
 
-async def _reason(ping: Callable[[], Awaitable[None]]) -> str | None:
+class SearchProgress:
+    """How many texts the search cannot find yet. Counts at most every five seconds, however often it is called."""
+
+    def __init__(self, layer: ChainlitLayer, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._layer = layer
+        self._clock = clock
+        self._begun_at: float | None = None
+        self._counting: asyncio.Task[None] | None = None
+        self._left: int | None = None
+
+    async def texts_left(self) -> int | None:
+        """The latest count; None if the texts are not counted yet, or could not be counted."""
+        is_due = self._begun_at is None or self._clock() - self._begun_at >= COUNT_EVERY_SECONDS
+        if is_due and (self._counting is None or self._counting.done()):
+            self._begun_at = self._clock()
+            # A task of its own, because a long count goes on when the probe has its answer.
+            self._counting = asyncio.create_task(self._count())
+        if self._counting is not None and not self._counting.done():
+            await asyncio.wait([self._counting], timeout=PROBE_WAITS_SECONDS)
+        return self._left
+
+    async def _count(self) -> None:
+        async def count() -> None:
+            self._left = await self._layer.texts_to_index()
+
+        if reason := await _reason(count, COUNT_EVERY_SECONDS):
+            self._left = None
+            logger.warning("the texts that the search index lacks could not be counted: %s", reason)
+
+
+async def _reason(act: Callable[[], Awaitable[None]], seconds: float) -> str | None:
+    """Why the act fails, within so many seconds; None if it does not."""
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await ping()
+        async with asyncio.timeout(seconds):
+            await act()
     except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:g} seconds"
+        return f"no answer within {seconds:g} seconds"
     except DataLayerError as error:
         return str(error)
     return None
