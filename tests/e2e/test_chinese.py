@@ -69,6 +69,10 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
         await expect(left).to_have_text(PAGES["page_search_left"][1].format(count="12,345"))
         assert len(asked) == 1
         await visitor.screenshot("search-nothing")
+        # No thread of an earlier search is in the list.
+        async with visitor.page.expect_request("**/page/excerpts?*") as request:
+            await visitor.dialog.get_by_role("combobox").fill("也没有这个词")
+        assert "thread=" not in (await request.value).url
         await visitor.page.unroute("**/page/excerpts?*")
         await visitor.dialog.get_by_role("combobox").fill("长的")
         await expect(left).to_have_count(0)
