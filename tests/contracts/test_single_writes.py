@@ -1,7 +1,7 @@
 """A write that is one statement on Postgres: beside concurrent writers, repeated, and among other writes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,23 @@ WAIT_SECONDS = 0.3
 
 
 @pytest.fixture
-async def postgres_layer(postgres: Databases, migrated_postgres: str, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+def own_database(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
     url = postgres.create(migrated_postgres)
-    layer = create_data_layer(url, blobs=f"file://{tmp_path / 'files'}")
-    yield layer
-    await layer.close()
+    yield url
     postgres.drop(url)
 
 
 @pytest.fixture
-async def other(postgres_layer: ChainlitLayer) -> AsyncIterator[Any]:
+async def postgres_layer(own_database: str, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    layer = create_data_layer(own_database, blobs=f"file://{tmp_path / 'files'}")
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
+async def other(own_database: str) -> AsyncIterator[Any]:
     """A connection of another process."""
-    url = postgres_layer.database.engine.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+    connection = await asyncpg.connect(own_database)
     yield connection
     await connection.close()
 

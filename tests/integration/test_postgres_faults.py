@@ -174,7 +174,7 @@ async def test_with_an_exhausted_pool_reads_fail_in_time_and_writes_continue(url
             for _ in range(3):
                 with pytest.raises(StorageUnavailable, match="in use"):
                     async with asyncio.timeout(30):
-                        await layer.get_user("ann")
+                        await layer.ping()
             await writers.more_acknowledged(500)
     assert await layer.get_user("ann") is not None
     counts = await writers.compared_with(witness)
