@@ -96,6 +96,8 @@ async def judge(visitor: Visitor, thread_id: str) -> None:
     await expect(page.locator(".user_message")).to_contain_text(QUESTION)
     await expect(page.locator(".vote")).to_contain_text(COMMENT)
     assert thread_id in page.url
+    # Keys work once the page's deferred script has run.
+    await page.wait_for_load_state()
     await page.keyboard.press("j")
     await page.keyboard.press("2")
     await expect(page.get_by_role("radio", name="Wrong")).to_be_checked()
