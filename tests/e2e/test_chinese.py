@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "小明", "一个很长的密码啊"
 CHINESE = "zh-CN"
-FAILS, SLOW = "503", "slow:400:0.02"
+FAILS, SLOW = "503", "slow:4000:0.02"
 
 
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)

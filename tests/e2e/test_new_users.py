@@ -19,7 +19,7 @@ from threadkeeper.chat.wording import say
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), IN_THE_BROWSERS_LOOP]
 
 ANN, BOB, RITA, PASSWORD = "ann", "bob", "rita", "a long password"
-SLOW, TITLE = "slow:400:0.05", "Rivers of the world"
+SLOW, TITLE = "slow:2000:0.05", "Rivers of the world"
 
 
 @dataclass
