@@ -67,7 +67,7 @@ class OwnThreads(DataStore):
             await self._write("vote", VoteWrite(vote, utc_now(), *recorded(actor)))
         return step_id
 
-    async def restore_vote(self, answer_id: str, removed_id: str) -> bool:
+    async def restore_vote(self, answer_id: str, removed_id: str) -> Feedback | None:
         """Cast the user's last vote on a removed step again, for an answer of the same thread that was put back.
 
         Args:
@@ -75,36 +75,37 @@ class OwnThreads(DataStore):
             removed_id: the run or the answer that had the vote when it was removed.
 
         Returns:
-            Whether there was a vote that had not been withdrawn.
+            The vote; None if there was none, or it had been withdrawn.
         """
         actor, known, removed = acting_user.get(), known_id(answer_id), known_id(removed_id)
         if known is None or removed is None:
-            return False
+            return None
         now = utc_now()
 
-        async def restore(connection: AsyncConnection) -> bool:
+        async def restore(connection: AsyncConnection) -> Feedback | None:
             row = (await connection.execute(_voted_step(known))).first()
             if row is None or not may_write(actor, row.userIdentifier):
-                return False
+                return None
             change = feedback_changes.c
             own = [change.forId == removed, change.threadId == row.threadId, change.userId == row.userId]
             last = select(feedback_changes).where(*own).order_by(change.changedAt.desc(), change.id.desc()).limit(1)
             vote = (await connection.execute(last)).first()
             if vote is None or vote.value is None:
-                return False
+                return None
             cast_again = Feedback(
                 str(uuid.uuid4()), row.runId or row.id, vote.value, row.threadId, row.userId, vote.comment
             )
             dialect = self.database.dialect
             kept = await feedback.upsert(connection, dialect, cast_again, now=now)
+            cast_again = replace(cast_again, id=kept)
             if vote.reasons:
-                cast_again = replace(cast_again, id=kept)
                 await feedback.give_reasons(
                     connection, dialect, cast_again, reasons=vote.reasons, comment=None, now=utc_now()
                 )
-            return True
+            return cast_again
 
-        return bool(await self._writer.submit(restore))
+        restored: Feedback | None = await self._writer.submit(restore)
+        return restored
 
     async def excerpts(self, words: str, thread_ids: Collection[str]) -> list[FoundThread]:
         """The title and the first text with the words, marked, of those of these threads that are the acting user's."""

@@ -138,7 +138,12 @@ async def test_only_the_owner_casts_the_vote_on_a_removed_step_again(layer: Chai
             assert not await layer.restore_vote(turn.answer, turn.run)
     with datalayer.acting_as("alice"):
         assert not await layer.restore_vote("nonsense", turn.run)
-        assert await layer.restore_vote(turn.answer, turn.run)
+        restored = await layer.restore_vote(turn.answer, turn.run)
+        thread = await layer.get_thread(turn.thread)
+    assert restored is not None
+    assert thread is not None
+    (shown,) = [step["feedback"] for step in thread["steps"] if step["feedback"]]
+    assert shown == {"id": restored.id, "forId": restored.for_id, "value": 0, "comment": "wrong"}
     assert await votes_of(layer, turn.thread) == [(turn.answer, 0, "wrong")]
 
 

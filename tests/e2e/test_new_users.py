@@ -258,6 +258,10 @@ async def edit_and_go_between_versions(journey: Journey, thread_id: str) -> None
     await expect(previous).to_have_count(0)
     await expect(question).to_have_text("How long is the Mekong?")
     await expect(visitor.answers).to_contain_text("You said: How long is the Mekong?")
+    # Its vote and comment are shown without a reload.
+    await expect(visitor.answers.locator(".negative-feedback-on")).to_be_visible()
+    await expect(visitor.answers.locator("button:has(.lucide-message-circle)")).to_be_visible()
+    await visitor.screenshot("vote-restored")
     await page.get_by_role("button", name="Regenerate").click()
     # An answer with the same text is a version, too.
     await expect(previous).to_have_text("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} 3/3")

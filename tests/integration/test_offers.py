@@ -138,6 +138,12 @@ async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Cha
         assert not lost
         for key in ("model", "usage", "answered_by"):
             assert after["metadata"][key] == before["metadata"][key]
+        (run,) = [step for step in await thread_steps(client) if step.get("feedback")]
+        assert (run["type"], run["feedback"]["value"]) == ("run", 0)
+        assert client.steps[run["id"]]["feedback"] == run["feedback"], "the page gets the vote"
+        events = [data for event, data in client.events if event == "update_message" and data["id"] == run["id"]]
+        votes, ends = ([key in one and one[key] is not None for one in events] for key in ("feedback", "end"))
+        assert votes.index(True) < ends.index(True), "the page reads the vote when the run ends"
         assert len(client.footers()) == 3
         assert client.footers()[2] == client.footers()[0]
         removals = [data["id"] for event, data in client.events if event == "remove_action"]
@@ -151,8 +157,7 @@ async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Cha
         assert (row.model, row.thumb, row.is_removed) == ("echo", "down", False)
         assert row.tokens
         # A vote that was taken back does not return.
-        step = next(step for step in await thread_steps(client) if step.get("feedback"))
-        withdrawal = {"feedbackId": step["feedback"]["id"]}
+        withdrawal = {"feedbackId": run["feedback"]["id"]}
         (await client.http.request("DELETE", "/feedback", json=withdrawal)).raise_for_status()
         await press(client, "show_version")
         await press(client, "show_version")

@@ -6,6 +6,7 @@ from typing import Any
 import chainlit as cl
 from chainlit.chat_context import chat_context
 
+from datalayer.chainlit_dicts import feedback_dict_of
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import LlmCall
 from threadkeeper.chat.wording import mark_of
@@ -37,7 +38,11 @@ async def put_back(
     await cl.context.emitter.send_step(step)
     if footer:
         await show_footers([step], language, replace=True)
-    await layer.restore_vote(answer.id, version.run_id or answer.id)
+    vote = await layer.restore_vote(answer.id, version.run_id or answer.id)
+    if vote is not None:
+        # Chainlit's page reads the vote of a run once, when it shows the thumbs at the end of the run.
+        shown: Any = feedback_dict_of(vote)
+        await cl.context.emitter.update_step({"id": vote.for_id, "feedback": shown})
     return answer
 
 
