@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
 from tests.support.server import SERVE
 from threadkeeper.chat.wording import say
 
@@ -32,9 +32,37 @@ async def test_first_start(browser: Browser, start_server: StartServer) -> None:
         await visitor.answered()
         await visitor.screenshot("demo")
         thread_id = await visitor.thread_id()
+        await the_notice_fits(visitor, "en")
 
         with visitor.watch.expecting("ERR_CONNECTION_REFUSED", "WebSocket connection", "Failed to fetch"):
             await server.restart()
             await visitor.open(f"/thread/{thread_id}")
             await expect(visitor.answers).to_contain_text("This is a demo")
+    async with visit(
+        browser, server.base_url, "first-start-chinese", size=NARROW, dark=True, locale="zh-CN"
+    ) as visitor:
+        await visitor.arrive()
+        await visitor.log_in("admin", printed[0])
+        await visitor.connected()
+        await the_notice_fits(visitor, "zh-CN")
     assert server.log.count("Sign in as admin") == 1, "the password was printed again"
+
+
+async def the_notice_fits(visitor: Visitor, language: str) -> None:
+    """On phones, the notice is whole, below the buttons of the header and above the messages."""
+    notice = visitor.page.locator("#header").get_by_text(say("demo_header", language), exact=True)
+    for width in (320, 360, NARROW[0]):
+        await visitor.page.set_viewport_size({"width": width, "height": NARROW[1]})
+        await expect(notice).to_be_visible()
+        cut = "one => Math.max(one.scrollWidth - one.clientWidth, one.scrollHeight - one.clientHeight)"
+        assert await notice.evaluate(cut) <= 0, width
+        box, header = await notice.bounding_box(), await visitor.page.locator("#header").bounding_box()
+        assert box is not None
+        assert header is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        assert box["y"] >= header["y"] + header["height"], width
+        messages = await visitor.page.locator("#header ~ *, :has(> #header) ~ *").first.bounding_box()
+        assert messages is not None
+        assert box["y"] + box["height"] <= messages["y"], width
+        await visitor.header_fits()
+        await visitor.screenshot(f"demo-{width}")

@@ -210,7 +210,7 @@ async def share(journey: Journey, thread_id: str) -> None:
         await reader.screenshot("shared")
         await reader.page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
         await reader.screenshot("shared-narrow")
-        await fits(reader)
+        await reader.header_fits()
         await heading.get_by_role("button", name="Continue in my own chat").click()
         await reader.page.wait_for_url("**/thread/*")
         assert await reader.thread_id() != thread_id
@@ -396,12 +396,5 @@ async def fit_into_the_header(browser: Browser, server: AppServer) -> None:
             await visitor.answered()
             for width in (NARROW[0], 360, 320):
                 await visitor.page.set_viewport_size({"width": width, "height": NARROW[1]})
-                await fits(visitor)
+                await visitor.header_fits()
             await visitor.screenshot("header")
-
-
-async def fits(visitor: Visitor) -> None:
-    """Nothing of the header is cut, and the page does not scroll sideways."""
-    ends = "[...document.querySelectorAll('#header :is(button, a)')].map(one => one.getBoundingClientRect().right)"
-    assert await visitor.page.evaluate(f"Math.max(...{ends}) - window.innerWidth") <= 0
-    assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -263,6 +263,12 @@ class Visitor:
         await self.dialog.get_by_role("combobox").fill(words)
         return self.dialog.get_by_role("option")
 
+    async def header_fits(self) -> None:
+        """Nothing of the header is cut, and the page does not scroll sideways."""
+        ends = "[...document.querySelectorAll('#header :is(button, a)')].map(one => one.getBoundingClientRect().right)"
+        assert await self.page.evaluate(f"Math.max(...{ends}) - window.innerWidth") <= 0
+        assert await self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
     async def screenshot(self, name: str) -> None:
         self._shots += 1
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,24 @@ from chainlit.config import HeaderLink, config
 from fastapi import FastAPI
 
 from tests.web.conftest import Browser
+from threadkeeper.language.catalogue import CHAT
 
 
 async def header_links(browser: Any, language: str = "en-US") -> list[tuple[str, str]]:
     answer = await browser.get("/project/settings", params={"language": language})
     assert answer.status_code == 200, answer.text
     return [(one["url"], one["display_name"] or "") for one in answer.json()["ui"]["header_links"] or []]
+
+
+async def test_the_notice_of_the_demo_is_in_the_readers_language(
+    whole_app: FastAPI, browser_of: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, notice = "Demo of our shop", CHAT["demo_header"]
+    for given in notice:
+        links = [HeaderLink(name="demo", display_name=name, icon_url="/x.svg", url="/") for name in (given, own)]
+        monkeypatch.setattr(config.ui, "header_links", links)
+        for language, expected in (("en-US", notice[0]), ("zh-CN", notice[1])):
+            assert await header_links(await browser_of("user"), language) == [("/", expected), ("/", own)]
 
 
 async def test_only_reviewers_get_the_link_to_the_review(

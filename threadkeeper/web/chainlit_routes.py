@@ -156,6 +156,8 @@ async def read_settings(
     for link in links:
         if words := _LINK_WORDS.get(link["url"].removeprefix(root)):
             link["display_name"] = PAGES[words][chinese]
+        elif link["display_name"] in CHAT["demo_header"]:
+            link["display_name"] = CHAT["demo_header"][chinese]
     content["ui"]["header_links"] = links
     if uploads := content["features"].get("spontaneous_file_upload"):
         # The page would refuse a file with a list of all types and without its name; `upload_file` gives the reason.
