@@ -1,19 +1,35 @@
-"""Lets the tokens of a stream gather in the socket, where they cost nothing, instead of waking the process for each.
+"""Lets the tokens of a stream gather between two reads, and gives out all of them when the connection breaks.
 
-The socket itself is not read for a moment. If only the reader waited, aiohttp would receive the tokens, and when the
-connection breaks it raises its error before it gives back what it has received.
+They gather in the socket, which is not read for a moment. With TLS they gather in aiohttp's buffer: when the connection
+breaks, asyncio drops what it has decrypted and not handed over.
+
+When a connection breaks, aiohttp raises its error on the next read and keeps to itself what it has received until then:
+all tokens that came while the reader was busy, or more than one read takes. It has no public way to them.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import aiohttp
 import httpx2
 
 
-async def gather_in_socket(response: httpx2.Response, seconds: float) -> None:
-    """Do not read the connection of a streamed response for this time. Returns at once if all of it has arrived."""
-    transport = _transport_of(response)
+def keep_received(response: httpx2.Response) -> None:
+    """From now on, reading this streamed response gives all that has arrived, and only then the error."""
+    answer = _answer_of(response)
+    if answer is not None:
+        response.stream = _ReceivedStream(response.stream, answer)
+
+
+async def gather(response: httpx2.Response, seconds: float) -> None:
+    """Read nothing of a streamed response for this time. Returns at once if all of it has arrived."""
+    answer = _answer_of(response)
+    connection = answer.connection if answer is not None else None
+    transport = connection.transport if connection is not None else None
     if transport is None or transport.is_closing():
+        return
+    if transport.get_extra_info("ssl_object") is not None:
+        await asyncio.sleep(seconds)
         return
     transport.pause_reading()
     try:
@@ -23,13 +39,31 @@ async def gather_in_socket(response: httpx2.Response, seconds: float) -> None:
             transport.resume_reading()
 
 
-def _transport_of(response: httpx2.Response) -> asyncio.Transport | None:
-    """The connection on which the response still arrives; None if it is complete, or not known.
+class _ReceivedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: object, answer: aiohttp.ClientResponse) -> None:
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        self._stream, self.answer = stream, answer
 
-    The openai package has no public way from a response to its connection. If a new version has another one, tokens
-    are read one by one again; `test_gathering.py` fails then.
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for block in self._stream:
+                yield block
+        except (httpx2.RequestError, aiohttp.ClientError, TimeoutError):
+            if rest := self.answer.content._read_nowait(-1):
+                yield rest
+            raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _answer_of(response: httpx2.Response) -> aiohttp.ClientResponse | None:
+    """The response of aiohttp beneath; None if it is not known.
+
+    The openai package has no public way to it. If a new version has another one, tokens are read one by one again, and
+    some can be lost with the connection; `test_gathering.py` fails then.
     """
-    stream = getattr(response.stream, "_stream", None)
-    answer = getattr(stream, "_aiohttp_response", None)
-    connection = answer.connection if isinstance(answer, aiohttp.ClientResponse) else None
-    return connection.transport if connection is not None else None
+    if isinstance(response.stream, _ReceivedStream):
+        return response.stream.answer
+    answer = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    return answer if isinstance(answer, aiohttp.ClientResponse) else None

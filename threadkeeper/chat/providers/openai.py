@@ -27,7 +27,7 @@ import openai
 from threadkeeper.chat.messages import on_the_wire
 from threadkeeper.chat.model import AnswerEvent, Attempt, Completion, ModelError, ModelRequest, Source
 from threadkeeper.chat.providers.endings import SentEndings
-from threadkeeper.chat.providers.gathering import gather_in_socket
+from threadkeeper.chat.providers.gathering import gather, keep_received
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.openai_errors import (
     clean,
@@ -145,6 +145,7 @@ class OpenAIModel:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
         response = await self._post(request, stream=True)
+        keep_received(response)
         try:
             reading = StreamReading(self._secret)
             attempt = request.attempts[-1]
@@ -161,7 +162,7 @@ class OpenAIModel:
                         await _drain(chunks)
                         break
                     if events and request.gather_seconds:
-                        await gather_in_socket(response, request.gather_seconds)
+                        await gather(response, request.gather_seconds)
             except (httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
                 # After the finish_reason the text is complete; only the usage can be missing.
                 if not reading.complete:
