@@ -12,12 +12,13 @@ and the search is told how many are left.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
-from datalayer.background.task import BackgroundTask
+from datalayer.background.task import STOP_SECONDS, BackgroundTask
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, StorageUnavailable
 from datalayer.history import search_index
@@ -90,21 +91,31 @@ class SearchIndexer(BackgroundTask):
         """Index the texts of this user that wait, if they are not too many; gives how many are left.
 
         Zero means that a search in the texts of this user is complete.
+
+        Raises:
+            StorageUnavailable: the database does not tell how many wait.
         """
         # One at a time, and each counts for itself: a text may have been written since the one before counted.
         async with self._locks.setdefault(user_id, asyncio.Lock()):
-            left = 0
-            try:
-                while left := await self._own_waiting(user_id):
-                    if left > search_index.MOST_AT_ONCE:
-                        self._first[user_id] = None
-                        self._begin()
-                        return await search_index.waiting_of_user(self._database, user_id)
-                    await self._take_own(user_id)
-            except StorageUnavailable as error:
-                # Another process may lock the index while texts can be read.
-                logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
-            return left
+            while True:
+                own, is_older = await search_index.waiting_of(self._database, user_id)
+                is_older = is_older and user_id not in self._walked_users
+                if not own and not is_older:
+                    return 0
+                if own > search_index.MOST_AT_ONCE or self._closing:
+                    self._first[user_id] = None
+                    self._begin()
+                    return await search_index.waiting_of_user(self._database, user_id)
+                try:
+                    if own:
+                        await self._take_own(user_id)
+                    elif await search_index.mark_older(self._database, user_id):
+                        self._walked_users.add(user_id)
+                except StorageUnavailable as error:
+                    # Another process may lock the index while texts can be read.
+                    left = await search_index.waiting_of_user(self._database, user_id)
+                    logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
+                    return left
 
     async def all_left(self) -> int:
         """Index the texts of all users that wait, if they are not too many; gives how many are left."""
@@ -126,16 +137,6 @@ class SearchIndexer(BackgroundTask):
                 lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
                 self._counted = time.monotonic() + lasts, count
             return self._counted[1]
-
-    async def _own_waiting(self, user_id: str) -> int:
-        """How many marks this user has, counted to one more than `MOST_AT_ONCE`; older texts get theirs here."""
-        own, is_older = await search_index.waiting_of(self._database, user_id)
-        if own or not is_older or user_id in self._walked_users:
-            return own
-        if await search_index.mark_older(self._database, user_id):
-            self._walked_users.add(user_id)
-        own, _ = await search_index.waiting_of(self._database, user_id)
-        return own
 
     async def _take_own(self, user_id: str) -> None:
         """Index some marked texts of this user."""
@@ -168,6 +169,12 @@ class SearchIndexer(BackgroundTask):
     async def stop(self) -> None:
         await super().stop()
         self._end_turn()
+        # A search in progress ends with its batch, before the connections are closed. Its marks are still there if not.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                for lock in list(self._locks.values()):
+                    async with lock:
+                        pass
 
     async def _work(self) -> bool:
         try:
@@ -219,7 +226,7 @@ class SearchIndexer(BackgroundTask):
     async def _take_marked(self) -> bool:
         """Index the oldest marked texts; True if there may be more."""
         async with self._database.read() as connection:
-            found = await search_index.marked(connection, self._database.dialect, self._batch)
+            found, more = await search_index.marked(connection, self._database.dialect, self._batch)
         if not found:
             return False
         words = await _cut(found)
@@ -229,9 +236,8 @@ class SearchIndexer(BackgroundTask):
         except InvalidRecord as error:
             await self._take_apart(found, error)
             return True
-        full = sum(len(one.marks) for one in found) >= self._batch
         self._batch = min(BATCH, self._batch * 2)
-        return full
+        return more
 
     async def _take_apart(self, found: Sequence[Found], error: InvalidRecord) -> None:
         """Find the text that made a batch fail: a step or thread deleted meanwhile is not found by the next read."""

@@ -176,6 +176,10 @@ class Dialect(Protocol):
         """The text under this key of a stored object; NULL if the value is not an object or not valid JSON."""
 
     @staticmethod
+    def byte_length(stored: ColumnElement[Any]) -> ColumnElement[int]:
+        """The number of bytes of a stored text, without reading it if the engine can."""
+
+    @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
         """The tokens in a column of `Words`: one row each, in the column `value`."""
 

@@ -184,6 +184,10 @@ class PostgreSQL:
         return stored.op("->>", return_type=Text())(literal(key, Text))
 
     @staticmethod
+    def byte_length(stored: ColumnElement[Any]) -> ColumnElement[int]:
+        return func.octet_length(stored, type_=Integer)
+
+    @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:
         of_words = func.unnest(func.tsvector_to_array(words))
         return of_words.table_valued(column("value", Text)).render_derived(name="word")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Integer,
+    LargeBinary,
     Select,
     Table,
     TableValuedAlias,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     column,
     event,
     exists,
@@ -145,6 +147,11 @@ class SQLite:
     def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
         json_text = type_coerce(stored, Text)
         return case((func.json_valid(json_text) == 1, func.json_extract(json_text, f'$."{key}"', type_=Text)))
+
+    @staticmethod
+    def byte_length(stored: ColumnElement[Any]) -> ColumnElement[int]:
+        # SQLite has octet_length since 3.43 only.
+        return func.length(cast(stored, LargeBinary), type_=Integer)
 
     @staticmethod
     def words_in(words: ColumnElement[Any]) -> TableValuedAlias:

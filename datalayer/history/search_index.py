@@ -10,7 +10,7 @@ A search needs the texts of one user only, so it asks how many of them wait (`wa
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ from datalayer.thought import THOUGHT, THOUGHT_TYPE
 MOST_AT_ONCE: Final = 10_000
 """A search waits until its user's texts are indexed if not more than these wait."""
 OWN_BATCH: Final = 1_000
+MOST_BYTES: Final = 8_000_000
+"""A batch ends with the text that reaches this. A batch of the largest texts could otherwise fill the memory."""
 
 
 _TABLES = {one.name: one for one in (steps, threads)}
@@ -74,14 +76,19 @@ class Walk:
     position: str | None
 
 
-async def marked(connection: AsyncConnection, dialect: Dialect, limit: int) -> list[Found]:
-    """The texts of the oldest marks, at most this many; a deleted text has only its mark."""
+async def marked(connection: AsyncConnection, dialect: Dialect, limit: int) -> tuple[list[Found], bool]:
+    """The texts of the oldest marks, and whether there may be more; a deleted text has only its mark.
+
+    At most so many, and fewer if they reach `MOST_BYTES`.
+    """
     mark = select(search_pending).order_by(search_pending.c.id).limit(limit).subquery()
-    return _found(await connection.execute(_of_marks(mark, type(dialect)).order_by(mark.c.id)))
+    statement = _texts_of(mark, type(dialect))
+    rows = (await connection.execute(statement.order_by(statement.selected_columns[0]))).all()
+    return _found(rows), _is_cut(rows, limit)
 
 
 async def marked_of(database: Database, user_id: str) -> list[Found]:
-    """The texts of some marks of this user, at most `OWN_BATCH`."""
+    """The texts of some marks of this user, at most `OWN_BATCH`, and fewer if they reach `MOST_BYTES`."""
     return _found(await database.fetch(_own_marks(type(database.dialect)), {"user_id": user_id}))
 
 
@@ -162,7 +169,7 @@ def _older_than_index(walk: Walk, user_id: str) -> Select[Any]:
 def _own_marks(dialect: type[Dialect]) -> Select[Any]:
     # In no order: the planner could walk through the marks of all users in that order to find those of one.
     mark = select(search_pending).where(_IS_OWN).limit(literal_column(str(OWN_BATCH), Integer)).subquery()
-    return _of_marks(mark, dialect)
+    return _texts_of(mark, dialect)
 
 
 @cache
@@ -175,18 +182,37 @@ def _own_waiting() -> Select[Any]:
 _IS_OWN = search_pending.c.userId == bindparam("user_id", type_=Identifier, required=True)
 
 
-def _of_marks(mark: Subquery, dialect: type[Dialect]) -> Select[Any]:
+def _texts_of(given: Subquery, dialect: type[Dialect]) -> Select[Any]:
+    """The texts of rows with the columns id, threadId and stepId, by their ids, until they reach `MOST_BYTES`.
+
+    The last column is the size of the texts up to this row.
+    """
+    lengths = (func.coalesce(dialect.byte_length(text), 0) for text in (threads.c.name, steps.c.input, steps.c.output))
+    size = sum(lengths, literal_column("0", Integer))
+    up_to_here = func.sum(size).over(order_by=given.c.id, rows=(None, 0))
+    measured = _with_texts(select(given.c.id, given.c.threadId, given.c.stepId, size.label("size")), given)
+    sized = measured.add_columns(up_to_here.label("total")).subquery("sized")
+    columns = sized.c.id, sized.c.threadId, sized.c.stepId, threads.c.userId, _start(threads.c.name), *_texts(dialect)
+    chosen = sized.c.total - sized.c.size < literal_column(str(MOST_BYTES), Integer)
+    return _with_texts(select(*columns, sized.c.total), sized).where(chosen)
+
+
+def _with_texts(statement: Select[Any], given: Subquery) -> Select[Any]:
     return (
-        select(mark.c.id, mark.c.threadId, mark.c.stepId, threads.c.userId, _start(threads.c.name), *_texts(dialect))
-        .select_from(mark)
-        .join(threads, threads.c.id == mark.c.threadId, isouter=True)
-        .join(steps, steps.c.id == mark.c.stepId, isouter=True)
+        statement.select_from(given)
+        .join(threads, threads.c.id == given.c.threadId, isouter=True)
+        .join(steps, steps.c.id == given.c.stepId, isouter=True)
     )
+
+
+def _is_cut(rows: Sequence[Any], limit: int) -> bool:
+    """Whether there may be more texts than those of `_texts_of`."""
+    return len(rows) == limit or bool(rows and rows[-1][-1] >= MOST_BYTES)
 
 
 def _found(rows: Iterable[Any]) -> list[Found]:
     found: dict[tuple[str, str | None], Found] = {}
-    for number, thread_id, step_id, owner_id, name, *texts in rows:
+    for number, thread_id, step_id, owner_id, name, *texts, _ in rows:
         earlier = found.get((thread_id, step_id))
         given = _given((name,) if step_id is None else texts)
         marks = (*earlier.marks, number) if earlier else (number,)
@@ -239,17 +265,18 @@ async def backlog(
         return None
     walk = Walk(row.table, row.position)
     table = _TABLES[walk.table]
-    texts = _texts(type(dialect)) if table is steps else (_start(threads.c.name),)
-    thread_id = steps.c.threadId if table is steps else threads.c.id
-    statement = select(table.c.id, thread_id, threads.c.userId, *texts).order_by(table.c.id).limit(limit)
     if table is steps:
         # A step without a thread has no owner who could find it.
-        statement = statement.join_from(steps, threads, threads.c.id == steps.c.threadId)
+        next_ = select(steps.c.id, steps.c.threadId, steps.c.id.label("stepId"))
+        next_ = next_.join_from(steps, threads, threads.c.id == steps.c.threadId)
+    else:
+        next_ = select(threads.c.id, threads.c.id.label("threadId"), cast(null(), Identifier).label("stepId"))
     if walk.position is not None:
-        statement = statement.where(table.c.id > walk.position)
-    rows: Sequence[Any] = (await connection.execute(statement)).all()
-    found = [Found(row[1], row[0] if table is steps else None, row[2], _given(row[3:])) for row in rows]
-    return walk, found, Walk(walk.table, rows[-1][0]) if len(rows) == limit else None
+        next_ = next_.where(table.c.id > walk.position)
+    statement = _texts_of(next_.order_by(table.c.id).limit(limit).subquery(), type(dialect))
+    rows = (await connection.execute(statement.order_by(statement.selected_columns[0]))).all()
+    found = [replace(one, marks=()) for one in _found(rows)]
+    return walk, found, Walk(walk.table, rows[-1][0]) if _is_cut(rows, limit) else None
 
 
 async def store_backlog(

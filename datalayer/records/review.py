@@ -83,19 +83,22 @@ class AnswerPage:
     """A page of answers, newest first. `next_cursor` is the cursor of the next page; None on the last page.
 
     If `is_partial`, the filter's words are in more than 2,000 threads, and the answers of the others are missing.
+    `texts_left` is the number of texts that the filter's words could not find yet; 0 without words.
     """
 
     rows: tuple[AnswerRow, ...]
     next_cursor: str | None
     is_partial: bool = False
+    texts_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerCount:
-    """The number of answers. If `is_more`, counting stopped there."""
+    """The number of answers. If `is_more`, counting stopped there. `texts_left` as in `AnswerPage`."""
 
     count: int
     is_more: bool
+    texts_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Answers for reviewers: lists, counts, filter values, statistics and exports."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,12 +46,13 @@ class ReviewAnswers(ReviewStore):
         Raises:
             InvalidRecord: the limit is below 1, or the cursor or a time of the filter is not valid.
         """
-        return await self._looked_through(
+        page, left = await self._searched(
             which,
             lambda connection: inbox.page(
                 connection, self.database, which, cursor=cursor, limit=limit, excerpts=excerpts
             ),
         )
+        return replace(page, texts_left=left)
 
     async def count_answers(self, which: AnswerFilter, *, most: int = 10_000) -> AnswerCount:
         """The number of answers. Counting stops at `most`; `is_more` is then true.
@@ -58,9 +60,10 @@ class ReviewAnswers(ReviewStore):
         Raises:
             InvalidRecord: a time of the filter is not valid.
         """
-        return await self._looked_through(
+        count, left = await self._searched(
             which, lambda connection: inbox.count(connection, self.database, which, most=most)
         )
+        return replace(count, texts_left=left)
 
     async def answer_facets(self) -> dict[str, list[str]]:
         """Sorted values to filter by; keys: "assistants", "models", "labels", "tags", "reasons" and "reviewers"."""
@@ -142,8 +145,7 @@ class ReviewAnswers(ReviewStore):
             condition = (await chosen(connection, self.database, which)).condition
             return await statistics.words_in_bad(connection, self._dialect, condition, bad_labels=labels, limit=most)
 
-        await self.search_indexer.all_left()
-        return await self._looked_through(which, count)
+        return (await self._searched(which, count, by_words=True))[0]
 
     # Exports: the audit gets a row for each thread of another user before that thread is in the stream
 

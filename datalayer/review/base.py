@@ -49,11 +49,20 @@ class ReviewStore(DataStore):
 
     async def _looked_through(self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Check the role, wait until earlier writes are among the answers, then read."""
+        return (await self._searched(which, work))[0]
+
+    async def _searched(
+        self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]], *, by_words: bool | None = None
+    ) -> tuple[T, int]:
+        """As `_looked_through`, with the number of texts that the words could not find yet.
+
+        Args:
+            by_words: whether the work reads the index of words; by default if the filter has words.
+        """
         await self._read_as_reviewer(_nothing)
         await self._settled_answers()
-        if which.words:
-            await self.search_indexer.all_left()
-        return await self.database.query(work)
+        left = await self.search_indexer.all_left() if (which.words if by_words is None else by_words) else 0
+        return await self.database.query(work), left
 
 
 def _checked(work: Work[T], roles: tuple[str, ...]) -> Callable[[AsyncConnection], Awaitable[T]]:

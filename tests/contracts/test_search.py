@@ -17,12 +17,15 @@ from sqlalchemy import delete, func, insert, literal, select, text
 import datalayer
 from datalayer.background import search_indexer as indexing
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import StorageUnavailable
 from datalayer.history import search, search_index, threads
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens, understood
 from datalayer.ownership import acting_as
+from datalayer.records.review import AnswerFilter
 from datalayer.records.search import Query
 from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
+from tests.support.reviewing import account, talk
 
 SAID = "A Needle in the haystack, 100% sure. GRÜßE aus Köln und İzmir. 今天天气很好。Ｗｉｄｅ ﾃｽﾄ. Python3教程. x\x00y"
 
@@ -240,7 +243,7 @@ async def test_a_slow_process_does_not_index_an_old_text_again(layer: ChainlitLa
     written = step(made, "old")
     await layer.create_step(written)
     async with layer.database.read() as connection:
-        found = await search_index.marked(connection, layer.database.dialect, 10)
+        found, _ = await search_index.marked(connection, layer.database.dialect, 10)
     stale = [(one, one.words()) for one in found]
     await layer.update_step({**written, "output": "new"})
     assert await listed(layer, owner, search="new") == [made]
@@ -328,9 +331,9 @@ async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypat
     assert await listed(layer, owner, search="early") == [made]
     await layer.create_step(step(made, "late"))
 
-    async def hang(_connection: object, _limit: int) -> list[search_index.Found]:
+    async def hang(*_: object) -> tuple[list[search_index.Found], bool]:
         await asyncio.sleep(60)
-        return []
+        return [], False
 
     monkeypatch.setattr(search_index, "marked", hang)
     begun = time.monotonic()
@@ -358,7 +361,7 @@ async def test_duplicate_marks_are_processed_together(layer: ChainlitLayer) -> N
         await layer.update_step({**written, "output": f"growing {number}"})
         await layer.set_step_favorite(written, number % 2 == 0)
     async with layer.database.read() as connection:
-        found = await search_index.marked(connection, layer.database.dialect, 100)
+        found, _ = await search_index.marked(connection, layer.database.dialect, 100)
     assert [len(one.marks) for one in found if one.step_id] == [6]
     assert found[-1].texts == ("growing 4",)
 
@@ -598,6 +601,137 @@ async def test_a_search_counts_again_what_was_written_during_the_one_before(
     go_on.set()
     await first
     assert await second == [mine]
+
+
+@pytest.fixture
+def two_kilobytes_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(search_index, "MOST_BYTES", 2_000)
+    search_index._own_marks.cache_clear()
+    yield
+    search_index._own_marks.cache_clear()
+
+
+@pytest.mark.usefixtures("two_kilobytes_at_once")
+async def test_a_batch_of_large_texts_is_smaller(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await layer.search_indexer.own_left(alice)
+    # Each character has three bytes.
+    texts = ["天" * 300 + f" needle{number}" for number in range(6)]
+    await put_by_another_writer(layer, mine, [*texts, "haystack"])
+    async with layer.database.read() as connection:
+        found, more = await search_index.marked(connection, layer.database.dialect, 100)
+    assert ([len(one.texts) for one in found], more) == ([1, 1, 1], True)
+    assert len(await search_index.marked_of(layer.database, alice)) == 3
+    sizes: list[int] = []
+    for name in ("store", "store_backlog"):
+        monkeypatch.setattr(search_index, name, counting(getattr(search_index, name), sizes))
+    assert await listed(layer, alice, search="needle5") == [mine]
+    assert sizes == [3, 3, 1]
+    async with layer.database.write() as connection:
+        await connection.execute(delete(search_texts))
+    await make_older_than_the_index(layer)
+    sizes.clear()
+    idle_indexer.undo()
+    await layer.search_indexer.finish()
+    # Seven steps in the order of their random ids, in which the small one may be anywhere, and the title.
+    assert (sum(sizes), max(sizes) <= 4) == (8, True)
+    assert await listed(layer, alice, search="haystack") == [mine]
+    assert await layer.texts_to_index() == 0
+
+
+def counting(store: Any, sizes: list[int]) -> Any:
+    async def counted(connection: Any, dialect: Any, *arguments: Any) -> Any:
+        sizes.extend(len(one) for one in arguments if isinstance(one, list))
+        return await store(connection, dialect, *arguments)
+
+    return counted
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_a_search_in_progress_ends_with_its_batch_when_the_layer_closes(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(35)])
+    real, began, go_on = search_index.store, asyncio.Event(), asyncio.Event()
+
+    async def wait(connection: Any, dialect: Any, words: Any) -> int:
+        began.set()
+        await go_on.wait()
+        return await real(connection, dialect, words)
+
+    monkeypatch.setattr(search_index, "store", wait)
+    searches = [asyncio.create_task(layer.search_indexer.own_left(alice)) for _ in range(3)]
+    await began.wait()
+    stopped = asyncio.create_task(layer.search_indexer.stop())
+    await asyncio.sleep(0.05)
+    assert not stopped.done()
+    go_on.set()
+    await stopped
+    assert [one.done() for one in searches] == [True] * 3
+    # The first batch of ten is stored; each search tells that the others are left.
+    assert [one.result() for one in searches] == [26] * 3
+    assert await rows(layer) == (10, 26)
+    assert await layer.search_indexer.own_left(alice) == 26
+
+
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+@pytest.mark.parametrize("function", ["store", "mark_older"])
+async def test_a_search_that_cannot_index_tells_how_many_texts_are_left(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, function: str
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, ["needle", "haystack"])
+    if function == "mark_older":
+        await make_older_than_the_index(layer)
+
+    async def fail(*_: object) -> None:
+        raise StorageUnavailable("another process has locked it")
+
+    monkeypatch.setattr(search_index, function, fail)
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 3
+    assert "3 texts of a user cannot be indexed for the search now: another process has locked it" in caplog.text
+
+
+@pytest.mark.usefixtures("forty_at_once")
+async def test_a_reviewers_search_tells_how_many_texts_it_could_not_find(
+    layer: ChainlitLayer, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    await account(layer, "rita", "reviewer")
+    turn = await talk(layer, answer="a needle")
+    idle_indexer.undo()
+    await layer.search_indexer.finish()
+    idle_indexer.setattr(layer.search_indexer, "_begin", lambda: None)
+    await put_by_another_writer(layer, turn.thread, ["haystack"] * 50)
+    which, other = AnswerFilter(words="needle"), AnswerFilter(thumb="none")
+    with acting_as("rita"):
+        for one in (which, other):
+            found, count = await layer.list_answers(one), await layer.count_answers(one)
+            assert ([row.step_id for row in found.rows], count.count) == ([turn.answer], 1)
+            assert (found.texts_left, count.texts_left) == ((50, 50) if one is which else (0, 0))
+        idle_indexer.undo()
+        await layer.search_indexer.finish()
+        assert (await layer.list_answers(which)).texts_left == 0
+
+
+@pytest.mark.usefixtures("idle_indexer")
+async def test_a_search_that_cannot_count_fails_and_does_not_pass_for_complete(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+
+    async def fail(*_: object) -> None:
+        raise StorageUnavailable("the database gives no answer")
+
+    monkeypatch.setattr(search_index, "waiting_of", fail)
+    with pytest.raises(StorageUnavailable):
+        await listed(layer, alice, search="needle")
 
 
 @pytest.mark.usefixtures("idle_indexer")

@@ -15,9 +15,9 @@ PUBLIC = """
 Account(user, password_hash, password_changed_at=, logins_ended_at=)
 Agreement(answers, verdicts, agreed, kappa, pairs)
 AlreadyExists: DataLayerError
-AnswerCount(count, is_more)
+AnswerCount(count, is_more, texts_left=)
 AnswerFilter(thumb=, has_comment=, reasons=, assistants=, models=, users=, tags=, since=, until=, min_cost=, max_cost=, is_error=, is_reviewed=, labels=, assigned_to=, is_flagged=, words=)
-AnswerPage(rows, next_cursor, is_partial=)
+AnswerPage(rows, next_cursor, is_partial=, texts_left=)
 AnswerRow(step_id, thread_id, created_at, thread_name=, user=, tags=, question=, answer=, thumb=, comment=, reasons=, assistant=, model=, tokens=, cost=, seconds=, is_error=, verdicts=, assigned_to=, is_flagged=, is_removed=)
 AuditEntry(id, at, action, actor, thread_id, owner_id, purpose, details=)
 AuditPage(entries, next_cursor)

@@ -90,17 +90,36 @@ async def test_the_pages_say_when_the_newest_answers_may_be_missing(
     assert kept.answer_id in (await rita.get("/review")).text
 
 
-@pytest.mark.parametrize(("left", "shown"), [(12_345, "12,345 texts are left"), (1, "1 text is left")])
+@pytest.mark.parametrize(
+    ("left", "language", "shown"),
+    [
+        (12_345, "en", "index is being built: 12,345 texts are left"),
+        (1, "en", "index is being built: 1 text is left"),
+        (12_345, "zh-CN", "正在建立搜索索引，还剩 12,345 条文本"),
+    ],
+)
 async def test_the_pages_say_how_many_texts_the_words_cannot_find_yet(
-    layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, left: int, shown: str
+    layer: ChainlitLayer,
+    kept: Kept,
+    rita: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    left: int,
+    language: str,
+    shown: str,
 ) -> None:
     async def many() -> int:
         return left
 
+    async def of_all() -> int:
+        raise AssertionError("the pages show the number of their own search")
+
+    rita.headers["Accept-Language"] = language
+    monkeypatch.setattr(layer, "texts_to_index", of_all)
+
     searches = ("/review?words=bold", "/review/export?words=bold", f"/review/numbers?{NOVEMBER}")
     for address in searches:
         assert (await page_at(rita, address)).all("p", class_="notice") == []
-    monkeypatch.setattr(layer, "texts_to_index", many)
+    monkeypatch.setattr(layer.search_indexer, "all_left", many)
     for address in searches:
         (notice,) = (await page_at(rita, address)).all("p", class_="notice")
         assert shown in notice.text

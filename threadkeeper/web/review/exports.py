@@ -25,7 +25,6 @@ from threadkeeper.web.pages.downloads import BOM, Download, attachment, cell
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.zone import Zone
-from threadkeeper.web.review.inbox import texts_left
 from threadkeeper.web.review.notices import LONGEST_PURPOSE
 from threadkeeper.web.review.policy import Policy
 from threadkeeper.web.review.query import ReviewQuery, read_review_query
@@ -94,7 +93,7 @@ async def _values(layer: ChainlitLayer, policy: ReviewPolicy, query: ReviewQuery
     return {
         "query": query,
         "is_behind": layer.answer_follower.is_behind,
-        "texts_left": await texts_left(layer, query),
+        "texts_left": counted.texts_left,
         "counted": counted,
         "count": f"{counted.count:,}{'+' if counted.is_more else ''}",
         "kinds": KINDS,

@@ -101,7 +101,7 @@ async def inbox(
     return {
         "found": found,
         "is_behind": layer.answer_follower.is_behind,
-        "texts_left": await texts_left(layer, query),
+        "texts_left": max(found.texts_left, count.texts_left),
         "count": counted(count),
         "facets": facets,
         "pills": await _pills(layer, query, person),
@@ -115,14 +115,6 @@ async def inbox(
         "me": person.identifier,
         "excerpts": excerpts,
     }
-
-
-async def texts_left(layer: ChainlitLayer, query: ReviewQuery) -> int:
-    """How many texts the words of the filter cannot find yet; 0 without words.
-
-    Asked after the answers are read, because that indexes the texts if they are few.
-    """
-    return await layer.texts_to_index() if query.which.words else 0
 
 
 async def refuse_unknown(layer: ChainlitLayer, query: ReviewQuery, known: Collection[str]) -> None:

@@ -69,10 +69,14 @@ async def read_statistics(
     labels = list(dict.fromkeys((*policy.labels, *sorted(name for one in coverage for name in one.labels))))
     named = label_name(say)
     # Words reveal contents of threads that need a purpose to open.
-    words = None if policy.asks_purpose else await _words(layer, which, policy.bad_labels)
+    words, texts_left = None, 0
+    if not policy.asks_purpose:
+        # Counted before: 0 means that the words, which are read later, lack nothing.
+        texts_left = await layer.search_indexer.all_left()
+        words = await _words(layer, which, policy.bad_labels)
     values = {
         "is_behind": layer.answer_follower.is_behind,
-        "texts_left": 0 if words is None else await layer.texts_to_index(),
+        "texts_left": texts_left,
         "period": period,
         "interval": interval,
         "periods": [name for name in PERIODS if name != "custom"],
