@@ -13,7 +13,6 @@ from tests.support.chat_client import ChatClient
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
 from tests.support.shared_server import PASSWORD, Chat
-from threadkeeper.login.passwords import Passwords
 
 pytestmark = pytest.mark.slow
 
@@ -380,7 +379,7 @@ async def test_a_new_password_ends_earlier_logins(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await asyncio.sleep(1)  # the time of a login is in whole seconds
         async with chat.layer() as layer:
-            await layer.set_password(chat.name("alice"), await Passwords().hash("another password"))
+            await layer.set_password(chat.name("alice"), await chat.server.hashed("another password"))
         async with asyncio.timeout(15):
             while not await _is_locked_out(client):
                 await asyncio.sleep(0.5)

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Self
 import httpx
 
 import datalayer
+from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.forks import Fork, Forks
 from tests.support.plain_http import PLAIN_HTTP
 from threadkeeper.login.passwords import Passwords
@@ -35,16 +36,6 @@ forks = Forks({**{name: os.environ[name] for name in _INHERITED if name in os.en
 
 class ServerFailed(Exception):
     """The application did not start or end properly. The message contains its log."""
-
-
-_hashes: dict[str, str] = {}
-
-
-async def _hashed(password: str) -> str:
-    """The hash of the password as the server computes it. Computed once per run, because it is slow by design."""
-    if password not in _hashes:
-        _hashes[password] = await Passwords().hash(password)
-    return _hashes[password]
 
 
 @dataclass
@@ -179,7 +170,11 @@ class AppServer:
     async def add_user(self, identifier: str, password: str, role: str = "user") -> str:
         """Add an account. Returns its id."""
         async with self.layer() as layer:
-            return (await layer.add_account(identifier, await _hashed(password), role)).id
+            return (await layer.add_account(identifier, await self.hashed(password), role)).id
+
+    async def hashed(self, password: str) -> str:
+        """The hash of the password as this server computes it."""
+        return await Passwords(CHEAP_HASHER if self.program is None else None).hash(password)
 
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from chainlit.user import User as ChainlitUser
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.cheap_passwords import CHEAP_HASHER
 from threadkeeper import metrics
 from threadkeeper.login.accounts import Authenticator, admit_external, ensure_admin, printable
 from threadkeeper.login.passwords import Passwords, Refused, check_identifier, check_password, generate_password
 from threadkeeper.login.throttle import FORGOTTEN_AFTER_SECONDS, LoginThrottle, TooManyTries
-
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
@@ -51,7 +51,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def passwords() -> Passwords:
-    return Passwords(CHEAP)
+    return Passwords(CHEAP_HASHER)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ async def test_two_replicas_that_start_together_create_one_admin(database_url: s
             await both.wait()
             return await super().hash(password)
 
-    passwords = AtOnce(CHEAP)
+    passwords = AtOnce(CHEAP_HASHER)
     layers = [datalayer.create_data_layer(database_url) for _ in range(2)]
     made = await asyncio.gather(*(ensure_admin(layer, passwords) for layer in layers))
     (password,) = [password for password in made if password]
@@ -239,6 +239,10 @@ async def test_an_unknown_name_is_hashed_like_a_known_one(
         await authenticator.verify(name, "wrong password")
     known, unknown = (str(password_hash).rsplit("$", 2)[0] for password_hash in verified)
     assert known == unknown  # the same parameters: version, memory, time and lanes
+
+
+async def test_a_server_hashes_at_the_recommended_cost() -> None:
+    assert extract_parameters(await Passwords().hash("the engine")) == RFC_9106_LOW_MEMORY
 
 
 async def test_an_outdated_hash_is_renewed_at_login(layer: ChainlitLayer, ada: datalayer.User, clock: Clock) -> None:

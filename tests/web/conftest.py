@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from chainlit.auth import create_jwt
 from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.served import served
 from threadkeeper.login.accounts import Authenticator
@@ -37,7 +37,7 @@ Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 def passwords() -> Passwords:
-    return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    return Passwords(CHEAP_HASHER)
 
 
 @pytest.fixture
