@@ -16,6 +16,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, SchemaError
+from datalayer.history.removed_answers import ANSWER
+from datalayer.history.speech import may_hold_thought
 from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema import deletion_triggers as _deletion_triggers  # noqa: F401  they are created with their table
 from datalayer.schema import review_triggers as _review_triggers  # noqa: F401
@@ -234,6 +236,15 @@ async def find_marks_by_owner(connection: AsyncConnection) -> None:
     owner = select(threads.c.userId).where(threads.c.id == search_pending.c.threadId).scalar_subquery()
     await connection.execute(update(search_pending).where(search_pending.c.userId.is_(None)).values(userId=owner))
     await connection.run_sync(_add_indexes, {"search_pending_of_user"})
+
+
+@migration
+async def index_speech_alone(connection: AsyncConnection) -> None:
+    """Mark the answers in the search index that may hold thought: their words are indexed again, without it."""
+    is_indexed = exists(select(search_texts.c.id).where(search_texts.c.stepId == steps.c.id))
+    found = select(steps.c.threadId, steps.c.id, threads.c.userId).join_from(steps, threads)
+    found = found.where(is_indexed, steps.c.type == ANSWER, may_hold_thought(steps.c.output))
+    await connection.execute(insert(search_pending).from_select(["threadId", "stepId", "userId"], found))
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -29,12 +29,17 @@ _TAGS: tuple[tuple[str, str], ...] = (
 )
 _CLOSING_OF = dict(_TAGS)
 _CLOSINGS = tuple(_CLOSING_OF.values())
-_FIRST = frozenset(tag[0] for pair in _TAGS for tag in pair)
+FIRST_CHARACTERS = frozenset(tag[0] for pair in _TAGS for tag in pair)
+"""With one of these, every tag begins."""
+CLOSING_STARTS = tuple(sorted({closing[:2] for closing in _CLOSINGS}))
+"""With one of these, every closing tag begins."""
 _LONGEST = max(len(tag) for pair in _TAGS for tag in pair)
 _OPENING = re.compile("|".join(re.escape(opening) for opening in _CLOSING_OF), re.IGNORECASE)
 _CLOSING = re.compile("|".join(re.escape(closing) for closing in _CLOSINGS), re.IGNORECASE)
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
-_BLANK = " \t\r\n\ufeff\u200b"
+_FENCE_LENGTH = len("   ```")
+BLANK = " \t\r\n\ufeff\u200b"
+"""What can stand before the first tag."""
 # What can stand before a closing tag that is not on a line of its own, and what can stand behind it.
 _QUOTES = "\"'`(“‘«「『"
 _OPENS_TEXT = "#*-|>[$\\_"
@@ -56,14 +61,16 @@ class Splitter:
         self._has_thought = False
         self._begins_thought = False
         self._drops_blanks = False
+        # The speech so far, if a closing tag can still follow: what is not judged yet, and what is known of the rest.
         self._speech: list[str] = []
+        self._before = _Before()
 
     def drop_blanks(self) -> None:
         """Drop blank lines at the beginning of the speech, because a thought came before it in another way."""
         self._drops_blanks = True
 
     def feed(self, text: str) -> list[tuple[Kind, str]]:
-        if self._is_speech and not self._held and (self._has_tag or _FIRST.isdisjoint(text)):
+        if self._is_speech and not self._held and (self._has_tag or FIRST_CHARACTERS.isdisjoint(text)):
             return list(self._say(text))
         self._held += text
         return list(self._parts(is_end=False))
@@ -84,7 +91,7 @@ class Splitter:
 
     def _begin(self, *, is_end: bool) -> None:
         """Decide whether the text goes on with thought or with speech."""
-        text = self._held.lstrip(_BLANK)
+        text = self._held.lstrip(BLANK)
         head = text[:_LONGEST].lower()
         for opening, closing in _TAGS:
             if head.startswith(opening):
@@ -107,27 +114,42 @@ class Splitter:
             size = len(self._held) - (0 if is_end else _beginning_of_tag(self._held, (closing,)))
             text, self._held = self._held[:size], self._held[size:]
         if self._begins_thought:
-            text = text.lstrip(_BLANK)
+            text = text.lstrip(BLANK)
         if text:
             yield "thought", f"\n\n{text}" if self._begins_thought and self._has_thought else text
             self._has_thought, self._begins_thought = True, False
 
     def _speak(self, *, is_end: bool) -> Iterator[tuple[Kind, str]]:
-        found = None if self._has_tag else _CLOSING.search(self._held)
-        if found is None:
-            kept = 0 if is_end or self._has_tag else _beginning_of_tag(self._held, _CLOSINGS)
-            yield from self._say_held(len(self._held) - kept)
-        elif found.end() == len(self._held) and not is_end:
-            # What follows decides whether it is a tag.
-            yield from self._say_held(found.start())
-        elif not _closes_thought("".join(self._speech) + self._held[: found.start()], self._held[found.end() :]):
-            yield from self._say_held(found.end())
-        else:
-            rest = self._held[found.end() :]
-            yield from self._say_held(found.start())
-            yield "taken_back", ""
-            self._held, self._is_speech = rest, False
-            self._has_tag = self._has_thought = self._drops_blanks = True
+        if self._has_tag:
+            yield from self._say_held(len(self._held))
+            return
+        self._before.add("".join(self._speech))
+        self._speech.clear()
+        judged = 0
+        for found in _CLOSING.finditer(self._held):
+            self._before.add(self._held[judged : found.start()])
+            judged = found.start()
+            if found.end() == len(self._held) and not is_end:
+                # What follows decides whether it is a tag.
+                yield from self._say_judged(judged)
+                return
+            if self._before.lets_close(self._held[found.end() : found.end() + 1]):
+                rest = self._held[found.end() :]
+                yield from self._say_judged(judged)
+                yield "taken_back", ""
+                self._held, self._is_speech = rest, False
+                self._has_tag = self._has_thought = self._drops_blanks = True
+                return
+            self._before.add(found[0])
+            judged = found.end()
+        kept = 0 if is_end else _beginning_of_tag(self._held[judged:], _CLOSINGS)
+        yield from self._say_judged(judged)
+        yield from self._say_held(len(self._held) - kept)
+
+    def _say_judged(self, size: int) -> Iterator[tuple[Kind, str]]:
+        text, self._held = self._held[:size], self._held[size:]
+        if text:
+            yield "speech", text
 
     def _say_held(self, size: int) -> Iterator[tuple[Kind, str]]:
         text, self._held = self._held[:size], self._held[size:]
@@ -160,31 +182,56 @@ def speech_of(text: str) -> str:
 
 
 def _has_tag(text: str) -> bool:
-    return _OPENING.match(text.lstrip(_BLANK)) is not None or _CLOSING.search(text) is not None
+    if _OPENING.match(text.lstrip(BLANK)) is not None:
+        return True
+    # Most texts have none of these, which is known at once.
+    return any(start in text for start in CLOSING_STARTS) and _CLOSING.search(text) is not None
 
 
 def _beginning_of_tag(text: str, tags: tuple[str, ...]) -> int:
     """How many characters at the end of the text could be the beginning of one of the tags."""
     tail = text[-_LONGEST:].lower()
     for at in range(len(tail)):
-        if tail[at] in _FIRST and any(tag.startswith(tail[at:]) for tag in tags):
+        if tail[at] in FIRST_CHARACTERS and any(tag.startswith(tail[at:]) for tag in tags):
             return len(tail) - at
     return 0
 
 
-def _closes_thought(before: str, after: str) -> bool:
-    """Whether a closing tag without an opening one shows that all text before it was thought."""
-    line = before.rpartition("\n")[2]
-    in_code = len(_FENCE.findall(before)) % 2 == 1 or line.count("`") % 2 == 1
-    if in_code or _OPENING.search(before):
-        return False
-    if not line.strip():
-        return True
-    if line[-1].isspace():
-        return line.rstrip()[-1] in _ENDS_SENTENCE and after.startswith(("\n", "\r"))
-    following = after[:1]
-    if not following or line[-1] in _QUOTES:
-        return False
-    if following in " \t":
-        return line[-1] in _ENDS_SENTENCE
-    return following in ("\n", "\r") or following.isalnum() or following in _OPENS_TEXT
+class _Before:
+    """What is known of the text before a closing tag that has no opening one. It grows by pieces, cut at any place."""
+
+    def __init__(self) -> None:
+        self._has_opening = False
+        self._tail = ""
+        self._fences = 0
+        # Of the last line.
+        self._head = ""
+        self._ticks = 0
+        self._last = self._last_of_word = ""
+
+    def add(self, text: str) -> None:
+        self._has_opening = self._has_opening or _OPENING.search(self._tail + text) is not None
+        self._tail = (self._tail + text[-_LONGEST:])[-_LONGEST:]
+        whole, newline, last = text.rpartition("\n")
+        if newline:
+            self._fences += len(_FENCE.findall(self._head + whole))
+            self._head, self._ticks, self._last, self._last_of_word = "", 0, "", ""
+        self._head = (self._head + last[:_FENCE_LENGTH])[:_FENCE_LENGTH]
+        self._ticks += last.count("`")
+        self._last = last[-1:] or self._last
+        self._last_of_word = last.rstrip()[-1:] or self._last_of_word
+
+    def lets_close(self, following: str) -> bool:
+        """Whether a closing tag here, with this character behind it, shows that all text so far was thought."""
+        fences = self._fences + len(_FENCE.findall(self._head))
+        if fences % 2 == 1 or self._ticks % 2 == 1 or self._has_opening:
+            return False
+        if not self._last_of_word:
+            return True
+        if self._last.isspace():
+            return self._last_of_word in _ENDS_SENTENCE and following in ("\n", "\r")
+        if not following or self._last in _QUOTES:
+            return False
+        if following in " \t":
+            return self._last in _ENDS_SENTENCE
+        return following in ("\n", "\r") or following.isalnum() or following in _OPENS_TEXT

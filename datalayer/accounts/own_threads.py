@@ -12,12 +12,14 @@ from datalayer.cleaning import clean_text, known_id, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback, users
 from datalayer.history.excerpts import excerpt, marked
+from datalayer.history.removed_answers import ANSWER
 from datalayer.history.search import WANTED, wanted
 from datalayer.ownership import acting_user, may_write, recorded
 from datalayer.records.chat import Feedback, FoundThread
 from datalayer.records.writes import VoteWrite
 from datalayer.schema.chat import feedback_changes, feedbacks, search_texts, steps, threads
 from datalayer.store import DataStore
+from datalayer.thought import speech_of
 
 _MOST_THREADS = 100
 _LENGTH = 160
@@ -128,9 +130,12 @@ class OwnThreads(DataStore):
                 .where(search_texts.c.threadId.in_(names), dialect.matches_words(WANTED))
                 .subquery()
             )
-            texts = select(steps.c.threadId, steps.c.output, steps.c.input).join(hits, hits.c.id == steps.c.id)
-            rows = await connection.execute(texts.where(hits.c.place == 1), {"wanted": query})
-            said = {thread_id: (output or "", given or "") for thread_id, output, given in rows}
+            texts = select(steps.c.threadId, steps.c.type, steps.c.output, steps.c.input)
+            texts = texts.join(hits, hits.c.id == steps.c.id).where(hits.c.place == 1)
+            said = {
+                thread_id: (speech_of(output or "") if kind == ANSWER else output or "", given or "")
+                for thread_id, kind, output, given in await connection.execute(texts, {"wanted": query})
+            }
             return [
                 FoundThread(
                     thread_id,

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.history.speech import start_of_answer
 from datalayer.schema.chat import Identifier, feedback_changes, steps
 from datalayer.schema.review import step_versions
 
@@ -83,7 +84,7 @@ async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
 
 
 def texts(length: int) -> Select[Any]:
-    """The beginnings of the removed answers `ids` and of their original questions, by `stepId`."""
+    """The beginnings of the removed answers `ids` (see `speech_at_start`) and of their questions, by `stepId`."""
     asked = step_versions.alias("asked")
     # The question of an answer is the version that was replaced first after the answer, or else the present one.
     before = (
@@ -119,6 +120,6 @@ def texts(length: int) -> Select[Any]:
     )
     return select(
         step_versions.c.stepId,
-        func.substr(step_versions.c.output, 1, length).label("answer"),
+        start_of_answer(step_versions.c.output, length).label("answer"),
         question.label("question"),
     ).where(step_versions.c.stepId.in_(bindparam("ids", type_=Identifier, expanding=True)), IS_REMOVED_ANSWER)

@@ -36,9 +36,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
 from datalayer.dialects import Dialect
+from datalayer.history.removed_answers import ANSWER
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens
 from datalayer.schema.chat import TITLE, Identifier, search_backlog, search_pending, search_texts, steps, threads
-from datalayer.thought import THOUGHT, THOUGHT_TYPE
+from datalayer.thought import THOUGHT, THOUGHT_TYPE, speech_of
 
 MOST_AT_ONCE: Final = 10_000
 """A search waits until its user's texts are indexed if not more than these wait."""
@@ -214,7 +215,7 @@ def _found(rows: Iterable[Any]) -> list[Found]:
     found: dict[tuple[str, str | None], Found] = {}
     for number, thread_id, step_id, owner_id, name, *texts, _ in rows:
         earlier = found.get((thread_id, step_id))
-        given = _given((name,) if step_id is None else texts)
+        given = _given((name,)) if step_id is None else _given_by_step(*texts)
         marks = (*earlier.marks, number) if earlier else (number,)
         found[thread_id, step_id] = Found(thread_id, step_id, owner_id, given, marks)
     return list(found.values())
@@ -306,14 +307,20 @@ def _start(column: Any) -> Any:
 
 
 def _texts(dialect: type[Dialect]) -> tuple[Any, ...]:
-    """The texts of a step: none for the thought of an answer, because nobody said it."""
+    """The texts of a step, and its type: none for the thought of an answer, because nobody said it."""
     is_thought = and_(steps.c.type == THOUGHT_TYPE, dialect.text_in(steps.c.metadata, "status") == THOUGHT)
-    return _start(steps.c.input), case((is_thought, null()), else_=_start(steps.c.output))
+    return _start(steps.c.input), case((is_thought, null()), else_=_start(steps.c.output)), steps.c.type
 
 
 def _given(texts: Iterable[Any]) -> tuple[str, ...]:
     # Another program may have stored bytes in a text column of SQLite.
     return tuple(text for text in texts if text and isinstance(text, str))
+
+
+def _given_by_step(given: Any, output: Any, kind: str | None) -> tuple[str, ...]:
+    """The texts of a step, without thought that was stored with an answer."""
+    is_answer = kind == ANSWER and isinstance(output, str)
+    return _given((given, speech_of(output) if is_answer else output))
 
 
 def _rows(words: Iterable[tuple[Found, str | None]]) -> list[tuple[str, str | None, str]]:

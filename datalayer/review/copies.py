@@ -11,6 +11,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history.answers import ANSWER, is_whole
 from datalayer.history.copying import copy_thread
+from datalayer.history.speech import speech_at_start, start_of_answer
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
 from datalayer.review.questions import question_before
 from datalayer.schema.chat import steps
@@ -85,12 +86,15 @@ async def latest_answers(
         .subquery()
     )
     statement = (
-        select(steps.c.id, steps.c.threadId, func.substr(steps.c.output, 1, _EXCERPT))
+        select(steps.c.id, steps.c.threadId, start_of_answer(steps.c.output, _EXCERPT))
         .join(placed, placed.c.id == steps.c.id)
         .where(placed.c.place <= _LATEST)
         .order_by(*order)
     )
-    return [CopiedAnswer(*row) for row in await connection.execute(statement)]
+    rows = await connection.execute(statement)
+    return [
+        CopiedAnswer(step_id, thread_id, speech_at_start(start, _EXCERPT) or "") for step_id, thread_id, start in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.history import removed_answers
+from datalayer.history.speech import speech_at_start, start_of_answer
 from datalayer.records.review import AnswerCount, AnswerFilter, AnswerPage, AnswerRow, Thumb
 from datalayer.review.access import REVIEWERS
 from datalayer.review.filters import behind, chosen, cursor_of
@@ -155,7 +156,7 @@ def _shown() -> Select[Any]:
             threads.c.name,
             threads.c.userIdentifier,
             question_before(answers, characters=EXCERPT).label("question"),
-            func.substr(answer.c.output, 1, EXCERPT).label("answer"),
+            start_of_answer(answer.c.output, EXCERPT).label("answer"),
             assignee.c.identifier.label("assignee"),
             flagged.label("flagged"),
             answer.c.id.is_not(None).label("isHere"),
@@ -221,7 +222,7 @@ def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) ->
         user=row["userIdentifier"],
         tags=tuple(row["tags"] or ()),
         question=text["question"] if excerpts else None,
-        answer=text["answer"] if excerpts else None,
+        answer=speech_at_start(text["answer"], EXCERPT) if excerpts else None,
         thumb=_THUMBS[row["thumb"]],
         comment=next((vote.comment for vote in of_answer if vote.comment), None) if excerpts else None,
         reasons=tuple(dict.fromkeys(reason for vote in of_answer for reason in vote.reasons or ())),

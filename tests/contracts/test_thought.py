@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 from chainlit.context import init_http_context
+from sqlalchemy import delete
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.history import search_index
 from datalayer.records.review import AnswerFilter, Verdict
 from datalayer.records.writes import StepWrite
+from datalayer.schema.chat import migrations
 from datalayer.thought import THOUGHT, THOUGHT_TYPE
 from tests.support.model_server import ModelServer
 from tests.support.records import listed, new_id, step, thread, user_id
@@ -98,6 +101,76 @@ async def test_the_search_does_not_find_a_thought(layer: ChainlitLayer) -> None:
     assert await listed(layer, owner, search="haystack") == []
     assert await listed(layer, owner, search="barn") == [made]
     assert await listed(layer, owner, search="spindle") == [made]
+
+
+HAYSTACK = "hay " * 200
+MIXED = [
+    (f"<think>\nThe needle. {HAYSTACK}\n</think>\n\nIt is in the barn.", "It is in the barn."),
+    (f" \n<THINK>The needle. {HAYSTACK}</THINK>It is in the barn.", "It is in the barn."),
+    (f"The needle. {HAYSTACK}\n</think>\nIt is in the barn.", "It is in the barn."),
+    (f"[THINK]The needle.{HAYSTACK}[/THINK]It is in the barn.", "It is in the barn."),
+    ("<think>The needle. It is in the barn", ""),
+]
+SAID = [
+    "It is in the barn.\n```xml\n<think>The needle</think>\n```",
+    "It is in the barn. Write `<think>the needle</think>`, or <b>the needle</b>.",
+    "[1] It is in the barn with the needle.",
+]
+
+
+async def searched(layer: ChainlitLayer, owner: str, words: str) -> str | None:
+    """The excerpt of the only thread that is found; None if none is."""
+    with datalayer.acting_as("alice"):
+        ids = await listed(layer, owner, search=words)
+        found = await layer.excerpts(words, ids)
+    assert len(ids) <= 1
+    return "".join(part.text for part in found[0].text) if found else None
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [*MIXED, *((one, one) for one in SAID)],
+    ids=["tags", "capitals", "closing", "brackets", "unclosed", "in-code", "in-line-code", "footnote"],
+)
+async def test_thought_in_an_old_answer_is_neither_found_nor_shown_in_lists(
+    layer: ChainlitLayer, output: str, said: str
+) -> None:
+    await account(layer, "rita", "reviewer")
+    owner = await user_id(layer, "alice")
+    turn = await talk(layer, question="one", answer=output, thumb=0)
+    has_needle, has_barn = "needle" in said, "barn" in said
+    excerpt = await searched(layer, owner, "needle")
+    assert (excerpt is not None) == has_needle
+    barn = await searched(layer, owner, "barn")
+    assert (barn is not None) == has_barn
+    assert "hay" not in (barn or "")
+    with reviewing():
+        assert [one.answer for one in (await layer.list_answers(AnswerFilter())).rows] == [said[:300]]
+        assert len((await layer.list_answers(AnswerFilter(words="needle"))).rows) == has_needle
+        copy = await layer.take_over(turn.thread, step_id=turn.answer)
+        assert [one.excerpt for one in await layer.answers_of_copies([copy.thread_id])] == [said[:100]]
+    with datalayer.acting_as("alice"):
+        await layer.cut_thread(turn.thread, turn.question)
+    with reviewing():
+        rows = (await layer.list_answers(AnswerFilter())).rows
+    removed = [row.answer for row in rows if row.thread_id == turn.thread]
+    assert removed == [said[:300]]
+
+
+async def test_an_index_of_an_earlier_version_loses_the_thought(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await user_id(layer, "alice")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(search_index, "speech_of", lambda text: text)
+        threads = [(await talk(layer, question="one", answer=output)).thread for output, _ in MIXED]
+        threads += [(await talk(layer, question="one", answer=output)).thread for output in SAID]
+        assert set(await listed(layer, owner, search="needle")) == set(threads)
+    async with layer.database.write() as connection:
+        await connection.execute(delete(migrations).where(migrations.c.name == "index_speech_alone"))
+    assert await layer.migrate() == ["index_speech_alone"]
+    assert set(await listed(layer, owner, search="needle")) == set(threads[len(MIXED) :])
+    assert set(await listed(layer, owner, search="barn")) == set(threads) - {threads[len(MIXED) - 1]}
 
 
 async def test_exports_have_no_thought(layer: ChainlitLayer) -> None:

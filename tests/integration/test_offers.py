@@ -165,6 +165,19 @@ async def test_a_version_that_is_put_back_has_its_model_usage_and_vote(chat: Cha
         assert not [one for one in await thread_steps(client) if one.get("feedback")]
 
 
+async def test_an_old_answer_that_is_put_back_is_shown_without_its_thought(chat: Chat) -> None:
+    await chat.add_user("ann")
+    async with chat.client("ann") as client:
+        await client.ask("one", modes=use("echo"))
+        (before,) = [step for step in await stored(client) if step["type"] == "assistant_message"]
+        async with chat.layer() as layer:
+            await layer.update_step({**before, "output": "<think>Hm, 1?</think>\n\nAnswer 1"})
+        await edit(client, "one", "two", "echo")
+        await press(client, "show_version")
+        (tool,) = [step for step in client.steps.values() if step["type"] == "tool"]
+        assert (tool["output"], client.steps[before["id"]]["output"]) == ("Hm, 1?", "Answer 1")
+
+
 async def thread_steps(client: ChatClient) -> list[dict[str, Any]]:
     """All steps as stored."""
     thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()

@@ -43,6 +43,7 @@ STEPS = [
     "compare_names_without_case",
     "mark_deleted_threads",
     "find_marks_by_owner",
+    "index_speech_alone",
 ]
 
 

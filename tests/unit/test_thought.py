@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
@@ -183,3 +184,16 @@ async def test_every_shape_of_a_server_is_read_streamed_and_whole(model: Model, 
 async def test_a_thought_without_its_closing_tag_is_no_answer(model: Model) -> None:
     whole = await model.complete(asking("think-limit:unclosed"))
     assert (whole.thought, whole.text) == ("Pondering what is 6 x 7", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["`a </think>`, ", "</think>, ", "a</think>, ", "a\n```\n</think>\n```\n", "<think></think>"]
+)
+def test_a_model_that_repeats_a_tag_blocks_nobody(text: str) -> None:
+    begun = time.process_time()
+    split(text * 8_000)
+    splitter = Splitter()
+    for _ in range(8_000):
+        splitter.feed(text)
+    # Without a memory of what came before, each tag is judged by all text before it: 12 s.
+    assert time.process_time() - begun < 2

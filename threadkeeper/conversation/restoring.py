@@ -11,6 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import LlmCall
 from threadkeeper.chat.wording import mark_of
 from threadkeeper.conversation.reply import AnswerMessage
+from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.versions import Version
 
@@ -33,16 +34,19 @@ async def put_back(
     answer.metadata = {"model": model, "status": status, "is_restored": True, **_facts_of(calls)}
     answer.persisted = True
     chat_context.add(answer)
-    step = answer.to_dict()
+    step: Any = answer.to_dict()
     await layer.update_step(step)
-    await cl.context.emitter.send_step(step)
+    shown = [step]
+    show_thoughts(shown, language)
+    for one in shown:
+        await cl.context.emitter.send_step(one)
     if footer:
         await show_footers([step], language, replace=True)
     vote = await layer.restore_vote(answer.id, version.run_id or answer.id)
     if vote is not None:
         # Chainlit's page reads the vote of a run once, when it shows the thumbs at the end of the run.
-        shown: Any = feedback_dict_of(vote)
-        await cl.context.emitter.update_step({"id": vote.for_id, "feedback": shown})
+        thumb: Any = feedback_dict_of(vote)
+        await cl.context.emitter.update_step({"id": vote.for_id, "feedback": thumb})
     return answer
 
 
