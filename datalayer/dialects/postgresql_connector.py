@@ -8,14 +8,17 @@ are opened again without named statements and without settings, which is right w
 """
 
 import errno
+import getpass
 import logging
 import socket
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from datalayer.dialects.postgresql_passfile import PassFile
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
 from datalayer.dialects.sqlstates import tells_of_a_pooler
 from datalayer.errors import ConfigurationError
@@ -70,6 +73,7 @@ class Connector:
         try:
             self.url = parse_url(url)
             _check_files(self.url)
+            self._user = self.url.login.get("user") or _own_name()
         except ValueError as error:
             raise ConfigurationError(f"the Postgres URL {error}") from None
         pooler = self.url.pooler
@@ -77,6 +81,7 @@ class Connector:
         """Whether statements must have no names; None before the first connection."""
         self._asks = pooler == "auto"
         self._has_connected = False
+        self._passfile = PassFile(self.url.passfile)
 
     @property
     def kept_descriptions(self) -> int:
@@ -119,12 +124,14 @@ class Connector:
 
     async def open(self, *, unnamed: bool) -> Any:
         """A new connection, without settings. Raises as `connect`."""
-        arguments = self.url.arguments()
+        arguments = self.url.arguments() | {"user": self._user}
         caches = {name: size for name, size in self.url.caches.items() if name != "prepared_statement_cache_size"}
         if unnamed:
             caches["statement_cache_size"] = 0
             arguments["connection_class"] = UnnamedStatements
         try:
+            # Also without a password: otherwise the driver looks for one in the file.
+            arguments["password"] = self._password()
             if self.url.files.get("sslrootcert") == "system":
                 arguments["ssl"] = _trusting_the_system(self.url)
             connection = await asyncpg.connect(
@@ -143,6 +150,12 @@ class Connector:
         self._has_connected = True
         self._keep_alive(connection)
         return connection
+
+    def _password(self) -> str:
+        if password := self.url.login.get("password"):
+            return password
+        database = self.url.login.get("database", self._user)
+        return self._passfile.password(self.url.servers, database, self._user) or ""
 
     async def _set(self, connection: Any, settings: Mapping[str, str]) -> bool:
         """Make the settings if the process id is that of the server's process; gives whether it is."""
@@ -168,6 +181,27 @@ class Connector:
                 found.setsockopt(socket.SOL_SOCKET if name == "SO_KEEPALIVE" else socket.IPPROTO_TCP, option, value)
 
 
+def _own_name() -> str:
+    """The user of the process, as the driver finds it.
+
+    Raises:
+        ValueError: the process has a user without a name, as in some containers.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise ValueError("names no user, and the user of this process has no name: write postgresql://USER@…") from None
+
+
+def _own_file(name: str) -> str | None:
+    """A file of the home folder that libpq and the driver use if none is given."""
+    try:
+        path = Path.home() / ".postgresql" / name
+    except RuntimeError:
+        return None
+    return str(path) if path.exists() else None
+
+
 def _words(error: BaseException) -> str:
     """The first sentence of the driver or the server."""
     return " ".join(str(error).split("\n", 1)[0].split())[:300].rstrip(".")
@@ -184,7 +218,8 @@ def _check_files(url: PostgresURL) -> None:
         try:
             if name == "sslcert":
                 password = url.driver.get("sslpassword", "")
-                context.load_cert_chain(path, url.files.get("sslkey"), lambda password=password: password)
+                key = url.files.get("sslkey") or _own_file("postgresql.key")
+                context.load_cert_chain(path, key, lambda password=password: password)
             elif name in ("sslrootcert", "sslcrl") and path != "system":
                 context.load_verify_locations(cafile=path)
         except ssl.SSLError:
@@ -201,9 +236,10 @@ def _trusting_the_system(url: PostgresURL) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
-    if certificate := url.files.get("sslcert"):
-        context.load_cert_chain(certificate, url.files.get("sslkey"), url.driver.get("sslpassword", ""))
-    if revoked := url.files.get("sslcrl"):
+    if certificate := url.files.get("sslcert") or _own_file("postgresql.crt"):
+        key = url.files.get("sslkey") or _own_file("postgresql.key")
+        context.load_cert_chain(certificate, key, url.driver.get("sslpassword", ""))
+    if revoked := url.files.get("sslcrl") or _own_file("root.crl"):
         context.load_verify_locations(cafile=revoked)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     for name, attribute in (("min", "minimum_version"), ("max", "maximum_version")):

@@ -37,7 +37,7 @@ _REFUSED: tuple[tuple[str, str, str], ...] = (
     ("requirepeer", "", "the driver does not look at the owner of the server's process"),
     ("replication", "false off no 0", "a replication connection cannot store threads"),
     ("min_protocol_version", "3.0", _THREE),
-    ("max_protocol_version", "3.0 latest", _THREE),
+    ("max_protocol_version", "3.0 3.2 latest", _THREE),
     ("scram_client_key", "", _LOGIN),
     ("scram_server_key", "", _LOGIN),
     ("oauth_issuer", "", _NO_OAUTH),

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,7 @@ from datalayer.dialects.postgresql_parameters import DRIVER, OURS, REFUSED, TRAN
 from datalayer.dialects.postgresql_service import read_service
 
 DEFAULT_PORT = 5432
-_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")
 _CONNECT_SECONDS = 10.0
 _COMMAND_SECONDS = 60.0
 _POOLERS = ("auto", "transaction", "session", "none")
@@ -36,7 +37,9 @@ class PostgresURL:
     shuffled: bool
     """Whether each connection tries the servers in a random order."""
     login: Mapping[str, str]
-    """user, password, database and passfile, as far as they are given."""
+    """user, password and database, as far as they are given."""
+    passfile: Path | None
+    """The password file, if there is a home folder or one is given."""
     files: Mapping[str, str]
     """sslrootcert, sslcert, sslkey and sslcrl, as far as they are given. `sslrootcert` may be "system"."""
     driver: Mapping[str, str]
@@ -86,6 +89,8 @@ def parse_url(url: str, environment: Mapping[str, str] | None = None) -> Postgre
             # Where no value is accepted, it may be a secret.
             shown = f"{named}={given[parameter]}" if values else named
             raise ValueError(f"cannot be used with {shown}: {why}")
+    if home := environment.get("HOME"):
+        given.setdefault("passfile", f"{home}/.pgpass")
     return _parsed({parameter: value for parameter, value in given.items() if parameter not in REFUSED})
 
 
@@ -167,12 +172,14 @@ def _parsed(given: dict[str, str]) -> PostgresURL:
         raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
     if root and root != "system":
         driver["sslrootcert"] = root
-    names = {"user": "user", "password": "password", "dbname": "database", "passfile": "passfile"}
+    names = {"user": "user", "password": "password", "dbname": "database"}
     amounts = {name: _whole(given, name) for name in (*_CACHES, *_AMOUNTS) if name in given}
+    passfile = given.get("passfile", "")
     return PostgresURL(
         servers=servers,
         shuffled=_one_of(given, "load_balance_hosts", "disable", "random") == "random",
         login={ours: given[theirs] for theirs, ours in names.items() if theirs in given},
+        passfile=Path(passfile) if passfile else None,
         files=files,
         driver=driver,
         server_settings=_server_settings(given),
@@ -189,6 +196,8 @@ def _servers(given: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     if host and address and host != address:
         raise ValueError("has hostaddr beside host: the driver looks up the host itself, so leave out hostaddr")
     hosts = (host or address).split(",")
+    if len(hosts) > 1 and "" in hosts:
+        raise ValueError("has an empty host among several: write localhost, or the folder of the socket")
     ports = [_port(port) for port in given.get("port", "").split(",")]
     if len(ports) == 1:
         ports *= len(hosts)

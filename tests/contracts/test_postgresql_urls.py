@@ -90,7 +90,8 @@ async def answers(url: str, sql: str) -> list[Any]:
 async def refused(url: str) -> DataLayerError:
     with pytest.raises(DataLayerError) as caught:
         await answers(url, "SELECT 1")
-    assert (urlsplit(url).password or "-") not in str(caught.value)
+    password = urlsplit(url).password
+    assert password is None or password not in str(caught.value)
     return caught.value
 
 
@@ -137,13 +138,16 @@ async def test_the_command_timeout_holds_for_both_kinds(server: Server) -> None:
         await database.close()
 
 
-async def test_keepalives_are_those_of_the_url(server: Server) -> None:
-    database = Database(server.url("keepalives_idle=77&keepalives_interval=7&keepalives_count=6"))
+async def test_keepalives_and_the_time_for_an_answer_are_those_of_the_url(server: Server) -> None:
+    query = "keepalives_idle=77&keepalives_interval=7&keepalives_count=6&tcp_user_timeout=7000"
+    database = Database(server.url(query))
     connection = await database.dialect.connector.connect({})  # type: ignore[attr-defined]
     found = connection._transport.get_extra_info("socket")
     assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-    assert [found.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [77, 7, 6]
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    assert [found.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [77, 7, 6, 7000]
+    # The server has settings of the same name for its own socket; these stay as they are.
+    assert await connection.fetchval("SELECT current_setting('tcp_user_timeout')") == "0"
     await connection.close()
     await database.close()
 
@@ -160,6 +164,20 @@ async def test_a_pass_file_and_the_environment_are_used(
     assert await answers(f"postgresql:///postgres?passfile={passes}", "SELECT 7") == [7] * 4
     monkeypatch.setenv("PGPASSFILE", str(passes))
     assert await answers("postgresql:///postgres", "SELECT 7") == [7] * 4
+
+
+async def test_an_escaped_password_of_a_pass_file_is_used(server: Server, tmp_path: Path) -> None:
+    await rows(server.url(), r"CREATE ROLE odd LOGIN PASSWORD 'a:b\c天 '")
+    passes = tmp_path / "pass"
+    passes.write_text("127.0.0.1:*:*:odd:a\\:b\\\\c天 \n")
+    passes.chmod(0o600)
+    place = f"odd@127.0.0.1:{server.parts.port}/postgres"
+    assert await answers(f"postgresql://{place}?passfile={passes}", "SELECT 7") == [7] * 4
+    error = await refused(f"postgresql://{place}?passfile={tmp_path}/none")
+    assert "the server refuses the user's password" in str(error)
+    passes.write_text("127.0.0.1:*:*:odd:one\nlocalhost:*:*:odd:two\n")
+    hosts = f"odd@127.0.0.1,localhost/postgres?port={server.parts.port}&passfile={passes}"
+    assert "the hosts have different passwords in" in str(await refused(f"postgresql://{hosts}"))
 
 
 @pytest.mark.parametrize(

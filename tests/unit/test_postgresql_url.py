@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from datalayer import ConfigurationError
+from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.postgresql_parameters import DRIVER, REFUSED, TRANSLATED, VARIABLES
+from datalayer.dialects.postgresql_passfile import PassFile
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
 
 SECRET = "hunter2"
@@ -87,11 +90,65 @@ TRANSLATIONS: list[tuple[str, str, Any]] = [
     ("/x?host=one,two&port=1,2", "servers", (("one", 1), ("two", 2))),
     ("/x?hostaddr=10.0.0.1", "servers", (("10.0.0.1", 5432),)),
     ("", "servers", (("", 5432),)),
+    (":5433/x", "servers", (("", 5433),)),
+    ("db", "servers", (("db", 5432),)),
+    ("db?dbname=x", "login", {"database": "x"}),
+    ("[::1]/x", "servers", (("::1", 5432),)),
+    ("[fe80::1%25eth0]:5433/x", "servers", (("fe80::1%eth0", 5433),)),
+    ("[::1]:1,[::2],db:3/x", "servers", (("::1", 1), ("::2", 5432), ("db", 3))),
+    ("/x?host=::1,fe80::1", "servers", (("::1", 5432), ("fe80::1", 5432))),
+    ("/x?hostaddr=::1,10.0.0.1&port=1,2", "servers", (("::1", 1), ("10.0.0.1", 2))),
+    ("10.0.0.1/x?hostaddr=10.0.0.1", "servers", (("10.0.0.1", 5432),)),
+    ("/x?host=%2Frun,db&port=,7", "servers", (("/run", 5432), ("db", 7))),
+    ("one:1/x?host=two", "servers", (("two", 1),)),
+    ("one:1/x?port=2", "servers", (("one", 2),)),
+    ("one/x?port=1&port=2", "servers", (("one", 2),)),
+    ("d%62/x", "servers", (("db", 5432),)),
+    ("db:54%33%33/x", "servers", (("db", 5433),)),
+    (
+        "me:p%3A%2F%3F%23%5B%5D%40%25%26%3D%2B@db/x",
+        "login",
+        {"user": "me", "password": "p:/?#[]@%&=+", "database": "x"},
+    ),
+    ("me:a:b@db/x", "login", {"user": "me", "password": "a:b", "database": "x"}),
+    ("me:a@b@db/x", "login", {"user": "me", "password": "a@b", "database": "x"}),
+    ("me:100%@db/x", "login", {"user": "me", "password": "100%", "database": "x"}),
+    ("m%C3%A9:p%E5%A4%A9@db/d%20%C3%A9", "login", {"user": "mé", "password": "p天", "database": "d é"}),
+    ("me@db/x", "login", {"user": "me", "database": "x"}),
+    ("me:@db/x", "login", {"user": "me", "database": "x"}),
+    (":p@db/x", "login", {"password": "p", "database": "x"}),
+    ("me%40corp:p@db/x", "login", {"user": "me@corp", "password": "p", "database": "x"}),
+    ("db/a/b", "login", {"database": "a/b"}),
+    ("db/a%2Fb%3Fc", "login", {"database": "a/b?c"}),
+    ("db/x?password=p%26q%3Dr%20s", "login", {"password": "p&q=r s", "database": "x"}),
+    ("db/x?pass%77ord=p", "login", {"password": "p", "database": "x"}),
+    ("db/x?user=&password=", "login", {"database": "x"}),
+    ("db/x?&sslmode=require&", "driver", {"sslmode": "require"}),
+    # The URLs of hosted databases.
+    ("u.ref:p@aws-0-eu.pooler.supabase.com:6543/postgres?pgbouncer=true", "pooler", "transaction"),
+    (
+        "u.ref:p@aws-0-eu.pooler.supabase.com:5432/postgres",
+        "login",
+        {"user": "u.ref", "password": "p", "database": "postgres"},
+    ),
+    ("u:p@ep-x-pooler.eu.aws.neon.tech/neondb?sslmode=require&channel_binding=require", "pooler", "auto"),
+    (
+        "u:p@ep-x.neon.tech/neondb?options=endpoint%3Dep-x",
+        "server_settings",
+        {"application_name": "threadkeeper", "options": "endpoint=ep-x"},
+    ),
+    (
+        "u%40srv:p@srv.postgres.database.azure.com:6432/postgres?sslmode=require",
+        "servers",
+        (("srv.postgres.database.azure.com", 6432),),
+    ),
     ("db/x?dbname=y", "login", {"database": "y"}),
     ("db/x?database=y", "login", {"database": "y"}),
     ("me:p%40ss@db/a%20b", "login", {"user": "me", "password": "p@ss", "database": "a b"}),
     ("db/x?user=me&password=a+b", "login", {"user": "me", "password": "a+b", "database": "x"}),
-    ("db/x?passfile=/etc/pass", "login", {"database": "x", "passfile": "/etc/pass"}),
+    ("db/x?passfile=/etc/pass", "passfile", Path("/etc/pass")),
+    ("db/x?passfile=/etc/pass", "login", {"database": "x"}),
+    ("db/x", "passfile", None),
     ("db/x", "connect_seconds", 10.0),
     ("db/x?connect_timeout=7", "connect_seconds", 7),
     ("db/x?connect_timeout=1", "connect_seconds", 2),
@@ -109,6 +166,10 @@ TRANSLATIONS: list[tuple[str, str, Any]] = [
     ),
     ("db/x", "socket_options", {"SO_KEEPALIVE": 1}),
     ("db/x?keepalives=0&keepalives_idle=9", "socket_options", {"SO_KEEPALIVE": 0}),
+    ("db/x?keepalives=0&tcp_user_timeout=600", "socket_options", {"SO_KEEPALIVE": 0, "TCP_USER_TIMEOUT": 600}),
+    ("db/x?tcp_user_timeout=600", "server_settings", {"application_name": "threadkeeper"}),
+    ("db/x?tcp_user_timeout=0&keepalives_count=0", "socket_options", {"SO_KEEPALIVE": 1}),
+    ("db/x?connect_timeout=-1", "connect_seconds", None),
     (
         "db/x?keepalives_idle=9&keepalives_interval=8&keepalives_count=7&tcp_user_timeout=600",
         "socket_options",
@@ -160,6 +221,26 @@ def test_every_translated_parameter_is_tried_here() -> None:
         ("postgresql://[::1/x", "has an IPv6 address without its closing bracket"),
         ("postgresql://one,two,three/x?port=1,2", "has 3 hosts and 2 ports"),
         ("postgresql://db/x?hostaddr=10.0.0.1", "has hostaddr beside host"),
+        ("postgresql://one,/x", "has an empty host among several"),
+        ("postgresql:///x?host=,one", "has an empty host among several"),
+        ("postgresql://[::1]5433/x", "has an IPv6 address without its closing bracket"),
+        ("postgresql://::1/x", "has a port that is not a number"),
+        ("postgresql://db:0/x", "has a port that is not a number"),
+        ("postgresql://db:+5432/x", "has a port that is not a number"),
+        ("postgresql://db:٣/x", "has a port that is not a number"),
+        ("postgresql://db/x?port=1,x", "has a port that is not a number"),
+        (f"postgresql://me:{SECRET}?x@db/x", "has a port that is not a number"),
+        (f"postgresql://me?{SECRET}@db/x", "has a parameter without a value"),
+        (f"postgresql://me:a%zz/{SECRET}@db/x", "has a port that is not a number"),
+        ("postgresql:/db/x", "must start with postgresql://"),
+        ("host=db dbname=x", "must start with postgresql://"),
+        ("postgres+psycopg2://db/x", "names another driver than asyncpg (postgres+psycopg2://): write postgresql://"),
+        ("postgresql://db/x?max_protocol_version=3.1", "cannot be used with max_protocol_version=3.1"),
+        ("postgresql://db/x?sslcertmode=disable", "cannot be used with sslcertmode=disable"),
+        ("postgresql://db/x?require_auth=scram-sha-256", "cannot be used with require_auth"),
+        ("postgresql://db/x?scram_client_key=hunter2", "cannot be used with scram_client_key: "),
+        ("postgresql://db/x?oauth_issuer=https://me.example", "cannot be used with oauth_issuer: "),
+        ("postgresql://db/x?keepalives_idle=soon", "has keepalives_idle=soon; it must be a whole number"),
         ("postgresql://db/x?statement_timeout=5", 'has an unknown parameter "statement_timeout" in the URL'),
         ("postgresql://db/x?sslmode", "has a parameter without a value"),
         (f"postgresql://db/x?{SECRET}@=1", "has an unknown parameter with other characters than letters"),
@@ -180,7 +261,7 @@ def test_a_mistake_is_told_in_one_sentence_without_secrets(url: str, words: str)
 
 
 def test_schemes_of_asyncpg_are_accepted() -> None:
-    for scheme in ("postgresql", "postgres", "postgresql+asyncpg"):
+    for scheme in ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg"):
         assert parse_url(f"{scheme}://db/x", {}).servers == (("db", 5432),)
 
 
@@ -228,8 +309,133 @@ def test_a_service_that_cannot_be_used_is_told(service_file: Path, tmp_path: Pat
     assert "cannot be used with requirepeer: " in refusal(f"postgresql://?service=odd&{file}")
     assert 'unknown parameter "colour" in the service "new"' in refusal(f"postgresql://?service=new&{file}")
     assert "does not exist" in refusal(f"postgresql://?service=chat&servicefile={tmp_path}/none")
-    service_file.write_text(f"[chat]\npassword {SECRET}\n")
-    assert "has a line that is not a parameter" in refusal(f"postgresql://?service=chat&{file}")
+    assert "which cannot be read (Is a directory)" in refusal(f"postgresql://?service=chat&servicefile={tmp_path}")
+    for text, words in (
+        (f"[chat]\npassword {SECRET}\n", "has a line that is not a parameter"),
+        ("[chat]\nservice=other\n", 'has the parameter "service" within the service "chat"'),
+        ("[chat]\nHOST=db\n", 'unknown parameter "HOST"'),
+    ):
+        service_file.write_text(text)
+        assert words in refusal(f"postgresql://?service=chat&{file}")
+    service_file.write_bytes(b"[chat]\npassword=\xff\n")
+    assert "is not in UTF-8" in refusal(f"postgresql://?service=chat&{file}")
+
+
+def test_a_service_file_is_read_as_by_libpq(service_file: Path, tmp_path: Path) -> None:
+    service_file.write_text(
+        "nonsense before the first section\n[other]\nno parameter\n"
+        " [chat] a comment\r\n\n  # indented\nhost=db\n   port=5433  \n\tdbname = a b\nhost=second\n"
+        "password= p;#=q\n[chat]\nuser=later\n"
+    )
+    url = parsed(f"?service=chat&servicefile={service_file}")
+    assert url.servers == (("db", 5433),)
+    assert url.login == {"database": "a b", "password": " p;#=q"}
+    # The file that is named comes before that of the system, which has what it lacks.
+    (tmp_path / "pg_service.conf").write_text("[chat]\nhost=system\n[ours]\nhost=system\n")
+    given = {"PGSYSCONFDIR": str(tmp_path), "PGSERVICEFILE": str(service_file)}
+    assert parsed("", PGSERVICE="chat", **given).servers == (("db", 5433),)
+    assert parsed("", PGSERVICE="ours", **given).servers == (("system", 5432),)
+    given["PGSERVICEFILE"] = str(tmp_path / "none")
+    assert parsed("", PGSERVICE="ours", **given).servers == (("system", 5432),)
+
+
+PASSES = r"""
+# 127.0.0.1:5432:x:me:comment
+#
+db:5432:x:other:of another user
+db:5433:x:me:of another port
+one:*:*:me:same
+two:*:*:me:same
+three:5432:*:me:different
+localhost:5432:x:me:of a socket
+/srv/sockets:5432:x:me:of a folder
+\:\:1:5432:x:me:of six
+d\\b:5432:x:me:of a backslash
+db:5432:x:me
+db:5432:x:me:
+db:5432:x:me:p\:a\\s\s : and more
+*:5432:y:*:of any
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "password"),
+    [
+        ("db/x", "p:a\\ss "),
+        ("db:5433/x", "of another port"),
+        ("db:5434/x", None),
+        ("db/z", None),
+        ("anything/y", "of any"),
+        ("", "of a socket"),
+        ("/x?host=/run/postgresql", "of a socket"),
+        ("/x?host=/srv/sockets", "of a folder"),
+        ("/x?host=/srv/others", None),
+        ("[::1]/x", "of six"),
+        ("d%5Cb/x", "of a backslash"),
+        ("one,two/x", "same"),
+        ("one,four/x", "same"),
+        ("10.0.0.1/y?hostaddr=10.0.0.1", "of any"),
+    ],
+)
+def test_a_password_file_is_read_as_by_libpq(tmp_path: Path, rest: str, password: str | None) -> None:
+    file = tmp_path / "pass"
+    file.write_text(PASSES)
+    file.chmod(0o600)
+    url = parsed(rest, PGPASSFILE=str(file))
+    assert url.passfile == file
+    assert PassFile(url.passfile).password(url.servers, url.login.get("database", "x"), "me") == password
+
+
+def test_a_password_file_with_carriage_returns_and_from_the_home_folder(tmp_path: Path) -> None:
+    file = tmp_path / ".pgpass"
+    file.write_bytes("db:5432:x:me:天\r\n".encode())
+    file.chmod(0o600)
+    url = parsed("db/x", HOME=str(tmp_path))
+    assert PassFile(url.passfile).password(url.servers, "x", "me") == "天"
+
+
+def test_hosts_with_different_passwords_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "pass"
+    file.write_text(PASSES)
+    file.chmod(0o600)
+    with pytest.raises(ValueError, match=r"the hosts have different passwords in .*pass"):
+        PassFile(file).password(parsed("one,three/x").servers, "x", "me")
+
+
+def test_a_password_file_that_is_not_used_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_to_all, folder, broken = tmp_path / "open", tmp_path / "folder", tmp_path / "broken"
+    open_to_all.write_text(f"*:*:*:*:{SECRET}\n")
+    open_to_all.chmod(0o640)
+    folder.mkdir()
+    broken.write_bytes(b"*:*:*:*:\xff\n")
+    broken.chmod(0o600)
+    for path, why in (
+        (open_to_all, "its mode has to be 0600"),
+        (folder, "it is not a plain file"),
+        (broken, "it cannot be read (UnicodeDecodeError)"),
+    ):
+        caplog.clear()
+        passes = PassFile(path)
+        for _ in range(2):
+            assert passes.password([("db", 5432)], "x", "me") is None
+        (line,) = caplog.messages
+        assert why in line
+        assert SECRET not in line
+    caplog.clear()
+    for missing in (None, tmp_path / "none", open_to_all / "none"):
+        assert PassFile(missing).password([("db", 5432)], "x", "me") is None
+    assert not caplog.messages
+
+
+def test_a_process_whose_user_has_no_name_is_told_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    monkeypatch.delenv("PGUSER", raising=False)
+    with pytest.raises(ConfigurationError, match="names no user, and the user of this process has no name"):
+        Connector("postgresql://db/x")
+    Connector("postgresql://me@db/x")
 
 
 @pytest.mark.parametrize("variable", sorted(set(VARIABLES) - {"PGSERVICE"}))
