@@ -2,11 +2,11 @@
 # Guess: a client of a model server that retries after status 429 waits as long as `Retry-After` says, and ends by its
 #   own `timeout` in any case.
 # True: four SDKs read that header in four ways, and no timeout counts the wait. With a timeout of 10 seconds and two
-#   retries: Anthropic's sleeps as long as it is told, so that `Retry-After: 3600` holds the caller for two hours.
-#   OpenAI's sleeps up to two minutes a retry, and does not retry at all when it is told more. Cohere's sleeps for a
-#   minute at most, and then asks too early. Google's never looks at the header: its retries come after a second or two.
-# For a chat like ours: one used-up quota leaves users before a spinner for minutes or hours, with some clients, and with
-#   others the retries go to a server that has just said no. Set `max_retries=0`, and wait where the user can see it and
+#   retries: Anthropic's sleeps as long as it is told. OpenAI's sleeps up to two minutes a retry, and does not retry at
+#   all when it is told more. Cohere's sleeps for a minute at most, and then asks too early. Google's never looks at the
+#   header: its retries come after a second or two.
+# For a chat like ours: one used-up quota leaves users before a spinner for minutes, with some clients, and with others
+#   the retries go to a server that has just said no. Set `max_retries=0`, and wait where the user can see it and
 #   stop it.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -30,7 +30,7 @@ from google import genai
 from google.genai import types
 
 ASK = [{"role": "user", "content": "How long does a refund take?"}]
-TOLD = ("30", "90", "3600")
+TOLD = ("30", "90", "180")
 BODY = json.dumps({"error": {"code": 429, "message": "Too many requests", "type": "rate_limit_error"}}).encode()
 told, requests, waits = [""], [0], []
 
@@ -98,13 +98,13 @@ GOOGLE = {key: value for key, value in seen.items() if key[0] == "google-genai"}
 if {key: value for key, value in seen.items() if key not in GOOGLE} != {
     ("openai", "30"): (3, 30, 30),
     ("openai", "90"): (3, 90, 90),
-    ("openai", "3600"): (1,),
+    ("openai", "180"): (1,),
     ("anthropic", "30"): (3, 30, 30),
     ("anthropic", "90"): (3, 90, 90),
-    ("anthropic", "3600"): (3, 3600, 3600),
+    ("anthropic", "180"): (3, 180, 180),
     ("cohere", "30"): (3, 30, 30),
     ("cohere", "90"): (3, 60, 60),
-    ("cohere", "3600"): (3, 60, 60),
+    ("cohere", "180"): (3, 60, 60),
 } or any(count != 3 or len(pauses) != 2 or max(pauses) > 4 for count, *pauses in GOOGLE.values()) or len(GOOGLE) != 3:
     sys.exit("The behaviour has changed.")
 PY
