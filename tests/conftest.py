@@ -29,6 +29,7 @@ from tests.support.shared_server import Chat, SharedServer, model_settings
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
+    from threadkeeper.chat.model import Model
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
@@ -229,6 +230,17 @@ async def model_server() -> AsyncIterator[ModelServer]:
     """A scripted model server, in the event loop of the test."""
     async with ModelServer() as server:
         yield server
+
+
+@pytest.fixture
+async def model(model_server: ModelServer) -> "AsyncIterator[Model]":
+    """The scripted model server as the application calls it, without retries."""
+    # Imported when it is used, like the data layer: most tests need neither.
+    from threadkeeper.chat.providers import create_model  # noqa: PLC0415
+
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
+    yield connected
+    await connected.close()
 
 
 class StartServer(Protocol):

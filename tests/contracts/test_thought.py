@@ -1,6 +1,5 @@
 """The thought of an answer in the store: how often it is written; it is no speech for the search and the exports."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,24 +13,15 @@ from datalayer.records.review import AnswerFilter, Verdict
 from datalayer.records.writes import StepWrite
 from datalayer.schema.chat import migrations
 from datalayer.thought import THOUGHT, THOUGHT_TYPE
-from tests.support.model_server import ModelServer
 from tests.support.records import listed, new_id, step, thread, user_id
 from tests.support.reviewing import account, reviewing, talk
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.model import Model, ModelRequest
-from threadkeeper.chat.providers import create_model
 from threadkeeper.conversation.reply import Reply
 
 
 def thought(thread_id: str, text: str, **fields: Any) -> dict[str, Any]:
     return step(thread_id, text, type=THOUGHT_TYPE, name="Thought", metadata={"status": THOUGHT}, **fields)
-
-
-@pytest.fixture
-async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
-    yield connected
-    await connected.close()
 
 
 class Writes:

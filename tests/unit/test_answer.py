@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,7 +15,6 @@ from tests.support.model_server import ModelServer
 from threadkeeper.chat import pacing
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.model import Model, ModelRequest
-from threadkeeper.chat.providers import create_model
 
 
 class Sink:
@@ -75,13 +74,6 @@ class Sink:
     @property
     def text(self) -> str:
         return "".join(self.shown)
-
-
-@pytest.fixture
-async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
-    yield connected
-    await connected.close()
 
 
 def asking(name: str) -> ModelRequest:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from threadkeeper.chat.providers.error_bodies import ErrorBody, read_error_body
+from threadkeeper.chat.providers.reported_errors import ReportedError, read_error
 from threadkeeper.chat.providers.server_sayings import ROWS, Row
 from threadkeeper.chat.providers.server_words import meaning_of, token_limit, wait_seconds
 
@@ -102,26 +102,35 @@ _FORBIDDEN = "stream_options: Extra inputs are not permitted"
     [
         (
             {"error": {"message": "No.", "type": "t", "param": "messages.0.content", "code": "c"}},
-            ErrorBody("c", "No.", ("messages", "0", "content")),
+            ReportedError("c", "No.", ("messages", "0", "content")),
         ),
-        ({"detail": [_LOC]}, ErrorBody("", _FORBIDDEN, ("stream_options",))),
-        ({"detail": "Not Found"}, ErrorBody("", "Not Found")),
+        ({"detail": [_LOC]}, ReportedError("", _FORBIDDEN, ("stream_options",))),
+        ({"detail": "Not Found"}, ReportedError("", "Not Found")),
         (
             {"object": "error", "message": {"detail": [_LOC]}, "type": "invalid_request_error", "code": None},
-            ErrorBody("invalid_request_error", _FORBIDDEN, ("stream_options",)),
+            ReportedError("invalid_request_error", _FORBIDDEN, ("stream_options",)),
         ),
-        ([{"error": {"code": 400, "message": "Too long.", "status": "X"}}], ErrorBody("400", "Too long.")),
-        ({"code": "invalid", "error": "Too long."}, ErrorBody("invalid", "Too long.")),
-        ({"success": False, "errors": [{"code": 5, "message": "No."}]}, ErrorBody("5", "No.")),
-        ({"object": "error", "message": "No.", "code": 400}, ErrorBody("400", "No.")),
-        ({"Message": "No."}, ErrorBody("", "No.")),
-        ({"detail": ["a", 5]}, ErrorBody("", "a; 5")),
-        ("plain", ErrorBody("", "plain")),
-        (None, ErrorBody()),
-        ([], ErrorBody()),
-        ({"error": None}, ErrorBody()),
-        ({"error": [], "detail": {"x": 1}}, ErrorBody("", "{'x': 1}")),
+        ([{"error": {"code": 400, "message": "Too long.", "status": "X"}}], ReportedError("400", "Too long.")),
+        ({"code": "invalid", "error": "Too long."}, ReportedError("invalid", "Too long.")),
+        ({"success": False, "errors": [{"code": 5, "message": "No."}]}, ReportedError("5", "No.")),
+        ({"object": "error", "message": "No.", "code": 400}, ReportedError("400", "No.")),
+        ({"Message": "No."}, ReportedError("", "No.")),
+        ({"detail": ["a", 5]}, ReportedError("", "a; 5")),
+        ({"error": True, "message": "No."}, ReportedError("", "No.")),
+        ({"code": 1301, "error": {"message": "No."}}, ReportedError("1301", "No.")),
+        ({"error_code": 336003, "error_msg": "No."}, ReportedError("336003", "No.")),
+        ({"base_resp": {"status_code": 1008, "status_msg": "No."}}, ReportedError("1008", "No.")),
+        ({"detail": {"error": {"message": "No."}}}, ReportedError("", "No.")),
+        (
+            {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "Too long."}}},
+            ReportedError("400", 'Provider returned error {"raw": "Too long."}'),
+        ),
+        ("plain", ReportedError("", "plain")),
+        (None, ReportedError()),
+        ([], ReportedError()),
+        ({"error": None}, ReportedError()),
+        ({"error": [], "detail": {"x": 1}}, ReportedError("", '{"x": 1}')),
     ],
 )
-def test_the_bodies_of_all_servers_are_read(body: Any, read: ErrorBody) -> None:
-    assert read_error_body(body) == read
+def test_the_bodies_of_all_servers_are_read(body: Any, read: ReportedError) -> None:
+    assert read_error(body) == read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -11,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer.thought import Splitter, speech_of, split
-from tests.support.model_server import THOUGHTS, ModelServer
+from tests.support.model_server import THOUGHTS
 from threadkeeper.chat.model import Delta, Finish, Model, ModelRequest, Thought
-from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.thought import AnswerReader, read_message
 
 # Text, and the thought and the speech in it.
@@ -147,13 +145,6 @@ def test_a_blank_field_is_no_thought_and_a_later_thought_is_one() -> None:
     for delta in ({"reasoning_content": "\n"}, {"content": "B"}, {"reasoning_content": " A\n"}, {"content": "C"}):
         reader.take(delta)
     assert reader.events() == [Delta("B"), Thought("A\n"), Delta("C")]
-
-
-@pytest.fixture
-async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
-    yield connected
-    await connected.close()
 
 
 def asking(name: str) -> ModelRequest:

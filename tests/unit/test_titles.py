@@ -1,22 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support.model_server import ModelServer
 from threadkeeper.chat.model import Model, Purpose
-from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
-
-
-@pytest.fixture
-async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
-    yield connected
-    await connected.close()
 
 
 async def test_the_model_writes_the_title(model_server: ModelServer, model: Model) -> None:

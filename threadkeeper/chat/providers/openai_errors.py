@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from threadkeeper.chat.model import ModelError
-from threadkeeper.chat.providers.error_bodies import ErrorBody, read_error_body
+from threadkeeper.chat.providers.reported_errors import ReportedError, read_error
 from threadkeeper.chat.providers.server_words import meaning_of, token_limit, wait_seconds
 
 _LONGEST_DETAIL = 400
@@ -64,11 +64,10 @@ def connection_error(error: BaseException, secret: str, *, answering: bool) -> M
     return ModelError("cut" if answering else "unreachable", detail)
 
 
-def event_error(error: object, secret: str) -> ModelError:
-    """The error of an error object inside a stream, whose status was already 200."""
-    said = read_error_body(error)
+def event_error(said: ReportedError, secret: str) -> ModelError:
+    """The error that is reported inside a stream, whose status was already 200."""
     status = int(said.code) if said.code.isdigit() else 500
-    return _refusal(status, said, clean(f"error in the stream, {said.code}: {said.message or error}", secret))
+    return _refusal(status, said, clean(f"error in the stream, {said.code}: {said.message}", secret))
 
 
 def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str | None:
@@ -97,11 +96,11 @@ def clean(text: str, secret: str) -> str:
     return " ".join(_KEY_LIKE.sub("***", text).split())[:_LONGEST_DETAIL]
 
 
-def _said(response: httpx2.Response) -> ErrorBody:
+def _said(response: httpx2.Response) -> ReportedError:
     try:
-        said = read_error_body(response.json())
+        said = read_error(response.json())
     except ValueError:
-        said = ErrorBody()
+        said = ReportedError()
     return said if said.message else replace(said, message=response.text)
 
 
@@ -109,7 +108,7 @@ def _is_page(response: httpx2.Response) -> bool:
     return "html" in response.headers.get("content-type", "")
 
 
-def _refusal(status: int, said: ErrorBody, detail: str) -> ModelError:
+def _refusal(status: int, said: ReportedError, detail: str) -> ModelError:
     meaning = meaning_of(status, said.code, said.message)
     kind = "refused" if meaning == "roles" else meaning
     values: dict[str, object] = {"status": status}
