@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 import httpx
@@ -15,7 +16,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.records.review import AnswerFilter
 from datalayer.records.usage import LlmCallPayload
-from datalayer.schema.chat import credentials, users
+from datalayer.schema.chat import credentials, logins, users
 from tests.support.calls import call
 from tests.support.pages import read_page, table
 from tests.support.records import step, thread, vote
@@ -144,6 +145,15 @@ async def test_sharing_is_stopped(
         assert await layer.get_thread(thread_id) is None
 
 
+@pytest.mark.parametrize(("moment", "day"), [("2026-11-20T23:30:00Z", "2026-11-21"), ("yesterday", "")])
+async def test_a_thread_was_shared_on_the_readers_day(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, moment: str, day: str
+) -> None:
+    await layer.update_thread(thread_id, metadata={"is_shared": True, "shared_at": moment})
+    uma.cookies.set("time_zone", "Asia/Shanghai")
+    assert (await page_at(uma, "/me")).one("ul", class_="shared").one("span").text == day
+
+
 async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
     message = step(thread_id, "What I said")
     await layer.create_step(message)
@@ -181,6 +191,15 @@ async def elsewhere(browser_of: Browser, role: str, agent: str, *, hours_ago: fl
     browser.cookies.set("access_token", jwt.encode(claims, SECRET, "HS256"))
     browser.headers["User-Agent"] = agent
     return browser
+
+
+async def test_this_browser_was_last_seen_now(layer: ChainlitLayer, uma: httpx.AsyncClient) -> None:
+    await page_at(uma, "/me")
+    before = datetime.now(UTC) - timedelta(seconds=45)
+    async with layer.database.write() as connection:
+        await connection.execute(update(logins).values(seenAt=before.isoformat().replace("+00:00", "Z")))
+    ((_, _, seen, _),) = table(await page_at(uma, "/me"), "logins")
+    assert datetime.fromisoformat(f"{seen}Z") >= before + timedelta(seconds=30)
 
 
 @pytest.mark.usefixtures("old_passwords")

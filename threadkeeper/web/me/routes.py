@@ -171,8 +171,10 @@ async def _looked(layer: ChainlitLayer, cursor: str | None, export: str | None) 
 def _login_rows(logins: Sequence[Login], request: Request) -> list[dict[str, Any]]:
     """The rows of the table of logins, including the login of this request even if it is not recorded yet."""
     say, here = speaker(request), login_at(request)
-    if here is not None and all(one.token_hash != here.token_hash for one in logins):
-        logins = [replace(here, seen_at=utc_now()), *logins]
+    if here is not None:
+        # The stored time is older by some minutes, and a new login is not stored yet.
+        stored = next((one for one in logins if one.token_hash == here.token_hash), here)
+        logins = [replace(stored, seen_at=utc_now()), *(one for one in logins if one is not stored)]
     return [
         {
             "login": one,

@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from datalayer.cleaning import clean_time
+from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.pages.sentences import Say
@@ -94,6 +96,15 @@ def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | No
         return None
     local = datetime.fromisoformat(text).astimezone(zone)
     return local.strftime("%Y-%m-%d %H:%M:%S") if not exact else local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def day_of(text: str, zone: ZoneInfo) -> str:
+    """The reader's day of a UTC time; "" if it is not a time, because other programs write metadata, too."""
+    try:
+        moment = clean_time(text, "time")
+    except InvalidRecord:
+        return ""
+    return datetime.fromisoformat(moment).astimezone(zone).date().isoformat() if moment else ""
 
 
 def first_sentence(text: str | None) -> str | None:
