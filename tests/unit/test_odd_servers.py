@@ -13,9 +13,15 @@ from tests.support.model_server import API_KEY, ModelServer
 from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES
 from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
-from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.answer import stream_answer
 from threadkeeper.chat.metering.pricing import Rates
-from threadkeeper.chat.model import Delta, Model, ModelError, PartialUsage, TokenUsage
+from threadkeeper.chat.model import (
+    Delta,
+    Model,
+    ModelError,
+    PartialUsage,
+    TokenUsage,
+)
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.endings import stored_endings
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
@@ -244,26 +250,6 @@ async def test_an_end_is_not_believed_while_the_stored_calls_cannot_be_read(capl
 
     assert await stored_endings(Broken())("somebody")
     assert "the database is away" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("reason", "status"),
-    [
-        ("max_tokens", "length"),
-        ("LENGTH", "length"),
-        ("sensitive", "filtered"),
-        ("SAFETY", "filtered"),
-        ("eos", "complete"),
-    ],
-)
-async def test_finish_reasons_of_other_servers_have_a_status(reason: str, status: str) -> None:
-    reading = StreamReading("")
-    reading.feed(f'data: {{"choices": [{{"delta": {{"content": "a"}}, "finish_reason": "{reason}"}}]}}\n\n'.encode())
-    reading.end()
-    assert reading.failure is None
-    outcome = Outcome(finish=reading.finish())
-    outcome.add(Delta("a"))
-    assert (outcome.finish and outcome.finish.reason, outcome.status) == (reason, status)
 
 
 @pytest.mark.parametrize("wire", [b'data: {"choices": ', b"", b": ", b"error: ", b"event: error\ndata: "])

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Thought
+from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Thought, plain_reason
 from threadkeeper.chat.pacing import Paced, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,24 @@ KEEP_SECONDS = 2.0
 
 Status = Literal["complete", "stopped", "cut", "length", "filtered", "error"]
 
-# By finish_reason: OpenAI's, and those of Anthropic, Mistral, Gemini and Zhipu.
+# By finish_reason: OpenAI's, and those of Anthropic, Bedrock, Cohere, Gemini, Mistral and Zhipu.
 _STATUSES: Mapping[str, Status] = {
-    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
-    **dict.fromkeys(("content_filter", "sensitive", "safety", "recitation", "prohibited_content"), "filtered"),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "error_limit", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(
+        (
+            *(
+                "content_filter",
+                "content_filtered",
+                "sensitive",
+                "safety",
+                "recitation",
+                "prohibited_content",
+                "refusal",
+            ),
+            *("blocklist", "spii", "guardrail_intervened", "error_toxic"),
+        ),
+        "filtered",
+    ),
 }
 
 
@@ -94,7 +108,7 @@ class Outcome:
             return "stopped"
         if self.error is not None or self.finish is None:
             return "cut" if self._parts else "error"
-        return _STATUSES.get((self.finish.reason or "").lower(), "complete")
+        return _STATUSES.get(plain_reason(self.finish.reason), "complete")
 
 
 async def stream_answer(
@@ -223,9 +237,10 @@ def _check(outcome: Outcome, request: ModelRequest) -> None:
     if outcome.finish is None:
         raise ModelError("cut", "the model's stream ended without a Finish")
     if not outcome.text:
-        if _STATUSES.get((outcome.finish.reason or "").lower()) == "filtered":
+        why = _STATUSES.get(plain_reason(outcome.finish.reason))
+        if why == "filtered":
             raise ModelError("filtered", "the content filter left no text")
-        if outcome.thought.strip() and outcome.finish.reason == "length":
+        if outcome.thought.strip() and why == "length":
             maximum = "none" if request.max_tokens is None else request.max_tokens
             detail = f"the maximum of tokens was used up by thought; MAX_TOKENS of this answer: {maximum}"
             raise ModelError("thought_limit", detail, {"max_tokens": request.max_tokens})

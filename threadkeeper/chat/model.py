@@ -139,6 +139,15 @@ class Finish:
 AnswerEvent = Thought | Delta | Finish
 
 
+def plain_reason(reason: str | None) -> str:
+    """The finish_reason in the form in which reasons are compared.
+
+    Gemini says more behind a colon, as in "content_filter: PROHIBITED_CONTENT", and some gateways write the name of
+    Python's enumeration, as in "FinishReason.MAX_TOKENS".
+    """
+    return (reason or "").partition(":")[0].strip().rpartition(".")[2].lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """An answer that was not streamed, and the thought that came before it."""

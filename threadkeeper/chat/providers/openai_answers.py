@@ -23,6 +23,7 @@ from threadkeeper.chat.model import (
     PartialUsage,
     Thought,
     TokenUsage,
+    plain_reason,
 )
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
@@ -190,7 +191,7 @@ class StreamReading:
     def _unfinished(self) -> ModelError | None:
         """The reason why the answer is not complete; None if it is."""
         if self._reason is not None:
-            failed = self._reason.lower() in _FAILED
+            failed = plain_reason(self._reason) in _FAILED
             return self._error("server", f"the finish_reason is {self._reason}") if failed else None
         if self.done:
             return None if self._usage.comes_last or not self._has_stray else self._unproven_end()
@@ -228,7 +229,7 @@ def read_completion(body: bytes, secret: str) -> Completion:
         reason = _reason(choice.get("finish_reason"))
         usage = UsageReading()
         usage.take(answer, has_text=bool(text or thought))
-        if reason is not None and reason.lower() in _FAILED:
+        if plain_reason(reason) in _FAILED:
             raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
         reported, partial = _parts(usage)
         return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial), thought)
@@ -258,7 +259,9 @@ def _parts(reading: UsageReading) -> tuple[TokenUsage | None, PartialUsage | Non
 
 
 def _reason(value: object) -> str | None:
-    """The finish_reason; None if it is empty. Some servers write "null"."""
+    """The finish_reason; None if it is empty. Some servers write "null", some an object: `{"type": "stop"}`."""
+    if isinstance(value, dict):
+        value = value.get("type")
     name = _name(value)
     return None if name is None or name.lower() in ("null", "none") else name
 

@@ -20,20 +20,27 @@ again in another form; if that fails too, it is refused."""
 
 # The first pattern that matches decides.
 _PATTERNS: tuple[tuple[Meaning, str], ...] = (
-    ("auth", r"api.?key (is )?(not valid|invalid|expired)|invalid (api|access).?(key|token)"),
+    (
+        "auth",
+        r"api.?key (is )?(not valid|invalid|expired)|invalid (api|access).?(key|token)|incorrect api.?key|login fail",
+    ),
+    # Bedrock's limit a minute or a day, in the words of a prompt that is too long.
+    ("rate_limit", r"too many (\w+ )?tokens( per \w+)?, please wait"),
     (
         "picture_refused",
         r"image exceeds|image.{0,60}(too (large|big|small|many)|exceeds? (the )?(max|limit|\d))|image (size|dimensions)"
         r"|(unsupported|invalid|corrupt(ed)?) image|image format|could not process image|unable to process.{0,20}image"
         r"|failed to (decode|load|download|process|open) (the )?image|cannot identify image"
-        r"|图片.{0,20}(过大|超过|大小)",
+        r"|(not|n't).{0,20} valid image|image is (not valid|invalid)|too many images|at most [1-9]\d* image"
+        r"|image length and width|multimodal file size|图片.{0,20}(过大|超过|大小|格式|解析)",
     ),
     (
         "no_pictures",
         r"(does|do) ?(not|n't) (support|accept).{0,30}(image|vision|picture|multi-?modal)"
-        r"|(image|vision|picture|multi-?modal)\w*( input| content)?s? (is|are) (not|only) (supported|allowed|available)"
+        r"|(image|vision|picture|multi-?modal)\w*( input| content)?s?( modality)? ((is|are) )?(not|only) "
+        r"(supported|allowed|available|enabled)"
         r"|support image input|unknown variant .?image_url|content part type.{0,40}image|not a? ?multi-?modal|mmproj"
-        r"|(missing|without).{0,40}image input|text-only (model|server)|at most 0 image|image_url is not"
+        r"|(missing|without).{0,40}image input|text-only (model|server)|at most 0 image|image_url.? is not"
         r"|(only|expected) .?(text|string).{0,40}(image|content type)|content.{0,20}must be a string"
         r"|content.{0,20}(input )?should be a valid string|不支持(图片|图像|多模态)",
     ),
@@ -42,26 +49,33 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"(does|do) ?(not|n't) (support|accept|allow).{0,12}system\b"
         r"|system.{0,20}(role|message|prompt|instruction)s?.{0,30}(not|un)[ -]?(supported|allowed|enabled|available)"
         r"|role.{0,12}.system.{0,30}(not |un|in)(supported|valid|allowed)"
-        r"|(invalid|unsupported|unknown) role.{0,8}system"
-        r"|developer instruction is not enabled|only user and assistant roles|roles must alternate"
-        r"|must alternate between|(must|should) (start|begin) with a? ?.?user|first message must"
+        r"|(invalid|unsupported|unknown|unexpected) role.{0,8}(system|user|assistant)"
+        r"|developer instruction is not enabled|only user(,| and) assistant.{0,10} roles|(must|should) alternate"
+        r"|alternate between|successive user or assistant|last message.{0,30}must (be|have).{0,12}user"
+        r"|(must|should) (start|begin) with a? ?.?user|first message must"
         r"|expected last role|multiple .?(user|assistant).? roles in a row|except the system message",
     ),
     (
         "too_long",
         r"context.{0,10}(length|window(?!_fallback)|size|limit)|maximum context|prompt is too long"
         r"|too many.{0,8} tokens"
-        r"|contextwindowexceeded|(input|request) is too long|maximum prompt length|longer than the (model|maximum)"
+        r"|contextwindowexceeded|(input|request) is too long|maximum prompt length"
+        r"|(longer|larger|greater) than the (model|maximum)"
         r"|(token count|input tokens?|prompt tokens|number of tokens|input length|prompt length|`inputs`).{0,60}"
-        r"(exceed|maximum|longer|must|should|larger)|prompt exceeds|exceed(ed|s)?.{0,12} token limit|string too long"
-        r"|request too large|(reduce|decrease).{0,20}(message size|length)|payload (size|too large)|entity too large"
-        r"|上下文.{0,8}(长度|超)|(输入|长度).{0,12}(过长|超过|超出)",
+        r"(exceed|maximum|longer|must|should|larger|greater|too long|only supports)"
+        r"|prompt exceeds|exceed(ed|s)?.{0,12} token limit|string too long"
+        r"|request (body )?too large|max input characters|(reduce|decrease).{0,20}(message size|length)"
+        r"|payload (size|too large)|entity too large"
+        r"|上下文.{0,8}(长度|超)|(输入|长度).{0,12}(过长|超过|超出)|prompt ?超长",
     ),
     # Gemini uses the words of a used-up quota for its limits a minute too, and then says when to try again.
     ("rate_limit", r"exceeded your current quota.*(retry|try again) (in|after)"),
     (
         "quota",
-        r"insufficient.{0,6}(quota|balance|credit|fund)|exceeded your (current|monthly) quota|billing_hard_limit"
+        r"insufficient.{0,6}(quota|balance|credit|fund)"
+        r"|(quota|balance|credits?|funds?) (is|are) (insufficient|exhausted)"
+        r"|exceeded_current_quota|key limit exceeded|free tier.{0,30}exhausted|reached your.{0,20} usage limit"
+        r"|exceeded your (current|monthly) quota|billing_hard_limit"
         r"|credit balance|(out of|enough|more|available|remaining) credits|(budget|spending limit|spend limit|"
         r"usage limit)s? (has been |have been |was )?(exceeded|reached)|exceeded.{0,20}(budget|spending limit)"
         r"|exceededbudget|quota is not enough|token_quota_reached|arrear|account is in good standing"
@@ -70,7 +84,7 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
     (
         "filtered",
         r"content.?filter|content.?management policy|responsibleaipolicy|content.?policy"
-        r"|safety.?(system|check|filter)"
+        r"|safety.?(system|check|filter)|safety reasons|guardrail|new_sensitive"
         r"|content exists risk|data.?inspection.?failed|inappropriate content|prohibited.?content"
         r"|usage (policy|policies|guidelines)"
         r"|(flagged|blocked|rejected).{0,40}(safety|moderation|filter|policy|inappropriate)"
@@ -81,7 +95,8 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         "not_found",
         r"model.?not.?(found|exist)|model.{0,100}(does not exist|not exist|not found|is not available)"
         r"|invalid model|unknown model|not a valid model|no (healthy )?deployments? |deployment.?not.?found"
-        r"|no endpoints found for|no available channel|模型.{0,20}不存在",
+        r"|no endpoints found for|no available channel|no models? (is |are )?loaded|has been decommissioned"
+        r"|model identifier is invalid|模型.{0,20}(不存在|无可用渠道)",
     ),
     ("rate_limit", r"rate.?limit|too many requests|throttl|overloaded.{0,20}retry"),
 )
