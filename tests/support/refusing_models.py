@@ -20,6 +20,7 @@ broken-answers:<word>      the same for an answer of the model itself
 gemini-window:<n>          400 in Gemini's form, if the prompt has more than n tokens
 grok-window:<n>            400 in xAI's form, the same
 no-stream-options          422 in FastAPI's form, if the request has stream_options
+most-output:<n>            400 if the request asks for a longer answer (OpenAI)
 litellm-quota              429 of LiteLLM's proxy in front of a used-up quota
 litellm-unknown            400 of LiteLLM's proxy for an unknown model
 busy:<times>:<s>           429 in Azure's form: the wait stands in the text alone
@@ -93,6 +94,10 @@ def _has_stream_options(body: Mapping[str, Any], *_: Any) -> bool:
     return "stream_options" in body
 
 
+def _is_longer(body: Mapping[str, Any], _messages: Any, rest: list[str], *_: Any) -> bool:
+    return int(body.get("max_completion_tokens") or body.get("max_tokens") or 0) > int(rest[0])
+
+
 def _does_not_alternate(_body: Any, messages: Messages, *_: Any) -> bool:
     roles = [message["role"] for message in messages if message["role"] != "system"]
     return roles != ["user" if at % 2 == 0 else "assistant" for at in range(len(roles))]
@@ -129,6 +134,13 @@ def _window(words: str, wrap: Callable[[dict[str, Any]], Any]) -> Any:
         return web.json_response(wrap(error), status=400)
 
     return answer
+
+
+def _too_long_answer(model: str, _tokens: int) -> web.Response:
+    most = model.split(":")[1]
+    message = f"max_tokens is too large: 99999. This model supports at most {most} completion tokens."
+    error = {"message": message, "type": "invalid_request_error", "param": "max_tokens", "code": "invalid_value"}
+    return web.json_response({"error": error}, status=400)
 
 
 def _busy(model: str, _tokens: int) -> web.Response:
@@ -210,6 +222,7 @@ _MODELS: dict[str, tuple[Callable[..., bool], Any]] = {
         _has_stream_options,
         _detail(["stream_options"], "Extra inputs are not permitted", "extra_forbidden"),
     ),
+    "most-output": (_is_longer, _too_long_answer),
     "litellm-quota": (_always, _error(429, _LITELLM_QUOTA, "429", "throttling_error")),
     "litellm-unknown": (_always, _error(400, _LITELLM_UNKNOWN, "400")),
     "busy": (_is_busy, _busy),

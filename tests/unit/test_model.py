@@ -211,6 +211,12 @@ async def test_the_token_limit_is_sent_under_the_name_that_the_server_accepts(
     assert limits == [(50, None), (None, 50), (None, 50)]
 
 
+async def test_a_maximum_that_the_server_names_is_kept(model_server: ModelServer, model: Model) -> None:
+    for wanted in (9000, 5000, 1000):
+        assert (await read(model, request_for("most-output:4096", max_tokens=wanted)))[0] == ECHO
+    assert [body["max_tokens"] for body in bodies(model_server)] == [9000, 4096, 4096, 1000]
+
+
 def bodies(model_server: ModelServer) -> list[dict[str, Any]]:
     return [recorded.body for recorded in model_server.requests]
 

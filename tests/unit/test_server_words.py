@@ -8,7 +8,7 @@ import pytest
 
 from threadkeeper.chat.providers.reported_errors import ReportedError, read_error
 from threadkeeper.chat.providers.server_sayings import ROWS, Row
-from threadkeeper.chat.providers.server_words import meaning_of, token_limit, wait_seconds
+from threadkeeper.chat.providers.server_words import longest_answer, meaning_of, token_limit, wait_seconds
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.server}-{row.meaning}-{row.words[:30]}")
@@ -203,6 +203,94 @@ def test_servers_without_a_row_are_understood(status: int, words: str, meaning: 
 )
 def test_the_window_is_read_from_the_words(words: str, limit: int | None) -> None:
     assert token_limit(words) == limit
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "most"),
+    [
+        (
+            "max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas"
+            " you provided 100000.",
+            100000,
+            16384,
+        ),
+        (
+            "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens for"
+            " claude-3-5-haiku-20241022",
+            100000,
+            8192,
+        ),
+        (
+            "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+            100000,
+            8192,
+        ),
+        (
+            "Invalid max_tokens value, the valid range of max_tokens is [1,8192]",
+            100000,
+            8192,
+        ),
+        (
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less"
+            " than the `context_window` for this model",
+            100000,
+            8192,
+        ),
+        (
+            "Range of max_tokens should be [1, 8192]",
+            100000,
+            8192,
+        ),
+        (
+            "Unable to submit request because it has a maxOutputTokens value of 100000 but the supported"
+            " range is from 1 (inclusive) to 65537 (exclusive).",
+            100000,
+            65536,
+        ),
+        (
+            "The maximum tokens you requested exceeds the model limit of 4096. Try again with a maximum"
+            " tokens value that is lower than 4096.",
+            100000,
+            4095,
+        ),
+        (
+            "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context"
+            " length is 4096 tokens and your request has 100 input tokens (5000 > 4096 - 100).",
+            5000,
+            None,
+        ),
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (1000"
+            " in the messages, 8000 in the completion). Please reduce the length of the messages or completion.",
+            8000,
+            None,
+        ),
+        (
+            "input length and max_tokens exceed context limit: 90402 + 116650 > 204648, decrease input"
+            " length or max_tokens",
+            116650,
+            None,
+        ),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
+            " 'max_completion_tokens' instead.",
+            100000,
+            None,
+        ),
+        (
+            "max_tokens: Input should be less than or equal to 8,192",
+            100000,
+            8192,
+        ),
+        (
+            "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 1000 `inputs` tokens and 5000 `max_new_tokens`",
+            5000,
+            None,
+        ),
+    ],
+)
+def test_the_longest_answer_is_read_from_the_words(words: str, wanted: int, most: int | None) -> None:
+    assert longest_answer(words, wanted) == most
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ The transport records every attempt, so that each gets a row of usage.
 
 Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
 it, or with its other name; one that is refused for its system message is sent again with the prompt before the first
-question. Both are remembered.
+question; one that asks for a longer answer than the server gives, with the maximum that it names. All are remembered.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from threadkeeper.chat.providers.openai_errors import (
     clean,
     connection_error,
     demands_other_roles,
+    longest_answer_of,
     refused_parameter,
     response_error,
     wait_demanded,
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _DRAIN_SECONDS = 0.1
+_MOST_LOWERED = 2
 _ROLES = "system role"
 _OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options", _ROLES)
 
@@ -136,6 +138,7 @@ class OpenAIModel:
         self._sends_endings = False
         self._sent_endings = sent_endings
         self._takes_system_role: set[str] = set()
+        self._longest_answers: dict[str, int] = {}
         # OpenAI's reasoning models accept only the new name, most other servers only the old one.
         names = ["max_completion_tokens", "max_tokens"]
         self._limit_names = names if source.provider in ("openai", "azure") else names[::-1]
@@ -196,7 +199,7 @@ class OpenAIModel:
 
     async def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
         known = {name for name in _OPTIONAL if (request.model, name, _value(request, name)) in self._refused}
-        left_out = set(known)
+        left_out, lowered = set(known), 0
         retries = Retries(request, self._max_retries, self._timeout_seconds or 0)
         while True:
             body = self._body(request, left_out, stream=stream)
@@ -205,6 +208,9 @@ class OpenAIModel:
                 response = await self._send(body, stream=stream)
             except openai.APIStatusError as error:
                 refusal = response_error(error.response, self._secret)
+                if lowered < _MOST_LOWERED and self._lowers_limit(request, error.response):
+                    lowered += 1
+                    continue
                 if (name := self._refused_part(request, error.response, refusal, body, left_out)) is not None:
                     part = "system message" if name == _ROLES else f"parameter {name}"
                     logger.warning("model %s refuses the %s; repeating the request without it", request.model, part)
@@ -226,6 +232,21 @@ class OpenAIModel:
                 return response
             finally:
                 _attempts.reset(noting)
+
+    def _lowers_limit(self, request: ModelRequest, response: httpx2.Response) -> bool:
+        """Whether the server names a lower maximum for answers of this model, which is kept from now on."""
+        wanted = self._limit_of(request)
+        most = longest_answer_of(response, wanted) if wanted is not None else None
+        if most is None:
+            return False
+        logger.warning("model %s gives at most %d tokens, not %d; repeating the request", request.model, most, wanted)
+        self._longest_answers[request.model] = most
+        return True
+
+    def _limit_of(self, request: ModelRequest) -> int | None:
+        if request.max_tokens is None:
+            return None
+        return min(request.max_tokens, self._longest_answers.get(request.model, request.max_tokens))
 
     def _refused_part(
         self,
@@ -264,8 +285,8 @@ class OpenAIModel:
         }
         if request.temperature is not None and "temperature" not in left_out:
             body["temperature"] = request.temperature
-        if request.max_tokens is not None:
-            body[next(name for name in self._limit_names if name not in left_out)] = request.max_tokens
+        if (most := self._limit_of(request)) is not None:
+            body[next(name for name in self._limit_names if name not in left_out)] = most
         if stream:
             body["stream"] = True
             if "stream_options" not in left_out:

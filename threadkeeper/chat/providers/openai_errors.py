@@ -17,11 +17,12 @@ import httpx2
 
 from threadkeeper.chat.model import ModelError
 from threadkeeper.chat.providers.reported_errors import ReportedError, read_error
-from threadkeeper.chat.providers.server_words import meaning_of, token_limit, wait_seconds
+from threadkeeper.chat.providers.server_words import longest_answer, meaning_of, token_limit, wait_seconds
 
 _LONGEST_DETAIL = 400
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 _BAD_REQUEST, _FORBIDDEN = 400, 403
+_BAD_REQUESTS = (_BAD_REQUEST, 422)
 _KEY_LIKE = re.compile(r"\b(?:sk-|Bearer\s+)[\w*.~+/=-]+", re.IGNORECASE)
 
 
@@ -40,6 +41,11 @@ def demands_other_roles(response: httpx2.Response) -> bool:
     """Whether the server refused the system message or the order of the roles."""
     said = _said(response)
     return meaning_of(response.status_code, said.code, said.message) == "roles"
+
+
+def longest_answer_of(response: httpx2.Response, wanted: int) -> int | None:
+    """The tokens that an answer may have at most, if the server refused this many and names its own maximum."""
+    return longest_answer(_said(response).message, wanted) if response.status_code in _BAD_REQUESTS else None
 
 
 def wait_demanded(response: httpx2.Response) -> float | None:
@@ -72,7 +78,7 @@ def event_error(said: ReportedError, secret: str) -> ModelError:
 
 def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str | None:
     """The optional parameter that the server refused; None if the request needs it or the error names none."""
-    if response.status_code not in (400, 422):
+    if response.status_code not in _BAD_REQUESTS:
         return None
     said = _said(response)
     if meaning_of(response.status_code, said.code, said.message) == "too_long":

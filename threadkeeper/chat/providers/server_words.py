@@ -113,6 +113,12 @@ _STATUS_KINDS: dict[int, ErrorKind] = {
 }
 _NUMBER = re.compile(r"(?<![\w.\-])\d{3,9}(?![\w\-])")
 _SMALLEST_WINDOW = 512
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_OF_ANSWER = re.compile(
+    r"max_?((completion|output|new)_?)?tokens|maximum (output )?tokens (you requested|value)", re.IGNORECASE
+)
+_OF_PROMPT = re.compile(r"context (length|limit)|inputs?\W? (length|tokens)|prompt|in the messages", re.IGNORECASE)
+_EXCLUSIVE = re.compile(r"\bexclusive|(less|lower|smaller) than \W?\d", re.IGNORECASE)
 _WAIT = re.compile(r"(?:retry|try again) (?:in|after):? *(\d+(?:\.\d+)?) ?(ms|m?)", re.IGNORECASE)
 
 
@@ -131,6 +137,18 @@ def token_limit(message: str) -> int | None:
     """The window in tokens that a server names when a prompt is too long, as in "218152 … exceeds … 65536"."""
     numbers = [int(number) for number in _NUMBER.findall(message.replace(",", ""))]
     return min((number for number in numbers if number >= _SMALLEST_WINDOW), default=None)
+
+
+def longest_answer(message: str, wanted: int) -> int | None:
+    """The tokens that an answer may have at most, if a server refuses this many and names its own maximum.
+
+    As in "max_tokens is too large: 100000. This model supports at most 16384 completion tokens".
+    """
+    if not _OF_ANSWER.search(message) or _OF_PROMPT.search(message):
+        return None
+    numbers = [int(number) for number in _NUMBER.findall(_THOUSANDS.sub("", message))]
+    named = max((number for number in numbers if number < wanted), default=None)
+    return named - 1 if named and _EXCLUSIVE.search(message) else named
 
 
 def wait_seconds(message: str) -> float | None:
