@@ -3,7 +3,8 @@
 A connection pooler in transaction mode gives each transaction another connection of the server. A named statement that
 one client prepares is then answered with another client's statement, and settings reach other clients. Poolers give
 their clients a process id of their own. So each new connection asks whether the process id that it was given is that of
-the server's process; the same statement makes the connection's settings, and only if it is. If it is not, connections
+the server's process, and whether this process began with the connection; some poolers count their clients from 1, and
+so may hit a process id. The same statement makes the connection's settings, and only if both hold. If not, connections
 are opened again without named statements and without settings, which is right with every mode of a pooler.
 """
 
@@ -12,6 +13,7 @@ import getpass
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,12 @@ _MOST_DESCRIBED = 500
 # The server does not know a parameter or its value; PgBouncer refuses an unknown one with a violation of the protocol.
 _WRONG_SETTINGS = ("22023", "42704")
 _WRONG_PARAMETER = "startup parameter"
+# How much older than the attempt to connect the server's process may be, because clocks are corrected.
+_OLDER_SECONDS = 2.0
+_IS_OURS = (
+    " WHERE pg_backend_pid() = {} AND (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid()))"
+    " > clock_timestamp() - make_interval(secs => {:.3f})"
+)
 
 
 class UnnamedStatements(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
@@ -100,9 +108,10 @@ class Connector:
             return await self.open(unnamed=True)
         # To find the server with the right role, the driver asks each one, before the pooler is found out.
         careful = self.is_pooled is None and "target_session_attrs" in self.url.driver
+        began = time.monotonic()
         connection = await self.open(unnamed=careful)
         try:
-            whole = await self._set(connection, settings)
+            whole = await self._set(connection, settings, seconds=time.monotonic() - began)
         except BaseException:
             connection.terminate()
             raise
@@ -157,10 +166,14 @@ class Connector:
         database = self.url.login.get("database", self._user)
         return self._passfile.password(self.url.servers, database, self._user) or ""
 
-    async def _set(self, connection: Any, settings: Mapping[str, str]) -> bool:
-        """Make the settings if the process id is that of the server's process; gives whether it is."""
+    async def _set(self, connection: Any, settings: Mapping[str, str], *, seconds: float) -> bool:
+        """Make the settings if the server's process is that of this connection; gives whether it is.
+
+        Args:
+            seconds: since the attempt to connect began.
+        """
         made = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items()) or "1"
-        asked = f" WHERE pg_backend_pid() = {connection.get_server_pid()}" if self._asks else ""
+        asked = _IS_OURS.format(connection.get_server_pid(), seconds + _OLDER_SECONDS) if self._asks else ""
         try:
             # The tag of the answer counts the rows, so that no statement has to be prepared.
             tag = await connection.execute(f"SELECT {made}{asked}", timeout=self.url.connect_seconds)

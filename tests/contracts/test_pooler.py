@@ -9,12 +9,15 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 import datalayer
 from datalayer import ConfigurationError, StorageUnavailable
 from datalayer.database import Database
+from datalayer.dialects import postgresql_connector
+from datalayer.dialects.postgresql_connector import Connector
 from tests.support.pgbouncer import pgbouncer, through
 from tests.support.postgres import Databases
 from tests.support.records import new_id, step
@@ -62,6 +65,26 @@ async def test_a_pooler_is_found_out_and_gets_no_settings(
         await database.close()
     assert len([record for record in caplog.records if "a connection pooler is in between" in record.message]) <= 2
     assert [tuple(row) for row in await direct.fetch(jit, {})] == [("off",)]
+    assert is_pooled(direct) is False
+
+
+async def test_a_pooler_that_makes_up_the_right_process_id_by_accident_is_found_out(
+    pooled_url: str, direct: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector = Connector(pooled_url)
+    first = await connector.open(unnamed=True)
+    process = await first.fetchval("SELECT pg_backend_pid()")
+    await first.close()
+    await asyncio.sleep(0.2)
+    monkeypatch.setattr(postgresql_connector, "_OLDER_SECONDS", 0.1)
+    with monkeypatch.context() as lucky:
+        lucky.setattr(asyncpg.Connection, "get_server_pid", lambda _: process)
+        second = await connector.connect({"jit": "off"})
+    assert await second.fetchval("SELECT pg_backend_pid()") == process
+    assert connector.is_pooled
+    await second.close()
+    # Without a pooler, the server's process begins with the connection.
+    assert [tuple(row) for row in await direct.fetch(STATEMENT, {})] == [(7,)]
     assert is_pooled(direct) is False
 
 
