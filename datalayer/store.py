@@ -20,7 +20,14 @@ from datalayer.blobs import BlobStore
 from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, StorageUnavailable
+from datalayer.errors import (
+    ConfigurationError,
+    DataLayerError,
+    InvalidRecord,
+    SchemaError,
+    StatementRefused,
+    StorageUnavailable,
+)
 from datalayer.history import deletion_marks, elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
@@ -28,7 +35,7 @@ from datalayer.records.chat import Element, Thread
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 from datalayer.writes.replay import replay
-from datalayer.writes.spool import Spool
+from datalayer.writes.spool import Spool, to_line
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +188,8 @@ class DataStore:
             return await self._apply(write)
         except DataLayerError as error:
             thread_id, record_id = ids_of(write)
+            if isinstance(error, StatementRefused | SchemaError):
+                await self._keep_refused(write)
             await self._report_failure(what, error, thread_id=thread_id, record_id=record_id)
             raise
         except Exception as error:
@@ -189,6 +198,19 @@ class DataStore:
             refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
             await self._report_failure(what, refused, thread_id=thread_id, record_id=record_id)
             raise refused from error
+
+    async def _keep_refused(self, write: Recorded) -> None:
+        """Keep a write that the database refuses though nothing is wrong with it: after an upgrade it can be stored."""
+        if self._spool is None:
+            return
+        thread_id, record_id = ids_of(write)
+        ids = {"thread_id": thread_id, "record_id": record_id}
+        try:
+            await asyncio.to_thread(self._spool.refuse, to_line(write))
+        except OSError as error:
+            logger.error("the file of refused writes cannot be written: %s", error, extra=ids)
+        else:
+            logger.error("a write is kept in the file of refused writes, %s", self._spool.refused.name, extra=ids)
 
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""

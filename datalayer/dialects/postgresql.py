@@ -37,6 +37,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from datalayer.dialects import Aggregate
+from datalayer.dialects.driver_errors import of_asyncpg
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
 from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.reasons import of_postgresql
@@ -234,8 +235,7 @@ class PostgreSQL:
 
 
 def _refusal(error: BaseException, original: object) -> DataLayerError | None:
-    state = getattr(original, "sqlstate", None)
-    meaning = meaning_of(state) if isinstance(state, str) else None
+    meaning = _meaning(original)
     reason = of_postgresql(original)
     refusal: DataLayerError | None = None
     if meaning is Meaning.SCHEMA:
@@ -243,16 +243,28 @@ def _refusal(error: BaseException, original: object) -> DataLayerError | None:
     elif meaning is Meaning.RECORD:
         refusal = InvalidRecord(f"the database rejected the record ({reason})")
     elif meaning is Meaning.DEFECT:
+        state = getattr(original, "sqlstate", None)
+        code = f", SQLSTATE {state}" if state else ""
         refusal = StatementRefused(
-            f"the database refuses a statement of the data layer ({reason}, SQLSTATE {state}); please report it"
+            f"the database refuses a statement of the data layer ({reason}{code}); please report it"
         )
-    elif isinstance(error, DBAPIError) and _is_argument(original):
-        refusal = InvalidRecord("a value has a type that its column does not accept")
+    elif meaning is Meaning.CONNECTION:
+        refusal = ConnectionLost(f"the database cannot be used now ({reason})")
     elif meaning is Meaning.SLOW or isinstance(original, TimeoutError):
         refusal = TimedOut(f"the database cannot be used now ({reason})")
-    elif isinstance(error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+    elif meaning is not None or isinstance(error, DBAPIError | OSError | asyncpg.PostgresError):
         refusal = StorageUnavailable(f"the database cannot be used now ({reason})")
     return refusal
+
+
+def _meaning(original: object) -> Meaning | None:
+    """What the driver's error, or SQLAlchemy's wrapper of it, means; None if it is of neither."""
+    state = getattr(original, "sqlstate", None)
+    if isinstance(state, str):
+        return meaning_of(state)
+    cause = getattr(original, "__cause__", None) or original
+    is_of_driver = type(cause).__module__.startswith("asyncpg.")
+    return of_asyncpg(type(cause).__name__, str(cause)) if is_of_driver else None
 
 
 def _on_checkout(connection: Any, _record: object, _proxy: object) -> None:
@@ -267,7 +279,3 @@ def _on_error(connector: Connector, context: ExceptionContext) -> None:
     if is_lost(context.original_exception):
         context.is_disconnect = True
     connector.learn(context.original_exception)
-
-
-def _is_argument(original: object) -> bool:
-    return "DataError" in type(original).__name__ or "invalid input for query argument" in str(original)

@@ -39,11 +39,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects import Aggregate
+from datalayer.dialects import Aggregate, driver_errors
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.dialects.sqlite_connections import SQLiteConnections
 from datalayer.dialects.sqlite_direct import PRAGMAS, WAIT, keep_private
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StorageUnavailable
+from datalayer.dialects.sqlstates import Meaning
+from datalayer.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    DataLayerError,
+    InvalidRecord,
+    SchemaError,
+    StatementRefused,
+    StorageUnavailable,
+)
 from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
 
@@ -186,17 +195,28 @@ class SQLite:
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):
             return StorageUnavailable("all connections to the database are in use")
-        if not isinstance(error, DBAPIError | sqlite3.Error | OSError):
+        if not isinstance(error, DBAPIError | sqlite3.Error | sqlite3.Warning | OSError):
             return None
         original = error.orig if isinstance(error, DBAPIError) else error
         if "no such table" in str(original) or "has no column" in str(original) or "no such column" in str(original):
             return SchemaError("the database lacks a table or column; run `threadkeeper migrate`")
-        reason = of_sqlite(original)
-        if isinstance(original, sqlite3.OperationalError | OSError | sqlite3.NotSupportedError):
-            return StorageUnavailable(f"the database cannot be used now ({reason})")
-        if isinstance(original, sqlite3.DatabaseError) and type(original) is sqlite3.DatabaseError:
-            return StorageUnavailable(f"the database file cannot be read ({reason})")
+        return _refusal(original)
+
+
+def _refusal(original: BaseException | None) -> DataLayerError:
+    reason, meaning = of_sqlite(original), Meaning.PASSING
+    if isinstance(original, sqlite3.Error | sqlite3.Warning):
+        code = getattr(original, "sqlite_errorname", None)
+        meaning = driver_errors.of_sqlite(type(original).__name__, code, str(original))
+    if meaning is Meaning.RECORD:
         return InvalidRecord(f"the database rejected the record ({reason})")
+    if meaning is Meaning.DEFECT:
+        return StatementRefused(f"the database refuses a statement of the data layer ({reason}); please report it")
+    if meaning is Meaning.CONNECTION:
+        return ConnectionLost(f"the database cannot be used now ({reason})")
+    if type(original) is sqlite3.DatabaseError:
+        return StorageUnavailable(f"the database file cannot be read ({reason})")
+    return StorageUnavailable(f"the database cannot be used now ({reason})")
 
 
 def _before_connect(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:

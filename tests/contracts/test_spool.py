@@ -350,3 +350,72 @@ async def standing_still(database_url: str) -> AsyncIterator[None]:
             await connection.execute(text("LOCK TABLE users, threads, steps, elements, feedbacks IN EXCLUSIVE MODE"))
         yield
     await database.close()
+
+
+# A database to which somebody has added a trigger that cannot run.
+_BROKEN = {
+    ("postgres", datalayer.StatementRefused): "RAISE EXCEPTION 'hunter2' USING ERRCODE = '42883'",
+    ("postgres", datalayer.SchemaError): "RAISE EXCEPTION 'hunter2' USING ERRCODE = '42P01'",
+    ("sqlite", datalayer.StatementRefused): "SELECT absent(1)",
+    ("sqlite", datalayer.SchemaError): "INSERT INTO absent VALUES (1)",
+}
+
+
+@pytest.mark.parametrize("error", [datalayer.StatementRefused, datalayer.SchemaError])
+async def test_a_write_that_is_refused_for_a_defect_is_kept(
+    database_url: str,
+    engine: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: type[datalayer.DataLayerError],
+) -> None:
+    told: list[datalayer.WriteFailure] = []
+
+    async def tell(failure: datalayer.WriteFailure) -> None:
+        told.append(failure)
+
+    layer = create_data_layer(database_url, spool=tmp_path / "spool.jsonl", on_write_failure=tell)
+    await layer.migrate()
+    thread_id = new_id()
+    await layer.create_step(step(thread_id, "stored"))
+    broken = _BROKEN[engine, error]
+    statements = [f"CREATE TRIGGER broken BEFORE INSERT ON steps BEGIN {broken}; END"]
+    if engine == "postgres":
+        statements = [
+            f"CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {broken}; END $$",
+            "CREATE TRIGGER broken BEFORE INSERT ON steps FOR EACH ROW EXECUTE FUNCTION broken()",
+        ]
+    async with layer.database.write() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+    with pytest.raises(error):
+        async with asyncio.timeout(5):
+            await layer.create_step(step(thread_id, "kept"))
+    (lost,) = told
+    assert (lost.what, lost.thread_id) == ("step", thread_id)
+    assert "a write is kept in the file of refused writes, spool.refused.jsonl" in caplog.text
+    assert "hunter2" not in caplog.text
+    kept = tmp_path / "spool.refused.jsonl"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    async with layer.database.write() as connection:
+        await connection.exec_driver_sql("DROP TRIGGER broken" + (" ON steps" if engine == "postgres" else ""))
+    # The operator renames the file, and the next start stores its writes.
+    kept.rename(tmp_path / "spool.jsonl")
+    await layer.migrate()
+    assert [one["output"] for one in (await layer.get_thread(thread_id))["steps"]] == ["stored", "kept"]
+    await layer.close()
+
+
+async def test_a_refused_write_that_cannot_be_kept_is_told(
+    layer: ChainlitLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(_: Recorded) -> None:
+        raise datalayer.StatementRefused("the database refuses a statement")
+
+    monkeypatch.setattr(layer, "_apply", refuse)
+    for spool in (None, Spool(tmp_path / "no folder" / "spool.jsonl")):
+        monkeypatch.setattr(layer, "_spool", spool)
+        with pytest.raises(datalayer.StatementRefused):
+            await layer.create_step(step(new_id(), "lost"))
+    assert caplog.text.count("the file of refused writes cannot be written") == 1
+    assert caplog.text.count("step was not stored") == 2

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Executable, event
+from sqlalchemy import Executable, event, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
@@ -49,6 +49,24 @@ async def test_an_error_of_one_write_reaches_only_its_caller(database_url: str) 
     results = await asyncio.gather(*(writer.submit(one) for one in (good, bad, good)), return_exceptions=True)
     assert results[0] == results[2] == "stored"
     assert isinstance(results[1], ZeroDivisionError)
+    await writer.close()
+    await database.close()
+
+
+async def test_a_statement_with_too_many_parameters_is_refused_at_once(database_url: str) -> None:
+    database = Database(database_url)
+    writer = Writer(database)
+
+    async def bad(connection: AsyncConnection) -> None:
+        # More than either driver or SQLite takes.
+        await connection.execute(select(literal(1)).where(literal(1).in_(list(range(300_000)))))
+
+    async def good(_connection: AsyncConnection) -> str:
+        return "stored"
+
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(writer.submit(bad), writer.submit(good), return_exceptions=True)
+    assert [type(one) for one in results] == [datalayer.StatementRefused, str]
     await writer.close()
     await database.close()
 
