@@ -27,10 +27,14 @@ async def write(database: Database, writes: Sequence[StepWrite]) -> list[DataLay
     fewest = coalesced(writes)
     with database.translated():
         kept = await database.dialect.hot_paths.write_steps(fewest)
-    return [None if one.key in kept else await _refusal(database, one) for one in writes]
+        changed = {one.step.id for one in writes if one.key in kept}
+    return [
+        None if one.key in kept else await _refusal(database, one, once_more=one.step.id not in changed)
+        for one in writes
+    ]
 
 
-async def _refusal(database: Database, one: StepWrite) -> DataLayerError | None:
+async def _refusal(database: Database, one: StepWrite, *, once_more: bool) -> DataLayerError | None:
     thread_id = one.step.thread_id or ""
     exists, _ = await database.query(lambda connection: threads.owner(connection, thread_id))
     if not exists:
@@ -38,6 +42,11 @@ async def _refusal(database: Database, one: StepWrite) -> DataLayerError | None:
             return None
         # Only the creation of a step creates its thread.
         return NotFound("the thread does not exist")
+    if once_more:
+        # Another replica may have created the thread since the write looked for it.
+        with database.translated():
+            if await database.dialect.hot_paths.write_steps([one]):
+                return None
     return Forbidden("the thread, or a step with this id, belongs to someone else")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from datalayer.records.writes import ElementWrite, FavoriteMark, StepWrite, Thre
 from datalayer.schema.chat import deleted_threads, elements, steps, threads, users
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
+from datalayer.writes import steps as step_writes
 from datalayer.writes.spool import Spool
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id, vote
@@ -214,3 +216,31 @@ async def test_a_raw_insert_of_a_deleted_thread_stores_nothing_and_of_others_all
     async with layer.database.write() as connection:
         await connection.execute(text("INSERT INTO threads (id) VALUES (:a), (:b)"), {"a": gone, "b": kept})
     assert await rows(layer) == {"threads": 1, "steps": 0, "elements": 0}
+
+
+async def test_an_update_that_meets_the_creation_of_its_thread_by_another_replica_is_stored(
+    layer: ChainlitLayer, other: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, paths = step(new_id(), "created"), layer.database.dialect.hot_paths
+    real, calls = paths.write_steps, 0
+
+    async def write(writes: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        kept = await real(writes)
+        if calls == 1:
+            assert kept == set()
+            await other.create_step(written)
+        return kept
+
+    monkeypatch.setattr(paths, "write_steps", write)
+    update_ = StepWrite(
+        datalayer.Step(id=written["id"], thread_id=written["threadId"], output="changed"),
+        *(utc_now(), False, False, None, True),
+    )
+    assert await step_writes.write(layer.database, [update_]) == [None]
+    assert [one["output"] for one in (await layer.get_thread(written["threadId"]))["steps"]] == ["changed"]
+    # Those of somebody else are refused as before.
+    foreign = replace(update_, actor="bob", system=False)
+    (refused,) = await step_writes.write(layer.database, [foreign])
+    assert isinstance(refused, datalayer.Forbidden)
