@@ -30,6 +30,8 @@ PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 ALL_SECONDS = 5.0
 """How long a search in the texts of all users waits for the index."""
+COUNT_SECONDS = 5.0
+"""How long a number of waiting texts holds, if it is large."""
 BATCH = 500
 SLICE_SECONDS = 0.002
 REPORT_EVERY_SECONDS = 10.0
@@ -61,6 +63,7 @@ class SearchIndexer(BackgroundTask):
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._counting = asyncio.Lock()
         self._counted: tuple[float, int] | None = None
+        self._own_counted: dict[str, tuple[float, int]] = {}
 
     def note(self, *, deleted: bool = False) -> None:
         """Something was written, or deleted: update the index soon."""
@@ -105,7 +108,7 @@ class SearchIndexer(BackgroundTask):
                 if own > search_index.MOST_AT_ONCE or self._closing:
                     self._first[user_id] = None
                     self._begin()
-                    return await search_index.waiting_of_user(self._database, user_id)
+                    return await self._count_own(user_id)
                 try:
                     if own:
                         await self._take_own(user_id)
@@ -116,6 +119,16 @@ class SearchIndexer(BackgroundTask):
                     left = await search_index.waiting_of_user(self._database, user_id)
                     logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
                     return left
+
+    async def _count_own(self, user_id: str) -> int:
+        """How many texts of this user wait. A large number is counted again after five seconds only."""
+        until, count = self._own_counted.get(user_id, (0.0, 0))
+        if time.monotonic() > until:
+            count = await search_index.waiting_of_user(self._database, user_id)
+            self._own_counted.pop(user_id, None)
+            if count > search_index.MOST_AT_ONCE:
+                self._own_counted[user_id] = time.monotonic() + COUNT_SECONDS, count
+        return count
 
     async def all_left(self) -> int:
         """Index the texts of all users that wait, if they are not too many; gives how many are left."""
@@ -134,7 +147,7 @@ class SearchIndexer(BackgroundTask):
         async with self._counting:
             if self._counted is None or time.monotonic() > self._counted[0]:
                 count = await search_index.waiting(self._database)
-                lasts = ALL_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
+                lasts = COUNT_SECONDS if count > search_index.MOST_AT_ONCE else 0.0
                 self._counted = time.monotonic() + lasts, count
             return self._counted[1]
 
@@ -165,6 +178,7 @@ class SearchIndexer(BackgroundTask):
             if task is not None:
                 await asyncio.wait([task])
         self._counted = None
+        self._own_counted.clear()
 
     async def stop(self) -> None:
         await super().stop()

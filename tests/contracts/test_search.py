@@ -603,6 +603,26 @@ async def test_a_search_counts_again_what_was_written_during_the_one_before(
     assert await second == [mine]
 
 
+@pytest.mark.usefixtures("idle_indexer", "forty_at_once")
+async def test_many_own_texts_are_counted_every_five_seconds(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, ["needle"] * 50)
+    assert await layer.search_indexer.own_left(alice) == 51
+    await put_by_another_writer(layer, mine, ["needle"] * 50)
+    assert await layer.search_indexer.own_left(alice) == 51
+    monkeypatch.setattr(indexing, "COUNT_SECONDS", 0.0)
+    layer.search_indexer._own_counted[alice] = (0.0, 51)
+    assert await layer.search_indexer.own_left(alice) == 101
+    # Soon the rest is few, and each search counts it.
+    async with layer.database.write() as connection:
+        rest = select(search_pending.c.id).order_by(search_pending.c.id).offset(30)
+        await connection.execute(delete(search_pending).where(search_pending.c.id.in_(rest)))
+    assert await layer.search_indexer.own_left(alice) == 0
+
+
 @pytest.fixture
 def two_kilobytes_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(search_index, "MOST_BYTES", 2_000)
