@@ -13,7 +13,7 @@ from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.report import inspect_settings
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
-from threadkeeper.settings.urls import MASK
+from threadkeeper.settings.urls import MASK, mask_url, secrets_in_url
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +303,28 @@ def test_processes_that_start_at_the_same_time_share_one_cookie_secret(tmp_path:
         process.join()
     assert secrets[0] == secrets[1] == secrets[2] == secrets[3]
     assert len(set(secrets[0])) == len(folders)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "secrets"),
+    [
+        ("postgresql://me:hunter2@db/x", "postgresql://me:********@db/x", {"hunter2"}),
+        ("postgresql://me:hun#ter2@db/x", "postgresql://me:********@db/x", {"hun#ter2"}),
+        ("postgresql://me:hun/ter2@db/x", "postgresql://me:********@db/x", {"hun/ter2"}),
+        ("postgresql://me:hun?ter2@db/x", "postgresql://me:********@db/x", {"hun?ter2"}),
+        (
+            "postgresql://me:h@n/ter2@db/x?password=q",
+            "postgresql://me:********@db/x?password=********",
+            {"h@n/ter2", "q"},
+        ),
+        ("postgresql://me:hun%23ter2@a:1,b:2/x", "postgresql://me:********@a:1,b:2/x", {"hun%23ter2", "hun#ter2"}),
+        ("postgresql://db:5432/x?sslmode=require", "postgresql://db:5432/x?sslmode=require", set()),
+        ("postgresql:///x?service=a", "postgresql:///x?service=a", set()),
+        ("sqlite:////data/a.db", "sqlite:////data/a.db", set()),
+        ("s3://bucket/a@b?region=x", "s3://bucket/a@b?region=x", set()),
+    ],
+)
+def test_no_part_of_a_password_in_a_url_is_shown(url: str, shown: str, secrets: set[str]) -> None:
+    """Also if its special characters are not percent-encoded: that URL is refused, and shown with the reason."""
+    assert mask_url(url) == shown
+    assert set(secrets_in_url(url)) == secrets

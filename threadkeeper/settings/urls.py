@@ -24,11 +24,12 @@ def split_url(url: str) -> SplitResult:
 
 def secrets_in_url(url: str) -> list[str]:
     """The secrets in a URL, each as written and percent-decoded."""
+    if loose := _loose_password(url):
+        return [loose, *(secret for secret in secrets_in_url(_without_loose_password(url)) if secret != MASK)]
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Everything between the first colon after the scheme and the last @ can be part of a password.
-        written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        written = _before_at(url)[1]
         return [written] if written else []
     password = parts.password or ""
     parameters = [value for key, value in parse_qsl(parts.query) if _SECRET_PARAMETER.search(key)]
@@ -37,6 +38,8 @@ def secrets_in_url(url: str) -> list[str]:
 
 def mask_url(url: str) -> str:
     """The URL with its secrets masked."""
+    if _loose_password(url):
+        return mask_url(_without_loose_password(url))
     try:
         # Several hosts have several ports, which is not a number.
         parts = urlsplit(url)
@@ -47,7 +50,26 @@ def mask_url(url: str) -> str:
         user = f"{user.partition(':')[0]}:{MASK}"
     parameters = [(key, MASK if _SECRET_PARAMETER.search(key) else value) for key, value in parse_qsl(parts.query)]
     query = urlencode(parameters, quote_via=quote, safe="/:*")
-    return urlunsplit((parts.scheme, f"{user}{at}{address}", parts.path, query, parts.fragment))
+    masked = urlunsplit(("", "", parts.path, query, parts.fragment))
+    return f"{parts.scheme}://{user}{at}{address}{masked}" if "://" in url else masked
+
+
+def _loose_password(url: str) -> str:
+    """A password with a character that ends the address of a URL: /, ? or #. It should be percent-encoded."""
+    _, password, address = _before_at(url)
+    return password if address and any(character in password for character in "/?#") else ""
+
+
+def _without_loose_password(url: str) -> str:
+    user, _, address = _before_at(url)
+    return f"{url.partition('://')[0]}://{user}:{MASK}@{address}"
+
+
+def _before_at(url: str) -> tuple[str, str, str]:
+    """The user, the password and the rest, where everything up to the last @ can be part of a password."""
+    credentials, at, address = url.partition("://")[2].rpartition("@")
+    user, _, password = credentials.partition(":")
+    return (user, password, address) if at else ("", "", "")
 
 
 def sqlite_file(database_url: str) -> Path | None:
