@@ -21,6 +21,7 @@ gemini-window:<n>          400 in Gemini's form, if the prompt has more than n t
 grok-window:<n>            400 in xAI's form, the same
 no-stream-options          422 in FastAPI's form, if the request has stream_options
 most-output:<n>            400 if the request asks for a longer answer (OpenAI)
+vllm-window:<n>            400 if prompt and longest answer have more than n tokens together (vLLM)
 litellm-quota              429 of LiteLLM's proxy in front of a used-up quota
 litellm-unknown            400 of LiteLLM's proxy for an unknown model
 busy:<times>:<s>           429 in Azure's form: the wait stands in the text alone
@@ -96,6 +97,10 @@ def _has_stream_options(body: Mapping[str, Any], *_: Any) -> bool:
 
 def _is_longer(body: Mapping[str, Any], _messages: Any, rest: list[str], *_: Any) -> bool:
     return int(body.get("max_completion_tokens") or body.get("max_tokens") or 0) > int(rest[0])
+
+
+def _overflows(body: Mapping[str, Any], _messages: Any, rest: list[str], tokens: int, *_: Any) -> bool:
+    return tokens + int(body.get("max_tokens") or 0) > int(rest[0])
 
 
 def _does_not_alternate(_body: Any, messages: Messages, *_: Any) -> bool:
@@ -221,6 +226,14 @@ _MODELS: dict[str, tuple[Callable[..., bool], Any]] = {
     "no-stream-options": (
         _has_stream_options,
         _detail(["stream_options"], "Extra inputs are not permitted", "extra_forbidden"),
+    ),
+    "vllm-window": (
+        _overflows,
+        _window(
+            "'max_tokens' or 'max_completion_tokens' is too large. This model's maximum context length is {limit}"
+            " tokens and your request has {tokens} input tokens.",
+            lambda error: {"error": error},
+        ),
     ),
     "most-output": (_is_longer, _too_long_answer),
     "litellm-quota": (_always, _error(429, _LITELLM_QUOTA, "429", "throttling_error")),

@@ -217,6 +217,14 @@ async def test_a_maximum_that_the_server_names_is_kept(model_server: ModelServer
     assert [body["max_tokens"] for body in bodies(model_server)] == [9000, 4096, 4096, 1000]
 
 
+async def test_an_answer_that_does_not_fit_beside_the_prompt_becomes_shorter(
+    model_server: ModelServer, model: Model
+) -> None:
+    for _ in range(2):
+        assert (await read(model, request_for("vllm-window:1000", max_tokens=9000)))[0] == ECHO
+    assert [body["max_tokens"] for body in bodies(model_server)] == [9000, 500, 500]
+
+
 def bodies(model_server: ModelServer) -> list[dict[str, Any]]:
     return [recorded.body for recorded in model_server.requests]
 

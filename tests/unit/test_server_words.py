@@ -257,19 +257,19 @@ def test_the_window_is_read_from_the_words(words: str, limit: int | None) -> Non
             "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context"
             " length is 4096 tokens and your request has 100 input tokens (5000 > 4096 - 100).",
             5000,
-            None,
+            2048,
         ),
         (
             "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (1000"
             " in the messages, 8000 in the completion). Please reduce the length of the messages or completion.",
             8000,
-            None,
+            4096,
         ),
         (
             "input length and max_tokens exceed context limit: 90402 + 116650 > 204648, decrease input"
             " length or max_tokens",
             116650,
-            None,
+            102324,
         ),
         (
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
@@ -285,8 +285,17 @@ def test_the_window_is_read_from_the_words(words: str, limit: int | None) -> Non
         (
             "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 1000 `inputs` tokens and 5000 `max_new_tokens`",
             5000,
-            None,
+            2048,
         ),
+        (
+            "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of"
+            " 5100 tokens: 100 tokens from the input messages and 5000 tokens for the completion.",
+            5000,
+            2048,
+        ),
+        ("maximum context length is 4096 tokens and your request has 2500 input tokens", 5000, 1596),
+        ("maximum context length is 4096 tokens and your request has 3500 input tokens", 5000, None),
+        ("maximum context length is 4096 tokens and your request has 4500 input tokens", 5000, None),
     ],
 )
 def test_the_longest_answer_is_read_from_the_words(words: str, wanted: int, most: int | None) -> None:

@@ -118,6 +118,12 @@ _OF_ANSWER = re.compile(
     r"max_?((completion|output|new)_?)?tokens|maximum (output )?tokens (you requested|value)", re.IGNORECASE
 )
 _OF_PROMPT = re.compile(r"context (length|limit)|inputs?\W? (length|tokens)|prompt|in the messages", re.IGNORECASE)
+_WINDOW = re.compile(r"(?:context length (?:is|of)|must be <=) (\d+)|context limit: \d+ \+ \d+ > (\d+)", re.IGNORECASE)
+_PROMPT_TOKENS = re.compile(
+    r"(\d+) (?:input tokens|in the messages|tokens from the input|of text input|`inputs` tokens)"
+    r"|context limit: (\d+) \+",
+    re.IGNORECASE,
+)
 _EXCLUSIVE = re.compile(r"\bexclusive|(less|lower|smaller) than \W?\d", re.IGNORECASE)
 _WAIT = re.compile(r"(?:retry|try again) (?:in|after):? *(\d+(?:\.\d+)?) ?(ms|m?)", re.IGNORECASE)
 
@@ -140,10 +146,19 @@ def token_limit(message: str) -> int | None:
 
 
 def longest_answer(message: str, wanted: int) -> int | None:
-    """The tokens that an answer may have at most, if a server refuses this many and names its own maximum.
+    """The tokens that an answer may have at most, if a server refuses this many and says how many it gives.
 
-    As in "max_tokens is too large: 100000. This model supports at most 16384 completion tokens".
+    As in "max_tokens is too large: 100000. This model supports at most 16384 completion tokens", or "maximum context
+    length is 4096 tokens and your request has 100 input tokens". With a prompt that leaves less than a quarter of the
+    window, the prompt is too long and not the answer: None.
     """
+    window, prompt = _WINDOW.search(message), _PROMPT_TOKENS.search(message)
+    if window and prompt:
+        size = int(window[1] or window[2])
+        room = size - int(prompt[1] or prompt[2])
+        # Not all of the room, so that the next question has some, too.
+        most = max(size // 4, min(room, size // 2))
+        return most if most <= room and most < wanted else None
     if not _OF_ANSWER.search(message) or _OF_PROMPT.search(message):
         return None
     numbers = [int(number) for number in _NUMBER.findall(_THOUSANDS.sub("", message))]
