@@ -261,6 +261,26 @@ def test_deeply_nested_json_and_broken_text_fail_the_answer_and_nothing_else(wir
         assert reading.failure is not None
 
 
+@pytest.mark.parametrize("junk", [b"[done]", b"\x00", b"null null", b'{"choices": 7}'])
+def test_what_comes_after_the_end_breaks_no_complete_answer(junk: bytes) -> None:
+    reading = StreamReading("")
+    whole = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
+    assert reading.feed(whole + b"data: " + junk + b"\n\n") == [Delta("a")]
+    reading.end()
+    assert reading.failure is None
+    reading = StreamReading("")
+    reading.feed(whole.replace(b'"stop"', b"null") + b"data: " + junk + b"\n\n")
+    assert reading.failure is not None
+
+
+def test_choices_of_the_older_protocol_are_read() -> None:
+    reading = StreamReading("")
+    chunk = b'data: {"choices": [{"index": 0, "text": "%s", "finish_reason": %s}]}\n\n'
+    assert reading.feed(chunk % (b"a", b"null") + chunk % (b"b", b"null") + chunk % (b"", b'"stop"')) == [Delta("ab")]
+    reading.end()
+    assert reading.failure is None
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]'])
 def test_content_of_another_type_is_an_unreadable_event(content: str) -> None:
     reading = StreamReading("")
@@ -293,6 +313,8 @@ def test_the_servers_words_are_short_and_without_keys() -> None:
         {"type": "status", "message": "in the queue"},
         {"code": 0, "message": "ok"},
         {"code": 200, "msg": "success"},
+        {"status": 200, "msg": "the stream begins"},
+        {"code": 20000, "message": "ok"},
         {"x_groq": {"id": "req_1"}, "choices": [{"delta": {}}]},
         {"usage": {"prompt_tokens": 1}},
         [],

@@ -55,6 +55,13 @@ def test_an_event_without_data_is_skipped() -> None:
         (b'{\r\n "error": "x"\r\n}', [(STRAY, b'{\n "error": "x"\n}')]),
         (b"id: 7\nretry: 10\n\n", []),
         (b"\xef\xbb\xbfdata: 1\n\n", [(MESSAGE, b"1")]),
+        # No empty lines between the events.
+        (
+            b'data: {"a": 1}\ndata: {"a": 2}\ndata: [DONE]\n',
+            [(MESSAGE, b'{"a": 1}'), (MESSAGE, b'{"a": 2}'), (MESSAGE, b"[DONE]")],
+        ),
+        (b'event: error\ndata: {"a": 1}\ndata: [DONE]\n\n', [(ERROR, b'{"a": 1}'), (MESSAGE, b"[DONE]")]),
+        (b'data: {\ndata: "a": {}\ndata: }\n\n', [(MESSAGE, b'{\n"a": {}\n}')]),
         (b"", []),
     ],
 )

@@ -116,11 +116,16 @@ class StreamReading:
             if payload.startswith(b"[DONE]"):
                 self.done = True
                 break
+            was_complete = self._reason is not None
             try:
                 self._take(kind, payload)
             except ModelError as error:
                 self.failure = self.bill(error)
             except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+                if was_complete:
+                    # The answer is complete already.
+                    self._said = payload[:_MOST_WORDS]
+                    continue
                 detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
                 self.failure = self.bill(ModelError("server", detail))
 
@@ -184,6 +189,9 @@ class StreamReading:
         if not delta and not self._has_text:
             # A server that does not stream, in an event all the same. MiniMax repeats the whole text at the end.
             delta = choice.get("message")
+        if delta is None and isinstance(choice.get("text"), str):
+            # The older protocol, of completions.
+            delta = {"content": choice["text"]}
         has_words = self._answer.take(delta) if delta else False
         self._has_text = self._has_text or has_words
         return has_words

@@ -106,12 +106,14 @@ def _bare_error(event: Mapping[str, Any]) -> ReportedError | None:
     Without a code, words alone are an error only in an object that names no kind: `{"type": "status", "message":
     "queued"}` is none.
     """
-    if not any(_has_words(event.get(name)) for name in _WORDS):
+    words = [event[name] for name in _WORDS if _has_words(event.get(name))]
+    if not words or words[0] in _FINE:
         return None
     if event.get("code") not in _FINE:
         return _with_words(event, event)
     has_kind = any(event.get(name) for name in ("type", "object", "event")) or "choices" in event
-    return None if has_kind or event.get("code") is not None else _with_words(event, event)
+    is_fine = any(event.get(name) is not None and event[name] in _FINE for name in ("code", "status_code", "status"))
+    return None if has_kind or is_fine else _with_words(event, event)
 
 
 def _has_words(value: object) -> bool:

@@ -44,7 +44,11 @@ class EventDecoder:
         events: list[Event] = []
         for line in lines:
             if line.startswith(b"data:"):
-                self._data.append(line[5:].strip())
+                data = line[5:].strip()
+                if len(self._data) == 1 and _is_next(self._data[0], data):
+                    events.append((self._kind, self._data.pop()))
+                    self._kind = MESSAGE
+                self._data.append(data)
             elif rest := line.rstrip(b"\r"):
                 self._take_other(rest, events)
                 continue
@@ -72,3 +76,12 @@ class EventDecoder:
         elif name not in (b"id", b"retry") and self._stray_bytes < _MOST_STRAY_BYTES:
             self._stray.append(line)
             self._stray_bytes += len(line)
+
+
+def _is_next(before: bytes, data: bytes) -> bool:
+    """Whether this line of data begins an event, although no empty line ended the one before.
+
+    Some servers and proxies leave out the empty lines, and clients that read line by line do not notice. An object of
+    JSON that is spread over several lines of data ends none of its lines but the last with its own bracket.
+    """
+    return before[:1] == b"{" and before[-1:] == b"}" and (data[:1] == b"{" or data.startswith(b"[DONE]"))
