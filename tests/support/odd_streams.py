@@ -63,6 +63,9 @@ USAGES: dict[str, UsageShape] = {
     "cache-apart": UsageShape(
         lambda p, c: {"prompt_tokens": 1, "completion_tokens": c, "total_tokens": p + c, "cached_tokens": p - 1}
     ),
+    "cache-by-anthropics-names": UsageShape(
+        lambda p, c: {**plain(1, c), "cache_read_input_tokens": p - 2, "cache_creation_input_tokens": 1}
+    ),
     "without-completion": UsageShape(lambda p, c: {"prompt_tokens": p, "total_tokens": p + c}),
     "without-prompt": UsageShape(lambda p, c: {"completion_tokens": c, "total_tokens": p + c}),
     "without-total": UsageShape(lambda p, c: {"prompt_tokens": p, "completion_tokens": c, "total_tokens": None}),

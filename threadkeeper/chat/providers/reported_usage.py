@@ -18,6 +18,8 @@ _PROMPT_DETAILS, _COMPLETION_DETAILS = (tuple(f"{one}_details" for one in names)
 # Moonshot, DeepSeek and Anthropic have names of their own for it.
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _REASONING = ("reasoning_tokens",)
+# Anthropic's names: what was read from its cache and what was written to it.
+_OF_CACHE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class UsageReading:
     _total: int | None = None
     _cached: int | None = None
     _reasoning: int | None = None
+    _of_cache: int = 0
     _has_text: bool = False
     _covers_text: bool = False
     comes_last: bool = False
@@ -62,6 +65,7 @@ class UsageReading:
         self._prompt, self._completion = _larger(self._prompt, prompt), _larger(self._completion, completion)
         self._total = _larger(self._total, total)
         self._cached = _larger(self._cached, _detail(usage, _PROMPT_DETAILS, _CACHED))
+        self._of_cache = max(self._of_cache, sum(_count(usage.get(name)) or 0 for name in _OF_CACHE))
         self._reasoning = _larger(self._reasoning, _detail(usage, _COMPLETION_DETAILS, _REASONING))
         return True
 
@@ -74,6 +78,9 @@ class UsageReading:
             completion = total = reasoning = None
         if self._has_text and completion == 0:
             completion = None
+        if prompt is not None and self._of_cache > prompt and (total is None or total == prompt + (completion or 0)):
+            # Gateways that pass Anthropic's numbers on: those of the cache are neither in the prompt nor in the total.
+            prompt, total = prompt + self._of_cache, None
         if total is not None and prompt is not None and completion is not None:
             if total < prompt + completion:
                 return None
