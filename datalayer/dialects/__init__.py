@@ -64,8 +64,17 @@ class SingleWrites(Protocol):
     def is_ready(self) -> bool:
         """Whether `execute_once` can send its statement at once, because its connection is open and does nothing."""
 
-    def lone(self, operation: object) -> LoneStatement | None:
-        """The one statement that stores this write if no other is in flight; None if its kind has none."""
+    def step_alone(self, write: StepWrite) -> LoneStatement:
+        """The one statement that stores this write if no other is in flight."""
+
+    def alone(
+        self, statement: Executable, values: Mapping[str, Any], result: Callable[[Sequence[Any]], Any]
+    ) -> LoneStatement:
+        """A writing statement that the caller keeps, with its values, for `execute_once`.
+
+        Args:
+            result: gives the result of the write, or UNDECIDED, from the rows.
+        """
 
     async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         """Run one statement, a transaction by itself, on the connection that writes; returns its rows."""

@@ -36,8 +36,6 @@ class PostgresConnections:
         self._connection: Any = None
         self._is_quiet = False
         self._steps = StepWriter()
-        # The kinds of writes that are one statement when no other write is in flight.
-        self._lone: dict[type, Callable[[Any], LoneStatement | None]] = {StepWrite: self._steps.lone}
         self._statements = CompiledStatements(compiled_for)
         self._reads = ReadConnections(
             self._connect_to_read, self._statements, learn=connector.learn, most=most, timeout_seconds=timeout_seconds
@@ -55,8 +53,7 @@ class PostgresConnections:
 
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         compiled = self._statements.of(statement)
-        async with self._writing() as connection:
-            return compiled.decoded(await connection.fetch(compiled.sql, *compiled.encoded(values)))
+        return compiled.decoded(await self.execute_once(compiled.sql, compiled.encoded(values)))
 
     async def write_with_thread_locked(
         self, thread_id: str, statement: Executable, values: Mapping[str, Any]
@@ -78,9 +75,14 @@ class PostgresConnections:
     def is_ready(self) -> bool:
         return self._is_quiet and self._connection is not None and not self._connection.is_closed()
 
-    def lone(self, operation: object) -> LoneStatement | None:
-        statement_of = self._lone.get(type(operation))
-        return None if statement_of is None else statement_of(operation)
+    def step_alone(self, write: StepWrite) -> LoneStatement:
+        return self._steps.lone(write)
+
+    def alone(
+        self, statement: Executable, values: Mapping[str, Any], result: Callable[[Sequence[Any]], Any]
+    ) -> LoneStatement:
+        compiled = self._statements.of(statement)
+        return LoneStatement(compiled.sql, compiled.encoded(values), lambda rows: result(compiled.decoded(rows)))
 
     async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         """Run one statement, a transaction by itself, on the connection that writes; returns its rows.

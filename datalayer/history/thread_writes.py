@@ -1,11 +1,10 @@
-"""Stores a thread in one statement that also checks its owner: one round trip, no transaction."""
+"""The statement that stores a thread and also checks its owner: one round trip, no transaction."""
 
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, bindparam, func, null, select
 
-from datalayer.database import Run
 from datalayer.dialects import Dialect
 from datalayer.ownership import Actor, kind_of, writable_by
 from datalayer.records.chat import Thread
@@ -13,15 +12,14 @@ from datalayer.schema.chat import Json, threads, users
 from datalayer.schema.rows import given
 
 
-async def upsert(run: Run, dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> bool:
-    """Create the thread, or change the given fields; metadata is merged by key, and None removes a key.
+def upsert(dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> tuple[Executable, dict[str, Any]]:
+    """The statement, and its values, that creates the thread or changes the given fields.
 
-    A new thread without a user belongs to the actor. The thread must belong to the actor before, if it exists, and
-    after.
+    Metadata is merged by key, and None removes a key. A new thread without a user belongs to the actor. The thread must
+    belong to the actor before, if it exists, and after.
 
-    Returns:
-        True if anything was stored. Otherwise there was nothing to change, the actor may not change it, or the thread
-        was deleted.
+    The statement gives a row if it stored anything. Otherwise there was nothing to change, the actor may not change it,
+    or the thread was deleted.
     """
     values = given(thread, threads)
     changed = tuple(name for name in values if name not in ("id", "createdAt"))
@@ -33,8 +31,7 @@ async def upsert(run: Run, dialect: Dialect, thread: Thread, now: str, *, actor:
         parameters["merged_metadata"] = thread.metadata
     if isinstance(actor, str):
         parameters["actor"] = actor
-    statement = _statement(type(dialect), tuple(values), changed, kind_of(actor))
-    return bool(await run(statement, parameters))
+    return _statement(type(dialect), tuple(values), changed, kind_of(actor)), parameters
 
 
 @lru_cache

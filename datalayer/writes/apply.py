@@ -1,14 +1,15 @@
 """Applies writes that are data, other than steps; ownership is checked when each is applied."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, singledispatch
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.database import Database, Run, within
+from datalayer.database import Database, within
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import deletion_marks, elements, feedback, file_outbox, steps, thread_writes, threads, users
 from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, may_read
@@ -33,12 +34,13 @@ from datalayer.records.writes import (
 )
 from datalayer.writes import calls
 from datalayer.writes.single.elements import announce_file, remove_element, store_element
+from datalayer.writes.single.statement import SingleWrite
 from datalayer.writes.single.steps import mark_favorite, remove_step
-from datalayer.writes.single.threads import remove_thread
+from datalayer.writes.single.threads import remove_thread, store_thread
 from datalayer.writes.single.users import store_user
 from datalayer.writes.single.votes import cast_vote, withdraw_vote
 
-_SINGLE: dict[type, Callable[[Run, Dialect, Any], Awaitable[Any]]] = {
+_SINGLE: dict[type, Callable[[Dialect, Any], SingleWrite]] = {
     UserWrite: store_user,
     VoteWrite: cast_vote,
     VoteRemoval: withdraw_vote,
@@ -47,8 +49,15 @@ _SINGLE: dict[type, Callable[[Run, Dialect, Any], Awaitable[Any]]] = {
     ElementWrite: store_element,
     ElementDeletion: remove_element,
     FileAnnouncement: announce_file,
+    ThreadWrite: store_thread,
 }
 """The writes that an engine with `changes_in_ctes` applies with one statement each."""
+
+
+def single_write(dialect: Dialect, write: object) -> SingleWrite | None:
+    """The write as one statement, if the engine and its kind have one."""
+    single = _SINGLE.get(type(write)) if dialect.changes_in_ctes else None
+    return None if single is None else single(dialect, write)
 
 
 async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite) -> Any:
@@ -58,42 +67,37 @@ async def apply(connection: AsyncConnection, dialect: Dialect, write: OtherWrite
         Forbidden: the thread, the vote or the element is someone else's, or the thread would become so.
         NotFound: the step does not exist for the acting user.
     """
-    if dialect.changes_in_ctes:
-        if (single := _SINGLE.get(type(write))) is not None:
-            return await single(within(connection), dialect, write)
-        if isinstance(write, ThreadDeletion):
-            # In a statement before, so that the next one sees what the lock has waited for.
-            await threads.lock(connection, write.thread_id)
-            if (removed := await remove_thread(within(connection), dialect, write)) is not None:
-                return removed
+    if not isinstance(write, ThreadWrite) and (single := single_write(dialect, write)) is not None:
+        return await single.apply(within(connection))
+    if dialect.changes_in_ctes and isinstance(write, ThreadDeletion):
+        # In a statement before, so that the next one sees what the lock has waited for.
+        await threads.lock(connection, write.thread_id)
+        if (removed := await remove_thread(within(connection), dialect, write)) is not None:
+            return removed
     return await _apply(write, connection, dialect)
 
 
 async def apply_alone(database: Database, write: OtherWrite) -> Any:
-    """As `apply`, in a transaction of its own: one statement in one round trip, if the engine can."""
+    """As `apply`, in a transaction of its own.
+
+    If the write has one statement (`single_write`), that has run already and its rows did not tell the result.
+    """
     dialect = database.dialect
-    if isinstance(write, ThreadWrite) and await in_one_statement(database.write_alone, dialect, write):
-        return None
-    if dialect.changes_in_ctes:
-        if (single := _SINGLE.get(type(write))) is not None:
-            return await single(database.write_alone, dialect, write)
-        if isinstance(write, ThreadDeletion):
-            removed = await remove_thread(partial(database.write_with_thread_locked, write.thread_id), dialect, write)
-            if removed is not None:
-                return removed
+    single = single_write(dialect, write)
+    if single is not None and single.otherwise is not None:
+        return await single.otherwise(database.write_alone)
+    if dialect.changes_in_ctes and isinstance(write, ThreadDeletion):
+        removed = await remove_thread(partial(database.write_with_thread_locked, write.thread_id), dialect, write)
+        if removed is not None:
+            return removed
     async with database.write() as connection:
-        if isinstance(write, ThreadWrite):
+        if single is not None and isinstance(write, ThreadWrite):
             return await when_nothing_was_stored(connection, dialect, write)
         return await _apply(write, connection, dialect)
 
 
-async def in_one_statement(run: Run, dialect: Dialect, write: ThreadWrite) -> bool:
-    """Store the write with one statement; False if it stored nothing: then call `when_nothing_was_stored`."""
-    return await thread_writes.upsert(run, dialect, write.thread, write.moment, actor=actor_of(write))
-
-
 async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect, write: ThreadWrite) -> None:
-    """Find out why `in_one_statement` stored nothing, without running the same statement again.
+    """Find out why the statement of the write stored nothing, without running it again.
 
     Raises:
         Forbidden: the thread belongs to someone else, or would afterwards.
@@ -106,7 +110,7 @@ async def when_nothing_was_stored(connection: AsyncConnection, dialect: Dialect,
     if actor is SYSTEM:
         # There was nothing to change.
         return
-    await thread_writes.upsert(within(connection), dialect, write.thread, write.moment, actor=SYSTEM)
+    await within(connection)(*thread_writes.upsert(dialect, write.thread, write.moment, actor=SYSTEM))
     # A user who creates a thread or changes its owner must be its owner afterwards.
     await demand(connection, write.thread.id, actor)
 
@@ -153,7 +157,7 @@ async def _call(write: LlmCallWrite, connection: AsyncConnection, dialect: Diale
 
 @_apply.register
 async def _thread(write: ThreadWrite, connection: AsyncConnection, dialect: Dialect) -> None:
-    if not await in_one_statement(within(connection), dialect, write):
+    if await store_thread(dialect, write).apply(within(connection)) is UNDECIDED:
         await when_nothing_was_stored(connection, dialect, write)
 
 

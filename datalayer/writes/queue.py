@@ -299,7 +299,10 @@ class Writer:
         single_writes = self._database.dialect.single_writes
         if single_writes is None or write.is_undecided:
             return None
-        return single_writes.lone(write.operation)
+        if isinstance(write.operation, StepWrite):
+            return single_writes.step_alone(write.operation)
+        single = record_writes.single_write(self._database.dialect, write.operation)
+        return None if single is None else single_writes.alone(single.statement, single.values, single.result)
 
     async def _in_one_statement(self, run: list[QueuedWrite]) -> Any:
         """The result of a lone write; UNDECIDED if the longer way has to follow."""

@@ -6,14 +6,19 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from chainlit.user import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import datalayer
 from datalayer import create_data_layer
+from datalayer.chainlit_dicts import element_of
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.records.writes import ElementDeletion, ElementWrite
+from tests.contracts.test_elements import text_element
 from tests.support.faulty_network import FaultyNetwork
-from tests.support.records import new_id, step, thread, user_id
+from tests.support.records import new_id, step, thread, user_id, vote
 
 OUTPUTS = ("create", "update")
 # Each call waits for its end, is cancelled in flight, or is left alone while the next one is made.
@@ -33,6 +38,48 @@ async def test_a_lone_step_needs_no_task_beside_its_callers(layer: ChainlitLayer
         assert not workers()
         await call
     assert layer.queued_writes == 0
+
+
+async def test_every_write_of_one_statement_needs_no_task_beside_its_callers(layer: ChainlitLayer, engine: str) -> None:
+    if engine == "sqlite":
+        pytest.skip("on SQLite, the worker stores every write")
+    alice = await user_id(layer, "alice")
+    thread_id = await thread(layer, alice)
+    written, other = step(thread_id), step(thread_id)
+    for one in (written, other):
+        await layer.create_step(one)
+    drawing, doomed = (text_element(thread_id, written["id"], "text") for _ in range(2))
+    await layer.create_element(doomed)
+    kept = await layer.upsert_feedback(vote(other["id"], 1))
+    with datalayer.acting_as("alice"):
+        calls: dict[str, Any] = {
+            "user": layer.create_user(User(identifier="alice", metadata={"key": 1})),
+            "thread": layer.update_thread(thread_id, metadata={"key": 1}),
+            "favourite": layer.set_step_favorite(written, True),
+            "vote": layer.upsert_feedback(vote(written["id"], 1)),
+            "withdrawal": layer.delete_feedback(kept),
+            "element": layer._writer.submit(element_write(drawing), thread_id),
+            "element's end": layer._writer.submit(ElementDeletion(doomed.id, thread_id, "alice", False), thread_id),
+            "step": layer.delete_step(other["id"]),
+        }
+        beside = {}
+        for name, call in calls.items():
+            ended = asyncio.ensure_future(call)
+            while not layer.queued_writes and not ended.done():
+                await asyncio.sleep(0)
+            beside[name] = workers()
+            await ended
+            calls[name] = ended.result()
+    assert beside == {key: [] for key in calls}
+    found = await layer.get_thread(thread_id)
+    (left,) = found["steps"]
+    assert (left["metadata"], left["feedback"]["id"]) == ({"favorite": True}, calls["vote"])
+    assert (found["metadata"], [one["id"] for one in found["elements"]]) == ({"key": 1}, [drawing.id])
+    assert (calls["user"].id, calls["user"].metadata, calls["withdrawal"]) == (alice, {"key": 1}, True)
+
+
+def element_write(element: Any) -> ElementWrite:
+    return ElementWrite(element_of(element.to_dict()), utc_now(), "alice", system=False)
 
 
 async def test_writes_that_come_while_a_lone_one_is_in_flight_are_stored_after_it(layer: ChainlitLayer) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Executable, event, literal, select
+from sqlalchemy import event, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
@@ -120,19 +120,20 @@ def statements_on_threads(layer: ChainlitLayer) -> Iterator[list[str]]:
         if "threads" in statement:
             statements.append(statement.split(maxsplit=1)[0])
 
-    run = layer.database.write_alone
+    single_writes: Any = layer.database.dialect.single_writes
+    run: Any = getattr(single_writes, "execute_once", None)
 
-    async def noted(statement: Executable, values: Mapping[str, Any]) -> Any:
-        statements.append(str(statement).split(maxsplit=1)[0])
-        return await run(statement, values)
+    async def noted(sql: str, values: Sequence[Any]) -> Any:
+        statements.append(sql.split(maxsplit=1)[0])
+        return await run(sql, values)
 
     engine = layer.database.writing_engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            if layer.database.dialect.name == "postgresql":
+            if single_writes is not None:
                 # A lone write passes by SQLAlchemy's connections.
-                patch.setattr(layer.database, "write_alone", noted)
+                patch.setattr(single_writes, "execute_once", noted)
             yield statements
     finally:
         event.remove(engine, "before_cursor_execute", note)

@@ -1,5 +1,6 @@
 """Elements: the announcement of a file, the row of an element, and its deletion."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from datalayer.cleaning import utc_now
 from datalayer.database import Run
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden
 from datalayer.history import deletion_marks
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
@@ -34,36 +36,39 @@ from datalayer.schema import rows
 from datalayer.schema.chat import Identifier, Json, blob_deletions, elements, threads, users
 from datalayer.schema.rows import column_names, newest_extra
 from datalayer.writes.single.parts import acting, given, is_foreign, queued_files, thread_of
+from datalayer.writes.single.statement import SingleWrite
 
 _NAMES = tuple(column_names(Element, elements).values())
 
 
-async def announce_file(run: Run, _dialect: Dialect, write: FileAnnouncement) -> bool:
+def announce_file(_dialect: Dialect, write: FileAnnouncement) -> SingleWrite:
     """Queue the deletion of a file that is about to be stored, in case its element is never stored.
 
-    False if the thread was deleted: the file must not be stored.
-
-    Raises:
-        Forbidden: the thread belongs to someone else, or the element is in another thread.
+    False if the thread was deleted: the file must not be stored. Refused with Forbidden if the thread belongs to
+    someone else, or the element is in another thread.
     """
     actor = actor_of(write)
     values = {
         **{"new_objectKey": write.object_key, "new_id": write.element_id, "new_threadId": write.thread_id},
         **{"new_queuedAt": utc_now(), "new_dueAt": write.due_at, **acting(actor)},
     }
-    ((foreign, elsewhere, deleted),) = await run(_announce(kind_of(actor)), values)
-    _demand(foreign, elsewhere)
-    if deleted:
-        deletion_marks.log_drop(write.thread_id)
-    return not deleted
+
+    def result(rows: Sequence[Any]) -> bool:
+        ((foreign, elsewhere, deleted),) = rows
+        _demand(foreign, elsewhere)
+        if deleted:
+            deletion_marks.log_drop(write.thread_id)
+        return not deleted
+
+    return SingleWrite(_announce(kind_of(actor)), values, result)
 
 
-async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Removed | None:
+def store_element(dialect: Dialect, write: ElementWrite) -> SingleWrite:
     """Store the given fields of the element, create its thread if it does not exist, and queue the file that it
-    replaces. None if the thread was deleted: nothing was stored then.
+    replaces.
 
-    Raises:
-        Forbidden: the thread belongs to someone else, or an element with this id is in another thread.
+    Gives `Removed`, or None if the thread was deleted: nothing was stored then. Refused with Forbidden if the thread
+    belongs to someone else, or an element with this id is in another thread.
     """
     element, actor = write.element, actor_of(write)
     values: dict[str, Any] = dict.fromkeys(f"new_{name}" for name in _NAMES)
@@ -71,29 +76,37 @@ async def store_element(run: Run, dialect: Dialect, write: ElementWrite) -> Remo
     values |= {"new_moment": write.moment, "new_actor": write.actor, "new_queuedAt": utc_now(), **acting(actor)}
     values["new_patch"] = newest_extra(element, elements)
     in_thread, has_file = element.thread_id is not None, element.object_key is not None
-    (row,) = await run(_store(type(dialect), kind_of(actor), in_thread=in_thread, has_file=has_file), values)
-    foreign, elsewhere, stored, replaced = row
-    _demand(foreign, elsewhere)
-    if stored is None and await deletion_marks.drops(run, element.thread_id):
-        return None
-    _demand(foreign, stored is None)
-    return Removed(0, (replaced,) if replaced is not None else ())
+
+    def result(rows: Sequence[Any]) -> Any:
+        ((foreign, elsewhere, stored, replaced),) = rows
+        _demand(foreign, elsewhere)
+        if stored is None:
+            return UNDECIDED
+        return Removed(0, (replaced,) if replaced is not None else ())
+
+    async def without_row(run: Run) -> None:
+        _demand(False, not await deletion_marks.drops(run, element.thread_id))
+
+    statement = _store(type(dialect), kind_of(actor), in_thread=in_thread, has_file=has_file)
+    return SingleWrite(statement, values, result, without_row)
 
 
-async def remove_element(run: Run, _dialect: Dialect, write: ElementDeletion) -> Removed:
+def remove_element(_dialect: Dialect, write: ElementDeletion) -> SingleWrite:
     """Delete the row and queue its file, if it has one. An unknown element is not an error.
 
-    Raises:
-        Forbidden: the thread belongs to someone else.
+    Gives `Removed`. Refused with Forbidden if the thread belongs to someone else.
     """
     actor = actor_of(write)
     values = {"new_id": write.element_id, "new_queuedAt": utc_now(), **acting(actor)}
-    found = await run(_remove(kind_of(actor)), values)
-    if not found:
-        return Removed(0)
-    foreign, gone, key = found[0]
-    _demand(foreign)
-    return Removed(int(gone is not None), (key,) if key is not None else ())
+
+    def result(rows: Sequence[Any]) -> Removed:
+        if not rows:
+            return Removed(0)
+        foreign, gone, key = rows[0]
+        _demand(foreign)
+        return Removed(int(gone is not None), (key,) if key is not None else ())
+
+    return SingleWrite(_remove(kind_of(actor)), values, result)
 
 
 def _demand(foreign: bool, elsewhere: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Steps: the deletion of one with its votes and elements, and the favourite mark."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from datalayer.cleaning import utc_now
 from datalayer.database import Run
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import deletion_marks
 from datalayer.history.steps import IS_KEPT, IS_NAMED
@@ -31,46 +33,51 @@ from datalayer.schema.chat import Identifier, Json, elements, feedback_changes, 
 from datalayer.schema.review import answers, review_pending, step_versions
 from datalayer.schema.usage import llm_calls
 from datalayer.writes.single.parts import acting, given, is_foreign, queued_files, thread_of
+from datalayer.writes.single.statement import SingleWrite
 
 _OF_VOTE = ("forId", "threadId", "userId", "value", "comment", "reasons")
 
 
-async def remove_step(run: Run, dialect: Dialect, write: StepDeletion) -> Removed:
+def remove_step(dialect: Dialect, write: StepDeletion) -> SingleWrite:
     """Delete one step with its elements and votes; the last state of the votes stays in `feedback_changes`.
 
-    Raises:
-        Forbidden: the thread belongs to someone else.
+    Gives `Removed`. Refused with Forbidden if the thread belongs to someone else.
     """
     actor = actor_of(write)
     now = utc_now()
-    rows = await run(
-        _remove(type(dialect), kind_of(actor)),
-        {"new_id": write.step_id, "new_moment": now, "new_queuedAt": now, **acting(actor)},
-    )
-    if not rows:
-        return Removed(0)
-    foreign, keys = rows[0]
-    if foreign:
-        raise Forbidden("the thread belongs to someone else")
-    return Removed(1, tuple(keys or ()), (write.step_id,))
+    values = {"new_id": write.step_id, "new_moment": now, "new_queuedAt": now, **acting(actor)}
+
+    def result(rows: Sequence[Any]) -> Removed:
+        if not rows:
+            return Removed(0)
+        foreign, keys = rows[0]
+        if foreign:
+            raise Forbidden("the thread belongs to someone else")
+        return Removed(1, tuple(keys or ()), (write.step_id,))
+
+    return SingleWrite(_remove(type(dialect), kind_of(actor)), values, result)
 
 
-async def mark_favorite(run: Run, dialect: Dialect, write: FavoriteMark) -> None:
+def mark_favorite(dialect: Dialect, write: FavoriteMark) -> SingleWrite:
     """Set or clear the favourite mark of the step.
 
-    Raises:
-        NotFound: the step does not exist.
-        Forbidden: the thread belongs to someone else.
+    Refused with NotFound if the step does not exist, with Forbidden if the thread belongs to someone else.
     """
     actor = actor_of(write)
     values = {"new_id": write.step_id, "new_patch": {"favorite": write.favorite}, **acting(actor)}
-    rows = await run(_mark(type(dialect), kind_of(actor)), values)
-    if not rows:
-        if await deletion_marks.drops(run, write.thread_id):
-            return
-        raise NotFound(f"the step {write.step_id} does not exist")
-    if rows[0][0]:
-        raise Forbidden("the thread belongs to someone else")
+
+    def result(rows: Sequence[Any]) -> Any:
+        if not rows:
+            return UNDECIDED
+        if rows[0][0]:
+            raise Forbidden("the thread belongs to someone else")
+        return None
+
+    async def without_step(run: Run) -> None:
+        if not await deletion_marks.drops(run, write.thread_id):
+            raise NotFound(f"the step {write.step_id} does not exist")
+
+    return SingleWrite(_mark(type(dialect), kind_of(actor)), values, result, without_step)
 
 
 @cache

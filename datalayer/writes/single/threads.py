@@ -1,19 +1,33 @@
-"""The deletion of a thread: one statement for all its rows, run while the thread is locked."""
+"""Threads: a thread as Chainlit gives it, and a deletion: one statement for all its rows, run while it is locked."""
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import CTE, Executable, delete, exists, func, select, union_all, update
 
 from datalayer.cleaning import utc_now
 from datalayer.database import Run
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden
+from datalayer.history import thread_writes
 from datalayer.ownership import Actor, actor_of, kind_of
-from datalayer.records.writes import Removed, ThreadDeletion
+from datalayer.records.writes import Removed, ThreadDeletion, ThreadWrite
 from datalayer.schema.chat import Identifier, blob_deletions, elements, metadata, steps, threads
 from datalayer.schema.review import thread_origins
 from datalayer.schema.usage import llm_call_payloads, llm_calls
 from datalayer.writes.single.parts import acting, given, is_foreign, queued_files, thread_of
+from datalayer.writes.single.statement import SingleWrite
+
+
+def store_thread(dialect: Dialect, write: ThreadWrite) -> SingleWrite:
+    """Create the thread or change it. UNDECIDED if nothing was stored: then `apply` finds out why, in a transaction."""
+    return SingleWrite(*thread_writes.upsert(dialect, write.thread, write.moment, actor=actor_of(write)), _stored)
+
+
+def _stored(rows: Sequence[Any]) -> Any:
+    return None if rows else UNDECIDED
 
 
 async def remove_thread(run: Run, dialect: Dialect, write: ThreadDeletion) -> Removed | None:

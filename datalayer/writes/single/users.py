@@ -1,12 +1,15 @@
 """Users, as stored at login."""
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Executable, Text, case, exists, func, select, union_all, update
 
 from datalayer.cleaning import name_key
 from datalayer.database import Run
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import StorageUnavailable
 from datalayer.history.user_names import by_given_name, name_values
 from datalayer.records.chat import User
@@ -14,22 +17,31 @@ from datalayer.records.writes import UserWrite
 from datalayer.schema.chat import Json, users
 from datalayer.schema.rows import column_names, columns
 from datalayer.writes.single.parts import given
+from datalayer.writes.single.statement import SingleWrite
 
 _COLUMNS = columns(User, users)
 _MOST_TRIES = 5
 
 
-async def store_user(run: Run, dialect: Dialect, write: UserWrite) -> User:
-    """Store the user. An existing user keeps id, name and role, and the metadata is merged."""
+def store_user(dialect: Dialect, write: UserWrite) -> SingleWrite:
+    """Store the user; gives the stored one. An existing user keeps id, name and role, and the metadata is merged."""
     user = write.user
     values = {f"new_{column}": getattr(user, field) for field, column in column_names(User, users).items()}
     values |= {"new_nameKey": name_key(user.identifier), **name_values(user.identifier)}
     values["new_metadata"] = {key: value for key, value in user.metadata.items() if value is not None}
-    for _ in range(_MOST_TRIES):
-        if rows := await run(_store(type(dialect)), values):
-            return User(*rows[0])
-        # Since the statement began, another process has stored or deleted this name; the next one sees that.
-    raise StorageUnavailable(f"the user {user.identifier!r} is being stored and deleted by others")
+    statement = _store(type(dialect))
+
+    def result(rows: Sequence[Any]) -> Any:
+        return User(*rows[0]) if rows else UNDECIDED
+
+    async def again(run: Run) -> User:
+        for _ in range(_MOST_TRIES - 1):
+            # Since the statement before began, another process has stored or deleted this name; this one sees that.
+            if rows := await run(statement, values):
+                return User(*rows[0])
+        raise StorageUnavailable(f"the user {user.identifier!r} is being stored and deleted by others")
+
+    return SingleWrite(statement, values, result, again)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Votes: a vote with its history row, and its withdrawal."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,6 @@ from sqlalchemy import (
     union_all,
 )
 
-from datalayer.database import Run
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
@@ -35,44 +35,48 @@ from datalayer.schema.chat import (
 )
 from datalayer.schema.review import review_pending
 from datalayer.writes.single.parts import acting, given
+from datalayer.writes.single.statement import SingleWrite
 
 
-async def cast_vote(run: Run, dialect: Dialect, write: VoteWrite) -> str:
+def cast_vote(dialect: Dialect, write: VoteWrite) -> SingleWrite:
     """Store or change the vote of the thread's owner; gives its id.
 
-    Raises:
-        NotFound: the step does not exist for the acting user.
+    Refused with NotFound if the step does not exist for the acting user.
     """
     vote, actor = write.vote, actor_of(write)
     values = {
         **{"new_id": vote.id, "new_forId": vote.for_id, "new_value": vote.value, "new_comment": vote.comment},
         **{"new_moment": write.moment, **acting(actor)},
     }
-    rows = await run(_cast(type(dialect), kind_of(actor)), values)
-    if not rows:
-        raise NotFound(f"the step {vote.for_id} does not exist")
-    kept: str = rows[0][0]
-    return kept
+
+    def result(rows: Sequence[Any]) -> str:
+        if not rows:
+            raise NotFound(f"the step {vote.for_id} does not exist")
+        kept: str = rows[0][0]
+        return kept
+
+    return SingleWrite(_cast(type(dialect), kind_of(actor)), values, result)
 
 
-async def withdraw_vote(run: Run, dialect: Dialect, write: VoteRemoval) -> bool:
+def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
     """Delete the vote; its history stays. False if there is no such vote.
 
-    Raises:
-        NotFound: the step does not exist for the acting user.
-        Forbidden: the vote is someone else's.
+    Refused with NotFound if the step does not exist for the acting user, with Forbidden if the vote is someone else's.
     """
     actor = actor_of(write)
     values = {"new_id": write.vote_id, "new_moment": write.moment, **acting(actor)}
-    rows = await run(_withdraw(type(dialect), kind_of(actor)), values)
-    if not rows:
-        return False
-    step_id, is_own, gone = rows[0]
-    if is_own is None:
-        raise NotFound(f"the step {step_id} does not exist")
-    if not is_own:
-        raise Forbidden("the vote is someone else's")
-    return gone is not None
+
+    def result(rows: Sequence[Any]) -> bool:
+        if not rows:
+            return False
+        step_id, is_own, gone = rows[0]
+        if is_own is None:
+            raise NotFound(f"the step {step_id} does not exist")
+        if not is_own:
+            raise Forbidden("the vote is someone else's")
+        return gone is not None
+
+    return SingleWrite(_withdraw(type(dialect), kind_of(actor)), values, result)
 
 
 @cache
