@@ -11,6 +11,7 @@
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
     ├── AlreadyExists          a user, or a saved view of one reviewer, with this name exists
+    ├── JobFailed              a job cannot do its work, and says why
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
         └── BlobRefused        the blob store rejected the credentials; retrying will not help
@@ -61,6 +62,10 @@ class Forbidden(DataLayerError):
 
 class AlreadyExists(DataLayerError):
     """A record with this name exists, and names must be unique."""
+
+
+class JobFailed(DataLayerError):
+    """A job cannot do its work. Its function raises this; the owner and the operator read the message."""
 
 
 class BlobError(DataLayerError):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     # A read through the driver alone needs a module of this package, and not SQLAlchemy.
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import (
         BindParameter,
         Column,
         ColumnElement,
+        Engine,
         Executable,
         FromClause,
         Select,
@@ -97,6 +99,9 @@ class Dialect(Protocol):
     is_favorite: ClassVar[TextClause]
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
+    clock: ClassVar[ColumnElement[float]]
+    """The time of the database in seconds since 1970, also within a transaction."""
+
     @property
     def hot_paths(self) -> HotPaths:
         """The engine's calls that bypass SQLAlchemy."""
@@ -111,6 +116,18 @@ class Dialect(Protocol):
         Raises:
             ConfigurationError: the URL or an option is not valid for this engine.
         """
+
+    @staticmethod
+    def create_sync_engine(url: str) -> Engine:
+        """An engine for a library that has no asyncio, for data that may be lost.
+
+        Raises:
+            ConfigurationError: the URL is not valid, or a package is not installed.
+        """
+
+    @staticmethod
+    def sync_migration_lock(engine: Engine) -> AbstractContextManager[None]:
+        """Within the block, no other process changes the schema of that library."""
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

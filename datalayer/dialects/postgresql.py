@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    Engine,
+    Float,
     Integer,
     Select,
     Table,
@@ -69,6 +72,7 @@ class PostgreSQL:
     row_position: ClassVar[str] = "ctid"
     changes_in_ctes: ClassVar[bool] = True
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
+    clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
     hot_paths: PostgresConnections
     connector: Connector | None = None
 
@@ -100,6 +104,21 @@ class PostgreSQL:
     @property
     def single_writes(self) -> PostgresConnections:
         return self.hot_paths
+
+    @staticmethod
+    def create_sync_engine(url: str) -> Engine:
+        try:
+            from datalayer.dialects.postgresql_sync import create_sync_engine  # noqa: PLC0415  few processes need it
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"jobs need the package {error.name}: install `threadkeeper[jobs]`") from error
+
+        return create_sync_engine(url)
+
+    @staticmethod
+    def sync_migration_lock(engine: Engine) -> AbstractContextManager[None]:
+        from datalayer.dialects.postgresql_sync import sync_migration_lock  # noqa: PLC0415
+
+        return sync_migration_lock(engine)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

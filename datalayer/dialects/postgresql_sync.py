@@ -1,0 +1,71 @@
+"""The engine for a library that has no asyncio (`datalayer.jobs`): psycopg, with the parameters of the same URL.
+
+Statements get no names and sessions no settings, so that every mode of a pooler is right (ADR 0028).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, create_engine, text
+
+from datalayer.dialects.postgresql_url import PostgresURL, parse_url
+from datalayer.errors import ConfigurationError
+
+_MIGRATION_LOCK = 7_302_511_904_511
+_KEEPALIVES = {
+    "TCP_KEEPIDLE": "keepalives_idle",
+    "TCP_KEEPINTVL": "keepalives_interval",
+    "TCP_KEEPCNT": "keepalives_count",
+    "TCP_USER_TIMEOUT": "tcp_user_timeout",
+    "SO_KEEPALIVE": "keepalives",
+}
+
+
+def create_sync_engine(url: str) -> Engine:
+    """An engine that holds four connections at most, and none when it is disposed of."""
+    try:
+        parsed = parse_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the Postgres URL {error}") from None
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(**arguments_of(parsed)),
+        pool_size=2,
+        max_overflow=2,
+        pool_timeout=30,
+        pool_pre_ping=True,
+    )
+
+
+@contextmanager
+def sync_migration_lock(engine: Engine) -> Iterator[None]:
+    """Nobody else migrates within the block. A lock of a transaction, because a pooler would lose one of a session."""
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        yield
+
+
+def arguments_of(url: PostgresURL) -> dict[str, Any]:
+    """The arguments of `psycopg.connect`, which are those of libpq."""
+    names = {"database": "dbname"}
+    given: dict[str, Any] = {names.get(name, name): value for name, value in url.login.items()}
+    if url.servers[0][0]:
+        given["host"] = ",".join(host for host, _ in url.servers)
+    given["port"] = ",".join(str(port) for _, port in url.servers)
+    if url.shuffled:
+        given["load_balance_hosts"] = "random"
+    if url.connect_seconds is not None:
+        given["connect_timeout"] = max(2, round(url.connect_seconds / len(url.servers)))
+    given |= {_KEEPALIVES[name]: value for name, value in url.socket_options.items() if name in _KEEPALIVES}
+    return (
+        given
+        | dict(url.driver)
+        | dict(url.files)
+        | dict(url.server_settings)
+        | {
+            "gssencmode": "disable",
+            "prepare_threshold": None,
+        }
+    )
