@@ -34,7 +34,7 @@ from datalayer.schema.chat import (
     steps,
     threads,
 )
-from datalayer.schema.jobs import job_recoverer, job_replicas, jobs
+from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
     llm_call_payloads,
@@ -251,7 +251,7 @@ async def index_speech_alone(connection: AsyncConnection) -> None:
 @migration
 async def keep_jobs(connection: AsyncConnection) -> None:
     """Add the tables of jobs."""
-    tables = (jobs, job_replicas, job_recoverer)
+    tables = (jobs, job_replicas, job_elections)
     for table in tables:
         await connection.run_sync(table.create, checkfirst=True)
     await connection.run_sync(_add_indexes, {str(index.name) for table in tables for index in table.indexes})

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     # A read through the driver alone needs a module of this package, and not SQLAlchemy.
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from sqlalchemy import (
         BindParameter,
@@ -124,10 +123,6 @@ class Dialect(Protocol):
         Raises:
             ConfigurationError: the URL is not valid, or a package is not installed.
         """
-
-    @staticmethod
-    def sync_migration_lock(engine: Engine) -> AbstractContextManager[None]:
-        """Within the block, no other process changes the schema of that library."""
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -113,12 +112,6 @@ class PostgreSQL:
             raise ConfigurationError(f"jobs need the package {error.name}: install `threadkeeper[jobs]`") from error
 
         return create_sync_engine(url)
-
-    @staticmethod
-    def sync_migration_lock(engine: Engine) -> AbstractContextManager[None]:
-        from datalayer.dialects.postgresql_sync import sync_migration_lock  # noqa: PLC0415
-
-        return sync_migration_lock(engine)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

@@ -3,17 +3,14 @@
 Statements get no names and sessions no settings, so that every mode of a pooler is right (ADR 0028).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
 from datalayer.errors import ConfigurationError
 
-_MIGRATION_LOCK = 7_302_511_904_511
 _KEEPALIVES = {
     "TCP_KEEPIDLE": "keepalives_idle",
     "TCP_KEEPINTVL": "keepalives_interval",
@@ -37,14 +34,6 @@ def create_sync_engine(url: str) -> Engine:
         pool_timeout=30,
         pool_pre_ping=True,
     )
-
-
-@contextmanager
-def sync_migration_lock(engine: Engine) -> Iterator[None]:
-    """Nobody else migrates within the block. A lock of a transaction, because a pooler would lose one of a session."""
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        yield
 
 
 def arguments_of(url: PostgresURL) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -98,12 +97,6 @@ class SQLite:
         from datalayer.dialects.sqlite_sync import create_sync_engine  # noqa: PLC0415  few processes need it
 
         return create_sync_engine(url)
-
-    @staticmethod
-    def sync_migration_lock(engine: Engine) -> AbstractContextManager[None]:
-        from datalayer.dialects.sqlite_sync import sync_migration_lock  # noqa: PLC0415
-
-        return sync_migration_lock(engine)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:  # noqa: ARG004  no server counts them

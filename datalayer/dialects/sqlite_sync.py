@@ -6,8 +6,6 @@ In the same file, each step of a job would take the one lock for writing twice: 
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +30,6 @@ def create_sync_engine(url: str) -> Engine:
     event.listen(engine, "do_connect", lambda *_: keep_private(str(file)))
     event.listen(engine, "connect", _on_connect)
     return engine
-
-
-@contextmanager
-def sync_migration_lock(engine: Engine) -> Iterator[None]:  # noqa: ARG001  its library locks the file itself
-    yield
 
 
 def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:

@@ -7,12 +7,14 @@ ADR 0030 says what it is used for, and what it is not.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, DataLayerError
-from datalayer.jobs import rows
+from datalayer.errors import ConfigurationError, DataLayerError, StorageUnavailable
+from datalayer.jobs import claims, rows
 from datalayer.jobs.run import Steps
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REST_SECONDS = 60.0
+_OPENING_SECONDS = 60.0
+_PAUSE_SECONDS = 0.2
 
 
 class Checkpoints:
@@ -28,6 +32,7 @@ class Checkpoints:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._id = str(uuid.uuid4())
         self._engine: Engine | None = None
         self._opening = asyncio.Lock()
         self._users = 0
@@ -45,7 +50,8 @@ class Checkpoints:
             try:
                 engine = self._engine
                 if engine is None:
-                    engine = self._engine = await asyncio.to_thread(self._open, asyncio.get_running_loop())
+                    async with self._alone():
+                        engine = self._engine = await asyncio.to_thread(self._open, asyncio.get_running_loop())
                 steps = await asyncio.to_thread(engine.begin, job_id)
             except BaseException:
                 self._users -= 1
@@ -72,6 +78,29 @@ class Checkpoints:
                 logger.warning("the steps of jobs that are done are deleted later: %s", error)
             finally:
                 await asyncio.to_thread(engine.close)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """No other process opens DBOS meanwhile, which may create or change its tables.
+
+        DBOS has a lock of its own for that, of a session: a pooler loses it (ADR 0028). A lock of a transaction would
+        stop DBOS, which creates indexes without locks and for that waits for open transactions.
+        """
+        ends = time.monotonic() + 2 * _OPENING_SECONDS
+        while not await self._elect():
+            if time.monotonic() > ends:
+                raise StorageUnavailable("another process opens the store of the steps of jobs, and does not end")
+            await asyncio.sleep(_PAUSE_SECONDS)
+        try:
+            yield
+        finally:
+            async with self._database.write() as connection:
+                await claims.resign(connection, self._id, claims.OPENER)
+
+    async def _elect(self) -> bool:
+        async with self._database.write() as connection:
+            dialect = self._database.dialect
+            return await claims.elect(connection, dialect, self._id, _OPENING_SECONDS, claims.OPENER)
 
     def _leave(self) -> None:
         self._users -= 1

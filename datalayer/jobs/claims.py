@@ -16,10 +16,12 @@ from datalayer.dialects import Dialect
 from datalayer.jobs.rows import job_of
 from datalayer.records.jobs import Job, JobState
 from datalayer.schema.chat import users
-from datalayer.schema.jobs import IS_UNFINISHED, job_recoverer, job_replicas, jobs
+from datalayer.schema.jobs import IS_UNFINISHED, job_elections, job_replicas, jobs
 
 MOST_INTERRUPTIONS = 5
-_RECOVERER = "recoverer"
+RECOVERER = "recoverer"
+OPENER = "opener"
+"""Who opens the store of the steps, and creates or changes its tables."""
 _MOST_LOOKED_AT = 500
 
 
@@ -68,20 +70,33 @@ async def beat(
 async def leave(connection: AsyncConnection, replica_id: str) -> None:
     """Forget this process: it runs no more jobs, and takes over none."""
     await connection.execute(delete(job_replicas).where(job_replicas.c.id == replica_id))
-    await connection.execute(delete(job_recoverer).where(job_recoverer.c.replicaId == replica_id))
+    await connection.execute(delete(job_elections).where(job_elections.c.replicaId == replica_id))
 
 
-async def elect(connection: AsyncConnection, dialect: Dialect, replica_id: str, seconds: float) -> bool:
-    """Whether this process is the one that takes over jobs and starts scheduled ones, for so many seconds from now."""
+async def elect(
+    connection: AsyncConnection, dialect: Dialect, replica_id: str, seconds: float, name: str = RECOVERER
+) -> bool:
+    """Whether this process has the task of this name for so many seconds from now, and no other one has.
+
+    Args:
+        name: RECOVERER, who takes over jobs and starts scheduled ones, or OPENER.
+    """
     until = dialect.clock + seconds
-    elected = dialect.insert(job_recoverer).values(name=_RECOVERER, replicaId=replica_id, until=until)
-    is_free = or_(job_recoverer.c.until < dialect.clock, job_recoverer.c.replicaId == replica_id)
+    elected = dialect.insert(job_elections).values(name=name, replicaId=replica_id, until=until)
+    is_free = or_(job_elections.c.until < dialect.clock, job_elections.c.replicaId == replica_id)
     await connection.execute(
         elected.on_conflict_do_update(
             index_elements=["name"], set_={"replicaId": replica_id, "until": until}, where=is_free
         )
     )
-    return (await connection.execute(select(job_recoverer.c.replicaId))).scalar() == replica_id
+    found = select(job_elections.c.replicaId).where(job_elections.c.name == name)
+    return (await connection.execute(found)).scalar() == replica_id
+
+
+async def resign(connection: AsyncConnection, replica_id: str, name: str) -> None:
+    """Give the task to whoever wants it next."""
+    own = (job_elections.c.replicaId == replica_id, job_elections.c.name == name)
+    await connection.execute(delete(job_elections).where(*own))
 
 
 async def free_orphans(connection: AsyncConnection, dialect: Dialect, dead_after: float) -> list[tuple[str, JobState]]:

@@ -193,7 +193,8 @@ class Engine:
             dbos_logger.addHandler(logging.NullHandler())
         config: DBOSConfig = {
             "name": "threadkeeper-jobs",
-            "system_database_url": self._engine.url.render_as_string(hide_password=False),
+            # Only looked at: the engine connects.
+            "system_database_url": f"{self._engine.dialect.name}://localhost/jobs",
             "system_database_engine": self._engine,
             "dbos_system_schema": SCHEMA,
             "application_version": _VERSION,
@@ -208,11 +209,10 @@ class Engine:
             with _translated():
                 DBOS(config=config)
                 DBOS.listen_queues([self._queue])
-                with database.dialect.sync_migration_lock(self._engine):
-                    DBOS.launch()
+                DBOS.launch()
                 DBOS.register_queue(self._queue, polling_interval_sec=_POLL_SECONDS)
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def begin(self, job_id: str) -> _Workflow:
@@ -243,6 +243,9 @@ class Engine:
                 DBOS.delete_queue(self._queue)
         except DataLayerError as error:
             logger.warning("the queue of this process stays in the tables of DBOS: %s", error)
+        self._end()
+
+    def _end(self) -> None:
         DBOS.destroy()
         self._engine.dispose()
 

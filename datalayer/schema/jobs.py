@@ -1,4 +1,4 @@
-"""The tables of jobs, of the processes that run them, and of the process that takes over the jobs of dead ones.
+"""The tables of jobs, of the processes that run them, and of the tasks that only one process has.
 
 `seenAt`, `until` and `notBefore` are seconds since 1970 by the clock of the database, so that clocks of replicas that
 differ do not matter. Other times are texts, for people.
@@ -65,9 +65,9 @@ job_replicas = Table(
     Column("seenAt", Float, nullable=False),
 )
 
-# One row: the process that may take over jobs of dead ones and start the scheduled ones, until its time is over.
-job_recoverer = Table(
-    "job_recoverer",
+# The process that has a task until its time is over: who takes over jobs, and who opens the store of steps.
+job_elections = Table(
+    "job_elections",
     metadata,
     Column("name", Text, primary_key=True),
     Column("replicaId", Identifier, nullable=False),
