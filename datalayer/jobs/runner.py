@@ -278,7 +278,7 @@ class Runner:
                 # The words of an unforeseen error may reveal what its reader must not know.
                 logger.exception("job %s (%s) failed", job.id, job.kind, extra={"job_id": job.id})
                 return "failed", None, f"unexpected error ({type(error).__name__}); the log has the details"
-        return ("cancelled" if run.cancelled else "done"), result, None
+        return ("cancelled", None, None) if run.cancelled else ("done", result, None)
 
     async def _end(self, run: Run, state: JobState, result: Any, error: str | None) -> bool:
         """Store how the run ended, with the progress that is not stored yet; False if the job was lost."""
