@@ -1,0 +1,9 @@
+"""Every kind of job of the application is registered here."""
+
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.jobs.retention import register_retention
+from threadkeeper.settings.settings import Settings
+
+
+def register_jobs(layer: ChainlitLayer, settings: Settings) -> None:
+    register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
