@@ -71,8 +71,9 @@ class JobContext(Protocol):
             Exception: what the function raised. That is not stored: when the job is run again, so is the step.
         """
 
-    async def keep_file(self, object_key: str) -> None:
-        """Note the key of a file that the job has made. It is deleted together with the job."""
+    async def keep_file(self, object_key: str, seconds: float) -> None:
+        """Note the key of a file that the job is about to store. It is deleted after so many seconds, whatever becomes
+        of the job, or before together with the job or its owner. A job has one file."""
 
 
 JobFunction = Callable[[JobContext], Awaitable[Any]]

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_json, clean_text
+from datalayer.cleaning import clean_json, clean_text, utc_in
+from datalayer.history import file_outbox
 from datalayer.jobs import claims
 from datalayer.records.jobs import Job
 
@@ -72,7 +73,8 @@ class Run:
         self._go_on()
         self._unshown = {"done": done, "total": total, "text": None if text is None else clean_text(text)}
         if time.monotonic() - self._shown_at >= _PROGRESS_SECONDS:
-            await self._note(self.take_progress())
+            progress = self.take_progress()
+            await self._written(self._submit(lambda connection: claims.note(connection, self.job, **progress)))
 
     async def step(self, name: str, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         self._go_on()
@@ -85,8 +87,12 @@ class Run:
         kept: T = json.loads(await self._steps.step(name, work))
         return kept
 
-    async def keep_file(self, object_key: str) -> None:
-        await self._note({"object_key": object_key})
+    async def keep_file(self, object_key: str, seconds: float) -> None:
+        async def note(connection: AsyncConnection) -> bool:
+            await file_outbox.announce(connection, object_key, None, utc_in(seconds))
+            return await claims.note(connection, self.job, objectKey=object_key)
+
+        await self._written(self._submit(note))
 
     async def end_steps(self, *, is_done: bool) -> None:
         """No further step comes in this run."""
@@ -98,9 +104,8 @@ class Run:
         taken, self._unshown, self._shown_at = self._unshown or {}, None, time.monotonic()
         return taken
 
-    async def _note(self, values: dict[str, Any]) -> None:
-        columns = {{"object_key": "objectKey"}.get(name, name): value for name, value in values.items()}
-        if not await self._submit(lambda connection: claims.note(connection, self.job, **columns)):
+    async def _written(self, written: Awaitable[bool]) -> None:
+        if not await written:
             self.lose()
             self._go_on()
 

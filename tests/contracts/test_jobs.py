@@ -326,7 +326,7 @@ async def test_old_jobs_are_forgotten_with_their_files(layer: ChainlitLayer) -> 
 
     async def work(context: JobContext) -> None:
         await layer.blobs.put("jobs/report", content(), "text/plain")
-        await context.keep_file("jobs/report")
+        await context.keep_file("jobs/report", 3600)
 
     layer.register_job("report", work)
     async with running(layer):
@@ -354,7 +354,7 @@ async def test_a_deleted_user_leaves_no_job_and_no_file_of_one(layer: ChainlitLa
 
     async def work(context: JobContext) -> None:
         await layer.blobs.put("jobs/alice", content(), "text/plain")
-        await context.keep_file("jobs/alice")
+        await context.keep_file("jobs/alice", 3600)
 
     layer.register_job("report", work)
     async with running(layer):

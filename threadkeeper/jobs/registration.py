@@ -2,8 +2,10 @@
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.jobs.retention import register_retention
+from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.settings.settings import Settings
 
 
 def register_jobs(layer: ChainlitLayer, settings: Settings) -> None:
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
+    register_takeouts(layer)
