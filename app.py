@@ -72,8 +72,9 @@ try:
     )
 except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
-register_jobs(layer, settings)
-conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
+model = open_model(settings, layer, secrets)
+register_jobs(layer, settings, model)
+conversations = Conversations(layer, model, settings)
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
 mount(

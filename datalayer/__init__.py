@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Forbidden,
         InvalidRecord,
         JobFailed,
+        JobLater,
         NotFound,
         SchemaError,
         StatementRefused,
@@ -105,7 +106,7 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord JobFailed NotFound SchemaError StatementRefused StorageUnavailable TimedOut
+        InvalidRecord JobFailed JobLater NotFound SchemaError StatementRefused StorageUnavailable TimedOut
     """,
     "datalayer.jobs.kinds": "JobContext JobSchedule",
     "datalayer.ownership": "SYSTEM acting_as acting_user",
@@ -164,6 +165,7 @@ __all__ = [
     "Job",
     "JobContext",
     "JobFailed",
+    "JobLater",
     "JobPage",
     "JobSchedule",
     "Limit",

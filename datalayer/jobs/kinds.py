@@ -22,7 +22,8 @@ order, with the same names, each time. Who changes that, or the arguments, regis
 `format`, and keeps the old one for the jobs that have begun, as long as there may be some.
 
 A function that raises `JobFailed` tells its owner why, in words. Any other error ends the job as failed too; its words
-reach the owner only if it is an error of the data layer. If the database is away, the job is begun again later.
+reach the owner only if it is an error of the data layer. A job that raises `JobLater` is begun again after that time,
+and one whose database was away after a while; both five times at most.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,6 +47,10 @@ class JobContext(Protocol):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """What `start_job` was given: JSON."""
+
+    @property
+    def interruptions(self) -> int:
+        """How often the job was begun in vain: its process died, its database was away, or it raised `JobLater`."""
 
     @property
     def cancelled(self) -> bool:

@@ -46,6 +46,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.is_lost = False
         self.is_ending = False
+        self.pause_seconds: float | None = None
         self.cancelled_at: float | None = None
         self._submit = submit
         self._open_steps = open_steps
@@ -64,6 +65,10 @@ class Run:
     @property
     def arguments(self) -> Mapping[str, Any]:
         return self.job.arguments
+
+    @property
+    def interruptions(self) -> int:
+        return self.job.interruptions
 
     @property
     def cancelled(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from datalayer.cleaning import clean_json, utc_in, utc_now
 from datalayer.database import Database
-from datalayer.errors import DataLayerError, StorageUnavailable
+from datalayer.errors import DataLayerError, JobLater, StorageUnavailable
 from datalayer.jobs import claims, rows
 from datalayer.jobs.checkpoints import Checkpoints
 from datalayer.jobs.kinds import Kind
@@ -271,6 +271,10 @@ class Runner:
             except StorageUnavailable as error:
                 logger.warning("job %s waits for the database: %s", job.id, error, extra={"job_id": job.id})
                 return "waiting", None, str(error)
+            except JobLater as error:
+                run.pause_seconds = error.seconds
+                logger.info("job %s waits: %s", job.id, error, extra={"job_id": job.id})
+                return "waiting", None, str(error)
             except DataLayerError as error:
                 logger.error("job %s (%s) failed: %s", job.id, job.kind, error, extra={"job_id": job.id})
                 return "failed", None, str(error)
@@ -288,7 +292,8 @@ class Runner:
             state = "failed"
         if state == "waiting":
             is_own = self._is_stopping
-            seconds = 0.0 if is_own else self._times.away * 2**job.interruptions
+            pause = self._times.away * 2**job.interruptions if run.pause_seconds is None else run.pause_seconds
+            seconds = 0.0 if is_own else pause
             return bool(
                 await self._submit(
                     lambda connection: claims.postpone(

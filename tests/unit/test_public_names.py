@@ -43,8 +43,9 @@ Forbidden: DataLayerError
 FoundThread(thread_id, title, text)
 InvalidRecord: DataLayerError
 Job(id, kind, format, state, created_at, key=, owner=, arguments=, done=, total=, text=, result=, error=, object_key=, attempt=, interruptions=, is_cancelling=, started_at=, ended_at=, updated_at=)
-JobContext: arguments, cancelled, job_id, keep_file, owner, progress, step
+JobContext: arguments, cancelled, interruptions, job_id, keep_file, owner, progress, step
 JobFailed: DataLayerError
+JobLater: DataLayerError
 JobPage(jobs, next_cursor)
 JobSchedule(every_seconds, first_after_seconds=)
 Limit(id, scope, subject_id, period, unit, amount, created_at=)
