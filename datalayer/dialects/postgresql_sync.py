@@ -3,6 +3,7 @@
 Statements get no names and sessions no settings, so that every mode of a pooler is right (ADR 0028).
 """
 
+import sys
 from typing import Any
 
 import psycopg
@@ -11,6 +12,10 @@ from sqlalchemy import Engine, create_engine
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
 from datalayer.errors import ConfigurationError
 
+# Those that asyncpg tries; libpq has one, which depends on how it was built.
+_DEFAULT_HOSTS = (
+    "localhost" if sys.platform == "win32" else "/run/postgresql,/var/run/postgresql,/var/pgsql_socket,/tmp,localhost"
+)
 _KEEPALIVES = {
     "TCP_KEEPIDLE": "keepalives_idle",
     "TCP_KEEPINTVL": "keepalives_interval",
@@ -40,8 +45,9 @@ def arguments_of(url: PostgresURL) -> dict[str, Any]:
     """The arguments of `psycopg.connect`, which are those of libpq."""
     names = {"database": "dbname"}
     given: dict[str, Any] = {names.get(name, name): value for name, value in url.login.items()}
-    if url.servers[0][0]:
-        given["host"] = ",".join(host for host, _ in url.servers)
+    given["host"] = ",".join(host or _DEFAULT_HOSTS for host, _ in url.servers)
+    if url.passfile is not None:
+        given["passfile"] = str(url.passfile)
     given["port"] = ",".join(str(port) for _, port in url.servers)
     if url.shuffled:
         given["load_balance_hosts"] = "random"
