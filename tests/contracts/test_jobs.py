@@ -14,10 +14,12 @@ from datalayer import Job, JobContext, JobFailed, JobSchedule
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.jobs import claims
+from datalayer.jobs.kinds import Kind
+from datalayer.jobs.runner import Runner
 from datalayer.records.jobs import JobState
 from datalayer.schema.jobs import job_replicas
 from tests.support.job_process import TIMES
-from tests.support.records import user_id
+from tests.support.records import new_id, user_id
 
 
 @asynccontextmanager
@@ -310,6 +312,46 @@ async def test_a_scheduled_kind_is_started_once_by_all_processes(layer: Chainlit
     assert (job.kind, job.owner, job.key) == ("clean", None, "scheduled")
     for one in others:
         await one.close()
+
+
+async def test_who_is_elected_late_looks_again_before_it_starts_a_scheduled_kind(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer.register_job("clean", nothing, schedule=JobSchedule(every_seconds=3600, first_after_seconds=0))
+    async with running(layer):
+        async with asyncio.timeout(20):
+            while not (await layer.list_jobs(states=["done"])).jobs:
+                await asyncio.sleep(0.02)
+    asked, look = list[float](), Runner._seconds_until_due
+
+    async def seconds(runner: Runner, kind: Kind) -> float:
+        """The first answer is from before the other process started the job."""
+        asked.append(0.0 if not asked else await look(runner, kind))
+        return asked[-1]
+
+    monkeypatch.setattr(Runner, "_seconds_until_due", seconds)
+    async with running(layer):
+        async with asyncio.timeout(20):
+            while len(asked) < 2:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(3 * TIMES.look)
+    assert asked[1] > 3000
+    assert len((await layer.list_jobs()).jobs) == 1
+
+
+async def test_one_process_is_elected_until_its_time_is_over(layer: ChainlitLayer) -> None:
+    ids, dialect = [new_id(), new_id()], layer.database.dialect
+
+    async def elected(number: int, seconds: float) -> bool:
+        async with layer.database.write() as connection:
+            return await claims.elect(connection, dialect, ids[number], seconds)
+
+    assert await elected(0, 0.5)
+    assert not await elected(1, 0.5)
+    assert await elected(0, 0.3), "it is elected again, and longer"
+    await asyncio.sleep(0.4)
+    assert await elected(1, 60)
+    assert not await elected(0, 60)
 
 
 async def test_a_process_that_stops_leaves_no_row(layer: ChainlitLayer) -> None:
