@@ -3,6 +3,7 @@
 Start it with `threadkeeper serve`; `chainlit run app.py` works too. The settings are read once, here.
 """
 
+import asyncio
 import gc
 import logging
 import os
@@ -29,9 +30,9 @@ from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
 from threadkeeper.factories import open_blobs, open_model, review_policy
+from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
-from threadkeeper.scheduled import run_payload_retention, run_retention
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.root_path import put_root_path
@@ -71,7 +72,9 @@ try:
     )
 except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
-conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
+model = open_model(settings, layer, secrets)
+register_jobs(layer, settings, model)
+conversations = Conversations(layer, model, settings)
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
 mount(
@@ -132,15 +135,14 @@ async def start() -> None:
     # Everything imported so far lives as long as the process, so the collector need not scan it.
     gc.collect()
     gc.freeze()
-    conversations.background.start(run_payload_retention(layer, settings.usage_payload_days))
-    conversations.background.start(run_retention(layer, settings.retention_days, settings.retention_every_hours))
+    layer.run_jobs()
 
 
 @cl.on_app_shutdown
 async def stop() -> None:
-    """Stop the answers in progress and store their text so far. Then Chainlit closes the data layer, which stores all
-    other queued writes."""
-    await conversations.stop()
+    """Stop the answers in progress, store their text so far, and hand jobs over. Then Chainlit closes the data layer,
+    which stores all other queued writes."""
+    await asyncio.gather(conversations.stop(), layer.stop_jobs())
 
 
 @cl.on_chat_start

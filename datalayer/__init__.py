@@ -28,12 +28,15 @@ if TYPE_CHECKING:
         DataLayerError,
         Forbidden,
         InvalidRecord,
+        JobFailed,
+        JobLater,
         NotFound,
         SchemaError,
         StatementRefused,
         StorageUnavailable,
         TimedOut,
     )
+    from datalayer.jobs.kinds import JobContext, JobSchedule
     from datalayer.ownership import SYSTEM, acting_as, acting_user
     from datalayer.records.audit import AuditEntry, AuditPage, Look, LookPage
     from datalayer.records.chat import (
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
         ThreadHeading,
         User,
     )
+    from datalayer.records.jobs import Job, JobPage
     from datalayer.records.retention import RetentionPlan, RetentionReceipt
     from datalayer.records.review import (
         AnswerCount,
@@ -102,13 +106,15 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord NotFound SchemaError StatementRefused StorageUnavailable TimedOut
+        InvalidRecord JobFailed JobLater NotFound SchemaError StatementRefused StorageUnavailable TimedOut
     """,
+    "datalayer.jobs.kinds": "JobContext JobSchedule",
     "datalayer.ownership": "SYSTEM acting_as acting_user",
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
     "datalayer.records.chat": """
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
     """,
+    "datalayer.records.jobs": "Job JobPage",
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
         AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer
@@ -156,6 +162,12 @@ __all__ = [
     "Forbidden",
     "FoundThread",
     "InvalidRecord",
+    "Job",
+    "JobContext",
+    "JobFailed",
+    "JobLater",
+    "JobPage",
+    "JobSchedule",
     "Limit",
     "LimitReached",
     "LimitStanding",

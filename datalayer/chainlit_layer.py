@@ -43,6 +43,7 @@ from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.files.content import content_of
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
+from datalayer.jobs.jobs import Jobs
 from datalayer.ownership import acting_user, recorded
 from datalayer.records.chat import Feedback, Thread, User
 from datalayer.records.writes import (
@@ -85,7 +86,7 @@ def _once_the_thread_begins(
 
 
 class ChainlitLayer(
-    Accounts, Billing, Files, Logins, OwnThreads, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer
+    Accounts, Billing, Files, Jobs, Logins, OwnThreads, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer
 ):
     """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable, text
+from sqlalchemy import Engine, Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -62,6 +62,7 @@ class Database:
             ConfigurationError: the URL or an option is not valid.
         """
         self.dialect = dialect_of(url)
+        self._url = url
         if connections is not None:
             options |= self.dialect.pool_options(connections)
         self.engine = self.dialect.create_engine(url, **options)
@@ -136,6 +137,10 @@ class Database:
         """
         with self.translated():
             return await self.dialect.hot_paths.fetch(statement, values)
+
+    def create_sync_engine(self) -> Engine:
+        """An engine of its own for a library that has no asyncio; see `Dialect.create_sync_engine`."""
+        return self.dialect.create_sync_engine(self._url)
 
     @property
     def in_use(self) -> int:

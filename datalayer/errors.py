@@ -11,6 +11,8 @@
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
     ├── AlreadyExists          a user, or a saved view of one reviewer, with this name exists
+    ├── JobFailed              a job cannot do its work, and says why
+    ├── JobLater               a job cannot do its work now, and says when to try again
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
         └── BlobRefused        the blob store rejected the credentials; retrying will not help
@@ -61,6 +63,21 @@ class Forbidden(DataLayerError):
 
 class AlreadyExists(DataLayerError):
     """A record with this name exists, and names must be unique."""
+
+
+class JobFailed(DataLayerError):
+    """A job cannot do its work. Its function raises this; the owner and the operator read the message."""
+
+
+class JobLater(DataLayerError):
+    """A job cannot do its work now. Its function raises this; after `seconds` the job is begun again.
+
+    This counts as an interruption, of which a job has five at most.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class BlobError(DataLayerError):

@@ -34,6 +34,7 @@ from datalayer.schema.chat import (
     steps,
     threads,
 )
+from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
     llm_call_payloads,
@@ -245,6 +246,15 @@ async def index_speech_alone(connection: AsyncConnection) -> None:
     found = select(steps.c.threadId, steps.c.id, threads.c.userId).join_from(steps, threads)
     found = found.where(is_indexed, steps.c.type == ANSWER, may_hold_thought(steps.c.output))
     await connection.execute(insert(search_pending).from_select(["threadId", "stepId", "userId"], found))
+
+
+@migration
+async def keep_jobs(connection: AsyncConnection) -> None:
+    """Add the tables of jobs."""
+    tables = (jobs, job_replicas, job_elections)
+    for table in tables:
+        await connection.run_sync(table.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {str(index.name) for table in tables for index in table.indexes})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

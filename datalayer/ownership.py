@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, bindparam, false, select, true
 
 from datalayer.errors import Forbidden
 from datalayer.schema.chat import threads, users
+from datalayer.schema.jobs import jobs
 from datalayer.schema.usage import llm_calls
 
 
@@ -96,6 +97,15 @@ def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
     if actor is None:
         return false()
     return llm_calls.c.userId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+
+
+def jobs_readable_by(actor: Actor) -> ColumnElement[bool]:
+    """Whether the actor may see and change a row of `jobs`: the system all, users their own, visitors none."""
+    if isinstance(actor, System):
+        return true()
+    if actor is None:
+        return false()
+    return jobs.c.ownerId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
 
 
 def demand_system(actor: Actor, what: str) -> None:

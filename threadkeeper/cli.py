@@ -52,6 +52,7 @@ GROUPS = {
     "export": ("takeouts", "export_app", "Export the data of a user."),
     "prices": ("prices", "prices_app", "Set and list your own prices. They override published prices."),
     "projects": ("projects", "projects_app", "Add, change and list projects."),
+    "jobs": ("jobs", "jobs_app", "List, show, cancel and retry jobs."),
     "limits": ("limits", "limits_app", "Limit the usage of users and projects, in tokens or dollars."),
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BindParameter,
         Column,
         ColumnElement,
+        Engine,
         Executable,
         FromClause,
         Select,
@@ -106,6 +107,9 @@ class Dialect(Protocol):
     is_favorite: ClassVar[TextClause]
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 
+    clock: ClassVar[ColumnElement[float]]
+    """The time of the database in seconds since 1970, also within a transaction."""
+
     @property
     def hot_paths(self) -> HotPaths:
         """The engine's calls that bypass SQLAlchemy."""
@@ -119,6 +123,14 @@ class Dialect(Protocol):
 
         Raises:
             ConfigurationError: the URL or an option is not valid for this engine.
+        """
+
+    @staticmethod
+    def create_sync_engine(url: str) -> Engine:
+        """An engine for a library that has no asyncio, for data that may be lost.
+
+        Raises:
+            ConfigurationError: the URL is not valid, or a package is not installed.
         """
 
     @staticmethod

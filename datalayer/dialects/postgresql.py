@@ -10,6 +10,8 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    Engine,
+    Float,
     Integer,
     Select,
     Table,
@@ -69,6 +71,7 @@ class PostgreSQL:
     row_position: ClassVar[str] = "ctid"
     changes_in_ctes: ClassVar[bool] = True
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
+    clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
     hot_paths: PostgresConnections
     connector: Connector | None = None
 
@@ -100,6 +103,15 @@ class PostgreSQL:
     @property
     def single_writes(self) -> PostgresConnections:
         return self.hot_paths
+
+    @staticmethod
+    def create_sync_engine(url: str) -> Engine:
+        try:
+            from datalayer.dialects.postgresql_sync import create_sync_engine  # noqa: PLC0415  few processes need it
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"jobs need the package {error.name}: install `threadkeeper[jobs]`") from error
+
+        return create_sync_engine(url)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

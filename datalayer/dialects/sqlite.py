@@ -12,6 +12,8 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    Engine,
+    Float,
     Integer,
     LargeBinary,
     Select,
@@ -72,6 +74,7 @@ class SQLite:
     hot_paths: SQLiteConnections
     single_writes: ClassVar[None] = None
     percentile: ClassVar[None] = None
+    clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
@@ -88,6 +91,12 @@ class SQLite:
         event.listen(engine.sync_engine, "connect", _on_connect)
         event.listen(engine.sync_engine, "begin", _on_begin)
         return engine
+
+    @staticmethod
+    def create_sync_engine(url: str) -> Engine:
+        from datalayer.dialects.sqlite_sync import create_sync_engine  # noqa: PLC0415  few processes need it
+
+        return create_sync_engine(url)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:  # noqa: ARG004  no server counts them

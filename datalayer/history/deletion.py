@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.history.file_outbox import queue_files
+from datalayer.history.file_outbox import abandon, queue_files
 from datalayer.history.user_names import by_name
 from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema.chat import (
@@ -29,6 +29,7 @@ from datalayer.schema.chat import (
     threads,
     users,
 )
+from datalayer.schema.jobs import jobs
 from datalayer.schema.review import (
     review_items,
     review_pending,
@@ -45,7 +46,7 @@ _MESSAGES = ("user_message", "assistant_message", "system_message")
 _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
-    *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId),
+    *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
     *(review_items.c.assignedTo, review_items.c.lockedBy, thread_marks.c.userId, thread_origins.c.reviewerId),
@@ -123,6 +124,10 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         # The user's votes and verdicts on answers of others do not count any more.
         affected = select(column.table.c.threadId).where(column == user_id).distinct()
         await connection.execute(insert(review_pending).from_select(["threadId"], affected))
+    of_jobs = select(jobs.c.objectKey).where(jobs.c.ownerId == user_id, jobs.c.objectKey.is_not(None))
+    keys = list((await connection.execute(of_jobs)).scalars())
+    for key in keys:
+        await abandon(connection, key)
     for column in _OF_USER:
         await deleted.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:
@@ -130,7 +135,8 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     await deleted.delete(connection, users, users.c.id == user_id)
     # An older database may have another user whose name differs only in case: it is now found by every spelling.
     await fill_user_names(connection)
-    removed = replace(removed, rows=deleted.rows, row_ids=deleted.row_ids)
+    files = (*removed.object_keys, *keys)
+    removed = replace(removed, rows=deleted.rows, row_ids=deleted.row_ids, object_keys=files)
     return user_id, removed
 
 

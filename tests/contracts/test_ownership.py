@@ -19,9 +19,17 @@ class Belongings:
     """Records of alice."""
 
     def __init__(
-        self, layer: ChainlitLayer, user: str, thread: str, step: dict[str, Any], element: Any, vote: str, call: str
+        self,
+        layer: ChainlitLayer,
+        user: str,
+        thread: str,
+        step: dict[str, Any],
+        element: Any,
+        vote: str,
+        call: str,
+        job: str,
     ):
-        self.layer, self.user, self.thread, self.step, self.element, self.vote, self.call = (
+        self.layer, self.user, self.thread, self.step, self.element, self.vote, self.call, self.job = (
             layer,
             user,
             thread,
@@ -29,6 +37,7 @@ class Belongings:
             element,
             vote,
             call,
+            job,
         )
 
 
@@ -45,7 +54,13 @@ async def alices(layer: ChainlitLayer) -> Belongings:
         kept = await layer.upsert_feedback(vote(written["id"], 1))
         made = call(user_id=owner, thread_id=thread_id, step_id=written["id"])
         await layer.record_call(made)
-    return Belongings(layer, owner, thread_id, written, element, kept, made.id)
+        layer.register_job("report", _nothing)
+        job = await layer.start_job("report")
+    return Belongings(layer, owner, thread_id, written, element, kept, made.id, job.id)
+
+
+async def _nothing(_context: datalayer.JobContext) -> None:
+    """The function of a kind of job that never runs here."""
 
 
 WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
@@ -63,6 +78,8 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
     "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
+    "cancel_job": lambda a: a.layer.cancel_job(a.job),
+    "retry_job": lambda a: a.layer.retry_job(a.job),
 }
 
 
@@ -78,6 +95,10 @@ async def signed(alices: Belongings) -> str | None:
 
 async def calls_listed(alices: Belongings) -> Any:
     return (await alices.layer.list_calls(CallFilter())).rows
+
+
+async def jobs_listed(alices: Belongings) -> Any:
+    return (await alices.layer.list_jobs()).jobs
 
 
 async def calls_exported(alices: Belongings) -> Any:
@@ -107,6 +128,8 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "export_calls": calls_exported,
     "usage_totals": calls_counted,
     "usage_series": calls_in_series,
+    "get_job": lambda a: a.layer.get_job(a.job),
+    "list_jobs": jobs_listed,
     "usage_by": lambda a: a.layer.usage_by(CallFilter(user_ids=(a.user,)), "user"),
 }
 
@@ -136,6 +159,8 @@ WITHOUT_OWNER = {
     # Everyone may read prices, projects, limits and names of models; only the operator changes them.
     *("last_answered_by", "has_sent_finish_reasons"),
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
+    # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
+    *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),
 }
 

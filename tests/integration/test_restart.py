@@ -60,6 +60,27 @@ async def test_sigterm_keeps_the_visible_part_of_an_answer(
     ]
 
 
+async def test_a_title_that_was_under_way_is_made_after_the_restart(
+    start_server: StartServer, model_server: ModelServer
+) -> None:
+    server = await start_server(OPENAI_MODELS="echo", OPENAI_TITLE_MODEL="hang")
+    await server.add_user(NAME, PASSWORD)
+    async with ChatClient(server.base_url, NAME, PASSWORD) as client:
+        await client.ask("Which rivers are long?")
+        await client.until(lambda: any(request.model == "hang" for request in model_server.requests))
+        assert await server.stop() == 0
+        await client.until(lambda: not client.connected)
+    assert client.thread_id is not None
+    server.environment = {**server.environment, "OPENAI_TITLE_MODEL": "say:Long Rivers"}
+    await server.start()
+    async with asyncio.timeout(30), server.layer() as layer:
+        while (thread := await layer.get_thread(client.thread_id)) is None or thread["name"] != "Long Rivers":
+            await asyncio.sleep(0.1)
+        (job,) = (await layer.list_jobs(kinds=["title"])).jobs
+    assert (job.owner, job.interruptions) == (NAME, 0)
+    assert "Which rivers" not in str(job)
+
+
 async def test_a_crash_keeps_the_question_and_the_stored_part_of_the_answer(
     start_server: StartServer, model_server: ModelServer
 ) -> None:

@@ -12,8 +12,9 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.schema.chat import threads
 from tests.support.command_line import CommandLine
+from tests.support.job_process import TIMES
 from tests.support.records import step, thread, user_id
-from threadkeeper.scheduled import run_retention
+from threadkeeper.jobs.retention import RETENTION, TEXTS, register_retention
 
 pytestmark = pytest.mark.slow
 
@@ -89,21 +90,36 @@ async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -
             while await layer.get_thread(thread_id) is not None:
                 await asyncio.sleep(0.05)
 
-    assert await run_retention(layer, {"threads": 180}, None) is None  # type: ignore[func-returns-value]
     old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
-    soon = asyncio.create_task(run_retention(layer, {"threads": 180}, 8760, first_after_seconds=0.1))
-    await is_deleted(old)
-    soon.cancel()
-    running = asyncio.create_task(run_retention(layer, {"threads": 180}, 0.1 / 3600))
+    register_retention(layer, {"threads": 180}, 0.5 / 3600, 30)
+    layer.run_jobs(TIMES)
     try:
+        await is_deleted(old)
         await is_deleted(await old_one())
         await is_deleted(await old_one())
         assert await layer.get_thread(new) is not None
-        assert not running.done()
-    finally:
-        running.cancel()
-        await asyncio.gather(soon, running, return_exceptions=True)
-        # A write in progress finishes by itself.
         async with asyncio.timeout(30):
-            while layer.database.in_use:
+            while not (done := (await layer.list_jobs(kinds=[RETENTION], states=["done"])).jobs):
                 await asyncio.sleep(0.05)
+    finally:
+        await layer.stop_jobs()
+    assert done[-1].result["threads"]["threads"] == 1
+    assert (done[-1].done, done[-1].total) == (1, 1)
+
+
+async def test_without_an_interval_retention_is_not_started_but_texts_expire(layer: ChainlitLayer) -> None:
+    register_retention(layer, {"threads": 180}, None, 30)
+    kinds = {kind.name: kind.schedule for kind in layer._job_kinds.values()}
+    assert kinds[RETENTION] is None
+    daily = kinds[TEXTS]
+    assert daily is not None
+    assert daily.every_seconds == _DAY
+    job = await layer.start_job(TEXTS)
+    layer.run_jobs(TIMES)
+    try:
+        async with asyncio.timeout(30):
+            while (found := await layer.get_job(job.id)) is None or found.state != "done":
+                await asyncio.sleep(0.05)
+    finally:
+        await layer.stop_jobs()
+    assert found.result == {"calls": 0, "jobs": 0}

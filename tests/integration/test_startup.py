@@ -30,7 +30,7 @@ main()
 # Modules that only a cloud store, a chart, an attached document, an export, a model or a hosted service needs.
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
-_LATER |= {"python_calamine", "aiohttp.client"}
+_LATER |= {"python_calamine", "aiohttp.client", "dbos", "psycopg", "datalayer.jobs.dbos_steps"}
 
 
 def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.model_server import ModelServer
 from threadkeeper.chat.model import Model, Purpose
 from threadkeeper.chat.providers.demo import DemoModel
-from threadkeeper.chat.titles import LONGEST_TITLE, make_title, title_of
+from threadkeeper.chat.titles import LONGEST_TITLE, TitleMissed, make_title, title_of
 
 
 async def test_the_model_writes_the_title(model_server: ModelServer, model: Model) -> None:
@@ -24,7 +24,7 @@ async def test_a_long_thread_is_shortened_for_the_title(model_server: ModelServe
     assert len(json.dumps(model_server.requests[0].body)) < 6000
 
 
-@pytest.mark.parametrize("name", ["500", "401", "unknown", "empty", "say:...", "html"])
+@pytest.mark.parametrize("name", ["401", "unknown", "empty", "say:..."])
 async def test_the_reason_for_a_missing_title_is_logged(
     model: Model, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -32,8 +32,18 @@ async def test_the_reason_for_a_missing_title_is_logged(
     assert "thread thread-7" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["500", "html"])
+async def test_a_title_is_missed_while_the_model_is_away(
+    model: Model, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    with pytest.raises(TitleMissed, match=f"the model {name} gave no title"):
+        await make_title(model, "q", "a", title_model=name, purpose=Purpose("title", thread_id="thread-7"))
+    assert "thread thread-7" in caplog.text
+
+
 async def test_a_slow_title_is_abandoned(model: Model, caplog: pytest.LogCaptureFixture) -> None:
-    assert await make_title(model, "q", "a", title_model="hang", timeout_seconds=0.1) is None
+    with pytest.raises(TitleMissed):
+        await make_title(model, "q", "a", title_model="hang", timeout_seconds=0.1)
     assert "within 0.1 s" in caplog.text
 
 

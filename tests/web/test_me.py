@@ -1,9 +1,13 @@
 """The page at `/me`: views by reviewers, shared threads, takeout, logins, deletion of the account."""
 
+import asyncio
+import errno
 import io
 import json
 import zipfile
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import unquote
 
 import httpx
@@ -18,10 +22,12 @@ from datalayer.records.review import AnswerFilter
 from datalayer.records.usage import LlmCallPayload
 from datalayer.schema.chat import credentials, logins, users
 from tests.support.calls import call
+from tests.support.job_process import TIMES
 from tests.support.pages import read_page, table
 from tests.support.records import step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
+from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.me import routes
 
@@ -154,18 +160,86 @@ async def test_a_thread_was_shared_on_the_readers_day(
     assert (await page_at(uma, "/me")).one("ul", class_="shared").one("span").text == day
 
 
-async def test_a_takeout_is_downloaded(layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient) -> None:
+@pytest.fixture
+async def jobs(layer: ChainlitLayer) -> AsyncIterator[None]:
+    """The server runs jobs."""
+    register_takeouts(layer)
+    layer.run_jobs(TIMES)
+    yield
+    await layer.stop_jobs()
+
+
+async def takeout_section(browser: httpx.AsyncClient, sentence: str) -> Any:
+    """The section, as soon as it has this sentence."""
+    async with asyncio.timeout(20):
+        while sentence not in (section := (await page_at(browser, "/me")).one("section", id="takeout")).text:
+            await asyncio.sleep(0.05)
+    return section
+
+
+@pytest.mark.usefixtures("jobs")
+async def test_a_takeout_is_prepared_and_downloaded(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
     message = step(thread_id, "What I said")
     await layer.create_step(message)
     await layer.update_step({**message, "output": "What I meant"})
     page = await page_at(uma, "/me")
     assert "earlier versions of messages" in page.one("section", id="takeout").text
-    answer = await posted(uma, page, "/me/takeout")
+    for _ in range(2):
+        answer = await posted(uma, page, "/me/takeout")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/me#takeout")
+    section = await takeout_section(uma, "The file is deleted on")
+    link = section.one("a").attributes["href"]
+    answer = await uma.get(link)
     assert answer.headers["content-type"] == "application/zip"
+    assert "uma-" in answer.headers["content-disposition"]
+    assert len(answer.content) == int(answer.headers["content-length"])
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.testzip() is None
     for text in (b"What I said", b"What I meant"):
         assert any(text in archive.read(name) for name in archive.namelist()), text
+    for role in ("reviewer", "admin"):
+        other = await browser_of(role)
+        assert (await other.get(link)).status_code == 404
+        stop = await posted(other, await page_at(other, "/me"), f"{link}/cancel")
+        assert stop.status_code == 404
+
+    (job,) = (await layer.list_jobs()).jobs
+    assert job.object_key is not None
+    await layer.blobs.delete(job.object_key)
+    gone = await uma.get(link)
+    assert gone.status_code == 400
+    assert "This ZIP was deleted" in gone.text
+
+
+async def test_a_takeout_waits_and_is_cancelled(layer: ChainlitLayer, uma: httpx.AsyncClient) -> None:
+    register_takeouts(layer)
+    await posted(uma, await page_at(uma, "/me"), "/me/takeout")
+    section = await takeout_section(uma, "is being prepared")
+    assert "data-again" in section.attributes
+    (job,) = (await layer.list_jobs()).jobs
+    assert (await uma.get(f"/me/takeout/{job.id}")).status_code == 404
+    await posted(uma, await page_at(uma, "/me"), f"/me/takeout/{job.id}/cancel")
+    section = await takeout_section(uma, "Prepare a ZIP")
+    assert "data-again" not in section.attributes
+
+
+@pytest.mark.usefixtures("jobs")
+async def test_a_takeout_that_fails_says_so_and_can_be_asked_for_again(
+    layer: ChainlitLayer, thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_arguments: Any, **_options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threadkeeper.jobs.takeouts.export_user", full)
+        await posted(uma, await page_at(uma, "/me"), "/me/takeout")
+        await takeout_section(uma, "could not be prepared")
+    (job,) = (await layer.list_jobs()).jobs
+    assert job.error == "the ZIP could not be written: No space left on device"
+    await posted(uma, await page_at(uma, "/me"), "/me/takeout")
+    await takeout_section(uma, "Download uma-")
 
 
 PHONE = (

@@ -70,6 +70,8 @@ WHO_MAY = {
     "GET /me": PAGE,
     "POST /me/shared/{thread_id}/stop": FORM,
     "POST /me/takeout": FORM,
+    "POST /me/takeout/{job_id}/cancel": FORM,
+    "GET /me/takeout/{job_id}": PAGE,
     "POST /me/logins/{login_id}/end": FORM,
     "POST /me/log-out": FORM,
     "POST /me/delete": FORM,

@@ -1,6 +1,6 @@
 """A short title for a thread, which the model writes from the first question and answer.
 
-If that fails, the thread keeps its name, and the log says why.
+If that fails, the log says why, and the thread keeps its name, until it is tried again if the model was away.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 
-from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.model import ErrorKind, Model, ModelError, ModelRequest, Purpose
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,15 @@ _LABEL = re.compile(r"^(?:title|标题|題目|题目)\s*[:：]\s*", re.IGNORECAS
 _AROUND = " \t\"'`*_“”‘’«»「」『』《》.。"
 
 
+_AWAY: frozenset[ErrorKind] = frozenset(
+    {"server", "timeout", "cut", "unreachable", "rate_limit", "in_flight", "limit_unchecked"}
+)
+
+
+class TitleMissed(Exception):
+    """The model was away; later it may give a title."""
+
+
 async def make_title(
     model: Model,
     question: str,
@@ -40,6 +49,9 @@ async def make_title(
     """A title of at most LONGEST_TITLE characters on one line, or None if the model gives none.
 
     With the demo model, the question itself is shortened.
+
+    Raises:
+        TitleMissed: the model was away.
     """
     if model.demo:
         return title_of(question)
@@ -57,10 +69,12 @@ async def make_title(
             completion = await model.complete(request)
     except ModelError as error:
         logger.warning("thread %s: no title from model %s: %s", thread_id, title_model, error)
+        if error.kind in _AWAY:
+            raise TitleMissed(f"the model {title_model} gave no title ({error.kind})") from error
         return None
-    except TimeoutError:
+    except TimeoutError as error:
         logger.warning("thread %s: no title from model %s within %s s", thread_id, title_model, timeout_seconds)
-        return None
+        raise TitleMissed(f"the model {title_model} gave no title within {timeout_seconds:g} s") from error
     title = title_of(completion.text)
     if title is None:
         why = "used its tokens up in thought" if completion.thought else "has no words"

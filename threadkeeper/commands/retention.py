@@ -14,7 +14,7 @@ from datalayer.records.retention import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
 from threadkeeper.commands.deletion import deleted, end_if_files_are_left, write_receipt
 from threadkeeper.commands.terminal import console, new_file, open_store, run, settings_or_end
-from threadkeeper.scheduled import cutoffs
+from threadkeeper.jobs.retention import cutoffs
 
 
 def retention(

@@ -1,4 +1,4 @@
-"""Background tasks of the conversations and the server: titles, retention, the warm-up."""
+"""Background tasks of the conversations and the server: titles, the warm-up."""
 
 import asyncio
 import logging

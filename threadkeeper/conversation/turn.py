@@ -21,7 +21,7 @@ from threadkeeper.chat.context.reductions import Reduction
 from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
-from threadkeeper.chat.titles import make_title
+from threadkeeper.chat.titles import TitleMissed, make_title
 from threadkeeper.chat.wording import explain, say
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model
@@ -39,6 +39,7 @@ from threadkeeper.conversation.reply import (
 from threadkeeper.conversation.restoring import put_back
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import versions_of
+from threadkeeper.jobs.titles import TITLE
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -143,8 +144,9 @@ class Answering:
         name = asked[0]["output"] if asked else message.content
         if outcome.text and thread["name"] == name:
             refused = refused_ids(steps)
-            first = next((step["output"] for step in asked if step["id"] not in refused), message.content)
-            self._background.start(self._title(thread_id, name, first, outcome.text))
+            this = {"id": message.id, "output": message.content}
+            first = next((step for step in asked if step["id"] not in refused), this)
+            self._background.start(self._title(thread_id, name, first, reply.message.id, outcome.text))
 
     def _builder(
         self, question: Question, elements: list[dict[str, Any]], choices: Choices, model: str
@@ -324,15 +326,28 @@ class Answering:
         await self._layer.settled(thread_id)
         await _tell_name(thread_id, name)
 
-    async def _title(self, thread_id: str, name: str, question: str, answer: str) -> None:
-        """Replace the name that Chainlit took from the first question, unless the user has renamed the thread."""
-        title = await make_title(
-            self._model,
-            question,
-            answer,
-            title_model=self._settings.title_model,
-            purpose=purpose_of_session("title", thread_id),
-        )
+    async def _title(self, thread_id: str, name: str, question: dict[str, Any], answer_id: str, answer: str) -> None:
+        """Replace the name that Chainlit took from the first question, unless the user has renamed the thread.
+
+        A job makes the title later if the model is away, or if the server stops meanwhile.
+        """
+        try:
+            title = await make_title(
+                self._model,
+                question["output"],
+                answer,
+                title_model=self._settings.title_model,
+                purpose=purpose_of_session("title", thread_id),
+            )
+        except (TitleMissed, asyncio.CancelledError) as error:
+            ids = {"thread": thread_id, "question": question["id"], "answer": answer_id}
+            try:
+                await self._layer.start_job(TITLE, ids, key=thread_id)
+            except DataLayerError as failure:
+                logger.warning("a title is not made later: %s", failure, extra={"thread_id": thread_id})
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
         if title is None:
             return
         try:

@@ -1,6 +1,5 @@
 """All our routes, in the order in which they are matched. `tests/web/test_roles.py` requests each of them."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,7 +48,6 @@ def all_routers(
         pages=pages,
         review_policy=review_policy or ReviewPolicy(),
         assistant_owners=assistant_owners or {},
-        takeouts=asyncio.Semaphore(me.TAKEOUTS_AT_ONCE),
     )
     screens = APIRouter(dependencies=[Depends(shared)])
     for part in (usage, review, me):

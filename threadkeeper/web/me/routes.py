@@ -4,27 +4,22 @@ Everything here belongs to the acting user; nobody sees another user's page, wha
 assistant also see the number of its votes, but no contents.
 """
 
-import asyncio
 import hmac
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from datalayer import SYSTEM, Account, Login, acting_as
+from datalayer import SYSTEM, Account, BlobNotFound, Job, Login, OpenBlob, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
 from datalayer.records.audit import Look, LookPage
 from datalayer.records.review_statistics import Satisfaction
-from datalayer.takeout.export import export_user
-from datalayer.takeout.format import readable
+from threadkeeper.jobs.takeouts import KEPT_SECONDS, TAKEOUT
 from threadkeeper.web.auth.gate import Person, login_at
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
@@ -39,11 +34,9 @@ from threadkeeper.web.pages.zone import Zone
 ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
-TAKEOUTS_AT_ONCE = 2
 LONGEST_FILE_LINK = 1_500_000
 """Characters. Browsers accept URLs up to 2 MB; a receipt lists every row. `receipt.js` links longer ones."""
 _FILE_LINK = "data:application/json;charset=utf-8,"
-_CHUNK = 256 * 1024
 _LONGEST_CURSOR = 40
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -54,15 +47,8 @@ async def _owners(request: Request) -> Mapping[str, tuple[str, ...]]:
     return owners
 
 
-async def _takeouts(request: Request) -> asyncio.Semaphore:
-    takeouts: asyncio.Semaphore = request.state.takeouts
-    return takeouts
-
-
 Owners = Annotated[Mapping[str, tuple[str, ...]], Depends(_owners)]
 """The identifiers of the owners of each assistant, by its name."""
-Takeouts = Annotated[asyncio.Semaphore, Depends(_takeouts)]
-"""Limits the takeouts in progress: each needs as much disk space as all data of its user."""
 
 
 @router.get("/me")
@@ -91,6 +77,7 @@ async def read_me(
         "names": names,
         "logins": _login_rows(await layer.list_logins(), request),
         "shared": await layer.shared_threads(),
+        "takeout": await _newest_takeout(layer),
         "votes": await _votes(layer, owned) if owned else [],
         "votes_days": VOTES_DAYS,
         "rows_a_page": ROWS_A_PAGE,
@@ -108,18 +95,31 @@ async def stop_sharing(person: LoggedIn, _form: Form, layer: Layer, thread_id: s
 
 
 @router.post("/me/takeout")
-async def take_out(person: LoggedIn, _form: Form, layer: Layer, takeouts: Takeouts) -> Response:
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="takeout-"))
-    path = folder / "takeout.zip"
+async def prepare_takeout(person: LoggedIn, _form: Form, layer: Layer) -> Response:
+    await layer.start_job(TAKEOUT, key=(await _account(layer, person)).user.id)
+    return redirect_to("/me#takeout")
+
+
+@router.post("/me/takeout/{job_id}/cancel")
+async def cancel_takeout(_person: LoggedIn, _form: Form, layer: Layer, job_id: str) -> Response:
+    await layer.cancel_job((await _takeout(layer, job_id)).id)
+    return redirect_to("/me#takeout")
+
+
+@router.get("/me/takeout/{job_id}")
+async def download_takeout(_person: LoggedIn, layer: Layer, job_id: str) -> Response:
+    job = await _takeout(layer, job_id)
+    if job.state != "done" or job.object_key is None:
+        raise HTTPException(404)
     try:
-        async with takeouts:
-            await export_user(layer.database, layer.blobs, person.identifier, path)
-    except BaseException:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        raise
-    name = f"{readable(person.identifier, 'user')}-{datetime.now(UTC).date()}.zip"
-    plain = name if name.isascii() and '"' not in name else "takeout.zip"
-    return Download(_file(folder, path), b"", media_type="application/zip", headers=attachment(plain))
+        blob = await layer.blobs.open(job.object_key)
+    except BlobNotFound:
+        raise InvalidInput("me_takeout_gone") from None
+    name = job.result["name"]
+    headers = attachment(name if name.isascii() and '"' not in name else "takeout.zip")
+    return Download(
+        _content(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
+    )
 
 
 @router.post("/me/logins/{login_id}/end")
@@ -210,12 +210,29 @@ async def _votes(layer: ChainlitLayer, owned: list[str]) -> list[Satisfaction]:
     return found
 
 
-async def _file(folder: Path, path: Path) -> AsyncIterator[bytes]:
-    """The bytes of a file. Its folder is deleted at the end, also when the reader disconnects."""
-    try:
-        file = await asyncio.to_thread(path.open, "rb")
-        with file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                yield chunk
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+async def _takeout(layer: ChainlitLayer, job_id: str) -> Job:
+    """A takeout of the acting user."""
+    job = await layer.get_job(job_id)
+    if job is None or job.kind != TAKEOUT:
+        raise HTTPException(404)
+    return job
+
+
+async def _newest_takeout(layer: ChainlitLayer) -> dict[str, Any] | None:
+    """The newest takeout of the acting user, with the time when its file is deleted; None if it is deleted."""
+    job = next(iter((await layer.list_jobs(kinds=[TAKEOUT], limit=1)).jobs), None)
+    if job is None or job.state == "cancelled":
+        return None
+    ends = (
+        clean_time(datetime.fromisoformat(job.ended_at) + timedelta(seconds=KEPT_SECONDS), "end")
+        if job.ended_at
+        else None
+    )
+    return None if ends is not None and ends < utc_now() else {"job": job, "ends": ends}
+
+
+async def _content(blob: OpenBlob) -> AsyncIterator[bytes]:
+    """The bytes of a file, which is closed also when the reader disconnects."""
+    async with blob:
+        async for chunk in blob:
+            yield chunk

@@ -13,4 +13,16 @@
     document.cookie = `time_zone=${zone}; path=${root.dataset.root}/; max-age=31536000; samesite=lax`;
     if (told() && root.dataset.zone && root.dataset.zone !== zone) location.reload();
   }
+
+  // A section that shows work in progress is loaded again until the work is done.
+  const again = async () => {
+    const shown = document.querySelector("section[data-again]");
+    if (!shown) return;
+    const answer = await fetch(location.href).catch(() => null);
+    const page = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+    const newer = page && page.getElementById(shown.id);
+    if (newer && newer.innerHTML !== shown.innerHTML) shown.replaceWith(newer);
+    setTimeout(again, 3000);
+  };
+  document.addEventListener("DOMContentLoaded", () => setTimeout(again, 1000));
 })();

@@ -1,0 +1,119 @@
+"""Jobs whose processes die: each test kills real ones."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from datalayer import Job
+from datalayer.jobs.claims import MOST_INTERRUPTIONS
+from datalayer.jobs.jobs import Jobs
+from datalayer.records.jobs import JobState
+from datalayer.schema.jobs import jobs as job_table
+from tests.support.job_process import JobProcesses, job_processes, jobs_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def processes(database_url: str, tmp_path: Path) -> Iterator[JobProcesses]:
+    with job_processes(database_url, tmp_path) as some:
+        yield some
+
+
+@pytest.fixture
+async def jobs(database_url: str, tmp_path: Path) -> AsyncIterator[Jobs]:
+    """The same jobs, in a process that runs none."""
+    here = jobs_of(database_url, tmp_path / "unused.log")
+    yield here
+    await here.close()
+
+
+async def ended(jobs: Jobs, job: Job, state: JobState = "done", seconds: float = 40) -> Job:
+    async with asyncio.timeout(seconds):
+        while not (found := await jobs.get_job(job.id)) or found.state != state:
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_another_process_goes_on_at_the_step_in_which_one_was_killed(jobs: Jobs, processes: JobProcesses) -> None:
+    first = await processes.start()
+    job = await jobs.start_job("steps", {"hangs_in": 1})
+    await processes.until(lambda steps: (first.pid, "1") in steps)
+    first.kill()
+    processes.let_go()
+    second = await processes.start()
+    done = await ended(jobs, job)
+    steps = [one for one in processes.steps() if one[1] != "runs"]
+    assert steps == [(first.pid, "0"), (first.pid, "1"), (second.pid, "1"), (second.pid, "2")]
+    assert done.result == [{"number": 0}, {"number": 1}, {"number": 2}]
+    assert (done.done, done.total, done.attempt, done.interruptions) == (3, 3, 2, 1)
+
+
+async def test_one_of_two_replicas_takes_over_and_wrong_clocks_do_not_matter(
+    jobs: Jobs, processes: JobProcesses
+) -> None:
+    first = await processes.start()
+    started = [await jobs.start_job("steps", {"hangs_in": 1}, key="a")]
+    await processes.until(lambda steps: (first.pid, "1") in steps)
+    others = [await processes.start(seconds_ahead=300), await processes.start(seconds_ahead=-300)]
+    # Neither takes the job of a process that is alive, although one of them is far ahead of it.
+    await asyncio.sleep(3)
+    assert {process for process, what in processes.steps() if what != "runs"} == {first.pid}
+    first.kill()
+    processes.let_go()
+    done = await ended(jobs, started[0])
+    counted = Counter(what for process, what in processes.steps() if what != "runs" and process != first.pid)
+    assert counted == {"1": 1, "2": 1}
+    assert {process for process, what in processes.steps() if what == "2"} < {other.pid for other in others}
+    assert done.attempt == 2
+
+
+async def test_a_process_that_stops_hands_its_job_over_at_once(jobs: Jobs, processes: JobProcesses) -> None:
+    first, second = await processes.start(), await processes.start()
+    job = await jobs.start_job("steps", {"hangs_in": 1})
+    steps = await processes.until(lambda steps: any(what == "1" for _, what in steps))
+    running, other = (first, second) if (first.pid, "1") in steps else (second, first)
+    processes.let_go()
+    running.send_signal(signal.SIGTERM)
+    done = await ended(jobs, job)
+    assert await running.wait() == 0
+    assert (other.pid, "2") in processes.steps()
+    assert done.interruptions == 0, "a job that was handed over was not interrupted"
+
+
+async def test_a_process_that_was_frozen_does_not_go_on_with_a_job_that_was_taken_over(
+    jobs: Jobs, processes: JobProcesses
+) -> None:
+    first = await processes.start()
+    job = await jobs.start_job("steps", {"hangs_in": 1})
+    await processes.until(lambda steps: (first.pid, "1") in steps)
+    os.kill(first.pid, signal.SIGSTOP)
+    processes.let_go()
+    second = await processes.start()
+    await ended(jobs, job)
+    os.kill(first.pid, signal.SIGCONT)
+    await asyncio.sleep(1)
+    assert [what for process, what in processes.steps() if process == first.pid] == ["runs", "0", "1"]
+    assert [what for process, what in processes.steps() if process == second.pid] == ["runs", "1", "2"]
+    assert (await ended(jobs, job)).attempt == 2
+
+
+async def test_a_job_that_kills_its_processes_fails_in_the_end(jobs: Jobs, processes: JobProcesses) -> None:
+    job = await jobs.start_job("deadly")
+    first = await processes.start()
+    await first.wait()
+    interrupted = update(job_table).where(job_table.c.id == job.id).values(interruptions=MOST_INTERRUPTIONS - 2)
+    async with jobs.database.write() as connection:
+        await connection.execute(interrupted)
+    second = await processes.start()
+    assert await second.wait() == -signal.SIGKILL
+    survivor = await processes.start()
+    failed = await ended(jobs, job, "failed")
+    assert failed.error == "The process that ran this job ended 5 times without finishing it."
+    assert survivor.returncode is None

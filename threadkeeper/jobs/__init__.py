@@ -1,0 +1,1 @@
+"""The application's kinds of jobs, and where they are registered."""
