@@ -27,14 +27,25 @@ if TYPE_CHECKING:
         ConnectionLost,
         DataLayerError,
         Forbidden,
+        InvalidAssistant,
         InvalidRecord,
         NotFound,
         SchemaError,
         StatementRefused,
         StorageUnavailable,
         TimedOut,
+        VersionConflict,
     )
     from datalayer.ownership import SYSTEM, acting_as, acting_user
+    from datalayer.records.assistants import (
+        Assistant,
+        AssistantAccess,
+        AssistantNumbers,
+        AssistantPicture,
+        AssistantProblem,
+        AssistantSettings,
+        AssistantUse,
+    )
     from datalayer.records.audit import AuditEntry, AuditPage, Look, LookPage
     from datalayer.records.chat import (
         Account,
@@ -102,9 +113,12 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord NotFound SchemaError StatementRefused StorageUnavailable TimedOut
+        InvalidAssistant InvalidRecord NotFound SchemaError StatementRefused StorageUnavailable TimedOut VersionConflict
     """,
     "datalayer.ownership": "SYSTEM acting_as acting_user",
+    "datalayer.records.assistants": """
+        Assistant AssistantAccess AssistantNumbers AssistantPicture AssistantProblem AssistantSettings AssistantUse
+    """,
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
     "datalayer.records.chat": """
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
@@ -133,6 +147,13 @@ __all__ = [
     "AnswerFilter",
     "AnswerPage",
     "AnswerRow",
+    "Assistant",
+    "AssistantAccess",
+    "AssistantNumbers",
+    "AssistantPicture",
+    "AssistantProblem",
+    "AssistantSettings",
+    "AssistantUse",
     "AuditEntry",
     "AuditPage",
     "BlobError",
@@ -155,6 +176,7 @@ __all__ = [
     "Feedback",
     "Forbidden",
     "FoundThread",
+    "InvalidAssistant",
     "InvalidRecord",
     "Limit",
     "LimitReached",
@@ -203,6 +225,7 @@ __all__ = [
     "User",
     "Verdict",
     "VerdictChange",
+    "VersionConflict",
     "Vote",
     "WordCount",
     "WriteFailure",

@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, false, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, select, true
 
 from datalayer.errors import Forbidden
+from datalayer.schema.assistants import assistant_users, assistants
 from datalayer.schema.chat import threads, users
 from datalayer.schema.usage import llm_calls
 
@@ -96,6 +97,37 @@ def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
     if actor is None:
         return false()
     return llm_calls.c.userId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+
+
+def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may change an assistant: its owner and the admins may. Kept as with `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return false()
+    return or_(_is_user(users.c.id == assistants.c.ownerId), _is_user(users.c.role == "admin"))
+
+
+def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may use an assistant: who may change it, and whom it is for. Kept as with `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return false()
+    is_named = exists().where(assistant_users.c.assistantId == assistants.c.id, assistant_users.c.userId == users.c.id)
+    return or_(
+        assistants.c.access == "everyone",
+        and_(assistants.c.access == "role", _is_user(users.c.role == assistants.c.role)),
+        and_(assistants.c.access == "users", _is_user(is_named.correlate(users, assistants))),
+        assistants_editable_by(kind),
+    )
+
+
+def _is_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the condition holds for the acting user, whose account is not disabled."""
+    identifier = bindparam("actor", required=True, type_=users.c.identifier.type)
+    me = exists().where(users.c.identifier == identifier, users.c.disabledAt.is_(None), condition)
+    return me.correlate(assistants)
 
 
 def demand_system(actor: Actor, what: str) -> None:

@@ -44,6 +44,7 @@ STEPS = [
     "mark_deleted_threads",
     "find_marks_by_owner",
     "index_speech_alone",
+    "keep_assistants",
 ]
 
 
