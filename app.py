@@ -19,8 +19,9 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.wording import say, starters
+from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
 from threadkeeper.conversation.language import language_of_session
-from threadkeeper.conversation.offers import CONTINUE, REGENERATE, TRY_AGAIN, VERSION
+from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
@@ -101,6 +102,7 @@ browsers.max_http_buffer_size = 16_000_000
 metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(browsers.sockets))
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
 configure_page(settings)
+keep_one_configuration()
 
 # `chainlit run -w` runs this file again, and Chainlit would keep its first data layer.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False
@@ -202,6 +204,16 @@ async def show_review(_action: cl.Action) -> None:
 @cl.on_settings_update
 async def settings_changed(values: dict[str, Any]) -> None:
     await conversations.take_settings(values)
+
+
+@cl.action_callback(ASK)
+async def ask_prompt(action: cl.Action) -> None:
+    await conversations.ask(action.payload.get("prompt"))
+
+
+@cl.set_chat_profiles
+async def offer_assistants(_user: cl.User | None, language: str | None) -> list[cl.ChatProfile]:
+    return await chat_profiles(layer, language)
 
 
 @cl.set_starters
