@@ -35,7 +35,7 @@ class AssistantFile:
     picture: bytes | None = None
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # the package has no types
     """Writes texts of several lines as such."""
 
 
