@@ -29,7 +29,7 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
-from threadkeeper.factories import open_blobs, open_model, review_policy
+from threadkeeper.factories import open_blobs, open_model, review_policy, trial
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
 from threadkeeper.scheduled import run_payload_retention, run_retention
@@ -72,7 +72,8 @@ try:
     )
 except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
-conversations = Conversations(layer, open_model(settings, layer, secrets), settings)
+model = open_model(settings, layer, secrets)
+conversations = Conversations(layer, model, settings)
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
 mount(
@@ -86,6 +87,8 @@ mount(
         review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         asked_reasons=settings.asked_reasons,
+        assistant_models=() if settings.demo else settings.openai_models,
+        try_assistant=trial(settings, model),
     ),
     gate=gate,
     headers=SecurityHeaders(
