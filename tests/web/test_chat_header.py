@@ -1,4 +1,4 @@
-"""The links to our pages in Chainlit's header: in the reader's language, the review only for reviewers, assistants for admins."""
+"""The links to our pages in Chainlit's header: in the reader's language, and by role."""
 
 from typing import Any
 
