@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import chainlit as cl
-from chainlit.chat_context import chat_context
 from chainlit.config import config
 from chainlit.session import WebsocketSession
 
@@ -172,12 +171,6 @@ def profile_of_thread(thread: Mapping[str, Any]) -> str | None:
         return None if stored == DEFAULT_ASSISTANT else stored
     named = ((step.get("metadata") or {}).get(ASSISTANT) for step in reversed(thread.get("steps") or ()))
     return next((slug for slug in named if isinstance(slug, str) and slug != DEFAULT_ASSISTANT), None)
-
-
-def latest_modes() -> dict[str, str] | None:
-    """The modes of the last question of this session, for one that is asked by a button."""
-    asked = (message for message in reversed(chat_context.get()) if message.type == "user_message")
-    return next((message.modes for message in asked), None)
 
 
 def _short(text: str) -> str:

@@ -12,7 +12,6 @@ from chainlit.chat_context import chat_context, chat_contexts
 from chainlit.config import config
 from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
-from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
@@ -28,12 +27,12 @@ from threadkeeper.conversation.assistants import (
     DEFAULT_CHAT,
     Answerer,
     answerer_of,
-    latest_modes,
     profile_of_thread,
     send_prologue,
 )
 from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
+from threadkeeper.conversation.button_questions import put_question
 from threadkeeper.conversation.chat_settings import (
     chosen_model,
     offer_models,
@@ -50,9 +49,9 @@ from threadkeeper.conversation.offers import (
     offers_of_thread,
     prompt_buttons,
     remove_offers,
+    renew_version_buttons,
     say_error_with_button,
     show_earlier,
-    version_buttons,
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
@@ -119,7 +118,12 @@ class Conversations:
         for ended in chat_contexts.keys() - ws_sessions_id.keys():
             # Chainlit keeps the messages of every session that ever existed.
             del chat_contexts[ended]
-        answerer = await self._begin_with(session, language)
+        answerer = await self._answerer_of(session)
+        if answerer.missing:
+            session.chat_profile = None
+            await cl.context.emitter.send_toast(answerer.why(language), "warning")
+            answerer = DEFAULT_CHAT
+        self._turns.of(session).answerer = answerer
         await self._offer_settings(answerer, personal_settings(session.user), None, language)
         prologue = await send_prologue(answerer)
         if prologue is not None and answerer.assistant is not None:
@@ -127,20 +131,14 @@ class Conversations:
             buttons = prompt_buttons(answerer.assistant.settings.opening_prompts, prologue.id, language)
             await offer(self._turns, session, buttons, prologue.id)
 
-    async def _begin_with(self, session: Any, language: str) -> Answerer:
-        """Who answers a new conversation. If that is not the assistant that the page chose, the user is told why."""
+    async def _answerer_of(self, session: Any) -> Answerer:
+        """Who answers in a conversation that is opened."""
         try:
-            answerer = await answerer_of(self._layer, session.chat_profile)
+            return await answerer_of(self._layer, session.chat_profile)
         except DataLayerError as error:
-            # The first turn looks again, and reports to the user that the store is unavailable.
-            logger.error("the assistant of a new conversation cannot be read: %s", error)
+            # The next turn looks again, and reports to the user that the store is unavailable.
+            logger.error("the assistant of a conversation cannot be read: %s", error)
             return DEFAULT_CHAT
-        if answerer.missing:
-            session.chat_profile = None
-            await cl.context.emitter.send_toast(answerer.why(language), "warning")
-            answerer = DEFAULT_CHAT
-        self._turns.of(session).answerer = answerer
-        return answerer
 
     async def _offer_settings(
         self, answerer: Answerer, values: Mapping[str, Any], modes: object, language: str
@@ -170,30 +168,32 @@ class Conversations:
         metadata = thread.get("metadata") or {}
         questions = [step for step in thread["steps"] if step["type"] == "user_message"]
         turns = self._turns.of(session)
-        turns.resumed = True
+        is_again, turns.resumed = turns.resumed, True
         turns.asked.update(step["id"] for step in questions)
         turns.refused = refused_ids(thread["steps"])
-        page_has_profiles = bool(session.chat_profile)
+        turns.has_profiles = turns.has_profiles or bool(session.chat_profile)
         session.chat_profile = profile_of_thread(thread)
-        if page_has_profiles:
+        if turns.has_profiles:
             # The page shows the profile that the thread names, and otherwise keeps the one of another thread.
             thread["metadata"] = {**metadata, "chat_profile": session.chat_profile or DEFAULT_ASSISTANT}
-        answerer = turns.answerer = await answerer_of(self._layer, session.chat_profile)
+        answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
         picked = answerer.model(modes, self._answering.models)
         await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
         if answerer.missing:
             thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
         if self._settings.usage_footer:
-            await show_footers(thread["steps"], language)
+            await show_footers(thread["steps"], language, replace=is_again)
         if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language, model=picked)):
             for_id, buttons = offered
             if answerer.assistant is not None and thread["steps"][-1]["id"] == for_id:
                 buttons = [*buttons, *prompt_buttons(answerer.assistant.settings.tips, for_id, language)]
+            if is_again:
+                # A page that connects again, as after it has changed to the thread's profile, keeps its buttons.
+                await remove_offers(turns)
             await offer(self._turns, session, buttons, for_id)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
-            for button in version_buttons(versions, versions.at, language):
-                await button.send(for_id=versions.answer_id)
+            await renew_version_buttons(versions, versions.at, language)
         assert isinstance(session, WebsocketSession)
         page = session
         cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language))
@@ -284,18 +284,8 @@ class Conversations:
             return
         if not isinstance(prompt, str) or not prompt.strip() or session.user is None:
             return
-        emitter = cl.context.emitter
-        step: Any = {
-            "id": str(uuid.uuid4()),
-            "threadId": session.thread_id,
-            "name": session.user.identifier,
-            "type": "user_message",
-            "output": prompt,
-            "createdAt": utc_now(),
-            "modes": latest_modes(),
-        }
-        message = await emitter.process_message({"message": step, "fileReferences": None})
-        await emitter.send_step(message.to_dict())
+        turns = self._turns.of(session)
+        message = await put_question(self._layer, prompt, begins=not turns.asked and not turns.resumed)
         self._start(config.code.on_message, message)
 
     async def continue_answer(self, answer_id: object) -> None:
