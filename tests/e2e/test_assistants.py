@@ -176,6 +176,9 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
                 await expect(visitor.answers).to_have_count(4)
                 await visitor.screenshot("chat")
                 await visitor.header_fits()
+                box = await picker(visitor).bounding_box()
+                assert box is not None
+                assert box["width"] >= 44, "a finger can hit it"
 
 
 async def fits(visitor: Visitor, name: str) -> None:
