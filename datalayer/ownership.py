@@ -105,7 +105,7 @@ def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:
         return true()
     if kind is None:
         return false()
-    return or_(_is_user(users.c.id == assistants.c.ownerId), _is_user(users.c.role == "admin"))
+    return or_(assistants.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
 
 
 def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:
@@ -114,20 +114,20 @@ def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:
         return true()
     if kind is None:
         return false()
-    is_named = exists().where(assistant_users.c.assistantId == assistants.c.id, assistant_users.c.userId == users.c.id)
+    named = assistant_users.c
+    is_named = exists().where(named.assistantId == assistants.c.id, named.userId == _of_me(users.c.id))
     return or_(
         assistants.c.access == "everyone",
-        and_(assistants.c.access == "role", _is_user(users.c.role == assistants.c.role)),
-        and_(assistants.c.access == "users", _is_user(is_named.correlate(users, assistants))),
+        and_(assistants.c.access == "role", assistants.c.role == _of_me(users.c.role)),
+        and_(assistants.c.access == "users", is_named.correlate(assistants)),
         assistants_editable_by(kind),
     )
 
 
-def _is_user(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the condition holds for the acting user, whose account is not disabled."""
+def _of_me(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The value of a column of the acting user, if that account is enabled. The engines read it once a statement."""
     identifier = bindparam("actor", required=True, type_=users.c.identifier.type)
-    me = exists().where(users.c.identifier == identifier, users.c.disabledAt.is_(None), condition)
-    return me.correlate(assistants)
+    return select(column).where(users.c.identifier == identifier, users.c.disabledAt.is_(None)).scalar_subquery()
 
 
 def demand_system(actor: Actor, what: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from datalayer import BlobOptions, BlobStore, open_blob_store
+from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
 from threadkeeper.chat.model import Model
@@ -66,13 +67,14 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
     )
 
 
-def trial(settings: Settings, model: Model) -> Trial:
-    """Tries assistants with this model."""
+def trial(settings: Settings, model: Model, retriever: Retriever | None = None) -> Trial:
+    """Tries assistants with this model. `retriever`: finds passages; None if there is no knowledge."""
     return Trial(
         model,
         models=("demo",) if model.demo else settings.openai_models,
         default_prompt=settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
         window=settings.openai_context_tokens,
+        retriever=retriever,
     )
 
 

@@ -255,10 +255,7 @@ class Assistants(DataStore):
         actor, slug = acting_user.get(), clean_text(slug)
 
         async def read(connection: AsyncConnection) -> AssistantPicture | None:
-            found = await reading.versions(connection, actor, slug, version=None)
-            if all(one.picture != sha256 for one in found):
-                return None
-            return await reading.picture(connection, sha256)
+            return await reading.picture(connection, actor, slug, sha256)
 
         picture = await self.database.query(read)
         if picture is None:
@@ -272,7 +269,8 @@ class Assistants(DataStore):
             NotFound: there is no such assistant.
             Forbidden: the acting user may not edit it.
         """
-        await self.list_assistant_versions(slug)
+        if not (await self.get_assistant(slug)).may_edit:
+            raise Forbidden(f"only its owner and admins see the numbers of the assistant {slug!r}")
         await self._writer.settled()
         await self.answer_follower.caught_up()
         return await self.database.query(lambda connection: numbers.of_assistant(connection, clean_text(slug)))

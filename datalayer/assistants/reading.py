@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.errors import NotFound
 from datalayer.ownership import Actor, assistants_editable_by, assistants_usable_by, kind_of
 from datalayer.records.assistants import Assistant, AssistantAccess, AssistantPicture, AssistantSettings
 from datalayer.schema.assistants import assistant_pictures, assistant_users, assistant_versions, assistants
@@ -127,13 +126,15 @@ async def named_users(connection: AsyncConnection, assistant_id: str) -> tuple[s
     return tuple((await connection.execute(statement)).scalars())
 
 
-async def picture(connection: AsyncConnection, sha256: str) -> AssistantPicture:
-    """The picture with this SHA-256.
-
-    Raises:
-        NotFound: there is none.
-    """
-    row = (await connection.execute(select(assistant_pictures).where(assistant_pictures.c.sha256 == sha256))).first()
-    if row is None:
-        raise NotFound("there is no such picture")
-    return AssistantPicture(row.mediaType, base64.b64decode(row.content))
+async def picture(connection: AsyncConnection, actor: Actor, slug: str, sha256: str) -> AssistantPicture | None:
+    """The picture with this SHA-256, if a version of the assistant has it and the actor may use the assistant."""
+    shown = assistant_pictures.c
+    statement = (
+        select(shown.mediaType, shown.content)
+        .join(assistant_versions, assistant_versions.c.picture == shown.sha256)
+        .join(assistants, assistants.c.id == assistant_versions.c.assistantId)
+        .where(shown.sha256 == sha256, assistants.c.slug == slug, assistants_usable_by(kind_of(actor)))
+        .limit(1)
+    )
+    row = (await connection.execute(statement, parameters(actor))).first()
+    return None if row is None else AssistantPicture(row.mediaType, base64.b64decode(row.content))
