@@ -18,7 +18,7 @@ from datalayer.assistants.checking import LARGEST_PICTURE, Problems, check_setti
 from datalayer.assistants.templates import filled, placeholders
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter
-from datalayer.schema.assistants import assistant_pictures
+from datalayer.schema.assistants import assistant_pictures, assistant_versions
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from tests.support.calls import call
@@ -322,6 +322,10 @@ async def test_the_private_assistants_of_a_deleted_user_go_and_others_stay_witho
     left = await layer.get_assistant("shared")
     assert (left.owner, left.saved_by, left.access.users) == (None, None, ("bob",))
     assert (await layer.get_assistant("other")).access.users == ()
+    async with layer.database.read() as connection:
+        saved_by = (await connection.execute(select(assistant_versions.c.savedBy))).scalars().all()
+    assert None in saved_by
+    assert receipt.id not in saved_by
     # A user who comes later with the same name gets none of it.
     await user_id(layer, "alice")
     with acting_as("alice"):

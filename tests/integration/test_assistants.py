@@ -91,6 +91,12 @@ async def test_an_assistant_answers_with_its_prompt_and_parameters(chat: Chat) -
         )
         assert greeting["metadata"]["status"] == "prologue"
         assert answer["metadata"]["assistant_version"] == f"{assistant.slug}@1"
+        # The thread is named after its first question, until it has a title.
+        names = [data["interaction"] for name, data in client.events if name == "first_interaction"]
+        assert opening["payload"]["prompt"] in names
+        await client.until(
+            lambda: any(n == "first_interaction" and d["interaction"] == "A Fine Title" for n, d in client.events)
+        )
         await press(client, buttons(client)[-1])
         assert [step["output"] for step in await stored(client)][3:] == ["And the hotel?", "You said: And the hotel?"]
     async with chat.layer() as layer:
