@@ -28,6 +28,7 @@ from threadkeeper.settings.root_path import root_path, under_root
 logger = logging.getLogger(__name__)
 
 _LONGEST_LABEL = 60
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,14 @@ async def answerer_of(layer: ChainlitLayer, profile: str | None) -> Answerer:
     """
     if not profile or profile == DEFAULT_ASSISTANT:
         return DEFAULT_CHAT
+    # A page can send any text.
+    name = profile[:_LONGEST_NAME]
     try:
         return Answerer(await layer.usable_assistant(profile))
     except NotFound:
-        return Answerer(missing=profile, sentence="notice_assistant_deleted")
+        return Answerer(missing=name, sentence="notice_assistant_deleted")
     except Forbidden:
-        return Answerer(missing=profile, sentence="notice_assistant_not_yours")
+        return Answerer(missing=name, sentence="notice_assistant_not_yours")
 
 
 async def chat_profiles(layer: ChainlitLayer, language: str | None) -> list[cl.ChatProfile]:
