@@ -20,8 +20,9 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.wording import say, starters
+from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
 from threadkeeper.conversation.language import language_of_session
-from threadkeeper.conversation.offers import CONTINUE, REGENERATE, TRY_AGAIN, VERSION
+from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
@@ -29,7 +30,7 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
-from threadkeeper.factories import open_blobs, open_model, review_policy
+from threadkeeper.factories import open_blobs, open_model, review_policy, trial
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
@@ -88,6 +89,8 @@ mount(
         review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         asked_reasons=settings.asked_reasons,
+        assistant_models=() if settings.demo else settings.openai_models,
+        try_assistant=trial(settings, model),
     ),
     gate=gate,
     headers=SecurityHeaders(
@@ -104,6 +107,7 @@ browsers.max_http_buffer_size = 16_000_000
 metrics.watch(queued_write_count=lambda: layer.queued_writes, open_session_count=lambda: len(browsers.sockets))
 chainlit.server.build_dir = str(prepare_frontend(settings.data_dir.absolute() / "frontend"))
 configure_page(settings)
+keep_one_configuration()
 
 # `chainlit run -w` runs this file again, and Chainlit would keep its first data layer.
 chainlit.data._data_layer, chainlit.data._data_layer_initialized = None, False
@@ -204,6 +208,16 @@ async def show_review(_action: cl.Action) -> None:
 @cl.on_settings_update
 async def settings_changed(values: dict[str, Any]) -> None:
     await conversations.take_settings(values)
+
+
+@cl.action_callback(ASK)
+async def ask_prompt(action: cl.Action) -> None:
+    await conversations.ask(action.payload.get("prompt"))
+
+
+@cl.set_chat_profiles
+async def offer_assistants(_user: cl.User | None, language: str | None) -> list[cl.ChatProfile]:
+    return await chat_profiles(layer, language)
 
 
 @cl.set_starters

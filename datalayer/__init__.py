@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ConnectionLost,
         DataLayerError,
         Forbidden,
+        InvalidAssistant,
         InvalidRecord,
         JobFailed,
         JobLater,
@@ -35,9 +36,19 @@ if TYPE_CHECKING:
         StatementRefused,
         StorageUnavailable,
         TimedOut,
+        VersionConflict,
     )
     from datalayer.jobs.kinds import JobContext, JobSchedule
     from datalayer.ownership import SYSTEM, acting_as, acting_user
+    from datalayer.records.assistants import (
+        Assistant,
+        AssistantAccess,
+        AssistantNumbers,
+        AssistantPicture,
+        AssistantProblem,
+        AssistantSettings,
+        AssistantUse,
+    )
     from datalayer.records.audit import AuditEntry, AuditPage, Look, LookPage
     from datalayer.records.chat import (
         Account,
@@ -106,10 +117,14 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidRecord JobFailed JobLater NotFound SchemaError StatementRefused StorageUnavailable TimedOut
+        InvalidAssistant InvalidRecord JobFailed JobLater NotFound SchemaError StatementRefused StorageUnavailable
+        TimedOut VersionConflict
     """,
     "datalayer.jobs.kinds": "JobContext JobSchedule",
     "datalayer.ownership": "SYSTEM acting_as acting_user",
+    "datalayer.records.assistants": """
+        Assistant AssistantAccess AssistantNumbers AssistantPicture AssistantProblem AssistantSettings AssistantUse
+    """,
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
     "datalayer.records.chat": """
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
@@ -139,6 +154,13 @@ __all__ = [
     "AnswerFilter",
     "AnswerPage",
     "AnswerRow",
+    "Assistant",
+    "AssistantAccess",
+    "AssistantNumbers",
+    "AssistantPicture",
+    "AssistantProblem",
+    "AssistantSettings",
+    "AssistantUse",
     "AuditEntry",
     "AuditPage",
     "BlobError",
@@ -161,6 +183,7 @@ __all__ = [
     "Feedback",
     "Forbidden",
     "FoundThread",
+    "InvalidAssistant",
     "InvalidRecord",
     "Job",
     "JobContext",
@@ -215,6 +238,7 @@ __all__ = [
     "User",
     "Verdict",
     "VerdictChange",
+    "VersionConflict",
     "Vote",
     "WordCount",
     "WriteFailure",

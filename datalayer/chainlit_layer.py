@@ -28,6 +28,7 @@ from datalayer.accounts.erasure import Erasure
 from datalayer.accounts.logins import Logins
 from datalayer.accounts.own_threads import OwnThreads
 from datalayer.accounts.shared_threads import SharedThreads
+from datalayer.assistants.assistants import Assistants
 from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
     columns_of,
@@ -86,7 +87,18 @@ def _once_the_thread_begins(
 
 
 class ChainlitLayer(
-    Accounts, Billing, Files, Jobs, Logins, OwnThreads, SharedThreads, Erasure, Reviews, Usage, BaseDataLayer
+    Accounts,
+    Assistants,
+    Billing,
+    Files,
+    Jobs,
+    Logins,
+    OwnThreads,
+    SharedThreads,
+    Erasure,
+    Reviews,
+    Usage,
+    BaseDataLayer,
 ):
     """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
 

@@ -8,17 +8,22 @@
     │   └── TimedOut           a statement took too long, possibly only this one
     ├── StatementRefused       the database refuses a statement of the library, whatever the record; a defect
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
+    │   └── InvalidAssistant   fields of an assistant are not valid; each is named with its problem
     ├── NotFound               there is no such thread, step, element, feedback or user
     ├── Forbidden              the acting user may not do this
-    ├── AlreadyExists          a user, or a saved view of one reviewer, with this name exists
+    ├── AlreadyExists          a user, a saved view of one reviewer, or an assistant with this name exists
     ├── JobFailed              a job cannot do its work, and says why
     ├── JobLater               a job cannot do its work now, and says when to try again
+    ├── VersionConflict        someone else has saved a newer version of the assistant
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
         └── BlobRefused        the blob store rejected the credentials; retrying will not help
 
 The library knows nothing of HTTP. A message names ids and reasons, never secrets and never SQL.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class DataLayerError(Exception):
@@ -53,6 +58,18 @@ class InvalidRecord(DataLayerError):
     """The record is refused; the same call will fail again."""
 
 
+class InvalidAssistant(InvalidRecord):
+    """Fields of an assistant are not valid.
+
+    `problems` has an `AssistantProblem` for each of them; the message has a sentence for each.
+    """
+
+    def __init__(self, problems: Sequence[Any], sentences: Sequence[str]) -> None:
+        super().__init__("; ".join(sentences))
+        self.problems = tuple(problems)
+        self.sentences = tuple(sentences)
+
+
 class NotFound(DataLayerError):
     """The record does not exist, or the acting user may not know of it."""
 
@@ -78,6 +95,14 @@ class JobLater(DataLayerError):
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class VersionConflict(DataLayerError):
+    """Someone else has saved a newer version since; nothing was stored. `current` is the newest version."""
+
+    def __init__(self, message: str, current: int) -> None:
+        super().__init__(message)
+        self.current = current
 
 
 class BlobError(DataLayerError):

@@ -22,6 +22,7 @@ from datalayer.history.user_names import fill as fill_user_names
 from datalayer.schema import deletion_triggers as _deletion_triggers  # noqa: F401  they are created with their table
 from datalayer.schema import review_triggers as _review_triggers  # noqa: F401
 from datalayer.schema import search_triggers
+from datalayer.schema.assistants import ASSISTANT_TABLES
 from datalayer.schema.chat import (
     blob_deletions,
     deleted_threads,
@@ -255,6 +256,14 @@ async def keep_jobs(connection: AsyncConnection) -> None:
     for table in tables:
         await connection.run_sync(table.create, checkfirst=True)
     await connection.run_sync(_add_indexes, {str(index.name) for table in tables for index in table.indexes})
+
+
+@migration
+async def keep_assistants(connection: AsyncConnection) -> None:
+    """Add assistants and their versions, and the version that answered to model calls and to the index of answers."""
+    await connection.run_sync(_add_tables_and_columns)
+    of_assistants = {str(index.name) for table in ASSISTANT_TABLES for index in table.indexes}
+    await connection.run_sync(_add_indexes, {"review_answers_of_version"} | of_assistants)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

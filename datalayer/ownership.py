@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, false, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, select, true
 
 from datalayer.errors import Forbidden
+from datalayer.schema.assistants import assistant_users, assistants
 from datalayer.schema.chat import threads, users
 from datalayer.schema.jobs import jobs
 from datalayer.schema.usage import llm_calls
@@ -106,6 +107,37 @@ def jobs_readable_by(actor: Actor) -> ColumnElement[bool]:
     if actor is None:
         return false()
     return jobs.c.ownerId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+
+
+def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may change an assistant: its owner and the admins may. Kept as with `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return false()
+    return or_(assistants.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
+
+
+def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may use an assistant: who may change it, and whom it is for. Kept as with `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return false()
+    named = assistant_users.c
+    is_named = exists().where(named.assistantId == assistants.c.id, named.userId == _of_me(users.c.id))
+    return or_(
+        assistants.c.access == "everyone",
+        and_(assistants.c.access == "role", assistants.c.role == _of_me(users.c.role)),
+        and_(assistants.c.access == "users", is_named.correlate(assistants)),
+        assistants_editable_by(kind),
+    )
+
+
+def _of_me(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The value of a column of the acting user, if that account is enabled. The engines read it once a statement."""
+    identifier = bindparam("actor", required=True, type_=users.c.identifier.type)
+    return select(column).where(users.c.identifier == identifier, users.c.disabledAt.is_(None)).scalar_subquery()
 
 
 def demand_system(actor: Actor, what: str) -> None:

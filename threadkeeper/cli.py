@@ -51,6 +51,7 @@ GROUPS = {
     "files": ("files", "files_app", "Check the stored files, or move them to another store."),
     "export": ("takeouts", "export_app", "Export the data of a user."),
     "prices": ("prices", "prices_app", "Set and list your own prices. They override published prices."),
+    "assistants": ("assistants", "assistants_app", "List assistants, and export or import one as a YAML file."),
     "projects": ("projects", "projects_app", "Add, change and list projects."),
     "jobs": ("jobs", "jobs_app", "List, show, cancel and retry jobs."),
     "limits": ("limits", "limits_app", "Limit the usage of users and projects, in tokens or dollars."),

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 
 from datalayer import BlobOptions, BlobStore, open_blob_store
+from threadkeeper.chat.assistants import Retriever
+from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
 from threadkeeper.chat.model import Model
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
+from threadkeeper.chat.trying import Trial
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
@@ -61,6 +64,17 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
         window=settings.openai_context_tokens,
         keep_payloads=settings.usage_keep_payloads,
         redact=Redaction(secrets),
+    )
+
+
+def trial(settings: Settings, model: Model, retriever: Retriever | None = None) -> Trial:
+    """Tries assistants with this model. `retriever`: finds passages; None if there is no knowledge."""
+    return Trial(
+        model,
+        models=("demo",) if model.demo else settings.openai_models,
+        default_prompt=settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
+        window=settings.openai_context_tokens,
+        retriever=retriever,
     )
 
 

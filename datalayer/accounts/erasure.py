@@ -98,4 +98,5 @@ class Erasure(DataStore):
             threads=tuple(sorted(removed.thread_ids)),
             row_ids={table: tuple(sorted(ids)) for table, ids in removed.row_ids.items()},
             messages=removed.messages,
+            assistants_left=removed.assistants_left,
         )

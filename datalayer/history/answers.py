@@ -33,6 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.dialects import Dialect
 from datalayer.history import removed_answers
 from datalayer.history.removed_answers import IS_LAST_VOTE
+from datalayer.records.assistants import DEFAULT_ASSISTANT
 from datalayer.schema.chat import feedback_changes, feedbacks, migrations, steps, threads
 from datalayer.schema.review import answers, review_pending, thread_origins, verdicts
 from datalayer.schema.usage import llm_calls
@@ -40,8 +41,14 @@ from datalayer.schema.usage import llm_calls
 BATCH = 500
 """The number of marks taken in one transaction."""
 ANSWER = removed_answers.ANSWER
-NOTICE = "notice"
-"""The `status` in the metadata of an application's own notice: it is not an answer and is not reviewed."""
+NOTICE, PROLOGUE = "notice", "prologue"
+"""The `status` in the metadata of an application's own notice, and of the first message of an assistant. They are not
+answers and are not reviewed."""
+ASSISTANT, VERSION = "assistant_slug", "assistant_version"
+"""The keys in the metadata of an answer that name the assistant and its version (`Assistant.reference`). They hold for
+an answer without a call, and for one of the default chat in the thread of an assistant."""
+ORIGIN, IDK = "answered_from", "idk"
+"""The key in the metadata of an answer, and its value if the answer is the `idk` text of the assistant."""
 
 
 async def is_behind(connection: AsyncConnection) -> bool:
@@ -95,13 +102,20 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         case((place == 1, steps.c.parentId)).label("runId"),
         dialect.text_in(steps.c.metadata, "model").label("model"),
         false().label("isRemoved"),
+        dialect.text_in(steps.c.metadata, ASSISTANT).label("assistant"),
+        dialect.text_in(steps.c.metadata, VERSION).label("version"),
+        (func.coalesce(dialect.text_in(steps.c.metadata, ORIGIN), "") == IDK).label("isUnknown"),
     ).where(
         steps.c.threadId.in_(thread_ids),
         steps.c.type == ANSWER,
-        func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != NOTICE,
+        func.coalesce(dialect.text_in(steps.c.metadata, "status"), "").not_in([NOTICE, PROLOGUE]),
     )
     former = removed_answers.answers_of(thread_ids).subquery("former").c
-    removed = select(*(former.id, former.threadId, former.createdAt, false(), former.runId, cast(null(), Text), true()))
+    unknown = cast(null(), Text)
+    removed = select(
+        *(former.id, former.threadId, former.createdAt, false(), former.runId, unknown, true()),
+        *(unknown, unknown, false()),
+    )
     step = union_all(here, removed).subquery("step")
     votes, calls = _votes(thread_ids), _calls(thread_ids)
     own_votes, run_votes = votes.alias("own_votes"), votes.alias("run_votes")
@@ -120,6 +134,10 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
         (or_(own_votes.c.thumb == 0, run_votes.c.thumb == 0), 0),
         else_=func.coalesce(own_votes.c.thumb, run_votes.c.thumb),
     )
+    of_thread = case(
+        (step.c.assistant.is_(None), dialect.text_in(threads.c.metadata, "chat_profile")),
+        (step.c.assistant != DEFAULT_ASSISTANT, step.c.assistant),
+    )
     return (
         select(
             step.c.id,
@@ -130,7 +148,7 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
             threads.c.tags,
             thumb,
             (func.coalesce(own_votes.c.comments, 0) + func.coalesce(run_votes.c.comments, 0)) > 0,
-            func.coalesce(called("assistant"), dialect.text_in(threads.c.metadata, "chat_profile")),
+            func.coalesce(called("assistant"), of_thread),
             func.coalesce(called("model"), step.c.model),
             called("tokens"),
             called("cost"),
@@ -138,6 +156,8 @@ def _made_of(dialect: Dialect, thread_ids: Sequence[str]) -> Select[Any]:
             func.coalesce(step.c.isError, False),
             func.coalesce(judged.c.count, 0),
             step.c.isRemoved,
+            func.coalesce(called("version"), step.c.version),
+            step.c.isUnknown,
         )
         .select_from(step)
         .join(threads, threads.c.id == step.c.threadId)
@@ -172,12 +192,14 @@ def _votes(thread_ids: Sequence[str]) -> Subquery:
 
 def _calls(thread_ids: Sequence[str]) -> Subquery:
     tokens = func.coalesce(llm_calls.c.promptTokens, 0) + func.coalesce(llm_calls.c.completionTokens, 0)
+    version = llm_calls.c.assistant + "@" + cast(llm_calls.c.assistantVersion, Text)
     # If the price of one call is unknown, the total is unknown.
     cost = case((func.count() == func.count(llm_calls.c.totalCost), func.sum(llm_calls.c.totalCost)))
     return (
         select(
             llm_calls.c.stepId,
             func.max(llm_calls.c.assistant, type_=Text).label("assistant"),
+            func.max(version, type_=Text).label("version"),
             func.max(llm_calls.c.model, type_=Text).label("model"),
             func.sum(tokens).label("tokens"),
             cost.label("cost"),

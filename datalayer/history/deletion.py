@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.history import owned_assistants
 from datalayer.history.file_outbox import abandon, queue_files
 from datalayer.history.user_names import by_name
 from datalayer.history.user_names import fill as fill_user_names
@@ -56,13 +57,15 @@ _NAMING_USER: tuple[Column[Any], ...] = (
 @dataclass(frozen=True, slots=True)
 class Removal:
     """The number of deleted rows by table, the ids of deleted threads, the object keys of files without a row, the ids
-    of deleted rows by table, where the table has ids, and the number of steps that were messages."""
+    of deleted rows by table, where the table has ids, the number of steps that were messages, and the ids of assistants
+    that stay without their owner."""
 
     rows: dict[str, int]
     thread_ids: tuple[str, ...] = ()
     object_keys: tuple[str, ...] = ()
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
     messages: int = 0
+    assistants_left: tuple[str, ...] = ()
 
 
 async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool]) -> Removal:
@@ -132,11 +135,13 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         await deleted.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:
         await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
+    assistants_left = await owned_assistants.leave(connection, user_id, deleted.delete)
     await deleted.delete(connection, users, users.c.id == user_id)
     # An older database may have another user whose name differs only in case: it is now found by every spelling.
     await fill_user_names(connection)
     files = (*removed.object_keys, *keys)
-    removed = replace(removed, rows=deleted.rows, row_ids=deleted.row_ids, object_keys=files)
+    rows, row_ids = deleted.rows, deleted.row_ids
+    removed = replace(removed, rows=rows, row_ids=row_ids, object_keys=files, assistants_left=assistants_left)
     return user_id, removed
 
 

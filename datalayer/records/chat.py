@@ -188,7 +188,8 @@ class Receipt:
     deleted rows by table, `row_ids` their ids by table where the table has ids. `messages` is the number of deleted
     steps that were messages. `threads` are the ids of the deleted threads, sorted. `files` are the keys deleted from
     the blob store, `files_left` those that could not be deleted: they stay in `blob_deletions` and are retried, except
-    keys of other stores, as an adopted database may have them.
+    keys of other stores, as an adopted database may have them. `assistants_left` are the ids of the user's assistants
+    that others may use: they stay, without an owner.
     """
 
     what: Literal["thread", "user"]
@@ -202,3 +203,4 @@ class Receipt:
     threads: tuple[str, ...] = ()
     row_ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
     messages: int = 0
+    assistants_left: tuple[str, ...] = ()

@@ -24,7 +24,8 @@ class AnswerFilter:
 
     The answer's time is from `since` to before `until`. All of `words` must occur in one text of the thread or in its
     title. `assigned_to` is the identifier of a reviewer who has the answer as an open item. `is_reviewed` is whether
-    the answer has a verdict of any reviewer; `labels` are labels of its verdicts.
+    the answer has a verdict of any reviewer; `labels` are labels of its verdicts. `versions` are assistants with their
+    version, as in `travel@3`; `is_unknown` is whether the answer is the text of an assistant that did not know.
     """
 
     thumb: Thumb | None = None
@@ -44,6 +45,8 @@ class AnswerFilter:
     assigned_to: str | None = None
     is_flagged: bool | None = None
     words: str | None = None
+    versions: tuple[str, ...] = ()
+    is_unknown: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class AnswerRow:
     assigned_to: str | None = None
     is_flagged: bool = False
     is_removed: bool = False
+    version: str | None = None
+    is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

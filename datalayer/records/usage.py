@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-Dimension = Literal["model", "provider", "user", "project", "assistant", "tag", "kind", "status"]
-"""The dimensions by which calls are grouped. "status" is the class of the status code: 2 for 200 to 299, 0 for none."""
+Dimension = Literal["model", "provider", "user", "project", "assistant", "version", "tag", "kind", "status"]
+"""The dimensions by which calls are grouped. "version" is an assistant with its version, as in `travel@3`; "status" is
+the class of the status code: 2 for 200 to 299, 0 for none."""
 
 Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 
@@ -33,6 +34,8 @@ class LlmCall:
     one that the provider names. `attempt` counts from 1. `status_code` is None without an answer. If `is_estimated`,
     the tokens were not reported by the provider. `first_token_seconds` and `tokens_per_second` are None if no token
     came.
+
+    `assistant` is the slug of the assistant that was asked, `assistant_version` the number of its version.
 
     `price` is the price that the costs were calculated with, with the keys "source", "input", "cached" and "output" (US
     dollars per million tokens, as texts) and, if they apply, "image", "images" and "request". The ids of user, thread
@@ -75,6 +78,7 @@ class LlmCall:
     tags: tuple[str, ...] = ()
     library: str | None = None
     operating_system: str | None = None
+    assistant_version: int | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -103,7 +107,7 @@ class LlmCallWrite:
 class CallFilter:
     """A filter of calls: from `since` to before `until`; a field with values matches calls with any of them.
 
-    `statuses` are classes of status codes, as in `Dimension`.
+    `statuses` are classes of status codes, and `versions` are assistants with their version, as in `Dimension`.
     """
 
     since: str | None = None
@@ -116,6 +120,7 @@ class CallFilter:
     kinds: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,10 @@ class ReviewAnswers(ReviewStore):
         return replace(count, texts_left=left)
 
     async def answer_facets(self) -> dict[str, list[str]]:
-        """Sorted values to filter by; keys: "assistants", "models", "labels", "tags", "reasons" and "reviewers"."""
+        """Sorted values to filter by.
+
+        Keys: "assistants", "versions", "models", "labels", "tags", "reasons" and "reviewers".
+        """
         return await self._looked_through(AnswerFilter(), inbox.facets)
 
     # Statistics

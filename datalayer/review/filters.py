@@ -112,10 +112,15 @@ def _of_row(which: AnswerFilter) -> list[ColumnElement[bool]]:
         (which.has_comment, IS_COMMENTED),
         (which.is_error, IS_ERROR),
         (which.is_reviewed, IS_REVIEWED),
+        (which.is_unknown, answers.c.isUnknown.is_(true())),
     ):
         if wanted is not None:
             conditions.append(holds if wanted else not_(holds))
-    for column, texts in ((answers.c.assistant, which.assistants), (answers.c.model, which.models)):
+    for column, texts in (
+        (answers.c.assistant, which.assistants),
+        (answers.c.assistantVersion, which.versions),
+        (answers.c.model, which.models),
+    ):
         if texts:
             cleaned = [clean_text(text) for text in texts]
             conditions.append(column == cleaned[0] if len(cleaned) == 1 else column.in_(cleaned))

@@ -94,13 +94,16 @@ async def count(connection: AsyncConnection, database: Database, which: AnswerFi
 
 
 async def facets(connection: AsyncConnection) -> dict[str, list[str]]:
-    """The values that filters offer, by "assistants", "models", "labels", "tags", "reasons" and "reviewers".
+    """The values that filters offer.
+
+    Keys: "assistants", "versions", "models", "labels", "tags", "reasons" and "reviewers".
 
     Tags are those of the latest thousand tagged answers, reasons those of the latest thousand thumbs down.
     """
     found: dict[str, list[str]] = {}
     for name, column in (
         ("assistants", answers.c.assistant),
+        ("versions", answers.c.assistantVersion),
         ("models", answers.c.model),
         ("labels", verdicts.c.label),
     ):
@@ -236,4 +239,6 @@ def _row(row: Any, text: Any, votes: dict[str, list[Any]], *, excerpts: bool) ->
         assigned_to=row["assignee"],
         is_flagged=bool(row["flagged"]),
         is_removed=not row["isHere"],
+        version=row["assistantVersion"],
+        is_unknown=bool(row["isUnknown"]),
     )

@@ -223,6 +223,9 @@ answers = Table(
     Column("verdicts", Integer, nullable=False),
     # The answer was removed from its thread and is kept because of its vote.
     Column("isRemoved", Boolean, nullable=False, server_default=false()),
+    # The assistant with its version (`Assistant.reference`), and whether the answer is its `idk` text.
+    Column("assistantVersion", Text),
+    Column("isUnknown", Boolean, nullable=False, server_default=false()),
 )
 # A query uses a partial index only if its condition is written exactly as in the index.
 IS_REVIEWED = answers.c.verdicts > literal_column("0")
@@ -234,6 +237,7 @@ Index("review_answers_in_order", *_PLACE)
 Index("review_answers_of_thread", answers.c.threadId)
 Index("review_answers_of_user", answers.c.userId, *_PLACE)
 Index("review_answers_of_assistant", answers.c.assistant, *_PLACE)
+Index("review_answers_of_version", answers.c.assistantVersion, *_PLACE)
 Index("review_answers_of_model", answers.c.model, *_PLACE)
 Index("review_answers_by_cost", answers.c.cost)
 for _name, _condition, _first in (

@@ -83,6 +83,7 @@ llm_calls = Table(
     Column("tags", Tags),
     Column("library", Text),
     Column("operatingSystem", Text),
+    Column("assistantVersion", Integer),
 )
 Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)

@@ -27,6 +27,7 @@ from datalayer.history.users import get as get_user
 from datalayer.records.chat import User
 from datalayer.schema.chat import elements, steps, threads, users
 from datalayer.schema.usage import llm_call_payloads, llm_calls
+from datalayer.takeout.assistants import owned_by
 from datalayer.takeout.format import (
     FILE,
     FORMAT,
@@ -145,6 +146,8 @@ class _Export:
         await self._lines("", llm_calls, llm_calls.c.requestedAt, their_calls)
         of_their_calls = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(their_calls))
         await self._lines("", llm_call_payloads, llm_call_payloads.c.createdAt, of_their_calls)
+        for table, moment, chosen in owned_by(self._user_id):
+            await self._lines("", table, moment, chosen)
         manifest = {
             "format": FORMAT,
             "version": VERSION,

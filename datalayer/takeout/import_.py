@@ -31,6 +31,7 @@ from datalayer.records.chat import User
 from datalayer.schema.chat import elements, steps, threads, users
 from datalayer.schema.review import VERSION_CHANGES, step_versions
 from datalayer.takeout.archive import TakeoutArchive
+from datalayer.takeout.assistants import AssistantsImport
 from datalayer.takeout.calls import CallsImport
 from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
 from datalayer.writes.queue import Writer
@@ -55,6 +56,8 @@ class ImportReport:
     """Votes and their history, of users or in threads that do not exist here."""
     left_out_calls: int = 0
     """Model calls that exist already."""
+    left_out_assistants: int = 0
+    """Assistants that exist already, or whose slug is in use."""
     missing_files: int = 0
     """Elements whose file was missing when the takeout was made."""
     damaged: dict[str, str] = field(default_factory=dict)
@@ -142,6 +145,10 @@ class _Import:
         await calls.run(self._source_id, self._user.id, set(folders))
         self._report.counts.update(calls.counts)
         self._report.left_out_calls = calls.left_out
+        owned = AssistantsImport(self._database, self._writer, self._archive)
+        await owned.run(self._source_id, self._user.id)
+        self._report.counts.update(owned.counts)
+        self._report.left_out_assistants = owned.left_out
         return self._report
 
     async def end(self) -> None:

@@ -45,6 +45,9 @@ def clean_call(call: LlmCall) -> LlmCall:
         raise InvalidRecord("attempt of a call must be 1 or more")
     if call.status_code is not None and not 100 <= _whole(call.status_code, "status code") <= 999:
         raise InvalidRecord("status code of a call must have three digits")
+    version = call.assistant_version
+    if version is not None and not 1 <= _whole(version, "version of the assistant") < 2**31:
+        raise InvalidRecord("version of the assistant of a call must be 1 or more")
     values: dict[str, Any] = {name: _maybe(clean_id, call, name) for name in _IDS}
     values |= {name: _maybe(lambda text, _what: clean_text(str(text)), call, name) for name in _TEXTS}
     values |= {name: _maybe(_count, call, name) for name in (*_COUNTS, *_CHARACTERS)}

@@ -2,7 +2,20 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, literal, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Text,
+    and_,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.dialects import Dialect
@@ -19,6 +32,10 @@ HAS_FAILED: ColumnElement[bool] = or_(
 TOKENS: ColumnElement[int] = func.coalesce(llm_calls.c.promptTokens, _NONE) + func.coalesce(
     llm_calls.c.completionTokens, _NONE
 )
+VERSION: ColumnElement[str] = (
+    llm_calls.c.assistant + literal_column("'@'", Text) + cast(llm_calls.c.assistantVersion, Text)
+)
+"""The assistant with its version, as `Assistant.reference`."""
 IS_UNPRICED: ColumnElement[bool] = and_(llm_calls.c.totalCost.is_(None), TOKENS > _NONE)
 
 
@@ -43,6 +60,7 @@ def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement
         (calls.model, which.models),
         (calls.assistant, which.assistants),
         (calls.kind, which.kinds),
+        (VERSION, which.versions),
     ):
         if texts:
             conditions.append(text_column.in_(_clean(texts)))

@@ -32,19 +32,20 @@ from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsageTotals
 from datalayer.schema.chat import users
 from datalayer.schema.usage import llm_calls, projects
-from datalayer.usage.filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS
+from datalayer.usage.filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS, VERSION
 
 ORDERS = ("cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name")
 """The orders of groups: largest first, except for names."""
 MOST_BUCKETS = 20_000
 """The maximum of a series that is split. More buckets take seconds and are of no use."""
 
-_COLUMNS: dict[Dimension, Column[Any]] = {
+_COLUMNS: dict[Dimension, ColumnElement[Any]] = {
     "model": llm_calls.c.model,
     "provider": llm_calls.c.provider,
     "user": llm_calls.c.userId,
     "project": llm_calls.c.projectId,
     "assistant": llm_calls.c.assistant,
+    "version": VERSION,
     "kind": llm_calls.c.kind,
 }
 # For dimensions whose values are ids: the column of the id and the column of the name.

@@ -150,6 +150,10 @@ WITHOUT_OWNER = {
     ),
     # The same, for Chainlit's page: see `test_own_threads`.
     *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "restore_vote", "excerpts", "message_versions"),
+    # For the owner, admins, and those whom an assistant is for: see `test_assistants`.
+    *("list_assistants", "usable_assistant", "get_assistant", "list_assistant_versions", "may_create_assistants"),
+    *("create_assistant", "save_assistant", "restore_assistant", "delete_assistant"),
+    *("assistant_picture", "assistant_numbers"),
     # The number of the acting user's texts: see `test_search`.
     "own_texts_to_index",
     # The system records logins; users list and end their own: see `test_logins`.

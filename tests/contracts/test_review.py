@@ -90,8 +90,8 @@ async def test_answers_are_found_by_each_field_of_the_filter(layer: ChainlitLaye
     assert (row.question, row.answer) == ("what is the capital of France", "It is Lyon.")
     assert (row.thumb, row.comment, row.model, row.assistant) == ("down", "no", "large", "Sage")
     assert (row.tokens, row.cost, row.seconds, row.verdicts, row.is_error) == (25, Decimal(2), 1.5, 0, False)
-    assert facets == {"assistants": ["Guide", "Sage"], "models": ["large", "small"], "labels": [], "reasons": [],
-                      "tags": ["eu", "geo"], "reviewers": ["ada", "rita", "rob"]}  # fmt: skip
+    assert facets == {"assistants": ["Guide", "Sage"], "versions": [], "models": ["large", "small"], "labels": [],
+                      "reasons": [], "tags": ["eu", "geo"], "reviewers": ["ada", "rita", "rob"]}  # fmt: skip
 
 
 async def test_reasons_are_added_to_a_vote_and_found(layer: ChainlitLayer) -> None:

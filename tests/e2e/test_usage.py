@@ -146,7 +146,7 @@ async def use_the_keyboard(visitor: Visitor) -> None:
     await visitor.page.keyboard.press("Tab")
     await expect(visitor.page.get_by_role("link", name="Skip to content")).to_be_focused()
     await visitor.screenshot("focus")
-    for _ in range(5):
+    for _ in range(6):
         await visitor.page.keyboard.press("Tab")
     await visitor.page.keyboard.press("Enter")
     await expect(visitor.page.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")

@@ -45,6 +45,7 @@ STEPS = [
     "find_marks_by_owner",
     "index_speech_alone",
     "keep_jobs",
+    "keep_assistants",
 ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import socketio  # type: ignore[import-untyped]
@@ -26,10 +27,12 @@ class ChatClient:
         *,
         thread_id: str | None = None,
         language: str = "en-US",
+        profile: str = "",
     ) -> None:
-        """If `thread_id` is given, that thread is resumed."""
+        """If `thread_id` is given, that thread is resumed. `profile`: the chat profile that the page has chosen."""
         self._identifier, self._password, self._language = identifier, password, language
         self._resumed_id = thread_id
+        self._profile = profile
         self.http = httpx.AsyncClient(base_url=base_url, **PLAIN_HTTP, timeout=_PATIENCE_SECONDS)
         self.events: list[tuple[str, Any]] = []
         self.steps: dict[str, dict[str, Any]] = {}
@@ -78,7 +81,7 @@ class ChatClient:
             "sessionId": self.session_id,
             "userEnv": "{}",
             "clientType": "webapp",
-            "chatProfile": "",
+            "chatProfile": quote(self._profile),
             "threadId": self._resumed_id or "",
         }
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar)

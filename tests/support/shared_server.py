@@ -64,10 +64,17 @@ class Chat:
         return await self.server.add_user(self.name(name), PASSWORD, role)
 
     def client(
-        self, name: str, password: str = PASSWORD, *, thread_id: str | None = None, language: str = "en-US"
+        self,
+        name: str,
+        password: str = PASSWORD,
+        *,
+        thread_id: str | None = None,
+        language: str = "en-US",
+        profile: str = "",
     ) -> ChatClient:
         """A tab of the user with this name in this test."""
-        return ChatClient(self.base_url, self.name(name), password, thread_id=thread_id, language=language)
+        identifier = self.name(name)
+        return ChatClient(self.base_url, identifier, password, thread_id=thread_id, language=language, profile=profile)
 
     @asynccontextmanager
     async def layer(self) -> "AsyncIterator[ChainlitLayer]":

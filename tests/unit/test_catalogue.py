@@ -11,7 +11,7 @@ from threadkeeper.language.catalogue import LANGUAGES
 MESSAGES = Path(threadkeeper.language.__path__[0], "messages")
 
 
-@pytest.mark.parametrize("name", ["chat", "pages", "review"])
+@pytest.mark.parametrize("name", ["chat", "pages", "review", "assistants"])
 def test_both_languages_have_the_same_keys_in_the_same_order(name: str) -> None:
     english, chinese = (keys_of(MESSAGES / language / f"{name}.json") for language in LANGUAGES)
     assert english == chinese
@@ -24,7 +24,8 @@ def test_no_file_contains_a_key_twice(file: Path) -> None:
 
 
 def test_no_two_files_of_the_pages_share_a_key() -> None:
-    assert not set(keys_of(MESSAGES / "en-US" / "pages.json")) & set(keys_of(MESSAGES / "en-US" / "review.json"))
+    files = [keys_of(MESSAGES / "en-US" / f"{name}.json") for name in ("pages", "review", "assistants")]
+    assert sum(map(len, files)) == len(set().union(*files))
 
 
 def keys_of(file: Path) -> list[str]:

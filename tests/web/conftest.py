@@ -17,6 +17,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.served import served
+from threadkeeper.chat.providers.demo import DemoModel
+from threadkeeper.chat.trying import Trial
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
@@ -30,6 +32,7 @@ SECRET = "a secret for the tests, long enough to sign with"
 THEME = Path(__file__).parents[2] / "public" / "theme.json"
 NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
 OWNERS = {"travel": ("uma",)}
+MODELS = ("large", "small")
 
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
@@ -120,7 +123,13 @@ def whole_app(
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(layer, authenticator=Authenticator(layer, passwords))
     ours = all_routers(
-        layer, theme=THEME, review_policy=review_policy, assistant_owners=OWNERS, asked_reasons=review_policy.reasons
+        layer,
+        theme=THEME,
+        review_policy=review_policy,
+        assistant_owners=OWNERS,
+        asked_reasons=review_policy.reasons,
+        assistant_models=MODELS,
+        try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
     mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))
     return chainlit_app

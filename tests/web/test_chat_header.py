@@ -1,4 +1,4 @@
-"""The links to our pages in Chainlit's header: in the reader's language, the review only for reviewers."""
+"""The links to our pages in Chainlit's header: in the reader's language, and by role."""
 
 from typing import Any
 
@@ -36,8 +36,9 @@ async def test_only_reviewers_get_the_link_to_the_review(
     monkeypatch.setattr(config.ui, "header_links", links)
     everybodys = await header_links(await browser_of("user"))
     assert "/review" not in [url for url, _ in everybodys]
-    for role in ("reviewer", "admin"):
-        assert await header_links(await browser_of(role)) == [*everybodys, ("/review", "Review")]
+    reviewers = [*everybodys, ("/review", "Review")]
+    assert await header_links(await browser_of("reviewer")) == reviewers
+    assert await header_links(await browser_of("admin")) == [*reviewers, ("/assistants", "Assistants")]
     assert everybodys == [("/usage", "Usage"), ("/me", "Account"), ("https://example.org", "")]
     chinese = await header_links(await browser_of("reviewer"), "zh-CN")
     assert [word for _, word in chinese] == ["用量", "账户", "", "审阅"]

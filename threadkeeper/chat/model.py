@@ -171,6 +171,7 @@ class Purpose:
     thread_id: str | None = None
     step_id: str | None = None
     assistant: str | None = None
+    assistant_version: int | None = None
     tags: tuple[str, ...] = ()
     on_call: Callable[[LlmCall], None] | None = None
     on_warning: Callable[[LimitStanding], Awaitable[None]] | None = None
@@ -195,10 +196,25 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next tokens are chosen, beside the temperature; None or empty leaves it to the server.
+
+    `logit_bias` has pairs of a token id and its bias.
+    """
+
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: tuple[tuple[str, float], ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One question to one model. `max_tokens` bounds the answer; None leaves its length to the server.
 
-    The model adds one item to `attempts` each time it sends the request. `wait_until` (of `time.perf_counter`): no
+    The model adds one item to `attempts` each time it sends the request, and to `left_out` the names of the parameters
+    without which the server took it. `wait_until` (of `time.perf_counter`): no
     retry begins later; if None, the model's own time-out counts from the first attempt. `gather_seconds`: after some
     text, the model may read the next as late as this, because its caller shows no text earlier.
     """
@@ -211,6 +227,8 @@ class ModelRequest:
     attempts: list[Attempt] = field(default_factory=list, compare=False)
     wait_until: float | None = None
     gather_seconds: float = 0.0
+    sampling: Sampling = Sampling()
+    left_out: list[str] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

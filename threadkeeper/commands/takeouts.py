@@ -125,6 +125,8 @@ def import_takeout(
         shown.print(f"Skipped {report.left_out_votes} votes whose user or thread does not exist here.")
     if report.left_out_calls:
         shown.print(f"Skipped {report.left_out_calls} model calls that already exist.")
+    if report.left_out_assistants:
+        shown.print(f"Skipped {report.left_out_assistants} assistants that already exist, or whose slug is in use.")
     if report.missing_files:
         shown.print(f"{report.missing_files} files were missing when the takeout was created.")
     for key, entry in report.damaged.items():

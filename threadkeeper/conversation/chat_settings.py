@@ -6,7 +6,7 @@ browsers and stored threads, so each is checked before it is used.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import chainlit as cl
@@ -14,6 +14,7 @@ from chainlit.input_widget import NumberInput, Slider, Switch, TextInput
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from threadkeeper.chat.model import Sampling
 from threadkeeper.chat.wording import say
 
 MODEL = "model"
@@ -27,17 +28,19 @@ _LONGEST_SYSTEM_PROMPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The settings for the answers of a conversation. `max_tokens` None leaves the length to the model."""
+    """The settings for the answers of a conversation. `max_tokens` None leaves the length to the model, `temperature`
+    None the temperature."""
 
     system_prompt: str
-    temperature: float
+    temperature: float | None
     max_tokens: int | None
+    sampling: Sampling = field(default_factory=Sampling)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], default: "Choices") -> "Choices":
         """The values from the page. A missing or invalid one is replaced by the default."""
         prompt = values.get(_SYSTEM_PROMPT)
-        temperature = _number(values.get(_TEMPERATURE), default.temperature)
+        temperature = _number(values.get(_TEMPERATURE), default.temperature or 0.0)
         max_tokens = _number(values.get(_MAX_TOKENS), default.max_tokens or 0)
         own_prompt = prompt.strip()[:_LONGEST_SYSTEM_PROMPT] if isinstance(prompt, str) else ""
         return cls(
@@ -71,7 +74,7 @@ async def offer_settings(values: Mapping[str, Any], default: Choices, language: 
                 id=_TEMPERATURE,
                 label=say("setting_temperature", language),
                 description=say("setting_temperature_hint", language),
-                initial=choices.temperature,
+                initial=choices.temperature or 0.0,
                 min=0,
                 max=2,
                 step=0.1,
@@ -120,9 +123,19 @@ async def take_settings(layer: ChainlitLayer, values: Mapping[str, Any], default
     await offer_settings(session.chat_settings, default, language)
 
 
-async def offer_models(models: Sequence[str], chosen: str, language: str) -> None:
-    """Show the model picker in the composer, if there is more than one model."""
+async def offer_no_settings() -> None:
+    """Leave the settings dialog out: an assistant has its own settings."""
+    await cl.ChatSettings([]).send()
+
+
+async def offer_models(models: Sequence[str], chosen: str, language: str, *, removes: bool = False) -> None:
+    """Show the model picker in the composer, if there is more than one model.
+
+    `removes`: whether the page may have a picker of an earlier conversation.
+    """
     if len(models) < 2:
+        if removes:
+            await cl.context.emitter.set_modes([])
         return
     options = [cl.ModeOption(id=model, name=model, default=model == chosen) for model in models]
     await cl.context.emitter.set_modes([cl.Mode(id=MODEL, name=say("model_picker", language), options=options)])

@@ -18,6 +18,7 @@ from threadkeeper.conversation.turn_order import SessionTurns, Turns
 from threadkeeper.conversation.versions import Versions
 
 TRY_AGAIN, REGENERATE, CONTINUE, VERSION = "try_again", "regenerate", "continue_answer", "show_version"
+ASK = "ask_prompt"
 _EARLIER = "-earlier"
 """The end of the ids of version buttons while another version than the current one is shown."""
 UNFINISHED = ("stopped", "cut", "length")
@@ -50,6 +51,21 @@ def buttons_of(status: str | None, question_id: str, answer_id: str, language: s
         again = {"question_id": question_id}
         buttons.append(_button(REGENERATE, answer_id, "refresh-cw", again, language, model=model))
     return buttons
+
+
+def prompt_buttons(prompts: Sequence[str], about: str, language: str) -> list[cl.Action]:
+    """A button for each text that a click asks: the tips of an assistant, or its opening prompts."""
+    return [
+        cl.Action(
+            id=f"{ASK}-{number}-{about}",
+            name=ASK,
+            payload={"prompt": text},
+            label=" ".join(text.split()),
+            tooltip=say("ask_prompt_hint", language),
+            icon="message-circle-question",
+        )
+        for number, text in enumerate(prompts)
+    ]
 
 
 def version_buttons(versions: Versions, at: int, language: str) -> list[cl.Action]:

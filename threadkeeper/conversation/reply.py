@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import chainlit as cl
@@ -21,11 +22,13 @@ from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from datalayer.history.answers import IDK, ORIGIN
 from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
-from threadkeeper.chat.model import Purpose
+from threadkeeper.chat.model import Delta, Finish, Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
+from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.waiting import counted_down
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 FINAL = "is_final"
 """Metadata key of an error after which the same question would fail again."""
+LEFT_OUT = "left_out_parameters"
+"""Metadata key of an answer: the parameters of its assistant that the server refused."""
 TAIL = "tail"
 """Metadata key of the trailing white space of an incomplete answer."""
 
@@ -57,22 +62,26 @@ class Reply:
 
     Args:
         continued: the StepDict of an incomplete answer; the text is appended to it.
+        answerer: who answers. A continued answer keeps the name of who began it.
     """
 
     def __init__(
         self,
         layer: ChainlitLayer,
-        model: str,
+        model: str | None,
         language: str,
         *,
         footer: bool = False,
         continued: Mapping[str, Any] | None = None,
+        answerer: Answerer = DEFAULT_CHAT,
     ) -> None:
         self._layer = layer
         self._language = language
         self._footer = footer
         self._call: LlmCall | None = None
+        self.answerer = answerer
         self.message = AnswerMessage(model)
+        self.note(answerer.facts)
         self._page_text = PageText()
         self._before = ""
         self._used: Mapping[str, Any] = {}
@@ -163,7 +172,7 @@ class Reply:
             else:
                 steps.insert(places.get(self.message.id, len(steps)), self.thought.so_far())
 
-    def note(self, facts: dict[str, Any]) -> None:
+    def note(self, facts: Mapping[str, Any]) -> None:
         """Store these facts in the metadata of the answer."""
         self.message.metadata = {**(self.message.metadata or {}), **facts}
 
@@ -273,6 +282,17 @@ async def say_error(sentence: str, *, model: str | None = None, is_final: bool =
     return message
 
 
+async def say_unknown(layer: ChainlitLayer, answerer: Answerer, text: str, language: str) -> str:
+    """Answer with the `idk` text of an assistant; returns the id of the answer."""
+    reply, outcome = Reply(layer, None, language, answerer=answerer), Outcome()
+    reply.note({ORIGIN: IDK})
+    outcome.add(Delta(text))
+    outcome.finish = Finish("stop", None, None)
+    await reply.show(text)
+    await reply.finish(outcome)
+    return reply.message.id
+
+
 def text_to_continue(step: Mapping[str, Any]) -> str:
     """The text of an incomplete answer as the model wrote it, with its trailing white space."""
     return unmark_answer(step.get("output") or "") + ((step.get("metadata") or {}).get(TAIL) or "")
@@ -313,11 +333,11 @@ def _facts(outcome: Outcome, call: LlmCall | None, used: Mapping[str, Any]) -> d
     return facts
 
 
-def purpose_of_session(kind: str, thread_id: str) -> Purpose:
-    """The purpose of a call for the current session."""
+def purpose_of_session(kind: str, thread_id: str, answerer: Answerer) -> Purpose:
+    """The purpose of a call for the current session, in which this one answers."""
     session = cl.context.session
     user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
-    return Purpose(kind, user_id=user_id, thread_id=thread_id, assistant=session.chat_profile or None)
+    return answerer.purpose(Purpose(kind, user_id=user_id, thread_id=thread_id))
 
 
 def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
@@ -326,13 +346,9 @@ def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:
     async def warn(standing: LimitStanding) -> None:
         await cl.context.emitter.send_toast(say_nearly_used(standing, language), "warning")
 
-    purpose = purpose_of_session("chat", thread_id)
-    return Purpose(
-        purpose.kind,
-        user_id=purpose.user_id,
-        thread_id=thread_id,
+    return replace(
+        purpose_of_session("chat", thread_id, reply.answerer),
         step_id=reply.message.id,
-        assistant=purpose.assistant,
         on_call=reply.called,
         on_warning=warn,
         on_wait=counted_down(thread_id, language),

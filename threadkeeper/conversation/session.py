@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import chainlit as cl
@@ -15,30 +15,43 @@ from chainlit.user_session import user_sessions
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from datalayer.records.assistants import DEFAULT_ASSISTANT
 from datalayer.records.review import StepVersion
+from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import mark_of, say
+from threadkeeper.conversation.assistants import (
+    DEFAULT_CHAT,
+    Answerer,
+    answerer_of,
+    profile_of_thread,
+    send_prologue,
+)
 from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
+from threadkeeper.conversation.button_questions import put_question
 from threadkeeper.conversation.chat_settings import (
     chosen_model,
     offer_models,
+    offer_no_settings,
     offer_settings,
     personal_settings,
     take_settings,
 )
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import (
     UNFINISHED,
     offer,
     offers_of_thread,
+    prompt_buttons,
     remove_offers,
+    renew_version_buttons,
     say_error_with_button,
     show_earlier,
-    version_buttons,
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
@@ -58,14 +71,16 @@ class Conversations:
     `background` runs what no conversation waits for.
     """
 
-    def __init__(self, layer: ChainlitLayer, model: Model, settings: Settings) -> None:
+    def __init__(
+        self, layer: ChainlitLayer, model: Model, settings: Settings, retriever: Retriever | None = None
+    ) -> None:
         self._layer = layer
         self._model = model
         self._settings = settings
         self._turns = Turns()
         self._is_warm = False
         self.background = BackgroundTasks()
-        self._answering = Answering(layer, model, settings, self._turns, self.background)
+        self._answering = Answering(layer, model, settings, self._turns, self.background, retriever=retriever)
 
     async def _warm_up(self) -> None:
         """Load what the first question needs, and exclude all loaded objects from garbage collection.
@@ -91,17 +106,51 @@ class Conversations:
         gc.freeze()
 
     async def begin(self) -> None:
-        """Offer the settings and the models of a new conversation."""
+        """Offer the settings and the models of a new conversation, and show the first message of its assistant."""
         self.background.start(self._warm_up())
         session, language = cl.context.session, language_of_session()
+        if session.chat_profile == DEFAULT_ASSISTANT:
+            # Stored as before there were assistants.
+            session.chat_profile = None
         if session.thread_id_to_resume:
             # The thread does not exist for this user, so the conversation gets a new one.
             session.thread_id, session.thread_id_to_resume = str(uuid.uuid4()), None
         for ended in chat_contexts.keys() - ws_sessions_id.keys():
             # Chainlit keeps the messages of every session that ever existed.
             del chat_contexts[ended]
-        await offer_settings(personal_settings(session.user), self._answering.default, language)
-        await offer_models(self._answering.models, self._answering.models[0], language)
+        answerer = await self._answerer_of(session)
+        if answerer.missing:
+            session.chat_profile = None
+            await cl.context.emitter.send_toast(answerer.why(language), "warning")
+            answerer = DEFAULT_CHAT
+        self._turns.of(session).answerer = answerer
+        await self._offer_settings(answerer, personal_settings(session.user), None, language)
+        prologue = await send_prologue(answerer)
+        if prologue is not None and answerer.assistant is not None:
+            self._turns.of(session).opened_with = [dict(prologue.to_dict())]
+            buttons = prompt_buttons(answerer.assistant.settings.opening_prompts, prologue.id, language)
+            await offer(self._turns, session, buttons, prologue.id)
+
+    async def _answerer_of(self, session: Any) -> Answerer:
+        """Who answers in a conversation that is opened."""
+        try:
+            return await answerer_of(self._layer, session.chat_profile)
+        except DataLayerError as error:
+            # The next turn looks again, and reports to the user that the store is unavailable.
+            logger.error("the assistant of a conversation cannot be read: %s", error)
+            return DEFAULT_CHAT
+
+    async def _offer_settings(
+        self, answerer: Answerer, values: Mapping[str, Any], modes: object, language: str
+    ) -> None:
+        """Offer the settings and the models; an assistant has its own."""
+        if answerer.assistant is None:
+            await offer_settings(values, self._answering.default, language)
+        else:
+            await offer_no_settings()
+        models = answerer.models(self._answering.models)
+        has_profile = bool(cl.context.session.chat_profile)
+        await offer_models(models, chosen_model(modes, models), language, removes=has_profile)
 
     async def resume(self, thread: dict[str, Any]) -> None:
         """Restore a stored thread: settings, model, an answer in progress, marks of cut answers, usage footers.
@@ -119,20 +168,32 @@ class Conversations:
         metadata = thread.get("metadata") or {}
         questions = [step for step in thread["steps"] if step["type"] == "user_message"]
         turns = self._turns.of(session)
-        turns.resumed = True
+        is_again, turns.resumed = turns.resumed, True
         turns.asked.update(step["id"] for step in questions)
         turns.refused = refused_ids(thread["steps"])
-        picked = chosen_model(questions[-1].get("modes") if questions else None, self._answering.models)
-        await offer_settings(metadata.get("chat_settings") or {}, self._answering.default, language)
-        await offer_models(self._answering.models, picked, language)
+        turns.has_profiles = turns.has_profiles or bool(session.chat_profile)
+        session.chat_profile = profile_of_thread(thread)
+        if turns.has_profiles:
+            # The page shows the profile that the thread names, and otherwise keeps the one of another thread.
+            thread["metadata"] = {**metadata, "chat_profile": session.chat_profile or DEFAULT_ASSISTANT}
+        answerer = turns.answerer = await self._answerer_of(session)
+        modes = questions[-1].get("modes") if questions else None
+        picked = answerer.model(modes, self._answering.models)
+        await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
+        if answerer.missing:
+            thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
         if self._settings.usage_footer:
-            await show_footers(thread["steps"], language)
+            await show_footers(thread["steps"], language, replace=is_again)
         if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language, model=picked)):
             for_id, buttons = offered
+            if answerer.assistant is not None and thread["steps"][-1]["id"] == for_id:
+                buttons = [*buttons, *prompt_buttons(answerer.assistant.settings.tips, for_id, language)]
+            if is_again:
+                # A page that connects again, as after it has changed to the thread's profile, keeps its buttons.
+                await remove_offers(turns)
             await offer(self._turns, session, buttons, for_id)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
-            for button in version_buttons(versions, versions.at, language):
-                await button.send(for_id=versions.answer_id)
+            await renew_version_buttons(versions, versions.at, language)
         assert isinstance(session, WebsocketSession)
         page = session
         cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language))
@@ -215,6 +276,17 @@ class Conversations:
             await later.remove()
         self._turns.of(session).restored = restored
         self._start(config.code.on_message, question)
+
+    async def ask(self, prompt: object) -> None:
+        """Ask the text of a button as if the user had typed it."""
+        session = cl.context.session
+        if self._turns.running(session) or config.code.on_message is None:
+            return
+        if not isinstance(prompt, str) or not prompt.strip() or session.user is None:
+            return
+        turns = self._turns.of(session)
+        message = await put_question(self._layer, prompt, begins=not turns.asked and not turns.resumed)
+        self._start(config.code.on_message, message)
 
     async def continue_answer(self, answer_id: object) -> None:
         """Let the model continue an incomplete answer, if it is the last message of this conversation."""

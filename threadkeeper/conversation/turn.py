@@ -12,34 +12,36 @@ from typing import Any
 import chainlit as cl
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.errors import DataLayerError
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome, stream_answer
+from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.asking import Asking, Steps
 from threadkeeper.chat.context.history import CONTINUE_PROMPT, DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
 from threadkeeper.chat.context.reductions import Reduction
 from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
-from threadkeeper.chat.titles import TitleMissed, make_title
 from threadkeeper.chat.wording import explain, say
+from threadkeeper.conversation.answerers import Answerers
 from threadkeeper.conversation.background import BackgroundTasks
-from threadkeeper.conversation.chat_settings import MODEL, Choices, chosen_model
+from threadkeeper.conversation.chat_settings import Choices
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
-from threadkeeper.conversation.offers import buttons_of, offer, renew_version_buttons, say_stopped
+from threadkeeper.conversation.offers import buttons_of, offer, prompt_buttons, renew_version_buttons, say_stopped
 from threadkeeper.conversation.question import QuestionReader, say_notices
 from threadkeeper.conversation.reply import (
+    LEFT_OUT,
     Reply,
     purpose_of_answer,
     purpose_of_session,
     remove_stop_notice,
     say_error,
+    say_unknown,
 )
 from threadkeeper.conversation.restoring import put_back
+from threadkeeper.conversation.thread_names import Untitled, give_title, tell_name
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import versions_of
-from threadkeeper.jobs.titles import TITLE
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Answering:
 
     Attributes:
         models: the models on offer, the default first.
+        answerers: find the assistant that answers a turn.
         default: the settings of a new chat.
         replies: the answers that are being written, by the id of their message.
         failures: tells users of failed questions, and remembers them.
@@ -58,7 +61,14 @@ class Answering:
     """
 
     def __init__(
-        self, layer: ChainlitLayer, model: Model, settings: Settings, turns: Turns, background: BackgroundTasks
+        self,
+        layer: ChainlitLayer,
+        model: Model,
+        settings: Settings,
+        turns: Turns,
+        background: BackgroundTasks,
+        *,
+        retriever: Retriever | None = None,
     ) -> None:
         self._layer = layer
         self._model = model
@@ -69,6 +79,9 @@ class Answering:
         self.models = ("demo",) if model.demo else settings.openai_models
         self.default = Choices(
             settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT), settings.temperature, settings.max_tokens
+        )
+        self.answerers = Answerers(
+            layer, turns, models=self.models, default_prompt=self.default.system_prompt, retriever=retriever
         )
         self.failures = Failures(layer, turns)
         self.replies: dict[str, Reply] = {}
@@ -95,8 +108,9 @@ class Answering:
             if len(turns.asked) > 1:
                 await say_error(say("thread_deleted", language))
                 return
-            thread = {"steps": [], "elements": [], "name": message.content}
+            thread = {"steps": [*turns.opened_with], "elements": [], "name": message.content}
             self._background.start(self._tell_address(thread_id, message.content))
+        answerer = await self.answerers.of_turn(session, language)
         steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
         if again and (version := turns.restored) is not None:
             turns.restored = None
@@ -109,17 +123,26 @@ class Answering:
             )
             await self.failures.forget(message)
             status = str((restored.metadata or {})["status"])
-            model = chosen_model(message.modes, self.models)
+            model = answerer.model(message.modes, self.models)
             await self._offer(message.id, restored.id, status, language, again=True, model=model)
             return
         if again:
             await self.failures.renew(message, thread["elements"], language)
         question = await self._questions.read(thread, message)
-        choices = Choices.from_values(cl.context.session.chat_settings, self.default)
-        model = await self._pick(message, language)
+        own = Choices.from_values(session.chat_settings, self.default)
+        prepared = await self.answerers.prepare(answerer, question, steps, own)
+        if prepared.idk is not None:
+            await say_notices(question, language)
+            answer_id = await say_unknown(self._layer, answerer, prepared.idk, language)
+            model = answerer.model(message.modes, self.models)
+            await self._offer(message.id, answer_id, "complete", language, again=again, model=model)
+            self._entitle(thread, steps, message, answer_id, prepared.idk)
+            return
+        choices = prepared.choices
+        model = await self.answerers.pick(answerer, message, language)
         has_files = bool(question.attachments)
         asking = Asking(
-            self._builder(question, thread["elements"], choices, model),
+            self._builder(prepared.question, thread["elements"], choices, model),
             steps,
             model=model,
             question_id=message.id,
@@ -134,19 +157,31 @@ class Answering:
         await say_notices(question, language)
         notices = LeftOutNotices(steps, model, language)
         await notices.say(asking.context, asking.reduction)
-        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer)
+        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer, answerer=answerer)
         outcome = await self._stream(asking, choices, reply, message.id, language)
         if asking.has_changed and outcome.text:
             await notices.say(asking.context, asking.reduction)
         await self._end(outcome, reply, message, model, language, again=again, has_files=has_files)
-        # Until it has a title, a thread is named after its first question. The title model does not get a refused one.
+        if outcome.text:
+            self._entitle(thread, steps, message, reply.message.id, outcome.text)
+
+    def _entitle(
+        self, thread: dict[str, Any], steps: list[dict[str, Any]], message: cl.Message, answer_id: str, answer: str
+    ) -> None:
+        """Start the title of a thread that has none: it is named after its first question until then.
+
+        The title model does not get a refused question.
+        """
         asked = [step for step in steps if step["type"] == "user_message"]
         name = asked[0]["output"] if asked else message.content
-        if outcome.text and thread["name"] == name:
+        if thread["name"] == name:
             refused = refused_ids(steps)
             this = {"id": message.id, "output": message.content}
             first = next((step for step in asked if step["id"] not in refused), this)
-            self._background.start(self._title(thread_id, name, first, reply.message.id, outcome.text))
+            thread_id = cl.context.session.thread_id
+            purpose = purpose_of_session("title", thread_id, self._turns.of(cl.context.session).answerer)
+            untitled = Untitled(thread_id, name, first, answer_id, answer)
+            self._background.start(give_title(self._layer, self._model, self._settings.title_model, purpose, untitled))
 
     def _builder(
         self, question: Question, elements: list[dict[str, Any]], choices: Choices, model: str
@@ -180,8 +215,10 @@ class Answering:
     ) -> None:
         """Let the model continue an incomplete answer, the last message of the thread, and append the text to it."""
         at = next(position for position, step in enumerate(thread["steps"]) if step["id"] == answer["id"])
-        choices = Choices.from_values(cl.context.session.chat_settings, self.default)
-        model = await self._pick(message, language)
+        answerer = await self.answerers.of_turn(cl.context.session, language)
+        own = Choices.from_values(cl.context.session.chat_settings, self.default)
+        choices = await self.answerers.prepare_to_continue(answerer, message.content, thread["steps"][:at], own)
+        model = await self.answerers.pick(answerer, message, language)
         asking = Asking(
             self._builder(Question(CONTINUE_PROMPT), thread["elements"], choices, model),
             thread["steps"][: at + 1],
@@ -194,7 +231,8 @@ class Answering:
         except ModelError as error:
             await say_error(explain(error, language, model=model), model=model)
             return
-        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer, continued=answer)
+        footer = self._settings.usage_footer
+        reply = Reply(self._layer, model, language, footer=footer, continued=answer, answerer=answerer)
         outcome = await self._stream(asking, choices, reply, message.id, language, reduces=False)
         if outcome.error is not None:
             # The answer keeps what it has, and its button.
@@ -233,6 +271,9 @@ class Answering:
         """Show the buttons under the answer; `again`: there may be earlier versions of it."""
         session = cl.context.session
         buttons = [] if status == "error" else buttons_of(status, question_id, for_id, language, model=model)
+        assistant = self._turns.of(session).answerer.assistant
+        if assistant is not None and status == "complete":
+            buttons += prompt_buttons(assistant.settings.tips, for_id, language)
         await offer(self._turns, session, buttons, for_id)
         if not again:
             return
@@ -268,8 +309,11 @@ class Answering:
                     choices.max_tokens,
                     purpose=purpose,
                     wait_until=wait_until,
+                    sampling=choices.sampling,
                 )
                 await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
+                if request.left_out and reply.answerer.assistant is not None:
+                    reply.note({LEFT_OUT: request.left_out})
                 # A thought is on the page already, so the answer has begun.
                 has_begun = bool(outcome.text or outcome.thought)
                 if not reduces or outcome.error is None or has_begun or not await asking.reduce(outcome.error):
@@ -314,55 +358,10 @@ class Answering:
                 await cl.context.emitter.delete_step(step)  # type: ignore[arg-type]
         return steps[:position]
 
-    async def _pick(self, message: cl.Message, language: str) -> str:
-        model = chosen_model(message.modes, self.models)
-        wanted = (message.modes or {}).get(MODEL, model)
-        if wanted != model:
-            await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
-        return model
-
     async def _tell_address(self, thread_id: str, name: str) -> None:
         """Tell the page of a new thread that the thread is stored, so that it can go to the thread's address."""
         await self._layer.settled(thread_id)
-        await _tell_name(thread_id, name)
-
-    async def _title(self, thread_id: str, name: str, question: dict[str, Any], answer_id: str, answer: str) -> None:
-        """Replace the name that Chainlit took from the first question, unless the user has renamed the thread.
-
-        A job makes the title later if the model is away, or if the server stops meanwhile.
-        """
-        try:
-            title = await make_title(
-                self._model,
-                question["output"],
-                answer,
-                title_model=self._settings.title_model,
-                purpose=purpose_of_session("title", thread_id),
-            )
-        except (TitleMissed, asyncio.CancelledError) as error:
-            ids = {"thread": thread_id, "question": question["id"], "answer": answer_id}
-            try:
-                await self._layer.start_job(TITLE, ids, key=thread_id)
-            except DataLayerError as failure:
-                logger.warning("a title is not made later: %s", failure, extra={"thread_id": thread_id})
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return
-        if title is None:
-            return
-        try:
-            if await self._layer.replace_thread_name(thread_id, name, title):
-                await _tell_name(thread_id, title)
-        except DataLayerError as error:
-            logger.warning("a title was not stored: %s", error, extra={"thread_id": thread_id})
-
-
-async def _tell_name(thread_id: str, name: str) -> None:
-    """Tell the page the name of its thread. Chainlit's side bar then loads its list again."""
-    emitter = cl.context.emitter
-    await emitter.emit("first_interaction", {"interaction": name, "thread_id": thread_id})
-    # For `public/page/thread.js`: the title of the tab, and the address on a phone, where the side bar is closed.
-    await emitter.send_window_message({"threadkeeper": {"thread": thread_id, "name": name}})
+        await tell_name(thread_id, name)
 
 
 def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:

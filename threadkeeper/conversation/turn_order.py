@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import chainlit as cl
 from chainlit.session import BaseSession, WebsocketSession
 
+from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
 from threadkeeper.conversation.audience import Audience, open_audience
 from threadkeeper.conversation.versions import Version
 
@@ -25,6 +26,8 @@ class SessionTurns:
 
     In a `resumed` thread, the earlier questions count as asked; `refused` has those of them that a server refused, even
     if they do not say so themselves. `restored` is the version that the next turn puts back in place of a new answer.
+    `answerer` answered the last turn, or will answer the first one; `opened_with` are the StepDicts of its prologue,
+    and `has_profiles` is whether the page has a choice of profiles.
     """
 
     asked: set[str] = field(default_factory=set)
@@ -34,6 +37,9 @@ class SessionTurns:
     audiences: list[Audience] = field(default_factory=list)
     offers: list[cl.Action] = field(default_factory=list)
     restored: Version | None = None
+    answerer: Answerer = DEFAULT_CHAT
+    has_profiles: bool = False
+    opened_with: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Turns:

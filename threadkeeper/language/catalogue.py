@@ -45,4 +45,4 @@ class Catalogue(Mapping[str, tuple[str, str]]):
 
 
 CHAT = Catalogue("chat")
-PAGES = Catalogue("pages", "review")
+PAGES = Catalogue("pages", "review", "assistants")

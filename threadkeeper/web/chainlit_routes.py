@@ -23,7 +23,7 @@ from threadkeeper.language.catalogue import CHAT, PAGES
 from threadkeeper.language.negotiation import is_chinese
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
-from threadkeeper.web.auth.roles import may_review
+from threadkeeper.web.auth.roles import is_admin, may_review
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
 
@@ -33,7 +33,7 @@ _FORM_BYTES = 64 * 1024
 # How long an uploaded file waits for its session, and how often it looks.
 _SESSION_SECONDS = 10.0
 _SESSION_POLL_SECONDS = 0.05
-_LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review"}
+_LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review", "/assistants": "nav_assistants"}
 
 
 def chainlit_router() -> APIRouter:
@@ -143,7 +143,7 @@ async def read_settings(
     language: Annotated[str, Query(pattern=chainlit.server._language_pattern)] = "en-US",
     chat_profile: str | None = None,
 ) -> Any:
-    """The settings of Chainlit's page, with links to our pages in the reader's language; reviewers get one more."""
+    """The settings of Chainlit's page, with links to our pages in the reader's language, by role."""
     answer = await chainlit.server.project_settings(current_user, language, chat_profile)
     content, chinese = json.loads(bytes(answer.body)), is_chinese(language)
     links, root = content["ui"].get("header_links") or [], root_path()
@@ -152,6 +152,12 @@ async def read_settings(
         links = [
             *links,
             {"name": "Review", "icon_url": "/public/review.svg", "url": f"{root}/review", "target": "_self"},
+        ]
+    if person is not None and is_admin(person):
+        address = f"{root}/assistants"
+        links = [
+            *links,
+            {"name": "Assistants", "icon_url": "/public/assistants.svg", "url": address, "target": "_self"},
         ]
     for link in links:
         if words := _LINK_WORDS.get(link["url"].removeprefix(root)):

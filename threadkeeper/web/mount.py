@@ -13,7 +13,16 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from datalayer import BlobError, BlobNotFound, DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from datalayer import (
+    BlobError,
+    BlobNotFound,
+    DataLayerError,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+    StorageUnavailable,
+    VersionConflict,
+)
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
@@ -29,6 +38,7 @@ _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
     (NotFound, 404, "There is no such record."),
     (BlobNotFound, 404, "There is no such file."),
     (Forbidden, 403, "This belongs to someone else."),
+    (VersionConflict, 409, "This was changed by someone else meanwhile. Please load it again."),
     (InvalidRecord, 422, "This cannot be stored as it is."),
     (StorageUnavailable, 503, "The storage cannot be reached at the moment. Please try again."),
     (BlobError, 503, "The file storage cannot be reached at the moment. Please try again."),

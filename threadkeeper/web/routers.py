@@ -7,6 +7,8 @@ from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.web.assistants import routes as assistants
+from threadkeeper.web.assistants.trying import TryAssistant
 from threadkeeper.web.chainlit_pages import router as chainlit_pages
 from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
@@ -29,6 +31,8 @@ def all_routers(
     review_policy: ReviewPolicy | None = None,
     assistant_owners: Mapping[str, tuple[str, ...]] | None = None,
     asked_reasons: Sequence[str] = (),
+    assistant_models: Sequence[str] = (),
+    try_assistant: TryAssistant | None = None,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -41,6 +45,8 @@ def all_routers(
         review_policy: the operator's settings for the review.
         assistant_owners: the identifiers of each assistant's owners, by its name; owners see the number of its votes.
         asked_reasons: the reasons from which users choose after a thumbs-down.
+        assistant_models: the models on offer for assistants, the default first.
+        try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     shared = share(
@@ -48,9 +54,11 @@ def all_routers(
         pages=pages,
         review_policy=review_policy or ReviewPolicy(),
         assistant_owners=assistant_owners or {},
+        assistant_models=assistant_models,
+        try_assistant=try_assistant,
     )
     screens = APIRouter(dependencies=[Depends(shared)])
-    for part in (usage, review, me):
+    for part in (usage, review, me, assistants):
         screens.include_router(part.router)
     screens.include_router(page_api_router(asked_reasons))
     screens.include_router(chainlit_pages)

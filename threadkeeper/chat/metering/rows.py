@@ -103,6 +103,7 @@ class CallRows:
             thread_id=purpose.thread_id,
             step_id=purpose.step_id,
             assistant=purpose.assistant,
+            assistant_version=purpose.assistant_version,
             attempt=number,
             is_streaming=call.is_streaming,
             status_code=attempt.status_code,

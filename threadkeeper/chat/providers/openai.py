@@ -46,7 +46,8 @@ _CONNECT_SECONDS = 10.0
 _DRAIN_SECONDS = 0.1
 _MOST_LOWERED = 2
 _ROLES = "system role"
-_OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "stream_options", _ROLES)
+_SAMPLING = ("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop")
+_OPTIONAL = ("temperature", *_SAMPLING, "max_completion_tokens", "max_tokens", "stream_options", _ROLES)
 
 
 # The attempts of the current request.
@@ -229,6 +230,7 @@ class OpenAIModel:
                 self._refused.update((request.model, name, _value(request, name)) for name in left_out - known)
                 if _ROLES not in left_out:
                     self._takes_system_role.add(request.model)
+                request.left_out.extend(name for name in ("temperature", *_SAMPLING) if name in left_out)
                 return response
             finally:
                 _attempts.reset(noting)
@@ -285,6 +287,7 @@ class OpenAIModel:
         }
         if request.temperature is not None and "temperature" not in left_out:
             body["temperature"] = request.temperature
+        body |= {name: value for name, value in _sampling(request).items() if name not in left_out}
         if (most := self._limit_of(request)) is not None:
             body[next(name for name in self._limit_names if name not in left_out)] = most
         if stream:
@@ -298,7 +301,17 @@ def _value(request: ModelRequest, name: str) -> object:
     """The refused value: a temperature that is out of range does not rule out other temperatures."""
     if name in ("stream_options", _ROLES):
         return None
+    if name in _SAMPLING:
+        return getattr(request.sampling, name)
     return request.temperature if name == "temperature" else request.max_tokens
+
+
+def _sampling(request: ModelRequest) -> dict[str, Any]:
+    """The parameters that are set, as they are sent."""
+    sampling = request.sampling
+    values: dict[str, Any] = {name: getattr(sampling, name) for name in _SAMPLING}
+    values["logit_bias"], values["stop"] = dict(sampling.logit_bias), list(sampling.stop)
+    return {name: value for name, value in values.items() if value not in (None, {}, [])}
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -23,6 +23,14 @@ _LONGEST_DETAIL = 400
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 _BAD_REQUEST, _FORBIDDEN = 400, 403
 _BAD_REQUESTS = (_BAD_REQUEST, 422)
+_OPTIONAL = (
+    *("max_completion_tokens", "max_tokens", "temperature", "stream_options"),
+    *("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop"),
+)
+# How a message names a parameter whose name is a common word.
+_NAMED = {
+    "stop": r"""['"`]stop['"`]|\bstop (?:sequence|parameter|word|string)s?\b|\b(?:parameter|argument|field):? stop\b"""
+}
 _KEY_LIKE = re.compile(r"\b(?:sk-|Bearer\s+)[\w*.~+/=-]+", re.IGNORECASE)
 
 
@@ -83,14 +91,12 @@ def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str
     said = _said(response)
     if meaning_of(response.status_code, said.code, said.message) == "too_long":
         return None
-    optional = [
-        name for name in ("max_completion_tokens", "max_tokens", "temperature", "stream_options") if name in sent
-    ]
+    optional = [name for name in _OPTIONAL if name in sent]
     for name in optional:
         if name in said.fields:
             return name
     for name in optional:
-        if re.search(rf"\b{name}\b", said.message):
+        if re.search(_NAMED.get(name, rf"\b{name}\b"), said.message):
             return name
     return None
 

@@ -68,6 +68,8 @@ async def read_me(
     account = await _account(layer, person)
     me = name_key(person.identifier)
     owned = [name for name, people in owners.items() if me in map(name_key, people)]
+    own = [one.slug for one in await layer.list_assistants() if one.owner == person.identifier]
+    owned = list(dict.fromkeys([*owned, *own]))
     values = {
         "account": account.user,
         "has_password": account.password_hash is not None,

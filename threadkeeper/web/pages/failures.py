@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
-from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable
+from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable, VersionConflict
 from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
@@ -23,6 +23,7 @@ _FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
     (NotFound, 404),
     (Forbidden, 404),
     (InvalidRecord, 400),
+    (VersionConflict, 409),
     (StorageUnavailable, 503),
     (DataLayerError, 500),
 )
@@ -61,7 +62,7 @@ class PageRoute(APIRoute):
 
 
 def _failure(request: Request, status: int, reason: str | None = None) -> Response:
-    known = str(status if status in (400, 403, 404, 413, 503) else 500)
+    known = str(status if status in (400, 403, 404, 409, 413, 503) else 500)
     is_posted = request.method == "POST"
     if is_posted and status == HTTPStatus.BAD_REQUEST:
         known = "form"

@@ -28,6 +28,10 @@ class Posted:
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self._fields = fields
 
+    def has(self, name: str) -> bool:
+        """Whether the form has this field."""
+        return any(found == name for found, _ in self._fields)
+
     def one(self, name: str, *, longest: int = 2_000) -> str:
         """The text of a field, or "" without one; the last one if it was sent several times.
 

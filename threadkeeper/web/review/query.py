@@ -14,8 +14,8 @@ from datalayer.cleaning import clean_text, clean_time
 from datalayer.records.review import AnswerFilter, Thumb
 from threadkeeper.web.pages.failures import InvalidInput
 
-ONE_OF_TWO = ("comment", "error", "reviewed", "flagged")
-SEVERAL = ("reason", "assistant", "model", "user", "tag", "label")
+ONE_OF_TWO = ("comment", "error", "reviewed", "flagged", "unknown")
+SEVERAL = ("reason", "assistant", "version", "model", "user", "tag", "label")
 NAMES = ("words", "thumb", *ONE_OF_TWO, "assigned", *SEVERAL, "since", "until", "min_cost", "max_cost")
 ME = "me"
 _MOST_VALUES, _LONGEST = 20, 300
@@ -105,6 +105,8 @@ def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str)
         assigned_to=me if assigned == ME else assigned,
         is_flagged=_either(one("flagged")),
         words=one("words"),
+        versions=given["version"],
+        is_unknown=_either(one("unknown")),
     )
     return ReviewQuery(which, zone, {name: values for name, values in given.items() if values})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from datalayer.records.assistants import version_reference
 from datalayer.records.usage import CallRow, LlmCall, LlmCallPayload
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.sentences import Say
@@ -58,6 +59,12 @@ def _text(part: Any) -> str:
     return str(part)
 
 
+def _assistant(call: LlmCall) -> str | None:
+    if call.assistant is None or call.assistant_version is None:
+        return call.assistant
+    return version_reference(call.assistant, call.assistant_version)
+
+
 def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tuple[str, str]]]]:
     """The sections of the page: a heading and its (name, value) lines. Missing values are left out."""
     call = row.call
@@ -72,7 +79,7 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
                 (say("deployment"), call.deployment),
                 (say("project"), row.project),
                 (say("user"), row.user),
-                (say("assistant"), call.assistant),
+                (say("assistant"), _assistant(call)),
                 (say("tags"), ", ".join(call.tags)),
                 (say("library"), call.library),
                 (say("operating_system"), call.operating_system),

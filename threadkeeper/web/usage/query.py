@@ -25,6 +25,7 @@ _FIELDS: dict[Dimension, str] = {
     "user": "user_ids",
     "project": "project_ids",
     "assistant": "assistants",
+    "version": "versions",
     "tag": "tags",
     "kind": "kinds",
 }

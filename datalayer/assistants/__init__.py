@@ -1,0 +1,1 @@
+"""Assistants: configured bots with versions, access, pictures and numbers."""

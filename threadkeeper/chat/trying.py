@@ -1,0 +1,97 @@
+"""Asks an assistant one question outside of a thread, with settings that need not be saved."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datalayer.records.assistants import Assistant
+from threadkeeper.chat.assistants import Passage, Retriever, answers_unknown, idk_text, prompted, sampling_of
+from threadkeeper.chat.context.history import Question, build_messages
+from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
+from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.wording import explain
+
+KIND = "try"
+"""The kind of the calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of it. `error` is a sentence for the user, `left_out` the parameters that the server refused.
+
+    If `is_unknown`, the answer is the `idk` text, and no model was asked: `model` is empty.
+    """
+
+    answer: str
+    model: str
+    seconds: float
+    passages: Sequence[Passage] = ()
+    is_unknown: bool = False
+    left_out: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Trial:
+    """Asks the model. The calls are metered, and count for the user who tries."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        models: Sequence[str],
+        default_prompt: str,
+        window: int | None = None,
+        retriever: Retriever | None = None,
+    ) -> None:
+        """
+        Args:
+            model: answers.
+            models: the models on offer, the default first.
+            default_prompt: for assistants without a prompt.
+            window: tokens that question and answer may have together; if None, the model's known window.
+            retriever: finds passages.
+        """
+        self._model, self._models = model, models
+        self._default_prompt = default_prompt
+        self._window = window
+        self._retriever = retriever
+
+    async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried:
+        """Ask the question. A failure of the model is part of the result."""
+        settings, began = assistant.settings, time.perf_counter()
+        passages = () if self._retriever is None else await self._retriever.passages(assistant, question, ())
+        if answers_unknown(settings, passages):
+            return Tried(idk_text(settings), "", time.perf_counter() - began, passages, is_unknown=True)
+        prompt = prompted(settings, question, passages, self._default_prompt)
+        model = settings.model if settings.model in self._models else self._models[0]
+        purpose = Purpose(KIND, user_id=user_id, assistant=assistant.slug or None)
+        left_out: list[str] = []
+        try:
+            context = await build_messages(
+                [],
+                [],
+                Question(prompt.question),
+                model=model,
+                window=self._window_of(model),
+                max_tokens=settings.max_tokens,
+                system_prompt=prompt.system_prompt,
+            )
+            request = ModelRequest(
+                context.messages,
+                model,
+                settings.temperature,
+                settings.max_tokens,
+                purpose=purpose,
+                sampling=sampling_of(settings),
+                left_out=left_out,
+            )
+            answer, error = (await self._model.complete(request)).text, None
+        except ModelError as failure:
+            answer, error = "", explain(failure, language, model=model)
+        seconds = time.perf_counter() - began
+        return Tried(answer, model, seconds, passages, left_out=tuple(left_out), error=error)
+
+    def _window_of(self, model: str) -> int:
+        if self._window is not None:
+            return self._window
+        return DEFAULT_WINDOW if self._model.demo else context_window(model)

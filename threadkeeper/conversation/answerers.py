@@ -1,0 +1,108 @@
+"""Finds out who answers a turn, and prepares the question as that assistant asks it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import chainlit as cl
+from chainlit.session import BaseSession
+
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.chat.assistants import (
+    Retriever,
+    answers_unknown,
+    idk_text,
+    prompted,
+    prompted_to_continue,
+)
+from threadkeeper.chat.context.history import Question
+from threadkeeper.chat.wording import say
+from threadkeeper.conversation.assistants import Answerer, answerer_of
+from threadkeeper.conversation.chat_settings import MODEL, Choices
+from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.turn_order import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A question as it is sent, with the parameters of the answer. With `idk`, that text is the answer."""
+
+    question: Question
+    choices: Choices
+    idk: str | None = None
+
+
+class Answerers:
+    """Looks up the assistant of a session for each turn, and finds the passages for its questions.
+
+    `models` are those on offer, the default first; `default_prompt` is for assistants without a prompt.
+    """
+
+    def __init__(
+        self,
+        layer: ChainlitLayer,
+        turns: Turns,
+        *,
+        models: Sequence[str],
+        default_prompt: str,
+        retriever: Retriever | None = None,
+    ) -> None:
+        self._layer = layer
+        self._turns = turns
+        self._models = models
+        self._default_prompt = default_prompt
+        self._retriever = retriever
+
+    async def of_turn(self, session: BaseSession, language: str) -> Answerer:
+        """Who answers now. If an assistant is missing, the user is told so, once in a session.
+
+        Raises:
+            DataLayerError: the assistant cannot be read.
+        """
+        turns = self._turns.of(session)
+        answerer = await answerer_of(self._layer, session.chat_profile)
+        if answerer.missing and turns.answerer.missing != answerer.missing:
+            await notice(answerer.why(language)).send()
+        turns.answerer = answerer
+        return answerer
+
+    async def prepare(
+        self, answerer: Answerer, question: Question, steps: Sequence[Mapping[str, Any]], own: Choices
+    ) -> Prepared:
+        """The question as the assistant asks it.
+
+        Args:
+            answerer: who answers.
+            question: as the user typed it.
+            steps: the StepDicts before it.
+            own: the user's own settings, which hold for the default chat.
+        """
+        assistant, choices = answerer.assistant, answerer.choices(own)
+        if assistant is None:
+            return Prepared(question, choices)
+        passages = () if self._retriever is None else await self._retriever.passages(assistant, question.text, steps)
+        if answers_unknown(assistant.settings, passages):
+            return Prepared(question, choices, idk_text(assistant.settings))
+        prompt = prompted(assistant.settings, question.text, passages, self._default_prompt)
+        return Prepared(replace(question, text=prompt.question), replace(choices, system_prompt=prompt.system_prompt))
+
+    async def prepare_to_continue(
+        self, answerer: Answerer, asked: str, steps: Sequence[Mapping[str, Any]], own: Choices
+    ) -> Choices:
+        """The settings for the rest of an answer to this question."""
+        assistant, choices = answerer.assistant, answerer.choices(own)
+        if assistant is None:
+            return choices
+        passages = () if self._retriever is None else await self._retriever.passages(assistant, asked, steps)
+        prompt = prompted_to_continue(assistant.settings, asked, passages, self._default_prompt)
+        return replace(choices, system_prompt=prompt)
+
+    async def pick(self, answerer: Answerer, message: cl.Message, language: str) -> str:
+        """The model that answers: the assistant's, else the one that was picked. The user is told of another one."""
+        model = answerer.model(message.modes, self._models)
+        own = answerer.assistant.settings.model if answerer.assistant is not None else ""
+        wanted = own or (message.modes or {}).get(MODEL, model)
+        # The picker of the page may still have the model of an earlier conversation.
+        if wanted != model and (own or len(answerer.models(self._models)) > 1):
+            await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
+        return model

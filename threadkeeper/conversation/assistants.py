@@ -1,0 +1,181 @@
+"""Assistants in the chat: as Chainlit's profiles, and the one that answers a conversation.
+
+The name of the profile is the slug of the assistant. A session has it from the page or from its thread, and both can be
+wrong: the assistant may have been deleted, or may not be for this user. So it is looked up for every turn, in one
+statement, as the acting user. If it cannot answer, the default chat does, and says so.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+import chainlit as cl
+from chainlit.config import config
+from chainlit.session import WebsocketSession
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError, Forbidden, NotFound
+from datalayer.history.answers import ASSISTANT, PROLOGUE, VERSION
+from datalayer.records.assistants import DEFAULT_ASSISTANT, Assistant
+from threadkeeper.chat.assistants import sampling_of
+from threadkeeper.chat.model import Purpose
+from threadkeeper.chat.wording import say
+from threadkeeper.conversation.chat_settings import Choices, chosen_model
+from threadkeeper.settings.root_path import root_path, under_root
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_LABEL = 60
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who answers a turn: the assistant, or the default chat (None).
+
+    `missing` is the slug of the assistant in whose place the default chat answers, and `sentence` the key of the
+    sentence that says why.
+    """
+
+    assistant: Assistant | None = None
+    missing: str = ""
+    sentence: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The metadata of what it says, from which the review knows who said it."""
+        if self.assistant is not None:
+            return {ASSISTANT: self.assistant.slug, VERSION: self.assistant.reference}
+        return {ASSISTANT: DEFAULT_ASSISTANT} if self.missing else {}
+
+    def why(self, language: str) -> str:
+        """The sentence that says why the default chat answers."""
+        return say(self.sentence, language, name=self.missing)
+
+    def choices(self, own: Choices) -> Choices:
+        """The parameters of the answer: those of the assistant, else the user's own."""
+        if self.assistant is None:
+            return own
+        settings = self.assistant.settings
+        return replace(
+            own,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            sampling=sampling_of(settings),
+        )
+
+    def models(self, models: Sequence[str]) -> Sequence[str]:
+        """The models to choose from: the one of the assistant, if it names one that is on offer."""
+        wanted = self.assistant.settings.model if self.assistant is not None else ""
+        return (wanted,) if wanted in models else models
+
+    def model(self, modes: object, models: Sequence[str]) -> str:
+        """The model that answers a question with these modes."""
+        return chosen_model(modes, self.models(models))
+
+    def purpose(self, purpose: Purpose) -> Purpose:
+        """The purpose of a call for this answer."""
+        if self.assistant is None:
+            return replace(purpose, assistant=None)
+        return replace(purpose, assistant=self.assistant.slug, assistant_version=self.assistant.version)
+
+
+DEFAULT_CHAT = Answerer()
+
+
+async def answerer_of(layer: ChainlitLayer, profile: str | None) -> Answerer:
+    """Who answers in a session with this profile. One statement; none without a profile.
+
+    Raises:
+        DataLayerError: the assistant cannot be read.
+    """
+    if not profile or profile == DEFAULT_ASSISTANT:
+        return DEFAULT_CHAT
+    # A page can send any text.
+    name = profile[:_LONGEST_NAME]
+    try:
+        return Answerer(await layer.usable_assistant(profile))
+    except NotFound:
+        return Answerer(missing=name, sentence="notice_assistant_deleted")
+    except Forbidden:
+        return Answerer(missing=name, sentence="notice_assistant_not_yours")
+
+
+async def chat_profiles(layer: ChainlitLayer, language: str | None) -> list[cl.ChatProfile]:
+    """The profiles that the acting user can choose from: the default chat, then the assistants by name.
+
+    Without any assistant there is no profile, and Chainlit's page shows no choice.
+    """
+    try:
+        assistants = await layer.list_assistants()
+    except DataLayerError as error:
+        # The page opens all the same, and shows what fails next.
+        logger.error("the assistants cannot be offered: %s", error)
+        return []
+    if not assistants:
+        return []
+    default = cl.ChatProfile(
+        name=DEFAULT_ASSISTANT,
+        display_name=say("assistant_default", language),
+        markdown_description=say("assistant_default_hint", language),
+        default=True,
+    )
+    return [default, *map(_profile, assistants)]
+
+
+def _profile(assistant: Assistant) -> cl.ChatProfile:
+    settings = assistant.settings
+    # Chainlit shows starters only while there is no message; under a prologue, they are buttons.
+    starters = [] if settings.prologue else [cl.Starter(_short(text), text) for text in settings.opening_prompts]
+    return cl.ChatProfile(
+        name=assistant.slug,
+        display_name=settings.name,
+        markdown_description=settings.description or settings.name,
+        icon=picture_address(assistant),
+        starters=starters,
+    )
+
+
+def picture_address(assistant: Assistant) -> str | None:
+    if assistant.picture is None:
+        return None
+    return under_root(f"/assistants/{quote(assistant.slug)}/picture/{assistant.picture}", root_path())
+
+
+def keep_one_configuration() -> None:
+    """Give all sessions the application's configuration, because no profile overrides it.
+
+    Otherwise Chainlit asks for the profiles in the constructor of each session with a profile, in a way that cannot
+    work inside a running event loop: the call fails, is swallowed, and leaves a coroutine that nobody awaits.
+    """
+    WebsocketSession.config = config
+
+
+async def send_prologue(answerer: Answerer) -> cl.Message | None:
+    """Show the first message of an assistant. It is stored when the thread begins, with the first question."""
+    assistant = answerer.assistant
+    if assistant is None or not assistant.settings.prologue:
+        return None
+    metadata = {"status": PROLOGUE, **answerer.facts}
+    message = cl.Message(content=assistant.settings.prologue, metadata=metadata)
+    await message.send()
+    return message
+
+
+def profile_of_thread(thread: Mapping[str, Any]) -> str | None:
+    """The assistant that a thread was begun with.
+
+    Chainlit stores it at the end of a session. If the process died before, the thread's messages know it.
+    """
+    stored = (thread.get("metadata") or {}).get("chat_profile")
+    if isinstance(stored, str) and stored:
+        return None if stored == DEFAULT_ASSISTANT else stored
+    named = ((step.get("metadata") or {}).get(ASSISTANT) for step in reversed(thread.get("steps") or ()))
+    return next((slug for slug in named if isinstance(slug, str) and slug != DEFAULT_ASSISTANT), None)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 1].rstrip()}…"

@@ -1,0 +1,40 @@
+"""What the pages need of the chat: a question to an assistant with settings that need not be saved."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from datalayer.records.assistants import Assistant
+
+
+class Passage(Protocol):
+    @property
+    def document_title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def page(self) -> int | None: ...
+
+
+class Tried(Protocol):
+    """An answer, or a sentence why there is none. `model` is empty if no model was asked."""
+
+    @property
+    def answer(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def passages(self) -> Sequence[Passage]: ...
+    @property
+    def is_unknown(self) -> bool: ...
+    @property
+    def left_out(self) -> tuple[str, ...]: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+class TryAssistant(Protocol):
+    async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried: ...
