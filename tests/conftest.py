@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,6 +53,21 @@ def pytest_configure() -> None:
     if folder := folder_in_memory(room_bytes=_ROOM_BYTES):
         # pytest reads this variable before it creates its first temporary folder.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the modules and tests, about a million objects, out of every later garbage collection.
+
+    Half of the CPU time of the collection of tests was garbage collection, and a sixth of that of the tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:
