@@ -10,26 +10,17 @@ import asyncio
 import logging
 import signal
 import sys
-from pathlib import Path
 
 from threadkeeper.documents.worker.reading import Refusal
+from threadkeeper.programs import command
 
 logger = logging.getLogger(__name__)
-
-# -I: neither the working directory nor a variable names folders with modules; the package is found where this one is.
-_PROGRAM = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from {module} import main
-main()
-"""
-_ROOT = Path(__file__).parents[2]
 
 
 async def start(module: str, *arguments: str) -> asyncio.subprocess.Process:
     """Run `main` of a module with these arguments. It reads the document from its standard input."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-c", _PROGRAM.format(module=module), str(_ROOT), *arguments),
+        *command(module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
