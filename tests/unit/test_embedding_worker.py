@@ -10,28 +10,31 @@ import numpy as np
 import pytest
 
 from threadkeeper.knowledge.chunks import ChunkSettings, split
-from threadkeeper.knowledge.embedding.local import LocalEmbedder
+from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpose
+from threadkeeper.knowledge.embedding.embedder import Embedder
+from threadkeeper.knowledge.embedding.local import DIMENSIONS, MODEL, THRESHOLD, LocalModel
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
 
+NOBODY = EmbeddingPurpose()
 TEXTS = ["The harbour opens at six in the morning.", "港口早上六点开放。", "Cats sleep most of the day."]
 
 
 @pytest.mark.slow
 async def test_the_model_embeds_texts_of_one_meaning_near_each_other_and_is_started_again_after_its_end() -> None:
     worker = EmbeddingWorker(idle_seconds=60)
-    embedder = LocalEmbedder(worker)
-    assert worker.process_id is None, "nothing is loaded before the first text"
+    embedder = Embedder(LocalModel(worker), EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True))
+    started = worker.process_id
+    assert started is None, "nothing is loaded before the first text"
     try:
-        passages = await embedder.embed(TEXTS * 4, "passage")
-        question = await embedder.embed(["When does the harbour open?"], "question")
+        passages = await embedder.embed(TEXTS * 4, "passage", NOBODY)
+        question = await embedder.embed(["When does the harbour open?"], "question", NOBODY)
         assert passages.vectors.shape == (12, 512)
         assert np.allclose(np.linalg.norm(passages.vectors, axis=1), 1, atol=1e-4)
         english, chinese, cats = (passages.vectors[:3] @ question.vectors[0]).tolist()
         assert min(english, chinese) > cats + 0.1
-        assert (passages.tokens, passages.cost) == (0, "0")
         assert worker.process_id is not None
         os.kill(worker.process_id, signal.SIGKILL)
-        again = await embedder.embed(TEXTS[:1], "passage")
+        again = await embedder.embed(TEXTS[:1], "passage", NOBODY)
         assert np.allclose(again.vectors, passages.vectors[:1], atol=1e-3)
     finally:
         await embedder.close()

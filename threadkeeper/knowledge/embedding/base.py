@@ -1,20 +1,21 @@
-"""What embeds texts.
+"""What embedding gives: vectors, their model, and the reasons why there are none.
 
-A vector is normalised to length 1 and stored as float16, because pgvector's `halfvec` has no more; half the bytes
-change the order of results less than the model's own noise.
+A vector has length 1 and is stored as float16, because pgvector's `halfvec` has no more. Half the bytes change the
+order of results less than the model's own noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Vectors = NDArray[np.float32]
+    Vectors: TypeAlias = NDArray[np.float32]
 
 EmbedFailure = Literal[
     "unreachable",
@@ -25,9 +26,7 @@ EmbedFailure = Literal[
     "not_a_number",
     "wrong_count",
     "over_limit",
-    "local",
 ]
-TextKind = Literal["question", "passage"]
 
 
 class EmbeddingError(Exception):
@@ -51,7 +50,7 @@ class EmbeddingModel:
     """An embedding model, as it is stored with a training: vectors of different models are not comparable.
 
     Args:
-        name: of the model, with its version.
+        name: of the model.
         dimensions: of a vector; None until the first answer of a server tells.
         threshold: the cosine below which a passage answers nothing, before a training calibrates it.
         is_local: whether it costs nothing, because it runs on this machine.
@@ -65,13 +64,7 @@ class EmbeddingModel:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPurpose:
-    """For whom texts are embedded, as the row of the call says.
-
-    Args:
-        assistant: the id of the assistant.
-        user_id: who asks, or who started the training.
-        thread_id: of the question.
-    """
+    """For whom texts are embedded, as the row of the call says: the assistant, and who asks or started the training."""
 
     assistant: str | None = None
     user_id: str | None = None
@@ -83,35 +76,20 @@ class Embedded:
     """Args:
     vectors: a row of float32 for each text, of length 1.
     tokens: as billed; 0 for a local model, None if the server does not say.
-    cost: US dollars as a decimal text; "0" for a local model, None if unknown.
+    cost: US dollars; 0 for a local model, None if unknown.
     """
 
     vectors: Vectors
     tokens: int | None
-    cost: str | None
+    cost: Decimal | None
 
 
-class Embedder(Protocol):
-    """Embeds texts with one model."""
+class Embeds(Protocol):
+    """Embeds texts with one model, as `embedder.Embedder` does."""
 
-    @property
-    def model(self) -> EmbeddingModel: ...
+    model: EmbeddingModel
 
     async def embed(
-        self, texts: Sequence[str], kind: TextKind, purpose: EmbeddingPurpose = EmbeddingPurpose()
+        self, texts: Sequence[str], kind: Literal["question", "passage"], purpose: EmbeddingPurpose
     ) -> Embedded:
-        """The vectors of the texts, in their order. A question goes before waiting passages.
-
-        Raises:
-            EmbeddingError: the texts cannot be embedded now, or never.
-        """
-
-    async def close(self) -> None: ...
-
-
-def normalised(vectors: Vectors) -> Vectors:
-    """The vectors with length 1; a zero vector stays zero."""
-    import numpy as np  # noqa: PLC0415  20 ms and 16 MB, at the first use
-
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
+        """The vectors of the texts. Raises EmbeddingError."""
