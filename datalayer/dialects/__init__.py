@@ -102,10 +102,10 @@ class VectorIndex(Protocol):
     async def prepare(self, connection: AsyncConnection) -> None:
         """Create what is missing. Raises VectorsMissing."""
 
-    async def unfilled(self, connection: AsyncConnection, limit: int) -> list[tuple[int, bytes]]:
-        """Stored vectors that the search does not have yet, by the ids of their passages."""
+    async def unfilled(self, connection: AsyncConnection, limit: int) -> list[tuple[int, int, bytes]]:
+        """Stored vectors that the search does not have yet, by passage and part."""
 
-    async def fill(self, connection: AsyncConnection, vectors: Sequence[tuple[int, bytes]]) -> None:
+    async def fill(self, connection: AsyncConnection, vectors: Sequence[tuple[int, int, bytes]]) -> None:
         """Give vectors to the search."""
 
     async def index(self, connection: AsyncConnection, dimensions: int) -> None:
@@ -121,7 +121,10 @@ class VectorIndex(Protocol):
         count: int,
         is_exact: bool,
     ) -> list[tuple[int, float]]:
-        """The passages of a training nearest to a vector, with their cosines. Needs a transaction."""
+        """The ids of the passages of the vectors of a training nearest to a vector, with their cosines.
+
+        Needs a transaction. A passage with several near vectors is there several times.
+        """
 
 
 class Dialect(Protocol):

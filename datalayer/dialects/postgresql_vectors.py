@@ -7,7 +7,7 @@ A small training is searched exactly, through the btree of its assistant. A larg
 import struct
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Text, bindparam, text
+from sqlalchemy import BigInteger, Integer, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,9 +20,14 @@ _VERSION = (0, 8)
 _VISIBLE = '"assistantId" = :assistant AND since <= :number AND (until IS NULL OR until > :number)'
 _FILL = text("""
     UPDATE passage_vectors AS stored SET embedding = CAST(given.embedding AS halfvec)
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:embeddings AS text[])) AS given (id, embedding)
-    WHERE stored."passageId" = given.id
-""").bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("embeddings", type_=ARRAY(Text)))
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:parts AS integer[]), CAST(:embeddings AS text[]))
+        AS given (id, part, embedding)
+    WHERE stored."passageId" = given.id AND stored.part = given.part
+""").bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger)),
+    bindparam("parts", type_=ARRAY(Integer)),
+    bindparam("embeddings", type_=ARRAY(Text)),
+)
 
 
 class PgVector:
@@ -60,16 +65,16 @@ class PgVector:
         await connection.execute(text("ALTER TABLE passage_vectors ADD COLUMN IF NOT EXISTS embedding halfvec"))
 
     @staticmethod
-    async def unfilled(connection: AsyncConnection, limit: int) -> list[tuple[int, bytes]]:
+    async def unfilled(connection: AsyncConnection, limit: int) -> list[tuple[int, int, bytes]]:
         """Vectors that were stored when pgvector was not there."""
-        statement = text('SELECT "passageId", vector FROM passage_vectors WHERE embedding IS NULL LIMIT :most')
-        return [(row[0], row[1]) for row in await connection.execute(statement, {"most": limit})]
+        statement = text('SELECT "passageId", part, vector FROM passage_vectors WHERE embedding IS NULL LIMIT :most')
+        return [(row[0], row[1], row[2]) for row in await connection.execute(statement, {"most": limit})]
 
     @staticmethod
-    async def fill(connection: AsyncConnection, vectors: Sequence[tuple[int, bytes]]) -> None:
-        """Store vectors, by the ids of their passages, for the search."""
-        ids = [passage_id for passage_id, _ in vectors]
-        await connection.execute(_FILL, {"ids": ids, "embeddings": [as_text(vector) for _, vector in vectors]})
+    async def fill(connection: AsyncConnection, vectors: Sequence[tuple[int, int, bytes]]) -> None:
+        """Store vectors, by passage and part, for the search."""
+        ids, parts, texts = zip(*((passage, part, as_text(vector)) for passage, part, vector in vectors), strict=True)
+        await connection.execute(_FILL, {"ids": list(ids), "parts": list(parts), "embeddings": list(texts)})
 
     @staticmethod
     async def index(connection: AsyncConnection, dimensions: int) -> None:

@@ -118,6 +118,7 @@ async def add_passages(
             "end": passage.end,
             "page": passage.page,
             "tokens": passage.tokens,
+            "hashes": passage.hashes,
             "text": passage.text,
             "words": " ".join(key + token for token in tokens(passage.text)),
         }
@@ -128,17 +129,18 @@ async def add_passages(
     vectors = [
         {
             "passageId": passage_id,
+            "part": part,
             "assistantId": training.assistant_id,
             "since": training.number,
-            "dimensions": len(passage.vector) // 2,
-            "vector": passage.vector,
-            "hashes": passage.hashes,
+            "dimensions": len(vector) // 2,
+            "vector": vector,
         }
         for passage_id, passage in zip(ids, added, strict=True)
+        for part, vector in enumerate(passage.vectors)
     ]
     await connection.execute(insert(passage_vectors), vectors)
     if dialect.vectors is not None:
-        await dialect.vectors.fill(connection, [(row["passageId"], row["vector"]) for row in vectors])
+        await dialect.vectors.fill(connection, [(row["passageId"], row["part"], row["vector"]) for row in vectors])
 
 
 async def finish(connection: AsyncConnection, training_id: str, document_id: str, document: NewDocument) -> None:

@@ -11,8 +11,8 @@ from datalayer.store import DataStore
 
 _PAGE = 2_000
 _FILLED_AT_ONCE = 500
-# A training with at most so many passages is searched exactly, through the index of its assistant.
-_EXACT_PASSAGES = 20_000
+# A training with at most so many vectors is searched exactly, through the index of its assistant.
+_EXACT_VECTORS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ class PassageSearch(DataStore):
         return VectorSearch("pgvector")
 
     async def training_vectors(self, training: Training) -> AsyncIterator[list[PassageVector]]:
-        """All vectors of a training in pages, in the order of their ids."""
+        """All vectors of a training in pages, in the order of passages and parts."""
         demand_system(acting_user.get(), "knowledge")
-        after = 0
+        after = (0, -1)
         while True:
             found = await self.database.query(
                 lambda connection, after=after: passages.page(connection, training, after, _PAGE)  # type: ignore[misc]
@@ -64,7 +64,7 @@ class PassageSearch(DataStore):
                 yield found
             if len(found) < _PAGE:
                 return
-            after = found[-1].id
+            after = (found[-1].id, found[-1].part)
 
     async def word_counts(self, training_id: str) -> bytes | None:
         """The `word_counts` of `finish_training`."""
@@ -72,26 +72,26 @@ class PassageSearch(DataStore):
         return await self.database.query(lambda connection: trainings.word_counts(connection, training_id))
 
     async def nearest_passages(self, training: Training, vector: bytes, count: int) -> list[tuple[int, float]]:
-        """The ids of the passages of a training nearest to a vector (float16, little-endian), with their cosines.
+        """The ids of the passages of the vectors nearest to a vector (float16, little-endian), with their cosines.
 
-        Only if `prepare_vectors` found pgvector.
+        A passage with several near vectors is there several times. Only if `prepare_vectors` found pgvector.
         """
         demand_system(acting_user.get(), "knowledge")
         vectors = self.database.dialect.vectors
         assert vectors is not None
-        is_exact = training.counts.passages <= _EXACT_PASSAGES
+        is_exact = training.counts.vectors <= _EXACT_VECTORS
         async with self.database.transaction() as connection:
             return await vectors.nearest(
                 connection, training.assistant_id, training.number, vector, count=count, is_exact=is_exact
             )
 
     async def passage_vectors(self, training: Training, ids: Sequence[int]) -> list[PassageVector]:
-        """The vectors of these passages of a training, in no particular order; those of deleted ones are missing."""
+        """All vectors of these passages of a training, in no particular order; those of deleted ones are missing."""
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: passages.vectors(connection, training, ids))
 
-    async def passages_with_words(self, training: Training, words: Sequence[str], limit: int) -> list[PassageVector]:
-        """The vectors of passages with any of these search tokens, in no particular order."""
+    async def passages_with_words(self, training: Training, words: Sequence[str], limit: int) -> list[int]:
+        """The ids of passages with any of these search tokens, in no particular order."""
         demand_system(acting_user.get(), "knowledge")
         if not words:
             return []
@@ -99,6 +99,11 @@ class PassageSearch(DataStore):
         return await self.database.query(
             lambda connection: passages.with_words(connection, dialect, training, words, limit)
         )
+
+    async def passage_hashes(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The hashes of the words of these passages (`NewPassage`); those of deleted ones are missing."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: passages.hashes(connection, ids))
 
     async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]:
         """The passages with these ids and scores, in this order; deleted ones are missing."""
@@ -115,7 +120,7 @@ class PassageSearch(DataStore):
         if training is None or training.settings is None:
             return
         dimensions = training.settings.dimensions
-        size = await self.database.query(lambda connection: passages.count(connection, training, _EXACT_PASSAGES + 1))
-        if size > _EXACT_PASSAGES:
+        size = await self.database.query(lambda connection: passages.count(connection, training, _EXACT_VECTORS + 1))
+        if size > _EXACT_VECTORS:
             async with self.database.write() as connection:
                 await vectors.index(connection, dimensions)

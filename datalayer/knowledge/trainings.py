@@ -29,7 +29,7 @@ _DONE = (
     select(func.count()).where(training_sources.c.trainingId == trainings.c.id).correlate(trainings).scalar_subquery()
 )
 _COLUMNS = [column for column in trainings.c if column.name != "wordCounts"]
-_SETTINGS = ("model", "dimensions", "chunkTokens", "chunkOverlap", "chunker")
+_SETTINGS = ("model", "dimensions", "chunkTokens", "chunkOverlap", "chunker", "windowTokens")
 
 
 def _of(row: RowMapping) -> Training:
@@ -41,6 +41,7 @@ def _of(row: RowMapping) -> Training:
         row["failedDocuments"],
         row["reusedDocuments"],
         row["passages"],
+        row["vectors"],
         row["words"],
         row["characters"],
         row["tokens"],
@@ -132,6 +133,7 @@ async def begin(connection: AsyncConnection, training_id: str, settings: Trainin
             chunkTokens=settings.chunk_tokens,
             chunkOverlap=settings.chunk_overlap,
             chunker=settings.chunker,
+            windowTokens=settings.window_tokens,
             expectedSources=expected,
         )
     )
@@ -190,6 +192,9 @@ async def swap(connection: AsyncConnection, training_id: str, threshold: float, 
             for column in (documents.c.passages, documents.c.words, documents.c.characters)
         ),
     ).where(documents.c.assistantId == assistant_id, documents.c.until.is_(None))
+    vectors = select(func.count()).where(
+        passage_vectors.c.assistantId == assistant_id, passage_vectors.c.until.is_(None)
+    )
     of_documents = (await connection.execute(totals)).one()
     failed = select(func.coalesce(func.sum(training_sources.c.failedDocuments), 0)).where(
         training_sources.c.trainingId == training_id
@@ -204,6 +209,7 @@ async def swap(connection: AsyncConnection, training_id: str, threshold: float, 
             isCurrent=True,
             threshold=threshold,
             wordCounts=counts,
+            vectors=(await connection.execute(vectors)).scalar_one(),
             failedDocuments=(await connection.execute(failed)).scalar_one(),
             **{name: int(value) for name, value in zip(names, of_documents, strict=True)},
         )

@@ -37,7 +37,8 @@ class TrainingSettings:
     """What a training embeds with. Documents are embedded again when one of these changes.
 
     `model` is the embedding model and `dimensions` the length of its vectors; `chunk_tokens` and `chunk_overlap` are
-    tokens; `chunker` is the version of the chunker.
+    tokens; `chunker` is the version of the chunker. A passage has a vector for each `window_tokens` of its text; 0: one
+    for all of it.
     """
 
     model: str
@@ -45,6 +46,7 @@ class TrainingSettings:
     chunk_tokens: int
     chunk_overlap: int
     chunker: int
+    window_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class TrainingCounts:
     failed_documents: int = 0
     reused_documents: int = 0
     passages: int = 0
+    vectors: int = 0
     words: int = 0
     characters: int = 0
     tokens: int = 0
@@ -101,14 +104,14 @@ class SourceResult:
 
 @dataclass(frozen=True, slots=True)
 class NewPassage:
-    """A chunk of a document with its vector: float16 in little-endian order. `hashes` are those of its search tokens:
+    """A chunk of a document with its vectors: float16 in little-endian order. `hashes` are those of its search tokens:
     32 bits each, sorted, in little-endian order."""
 
     start: int
     end: int
     tokens: int
     text: str
-    vector: bytes
+    vectors: tuple[bytes, ...]
     hashes: bytes
     page: int | None = None
 
@@ -163,8 +166,8 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class PassageVector:
-    """What a search ranks: the vector and the hashes of `NewPassage`."""
+    """One vector of a passage, which may have several."""
 
     id: int
+    part: int
     vector: bytes
-    hashes: bytes

@@ -53,10 +53,12 @@ trainings = Table(
     Column("chunkTokens", Integer),
     Column("chunkOverlap", Integer),
     Column("chunker", Integer),
+    Column("windowTokens", Integer),
     Column("documents", Integer, nullable=False, server_default=text("0")),
     Column("failedDocuments", Integer, nullable=False, server_default=text("0")),
     Column("reusedDocuments", Integer, nullable=False, server_default=text("0")),
     Column("passages", Integer, nullable=False, server_default=text("0")),
+    Column("vectors", Integer, nullable=False, server_default=text("0")),
     Column("words", BigInteger, nullable=False, server_default=text("0")),
     Column("characters", BigInteger, nullable=False, server_default=text("0")),
     Column("tokens", BigInteger, nullable=False, server_default=text("0")),
@@ -139,6 +141,7 @@ passages = Table(
     Column("end", Integer, nullable=False),
     Column("page", Integer),
     Column("tokens", Integer, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
     Column("text", Text, nullable=False),
     # Each with the key of its assistant, as in the search of threads.
     Column("words", Words, nullable=False),
@@ -146,18 +149,18 @@ passages = Table(
 )
 Index("passages_of_document", passages.c.documentId, passages.c.position)
 
-# What a search reads of each passage; `since` and `until` are those of the document. Where the server has pgvector,
+# The vectors of each passage; `since` and `until` are those of the document. Where the server has pgvector,
 # `dialects.postgresql_vectors` adds the column `embedding`.
 passage_vectors = Table(
     "passage_vectors",
     metadata,
     Column("passageId", Number, ForeignKey("passages.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
     Column("assistantId", Text, nullable=False),
     Column("since", Integer, nullable=False),
     Column("until", Integer),
     Column("dimensions", Integer, nullable=False),
     Column("vector", LargeBinary, nullable=False),
-    Column("hashes", LargeBinary, nullable=False),
 )
 Index("passage_vectors_of_assistant", passage_vectors.c.assistantId, passage_vectors.c.since)
 

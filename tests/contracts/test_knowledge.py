@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from datalayer import AlreadyExists, BlobNotFound, InvalidRecord, NotFound, SourceResult, Training
+from datalayer import AlreadyExists, BlobNotFound, InvalidRecord, NotFound, PassageVector, SourceResult, Training
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files.verify import FileCheck
 from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
@@ -135,7 +135,7 @@ async def test_counts_and_costs_of_a_training(layer: ChainlitLayer) -> None:
     done = await layer.get_training(training.id)
     assert done is not None
     counts = done.counts
-    assert (counts.documents, counts.failed_documents, counts.passages) == (2, 1, 4)
+    assert (counts.documents, counts.failed_documents, counts.passages, counts.vectors) == (2, 1, 4, 4)
     assert (counts.words, counts.characters) == (6, 26)
     assert (counts.tokens, counts.cost) == (17, Decimal("0.500002"))
     listed = await layer.list_documents(training.id)
@@ -226,18 +226,18 @@ async def test_passages_are_found_by_their_words_within_their_assistant(layer: C
     assert training is not None
 
     async def found(*words: str) -> list[str]:
-        vectors = await layer.passages_with_words(training, words, 10)
-        return sorted(passage.text for passage in await layer.get_passages([(one.id, 1.0) for one in vectors]))
+        ids = await layer.passages_with_words(training, words, 10)
+        return sorted(passage.text for passage in await layer.get_passages([(one, 1.0) for one in ids]))
 
     assert await found("4711", "nothing") == ["Form TK-4711 of the librarian"]
     assert await found("关门", "other") == ["other", "几点关门？晚上六点。"]
     assert await found("gardener") == []
     assert await found() == []
     (best,) = await layer.passages_with_words(training, ["other"], 10)
-    assert best.vector == packed(1, 0, 0, 0)
-    (passage,) = await layer.get_passages([(best.id, 0.7)])
+    (passage,) = await layer.get_passages([(best, 0.7)])
     assert (passage.document_title, passage.score, passage.page) == ("a", 0.7, None)
-    assert await layer.passage_vectors(training, [best.id, 10**9]) == [best]
+    assert await layer.passage_vectors(training, [best, 10**9]) == [PassageVector(best, 0, packed(1, 0, 0, 0))]
+    assert await layer.passage_hashes([best, 10**9]) == {best: b"other"}
 
 
 async def test_without_pgvector_the_reason_is_told(layer: ChainlitLayer, engine: str) -> None:
@@ -276,7 +276,7 @@ async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows
     pgvector_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = pgvector_layer
-    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_PASSAGES", 50)
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 50)
     await layer.prepare_vectors()
     chance = random.Random(7)
     vectors = [packed(*(chance.gauss(0, 1) for _ in range(4))) for _ in range(3_000)]
@@ -293,6 +293,6 @@ async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows
         await connection.execute(text("DROP INDEX passage_vectors_of_assistant"))
     found = await layer.nearest_passages(training, vectors[0], 40)
     assert len(found) == 40
-    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_PASSAGES", 100)
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 100)
     exact = await layer.nearest_passages(training, vectors[0], 40)
     assert len({one for one, _ in found} & {one for one, _ in exact}) >= 36

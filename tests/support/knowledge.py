@@ -29,7 +29,7 @@ def document(
     passages, at = [], 0
     for number, text in enumerate(texts):
         vector = vectors[number] if vectors is not None else packed(1, 0, 0, 0)
-        passages.append(NewPassage(at, at + len(text), len(text.split()), text, vector, b""))
+        passages.append(NewPassage(at, at + len(text), len(text.split()), text, (vector,), text.encode()))
         at += len(text) + 1
     whole = "\n".join(texts)
     return NewDocument(

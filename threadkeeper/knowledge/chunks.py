@@ -26,10 +26,12 @@ class ChunkSettings:
     """Args:
     tokens: of a chunk at most.
     overlap: tokens that a chunk may repeat of the one before.
+    window: tokens of each part of a chunk that has a vector of its own; 0: a chunk has one.
     """
 
     tokens: int = 256
     overlap: int = 30
+    window: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.tokens:
@@ -38,11 +40,12 @@ class ChunkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a text: `text[start:end]`."""
+    """A piece of a text: `text[start:end]`. `windows` are the parts of the text that have a vector each."""
 
     start: int
     end: int
     tokens: int
+    windows: tuple[tuple[int, int], ...]
 
 
 def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> list[Chunk]:
@@ -52,7 +55,18 @@ def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> l
     """
     count = tokenizer(_VOCABULARY).count
     found = _splitter(settings.tokens, settings.overlap, is_markdown).chunk_indices(text)
-    return [Chunk(start, start + len(chunk), count(chunk)) for start, chunk in found if chunk.strip()]
+    return [
+        Chunk(start, start + len(chunk), count(chunk), _windows(start, chunk, settings.window))
+        for start, chunk in found
+        if chunk.strip()
+    ]
+
+
+def _windows(start: int, chunk: str, tokens: int) -> tuple[tuple[int, int], ...]:
+    if not tokens:
+        return ((start, start + len(chunk)),)
+    found = _splitter(tokens, 0, False).chunk_indices(chunk)
+    return tuple((start + at, start + at + len(window)) for at, window in found if window.strip())
 
 
 def is_markdown(loader: str) -> bool:

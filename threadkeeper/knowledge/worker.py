@@ -30,7 +30,7 @@ def answer(request: dict[str, Any]) -> tuple[Any, bytes]:
     """The answer to a request, as JSON and bytes."""
     match request["do"]:
         case "chunk":
-            settings = ChunkSettings(request["tokens"], request["overlap"])
+            settings = ChunkSettings(request["tokens"], request["overlap"], request["window"])
             return [astuple(chunk) for chunk in split(request["text"], settings, is_markdown=request["markdown"])], b""
         case "embed":
             return None, _embed(request["texts"])
