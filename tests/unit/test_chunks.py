@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadkeeper.knowledge.chunks import ChunkSettings, is_markdown, page_of, split
+from threadkeeper.knowledge.chunks import ChunkSettings, has_headings, page_of, split
 from threadkeeper.vocabulary import tokenizer
 
 ENGLISH = "The harbour master counts the boats. When the tide turns, the small ones leave first! Who follows them? "
@@ -49,8 +49,8 @@ def test_a_heading_stays_with_its_text_in_markdown() -> None:
     text = "\n\n".join(parts)
     chunks = [text[chunk.start : chunk.end] for chunk in split(text, SMALL, is_markdown=True)]
     assert all(chunk.startswith("# Heading") for chunk in chunks)
-    assert is_markdown("word 1")
-    assert not is_markdown("pdf 1")
+    assert has_headings(text)
+    assert not has_headings("Room #3 and # no heading")
 
 
 def test_the_page_is_that_on_which_a_chunk_begins() -> None:

@@ -17,7 +17,7 @@ from tests.unit.test_documents import ENTITY
 from threadkeeper.documents import process
 from threadkeeper.documents.worker.reading import Refusal
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken
-from threadkeeper.knowledge.loaders.formats import SourceKind, loader_for
+from threadkeeper.knowledge.loaders.formats import VERSIONS, SourceKind, is_current, loader_for
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
 from threadkeeper.knowledge.wording import say_refused, say_taken
 
@@ -234,3 +234,12 @@ async def test_the_process_of_a_load_has_its_limits() -> None:
     slow = Load("file", "a.docx", word(*["word " * 50] * 5_000), LoadLimits(seconds=0.2))
     with pytest.raises(LoadRefused, match="slow"):
         await anext(slow.documents())
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_table_of_versions_has_those_of_the_loaders(case: Case) -> None:
+    loader = loader_for(case.kind, case.name, case.data())
+    assert VERSIONS[loader.name] == loader.version
+    assert is_current(f"{loader.name} {loader.version}")
+    assert not is_current(f"{loader.name} {loader.version + 1}")
+    assert not is_current("other 1")

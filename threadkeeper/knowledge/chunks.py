@@ -6,6 +6,7 @@ counts the tokens. The offsets of a chunk are exact: `text[start:end]` is the ch
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from threadkeeper.vocabulary import tokenizer
 VERSION = 1
 """A higher number when the same text gives other chunks; then documents are embedded again."""
 _VOCABULARY = "o200k_base"
-# The loaders whose texts are Markdown: a heading stays with what is below it.
-_MARKDOWN = ("markdown", "word", "opendocument", "html")
+_HEADING = re.compile(r"^#{1,6} \S", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def _windows(start: int, chunk: str, tokens: int) -> tuple[tuple[int, int], ...]
     return tuple((start + at, start + at + len(window)) for at, window in found if window.strip())
 
 
-def is_markdown(loader: str) -> bool:
-    """Whether the texts of this loader ("word 1") are Markdown."""
-    return loader.split(maxsplit=1)[0] in _MARKDOWN
+def has_headings(text: str) -> bool:
+    """Whether a text has headings as Markdown has them; then a heading stays with what is below it."""
+    return _HEADING.search(text) is not None
 
 
 def page_of(start: int, pages: Sequence[int]) -> int | None:
