@@ -42,6 +42,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.usage
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.pooler
+	$(BIN)/python -m benchmarks.knowledge
+	$(BIN)/python -m benchmarks.knowledge --speed
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

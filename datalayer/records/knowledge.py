@@ -37,8 +37,8 @@ class TrainingSettings:
     """What a training embeds with. Documents are embedded again when one of these changes.
 
     `model` is the embedding model and `dimensions` the length of its vectors; `chunk_tokens` and `chunk_overlap` are
-    tokens; `chunker` is the version of the chunker. A passage has a vector for each `window_tokens` of its text; 0: one
-    for all of it.
+    tokens; `chunker` is the version of the chunker. Beside its own vector, a passage has one for each `window_tokens`
+    of its text, unless that is 0.
     """
 
     model: str
@@ -166,7 +166,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class PassageVector:
-    """One vector of a passage, which may have several."""
+    """One vector of a passage: part 0 is that of the whole passage, the others those of its windows."""
 
     id: int
     part: int

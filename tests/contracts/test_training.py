@@ -24,6 +24,8 @@ from threadkeeper.knowledge.training import KnowledgeSettings, Trainer, Training
 from threadkeeper.knowledge.worker_process import EmbeddingWorker
 
 NOBODY = EmbeddingPurpose()
+QUESTIONS = 24
+"""That a training embeds to find its threshold."""
 HARBOUR = "The harbour opens at six in the morning.\n\nBoats longer than twelve metres need a pilot."
 LIBRARY = "图书馆周一闭馆。\n\nForm TK-4711 renews a card of the library."
 
@@ -87,7 +89,10 @@ async def test_files_are_trained_and_answer(rig: Rig) -> None:
     counts = training.counts
     assert (counts.documents, counts.reused_documents, counts.failed_documents) == (3, 0, 0)
     assert counts.tokens == sum(billed.prompt_tokens for billed in rig.server.ledger[1:])
-    assert counts.passages == counts.vectors == len(rig.embedded) - 1, "one text was to learn the dimensions"
+    # One text was to learn the dimensions, and questions to find the threshold.
+    assert counts.passages == counts.vectors == len(rig.embedded) - 1 - QUESTIONS
+    assert training.threshold is not None
+    assert training.threshold >= 0.2
     assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
     assert "TK-4711" in (await rig.found("tk-4711"))[0]
     assert (await rig.found("图书馆什么时候闭馆"))[0].startswith("图书馆周一闭馆")
@@ -104,11 +109,11 @@ async def test_what_is_unchanged_is_not_embedded_again(rig: Rig) -> None:
     rig.server.forget()
     again = await rig.train()
     assert (again.state, again.counts.reused_documents, again.counts.documents) == ("success", 3, 3)
-    assert rig.embedded == ["dimensions"]
+    assert len(rig.embedded) == 1 + QUESTIONS
     rig.server.forget()
     await rig.layer.put_source(sheet, b"id,text\n1,the first row\n2,a row that changed\n3,a new row\n")
     changed = await rig.train()
-    assert sorted(rig.embedded[1:]) == ["id: 2\ntext: a row that changed", "id: 3\ntext: a new row"]
+    assert sorted(rig.embedded[1:-QUESTIONS]) == ["id: 2\ntext: a row that changed", "id: 3\ntext: a new row"]
     assert (changed.counts.documents, changed.counts.reused_documents) == (4, 2)
     assert "the second row" not in " ".join(await rig.found("the second row"))
     # Only the newest trainings are kept.

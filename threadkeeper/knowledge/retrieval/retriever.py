@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from datalayer.ownership import SYSTEM, acting_as
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 MOST_PASSAGES = 10
 _RANKED = 100
-_BY_WORDS = 200
+_NEAR_VECTORS = 200
+_BY_WORDS = 100
+# Each takes a megabyte.
+_KEPT_COUNTS = 32
 _MEMORY_BYTES = 256 * 1024 * 1024
 
 
@@ -41,9 +45,10 @@ class PassageStore(Protocol):
     async def passages_with_words(self, training: Training, words: Sequence[str], limit: int) -> list[int]: ...
     async def passage_hashes(self, ids: Sequence[int]) -> dict[int, bytes]: ...
     async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]: ...
+    async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None: ...
 
 
-class NothingTrained(Exception):
+class NothingTrained(LookupError):
     """The assistant has no training that answers."""
 
 
@@ -125,36 +130,40 @@ class Retriever:
 
     async def scored(self, training: Training, text: str, vector: NDArray[np.float32]) -> list[tuple[int, float]]:
         """The ids of passages with their scores, best first; the system must act."""
-        from threadkeeper.knowledge.retrieval.ranking import Question, fused  # noqa: PLC0415  NumPy, at the first use
+        from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
 
         counts = await self._word_counts(training)
         question = Question(text, counts)
         by_words = await self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS)
-        cosines = await self._cosines(training, vector, by_words)
-        hashes = await self._store.passage_hashes(list(cosines))
-        return fused(cosines, hashes, question)
+        vectors = await self._vectors(training, vector, by_words)
+        near = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
+        hashes = await self._store.passage_hashes(list(near))
+        return fused(near, hashes, question)
 
-    async def _cosines(
+    async def _vectors(
         self, training: Training, vector: NDArray[np.float32], by_words: Sequence[int]
-    ) -> dict[int, float]:
-        """The cosines of the nearest passages, and of those that were found by their words."""
+    ) -> dict[int, NDArray[np.float32]]:
+        """The vectors of the nearest passages, and of those that were found by their words."""
         import numpy as np  # noqa: PLC0415
 
-        cosines: dict[int, float] = {}
-        if self._has_vector_search:
-            near = await self._store.nearest_passages(training, vector.astype("<f2").tobytes(), _RANKED)
-            for passage, cosine in near:
-                cosines.setdefault(passage, cosine)
-            missing = [passage for passage in by_words if passage not in cosines]
-            for one in await self._store.passage_vectors(training, missing):
-                cosine = float(np.frombuffer(one.vector, "<f2").astype(np.float32) @ vector)
-                cosines[one.id] = max(cosine, cosines.get(one.id, -1.0))
-            return cosines
-        index = await self._index(training)
-        for passage, cosine in index.nearest(vector):
-            if len(cosines) < _RANKED:
-                cosines.setdefault(passage, cosine)
-        return cosines | index.cosines([passage for passage in by_words if passage not in cosines], vector)
+        if not self._has_vector_search:
+            index = await self._index(training)
+            near = dict.fromkeys(passage for passage, _ in index.nearest(vector))
+            return index.vectors([*list(near)[:_RANKED], *(passage for passage in by_words if passage not in near)])
+        found = await self._store.nearest_passages(training, vector.astype("<f2").tobytes(), _NEAR_VECTORS)
+        ids = list(dict.fromkeys([*(passage for passage, _ in found), *by_words]))
+        parts: dict[int, list[PassageVector]] = {}
+        for one in await self._store.passage_vectors(training, ids):
+            parts.setdefault(one.id, []).append(one)
+        return {
+            passage: np.stack(
+                [
+                    np.frombuffer(one.vector, "<f2").astype(np.float32)
+                    for one in sorted(its_parts, key=lambda one: one.part)
+                ]
+            )
+            for passage, its_parts in parts.items()
+        }
 
     async def _index(self, training: Training) -> SignIndex:
         if (found := self._indexes.get(training.id)) is not None:
@@ -177,12 +186,16 @@ class Retriever:
         await asyncio.to_thread(index.finish)
         return index
 
+    def note_word_counts(self, training: Training, counts: WordCounts) -> None:
+        """Use these counts for a training that has not stored its own yet."""
+        self._counts[training.id] = counts
+
     async def _word_counts(self, training: Training) -> WordCounts:
         from threadkeeper.knowledge.retrieval.words import WordCounts  # noqa: PLC0415
 
         if training.id not in self._counts:
             stored = await self._store.word_counts(training.id)
             self._counts[training.id] = WordCounts() if not stored else WordCounts.unpacked(stored)
-            while len(self._counts) > 64:
+            while len(self._counts) > _KEPT_COUNTS:
                 self._counts.popitem(last=False)
         return self._counts[training.id]

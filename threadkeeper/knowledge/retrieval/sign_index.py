@@ -90,13 +90,13 @@ class SignIndex:
             distances += np.bitwise_count(self._bits[:, column] ^ sign)
         return np.sort(np.argpartition(distances, candidates)[:candidates])
 
-    def cosines(self, ids: Sequence[int], vector: NDArray[np.float32]) -> dict[int, float]:
-        """The highest cosine of each of these passages; those that are not here are missing."""
+    def vectors(self, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors of each of these passages, a row for each part; those that are not here are missing."""
         # The vectors of a passage stand together, in the order of the ids.
         wanted = np.asarray(ids, np.int64)
         begins, ends = np.searchsorted(self.ids, wanted, "left"), np.searchsorted(self.ids, wanted, "right")
         return {
-            passage: float((self._vectors[begin:end].astype(np.float32) @ vector).max())
+            passage: self._vectors[begin:end].astype(np.float32)
             for passage, begin, end in zip(ids, begins.tolist(), ends.tolist(), strict=True)
             if begin < end
         }
