@@ -8,30 +8,26 @@ are loaded; never more than a few are in memory.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from datalayer.cleaning import clean_text
 from datalayer.errors import BlobNotFound, DataLayerError, NotFound
-from datalayer.history.search_tokens import fold, runs
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import (
     DataSource,
     NewDocument,
-    NewPassage,
     SourceResult,
     Training,
     TrainingSettings,
 )
-from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings, page_of
+from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings
 from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpose, Embeds
 from threadkeeper.knowledge.loaders.base import LoadedDocument
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
+from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of, passage_of, words_of
 from threadkeeper.knowledge.retrieval.retriever import PassageStore
 from threadkeeper.knowledge.threshold import calibrated
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
@@ -144,22 +140,6 @@ class _Ended(Exception):
     """The training does not run any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A document that must be embedded."""
-
-    source_id: str
-    document: LoadedDocument
-    title: str
-    fingerprint: str
-    chunks: tuple[Chunk, ...]
-
-    @property
-    def windows(self) -> list[str]:
-        text = self.document.text
-        return [text[start:end] for chunk in self.chunks for start, end in chunk.windows]
-
-
 class _Run:
     """One run of a training."""
 
@@ -251,7 +231,7 @@ class _Run:
         Raises:
             LoadRefused: nothing, or nothing more, could be loaded.
         """
-        waiting: asyncio.Queue[_Waiting | None] = asyncio.Queue(_WAITING_DOCUMENTS)
+        waiting: asyncio.Queue[WaitingDocument | None] = asyncio.Queue(_WAITING_DOCUMENTS)
         count = 0
 
         async def load_all() -> None:
@@ -268,7 +248,7 @@ class _Run:
 
         loading = asyncio.create_task(load_all())
         try:
-            batch: list[_Waiting] = []
+            batch: list[WaitingDocument] = []
             while (one := await waiting.get()) is not None:
                 batch.append(one)
                 if sum(len(each.windows) for each in batch) >= _WINDOWS_AT_ONCE or waiting.empty():
@@ -285,14 +265,14 @@ class _Run:
                 await asyncio.gather(loading, return_exceptions=True)
         return count
 
-    async def _prepared(self, source: DataSource, document: LoadedDocument) -> _Waiting | None:
+    async def _prepared(self, source: DataSource, document: LoadedDocument) -> WaitingDocument | None:
         """A document that must be embedded; None if it was embedded before, and is taken as it is."""
         if await self._cancelled():
             await self._store.cancel_training(self._training_id)
             raise _Ended
-        document = _cleaned(document)
+        document = cleaned(document)
         title = document.title or source.title
-        print_ = _fingerprint(document, title, self._stored)
+        print_ = fingerprint_of(document, title, self._stored)
         key = document.key
         if await self._step(self._store.take_document(self._training_id, source.id, key, print_)):
             return None
@@ -310,9 +290,9 @@ class _Run:
             Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
             for start, end, tokens, windows in found
         )
-        return _Waiting(source.id, document, title, print_, chunks)
+        return WaitingDocument(source.id, document, title, print_, chunks)
 
-    async def _keep(self, batch: Sequence[_Waiting]) -> None:
+    async def _keep(self, batch: Sequence[WaitingDocument]) -> None:
         """Embed the documents together and store them."""
         if not batch:
             return
@@ -326,7 +306,7 @@ class _Run:
             for chunk in one.chunks:
                 vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
                 at += len(chunk.windows)
-                passages.append(_passage(one.document, chunk, vectors))
+                passages.append(passage_of(one.document, chunk, vectors))
             text = one.document.text
             await self._step(
                 self._store.keep_document(
@@ -337,7 +317,7 @@ class _Run:
                         one.fingerprint,
                         one.title,
                         len(text),
-                        _words(text),
+                        words_of(text),
                         # What the batch cost is counted with its first document.
                         tokens,
                         cost,
@@ -389,35 +369,3 @@ class _Run:
             await self._store.remove_old_trainings(assistant_id, self._settings.keep)
         except DataLayerError as error:
             logger.warning("old trainings of the assistant %s are not removed: %s", assistant_id, error)
-
-
-def _cleaned(document: LoadedDocument) -> LoadedDocument:
-    """The document as it can be stored. A replaced character takes one place, so offsets of pages stay."""
-    title = None if document.title is None else clean_text(" ".join(document.title.split()))[:300]
-    return LoadedDocument(
-        clean_text(document.text),
-        clean_text(document.key),
-        title or None,
-        document.pages,
-        document.record_id,
-        document.suggestion,
-    )
-
-
-def _fingerprint(document: LoadedDocument, title: str, settings: TrainingSettings | None) -> str:
-    assert settings is not None
-    parts = [document.text, title, document.pages, document.record_id, document.suggestion, asdict(settings)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _passage(document: LoadedDocument, chunk: Chunk, vectors: tuple[bytes, ...]) -> NewPassage:
-    from threadkeeper.knowledge.retrieval.words import hashes_of  # noqa: PLC0415  NumPy, at the first use
-
-    text = document.text[chunk.start : chunk.end]
-    page = page_of(chunk.start, document.pages)
-    return NewPassage(chunk.start, chunk.end, chunk.tokens, text, vectors, hashes_of(text), page)
-
-
-def _words(text: str) -> int:
-    """Words of a text; in a script without spaces, each character is one."""
-    return sum(len(run) if unspaced else 1 for unspaced, run, _ in runs(fold(text)))
