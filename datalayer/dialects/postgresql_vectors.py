@@ -62,7 +62,16 @@ class PgVector:
         setting = text("SELECT setting FROM pg_settings WHERE name = 'hnsw.iterative_scan'")
         if (await connection.execute(setting)).scalar() != _SCAN:
             raise VectorsMissing("pgvector does not take the setting hnsw.iterative_scan")
-        await connection.execute(text("ALTER TABLE passage_vectors ADD COLUMN IF NOT EXISTS embedding halfvec"))
+        column = text(
+            "SELECT attstorage FROM pg_attribute"
+            " WHERE attrelid = CAST('passage_vectors' AS regclass) AND attname = 'embedding' AND NOT attisdropped"
+        )
+        storage = (await connection.execute(column)).scalar()
+        if storage is None:
+            await connection.execute(text("ALTER TABLE passage_vectors ADD COLUMN IF NOT EXISTS embedding halfvec"))
+        if storage not in ("m", b"m"):
+            # In the row, because an exact search reads all of them; the stored bytes move out of the row instead.
+            await connection.execute(text("ALTER TABLE passage_vectors ALTER COLUMN embedding SET STORAGE MAIN"))
 
     @staticmethod
     async def unfilled(connection: AsyncConnection, limit: int) -> list[tuple[int, int, bytes]]:

@@ -260,6 +260,9 @@ async def test_pgvector_finds_what_was_stored_before_and_after_it(pgvector_layer
     before = document(handbook.id, "a", ["zero", "one"], directions[:2])
     first = await trained(layer, [before])
     assert (await layer.prepare_vectors()).name == "pgvector"
+    async with layer.database.read() as connection:
+        stored = "SELECT CAST(attstorage AS text) FROM pg_attribute WHERE attname = 'embedding' AND attnum > 0"
+        assert (await connection.execute(text(stored))).scalar_one() == "m", "within the row, which is read whole"
     after = document(handbook.id, "b", ["two", "three"], directions[2:])
     second = await trained(layer, [before, after])
     other = await layer.put_source(source("gardener"), b"x")
