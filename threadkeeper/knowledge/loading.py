@@ -16,6 +16,7 @@ from threadkeeper.knowledge.loaders.formats import SourceKind
 
 # A character takes at most 12 bytes of JSON in ASCII.
 _MOST_BYTES = 256 * 1024 * 1024
+_END_SECONDS = 5.0
 
 
 class LoadRefused(Exception):
@@ -78,6 +79,8 @@ class Load:
                     raise LoadRefused(too_slow(self._name, len(self._data), self._limits.seconds)) from None
                 if frame is None:
                     raise LoadRefused(await self._failure(process))
+                if "document" not in frame:
+                    await _ended(process)
                 if "refused" in frame:
                     raise LoadRefused(frame["refused"])
                 if "taken" in frame:
@@ -96,6 +99,15 @@ class Load:
         await process.wait()
         failed = failure(process, complaints, name=self._name, size=len(self._data), seconds=self._limits.seconds)
         return failed or "broken"
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Wait for a process that has said its last word: a signal to one that just ended confuses asyncio's watcher."""
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        return
 
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from datalayer.concurrency import for_each
 from datalayer.errors import BlobNotFound, DataLayerError, NotFound
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import (
@@ -87,6 +88,7 @@ class Trainer:
     Args:
         worker: cuts texts into chunks.
         has_vector_search: whether `prepare_vectors` found pgvector.
+        sources_at_once: how many sources are loaded at the same time.
         pauses: seconds to wait before each new try, when the embedding server is away.
     """
 
@@ -98,10 +100,12 @@ class Trainer:
         settings: KnowledgeSettings,
         *,
         has_vector_search: bool = False,
+        sources_at_once: int = 3,
         pauses: Sequence[float] = _PAUSES_SECONDS,
     ) -> None:
         self.store, self.embedder, self.worker, self.settings = store, embedder, worker, settings
         self.has_vector_search, self.pauses = has_vector_search, tuple(pauses)
+        self.sources_at_once = sources_at_once
 
     async def train(
         self,
@@ -146,7 +150,7 @@ class _Run:
     def __init__(self, trainer: Trainer, cancelled: Callable[[], Awaitable[bool]]) -> None:
         self._store, self._embedder, self._worker = trainer.store, trainer.embedder, trainer.worker
         self._settings, self._pauses, self._cancelled = trainer.settings, trainer.pauses, cancelled
-        self._has_vector_search = trainer.has_vector_search
+        self._has_vector_search, self._sources_at_once = trainer.has_vector_search, trainer.sources_at_once
         self._training_id = ""
         self._purpose = EmbeddingPurpose()
         self._stored: TrainingSettings | None = None
@@ -165,12 +169,20 @@ class _Run:
             raise _Ended
         before = await self._results_before(training.assistant_id)
         done = await self._store.trained_sources(training_id)
-        for source in sources:
-            if source.id not in done:
-                await self._train_source(source, before)
-                current = await self._store.get_training(training_id)
-                if current is not None:
-                    await progress(current)
+
+        async def waiting() -> AsyncIterator[DataSource]:
+            for source in sources:
+                if source.id not in done:
+                    yield source
+
+        async def work(source: DataSource) -> None:
+            await self._train_source(source, before)
+            current = await self._store.get_training(training_id)
+            if current is not None:
+                await progress(current)
+
+        # The process that loads a small file takes longer to start than the file to embed.
+        await for_each(waiting(), work, concurrency=self._sources_at_once)
         await self._finish(training.assistant_id)
 
     async def _trained_with(self) -> TrainingSettings:
