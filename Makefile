@@ -42,6 +42,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.usage
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.pooler
+	$(BIN)/python -m benchmarks.knowledge
+	$(BIN)/python -m benchmarks.knowledge --speed
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -68,8 +70,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 # library holds some others back.
 lock: $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra azure --extra s3 pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge --extra azure --extra s3 pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build artifacts *.egg-info

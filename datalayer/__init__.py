@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         VersionConflict,
     )
     from datalayer.jobs.kinds import JobContext, JobSchedule
+    from datalayer.knowledge.passage_search import VectorSearch
     from datalayer.ownership import SYSTEM, acting_as, acting_user
     from datalayer.records.assistants import (
         Assistant,
@@ -66,6 +67,18 @@ if TYPE_CHECKING:
         User,
     )
     from datalayer.records.jobs import Job, JobPage
+    from datalayer.records.knowledge import (
+        DataSource,
+        Document,
+        NewDocument,
+        NewPassage,
+        Passage,
+        PassageVector,
+        SourceResult,
+        Training,
+        TrainingCounts,
+        TrainingSettings,
+    )
     from datalayer.records.retention import RetentionPlan, RetentionReceipt
     from datalayer.records.review import (
         AnswerCount,
@@ -130,6 +143,11 @@ _HOMES = {
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
     """,
     "datalayer.records.jobs": "Job JobPage",
+    "datalayer.knowledge.passage_search": "VectorSearch",
+    "datalayer.records.knowledge": """
+        DataSource Document NewDocument NewPassage Passage PassageVector SourceResult Training TrainingCounts
+        TrainingSettings
+    """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
         AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer
@@ -178,6 +196,8 @@ __all__ = [
     "CopiedAnswer",
     "Coverage",
     "DataLayerError",
+    "DataSource",
+    "Document",
     "Element",
     "ExcerptPart",
     "Feedback",
@@ -199,10 +219,14 @@ __all__ = [
     "Login",
     "Look",
     "LookPage",
+    "NewDocument",
+    "NewPassage",
     "NotFound",
     "OpenBlob",
     "Page",
     "PairAgreement",
+    "Passage",
+    "PassageVector",
     "Price",
     "Project",
     "Provider",
@@ -220,6 +244,7 @@ __all__ = [
     "SavedView",
     "SchemaError",
     "SharedThread",
+    "SourceResult",
     "StatementRefused",
     "Step",
     "StepUsage",
@@ -230,12 +255,16 @@ __all__ = [
     "ThreadMark",
     "ThreadOrigin",
     "TimedOut",
+    "Training",
+    "TrainingCounts",
+    "TrainingSettings",
     "UsageBucket",
     "UsageGroup",
     "UsageProblem",
     "UsageReport",
     "UsageTotals",
     "User",
+    "VectorSearch",
     "Verdict",
     "VerdictChange",
     "VersionConflict",

@@ -45,6 +45,7 @@ from datalayer.files.content import content_of
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.jobs.jobs import Jobs
+from datalayer.knowledge.knowledge import Knowledge
 from datalayer.ownership import acting_user, recorded
 from datalayer.records.chat import Feedback, Thread, User
 from datalayer.records.writes import (
@@ -92,6 +93,7 @@ class ChainlitLayer(
     Billing,
     Files,
     Jobs,
+    Knowledge,
     Logins,
     OwnThreads,
     SharedThreads,

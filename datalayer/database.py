@@ -80,6 +80,13 @@ class Database:
             async with self._reading.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads, for a statement that needs settings of its own."""
+        with self.translated():
+            async with self.engine.connect() as connection, connection.begin():
+                yield connection
+
     async def query(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """The result of `work`, which only reads; it is repeated once if its connection was lost."""
         try:

@@ -36,6 +36,7 @@ from datalayer.schema.chat import (
     threads,
 )
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
+from datalayer.schema.knowledge import KNOWLEDGE_TABLES
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
     llm_call_payloads,
@@ -264,6 +265,15 @@ async def keep_assistants(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_tables_and_columns)
     of_assistants = {str(index.name) for table in ASSISTANT_TABLES for index in table.indexes}
     await connection.run_sync(_add_indexes, {"review_answers_of_version"} | of_assistants)
+
+
+@migration
+async def know_documents(connection: AsyncConnection) -> None:
+    """Add the data sources, trainings, documents and passages of assistants."""
+    for table in KNOWLEDGE_TABLES:
+        await connection.run_sync(table.create, checkfirst=True)
+    names = {str(index.name) for table in KNOWLEDGE_TABLES for index in table.indexes}
+    await connection.run_sync(_add_indexes, names)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """Creates the file store, the metered model and the review policy from the settings. Opens no connection."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.chat.assistants import Retriever
@@ -12,7 +13,14 @@ from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_
 from threadkeeper.chat.trying import Trial
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.settings.settings import Settings, plain
+from threadkeeper.settings.settings import Settings, SettingsError, plain
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer
+    from threadkeeper.knowledge.service import KnowledgeService
+
+# The least score of an answer with a model that nobody has measured; a training finds a better one.
+_SERVER_THRESHOLD = 0.2
 
 
 def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
@@ -75,6 +83,69 @@ def trial(settings: Settings, model: Model, retriever: Retriever | None = None) 
         default_prompt=settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
         window=settings.openai_context_tokens,
         retriever=retriever,
+    )
+
+
+def open_knowledge(
+    settings: Settings, layer: "ChainlitLayer", secrets: Iterable[str], *, worker_idle_seconds: float = 300.0
+) -> "KnowledgeService":
+    """What trains assistants and finds passages. Its calls are stored without these secrets. Nothing is loaded yet.
+
+    Raises:
+        SettingsError: no embedding model is configured, and the package of the one of this machine is not installed.
+    """
+    from threadkeeper.knowledge.chunks import ChunkSettings  # noqa: PLC0415  only assistants with knowledge need it
+    from threadkeeper.knowledge.embedding.base import EmbeddingModel  # noqa: PLC0415
+    from threadkeeper.knowledge.embedding.embedder import Embedder  # noqa: PLC0415
+    from threadkeeper.knowledge.embedding.local import (  # noqa: PLC0415
+        DIMENSIONS,
+        MODEL,
+        THRESHOLD,
+        WINDOW,
+        LocalModel,
+        is_installed,
+    )
+    from threadkeeper.knowledge.loaders.base import LoadOptions  # noqa: PLC0415
+    from threadkeeper.knowledge.loading import LoadLimits  # noqa: PLC0415
+    from threadkeeper.knowledge.service import KnowledgeService  # noqa: PLC0415
+    from threadkeeper.knowledge.training import KnowledgeSettings  # noqa: PLC0415
+    from threadkeeper.knowledge.worker_process import EmbeddingWorker  # noqa: PLC0415
+
+    worker = EmbeddingWorker(worker_idle_seconds)
+    name, dimensions = settings.knowledge_embedding_model, settings.knowledge_embedding_dimensions
+    if not name:
+        if not is_installed():
+            raise SettingsError("Set KNOWLEDGE_EMBEDDING_MODEL, or install threadkeeper[knowledge].")
+        model: Model = LocalModel(worker)
+        described = EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True)
+    else:
+        has_own_server = settings.knowledge_embedding_base_url is not None
+        key = settings.knowledge_embedding_api_key if has_own_server else settings.openai_api_key
+        model = create_model(
+            api_key=plain(key),
+            base_url=settings.knowledge_embedding_base_url or settings.openai_base_url,
+            azure_endpoint=None if has_own_server else settings.azure_openai_endpoint,
+            azure_api_key=plain(settings.azure_openai_api_key),
+            azure_api_version=settings.azure_openai_api_version,
+            timeout_seconds=settings.openai_timeout_seconds,
+            max_retries=settings.openai_max_retries,
+            embeds=True,
+        )
+        if model.demo:
+            raise SettingsError("KNOWLEDGE_EMBEDDING_MODEL needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
+        described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD)
+    metered = MeteredModel(model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets))
+    limits = LoadLimits(
+        settings.knowledge_load_seconds,
+        settings.knowledge_max_megabytes,
+        LoadOptions(max_pages=settings.knowledge_max_pages, max_rows=settings.knowledge_max_rows),
+    )
+    chunks = ChunkSettings(settings.knowledge_chunk_tokens, settings.knowledge_chunk_overlap, 0 if name else WINDOW)
+    return KnowledgeService(
+        layer,
+        Embedder(metered, described, asks_dimensions=bool(name and dimensions)),
+        worker,
+        KnowledgeSettings(chunks, limits, settings.knowledge_keep_trainings),
     )
 
 

@@ -92,6 +92,41 @@ class SingleWrites(Protocol):
         """
 
 
+class VectorsMissing(Exception):
+    """The engine has no index of vectors here; the message says why."""
+
+
+class VectorIndex(Protocol):
+    """The engine's own search of vectors; they are float16 in little-endian order."""
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Create what is missing. Raises VectorsMissing."""
+
+    async def unfilled(self, connection: AsyncConnection, limit: int) -> list[tuple[int, int, bytes]]:
+        """Stored vectors that the search does not have yet, by passage and part."""
+
+    async def fill(self, connection: AsyncConnection, vectors: Sequence[tuple[int, int, bytes]]) -> None:
+        """Give vectors to the search."""
+
+    async def index(self, connection: AsyncConnection, dimensions: int) -> None:
+        """Create the index of the vectors of this size, if it is not there."""
+
+    async def nearest(
+        self,
+        connection: AsyncConnection,
+        assistant_id: str,
+        number: int,
+        vector: bytes,
+        *,
+        count: int,
+        is_exact: bool,
+    ) -> list[tuple[int, float]]:
+        """The ids of the passages of the vectors of a training nearest to a vector, with their cosines.
+
+        Needs a transaction. A passage with several near vectors is there several times.
+        """
+
+
 class Dialect(Protocol):
     """The SQL, connections and errors of one engine."""
 
@@ -109,6 +144,13 @@ class Dialect(Protocol):
 
     clock: ClassVar[ColumnElement[float]]
     """The time of the database in seconds since 1970, also within a transaction."""
+
+    vectors: VectorIndex | None
+    """The engine's search of vectors, once `Knowledge.prepare_vectors` has found it."""
+
+    @staticmethod
+    def vector_index() -> VectorIndex:
+        """The engine's search of vectors, not prepared. Raises VectorsMissing."""
 
     @property
     def hot_paths(self) -> HotPaths:
@@ -165,8 +207,8 @@ class Dialect(Protocol):
         """The query for a search in the texts of one user, in the query language of the engine's index."""
 
     @staticmethod
-    def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
-        """Whether a row of `search_texts` matches the `search_query`; uses the index of words."""
+    def matches_words(wanted: ColumnElement[str], texts: Table | None = None) -> ColumnElement[bool]:
+        """Whether a row of `search_texts`, or of `passages`, matches the `search_query`; uses its index of words."""
 
     @staticmethod
     async def sort_words(connection: AsyncConnection) -> None:

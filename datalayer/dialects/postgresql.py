@@ -38,7 +38,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects import Aggregate
+from datalayer.dialects import Aggregate, VectorIndex
 from datalayer.dialects.driver_errors import of_asyncpg
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
 from datalayer.dialects.postgresql_connector import Connector
@@ -74,6 +74,7 @@ class PostgreSQL:
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
     hot_paths: PostgresConnections
     connector: Connector | None = None
+    vectors: VectorIndex | None = None
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         # The pool keeps its connections, because reconnecting for each burst costs more than the queries of the burst.
@@ -112,6 +113,12 @@ class PostgreSQL:
             raise ConfigurationError(f"jobs need the package {error.name}: install `threadkeeper[jobs]`") from error
 
         return create_sync_engine(url)
+
+    @staticmethod
+    def vector_index() -> VectorIndex:
+        from datalayer.dialects.postgresql_vectors import PgVector  # noqa: PLC0415  only assistants with knowledge need it
+
+        return PgVector()
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:
@@ -160,11 +167,11 @@ class PostgreSQL:
         return " & ".join(tokens + [f"'{owner_key}{token}':*" for token in query.beginnings])
 
     @staticmethod
-    def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+    def matches_words(wanted: ColumnElement[str], texts: Table | None = None) -> ColumnElement[bool]:
         # A subquery hides the words from the planner. It would otherwise avoid the index for words that are frequent in
         # the texts of other users.
         hidden = select(cast(cast(wanted, Text), TSQUERY)).scalar_subquery()
-        return search_texts.c.words.op("@@", is_comparison=True)(hidden)
+        return (search_texts if texts is None else texts).c.words.op("@@", is_comparison=True)(hidden)
 
     @staticmethod
     async def sort_words(connection: AsyncConnection) -> None:

@@ -41,7 +41,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects import Aggregate, driver_errors
+from datalayer.dialects import Aggregate, VectorIndex, VectorsMissing, driver_errors
 from datalayer.dialects.reasons import of_sqlite
 from datalayer.dialects.sqlite_connections import SQLiteConnections
 from datalayer.dialects.sqlite_direct import PRAGMAS, WAIT, keep_private
@@ -59,7 +59,10 @@ from datalayer.records.search import Query
 from datalayer.schema.chat import FAVORITE_ON_SQLITE, search_texts
 
 _WAIT_FOR_MIGRATION = "PRAGMA busy_timeout=10000"
-_SEARCH_WORDS = table("search_words", column("rowid"))
+_INDEXES_OF_WORDS = {
+    "search_texts": table("search_words", column("rowid")),
+    "passages": table("passage_words", column("rowid")),
+}
 _MERGED_PAGES = 200
 _WAL_SECONDS = 10.0
 _WAL_PAUSE_SECONDS = 0.01
@@ -73,6 +76,7 @@ class SQLite:
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
     hot_paths: SQLiteConnections
     single_writes: ClassVar[None] = None
+    vectors: VectorIndex | None = None
     percentile: ClassVar[None] = None
     clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 
@@ -97,6 +101,10 @@ class SQLite:
         from datalayer.dialects.sqlite_sync import create_sync_engine  # noqa: PLC0415  few processes need it
 
         return create_sync_engine(url)
+
+    @staticmethod
+    def vector_index() -> VectorIndex:
+        raise VectorsMissing("SQLite has no index of vectors")
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:  # noqa: ARG004  no server counts them
@@ -129,10 +137,11 @@ class SQLite:
         return " ".join(tokens + [f'"{owner_key}{token}" *' for token in query.beginnings])
 
     @staticmethod
-    def matches_words(wanted: ColumnElement[str]) -> ColumnElement[bool]:
-        found = select(_SEARCH_WORDS.c.rowid)
-        matches = literal_column("search_words").op("MATCH", is_comparison=True)(wanted)
-        return search_texts.c.id.in_(found.where(matches))
+    def matches_words(wanted: ColumnElement[str], texts: Table | None = None) -> ColumnElement[bool]:
+        of = search_texts if texts is None else texts
+        index = _INDEXES_OF_WORDS[of.name]
+        matches = literal_column(index.name).op("MATCH", is_comparison=True)(wanted)
+        return of.c.id.in_(select(index.c.rowid).where(matches))
 
     @staticmethod
     async def sort_words(connection: AsyncConnection) -> None:

@@ -21,7 +21,7 @@ from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobError, BlobNotFound
-from datalayer.history import elements
+from datalayer.history import elements, file_outbox
 from datalayer.history.elements import MISSING_SINCE
 from datalayer.records.chat import Element
 from datalayer.schema.chat import blob_deletions
@@ -236,7 +236,7 @@ class FileCheck:
         if not keys:
             return []
         async with self._database.read() as connection:
-            known = set(await elements.by_object_key(connection, keys))
+            known = await file_outbox.in_use(connection, keys)
             queued = select(blob_deletions.c.objectKey).where(blob_deletions.c.objectKey.in_(keys))
             known.update((await connection.execute(queued)).scalars())
         return [blob for blob in blobs if blob.key not in known]

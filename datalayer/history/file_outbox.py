@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
 from datalayer.schema.chat import blob_deletions, elements
+from datalayer.schema.knowledge import data_sources
 
 ABANDONED_AFTER_SECONDS = 7 * 24 * 3600.0
 """An announced file without a row is deleted after this time: by then no process is still sending it, and no spool file
@@ -71,6 +72,7 @@ async def due(connection: AsyncConnection, now: str, *, after: int, most: int) -
 
 
 async def in_use(connection: AsyncConnection, object_keys: Collection[str]) -> set[str]:
-    """The keys that belong to an element."""
-    statement = select(elements.c.objectKey).where(elements.c.objectKey.in_(object_keys))
-    return set((await connection.execute(statement)).scalars())
+    """The keys that belong to an element or a data source."""
+    of_elements = select(elements.c.objectKey).where(elements.c.objectKey.in_(object_keys))
+    of_sources = select(data_sources.c.objectKey).where(data_sources.c.objectKey.in_(object_keys))
+    return set((await connection.execute(of_elements.union_all(of_sources))).scalars())

@@ -27,7 +27,7 @@ Identifier: TypeEngine[str] = Text().with_variant(postgresql.UUID(as_uuid=False)
 Json: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 # Tokens of `search_tokens`, separated by blanks.
 Words: TypeEngine[str] = Text().with_variant(postgresql.TSVECTOR(), "postgresql")
-_Number: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+Number: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 Tags: TypeEngine[Any] = JSON(none_as_null=True).with_variant(postgresql.ARRAY(Text()), "postgresql")
 
 metadata = MetaData()
@@ -179,7 +179,7 @@ Index("elements_of_file", elements.c.objectKey)
 blob_deletions = Table(
     "blob_deletions",
     metadata,
-    Column("id", _Number, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("objectKey", Text, nullable=False),
     Column("threadId", Identifier),
     Column("queuedAt", Text, nullable=False),
@@ -245,7 +245,7 @@ Index("feedback_changes_of_thread", feedback_changes.c.threadId)
 search_texts = Table(
     "search_texts",
     metadata,
-    Column("id", _Number, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("threadId", Identifier, ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
     Column("stepId", Identifier, ForeignKey("steps.id", ondelete="CASCADE")),
     Column("words", Words, nullable=False),
@@ -260,7 +260,7 @@ Index("one_title_per_thread", search_texts.c.threadId, unique=True, postgresql_w
 search_pending = Table(
     "search_pending",
     metadata,
-    Column("id", _Number, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("threadId", Identifier, nullable=False),
     Column("stepId", Identifier),
     Column("userId", Identifier),

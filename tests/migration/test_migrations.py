@@ -46,6 +46,7 @@ STEPS = [
     "index_speech_alone",
     "keep_jobs",
     "keep_assistants",
+    "know_documents",
 ]
 
 

@@ -29,6 +29,8 @@ body:<name>            answers with that body of `odd_streams.BODIES`, whether s
 first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
 think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
 think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
+words, words:<n>       embeds: texts with the same words have vectors near each other; n dimensions in place of 64
+words-nan, words-few   embeds with a NaN; with a vector less than there are texts
 ====================== =========================================================================================
 
 `tests/support/refusing_models.py` has more models, which refuse requests as real servers do.
@@ -240,16 +242,26 @@ class ModelServer:
         recorded = await self._record(request)
         texts = recorded.body["input"]
         texts = [texts] if isinstance(texts, str) else texts
+        if recorded.model.split(":")[0].isdigit() and (refusal := self._refusal(recorded)) is not None:
+            return refusal
         size = int(recorded.body.get("dimensions") or 16)
         tokens = sum(len(pieces(text)) for text in texts)
         self._bill(recorded, Billed(recorded.model, tokens, reported=True))
+        name, *rest = recorded.model.split(":")
+        if name.startswith("words"):
+            vectors = [_bag_of_words(text, int(rest[0]) if rest else 64) for text in texts]
+        else:
+            vectors = [_vector(text, size) for text in texts]
+        if name == "words-nan":
+            vectors[-1][0] = math.nan
+        if name == "words-few":
+            vectors.pop()
         return web.json_response(
             {
                 "object": "list",
                 "model": recorded.model,
                 "data": [
-                    {"object": "embedding", "index": index, "embedding": _vector(text, size)}
-                    for index, text in enumerate(texts)
+                    {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
                 ],
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
@@ -559,6 +571,16 @@ def _vector(text: str, size: int) -> list[float]:
     digest = hashlib.shake_256(text.encode()).digest(size)
     numbers = [byte - 127.5 for byte in digest]
     length = math.sqrt(sum(number * number for number in numbers))
+    return [number / length for number in numbers]
+
+
+def _bag_of_words(text: str, size: int) -> list[float]:
+    """A vector that is near those of texts with the same words."""
+    numbers = [0.0] * size
+    for word in pieces(text.lower()):
+        digest = hashlib.blake2s(word.strip(" .,;:!?").encode()).digest()
+        numbers[int.from_bytes(digest[:4]) % size] += 1 if digest[4] % 2 else -1
+    length = math.sqrt(sum(number * number for number in numbers)) or 1.0
     return [number / length for number in numbers]
 
 

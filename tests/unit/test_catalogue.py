@@ -11,7 +11,7 @@ from threadkeeper.language.catalogue import LANGUAGES
 MESSAGES = Path(threadkeeper.language.__path__[0], "messages")
 
 
-@pytest.mark.parametrize("name", ["chat", "pages", "review", "assistants"])
+@pytest.mark.parametrize("name", ["assistants", "chat", "documents", "knowledge", "pages", "review"])
 def test_both_languages_have_the_same_keys_in_the_same_order(name: str) -> None:
     english, chinese = (keys_of(MESSAGES / language / f"{name}.json") for language in LANGUAGES)
     assert english == chinese

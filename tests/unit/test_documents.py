@@ -23,7 +23,7 @@ from tests.support.office_files import (
 from tests.support.server import ROOT
 from tests.unit.test_attachments import passes_the_server, pdf, refusal, text_of
 from threadkeeper.chat.attachments.reader import TextAttachment
-from threadkeeper.chat.attachments.worker.pdf import ranges
+from threadkeeper.documents.worker.pdf import ranges
 
 PARAGRAPHS = ("# The title", "Grüße, 你好 *as typed*", "- one", "- two")
 TABLE = [["name", "number"], ["Ada", "1"]]
@@ -219,14 +219,14 @@ async def test_a_linked_picture_loads_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_the_process_of_a_document_has_no_network_and_starts_no_program(act: str) -> None:
-    program = f"from threadkeeper.chat.attachments.worker.limits import limit; limit(5); {act}"
+    program = f"from threadkeeper.documents.worker.limits import limit; limit(5); {act}"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "PermissionError: a document may not cause" in ended.stderr
 
 
 def test_the_process_of_a_document_writes_no_file(tmp_path: Path) -> None:
     act = "made = open('made', 'w'); made.write('x'); made.close()"
-    program = f"from threadkeeper.chat.attachments.worker.limits import limit; limit(5); {act}"
+    program = f"from threadkeeper.documents.worker.limits import limit; limit(5); {act}"
     ended = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,

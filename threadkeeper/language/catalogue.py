@@ -44,5 +44,6 @@ class Catalogue(Mapping[str, tuple[str, str]]):
         return len(self._sentences)
 
 
-CHAT = Catalogue("chat")
+CHAT = Catalogue("chat", "documents")
 PAGES = Catalogue("pages", "review", "assistants")
+KNOWLEDGE = Catalogue("knowledge", "documents")

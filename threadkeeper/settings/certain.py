@@ -63,7 +63,7 @@ _CHECKS: dict[Check, str] = {
     _any_text: """
         host azure_storage_connection_string azure_storage_key azure_storage_sas aws_region aws_access_key_id
         aws_secret_access_key aws_session_token openai_title_model azure_openai_api_version system_prompt
-        review_pseudonym_key chainlit_url
+        review_pseudonym_key chainlit_url knowledge_embedding_model
     """,
     _flag: """
         openai_vision usage_footer usage_keep_payloads review_ask_reasons review_ask_purpose review_tell_users log_json
@@ -71,10 +71,12 @@ _CHECKS: dict[Check, str] = {
     _follows(rules.database_url): "database_url",
     _follows(rules.blob_url): "blob_url",
     _follows(rules.web_address): """
-        openai_base_url azure_openai_endpoint azure_storage_endpoint s3_endpoint_url
+        openai_base_url azure_openai_endpoint azure_storage_endpoint s3_endpoint_url knowledge_embedding_base_url
     """,
     _follows(rules.names): "openai_models",
-    _follows(rules.fits_a_header): "openai_api_key azure_openai_api_key metrics_token",
+    _follows(rules.fits_a_header): """
+        openai_api_key azure_openai_api_key metrics_token knowledge_embedding_api_key
+    """,
     _follows(rules.header_name): "auth_header",
     _follows(rules.long_enough): "chainlit_auth_secret",
     _follows(clean_root_path): "chainlit_root_path",
@@ -85,8 +87,12 @@ _CHECKS: dict[Check, str] = {
     _whole(1): """
         openai_context_tokens max_tokens usage_payload_days attachment_max_files attachment_max_megabytes
         attachment_max_total_megabytes attachment_max_characters attachment_max_pdf_pages
+        knowledge_embedding_dimensions knowledge_max_megabytes knowledge_max_pages knowledge_max_rows
+        knowledge_load_seconds knowledge_keep_trainings
     """,
     _whole(1, 65_535): "port",
+    _whole(64, 8_000): "knowledge_chunk_tokens",
+    _whole(0, 60): "knowledge_chunk_overlap",
     _whole(5, 1000): "database_connections",
     _whole(1, 86_400): "files_redirect_seconds",
     _whole(0, 10): "openai_max_retries",

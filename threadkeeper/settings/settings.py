@@ -198,6 +198,39 @@ class Settings(BaseSettings):
     )
     attachment_max_pdf_pages: Count = Field(default=200, description="Maximum number of pages read from one PDF.")
 
+    knowledge_embedding_model: str = Field(
+        default="",
+        description="Model that embeds what assistants know, on a server with OpenAI's protocol. If empty, a model of"
+        " this machine embeds.",
+    )
+    knowledge_embedding_base_url: str | None = Field(
+        default=None,
+        description="Address of the server that embeds. If unset, it is the server that answers.",
+    )
+    knowledge_embedding_api_key: SecretStr | None = Field(
+        default=None, description="Key of `KNOWLEDGE_EMBEDDING_BASE_URL`."
+    )
+    knowledge_embedding_dimensions: Count | None = Field(
+        default=None,
+        description="Numbers in a vector, which the server is asked for. If unset, they are those of its answers.",
+    )
+    knowledge_chunk_tokens: int = Field(
+        default=256, ge=64, le=8_000, description="Maximum number of tokens in a passage, from 64 to 8,000."
+    )
+    knowledge_chunk_overlap: int = Field(
+        default=30,
+        ge=0,
+        le=60,
+        description="Maximum number of tokens that a passage repeats of the one before, up to 60.",
+    )
+    knowledge_max_megabytes: Count = Field(default=50, description="Maximum size of a file that is trained, in MiB.")
+    knowledge_max_pages: Count = Field(default=2_000, description="Maximum number of pages taken of one PDF.")
+    knowledge_max_rows: Count = Field(default=50_000, description="Maximum number of rows taken of one table.")
+    knowledge_load_seconds: Count = Field(default=60, description="Maximum time to load one file, in seconds.")
+    knowledge_keep_trainings: Count = Field(
+        default=3, description="Number of successful trainings of an assistant that are kept."
+    )
+
     review_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("correct", "wrong", "unsafe", "unclear"),
         description="Verdicts that reviewers can choose, separated by commas, in the order of the keys 1, 2, 3.",
@@ -315,7 +348,10 @@ class Settings(BaseSettings):
     def _blobs(cls, value: str) -> str:
         return rules.blob_url(value)
 
-    @field_validator("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
+    @field_validator(
+        *("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url"),
+        "knowledge_embedding_base_url",
+    )
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         return None if value is None else rules.web_address(value)
@@ -337,7 +373,7 @@ class Settings(BaseSettings):
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return rules.pairs(value)
 
-    @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token")
+    @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token", "knowledge_embedding_api_key")
     @classmethod
     def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -424,7 +460,7 @@ class Settings(BaseSettings):
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         for url in (
             *(self.database_url, self.blob_url, self.openai_base_url, self.azure_openai_endpoint),
-            *(self.azure_storage_endpoint, self.s3_endpoint_url),
+            *(self.azure_storage_endpoint, self.s3_endpoint_url, self.knowledge_embedding_base_url),
         ):
             secrets.extend(secrets_in_url(url or ""))
         if self.azure_storage_connection_string:

@@ -14,10 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from threadkeeper.chat.attachments.documents import DocumentKind, DocumentReader, document_kind
 from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
-from threadkeeper.chat.attachments.worker.reading import Reading
 from threadkeeper.chat.wording import say
+from threadkeeper.documents.decoding import decode
+from threadkeeper.documents.reader import DocumentKind, DocumentReader, document_kind
+from threadkeeper.documents.worker.reading import Reading
 from threadkeeper.language.negotiation import is_chinese
 
 _PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -26,11 +27,7 @@ _PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"GIF8[79]a"), "image/gif"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
 )
-_NOT_IN_TEXT = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
-_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
-_CHINESE_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
 _MEBIBYTE = 1024 * 1024
-_SAMPLE_BYTES = 64 * 1024
 _INLINE_BYTES = 256 * 1024
 
 
@@ -164,7 +161,7 @@ class AttachmentReader:
             raise AttachmentRefused(f"attachment_no_{kind}", name=name)
 
     def _read_text(self, name: str, data: bytes) -> TextAttachment:
-        decoded = _decoded(data)
+        decoded = decode(data)
         if decoded is None:
             raise AttachmentRefused("attachment_unsupported", name=name)
         text, encoding, certain = decoded
@@ -218,24 +215,3 @@ def _meant_as_text(name: str, mime: str | None) -> bool:
     # Browsers send no type for names without an extension, such as Makefile and LICENSE.
     unnamed = not PurePath(name).suffix and claimed in ("", "application/octet-stream")
     return unnamed or (claimed.startswith("text/") and claimed != "text/rtf") or claimed in TEXT_TYPES
-
-
-def _decoded(data: bytes) -> tuple[str, str, bool] | None:
-    """The text, its encoding, and whether the encoding is certain; None if the bytes are not text."""
-    for encoding, certain in _encodings(data):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return None if _NOT_IN_TEXT.search(text) else (text, encoding, certain)
-    return None
-
-
-def _encodings(data: bytes) -> list[tuple[str, bool]]:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return [("UTF-16", True)]
-    # Nearly every sequence of bytes is some GB18030. Chinese text has its high bytes in pairs, European text singly.
-    sample = data[:_SAMPLE_BYTES]
-    paired = 2 * len(_CHINESE_PAIR.findall(sample))
-    chinese = paired > 0.6 * len(_HIGH_BYTE.findall(sample))
-    return [("UTF-8-SIG", True), *([("GB18030", True)] if chinese else []), ("Windows-1252", False)]

@@ -18,15 +18,14 @@ import json
 import logging
 import re
 import subprocess
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 from threadkeeper.chat.context.token_worker import count_tokens
 from threadkeeper.chat.messages import ChatMessage
+from threadkeeper.programs import command
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ REQUEST_TOKENS = 3
 
 _MARGIN = 1.1
 _REMEMBERED = 20_000
-_WORKER = Path(__file__).with_name("token_worker.py")
 _IDLE_SECONDS = 300.0
 # Counting the longest thread takes a second.
 _PATIENCE_SECONDS = 10.0
@@ -188,9 +186,8 @@ class _Worker:
         return counts
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P: this folder is not searched for modules, but PYTHONPATH is, as for the server itself.
         self._process = subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-P", str(_WORKER), str(self._idle_seconds)],
+            command("threadkeeper.chat.context.token_worker", str(self._idle_seconds), isolated=False),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

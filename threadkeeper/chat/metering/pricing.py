@@ -8,6 +8,7 @@ fetched. Otherwise the cost is unknown: a model of the same name on another serv
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, plain_amount
+from threadkeeper.chat.embeddings import EMBEDDED_PROVIDER
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -30,6 +32,8 @@ _MILLION = Decimal(1_000_000)
 _SMALLEST = Decimal("1E-12")
 _NOTHING = Decimal(0)
 _NAMED = ("openai", "azure")
+# A model that embeds has no answer, and so no price for one.
+_EMBEDS = re.compile("embed", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ class Rates:
         return price | ({"request": plain_amount(self.request)} if self.request else {})
 
 
+# A model that runs on this machine costs nothing, and its calls say so.
+_FREE = Rates(EMBEDDED_PROVIDER, _NOTHING, _NOTHING, _NOTHING)
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """The cost of a call in US dollars, and the price it was computed from."""
@@ -104,6 +112,8 @@ def rates_of(
         base_url: the provider's URL, for a provider whose name the table does not know.
         prompt_tokens: some models have a higher price above a number of tokens.
     """
+    if provider == EMBEDDED_PROVIDER:
+        return _FREE
     names = [model] if not answered_by or answered_by == model else [model, answered_by]
     for price in own:
         if price.is_active and price.valid_from <= when and price.provider in (None, provider):
@@ -154,22 +164,24 @@ def _compiled(pattern: str) -> Any:
 
 
 def _published(
-    model: str, provider: str | None, base_url: str | None, when: datetime, prompt_tokens: int
+    name: str, provider: str | None, base_url: str | None, when: datetime, prompt_tokens: int
 ) -> Rates | None:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
 
     try:
         if provider in _NAMED:
-            _, known = get_snapshot().find_provider_model(model, None, provider, None)
+            _, known = get_snapshot().find_provider_model(name, None, provider, None)
         else:
             address = base_url or (f"https://{provider}" if provider else None)
             if address is None or not urlsplit(address).hostname:
                 return None
-            _, known = get_snapshot().find_provider_model(model, None, None, address)
+            _, known = get_snapshot().find_provider_model(name, None, None, address)
     except LookupError:
         return None
     prices = known.get_prices(when)
     for_input, for_output = prices.input_mtok, prices.output_mtok
+    if for_output is None and _EMBEDS.search(name):
+        for_output = _NOTHING
     if for_input is None or for_output is None:
         return None
     cached = prices.cache_read_mtok

@@ -21,6 +21,7 @@ def create_model(
     timeout_seconds: float = 60.0,
     max_retries: int = 2,
     sent_endings: SentEndings = never_sent,
+    embeds: bool = False,
 ) -> Model:
     """Azure OpenAI if `azure_endpoint` is given, else the server at `base_url` or OpenAI; the demo without any of them.
 
@@ -34,6 +35,7 @@ def create_model(
             after the first attempt in which others can begin.
         max_retries: how often a request that failed is sent again.
         sent_endings: what earlier processes know of the ends of a provider's answers.
+        embeds: whether the model embeds texts (`chat.embeddings`) and answers no questions.
 
     The client package is imported when the model is loaded or first asked.
     """
@@ -50,6 +52,10 @@ def create_model(
             client = azure_client(azure_endpoint, azure_api_key, api_version, timeout_seconds, max_retries)
         else:
             client = openai_client(base_url or OPENAI_BASE_URL, api_key, timeout_seconds, max_retries)
+        if embeds:
+            from threadkeeper.chat.providers.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415
+
+            return OpenAIEmbeddings(client, source, sent_endings)
         return OpenAIModel(client, source, sent_endings)
 
     source = _azure_source(azure_endpoint) if azure_endpoint else _source(base_url or OPENAI_BASE_URL)

@@ -120,6 +120,7 @@ def _timeout(seconds: float) -> httpx2.Timeout:
 
 class OpenAIModel:
     demo = False
+    path = "/chat/completions"
 
     def __init__(self, client: openai.AsyncOpenAI, source: Source, sent_endings: SentEndings) -> None:
         """
@@ -272,12 +273,13 @@ class OpenAIModel:
         return _ROLES if demands_other_roles(response) or (is_doubtful and has_system) else None
 
     async def _send(self, body: dict[str, Any], *, stream: bool) -> httpx2.Response:
-        path = "/chat/completions"
         if not stream:
-            return await self._client.post(path, cast_to=httpx2.Response, body=body)
+            return await self._client.post(self.path, cast_to=httpx2.Response, body=body)
         stream_cls = openai.AsyncStream[Any]
         # With cast_to=Response the package returns the response itself, although its signature names stream_cls.
-        answer = await self._client.post(path, cast_to=httpx2.Response, body=body, stream=True, stream_cls=stream_cls)
+        answer = await self._client.post(
+            self.path, cast_to=httpx2.Response, body=body, stream=True, stream_cls=stream_cls
+        )
         return cast("httpx2.Response", cast("object", answer))
 
     def _body(self, request: ModelRequest, left_out: set[str], *, stream: bool) -> dict[str, Any]:

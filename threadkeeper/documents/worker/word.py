@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
 import mammoth
 from markdownify import markdownify
 
-from threadkeeper.chat.attachments.worker.archive import entry_of
-from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+from threadkeeper.documents.worker.archive import entry_of
+from threadkeeper.documents.worker.reading import Reading, Refused
 
 _BODY = "word/document.xml"
 _WORDS = re.compile(rb"<w:t[ >]")

@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 
-from threadkeeper.chat.attachments.worker.reading import Refused
+from threadkeeper.documents.worker.reading import Refused
 
 MOST_ENTRIES = 10_000
 MOST_BYTES = 128 * 1024 * 1024

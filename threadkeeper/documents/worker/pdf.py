@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pypdf import PageObject, PdfReader
 from pypdf.errors import PyPdfError
 
-from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+from threadkeeper.documents.worker.reading import Reading, Refused
+
+# What pypdf raises for a page or a file that it cannot read.
+UNREADABLE = (PyPdfError, ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError)
 
 
 def read_pdf(data: bytes, *, max_pages: int, max_characters: int) -> Reading:
-    """Raises Refused, or what pypdf raises for a broken file."""
+    """The pages below each other, each under its number. Raises Refused, or what pypdf raises for a broken file."""
+    texts, reading = read_pages(data, max_pages=max_pages, max_characters=max_characters, shape=_marked)
+    whole = "\n".join(texts)
+    reading.text, reading.characters = whole[:max_characters], len(whole)
+    return reading
+
+
+def read_pages(
+    data: bytes,
+    *,
+    max_pages: int,
+    max_characters: int,
+    shape: Callable[[int, str], str],
+    fallback: Callable[[int], str] | None = None,
+) -> tuple[list[str], Reading]:
+    """The texts of the pages, and what is not in them. Raises Refused, or what pypdf raises for a broken file.
+
+    Args:
+        shape: makes the text of a page of its number, from 1, and of what was read.
+        fallback: reads a page that pypdf cannot, by its number.
+    """
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
         raise Refused("encrypted")
@@ -23,27 +46,26 @@ def read_pdf(data: bytes, *, max_pages: int, max_characters: int) -> Reading:
         page = reader.pages[number - 1]
         try:
             text = page.extract_text().strip()
-        except (PyPdfError, ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError):
-            text = ""
-            unreadable.append(number)
+        except UNREADABLE:
+            text = fallback(number).strip() if fallback is not None else ""
+            if not text:
+                unreadable.append(number)
         if text:
             pictures.update(_pictures(page))
         elif number not in unreadable:
             empty.append(number)
-        texts.append(f"[Page {number}]\n{text}\n")
+        texts.append(shape(number, text))
         characters += len(texts[-1])
         if characters >= max_characters:
             break
     reading.kept = len(texts)
     if len(empty) + len(unreadable) == len(texts):
         raise Refused("broken" if unreadable else "without_text")
-    whole = "\n".join(texts)
-    reading.text, reading.characters = whole[:max_characters], len(whole)
     reading.leave_out("part_pages_without_text", len(empty), numbers=ranges(empty), total=reading.total)
     reading.leave_out("part_pages_unreadable", len(unreadable), numbers=ranges(unreadable), total=reading.total)
     reading.leave_out("part_pictures", len(pictures))
     reading.leave_out("part_embedded", sum(1 for _ in reader.attachment_list))
-    return reading
+    return texts, reading
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -55,6 +77,10 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)
+
+
+def _marked(number: int, text: str) -> str:
+    return f"[Page {number}]\n{text}\n"
 
 
 def _pictures(page: PageObject) -> Iterator[object]:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import zipfile
+from collections.abc import Iterator
 from itertools import islice
 
 from python_calamine import (
@@ -17,8 +18,8 @@ from python_calamine import (
     load_workbook,
 )
 
-from threadkeeper.chat.attachments.worker.archive import entry_of
-from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+from threadkeeper.documents.worker.archive import entry_of
+from threadkeeper.documents.worker.reading import Reading, Refused
 
 MOST_SHEETS = 50
 MOST_ROWS = 50_000
@@ -32,16 +33,9 @@ def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | 
     Args:
         archive: of a format that is a zip archive; what is not in cells is counted in it.
     """
-    try:
-        workbook = load_workbook(io.BytesIO(data))
-    except PasswordError:
-        raise Refused("encrypted") from None
-    except CalamineError:
-        raise Refused("broken") from None
+    workbook = open_workbook(data)
     reading = Reading(unit="rows")
-    sheets = [one for one in workbook.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet]
-    hidden = [one.name for one in sheets if one.visible != SheetVisibleEnum.Visible]
-    shown = [one.name for one in sheets if one.visible == SheetVisibleEnum.Visible]
+    shown, hidden = sheet_names(workbook)
     out = io.StringIO()
     for name in shown[:MOST_SHEETS]:
         _write(workbook, name, out, reading, max_characters)
@@ -52,7 +46,42 @@ def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | 
     reading.text, reading.characters = text[:max_characters], len(text)
     reading.leave_out("part_sheets", len(shown) - MOST_SHEETS if len(shown) > MOST_SHEETS else 0, kept=MOST_SHEETS)
     reading.leave_out("part_hidden_sheets", len(hidden), names=", ".join(hidden[:10]))
-    others = len(workbook.sheets_metadata) - len(sheets)
+    note_left_out(workbook, archive, reading)
+    return reading
+
+
+def open_workbook(data: bytes) -> CalamineWorkbook:
+    """Raises Refused."""
+    try:
+        return load_workbook(io.BytesIO(data))
+    except PasswordError:
+        raise Refused("encrypted") from None
+    except CalamineError:
+        raise Refused("broken") from None
+
+
+def sheet_names(workbook: CalamineWorkbook) -> tuple[list[str], list[str]]:
+    """The sheets that are shown, and those that are hidden."""
+    sheets = [one for one in workbook.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet]
+    shown = [one.name for one in sheets if one.visible == SheetVisibleEnum.Visible]
+    return shown, [one.name for one in sheets if one.visible != SheetVisibleEnum.Visible]
+
+
+def rows_of(workbook: CalamineWorkbook, name: str) -> Iterator[list[str]]:
+    """The rows of a sheet from its first filled row on, as texts, without empty cells at their ends."""
+    sheet = workbook.get_sheet_by_name(name)
+    if sheet.start is None:
+        return
+    for row in islice(sheet.iter_rows(), sheet.start[0], None):
+        cells = [_text(cell) for cell in row]
+        while cells and not cells[-1]:
+            cells.pop()
+        yield cells
+
+
+def note_left_out(workbook: CalamineWorkbook, archive: zipfile.ZipFile | None, reading: Reading) -> None:
+    """Note what is not in cells. `archive`: as for `read_sheets`."""
+    others = sum(one.typ != SheetTypeEnum.WorkSheet for one in workbook.sheets_metadata)
     charts = 0
     if archive is not None:
         names = archive.namelist()
@@ -65,21 +94,17 @@ def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | 
         worksheets = [one for one in names if re.fullmatch(r"xl/worksheets/[^/]+\.xml", one)]
         reading.leave_out("part_results", sum(len(_FORMULA.findall(entry_of(archive, one))) for one in worksheets))
     reading.leave_out("part_charts", charts or others)
-    return reading
 
 
 def _write(workbook: CalamineWorkbook, name: str, out: io.StringIO, reading: Reading, max_characters: int) -> None:
     """Write the rows of a sheet, as long as there is room; count all of them."""
     sheet = workbook.get_sheet_by_name(name)
     reading.total += sheet.height
-    if sheet.start is None or out.tell() >= max_characters or reading.kept >= MOST_ROWS:
+    if out.tell() >= max_characters or reading.kept >= MOST_ROWS:
         return
     lines = csv.writer(out, lineterminator="\n")
     heading = f"\n## {name}\n\n"
-    for row in islice(sheet.iter_rows(), sheet.start[0], None):
-        cells = [_text(cell) for cell in row]
-        while cells and not cells[-1]:
-            cells.pop()
+    for cells in rows_of(workbook, name):
         before = out.tell()
         if cells:
             out.write(heading)

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
-from threadkeeper.chat.attachments.worker.archive import entry_of
-from threadkeeper.chat.attachments.worker.reading import Reading, Refused
+from threadkeeper.documents.worker.archive import entry_of
+from threadkeeper.documents.worker.reading import Reading, Refused
 
 _NAMESPACE = re.compile(r"\{urn:oasis:names:tc:opendocument:xmlns:([a-z]+)[^}]*\}(.+)")
 _LEFT_OUT = {

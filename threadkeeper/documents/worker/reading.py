@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Refusal = Literal["encrypted", "without_text", "broken", "slow", "unsafe", "unsupported"]
+Refusal = Literal[
+    "encrypted",
+    "without_text",
+    "broken",
+    "slow",
+    "unsafe",
+    "unsupported",
+    "too_large",
+    "without_sheet",
+    "without_column",
+]
 
 
 class Refused(Exception):

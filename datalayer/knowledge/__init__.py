@@ -1,0 +1,1 @@
+"""What assistants know: data sources, trainings, documents and passages."""

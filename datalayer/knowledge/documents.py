@@ -1,0 +1,174 @@
+"""SQL of the documents of a training, with their passages and vectors.
+
+A document is written in pieces, so that a large one holds up no other write: first its row, which counts as seen by no
+training, then its passages, then the number of the training. A row that was not finished is deleted by the next try.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.dialects import Dialect
+from datalayer.history.search_tokens import owner_key, tokens
+from datalayer.knowledge import trainings
+from datalayer.records.knowledge import Document, NewDocument, NewPassage, Training
+from datalayer.schema.knowledge import documents, passage_vectors, passages
+from datalayer.schema.rows import columns, record_of
+
+AT_ONCE = 100
+"""Passages in one transaction."""
+_UNFINISHED = 0
+
+
+async def take(connection: AsyncConnection, training_id: str, source_id: str, key: str, fingerprint: str) -> bool:
+    """Whether a live document has this key and fingerprint; then it is part of the training.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    taken = await connection.execute(
+        update(documents)
+        .where(
+            documents.c.sourceId == source_id,
+            documents.c.key == key,
+            documents.c.fingerprint == fingerprint,
+            documents.c.until.is_(None),
+            documents.c.seen > _UNFINISHED,
+        )
+        .values(seen=training.number)
+    )
+    return bool(taken.rowcount)
+
+
+async def take_source(connection: AsyncConnection, training_id: str, source_id: str, seen: int) -> int:
+    """Make all live documents of a source part of the training, which the training `seen` saw; gives their number.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    taken = await connection.execute(
+        update(documents)
+        .where(
+            documents.c.sourceId == source_id,
+            documents.c.until.is_(None),
+            documents.c.seen.in_([seen, training.number]),
+        )
+        .values(seen=training.number)
+    )
+    return taken.rowcount
+
+
+async def begin(connection: AsyncConnection, training_id: str, document: NewDocument) -> tuple[str, Training]:
+    """Add a document that has no passages yet; gives its id and the training.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    await connection.execute(
+        delete(documents).where(
+            documents.c.sourceId == document.source_id,
+            documents.c.key == document.key,
+            documents.c.fingerprint == document.fingerprint,
+            documents.c.until.is_(None),
+        )
+    )
+    document_id = str(uuid.uuid4())
+    await connection.execute(
+        insert(documents).values(
+            id=document_id,
+            assistantId=training.assistant_id,
+            sourceId=document.source_id,
+            key=document.key,
+            fingerprint=document.fingerprint,
+            since=training.number,
+            seen=_UNFINISHED,
+            title=document.title,
+            recordId=document.record_id,
+            suggestion=document.suggestion,
+            pages=document.pages,
+            passages=len(document.passages),
+            words=document.words,
+            characters=document.characters,
+        )
+    )
+    return document_id, training
+
+
+async def add_passages(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    training: Training,
+    document_id: str,
+    *,
+    first: int,
+    added: Sequence[NewPassage],
+) -> None:
+    """Add passages of a document. `first`: the position of the first of them."""
+    key = owner_key(training.assistant_id)
+    rows = [
+        {
+            "documentId": document_id,
+            "position": first + at,
+            "start": passage.start,
+            "end": passage.end,
+            "page": passage.page,
+            "tokens": passage.tokens,
+            "hashes": passage.hashes,
+            "text": passage.text,
+            "words": " ".join(key + token for token in tokens(passage.text)),
+        }
+        for at, passage in enumerate(added)
+    ]
+    statement = insert(passages).returning(passages.c.id, sort_by_parameter_order=True)
+    ids = (await connection.execute(statement, rows)).scalars().all()
+    vectors = [
+        {
+            "passageId": passage_id,
+            "part": part,
+            "assistantId": training.assistant_id,
+            "since": training.number,
+            "dimensions": len(vector) // 2,
+            "vector": vector,
+        }
+        for passage_id, passage in zip(ids, added, strict=True)
+        for part, vector in enumerate(passage.vectors)
+    ]
+    await connection.execute(insert(passage_vectors), vectors)
+    if dialect.vectors is not None:
+        await dialect.vectors.fill(connection, [(row["passageId"], row["part"], row["vector"]) for row in vectors])
+
+
+async def finish(connection: AsyncConnection, training_id: str, document_id: str, document: NewDocument) -> None:
+    """Make a document, whose passages are there, part of the training, and bill it.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    await connection.execute(update(documents).where(documents.c.id == document_id).values(seen=training.number))
+    await trainings.bill(connection, training_id, document.tokens, document.cost)
+
+
+async def list_of(
+    connection: AsyncConnection, training: Training, *, source_id: str | None, limit: int
+) -> list[Document]:
+    """The documents of a training, by title."""
+    statement = (
+        select(*columns(Document, documents))
+        .where(
+            documents.c.assistantId == training.assistant_id,
+            documents.c.since <= training.number,
+            (documents.c.until.is_(None)) | (documents.c.until > training.number),
+            documents.c.seen > _UNFINISHED,
+        )
+        .order_by(documents.c.title, documents.c.id)
+        .limit(limit)
+    )
+    if source_id is not None:
+        statement = statement.where(documents.c.sourceId == source_id)
+    return [record_of(Document, documents, row) for row in (await connection.execute(statement)).mappings()]

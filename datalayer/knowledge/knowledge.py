@@ -1,0 +1,300 @@
+"""Public methods for what assistants know: sources, trainings and the search in passages.
+
+An assistant is a text id; who may use it is decided by the application, which then acts as the system. Every method
+here raises Forbidden for users and visitors.
+"""
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_in
+from datalayer.errors import InvalidRecord, NotFound
+from datalayer.history import file_outbox
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
+from datalayer.knowledge import documents, sources, trainings
+from datalayer.knowledge.passage_search import PassageSearch
+from datalayer.ownership import acting_user, demand_system
+from datalayer.records.knowledge import (
+    DataSource,
+    Document,
+    NewDocument,
+    SourceResult,
+    Training,
+    TrainingSettings,
+)
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("file", "pairs", "datasheet")
+
+
+class Knowledge(PassageSearch):
+    """Data sources and trainings of assistants, and the search in their passages."""
+
+    # Sources
+
+    async def put_source(self, source: DataSource, content: bytes | None = None, mime: str | None = None) -> DataSource:
+        """Store a data source and its file, or replace the one with its id; returns it as stored.
+
+        Args:
+            source: without key, size and checksum, which come from the content.
+            content: of its file; None keeps the file that is there.
+            mime: the type of the content.
+
+        Raises:
+            InvalidRecord: the kind is unknown, or the id or the title is not valid.
+            BlobError: the file could not be stored.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        cleaned = _clean(source)
+        if content is None:
+            known = await self.get_source(cleaned.id)
+            if known is not None:
+                cleaned = replace(cleaned, object_key=known.object_key, byte_size=known.byte_size, sha256=known.sha256)
+        else:
+            digest = hashlib.sha256(content).hexdigest()
+            key = f"{sources.PREFIX}/{cleaned.id}-{digest[:16]}"
+            due = utc_in(ABANDONED_AFTER_SECONDS)
+            await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
+            await self.blobs.put(key, content, mime or "application/octet-stream", name=cleaned.title)
+            cleaned = replace(cleaned, object_key=key, byte_size=len(content), sha256=digest)
+        stored, old = await self._writer.submit(lambda connection: sources.put(connection, cleaned))
+        await self.file_deleter.delete(old, None)
+        result: DataSource = stored
+        return result
+
+    async def list_sources(self, assistant_id: str) -> list[DataSource]:
+        """The data sources of an assistant, oldest first."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: sources.list_of(connection, assistant_id))
+
+    async def get_source(self, source_id: str) -> DataSource | None:
+        """The data source; None if there is none."""
+        demand_system(acting_user.get(), "knowledge")
+        known = known_id(source_id)
+        return None if known is None else await self.database.query(lambda connection: sources.get(connection, known))
+
+    async def read_source(self, source_id: str) -> tuple[DataSource, bytes]:
+        """The data source with the content of its file, whole in memory.
+
+        Raises:
+            NotFound: there is no such source, or it has no file.
+            BlobError: the file could not be read.
+        """
+        source = await self.get_source(source_id)
+        if source is None or source.object_key is None:
+            raise NotFound(f"there is no data source {source_id} with a file")
+        return source, await self.blobs.read(source.object_key)
+
+    async def delete_source(self, source_id: str) -> None:
+        """Delete a data source, its file, and all its documents, so that nothing of it is found any more.
+
+        Raises:
+            NotFound: there is no such source.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        known = clean_id(source_id, "id of a data source")
+        old = await self._writer.submit(lambda connection: sources.remove(connection, known))
+        await self.file_deleter.delete(old, None)
+
+    async def delete_knowledge(self, assistant_id: str) -> None:
+        """Delete the sources, files and trainings of an assistant."""
+        demand_system(acting_user.get(), "the change of knowledge")
+
+        async def remove(connection: AsyncConnection) -> list[str]:
+            keys = await sources.remove_all(connection, assistant_id)
+            await trainings.remove_all(connection, assistant_id)
+            return keys
+
+        await self.file_deleter.delete(await self._writer.submit(remove), None)
+
+    # Trainings
+
+    async def start_training(self, assistant_id: str, started_by: str | None = None) -> Training:
+        """Add a new training of an assistant, which `begin_training` begins.
+
+        Args:
+            started_by: the id of the user who started it.
+
+        Raises:
+            AlreadyExists: another training of this assistant runs.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        training_id, assistant = str(uuid.uuid4()), clean_text(assistant_id)
+        await self._writer.submit(lambda connection: trainings.start(connection, training_id, assistant, started_by))
+        found = await self.get_training(training_id)
+        assert found is not None
+        return found
+
+    async def list_trainings(self, assistant_id: str, limit: int = 50) -> list[Training]:
+        """The newest trainings of an assistant, newest first."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: trainings.list_of(connection, assistant_id, limit))
+
+    async def get_training(self, training_id: str) -> Training | None:
+        """The training; None if there is none."""
+        demand_system(acting_user.get(), "knowledge")
+        known = known_id(training_id)
+        return None if known is None else await self.database.query(lambda connection: trainings.get(connection, known))
+
+    async def current_training(self, assistant_id: str) -> Training | None:
+        """The training that answers; None before the first success."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: trainings.current(connection, assistant_id))
+
+    async def begin_training(self, training_id: str, settings: TrainingSettings, expected_sources: int) -> bool:
+        """Note that a training begins, or goes on after its process ended; False if it was cancelled or has ended."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        begun: bool = await self._writer.submit(
+            lambda connection: trainings.begin(connection, training_id, settings, expected_sources)
+        )
+        return begun
+
+    async def cancel_training(self, training_id: str) -> bool:
+        """Cancel a training that runs, so that the current one stays; False if it does not run."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        ended: bool = await self._writer.submit(
+            lambda connection: trainings.end(connection, training_id, "cancelled", None)
+        )
+        return ended
+
+    async def fail_training(self, training_id: str, error: str) -> bool:
+        """Note that a training failed and why, so that the current one stays; False if it does not run."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        ended: bool = await self._writer.submit(
+            lambda connection: trainings.end(connection, training_id, "failed", clean_text(error))
+        )
+        return ended
+
+    async def finish_training(self, training_id: str, threshold: float, word_counts: bytes) -> bool:
+        """Make a training answer in place of the current one, at once; False if it does not run any more.
+
+        Args:
+            threshold: the score below which a passage answers nothing.
+            word_counts: how many passages contain each word, as the search reads it.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        if self.database.dialect.vectors is not None:
+            await self._index_vectors(training_id)
+        swapped: bool = await self._writer.submit(
+            lambda connection: trainings.swap(connection, training_id, threshold, word_counts)
+        )
+        return swapped
+
+    async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int:
+        """Delete the trainings before the newest `keep` successful ones, with what only they contain; gives their
+        number."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        removed: int = await self._writer.submit(
+            lambda connection: trainings.remove_old(connection, assistant_id, max(keep, 1))
+        )
+        return removed
+
+    # The documents of a training
+
+    async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]:
+        """What a training took of each source so far, and the source's options of that moment, by the source's id."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: trainings.sources_of(connection, training_id))
+
+    async def keep_source_result(self, training_id: str, result: SourceResult, options: dict[str, Any]) -> None:
+        """Store what a training took of a source. A training that is begun again leaves it out."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        cleaned = replace(result, taken=clean_json(result.taken))
+        await self._writer.submit(
+            lambda connection: trainings.keep_source(connection, training_id, cleaned, clean_json(options))
+        )
+
+    async def take_source(self, training_id: str, source_id: str, number: int) -> int:
+        """Make the documents of a source, as the training of this number has them, part of a training; gives how many.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        taken: int = await self._writer.submit(
+            lambda connection: documents.take_source(connection, training_id, source_id, number)
+        )
+        return taken
+
+    async def take_document(self, training_id: str, source_id: str, key: str, fingerprint: str) -> bool:
+        """Make a document that was embedded before part of a training; False if there is none.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        taken: bool = await self._writer.submit(
+            lambda connection: documents.take(connection, training_id, source_id, clean_text(key), fingerprint)
+        )
+        return taken
+
+    async def keep_document(self, training_id: str, document: NewDocument) -> None:
+        """Store a document with its passages as part of a training. Others are not held up: it is written in pieces.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        dialect, cleaned = self.database.dialect, _clean_document(document)
+        document_id, training = await self._writer.submit(
+            lambda connection: documents.begin(connection, training_id, cleaned)
+        )
+        for first in range(0, len(cleaned.passages), documents.AT_ONCE):
+            added = cleaned.passages[first : first + documents.AT_ONCE]
+
+            async def add(connection: AsyncConnection, first: int = first, added: Sequence[Any] = added) -> None:
+                await documents.add_passages(connection, dialect, training, document_id, first=first, added=added)
+
+            await self._writer.submit(add)
+        await self._writer.submit(lambda connection: documents.finish(connection, training_id, document_id, cleaned))
+
+    async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None:
+        """Add what embedding without a document cost, as for the threshold."""
+        demand_system(acting_user.get(), "the change of knowledge")
+        await self._writer.submit(lambda connection: trainings.bill(connection, training_id, tokens, cost))
+
+    async def list_documents(self, training_id: str, source_id: str | None = None, limit: int = 200) -> list[Document]:
+        """The documents of a training, or those of one source in it, by title.
+
+        Raises:
+            NotFound: there is no such training.
+        """
+        training = await self.get_training(training_id)
+        if training is None:
+            raise NotFound(f"there is no training {training_id}")
+        return await self.database.query(
+            lambda connection: documents.list_of(connection, training, source_id=source_id, limit=limit)
+        )
+
+
+def _clean(source: DataSource) -> DataSource:
+    if source.kind not in KINDS:
+        raise InvalidRecord(f"a data source is one of {', '.join(KINDS)}, not {source.kind!r}")
+    title = clean_text(source.title).strip()
+    if not title:
+        raise InvalidRecord("a data source needs a title")
+    return replace(
+        source,
+        id=clean_id(source.id, "id of a data source"),
+        assistant_id=clean_text(source.assistant_id),
+        title=title,
+        options=clean_json(source.options),
+    )
+
+
+def _clean_document(document: NewDocument) -> NewDocument:
+    return replace(
+        document,
+        key=clean_text(document.key),
+        title=clean_text(document.title),
+        record_id=None if document.record_id is None else clean_text(document.record_id),
+        suggestion=None if document.suggestion is None else clean_text(document.suggestion),
+    )

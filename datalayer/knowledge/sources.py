@@ -1,0 +1,90 @@
+"""SQL of data sources. Their files are in the blob store, under keys that begin with `PREFIX`."""
+
+from dataclasses import replace
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import utc_now
+from datalayer.errors import NotFound
+from datalayer.history import file_outbox
+from datalayer.records.knowledge import DataSource
+from datalayer.schema.chat import blob_deletions
+from datalayer.schema.knowledge import data_sources, documents
+from datalayer.schema.rows import columns, record_of
+
+PREFIX = "knowledge"
+_COLUMNS = columns(DataSource, data_sources)
+
+
+async def list_of(connection: AsyncConnection, assistant_id: str) -> list[DataSource]:
+    """The sources of an assistant, oldest first."""
+    statement = select(*_COLUMNS).where(data_sources.c.assistantId == assistant_id)
+    statement = statement.order_by(data_sources.c.createdAt, data_sources.c.id)
+    return [record_of(DataSource, data_sources, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def get(connection: AsyncConnection, source_id: str) -> DataSource | None:
+    statement = select(*_COLUMNS).where(data_sources.c.id == source_id)
+    row = (await connection.execute(statement)).mappings().first()
+    return None if row is None else record_of(DataSource, data_sources, row)
+
+
+async def put(connection: AsyncConnection, source: DataSource) -> tuple[DataSource, list[str]]:
+    """Store a source, or replace the one with its id; gives it as stored, and the keys of the files to delete.
+
+    The file of the source was announced in the outbox before it was stored.
+    """
+    known = await get(connection, source.id)
+    now = utc_now()
+    stored = replace(source, created_at=known.created_at if known else now, updated_at=now)
+    values = {
+        "assistantId": stored.assistant_id,
+        "kind": stored.kind,
+        "title": stored.title,
+        "options": stored.options,
+        "objectKey": stored.object_key,
+        "byteSize": stored.byte_size,
+        "sha256": stored.sha256,
+        "createdAt": stored.created_at,
+        "updatedAt": stored.updated_at,
+    }
+    if stored.object_key is not None:
+        await file_outbox.forget(connection, [stored.object_key])
+    if known is None:
+        await connection.execute(insert(data_sources).values(id=stored.id, **values))
+        return stored, []
+    old = known.object_key if known.object_key != stored.object_key else None
+    await connection.execute(update(data_sources).where(data_sources.c.id == source.id).values(**values))
+    return stored, await _queue(connection, old)
+
+
+async def remove(connection: AsyncConnection, source_id: str) -> list[str]:
+    """Delete a source with its documents of all trainings; gives the keys of the files to delete.
+
+    Raises:
+        NotFound: there is no such source.
+    """
+    found = await get(connection, source_id)
+    if found is None:
+        raise NotFound(f"there is no data source {source_id}")
+    await connection.execute(delete(documents).where(documents.c.sourceId == source_id))
+    await connection.execute(delete(data_sources).where(data_sources.c.id == source_id))
+    return await _queue(connection, found.object_key)
+
+
+async def remove_all(connection: AsyncConnection, assistant_id: str) -> list[str]:
+    """Delete all sources of an assistant; gives the keys of the files to delete."""
+    keys: list[str] = []
+    for source in await list_of(connection, assistant_id):
+        keys += await remove(connection, source.id)
+    return keys
+
+
+async def _queue(connection: AsyncConnection, object_key: str | None) -> list[str]:
+    if object_key is None:
+        return []
+    now = utc_now()
+    values = {"objectKey": object_key, "threadId": None, "queuedAt": now, "dueAt": now}
+    await connection.execute(insert(blob_deletions).values(**values))
+    return [object_key]

@@ -1,0 +1,301 @@
+"""What assistants know: sources and trainings are stored, swapped at once, and lost with nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from datalayer import AlreadyExists, BlobNotFound, InvalidRecord, NotFound, PassageVector, SourceResult, Training
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.files.verify import FileCheck
+from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
+from tests.support.records import new_id
+
+
+async def found_texts(layer: ChainlitLayer, training: Training) -> list[str]:
+    """The texts of all passages of a training."""
+    ids = [one.id async for page in layer.training_vectors(training) for one in page]
+    return [passage.text for passage in await layer.get_passages([(one, 1.0) for one in ids])]
+
+
+async def rows(layer: ChainlitLayer, table: str) -> int:
+    async with layer.database.read() as connection:
+        return int((await connection.execute(text(f'SELECT count(*) FROM "{table}"'))).scalar_one())
+
+
+async def test_a_source_and_its_file_are_stored_replaced_and_deleted(layer: ChainlitLayer) -> None:
+    stored = await layer.put_source(source(options={"columns": ["a", "b"]}), b"first", "text/plain")
+    assert stored.created_at is not None
+    assert (stored.byte_size, await layer.read_source(stored.id)) == (5, (stored, b"first"))
+    renamed = await layer.put_source(replace(stored, title="Other", object_key=None, byte_size=None, sha256=None))
+    assert (renamed.title, (await layer.read_source(stored.id))[1]) == ("Other", b"first")
+    changed = await layer.put_source(renamed, b"second")
+    assert changed.created_at == stored.created_at
+    assert await layer.list_sources("librarian") == [changed]
+    with pytest.raises(BlobNotFound):
+        await layer.blobs.read(str(stored.object_key))
+    await layer.delete_source(stored.id)
+    assert await layer.list_sources("librarian") == []
+    with pytest.raises(BlobNotFound):
+        await layer.blobs.read(str(changed.object_key))
+    for unknown in (stored.id, "nothing"):
+        with pytest.raises(NotFound):
+            await layer.read_source(unknown)
+    assert await rows(layer, "blob_deletions") == 0
+
+
+async def test_the_file_of_a_source_is_no_orphan(layer: ChainlitLayer) -> None:
+    stored = await layer.put_source(source(), b"content")
+    report = await FileCheck(layer.database, layer.blobs, repair=True, grace_seconds=0).run()
+    assert (report.blobs, report.left) == (1, 0)
+    assert (await layer.read_source(stored.id))[1] == b"content"
+
+
+@pytest.mark.parametrize("fields", [{"kind": "table"}, {"title": " "}, {"id": "one"}])
+async def test_a_source_that_is_not_valid_is_refused(layer: ChainlitLayer, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRecord):
+        await layer.put_source(replace(source(), **fields), b"")
+
+
+async def test_one_training_at_a_time_whoever_starts_it(layer: ChainlitLayer) -> None:
+    started = await asyncio.gather(*(layer.start_training("librarian") for _ in range(4)), return_exceptions=True)
+    trainings = [one for one in started if isinstance(one, Training)]
+    assert len(trainings) == 1
+    assert sum(isinstance(one, AlreadyExists) for one in started) == 3
+    other = await layer.start_training("gardener")
+    assert (other.number, other.state) == (1, "new")
+    # The database itself refuses a second one, also from another program.
+    with pytest.raises(InvalidRecord):
+        async with layer.database.write() as connection:
+            await connection.execute(
+                text(
+                    'INSERT INTO trainings (id, "assistantId", number, state, "isCurrent", "createdAt")'
+                    f" VALUES ('{new_id()}', 'librarian', 2, 'training', false, 'now')"
+                )
+            )
+    assert await layer.cancel_training(trainings[0].id)
+    again = await layer.start_training("librarian", "ada")
+    assert (again.number, again.started_by) == (2, "ada")
+    assert [one.state for one in await layer.list_trainings("librarian")] == ["new", "cancelled"]
+
+
+async def test_a_training_answers_at_once_and_a_failed_one_keeps_the_current(layer: ChainlitLayer) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    first = await trained(layer, [document(handbook.id, "a", ["one", "two"]), document(handbook.id, "b", ["three"])])
+    assert await layer.current_training("librarian") == first
+    assert (first.state, first.is_current, first.settings, first.threshold) == ("success", True, SETTINGS, 0.3)
+    assert await layer.word_counts(first.id) == b"counts"
+
+    second = await layer.start_training("librarian")
+    await layer.begin_training(second.id, SETTINGS, 1)
+    await layer.keep_document(second.id, document(handbook.id, "a", ["changed"]))
+    assert await found_texts(layer, first) == ["one", "two", "three"], "what is trained is not seen before the swap"
+    assert await layer.fail_training(second.id, "the server is away")
+    failed = await layer.get_training(second.id)
+    assert failed is not None
+    assert (failed.state, failed.error, failed.is_current) == ("failed", "the server is away", False)
+    assert await layer.current_training("librarian") == first
+    assert not await layer.finish_training(second.id, 0.3, b"")
+    for call in (
+        layer.keep_document(second.id, document(handbook.id, "a", ["late"])),
+        layer.take_document(second.id, handbook.id, "a", fingerprint("one\ntwo")),
+        layer.take_source(second.id, handbook.id, 1),
+    ):
+        with pytest.raises(NotFound):
+            await call
+
+    third = await trained(layer, [document(handbook.id, "a", ["changed"]), document(handbook.id, "b", ["three"])])
+    assert await found_texts(layer, third) == ["three", "changed"]
+    assert (third.counts.documents, third.counts.passages, third.counts.reused_documents) == (2, 2, 2)
+    assert await found_texts(layer, first) == ["one", "two", "three"], "an old training keeps what it had"
+
+
+async def test_counts_and_costs_of_a_training(layer: ChainlitLayer) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 2)
+    priced = replace(document(handbook.id, "a", ["one two", "three"]), tokens=7, cost=Decimal("0.000001"))
+    await layer.keep_document(training.id, priced)
+    await layer.keep_document(training.id, replace(priced, key="b", title="b", fingerprint="b"))
+    await layer.bill_training(training.id, 3, Decimal("0.5"))
+    result = SourceResult(handbook.id, "Handbook", "sha", "pdf 1", {"left_out": [["part_pictures", {}]]}, None, 2, 1)
+    await layer.keep_source_result(training.id, result, {"columns": []})
+    await layer.keep_source_result(training.id, result, {"columns": ["a"]})
+    assert await layer.trained_sources(training.id) == {handbook.id: (result, {"columns": ["a"]})}
+    running = await layer.get_training(training.id)
+    assert running is not None
+    assert (running.state, running.done_sources, running.expected_sources) == ("training", 1, 2)
+    assert await layer.finish_training(training.id, 0.3, b"")
+    done = await layer.get_training(training.id)
+    assert done is not None
+    counts = done.counts
+    assert (counts.documents, counts.failed_documents, counts.passages, counts.vectors) == (2, 1, 4, 4)
+    assert (counts.words, counts.characters) == (6, 26)
+    assert (counts.tokens, counts.cost) == (17, Decimal("0.500002"))
+    listed = await layer.list_documents(training.id)
+    assert [(one.key, one.passages) for one in listed] == [("a", 2), ("b", 2)]
+    await layer.start_training("librarian")
+    with pytest.raises(NotFound):
+        await layer.list_documents(new_id())
+
+
+async def test_an_unknown_cost_stays_unknown(layer: ChainlitLayer) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    training = await trained(layer, [document(handbook.id, "a", ["one"]), document(handbook.id, "b", ["two"])])
+    assert training.counts.cost is None
+
+
+async def test_a_training_that_is_begun_again_keeps_what_it_has(layer: ChainlitLayer) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 1)
+    whole = document(handbook.id, "a", ["one"])
+    await layer.keep_document(training.id, whole)
+    # As after the end of the process: a document whose passages are not all there is not taken.
+    cut = document(handbook.id, "b", ["two"])
+    async with layer.database.write() as connection:
+        await connection.execute(
+            text(
+                'INSERT INTO documents (id, "assistantId", "sourceId", key, fingerprint, since, seen, title, passages,'
+                f" words, characters) VALUES ('{new_id()}', 'librarian', '{handbook.id}', 'b', '{cut.fingerprint}',"
+                " 1, 0, 'b', 1, 1, 3)"
+            )
+        )
+    assert await layer.begin_training(training.id, SETTINGS, 1)
+    assert await layer.take_document(training.id, handbook.id, "a", whole.fingerprint)
+    assert not await layer.take_document(training.id, handbook.id, "b", cut.fingerprint)
+    await layer.keep_document(training.id, cut)
+    assert await layer.finish_training(training.id, 0.3, b"")
+    done = await layer.get_training(training.id)
+    assert done is not None
+    assert await found_texts(layer, done) == ["one", "two"]
+
+
+async def test_unchanged_sources_are_taken_whole_and_old_trainings_are_removed(layer: ChainlitLayer) -> None:
+    one, two = [await layer.put_source(source(title=title), b"x") for title in ("One", "Two")]
+    numbers = [
+        await trained(layer, [document(one.id, "a", ["stays"]), document(two.id, "a", [f"text {at}"])])
+        for at in range(3)
+    ]
+    last = await layer.start_training("librarian")
+    await layer.begin_training(last.id, SETTINGS, 2)
+    assert await layer.take_source(last.id, one.id, numbers[-1].number) == 1
+    assert await layer.finish_training(last.id, 0.3, b"")
+    done = await layer.current_training("librarian")
+    assert done is not None
+    assert await found_texts(layer, done) == ["stays"]
+    assert await rows(layer, "passages") == 4
+    assert await layer.remove_old_trainings("librarian", keep=2) == 2
+    assert [training.number for training in await layer.list_trainings("librarian")] == [4, 3]
+    assert await found_texts(layer, numbers[-1]) == ["stays", "text 2"]
+    assert await rows(layer, "passages") == 2
+    assert await rows(layer, "passage_vectors") == 2
+
+
+async def test_a_deleted_source_is_found_no_more_also_while_it_is_trained(layer: ChainlitLayer) -> None:
+    one, two = [await layer.put_source(source(title=title), b"x") for title in ("One", "Two")]
+    first = await trained(layer, [document(one.id, "a", ["first"]), document(two.id, "a", ["second"])])
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 2)
+    for of in (one, two):
+        await layer.keep_document(training.id, document(of.id, "b", [f"new of {of.title}"]))
+    await layer.delete_source(one.id)
+    assert await found_texts(layer, first) == ["second"]
+    await layer.keep_document(training.id, document(one.id, "c", ["late"]))
+    assert await layer.finish_training(training.id, 0.3, b"")
+    done = await layer.current_training("librarian")
+    assert done is not None
+    assert await found_texts(layer, done) == ["new of Two"]
+    await layer.delete_knowledge("librarian")
+    for table in ("data_sources", "trainings", "training_sources", "documents", "passages", "passage_vectors"):
+        assert await rows(layer, table) == 0, table
+
+
+async def test_passages_are_found_by_their_words_within_their_assistant(layer: ChainlitLayer) -> None:
+    for assistant in ("librarian", "gardener"):
+        of = await layer.put_source(source(assistant), b"x")
+        texts = [f"Form TK-4711 of the {assistant}", "几点关门？晚上六点。", "other"]
+        await trained(layer, [document(of.id, "a", texts, pages=3)], assistant)
+    training = await layer.current_training("librarian")
+    assert training is not None
+
+    async def found(*words: str) -> list[str]:
+        ids = await layer.passages_with_words(training, words, 10)
+        return sorted(passage.text for passage in await layer.get_passages([(one, 1.0) for one in ids]))
+
+    assert await found("4711", "nothing") == ["Form TK-4711 of the librarian"]
+    assert await found("关门", "other") == ["other", "几点关门？晚上六点。"]
+    assert await found("gardener") == []
+    assert await found() == []
+    (best,) = await layer.passages_with_words(training, ["other"], 10)
+    (passage,) = await layer.get_passages([(best, 0.7)])
+    assert (passage.document_title, passage.score, passage.page) == ("a", 0.7, None)
+    assert await layer.passage_vectors(training, [best, 10**9]) == [PassageVector(best, 0, packed(1, 0, 0, 0))]
+    assert await layer.passage_hashes([best, 10**9]) == {best: b"other"}
+
+
+async def test_without_pgvector_the_reason_is_told(layer: ChainlitLayer, engine: str) -> None:
+    search = await layer.prepare_vectors()
+    if engine == "sqlite":
+        assert (search.name, search.reason) == ("numpy", "SQLite has no index of vectors")
+        return
+    async with layer.database.read() as connection:
+        available = text("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'")
+        has_pgvector = (await connection.execute(available)).scalar_one()
+    assert (search.name, search.reason) == (
+        ("pgvector", "") if has_pgvector else ("numpy", "the server does not have pgvector")
+    )
+
+
+async def test_pgvector_finds_what_was_stored_before_and_after_it(pgvector_layer: ChainlitLayer) -> None:
+    layer = pgvector_layer
+    handbook = await layer.put_source(source(), b"x")
+    directions = [packed(*(1.0 if at == number else 0.1 * number for at in range(4))) for number in range(4)]
+    before = document(handbook.id, "a", ["zero", "one"], directions[:2])
+    first = await trained(layer, [before])
+    assert (await layer.prepare_vectors()).name == "pgvector"
+    async with layer.database.read() as connection:
+        stored = "SELECT CAST(attstorage AS text) FROM pg_attribute WHERE attname = 'embedding' AND attnum > 0"
+        assert (await connection.execute(text(stored))).scalar_one() == "m", "within the row, which is read whole"
+    after = document(handbook.id, "b", ["two", "three"], directions[2:])
+    second = await trained(layer, [before, after])
+    other = await layer.put_source(source("gardener"), b"x")
+    await trained(layer, [document(other.id, "a", ["two"], directions[2:3])], "gardener")
+    assert len(await layer.nearest_passages(first, directions[2], 10)) == 2
+    found = await layer.nearest_passages(second, directions[2], 10)
+    assert (await layer.get_passages(found))[0].text == "two"
+    assert found[0][1] == pytest.approx(1, abs=0.01)
+    assert len(found) == 4
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+
+
+async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows_that_are_asked_for(
+    pgvector_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = pgvector_layer
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 50)
+    await layer.prepare_vectors()
+    chance = random.Random(7)
+    vectors = [packed(*(chance.gauss(0, 1) for _ in range(4))) for _ in range(3_000)]
+    texts = [f"passage {number}" for number in range(len(vectors))]
+    of_others = await layer.put_source(source("gardener"), b"x")
+    await trained(layer, [document(of_others.id, "a", texts, vectors)], "gardener")
+    handbook = await layer.put_source(source(), b"x")
+    training = await trained(layer, [document(handbook.id, "a", texts[:60], vectors[:60])])
+    async with layer.database.read() as connection:
+        indexes = (await connection.execute(text("SELECT indexname FROM pg_indexes"))).scalars().all()
+    assert "passage_vectors_4" in indexes
+    # The planner would read the 60 rows by the index of their assistant, and the other one is to be tried.
+    async with layer.database.write() as connection:
+        await connection.execute(text("DROP INDEX passage_vectors_of_assistant"))
+    found = await layer.nearest_passages(training, vectors[0], 40)
+    assert len(found) == 40
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 100)
+    exact = await layer.nearest_passages(training, vectors[0], 40)
+    assert len({one for one, _ in found} & {one for one, _ in exact}) >= 36

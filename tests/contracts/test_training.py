@@ -1,0 +1,287 @@
+"""A training from files to answers: what is unchanged is not embedded again, and no failure loses what answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datalayer import DataSource, Training
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.knowledge import source
+from tests.support.model_server import API_KEY, ModelServer
+from tests.support.server import ROOT
+from tests.unit.test_attachments import pdf
+from threadkeeper.chat.metering.metered_model import MeteredModel
+from threadkeeper.chat.providers import create_model
+from threadkeeper.knowledge.chunks import ChunkSettings
+from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpose
+from threadkeeper.knowledge.embedding.embedder import Embedder
+from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel, Retriever
+from threadkeeper.knowledge.training import KnowledgeSettings, Trainer, TrainingFailed
+from threadkeeper.knowledge.worker_process import EmbeddingWorker
+
+NOBODY = EmbeddingPurpose()
+QUESTIONS = 24
+"""That a training embeds to find its threshold."""
+HARBOUR = "The harbour opens at six in the morning.\n\nBoats longer than twelve metres need a pilot."
+LIBRARY = "图书馆周一闭馆。\n\nForm TK-4711 renews a card of the library."
+
+
+class Rig:
+    """A trainer and a retriever on one layer, with the scripted server as the embedding model."""
+
+    def __init__(self, layer: ChainlitLayer, server: ModelServer, name: str = "words", window: int = 0) -> None:
+        self.layer, self.server = layer, server
+        self.worker = EmbeddingWorker()
+        model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, max_retries=0, embeds=True)
+        self.embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel(name, None, 0.2))
+        settings = KnowledgeSettings(ChunkSettings(40, 8, window), keep=2)
+        self.trainer = Trainer(layer, self.embedder, self.worker, settings, pauses=[0.01])
+
+    async def put(self, title: str, content: bytes | str, kind: str = "file", **options: object) -> DataSource:
+        data = content if isinstance(content, bytes) else content.encode()
+        return await self.layer.put_source(replace(source(title=title, options=options), kind=kind), data)
+
+    async def train(self) -> Training:
+        return await self.trainer.train((await self.layer.start_training("librarian")).id)
+
+    async def found(self, question: str, threshold: float = 0.0) -> list[str]:
+        retriever = Retriever(self.layer, has_vector_search=(await self.layer.prepare_vectors()).name == "pgvector")
+        found = await retriever.find("librarian", question, self.embedder, NOBODY, threshold=threshold)
+        return [passage.text for passage in found.passages]
+
+    @property
+    def embedded(self) -> list[str]:
+        """All texts that the server has embedded."""
+        return [text for request in self.server.requests for text in request.body["input"]]
+
+    async def close(self) -> None:
+        await self.embedder.close()
+        await self.worker.close()
+
+
+@pytest.fixture
+async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[Rig]:
+    made = Rig(layer, model_server)
+    yield made
+    await made.close()
+
+
+async def test_files_are_trained_and_answer(rig: Rig) -> None:
+    await rig.put(
+        "harbour.pdf",
+        pdf("The harbour opens at six in the morning. " * 3, "Boats over twelve metres need a pilot. " * 3),
+    )
+    await rig.put("library.txt", LIBRARY)
+    pairs = await rig.put("pairs.csv", "question,answer\nWho feeds the cats?,The night watch does.\n", "pairs")
+    with pytest.raises(NothingTrained):
+        await rig.found("anything")
+    seen: list[int] = []
+
+    async def progress(training: Training) -> None:
+        seen.append(training.done_sources)
+
+    training = await rig.trainer.train((await rig.layer.start_training("librarian")).id, progress=progress)
+    assert (training.state, training.is_current, len(seen), seen[-1]) == ("success", True, 3, 3)
+    counts = training.counts
+    assert (counts.documents, counts.reused_documents, counts.failed_documents) == (3, 0, 0)
+    assert counts.tokens == sum(billed.prompt_tokens for billed in rig.server.ledger[1:])
+    # One text was to learn the dimensions, and questions to find the threshold.
+    assert counts.passages == counts.vectors == len(rig.embedded) - 1 - QUESTIONS
+    assert training.threshold is not None
+    assert training.threshold >= 0.2
+    assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
+    assert "TK-4711" in (await rig.found("tk-4711"))[0]
+    assert (await rig.found("图书馆什么时候闭馆"))[0].startswith("图书馆周一闭馆")
+    found = await Retriever(rig.layer).find("librarian", "Do boats need pilots?", rig.embedder, NOBODY)
+    assert (found.passages[0].document_title, found.passages[0].page) == ("harbour.pdf", 2)
+    (pair,) = await rig.layer.list_documents(training.id, pairs.id)
+    assert (pair.title, pair.suggestion) == ("Who feeds the cats?", "Who feeds the cats?")
+
+
+async def test_what_is_unchanged_is_not_embedded_again(rig: Rig) -> None:
+    sheet = await rig.put("sheet.csv", "id,text\n1,the first row\n2,the second row\n", "datasheet", record_id="id")
+    await rig.put("harbour.txt", HARBOUR)
+    first = await rig.train()
+    rig.server.forget()
+    again = await rig.train()
+    assert (again.state, again.counts.reused_documents, again.counts.documents) == ("success", 3, 3)
+    assert len(rig.embedded) == 1 + QUESTIONS
+    rig.server.forget()
+    await rig.layer.put_source(sheet, b"id,text\n1,the first row\n2,a row that changed\n3,a new row\n")
+    changed = await rig.train()
+    assert sorted(rig.embedded[1:-QUESTIONS]) == ["id: 2\ntext: a row that changed", "id: 3\ntext: a new row"]
+    assert (changed.counts.documents, changed.counts.reused_documents) == (4, 2)
+    assert "the second row" not in " ".join(await rig.found("the second row"))
+    # Only the newest trainings are kept.
+    assert [training.number for training in await rig.layer.list_trainings("librarian")] == [3, 2]
+    assert first.number == 1
+
+
+async def test_other_settings_embed_everything_again(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    await rig.train()
+    other = Rig(rig.layer, rig.server, "words:32", window=8)
+    try:
+        with pytest.raises(OtherModel):
+            await other.found("When does the harbour open?")
+        training = await other.train()
+        assert (training.counts.reused_documents, training.settings and training.settings.dimensions) == (0, 32)
+        assert training.counts.vectors > training.counts.passages
+        assert (await other.found("When does the harbour open?"))[0].startswith("The harbour opens")
+    finally:
+        await other.close()
+
+
+async def test_a_file_that_cannot_be_read_is_told_and_the_others_are_trained(rig: Rig) -> None:
+    scanned = await rig.put("scan.pdf", pdf(None, None))
+    partial = await rig.put("pairs.csv", "question,answer\nWho?,The watch.\nWhen?,\n", "pairs")
+    training = await rig.train()
+    results = {key: result for key, (result, _) in (await rig.layer.trained_sources(training.id)).items()}
+    assert (training.state, training.counts.failed_documents) == ("success", 1)
+    assert (results[scanned.id].refused, results[scanned.id].documents) == ("without_text", 0)
+    taken = results[partial.id].taken
+    assert taken is not None
+    assert (taken["kept"], taken["total"], taken["left_out"]) == (1, 2, [["part_without_answer", {"count": 1}]])
+
+
+@pytest.mark.parametrize("sources", [0, 1])
+async def test_a_training_of_nothing_fails(rig: Rig, sources: int) -> None:
+    if sources:
+        await rig.put("scan.pdf", pdf(None))
+    with pytest.raises(TrainingFailed):
+        await rig.train()
+    (training,) = await rig.layer.list_trainings("librarian")
+    assert training.state == "failed"
+    assert training.error
+
+
+@pytest.mark.parametrize("name", ["503", "429", "words-nan", "401"])
+async def test_a_training_whose_server_fails_keeps_the_current_one(rig: Rig, name: str) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    first = await rig.train()
+    await rig.put("library.txt", LIBRARY)
+    broken = Rig(rig.layer, rig.server, name)
+    try:
+        with pytest.raises(TrainingFailed):
+            await broken.train()
+    finally:
+        await broken.close()
+    newest = (await rig.layer.list_trainings("librarian"))[0]
+    assert (newest.state, newest.is_current) == ("failed", False)
+    assert newest.error
+    assert await rig.layer.current_training("librarian") == first
+    assert len(await rig.found("When does the harbour open in the morning?")) >= 1
+    assert (await rig.train()).counts.documents == 2
+
+
+async def test_a_server_that_comes_back_is_asked_again(rig: Rig) -> None:
+    away = Rig(rig.layer, rig.server, "503:1")
+    try:
+        await away.put("harbour.txt", HARBOUR)
+        assert (await away.train()).state == "success"
+    finally:
+        await away.close()
+
+
+async def test_a_training_is_cancelled_between_documents(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    asked = 0
+
+    async def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    await rig.put("sheet.csv", "id\n" + "\n".join(f"row {number}" for number in range(50)), "datasheet")
+    started = await rig.layer.start_training("librarian")
+    assert (await rig.trainer.train(started.id, cancelled=cancelled)).state == "cancelled"
+    # Or from elsewhere, as another replica sees it in the database.
+    again = await rig.layer.start_training("librarian")
+    rig.server.forget()
+
+    async def cancel(_training: Training) -> None:
+        await rig.layer.cancel_training(again.id)
+
+    assert (await rig.trainer.train(again.id, progress=cancel)).state == "cancelled"
+    assert (await rig.trainer.train(again.id)).state == "cancelled", "an ended training is not begun again"
+
+
+async def test_a_training_that_was_cut_goes_on_and_embeds_nothing_twice_but_the_cut_step(rig: Rig) -> None:
+    rows = "text\n" + "\n".join(f"row {number} of many" for number in range(300))
+    await rig.put("sheet.csv", rows, "datasheet")
+    started = await rig.layer.start_training("librarian")
+    cut = asyncio.create_task(rig.trainer.train(started.id))
+    async with asyncio.timeout(60):
+        while len(await rig.layer.list_documents(started.id)) < 100:
+            await asyncio.sleep(0.01)
+    cut.cancel()
+    with suppress(asyncio.CancelledError):
+        await cut
+    done = await rig.trainer.train(started.id)
+    assert (done.state, done.counts.documents) == ("success", 300)
+    texts = [text for text in rig.embedded if text.startswith("text: row")]
+    assert set(texts) == {f"text: row {number} of many" for number in range(300)}
+    assert len(texts) - 300 <= 128, "at most one batch, and the one that was being stored"
+
+
+async def test_a_source_that_is_deleted_while_it_waits_is_left_out(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    second = await rig.put("library.txt", LIBRARY)
+    started = await rig.layer.start_training("librarian")
+
+    rig.trainer.sources_at_once = 1
+
+    async def delete(training: Training) -> None:
+        if training.done_sources == 1:
+            await rig.layer.delete_source(second.id)
+
+    done = await rig.trainer.train(started.id, progress=delete)
+    assert (done.state, done.counts.documents) == ("success", 1)
+    (result, _) = (await rig.layer.trained_sources(done.id))[second.id]
+    assert result.refused == "deleted"
+
+
+@pytest.mark.slow
+async def test_a_training_whose_process_is_killed_goes_on_in_another(
+    rig: Rig, database_url: str, tmp_path: Path
+) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    before = await rig.train()
+    rig.server.forget()
+    count = 1_000
+    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number} of many" for number in range(count)), "datasheet")
+    started = await rig.layer.start_training("librarian")
+    arguments = [database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url, started.id]
+
+    async def run() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.training_process", *arguments),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+    killed = await run()
+    async with asyncio.timeout(120):
+        while len(await rig.layer.list_documents(started.id, limit=count)) < count // 3:
+            await asyncio.sleep(0.05)
+    killed.kill()
+    await killed.wait()
+    assert await rig.layer.current_training("librarian") == before
+    assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
+    embedded = len([text for text in rig.embedded if text.startswith("text: row")])
+    assert count // 3 <= embedded < count
+    output, _ = await (await run()).communicate()
+    assert output.decode().split() == ["success"]
+    done = await rig.layer.current_training("librarian")
+    assert done is not None
+    assert (done.id, done.counts.documents, done.counts.reused_documents) == (started.id, count + 1, 1)
+    texts = [text for text in rig.embedded if text.startswith("text: row")]
+    assert set(texts) == {f"text: row {number} of many" for number in range(count)}
+    assert len(texts) - count <= 128, "at most one batch, and the one that was being stored"

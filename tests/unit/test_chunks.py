@@ -1,0 +1,63 @@
+"""Chunks have exact offsets, at most so many tokens, and do not cut sentences."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from threadkeeper.knowledge.chunks import ChunkSettings, has_headings, page_of, split
+from threadkeeper.vocabulary import tokenizer
+
+ENGLISH = "The harbour master counts the boats. When the tide turns, the small ones leave first! Who follows them? "
+CHINESE = "港务长清点船只。潮水转向的时候，小船先离开！谁跟在它们后面？"
+SMALL = ChunkSettings(tokens=40, overlap=8)
+
+
+@pytest.mark.parametrize("text", [ENGLISH * 20, CHINESE * 20, (ENGLISH + CHINESE) * 10], ids=["en", "zh", "mixed"])
+def test_no_sentence_is_cut(text: str) -> None:
+    chunks = split(text, SMALL)
+    assert len(chunks) > 10
+    for chunk in chunks:
+        assert re.search(r"[.!?。！？]$", text[chunk.start : chunk.end])
+        assert 0 < chunk.tokens <= SMALL.tokens
+        assert chunk.tokens == tokenizer("o200k_base").count(text[chunk.start : chunk.end])
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400))
+def test_chunks_are_exact_and_lose_nothing_but_blanks(text: str) -> None:
+    chunks = split(text, ChunkSettings(tokens=16, overlap=0))
+    assert all(text[chunk.start : chunk.end].strip() for chunk in chunks)
+    edges = [0, *(edge for chunk in chunks for edge in (chunk.start, chunk.end)), len(text)]
+    assert edges == sorted(edges)
+    assert not "".join(text[end:start] for end, start in zip(edges[::2], edges[1::2], strict=True)).strip()
+
+
+def test_chunks_overlap_by_whole_sentences() -> None:
+    text = " ".join(f"Sentence number {number}." for number in range(60))
+    chunks = split(text, SMALL)
+    overlaps = [text[after.start : before.end] for before, after in pairwise(chunks)]
+    assert all(overlap.startswith("Sentence") for overlap in overlaps)
+    assert all(tokenizer("o200k_base").count(overlap) <= SMALL.overlap for overlap in overlaps)
+
+
+def test_a_heading_stays_with_its_text_in_markdown() -> None:
+    parts = [f"# Heading {number}\n\n" + "A sentence below it. " * 5 for number in range(6)]
+    text = "\n\n".join(parts)
+    chunks = [text[chunk.start : chunk.end] for chunk in split(text, SMALL, is_markdown=True)]
+    assert all(chunk.startswith("# Heading") for chunk in chunks)
+    assert has_headings(text)
+    assert not has_headings("Room #3 and # no heading")
+
+
+def test_the_page_is_that_on_which_a_chunk_begins() -> None:
+    assert [page_of(start, (0, 10, 20)) for start in (0, 9, 10, 19, 20, 99)] == [1, 1, 2, 2, 3, 3]
+    assert page_of(5, ()) is None
+
+
+def test_an_overlap_must_be_smaller_than_a_chunk() -> None:
+    with pytest.raises(ValueError, match="smaller"):
+        ChunkSettings(tokens=30, overlap=30)

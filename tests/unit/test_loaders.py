@@ -1,0 +1,245 @@
+"""Each loader keeps the same contract: text, what was left out, and a reason in place of an empty success."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import pytest
+
+from tests.support.office_files import changed, excel, old_excel, opendocument_sheets, opendocument_text, word
+from tests.unit.test_attachments import pdf
+from tests.unit.test_documents import ENTITY
+from threadkeeper.documents import process
+from threadkeeper.documents.worker.reading import Refusal
+from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken
+from threadkeeper.knowledge.loaders.formats import VERSIONS, SourceKind, is_current, loader_for
+from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
+from threadkeeper.knowledge.wording import say_refused, say_taken
+
+ROWS: list[list[Any]] = [["name", "city", "tip"], ["Ada", "London", "Who is Ada?"], ["李雷", "北京", ""]]
+CSV = "\n".join(",".join(map(str, row)) for row in ROWS).encode()
+PAIRS = "question,answer\nWhen do you open?,At nine.\n几点关门？,晚上六点。\n".encode()
+HTML = """<!DOCTYPE html><html><head><title>Opening hours</title></head><body><nav><a href="/">Home</a></nav>
+<article><h1>Opening hours</h1><p>The library opens at nine o'clock on every working day of the year.</p>
+<p>On Sundays it is closed, because nobody reads on Sundays in this small town by the sea.</p>
+<table><tr><th>Day</th><th>Hours</th></tr><tr><td>Monday</td><td>9–18</td></tr></table></article></body></html>"""
+
+
+def load(name: str, data: bytes, kind: SourceKind = "file", **options: Any) -> tuple[list[LoadedDocument], Taken]:
+    taken = Taken()
+    documents = list(loader_for(kind, name, data).load(data, LoadOptions(**options), taken))
+    return documents, taken
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    data: Callable[[], bytes]
+    contains: tuple[str, ...]
+    kind: SourceKind = "file"
+    unit: str | None = None
+
+    @property
+    def is_told_by_name(self) -> bool:
+        """Whether the name decides between formats of text."""
+        return self.kind == "file" and self.name.endswith((".csv", ".json", ".jsonl", ".md", ".txt"))
+
+
+CASES = [
+    Case("a.pdf", lambda: pdf("The first page.", "The second page."), ("The first page.", "The second"), unit="pages"),
+    Case("a.docx", lambda: word("# Title", "你好 text", table=[["a", "b"]]), ("# Title", "你好 text", "| a | b |")),
+    Case("a.odt", lambda: opendocument_text("# Title", "你好 text"), ("# Title", "你好 text")),
+    Case("a.xlsx", lambda: excel({"One": ROWS}), ("## One", "name: Ada\ncity: London", "name: 李雷"), unit="rows"),
+    Case("a.xls", lambda: old_excel(ROWS), ("name: Ada", "city: 北京"), unit="rows"),
+    Case("a.ods", lambda: opendocument_sheets({"One": ROWS}), ("name: Ada", "city: 北京"), unit="rows"),
+    Case("a.csv", lambda: CSV, ("name: Ada\ncity: London", "name: 李雷\ncity: 北京"), unit="rows"),
+    Case("semicolon.csv", lambda: CSV.replace(b",", b";"), ("name: Ada\ncity: London",), unit="rows"),
+    Case("a.md", lambda: "Intro\n\n# Title\n\nText 你好".encode(), ("# Title", "Text 你好")),
+    Case("a.txt", lambda: "Plain 你好\r\nsecond line".encode(), ("Plain 你好\nsecond line",)),
+    Case("chinese.txt", lambda: "图书馆早上九点开门，晚上六点关门。".encode("gb18030"), ("图书馆早上九点开门",)),
+    Case("a.html", lambda: HTML.encode(), ("opens at nine", "On Sundays", "| Monday | 9–18 |")),
+    Case("a.json", lambda: json.dumps([{"a": {"b": 1}, "c": ["x", "你"]}]).encode(), ("a.b: 1", "c: x, 你")),
+    Case("a.jsonl", lambda: b'{"a": 1}\n{"a": true}\n', ("a: 1", "a: true")),
+    Case("pairs.csv", lambda: PAIRS, ("When do you open?\n\nAt nine.",), "pairs", "rows"),
+    Case("sheet.csv", lambda: CSV, ("name: Ada\ncity: London\ntip: Who",), "datasheet", "rows"),
+    Case("sheet.xlsx", lambda: excel({"One": ROWS}), ("name: Ada\ncity: London\ntip: Who",), "datasheet", "rows"),
+]
+IDS = [f"{case.kind}-{case.name}" for case in CASES]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_file_becomes_text(case: Case) -> None:
+    documents, taken = load(case.name, case.data(), case.kind)
+    text = "\n\n".join(document.text for document in documents)
+    assert all(part in text for part in case.contains), text
+    assert (taken.unit, taken.kept) == (case.unit, taken.total)
+    assert taken.characters == sum(len(document.text) for document in documents)
+    assert say_taken(taken, case.name, "en") == []
+    assert len({document.key for document in documents}) == len(documents)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.is_told_by_name], ids=lambda case: case.name)
+def test_the_bytes_decide_and_not_the_name(case: Case) -> None:
+    assert load("renamed.bin", case.data(), case.kind)[0] == load(case.name, case.data(), case.kind)[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_what_is_behind_the_limit_is_told(case: Case) -> None:
+    first = load(case.name, case.data(), case.kind)[0][0].text
+    limit = len(first) if case.kind != "file" else max(len(first) - 5, 1)
+    documents, taken = load(case.name, case.data(), case.kind, max_characters=limit)
+    assert 0 < sum(len(document.text) for document in documents) <= limit
+    assert taken.is_partial
+    for language in ("en", "zh"):
+        assert case.name in say_taken(taken, case.name, language)[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_file_without_text_is_refused(case: Case) -> None:
+    empty: dict[str, Callable[[], bytes]] = {
+        "a.pdf": lambda: pdf(None, None),
+        "a.docx": lambda: word(pictures=1),
+        "a.odt": lambda: opendocument_text(),
+        "a.xlsx": lambda: excel({"One": []}),
+        "a.xls": lambda: old_excel([]),
+        "a.ods": lambda: opendocument_sheets({"One": []}),
+        "a.html": lambda: b"<!doctype html><html><body></body></html>",
+        "a.json": lambda: b"[]",
+        "pairs.csv": lambda: b"question,answer\nOnly a question,\n",
+        "sheet.csv": lambda: b"name,city\n",
+        "sheet.xlsx": lambda: excel({"One": []}),
+    }
+    data = empty[case.name]() if case.name in empty else b" \n "
+    with pytest.raises(Refused) as refused:
+        load(case.name, data, case.kind)
+    assert refused.value.refusal == "without_text"
+
+
+def test_pages_of_a_pdf_begin_at_their_offsets() -> None:
+    (document,), _ = load("a.pdf", pdf("One.", "Two.", "Three."))
+    begins = [*document.pages, len(document.text) + 2]
+    assert [document.text[begin : end - 2] for begin, end in itertools.pairwise(begins)] == [
+        "One.",
+        "Two.",
+        "Three.",
+    ]
+    (cut,), taken = load("a.pdf", pdf("One.", "Two.", "Three."), max_pages=2)
+    assert len(cut.pages) == 2
+    assert say_taken(taken, "a.pdf", "en") == ["Only the first 2 of 3 pages of “a.pdf” were taken."]
+
+
+def test_a_pdf_that_the_first_reader_cannot_open_is_read_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: Any, **_named: Any) -> Any:
+        raise ValueError
+
+    monkeypatch.setattr("threadkeeper.knowledge.loaders.pdf.read_pages", broken)
+    (document,), taken = load("a.pdf", pdf("One.", None, "Three."))
+    assert document.text == "One.\n\n\n\nThree."
+    assert "pages without text (scans or empty): 1 of 3 (page 2)" in say_taken(taken, "a.pdf", "en")[0]
+    with pytest.raises(Refused, match="broken"):
+        load("a.pdf", b"%PDF-1.7 nothing of a PDF")
+
+
+def test_a_datasheet_takes_the_chosen_columns_and_names_its_rows() -> None:
+    documents, _ = load("a.csv", CSV, "datasheet", columns=("city", "name"), record_id="name", suggestion="tip")
+    assert [(document.text, document.record_id, document.key, document.suggestion) for document in documents] == [
+        ("city: London\nname: Ada", "Ada", "Ada", "Who is Ada?"),
+        ("city: 北京\nname: 李雷", "李雷", "李雷", None),
+    ]
+    assert [document.title for document in documents] == ["London", "北京"]
+    for named in ({"columns": ("age",)}, {"record_id": "id"}, {"suggestion": "s"}):
+        with pytest.raises(Refused, match="without_column"):
+            load("a.csv", CSV, "datasheet", **named)
+    with pytest.raises(Refused, match="without_sheet"):
+        load("a.xlsx", excel({"One": ROWS}), "datasheet", sheet="Two")
+
+
+def test_repeated_rows_and_unanswered_questions_are_told() -> None:
+    _, taken = load("a.csv", CSV + b"\nAda,Paris,", "datasheet", record_id="name")
+    assert "rows with an id that an earlier row has: 1" in " ".join(say_taken(taken, "a.csv", "en"))
+    _, taken = load("a.csv", PAIRS + b"When do you open?,At ten.\nWhy?,\n", "pairs")
+    said = " ".join(say_taken(taken, "a.csv", "en"))
+    assert "questions that were asked before: 1" in said
+    assert "rows without a question or an answer: 1" in said
+    assert len(load("a.csv", "问,答\n几点？,九点。\n".encode(), "pairs")[0]) == 1
+    assert load("a.csv", b"When?,At nine.\n", "pairs")[0][0].title == "When?"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "refusal"),
+    [
+        ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(64), "file", "unsupported"),
+        ("a.zip", changed(b"PK\x05\x06" + bytes(18), {"a.txt": b"text"}), "file", "unsupported"),
+        ("a.pdf", pdf("x", password="secret"), "file", "encrypted"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "file", "encrypted"),
+        ("a.docx", changed(word("x"), {"word/media/zeros.bin": bytes(20_000_000)}), "file", "unsafe"),
+        ("a.docx", changed(word("x"), {"word/document.xml": ENTITY.encode()}), "file", "unsafe"),
+        ("a.xlsx", changed(excel({"One": ROWS}), {"xl/sharedStrings.xml": ENTITY.encode()}), "file", "unsafe"),
+        ("a.html", b"<!DOCTYPE html [<!ENTITY a 'b'>]><html><body>&a;</body></html>", "file", "unsafe"),
+        ("a.xml", ENTITY.encode(), "file", "unsafe"),
+        ("a.json", b'{"a": ', "file", "broken"),
+        ("a.docx", changed(word("x"), {"word/document.xml": b"<w:document"}), "file", "broken"),
+        ("a.docx", word("x"), "datasheet", "unsupported"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(
+    name: str, data: bytes, kind: SourceKind, refusal: Refusal
+) -> None:
+    loading = Load(kind, name, data, LoadLimits())
+    with pytest.raises(LoadRefused) as refused:
+        _ = [document async for document in loading.documents()]
+    assert refused.value.refusal == refusal
+
+
+@pytest.mark.parametrize("refusal", get_args(Refusal))
+def test_every_refusal_has_a_sentence_in_both_languages(refusal: Refusal) -> None:
+    for language in ("en", "zh"):
+        assert "a.pdf" in say_refused(refusal, "a.pdf", LoadLimits(), language)
+
+
+async def test_documents_of_a_process_come_one_after_another() -> None:
+    rows = b"name,text\n" + b"".join(b"row %d,the text of the row\n" % number for number in range(2_000))
+    loading = Load("datasheet", "a.csv", rows, LoadLimits(), record_id="name", columns=("text",))
+    documents = [document async for document in loading.documents()]
+    assert [document.record_id for document in documents[:2]] == ["row 0", "row 1"]
+    assert (len(documents), loading.taken.kept, loading.taken.loader) == (2_000, 2_000, "datasheet 1")
+
+
+async def test_a_process_that_nobody_waits_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+
+    async def noted(*arguments: str) -> asyncio.subprocess.Process:
+        started.append(await process.start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr("threadkeeper.knowledge.loading.start", noted)
+    rows = b"name\n" + b"".join(b"row %d\n" % number for number in range(20_000))
+    documents = Load("datasheet", "a.csv", rows, LoadLimits()).documents()
+    assert (await anext(documents)).text == "name: row 0"
+    assert started[0].returncode is None
+    await documents.aclose()
+    assert started[0].returncode is not None
+
+
+async def test_the_process_of_a_load_has_its_limits() -> None:
+    big = Load("file", "a.txt", b"x" * 2_000_000, LoadLimits(megabytes=1))
+    with pytest.raises(LoadRefused, match="too_large"):
+        await anext(big.documents())
+    slow = Load("file", "a.docx", word(*["word " * 50] * 5_000), LoadLimits(seconds=0.2))
+    with pytest.raises(LoadRefused, match="slow"):
+        await anext(slow.documents())
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_table_of_versions_has_those_of_the_loaders(case: Case) -> None:
+    loader = loader_for(case.kind, case.name, case.data())
+    assert VERSIONS[loader.name] == loader.version
+    assert is_current(f"{loader.name} {loader.version}")
+    assert not is_current(f"{loader.name} {loader.version + 1}")
+    assert not is_current("other 1")

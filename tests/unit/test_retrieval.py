@@ -1,0 +1,90 @@
+"""Vectors are found by their signs as they are found exactly, and rare words of a question decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness
+from threadkeeper.knowledge.retrieval.sign_index import SignIndex
+from threadkeeper.knowledge.retrieval.words import WordCounts, hashes_of
+
+TEXTS = [
+    "The harbour opens at six in the morning.",
+    "The crane is booked with form HC-7 at the office.",
+    "The cats are fed by the night watch.",
+    "图书馆早上九点开门。",
+]
+
+
+def built(vectors: np.ndarray[tuple[int, int], np.dtype[np.float16]], ids: list[int]) -> SignIndex:
+    index = SignIndex(vectors.shape[1])
+    for start in range(0, len(ids), 700):
+        index.add(ids[start : start + 700], vectors[start : start + 700].tobytes())
+    index.finish()
+    return index
+
+
+@pytest.mark.parametrize("dimensions", [64, 100, 512])
+def test_signs_find_what_an_exact_search_finds(dimensions: int) -> None:
+    chance = np.random.default_rng(3)
+    centres = chance.normal(size=(30, dimensions))
+    # All lie on one side of the origin, as vectors of real models do.
+    vectors = centres[chance.integers(0, 30, 3_000)] + 0.7 * chance.normal(size=(3_000, dimensions)) + 1.0
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
+    index = built(vectors, list(range(10, 3_010)))
+    found, expected = 0, 0
+    for at in range(0, 3_000, 100):
+        question = vectors[at].astype(np.float32)
+        exact = np.argsort(-(vectors.astype(np.float32) @ question))[:10] + 10
+        nearest = index.nearest(question)
+        assert len(nearest) == 400
+        assert [score for _, score in nearest] == sorted((score for _, score in nearest), reverse=True)
+        found += len({one for one, _ in nearest[:10]} & set(exact.tolist()))
+        expected += 10
+    assert found / expected >= 0.99
+    assert index.memory < vectors.nbytes / 5
+
+
+def test_the_vectors_of_a_passage_stand_together() -> None:
+    vectors = np.eye(4, 64, dtype="<f2")
+    index = built(vectors, [7, 7, 9, 12])
+    found = index.vectors([9, 7, 8])
+    assert {one: its.shape for one, its in found.items()} == {9: (1, 64), 7: (2, 64)}
+    assert nearness(found[7], vectors[1].astype(np.float32)) == pytest.approx(0.3)
+    assert nearness(found[7], vectors[0].astype(np.float32)) == pytest.approx(1)
+    assert built(np.zeros((0, 64), "<f2"), []).nearest(vectors[0].astype(np.float32)) == []
+
+
+def test_words_are_worth_more_the_rarer_they_are_and_counts_are_stored() -> None:
+    counts = WordCounts()
+    counts.add(map(hashes_of, TEXTS))
+    again = WordCounts.unpacked(counts.packed())
+    assert again.passages == 4
+    hashes = np.concatenate([np.frombuffer(hashes_of(word), "<u4") for word in ("the", "crane", "zebra")])
+    assert again.count(hashes).tolist() == [3, 1, 0]
+    assert np.all(np.diff(again.weights(hashes)) > 0)
+
+
+def test_a_code_decides_between_passages_that_are_equally_near() -> None:
+    counts = WordCounts()
+    counts.add(map(hashes_of, TEXTS))
+    hashes = dict(enumerate(map(hashes_of, TEXTS)))
+    question = Question("What is form HC-7 for?", counts)
+    ranked = fused(dict.fromkeys(hashes, 0.2), hashes, question)
+    assert ranked[0][0] == 1
+    assert 0.2 < ranked[0][1] <= 0.7
+    # A passage that was deleted meanwhile is left out.
+    assert [one for one, _ in fused({0: 0.1, 9: 0.9}, hashes, question)] == [0]
+
+
+def test_rare_words_lead_to_few_passages() -> None:
+    counts = WordCounts()
+    counts.add([hashes_of("common word")] * 300)
+    counts.add([hashes_of("rare one")] * 3)
+    counts.add([hashes_of("rarest")])
+    question = Question("common rare rarest unknown", counts)
+    assert question.rare_words(100) == ["rarest", "rare"]
+    assert question.rare_words(2) == ["rarest"]
+    assert question.rare_words(0) == ["rarest"], "the rarest is always tried"
+    assert Question("…", counts).coverage([hashes_of("x")]).tolist() == [0]

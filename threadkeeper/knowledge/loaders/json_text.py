@@ -1,0 +1,53 @@
+"""Loads JSON and JSON Lines as text: a line for each value, under the names that lead to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken, cut
+from threadkeeper.knowledge.loaders.text import text_of
+
+
+class JsonLoader:
+    name: ClassVar[str] = "json"
+    version: ClassVar[int] = 1
+
+    def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
+        text = text_of(data, taken)
+        yield LoadedDocument(cut("\n\n".join(map(_record, _records(text))), options, taken))
+
+
+def _records(text: str) -> list[Any]:
+    """The values of the file: the items of a list, the lines of JSON Lines, or the one value."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError:
+            raise Refused("broken") from None
+    return value if isinstance(value, list) else [value]
+
+
+def _record(value: Any) -> str:
+    return "\n".join(_lines(value, ""))
+
+
+def _lines(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _lines(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        if all(not isinstance(inner, dict | list) for inner in value):
+            yield from _lines(", ".join(_plain(inner) for inner in value), path)
+        else:
+            for inner in value:
+                yield from _lines(inner, path)
+    elif value not in (None, ""):
+        yield f"{path}: {_plain(value)}" if path else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,71 @@
+"""Reads the rows of CSV files and workbooks, for the loaders that make documents of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from threadkeeper.documents.worker.archive import open_archive
+from threadkeeper.documents.worker.reading import Reading
+from threadkeeper.documents.worker.sheets import note_left_out, open_workbook, rows_of, sheet_names
+from threadkeeper.knowledge.loaders.base import LoadOptions, Refused, Taken
+from threadkeeper.knowledge.loaders.text import text_of
+
+ARCHIVE = b"PK"
+COMPOUND = b"\xd0\xcf\x11\xe0"
+_DELIMITERS = ",;\t|"
+_SAMPLE_LINES = 20
+
+
+def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
+    """The rows of a CSV file, without empty ones. Raises Refused."""
+    text = text_of(data, taken)
+    csv.field_size_limit(max(len(text), 1))
+    lines = text.splitlines()[:_SAMPLE_LINES]
+    # The delimiter that most lines contain equally often; the sniffer of the standard library takes a letter at times.
+    counts = {one: [line.count(one) for line in lines if line.strip()] for one in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda one: (min(counts[one], default=0) > 0, sum(counts[one])))
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield cells
+    except csv.Error:
+        raise Refused("broken") from None
+
+
+def sheets(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[tuple[str, Iterator[list[str]]]]:
+    """The sheets of a workbook that are shown, or the one of the options, each with its rows. Raises Refused."""
+    archive = open_archive(data) if data.startswith(ARCHIVE) else None
+    workbook = open_workbook(data)
+    shown, hidden = sheet_names(workbook)
+    reading = Reading()
+    reading.leave_out("part_hidden_sheets", len(hidden), names=", ".join(hidden[:10]))
+    note_left_out(workbook, archive, reading)
+    taken.left_out += reading.left_out
+    if options.sheet is not None and options.sheet not in shown:
+        raise Refused("without_sheet")
+    for name in shown if options.sheet is None else [options.sheet]:
+        yield name, (row for row in rows_of(workbook, name) if any(row))
+
+
+def header_of(first: Sequence[str]) -> list[str] | None:
+    """The names of the columns, if the first row looks like them: distinct, and none is a number."""
+    names = [cell.strip() for cell in first]
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        return None
+    return None if any(_is_number(name) for name in names) else names
+
+
+def described(header: Sequence[str] | None, row: Sequence[str]) -> str:
+    """A row as text: a line for each cell, with the name of its column, so that a chunk needs no header."""
+    if header is None:
+        return ", ".join(cell for cell in row if cell)
+    named = zip(header, row, strict=False)
+    lines = [f"{name}: {cell}" for name, cell in named if cell] + [cell for cell in row[len(header) :] if cell]
+    return "\n".join(lines)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "", 1).lstrip("+-").isdigit()

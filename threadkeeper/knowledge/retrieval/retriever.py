@@ -1,0 +1,201 @@
+"""Finds passages for a question in the current training of an assistant.
+
+Where the server has pgvector it searches the vectors; elsewhere each process keeps the signs of the trainings that it
+uses (`sign_index`), within a bound. Passages with rare words of the question are candidates as well, however far their
+vectors are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from datalayer.ownership import SYSTEM, acting_as
+from datalayer.records.knowledge import Passage, PassageVector, Training
+from threadkeeper.knowledge.embedding.base import EmbeddingPurpose, Embeds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from threadkeeper.knowledge.retrieval.sign_index import SignIndex
+    from threadkeeper.knowledge.retrieval.words import WordCounts
+
+MOST_PASSAGES = 10
+_RANKED = 100
+_NEAR_VECTORS = 200
+_BY_WORDS = 100
+# Each takes a megabyte.
+_KEPT_COUNTS = 32
+_MEMORY_BYTES = 256 * 1024 * 1024
+
+
+class PassageStore(Protocol):
+    """The part of the data layer that a search reads."""
+
+    async def current_training(self, assistant_id: str) -> Training | None: ...
+    async def word_counts(self, training_id: str) -> bytes | None: ...
+    def training_vectors(self, training: Training) -> AsyncIterator[list[PassageVector]]: ...
+    async def nearest_passages(self, training: Training, vector: bytes, count: int) -> list[tuple[int, float]]: ...
+    async def passage_vectors(self, training: Training, ids: Sequence[int]) -> list[PassageVector]: ...
+    async def passages_with_words(self, training: Training, words: Sequence[str], limit: int) -> list[int]: ...
+    async def passage_hashes(self, ids: Sequence[int]) -> dict[int, bytes]: ...
+    async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]: ...
+    async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None: ...
+
+
+class NothingTrained(LookupError):
+    """The assistant has no training that answers."""
+
+
+class OtherModel(Exception):
+    """The training was made with another embedding model than the one of now; the assistant must be trained again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a search found.
+
+    Args:
+        training: that was searched.
+        passages: the best, with scores at or above the threshold; none: the assistant does not know.
+        below: the best that are below the threshold, as a try-out shows them.
+    """
+
+    training: Training
+    passages: tuple[Passage, ...]
+    below: tuple[Passage, ...]
+
+
+class Retriever:
+    """Searches for all assistants of this process.
+
+    Args:
+        store: the data layer.
+        has_vector_search: whether `prepare_vectors` found pgvector.
+        memory_bytes: of the indexes of all trainings together.
+    """
+
+    def __init__(
+        self, store: PassageStore, *, has_vector_search: bool = False, memory_bytes: int = _MEMORY_BYTES
+    ) -> None:
+        self._store, self._has_vector_search, self._memory_bytes = store, has_vector_search, memory_bytes
+        self._indexes: OrderedDict[str, SignIndex] = OrderedDict()
+        self._counts: OrderedDict[str, WordCounts] = OrderedDict()
+        self._building = asyncio.Lock()
+
+    async def find(
+        self,
+        assistant_id: str,
+        question: str,
+        embedder: Embeds,
+        purpose: EmbeddingPurpose,
+        *,
+        limit: int = MOST_PASSAGES,
+        threshold: float | None = None,
+    ) -> Retrieved:
+        """The passages that may answer a question, best first.
+
+        Args:
+            limit: of passages, at most ten.
+            threshold: in place of that of the training.
+
+        Raises:
+            NothingTrained: no training has succeeded.
+            OtherModel: the training has vectors of another model.
+            EmbeddingError: the question cannot be embedded.
+        """
+        with acting_as(SYSTEM):
+            training = await self._store.current_training(assistant_id)
+            if training is None or training.settings is None:
+                raise NothingTrained(f"the assistant {assistant_id} has no training that answers")
+            if training.settings.model != embedder.model.name:
+                raise OtherModel(f"the training {training.id} was made with the model {training.settings.model}")
+            embedded = await embedder.embed([question], "question", purpose)
+            vector = embedded.vectors[0]
+            if len(vector) != training.settings.dimensions:
+                raise OtherModel(f"the training {training.id} has vectors of {training.settings.dimensions} dimensions")
+            best = (await self.scored(training, question, vector))[: min(limit, MOST_PASSAGES)]
+            passages = await self._store.get_passages(best)
+        least = threshold if threshold is not None else training.threshold or 0.0
+        return Retrieved(
+            training,
+            tuple(passage for passage in passages if passage.score >= least),
+            tuple(passage for passage in passages if passage.score < least),
+        )
+
+    async def scored(self, training: Training, text: str, vector: NDArray[np.float32]) -> list[tuple[int, float]]:
+        """The ids of passages with their scores, best first; the system must act."""
+        from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
+
+        counts = await self._word_counts(training)
+        question = Question(text, counts)
+        by_words = await self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS)
+        vectors = await self._vectors(training, vector, by_words)
+        near = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
+        hashes = await self._store.passage_hashes(list(near))
+        return fused(near, hashes, question)
+
+    async def _vectors(
+        self, training: Training, vector: NDArray[np.float32], by_words: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """The vectors of the nearest passages, and of those that were found by their words."""
+        import numpy as np  # noqa: PLC0415
+
+        if not self._has_vector_search:
+            index = await self._index(training)
+            near = dict.fromkeys(passage for passage, _ in index.nearest(vector))
+            return index.vectors([*list(near)[:_RANKED], *(passage for passage in by_words if passage not in near)])
+        found = await self._store.nearest_passages(training, vector.astype("<f2").tobytes(), _NEAR_VECTORS)
+        ids = list(dict.fromkeys([*(passage for passage, _ in found), *by_words]))
+        parts: dict[int, list[PassageVector]] = {}
+        for one in await self._store.passage_vectors(training, ids):
+            parts.setdefault(one.id, []).append(one)
+        return {
+            passage: np.stack(
+                [
+                    np.frombuffer(one.vector, "<f2").astype(np.float32)
+                    for one in sorted(its_parts, key=lambda one: one.part)
+                ]
+            )
+            for passage, its_parts in parts.items()
+        }
+
+    async def _index(self, training: Training) -> SignIndex:
+        if (found := self._indexes.get(training.id)) is not None:
+            self._indexes.move_to_end(training.id)
+            return found
+        async with self._building:
+            if training.id not in self._indexes:
+                self._indexes[training.id] = await self._built(training)
+                while len(self._indexes) > 1 and sum(one.memory for one in self._indexes.values()) > self._memory_bytes:
+                    self._indexes.popitem(last=False)
+            return self._indexes[training.id]
+
+    async def _built(self, training: Training) -> SignIndex:
+        from threadkeeper.knowledge.retrieval.sign_index import SignIndex  # noqa: PLC0415
+
+        assert training.settings is not None
+        index = SignIndex(training.settings.dimensions)
+        async for page in self._store.training_vectors(training):
+            await asyncio.to_thread(index.add, [one.id for one in page], b"".join(one.vector for one in page))
+        await asyncio.to_thread(index.finish)
+        return index
+
+    def note_word_counts(self, training: Training, counts: WordCounts) -> None:
+        """Use these counts for a training that has not stored its own yet."""
+        self._counts[training.id] = counts
+
+    async def _word_counts(self, training: Training) -> WordCounts:
+        from threadkeeper.knowledge.retrieval.words import WordCounts  # noqa: PLC0415
+
+        if training.id not in self._counts:
+            stored = await self._store.word_counts(training.id)
+            self._counts[training.id] = WordCounts() if not stored else WordCounts.unpacked(stored)
+            while len(self._counts) > _KEPT_COUNTS:
+                self._counts.popitem(last=False)
+        return self._counts[training.id]

@@ -1,0 +1,41 @@
+"""The sentences about documents that were loaded in part, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from threadkeeper.documents.worker.reading import Refusal
+from threadkeeper.knowledge.loaders.base import Taken
+from threadkeeper.knowledge.loading import LoadLimits
+from threadkeeper.language.catalogue import KNOWLEDGE
+from threadkeeper.language.negotiation import is_chinese
+
+
+def say(key: str, language: str | None, **values: object) -> str:
+    """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
+    return KNOWLEDGE[key][is_chinese(language)].format_map(values)
+
+
+def say_refused(refusal: Refusal, name: str, limits: LoadLimits, language: str | None) -> str:
+    """Why nothing of a file was taken, and what to do."""
+    values = {"seconds": f"{limits.seconds:g}", "megabytes": f"{limits.megabytes:g}"}
+    return say(f"load_{refusal}", language, name=name, **values)
+
+
+def say_taken(taken: Taken, name: str, language: str | None) -> list[str]:
+    """What of a file was not taken; no sentence if all of it was."""
+    said: list[str] = []
+    if taken.unit is not None and taken.kept < taken.total:
+        said.append(say(f"taken_{taken.unit}", language, name=name, kept=f"{taken.kept:,}", total=f"{taken.total:,}"))
+    elif taken.cut_characters:
+        total = taken.characters + taken.cut_characters
+        said.append(say("taken_characters", language, name=name, kept=f"{taken.characters:,}", total=f"{total:,}"))
+    if taken.left_out:
+        said.append(say("taken_parts", language, name=name, parts=say_parts(taken.left_out, language)))
+    return said
+
+
+def say_parts(left_out: Sequence[tuple[str, Mapping[str, Any]]], language: str | None) -> str:
+    between = "；" if is_chinese(language) else "; "
+    return between.join(say(key, language, **values) for key, values in left_out)
