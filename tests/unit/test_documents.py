@@ -47,6 +47,12 @@ async def test_a_word_file_is_markdown() -> None:
     assert (await text_of("renamed.txt", word(*PARAGRAPHS, table=TABLE), "text/plain")).text == attachment.text
 
 
+async def test_a_raised_figure_of_a_word_file_is_no_digit_of_the_number_before_it() -> None:
+    raised = b'<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>6</w:t></w:r></w:p>'
+    data = changed(word("Items: 10"), {"word/document.xml": lambda body: body.replace(b"</w:p>", raised, 1)})
+    assert (await text_of("a.docx", data)).text == "Items: 10<sup>6</sup>"
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [("a.xlsx", excel({"One": ROWS})), ("a.xls", old_excel(ROWS)), ("a.ods", opendocument_sheets({"One": ROWS}))],

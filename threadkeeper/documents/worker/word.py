@@ -40,6 +40,8 @@ def read_word(archive: zipfile.ZipFile, data: bytes, *, max_characters: int) -> 
         table_infer_header=True,
         escape_asterisks=False,
         escape_underscores=False,
+        # Without the tag, 10⁶ would be the number 106.
+        sup_symbol="<sup>",
     )
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
