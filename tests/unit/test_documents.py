@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfWriter
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, TextStringObject
 
 from tests.support.office_files import (
     changed,
@@ -94,6 +97,65 @@ async def test_pages_without_text_are_told_beside_pages_that_were_cut_off() -> N
 
 async def test_pictures_on_a_page_with_text_are_told() -> None:
     assert told(await text_of("a.pdf", pdf("One.", "Two.", pictured=True)), "pictures: 1")
+
+
+def form(*fields: dict[str, Any], text: str | None = "Name of the tenant:", note: str | None = None) -> bytes:
+    """A page with these fields, in the terms of the PDF standard without slashes in keys, and a note."""
+    writer = PdfWriter(clone_from=io.BytesIO(pdf(text)))
+    page = writer.pages[0]
+    annotations = ArrayObject()
+    for field in fields:
+        annotations.append(writer._add_object(_pdf_object({"Subtype": "/Widget", **field})))
+    if note is not None:
+        annotations.append(writer._add_object(_pdf_object({"Subtype": "/FreeText", "Contents": note})))
+    page[NameObject("/Annots")] = annotations
+    file = io.BytesIO()
+    writer.write(file)
+    return file.getvalue()
+
+
+def _pdf_object(value: Any) -> Any:
+    if isinstance(value, dict):
+        return DictionaryObject({NameObject(f"/{key}"): _pdf_object(one) for key, one in value.items()})
+    if isinstance(value, list):
+        return ArrayObject(map(_pdf_object, value))
+    if isinstance(value, int):
+        return NumberObject(value)
+    return NameObject(value) if value.startswith("/") else TextStringObject(value)
+
+
+async def test_what_was_filled_into_a_form_is_read() -> None:
+    data = form(
+        {"FT": "/Tx", "T": "field_1", "TU": "Tenant", "V": "Ada Example"},
+        {"FT": "/Tx", "T": "empty", "V": ""},
+        {"FT": "/Tx", "T": "key", "V": "not for the model", "Ff": 1 << 13},
+        {"FT": "/Tx", "T": "hidden", "V": "not on the page", "F": 2},
+        {"FT": "/Btn", "T": "pets", "V": "/Yes", "AS": "/Yes"},
+        {"FT": "/Btn", "T": "smoking", "V": "/Off", "AS": "/Off"},
+        {"FT": "/Ch", "T": "rooms", "V": ["two", "three"]},
+        {"AS": "/monthly", "Parent": {"FT": "/Btn", "T": "paid", "V": "/monthly"}},
+        {"AS": "/Off", "Parent": {"FT": "/Btn", "T": "paid", "V": "/monthly"}},
+        note="Rent: 900 a month",
+    )
+    attachment = await text_of("a.pdf", data)
+    assert attachment.notices == ()
+    lines = [line for line in attachment.text.splitlines() if line]
+    filled = ["Tenant: Ada Example", "pets: Yes", "rooms: two, three", "paid: monthly", "Rent: 900 a month"]
+    assert lines[lines.index("Name of the tenant:") + 1 :][: len(filled)] == filled
+    for absent in ("empty", "not for the model", "not on the page", "Off", "smoking"):
+        assert absent not in attachment.text
+
+
+async def test_a_scanned_form_that_was_filled_in_has_text() -> None:
+    attachment = await text_of("a.pdf", form({"FT": "/Tx", "T": "Tenant", "V": "Ada Example"}, text=None))
+    assert "Tenant: Ada Example" in attachment.text
+
+
+async def test_fields_that_cannot_be_read_are_told() -> None:
+    broken = form({"FT": "/Tx", "T": "Tenant", "V": "Ada Example", "F": "/NotANumber"})
+    attachment = await text_of("a.pdf", broken)
+    assert "Name of the tenant:" in attachment.text
+    assert told(attachment, "pages whose form fields and notes cannot be read: 1 (page 1)")
 
 
 def test_page_numbers_are_ranges() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pypdf import PageObject, PdfReader
 from pypdf.errors import PyPdfError
 
+from threadkeeper.documents.worker.pdf_forms import filled_in
 from threadkeeper.documents.worker.reading import Reading, Refused
 
 # What pypdf raises for a page or a file that it cannot read.
@@ -41,7 +42,8 @@ def read_pages(
         raise Refused("encrypted")
     reading = Reading(unit="pages", total=len(reader.pages))
     texts, characters = list[str](), 0
-    empty, unreadable, pictures = list[int](), list[int](), set[object]()
+    empty, unreadable, forms, pictures = list[int](), list[int](), list[int](), set[object]()
+    has_text = False
     for number in range(1, min(reading.total, max_pages) + 1):
         page = reader.pages[number - 1]
         try:
@@ -50,6 +52,13 @@ def read_pages(
             text = fallback(number).strip() if fallback is not None else ""
             if not text:
                 unreadable.append(number)
+        try:
+            filled = filled_in(page)
+        except UNREADABLE:
+            forms.append(number)
+            filled = []
+        text = "\n".join([*([text] if text else []), *filled])
+        has_text = has_text or bool(text)
         if text:
             pictures.update(_pictures(page))
         elif number not in unreadable:
@@ -59,10 +68,11 @@ def read_pages(
         if characters >= max_characters:
             break
     reading.kept = len(texts)
-    if len(empty) + len(unreadable) == len(texts):
+    if not has_text:
         raise Refused("broken" if unreadable else "without_text")
     reading.leave_out("part_pages_without_text", len(empty), numbers=ranges(empty), total=reading.total)
     reading.leave_out("part_pages_unreadable", len(unreadable), numbers=ranges(unreadable), total=reading.total)
+    reading.leave_out("part_forms_unreadable", len(forms), numbers=ranges(forms))
     reading.leave_out("part_pictures", len(pictures))
     reading.leave_out("part_embedded", sum(1 for _ in reader.attachment_list))
     return texts, reading
