@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import docx
 import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from pypdf import PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, TextStringObject
 
@@ -191,6 +194,42 @@ async def test_formulas_charts_comments_and_objects_of_a_word_file_are_told() ->
     attachment = await text_of("a.docx", data)
     for what in ("formulas: 1", "charts: 1", "comments: 1", "embedded files and objects: 1"):
         assert told(attachment, what)
+
+
+def clauses(level_text: str, *, in_style: bool = False) -> bytes:
+    """A paragraph with this text of its level, one without a number, and a bullet."""
+
+    levels = "".join(
+        f'<w:lvl w:ilvl="{level}"><w:numFmt w:val="decimal"/><w:lvlText w:val="{text}"/></w:lvl>'
+        for level, text in enumerate(("%1.", level_text))
+    )
+    number = '<w:numPr><w:ilvl w:val="1"/><w:numId w:val="90"/></w:numPr>'
+    document = docx.Document()
+    numbering: Any = document.part.numbering_part.element
+    space = nsdecls("w")
+    numbering.insert(0, parse_xml(f'<w:abstractNum {space} w:abstractNumId="90">{levels}</w:abstractNum>'))
+    numbering.append(parse_xml(f'<w:num {space} w:numId="90"><w:abstractNumId w:val="90"/></w:num>'))
+    properties: Any = document.add_paragraph("Returns are free.", style="Heading 2")._p.get_or_add_pPr()
+    if in_style:
+        styled: Any = document.styles["Heading 2"].element.get_or_add_pPr()
+        properties = styled
+    properties.append(parse_xml(number.replace("<w:numPr>", f"<w:numPr {space}>", 1)))
+    document.add_paragraph("This does not hold for food.")
+    document.add_paragraph("a bullet", style="List Bullet")
+    file = io.BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("in_style", [False, True])
+async def test_clause_numbers_that_word_counts_are_told(in_style: bool) -> None:
+    attachment = await text_of("a.docx", clauses("%1.%2", in_style=in_style))
+    assert told(attachment, "the numbers of clauses, as 2.1, which are wrong or missing: 1")
+    assert "Returns are free." in attachment.text
+
+
+async def test_plain_lists_have_no_notice_about_clause_numbers() -> None:
+    assert (await text_of("a.docx", clauses("%2)"))).notices == ()
 
 
 async def test_rows_behind_the_limit_are_left_out_whole() -> None:

@@ -16,6 +16,7 @@ from markdownify import markdownify
 
 from threadkeeper.documents.worker.archive import entry_of
 from threadkeeper.documents.worker.reading import Reading, Refused
+from threadkeeper.documents.worker.word_numbering import numbered_clauses
 
 _BODY = "word/document.xml"
 _WORDS = re.compile(rb"<w:t[ >]")
@@ -48,6 +49,7 @@ def read_word(archive: zipfile.ZipFile, data: bytes, *, max_characters: int) -> 
         raise Refused("without_text")
     reading = Reading(text[:max_characters], max(len(text), total))
     names = archive.namelist()
+    reading.leave_out("part_clause_numbers", numbered_clauses(archive, body))
     reading.leave_out("part_pictures", len(re.findall(rb"<(?:a:blip|v:imagedata)[ />]", body)))
     reading.leave_out("part_charts", sum(name.startswith("word/charts/chart") for name in names))
     reading.leave_out("part_formulas", len(re.findall(rb"<m:oMath[ >]", body)))
