@@ -21,6 +21,7 @@ from sqlalchemy import insert
 import datalayer
 from datalayer.schema.chat import threads
 from tests.support.command_line import CommandLine
+from tests.support.kept_process import free_port
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from tests.support.server import ROOT, AppServer
@@ -194,7 +195,7 @@ def test_check_on_a_new_machine_finds_no_problem_and_creates_nothing(cli: Comman
 def test_a_wrong_parameter_of_the_url_ends_every_command(
     cli: CommandLine, command: list[str], url: str, words: str
 ) -> None:
-    result = cli(*command, DATABASE_URL=url)
+    result = cli(*command, DATABASE_URL=url, PORT=str(free_port()))
     assert result.returncode in (1, 2)
     printed = result.stdout + result.stderr
     assert words in " ".join(printed.replace("│", " ").split())

@@ -282,7 +282,10 @@ async def test_no_other_user_can_read_or_change_a_thread(chat: Chat) -> None:
         seen = len(alice.events)
         await alice.send("secret", files=[file_id])
         await alice.until(lambda: ended(alice, seen))
-        thread = await stored(alice)
+        async with asyncio.timeout(15):
+            # The row of a file is stored after its bytes, beside the answer.
+            while not (thread := await stored(alice))["elements"]:
+                await asyncio.sleep(0.05)
         (element,) = thread["elements"]
         run = next(step for step in thread["steps"] if step["name"] == "on_message")
         vote = {"feedback": {"forId": run["id"], "value": 1}, "sessionId": alice.session_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import itertools
 import json
 from collections.abc import Callable
@@ -157,6 +158,16 @@ def test_a_datasheet_takes_the_chosen_columns_and_names_its_rows() -> None:
             load("a.csv", CSV, "datasheet", **named)
     with pytest.raises(Refused, match="without_sheet"):
         load("a.xlsx", excel({"One": ROWS}), "datasheet", sheet="Two")
+
+
+def test_a_small_table_does_not_bound_the_fields_of_other_readers() -> None:
+    before = csv.field_size_limit()
+    load("a.csv", CSV)
+    assert csv.field_size_limit() == before
+    long = "x" * (before + 1)
+    (document,), _ = load("a.csv", f"name,city\nAda,{long}\n".encode(), max_characters=10 * before)
+    assert long in document.text
+    csv.field_size_limit(before)
 
 
 def test_repeated_rows_and_unanswered_questions_are_told() -> None:

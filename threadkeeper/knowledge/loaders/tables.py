@@ -21,7 +21,8 @@ _SAMPLE_LINES = 20
 def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
     """The rows of a CSV file, without empty ones. Raises Refused."""
     text = text_of(data, taken)
-    csv.field_size_limit(max(len(text), 1))
+    # Of the process: it is never lowered, because others may read CSV in it.
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))
     lines = text.splitlines()[:_SAMPLE_LINES]
     # The delimiter that most lines contain equally often; the sniffer of the standard library takes a letter at times.
     counts = {one: [line.count(one) for line in lines if line.strip()] for one in _DELIMITERS}
