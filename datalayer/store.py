@@ -254,6 +254,7 @@ class DataStore:
         known = known_id(thread_id)
         if known is None:
             return None
+        await self._uploads.settled(known)
         await self._writer.settled(known)
         whole = await thread_reads.get(self.database, known)
         return whole if whole is not None and _is_readable(whole.thread, actor) else None

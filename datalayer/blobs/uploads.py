@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 # Each holds a few chunks of up to 5 MiB.
 MOST_AT_ONCE = 16
 _ANNOUNCEMENT_SECONDS = 1.0
+_SETTLED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ class _ElementUploads:
     ended: int = 0
     running: int = 0
     step_ids: set[str | None] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _ThreadUploads:
+    """The number of uploads of one thread in progress, and the event of their end."""
+
+    running: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class UploadTicket:
@@ -80,13 +89,16 @@ class Uploads:
         self._patience = patience_seconds
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
         self._elements: dict[str, _ElementUploads] = {}
+        self._threads: dict[str | None, _ThreadUploads] = {}
         self._running: set[asyncio.Task[StoredBlob | None]] = set()
         self._pausing: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
 
     @contextmanager
-    def ticket(self, element_id: str, step_id: str | None) -> Iterator[UploadTicket]:
-        """Holds a position in the order of the calls during the upload."""
+    def ticket(self, element_id: str, step_id: str | None, thread_id: str | None) -> Iterator[UploadTicket]:
+        """Holds a position in the order of the calls during the upload, until the row of the element is stored."""
+        of_thread = self._threads.setdefault(thread_id, _ThreadUploads())
+        of_thread.running += 1
         uploads = self._elements.setdefault(element_id, _ElementUploads())
         uploads.running += 1
         uploads.step_ids.add(step_id)
@@ -96,6 +108,20 @@ class Uploads:
             uploads.running -= 1
             if not uploads.running:
                 del self._elements[element_id]
+            of_thread.running -= 1
+            if not of_thread.running:
+                del self._threads[thread_id]
+                of_thread.ended.set()
+
+    async def settled(self, thread_id: str) -> None:
+        """Wait, a second at most, until the elements of this thread whose files are being stored have their rows.
+
+        A store that is away is not waited for: a thread can be read without it.
+        """
+        if (of_thread := self._threads.get(thread_id)) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLED_SECONDS):
+                    await of_thread.ended.wait()
 
     def end(self, *, element_ids: Collection[str] = (), step_ids: Collection[str] = ()) -> None:
         """Mark the uploads of deleted elements, or of the elements of deleted steps, as too late."""

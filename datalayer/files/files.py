@@ -58,7 +58,7 @@ class Files(DataStore):
     async def _store_element(self, element: Element, moment: str, content: Callable[[], bytes | Path | None]) -> None:
         """Store the element: its file, if it has one, and then its row. A failure is reported and raised."""
         actor = acting_user.get()
-        with self._uploads.ticket(element.id, element.for_id) as ticket:
+        with self._uploads.ticket(element.id, element.for_id, element.thread_id) as ticket:
             try:
                 body = content()
                 stored = element if body is None else await self._store_file(element, body, actor)

@@ -105,6 +105,38 @@ async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs,
     assert (len(blobs.files()), reported) == (1, [])
 
 
+async def test_a_read_of_a_thread_waits_for_its_files_in_progress(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
+    thread_id = await thread(chat, None)
+    element = text_element(thread_id, new_id(), "content")
+    blobs.released.clear()
+    stored = asyncio.create_task(chat.create_element(element))
+    await blobs.asked.wait()
+    read = asyncio.create_task(chat.get_thread(thread_id))
+    await asyncio.sleep(0.1)
+    assert not read.done()
+    blobs.released.set()
+    found = await read
+    assert found is not None
+    assert [one["id"] for one in found["elements"] or []] == [element.id]
+    await stored
+
+
+async def test_a_thread_is_read_without_a_file_whose_store_does_not_answer(
+    chat: ChainlitLayer, blobs: HeldBlobs
+) -> None:
+    thread_id = await thread(chat, None)
+    blobs.released.clear()
+    stored = asyncio.create_task(chat.create_element(text_element(thread_id, new_id(), "content")))
+    await blobs.asked.wait()
+    async with asyncio.timeout(10):
+        found = await chat.get_thread(thread_id)
+    assert found is not None
+    assert not found["elements"]
+    assert not stored.done()
+    blobs.released.set()
+    await stored
+
+
 async def test_a_long_outage_is_reported_and_leaves_no_partial_upload(
     chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
