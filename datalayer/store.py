@@ -254,16 +254,20 @@ class DataStore:
         known = known_id(thread_id)
         if known is None:
             return None
-        await self._uploads.settled(known)
-        await self._writer.settled(known)
+        await self._contents_settled(known)
         whole = await thread_reads.get(self.database, known)
         return whole if whole is not None and _is_readable(whole.thread, actor) else None
+
+    async def _contents_settled(self, thread_id: str) -> None:
+        """Wait until the files in progress have their rows, and then until the queued writes are stored."""
+        await self._uploads.settled(thread_id)
+        await self._writer.settled(thread_id)
 
     async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
         known, known_thread = known_id(element_id), known_id(thread_id)
         if known is None or known_thread is None:
             return None
-        await self._writer.settled(known_thread)
+        await self._contents_settled(known_thread)
         thread, element = await elements.find(self.database, known_thread, known) or (None, None)
         return element if thread is not None and _is_readable(thread, actor) else None
 

@@ -112,9 +112,12 @@ async def test_a_read_of_a_thread_waits_for_its_files_in_progress(chat: Chainlit
     stored = asyncio.create_task(chat.create_element(element))
     await blobs.asked.wait()
     read = asyncio.create_task(chat.get_thread(thread_id))
+    read_alone = asyncio.create_task(chat.get_element(thread_id, element.id))
     await asyncio.sleep(0.1)
     assert not read.done()
+    assert not read_alone.done()
     blobs.released.set()
+    assert await read_alone is not None
     found = await read
     assert found is not None
     assert [one["id"] for one in found["elements"] or []] == [element.id]
