@@ -93,20 +93,20 @@ def writable_by(kind: Actor, owner: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
     """Whether the actor may see a row of `llm_calls`: the system sees all, users see their own, visitors see none."""
-    if isinstance(actor, System):
-        return true()
-    if actor is None:
-        return false()
-    return llm_calls.c.userId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+    return _belongs_to(actor, llm_calls.c.userId)
 
 
 def jobs_readable_by(actor: Actor) -> ColumnElement[bool]:
     """Whether the actor may see and change a row of `jobs`: the system all, users their own, visitors none."""
+    return _belongs_to(actor, jobs.c.ownerId)
+
+
+def _belongs_to(actor: Actor, owner_id: ColumnElement[Any]) -> ColumnElement[bool]:
     if isinstance(actor, System):
         return true()
     if actor is None:
         return false()
-    return jobs.c.ownerId == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
+    return owner_id == select(users.c.id).where(users.c.identifier == actor).scalar_subquery()
 
 
 def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.assistants.checking import Problems
-from datalayer.assistants.reading import settings_as_json
+from datalayer.assistants.reading import parameters, settings_as_json
 from datalayer.cleaning import utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, Forbidden, NotFound, VersionConflict
@@ -40,8 +40,7 @@ async def demand_editable(connection: AsyncConnection, actor: Actor, slug: str) 
     one = assistants.c
     statement = select(one.id, one.slug, one.version, assistants_editable_by(kind_of(actor)))
     statement = statement.where(one.slug == slug, one.deletedAt.is_(None)).with_for_update(of=assistants)
-    values = {"actor": actor} if isinstance(actor, str) else {}
-    row = (await connection.execute(statement, values)).first()
+    row = (await connection.execute(statement, parameters(actor))).first()
     if row is None:
         raise NotFound(f"there is no assistant {slug!r}")
     if not row[3]:

@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from datalayer.cleaning import clean_json, utc_in, utc_now
+from datalayer.cleaning import clean_json, utc_now
 from datalayer.database import Database
 from datalayer.errors import DataLayerError, JobLater, StorageUnavailable
 from datalayer.jobs import claims, rows
@@ -202,7 +202,7 @@ class Runner:
         last = await self._database.query(lambda connection: claims.last_start(connection, kind.name))
         if last is None:
             return 0.0
-        passed = datetime.fromisoformat(utc_in(0)) - datetime.fromisoformat(last)
+        passed = datetime.fromisoformat(utc_now()) - datetime.fromisoformat(last)
         return kind.schedule.every_seconds - passed.total_seconds()
 
     async def _start(self, kind: Kind) -> None:

@@ -7,7 +7,7 @@ training, then its passages, then the number of the training. A row that was not
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -22,6 +22,16 @@ AT_ONCE = 100
 _UNFINISHED = 0
 
 
+def _is_live(source_id: str, key: str, fingerprint: str) -> ColumnElement[bool]:
+    """Whether a row is the one live document with this key and fingerprint, finished or not."""
+    return and_(
+        documents.c.sourceId == source_id,
+        documents.c.key == key,
+        documents.c.fingerprint == fingerprint,
+        documents.c.until.is_(None),
+    )
+
+
 async def take(connection: AsyncConnection, training_id: str, source_id: str, key: str, fingerprint: str) -> bool:
     """Whether a live document has this key and fingerprint; then it is part of the training.
 
@@ -31,13 +41,7 @@ async def take(connection: AsyncConnection, training_id: str, source_id: str, ke
     training = await trainings.running(connection, training_id)
     taken = await connection.execute(
         update(documents)
-        .where(
-            documents.c.sourceId == source_id,
-            documents.c.key == key,
-            documents.c.fingerprint == fingerprint,
-            documents.c.until.is_(None),
-            documents.c.seen > _UNFINISHED,
-        )
+        .where(_is_live(source_id, key, fingerprint), documents.c.seen > _UNFINISHED)
         .values(seen=training.number)
     )
     return bool(taken.rowcount)
@@ -69,14 +73,7 @@ async def begin(connection: AsyncConnection, training_id: str, document: NewDocu
         NotFound: the training does not run any more.
     """
     training = await trainings.running(connection, training_id)
-    await connection.execute(
-        delete(documents).where(
-            documents.c.sourceId == document.source_id,
-            documents.c.key == document.key,
-            documents.c.fingerprint == document.fingerprint,
-            documents.c.until.is_(None),
-        )
-    )
+    await connection.execute(delete(documents).where(_is_live(document.source_id, document.key, document.fingerprint)))
     document_id = str(uuid.uuid4())
     await connection.execute(
         insert(documents).values(
@@ -160,12 +157,7 @@ async def list_of(
     """The documents of a training, by title."""
     statement = (
         select(*columns(Document, documents))
-        .where(
-            documents.c.assistantId == training.assistant_id,
-            documents.c.since <= training.number,
-            (documents.c.until.is_(None)) | (documents.c.until > training.number),
-            documents.c.seen > _UNFINISHED,
-        )
+        .where(trainings.is_part(documents, training), documents.c.seen > _UNFINISHED)
         .order_by(documents.c.title, documents.c.id)
         .limit(limit)
     )

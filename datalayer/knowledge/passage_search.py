@@ -112,11 +112,9 @@ class PassageSearch(DataStore):
 
     async def _index_vectors(self, training_id: str) -> None:
         """Create the index of vectors before the first large training answers."""
-        vectors, training = (
-            self.database.dialect.vectors,
-            await self.database.query(lambda connection: trainings.get(connection, training_id)),
-        )
+        vectors = self.database.dialect.vectors
         assert vectors is not None
+        training = await self.database.query(lambda connection: trainings.get(connection, training_id))
         if training is None or training.settings is None:
             return
         dimensions = training.settings.dimensions

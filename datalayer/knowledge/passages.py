@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal, or_, select, tuple_
+from sqlalchemy import bindparam, exists, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.history.search_tokens import owner_key
+from datalayer.knowledge.trainings import is_part
 from datalayer.records.knowledge import Passage, PassageVector, Training
 from datalayer.records.search import Query
 from datalayer.schema.knowledge import documents, passage_vectors, passages
@@ -15,18 +16,9 @@ from datalayer.schema.knowledge import documents, passage_vectors, passages
 _VECTOR = (passage_vectors.c.passageId, passage_vectors.c.part, passage_vectors.c.vector)
 
 
-def visible(training: Training) -> ColumnElement[bool]:
-    """Whether a row of `passage_vectors` is part of the training."""
-    return and_(
-        passage_vectors.c.assistantId == training.assistant_id,
-        passage_vectors.c.since <= training.number,
-        or_(passage_vectors.c.until.is_(None), passage_vectors.c.until > training.number),
-    )
-
-
 async def count(connection: AsyncConnection, training: Training, most: int) -> int:
     """The number of vectors of a training; counts no more than `most`."""
-    rows = select(literal(1)).where(visible(training)).limit(most).subquery()
+    rows = select(literal(1)).where(is_part(passage_vectors, training)).limit(most).subquery()
     return int((await connection.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
@@ -38,7 +30,9 @@ async def page(
     While the training runs, these are all that it will contain if its remaining sources have none.
     """
     place = (passage_vectors.c.passageId, passage_vectors.c.part)
-    statement = select(*_VECTOR).where(visible(training), tuple_(*place) > after).order_by(*place).limit(limit)
+    statement = (
+        select(*_VECTOR).where(is_part(passage_vectors, training), tuple_(*place) > after).order_by(*place).limit(limit)
+    )
     if training.state == "training":
         statement = statement.join(passages, passages.c.id == passage_vectors.c.passageId)
         statement = statement.join(documents, documents.c.id == passages.c.documentId)
@@ -54,7 +48,7 @@ async def hashes(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, b
 
 async def vectors(connection: AsyncConnection, training: Training, ids: Sequence[int]) -> list[PassageVector]:
     """All vectors of these passages, in no particular order; those of deleted passages are missing."""
-    statement = select(*_VECTOR).where(visible(training), passage_vectors.c.passageId.in_(ids))
+    statement = select(*_VECTOR).where(is_part(passage_vectors, training), passage_vectors.c.passageId.in_(ids))
     return [PassageVector(*row) for row in await connection.execute(statement)]
 
 
@@ -65,7 +59,7 @@ async def with_words(
     key = owner_key(training.assistant_id)
     wanted = dialect.any_of([dialect.search_query(key, Query((word,), ())) for word in words])
     found = dialect.matches_words(bindparam(None, wanted), passages)
-    of_training = exists().where(visible(training), passage_vectors.c.passageId == passages.c.id)
+    of_training = exists().where(is_part(passage_vectors, training), passage_vectors.c.passageId == passages.c.id)
     statement = select(passages.c.id).where(found, of_training).limit(limit)
     return list((await connection.execute(statement)).scalars())
 

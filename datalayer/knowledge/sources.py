@@ -9,7 +9,6 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import NotFound
 from datalayer.history import file_outbox
 from datalayer.records.knowledge import DataSource
-from datalayer.schema.chat import blob_deletions
 from datalayer.schema.knowledge import data_sources, documents
 from datalayer.schema.rows import columns, record_of
 
@@ -84,7 +83,5 @@ async def remove_all(connection: AsyncConnection, assistant_id: str) -> list[str
 async def _queue(connection: AsyncConnection, object_key: str | None) -> list[str]:
     if object_key is None:
         return []
-    now = utc_now()
-    values = {"objectKey": object_key, "threadId": None, "queuedAt": now, "dueAt": now}
-    await connection.execute(insert(blob_deletions).values(**values))
+    await file_outbox.announce(connection, object_key, None, utc_now())
     return [object_key]

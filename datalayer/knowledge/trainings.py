@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -68,6 +68,15 @@ def _of(row: RowMapping) -> Training:
 
 def _selected() -> Select[Any]:
     return select(*_COLUMNS, _DONE.label("done"))
+
+
+def is_part(table: Table, training: Training) -> ColumnElement[bool]:
+    """Whether a row of `documents` or `passage_vectors` is part of the training."""
+    return and_(
+        table.c.assistantId == training.assistant_id,
+        table.c.since <= training.number,
+        or_(table.c.until.is_(None), table.c.until > training.number),
+    )
 
 
 async def list_of(connection: AsyncConnection, assistant_id: str, limit: int) -> list[Training]:

@@ -6,9 +6,8 @@ another round trip. On Postgres, a condition in these statements would not suffi
 deletion does not see the mark that was committed meanwhile, but each query of a trigger does.
 """
 
-from sqlalchemy import DDL, event
-
 from datalayer.schema.chat import deleted_threads, threads
+from datalayer.schema.ddl import follow
 
 _POSTGRESQL = (
     """
@@ -58,6 +57,5 @@ END
 )
 
 deleted_threads.add_is_dependent_on(threads)
-for _engine, _statements in {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}.items():
-    for _statement in _statements:
-        event.listen(deleted_threads, "after_create", DDL(_statement).execute_if(dialect=_engine))  # type: ignore[no-untyped-call]
+follow(deleted_threads, "after_create", _POSTGRESQL, "postgresql")
+follow(deleted_threads, "after_create", _SQLITE, "sqlite")

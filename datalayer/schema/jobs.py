@@ -38,19 +38,20 @@ jobs = Table(
     Column("updatedAt", Text, nullable=False),
 )
 IS_UNFINISHED = jobs.c.state.in_(["waiting", "running"])
+_UNFINISHED_IN_DDL = text("state IN ('waiting', 'running')")
 Index(
     "one_unfinished_job_of_a_key",
     jobs.c.kind,
     jobs.c.key,
     unique=True,
-    postgresql_where=text("state IN ('waiting', 'running')"),
-    sqlite_where=text("state IN ('waiting', 'running')"),
+    postgresql_where=_UNFINISHED_IN_DDL,
+    sqlite_where=_UNFINISHED_IN_DDL,
 )
 Index(
     "unfinished_jobs",
     jobs.c.createdAt,
-    postgresql_where=text("state IN ('waiting', 'running')"),
-    sqlite_where=text("state IN ('waiting', 'running')"),
+    postgresql_where=_UNFINISHED_IN_DDL,
+    sqlite_where=_UNFINISHED_IN_DDL,
 )
 Index("jobs_by_time", jobs.c.createdAt, jobs.c.id)
 Index("jobs_of_kind", jobs.c.kind, jobs.c.createdAt)

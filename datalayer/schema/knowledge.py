@@ -1,7 +1,6 @@
 """The tables of the knowledge of assistants. An assistant is a text id."""
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -12,11 +11,11 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    event,
     text,
 )
 
 from datalayer.schema.chat import Identifier, Json, Number, Words, metadata
+from datalayer.schema.ddl import follow
 from datalayer.schema.usage import Money
 
 data_sources = Table(
@@ -186,11 +185,6 @@ END
 )
 
 
-def _listen(moment: str, statements: tuple[str, ...], engine: str) -> None:
-    for statement in statements:
-        event.listen(passages, moment, DDL(statement).execute_if(dialect=engine))  # type: ignore[no-untyped-call]
-
-
-_listen("after_create", _POSTGRESQL, "postgresql")
-_listen("after_create", _SQLITE, "sqlite")
-_listen("after_drop", ("DROP TABLE passage_words",), "sqlite")
+follow(passages, "after_create", _POSTGRESQL, "postgresql")
+follow(passages, "after_create", _SQLITE, "sqlite")
+follow(passages, "after_drop", ("DROP TABLE passage_words",), "sqlite")

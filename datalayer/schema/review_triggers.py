@@ -5,8 +5,7 @@ They keep versions, because an edit of a message is an ordinary write of its ste
 application itself: only entries that `audit_retentions` declares old enough can be deleted, and its own rows never.
 """
 
-from sqlalchemy import DDL, Table, event
-
+from datalayer.schema.ddl import follow
 from datalayer.schema.review import answers, audit_entries
 
 _MARKS_POSTGRESQL = (
@@ -137,13 +136,8 @@ _AUDIT_SQLITE = (
 )
 
 
-def _listen(table: Table, statements: tuple[str, ...], engine: str) -> None:
-    for statement in statements:
-        event.listen(table, "after_create", DDL(statement).execute_if(dialect=engine))  # type: ignore[no-untyped-call]
-
-
 audit_entries.add_is_dependent_on(audit_entries.metadata.tables["audit_retentions"])
-_listen(answers, _MARKS_POSTGRESQL, "postgresql")
-_listen(answers, _MARKS_SQLITE, "sqlite")
-_listen(audit_entries, _AUDIT_POSTGRESQL, "postgresql")
-_listen(audit_entries, _AUDIT_SQLITE, "sqlite")
+follow(answers, "after_create", _MARKS_POSTGRESQL, "postgresql")
+follow(answers, "after_create", _MARKS_SQLITE, "sqlite")
+follow(audit_entries, "after_create", _AUDIT_POSTGRESQL, "postgresql")
+follow(audit_entries, "after_create", _AUDIT_SQLITE, "sqlite")

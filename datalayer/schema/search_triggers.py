@@ -6,9 +6,8 @@ these changes may be missed. A mark is one small row and costs a write a few mic
 thread, whose search indexes it first. See `search_index`.
 """
 
-from sqlalchemy import DDL, event
-
 from datalayer.schema.chat import search_texts
+from datalayer.schema.ddl import follow
 
 FUNCTIONS_ON_POSTGRESQL = (
     """
@@ -115,11 +114,6 @@ END
 )
 
 
-def _listen(moment: str, statements: tuple[str, ...], engine: str) -> None:
-    for statement in statements:
-        event.listen(search_texts, moment, DDL(statement).execute_if(dialect=engine))  # type: ignore[no-untyped-call]
-
-
-_listen("after_create", _POSTGRESQL, "postgresql")
-_listen("after_create", _SQLITE, "sqlite")
-_listen("after_drop", ("DROP TABLE search_words",), "sqlite")
+follow(search_texts, "after_create", _POSTGRESQL, "postgresql")
+follow(search_texts, "after_create", _SQLITE, "sqlite")
+follow(search_texts, "after_drop", ("DROP TABLE search_words",), "sqlite")

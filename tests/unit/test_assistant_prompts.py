@@ -1,11 +1,9 @@
 """What an assistant makes of a question, without a server."""
 
-from dataclasses import dataclass
-
 import httpx2
 import pytest
 
-from datalayer import AssistantSettings
+from datalayer import AssistantSettings, Passage
 from threadkeeper.chat.assistants import (
     answers_unknown,
     context_of,
@@ -18,16 +16,11 @@ from threadkeeper.chat.model import Sampling
 from threadkeeper.chat.providers.openai_errors import refused_parameter
 
 
-@dataclass(frozen=True)
-class Passage:
-    document_title: str
-    text: str
-    score: float = 0.5
-    source_id: str = "s"
-    page: int | None = None
+def passage(title: str, text: str, page: int | None = None) -> Passage:
+    return Passage(1, "d", title, "s", text, 0.5, page)
 
 
-PASSAGES = [Passage("Handbook", "Keys are at the desk.", page=3), Passage("Rules", "No {question} here.")]
+PASSAGES = [passage("Handbook", "Keys are at the desk.", page=3), passage("Rules", "No {question} here.")]
 
 
 def test_without_a_template_the_question_is_asked_with_the_default_prompt() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.chat.context import tokens
 from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.model import Model
-from threadkeeper.conversation import turn
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.turn import Answering
@@ -72,7 +72,7 @@ def test_a_configured_window_replaces_the_known_one(
 
     assert answering().window_of("gpt-4o-mini") == (DEFAULT_WINDOW if demo else context_window("gpt-4o-mini"))
     looked_up: list[str] = []
-    monkeypatch.setattr(turn, "context_window", looked_up.append)
+    monkeypatch.setattr(tokens, "context_window", looked_up.append)
     assert answering(openai_context_tokens=100).window_of("gpt-4o-mini") == 100
     assert looked_up == []
 

@@ -9,25 +9,11 @@ from typing import Protocol
 
 from datalayer.assistants.templates import filled, placeholders
 from datalayer.records.assistants import CONTEXT, QUESTION, Assistant, AssistantSettings
+from datalayer.records.knowledge import Passage
 from threadkeeper.chat.context.steps import Step
 from threadkeeper.chat.model import Sampling
 
 NO_PASSAGES = "[No passages were found.]"
-
-
-class Passage(Protocol):
-    """A piece of a document that may answer a question. `score` is from 0 to 1, `page` the page of a PDF."""
-
-    @property
-    def document_title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def source_id(self) -> str: ...
-    @property
-    def page(self) -> int | None: ...
 
 
 class Retriever(Protocol):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datalayer.records.assistants import Assistant
-from threadkeeper.chat.assistants import Passage, Retriever, answers_unknown, idk_text, prompted, sampling_of
+from datalayer.records.knowledge import Passage
+from threadkeeper.chat.assistants import Retriever, answers_unknown, idk_text, prompted, sampling_of
 from threadkeeper.chat.context.history import Question, build_messages
-from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
+from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
 from threadkeeper.chat.wording import explain
 
@@ -72,7 +73,7 @@ class Trial:
                 [],
                 Question(prompt.question),
                 model=model,
-                window=self._window_of(model),
+                window=window_of(model, self._window, demo=self._model.demo),
                 max_tokens=settings.max_tokens,
                 system_prompt=prompt.system_prompt,
             )
@@ -90,8 +91,3 @@ class Trial:
             answer, error = "", explain(failure, language, model=model)
         seconds = time.perf_counter() - began
         return Tried(answer, model, seconds, passages, left_out=tuple(left_out), error=error)
-
-    def _window_of(self, model: str) -> int:
-        if self._window is not None:
-            return self._window
-        return DEFAULT_WINDOW if self._model.demo else context_window(model)

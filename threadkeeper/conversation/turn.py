@@ -19,7 +19,7 @@ from threadkeeper.chat.context.asking import Asking, Steps
 from threadkeeper.chat.context.history import CONTINUE_PROMPT, DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
 from threadkeeper.chat.context.reductions import Reduction
 from threadkeeper.chat.context.refusals import REFUSED, refused_ids
-from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
+from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
 from threadkeeper.chat.wording import explain, say
 from threadkeeper.conversation.answerers import Answerers
@@ -206,9 +206,7 @@ class Answering:
 
     def window_of(self, model: str) -> int:
         """The tokens that question and answer may have together. OPENAI_CONTEXT_TOKENS replaces the known window."""
-        if self._settings.openai_context_tokens is not None:
-            return self._settings.openai_context_tokens
-        return DEFAULT_WINDOW if self._model.demo else context_window(model)
+        return window_of(model, self._settings.openai_context_tokens, demo=self._model.demo)
 
     async def continue_answer(
         self, message: cl.Message, thread: dict[str, Any], answer: dict[str, Any], language: str

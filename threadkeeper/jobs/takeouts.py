@@ -6,7 +6,6 @@ The outbox of files deletes the ZIP when its day is over, whatever becomes of th
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ TAKEOUT = "takeout"
 KEPT_SECONDS = 24 * 3600.0
 TAKEOUTS_AT_ONCE = 2
 """Each needs as much disk space as all data of its user."""
-_CHUNK = 256 * 1024
 _SHOWN_EVERY_SECONDS = 1.0
 
 
@@ -37,7 +35,7 @@ def register_takeouts(layer: "ChainlitLayer") -> None:
             name = f"{readable(context.owner, 'user')}-{datetime.now(UTC).date()}.zip"
             key = f"takeouts/{context.job_id}.zip"
             await context.keep_file(key, KEPT_SECONDS)
-            stored = await layer.blobs.put(key, _chunks(folder / "takeout.zip"), "application/zip", name=name)
+            stored = await layer.blobs.put(key, folder / "takeout.zip", "application/zip", name=name)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return {
@@ -71,9 +69,3 @@ async def _exported(layer: "ChainlitLayer", context: JobContext, owner: str, pat
         await asyncio.wait([export])
     await context.progress(report.counts["threads"], report.counts["threads"])
     return report
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while chunk := await asyncio.to_thread(file.read, _CHUNK):
-            yield chunk

@@ -279,9 +279,7 @@ class _Run:
 
     async def _prepared(self, source: DataSource, document: LoadedDocument) -> WaitingDocument | None:
         """A document that must be embedded; None if it was embedded before, and is taken as it is."""
-        if await self._cancelled():
-            await self._store.cancel_training(self._training_id)
-            raise _Ended
+        await self._end_if_cancelled()
         document = cleaned(document)
         title = document.title or source.title
         print_ = fingerprint_of(document, title, self._stored)
@@ -353,11 +351,15 @@ class _Run:
                 logger.warning(
                     "the training %s waits %s s: %s (%s)", self._training_id, pause, error.kind, error.detail
                 )
-                if await self._cancelled():
-                    await self._store.cancel_training(self._training_id)
-                    raise _Ended from None
+                await self._end_if_cancelled()
                 await asyncio.sleep(pause)
         raise AssertionError
+
+    async def _end_if_cancelled(self) -> None:
+        """Raises _Ended if somebody cancelled the training."""
+        if await self._cancelled():
+            await self._store.cancel_training(self._training_id)
+            raise _Ended from None
 
     async def _step(self, call: Awaitable[Any]) -> Any:
         """Await a call that needs the training to run. Raises _Ended if it does not."""

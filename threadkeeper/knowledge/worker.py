@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import struct
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import astuple
 from functools import lru_cache
 from typing import Any, BinaryIO
 
 from threadkeeper.knowledge.chunks import ChunkSettings, split
+from threadkeeper.programs import EndsWhenIdle
 
 _THREADS = "1"
 
@@ -69,20 +67,7 @@ def main() -> None:
     # One core is left to the chat. The variables are read when NumPy is imported.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, _THREADS)
-    # A server that stops ends this process by closing its input.
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
-    busy, last = threading.Lock(), time.monotonic()
-
-    def end_when_idle() -> None:
-        while True:
-            time.sleep(max(0.01, last + seconds - time.monotonic()))
-            with busy:
-                if time.monotonic() >= last + seconds:
-                    os._exit(0)
-
-    threading.Thread(target=end_when_idle, daemon=True).start()
+    idle = EndsWhenIdle(seconds)
     while (request := read_frame(sys.stdin.buffer)) is not None:
-        with busy:
+        with idle.request():
             write_frame(sys.stdout.buffer, *answer(request))
-            last = time.monotonic()

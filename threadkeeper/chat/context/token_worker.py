@@ -8,13 +8,10 @@ with its input, and so with the process that started it.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Sequence
 
+from threadkeeper.programs import EndsWhenIdle
 from threadkeeper.vocabulary import tokenizer
 
 # The library refuses texts of more than 200,000 tokens, and a character has at most 4.
@@ -40,24 +37,9 @@ def _valid(text: str) -> str:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1])
-    # A server that stops still has answers to count, so signals do not end this process; the end of its input does.
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
-    busy = threading.Lock()
-    last = time.monotonic()
-
-    def end_when_idle() -> None:
-        while True:
-            time.sleep(max(0.01, last + seconds - time.monotonic()))
-            with busy:
-                if time.monotonic() >= last + seconds:
-                    os._exit(0)
-
-    threading.Thread(target=end_when_idle, daemon=True).start()
+    idle = EndsWhenIdle(float(sys.argv[1]))
     for line in sys.stdin.buffer:
-        with busy:
+        with idle.request():
             vocabulary, texts = json.loads(line)
             sys.stdout.buffer.write(json.dumps(count_tokens(vocabulary, texts)).encode("ascii") + b"\n")
             sys.stdout.buffer.flush()
-            last = time.monotonic()

@@ -114,6 +114,13 @@ def frame_and_texts(message: ChatMessage) -> tuple[int, list[str]]:
     return MESSAGE_TOKENS + PICTURE_TOKENS * (len(content) - len(texts)), texts
 
 
+def window_of(model: str, configured: int | None, *, demo: bool) -> int:
+    """The tokens that question and answer may have together: as configured, otherwise the known window."""
+    if configured is not None:
+        return configured
+    return DEFAULT_WINDOW if demo else context_window(model)
+
+
 @lru_cache(maxsize=256)
 def context_window(model: str) -> int:
     """The maximum number of tokens of question and answer together.

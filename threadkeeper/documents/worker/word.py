@@ -16,11 +16,10 @@ from markdownify import markdownify
 
 from threadkeeper.documents.worker.archive import entry_of
 from threadkeeper.documents.worker.reading import Reading, Refused
-from threadkeeper.documents.worker.word_numbering import numbered_clauses
+from threadkeeper.documents.worker.word_numbering import W, numbered_clauses
 
 _BODY = "word/document.xml"
 _WORDS = re.compile(rb"<w:t[ >]")
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 
 
 def read_word(archive: zipfile.ZipFile, data: bytes, *, max_characters: int) -> Reading:
@@ -69,10 +68,10 @@ def _shortened(archive: zipfile.ZipFile, body: bytes, data: bytes, max_character
         root = fromstring(body)  # noqa: S314  a DOCTYPE was refused before
     except ParseError:
         raise Refused("broken") from None
-    total = sum(len(text.text or "") for text in root.iter(f"{_W}t"))
+    total = sum(len(text.text or "") for text in root.iter(f"{W}t"))
     if total <= max_characters:
         return data, 0
-    for parent in [*root.iter(f"{_W}body"), *root.iter(f"{_W}tbl")]:
+    for parent in [*root.iter(f"{W}body"), *root.iter(f"{W}tbl")]:
         _cut(parent, max_characters)
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as target:
@@ -86,4 +85,4 @@ def _cut(parent: Element, room: int) -> None:
     for child in list(parent):
         if room <= 0:
             parent.remove(child)
-        room -= sum(len(text.text or "") for text in child.iter(f"{_W}t"))
+        room -= sum(len(text.text or "") for text in child.iter(f"{W}t"))

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from threadkeeper.documents.worker.archive import entry_of
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _COMBINED = re.compile(r"%\d[^%]*%\d")
 
 
@@ -22,23 +22,23 @@ def numbered_clauses(archive: zipfile.ZipFile, body: bytes) -> int:
     if not combined:
         return 0
     styles = {
-        style.get(f"{_W}styleId")
-        for style in _parsed(entry_of(archive, "word/styles.xml")).iter(f"{_W}style")
+        style.get(f"{W}styleId")
+        for style in _parsed(entry_of(archive, "word/styles.xml")).iter(f"{W}style")
         if _number(style) in combined
     }
-    return sum(1 for paragraph in _parsed(body).iter(f"{_W}p") if _is_clause(paragraph, combined, styles))
+    return sum(1 for paragraph in _parsed(body).iter(f"{W}p") if _is_clause(paragraph, combined, styles))
 
 
 def _combined(numbering: Element) -> set[str | None]:
     """The ids of the numberings of which a level shows the number of another level too."""
     abstract = {
-        one.get(f"{_W}abstractNumId")
-        for one in numbering.iter(f"{_W}abstractNum")
+        one.get(f"{W}abstractNumId")
+        for one in numbering.iter(f"{W}abstractNum")
         if any(_COMBINED.search(text) for text in _values(one, "lvlText"))
     }
     return {
-        one.get(f"{_W}numId")
-        for one in numbering.iter(f"{_W}num")
+        one.get(f"{W}numId")
+        for one in numbering.iter(f"{W}num")
         if not abstract.isdisjoint(_values(one, "abstractNumId"))
     }
 
@@ -56,7 +56,7 @@ def _number(element: Element) -> str | None:
 
 
 def _values(element: Element, name: str) -> Iterator[str]:
-    return (found.get(f"{_W}val", "") for found in element.iter(f"{_W}{name}"))
+    return (found.get(f"{W}val", "") for found in element.iter(f"{W}{name}"))
 
 
 def _parsed(entry: bytes) -> Element:

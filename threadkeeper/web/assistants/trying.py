@@ -4,17 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from datalayer.records.assistants import Assistant
-
-
-class Passage(Protocol):
-    @property
-    def document_title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def page(self) -> int | None: ...
+from datalayer.records.knowledge import Passage
 
 
 class Tried(Protocol):
