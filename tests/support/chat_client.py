@@ -1,6 +1,7 @@
 """A client of the chat without the page: logs in over HTTP, uses socket.io, and collects the events."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import socketio  # type: ignore[import-untyped]
 from tests.support.plain_http import PLAIN_HTTP
 
 _PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 class ChatClient:
@@ -164,12 +166,15 @@ class ChatClient:
         return next(data for event, data in self.events if event == name)
 
     async def until(self, condition: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> None:
-        """Wait until events make the condition true."""
+        """Wait until the condition is true. It is looked at after each event, and every 0.1 s without one."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
                     self._changed.clear()
-                    await self._changed.wait()
+                    # A condition on something else, such as the requests to the model, can come true after the last event.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_SECONDS):
+                            await self._changed.wait()
         except TimeoutError:
             names = [name for name, _ in self.events]
             raise AssertionError(
