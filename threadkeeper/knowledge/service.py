@@ -30,8 +30,8 @@ class KnowledgeService:
     def __init__(
         self, store: ServiceStore, embedder: Embedder, worker: EmbeddingWorker, settings: KnowledgeSettings
     ) -> None:
-        self._store, self._worker, self._settings = store, worker, settings
-        self.embedder = embedder
+        self._store = store
+        self.embedder, self.worker = embedder, worker
         self.trainer = Trainer(store, embedder, worker, settings)
         self._retriever = Retriever(store)
 
@@ -64,4 +64,4 @@ class KnowledgeService:
 
     async def close(self) -> None:
         await self.embedder.close()
-        await self._worker.close()
+        await self.worker.close()
