@@ -171,7 +171,7 @@ class ChatClient:
             async with asyncio.timeout(seconds):
                 while not condition():
                     self._changed.clear()
-                    # A condition on something else, such as the requests to the model, can come true after the last event.
+                    # What else it looks at, such as the requests to the model, can change after the last event.
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_SECONDS):
                             await self._changed.wait()
