@@ -1,4 +1,4 @@
-"""The knowledge of this process. It is opened at its first use: a server whose assistants know nothing loads none of it.
+"""The knowledge of this process, opened at its first use: a server whose assistants know nothing loads none of it.
 
 The chat and the jobs that train share one, because its worker and its indexes take memory.
 """
