@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         JobLater,
         NotFound,
         SchemaError,
+        SourceChanged,
         StatementRefused,
         StorageUnavailable,
         TimedOut,
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
     from datalayer.records.knowledge import (
         DataSource,
         Document,
+        DocumentPassage,
+        KnowledgeState,
         NewDocument,
         NewPassage,
         Passage,
@@ -130,8 +133,8 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidAssistant InvalidRecord JobFailed JobLater NotFound SchemaError StatementRefused StorageUnavailable
-        TimedOut VersionConflict
+        InvalidAssistant InvalidRecord JobFailed JobLater NotFound SchemaError SourceChanged StatementRefused
+        StorageUnavailable TimedOut VersionConflict
     """,
     "datalayer.jobs.kinds": "JobContext JobSchedule",
     "datalayer.ownership": "SYSTEM acting_as acting_user",
@@ -145,8 +148,8 @@ _HOMES = {
     "datalayer.records.jobs": "Job JobPage",
     "datalayer.knowledge.passage_search": "VectorSearch",
     "datalayer.records.knowledge": """
-        DataSource Document NewDocument NewPassage Passage PassageVector SourceResult Training TrainingCounts
-        TrainingSettings
+        DataSource Document DocumentPassage KnowledgeState NewDocument NewPassage Passage PassageVector SourceResult
+        Training TrainingCounts TrainingSettings
     """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
@@ -198,6 +201,7 @@ __all__ = [
     "DataLayerError",
     "DataSource",
     "Document",
+    "DocumentPassage",
     "Element",
     "ExcerptPart",
     "Feedback",
@@ -211,6 +215,7 @@ __all__ = [
     "JobLater",
     "JobPage",
     "JobSchedule",
+    "KnowledgeState",
     "Limit",
     "LimitReached",
     "LimitStanding",
@@ -244,6 +249,7 @@ __all__ = [
     "SavedView",
     "SchemaError",
     "SharedThread",
+    "SourceChanged",
     "SourceResult",
     "StatementRefused",
     "Step",

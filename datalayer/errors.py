@@ -105,6 +105,10 @@ class VersionConflict(DataLayerError):
         self.current = current
 
 
+class SourceChanged(DataLayerError):
+    """Someone else has replaced the file of a data source since, or deleted the source; nothing was stored."""
+
+
 class BlobError(DataLayerError):
     """The blob store refused or could not be reached."""
 

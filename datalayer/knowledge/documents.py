@@ -7,13 +7,13 @@ training, then its passages, then the number of the training. A row that was not
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
 from datalayer.history.search_tokens import owner_key, tokens
 from datalayer.knowledge import trainings
-from datalayer.records.knowledge import Document, NewDocument, NewPassage, Training
+from datalayer.records.knowledge import Document, DocumentPassage, NewDocument, NewPassage, Training
 from datalayer.schema.knowledge import documents, passage_vectors, passages
 from datalayer.schema.rows import columns, record_of
 
@@ -152,9 +152,9 @@ async def finish(connection: AsyncConnection, training_id: str, document_id: str
 
 
 async def list_of(
-    connection: AsyncConnection, training: Training, *, source_id: str | None, limit: int
+    connection: AsyncConnection, training: Training, *, source_id: str | None, after: str | None, limit: int
 ) -> list[Document]:
-    """The documents of a training, by title."""
+    """The documents of a training, by title, behind the one with the id `after`."""
     statement = (
         select(*columns(Document, documents))
         .where(trainings.is_part(documents, training), documents.c.seen > _UNFINISHED)
@@ -163,4 +163,31 @@ async def list_of(
     )
     if source_id is not None:
         statement = statement.where(documents.c.sourceId == source_id)
+    if after is not None:
+        last = select(documents.c.title).where(documents.c.id == after).scalar_subquery()
+        statement = statement.where(
+            tuple_(documents.c.title, documents.c.id) > tuple_(last, literal(after, documents.c.id.type))
+        )
     return [record_of(Document, documents, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def get(connection: AsyncConnection, training: Training, document_id: str) -> Document | None:
+    """The document, if it is part of the training."""
+    statement = select(*columns(Document, documents)).where(
+        documents.c.id == document_id, trainings.is_part(documents, training), documents.c.seen > _UNFINISHED
+    )
+    row = (await connection.execute(statement)).mappings().first()
+    return None if row is None else record_of(Document, documents, row)
+
+
+async def passages_of(
+    connection: AsyncConnection, document_id: str, *, first: int, limit: int
+) -> list[DocumentPassage]:
+    """The passages of a document in their order, from the position `first` on."""
+    statement = (
+        select(*columns(DocumentPassage, passages))
+        .where(passages.c.documentId == document_id, passages.c.position >= first)
+        .order_by(passages.c.position)
+        .limit(limit)
+    )
+    return [record_of(DocumentPassage, passages, row) for row in (await connection.execute(statement)).mappings()]

@@ -18,12 +18,14 @@ from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_i
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
-from datalayer.knowledge import documents, sources, trainings
+from datalayer.knowledge import documents, sources, states, trainings
 from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import (
     DataSource,
     Document,
+    DocumentPassage,
+    KnowledgeState,
     NewDocument,
     SourceResult,
     Training,
@@ -40,32 +42,38 @@ class Knowledge(PassageSearch):
 
     # Sources
 
-    async def put_source(self, source: DataSource, content: bytes | None = None, mime: str | None = None) -> DataSource:
+    async def put_source(
+        self,
+        source: DataSource,
+        content: bytes | None = None,
+        mime: str | None = None,
+        replaces: str | None = None,
+    ) -> DataSource:
         """Store a data source and its file, or replace the one with its id; returns it as stored.
 
         Args:
             source: without key, size and checksum, which come from the content.
             content: of its file; None keeps the file that is there.
             mime: the type of the content.
+            replaces: the checksum of the file that the content is based on; None replaces any.
 
         Raises:
             InvalidRecord: the kind is unknown, or the id or the title is not valid.
+            SourceChanged: the stored file is another than `replaces`.
             BlobError: the file could not be stored.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        cleaned = _clean(source)
-        if content is None:
-            known = await self.get_source(cleaned.id)
-            if known is not None:
-                cleaned = replace(cleaned, object_key=known.object_key, byte_size=known.byte_size, sha256=known.sha256)
-        else:
+        cleaned, has_file = _clean(source), content is not None
+        if content is not None:
             digest = hashlib.sha256(content).hexdigest()
             key = f"{sources.PREFIX}/{cleaned.id}-{digest[:16]}"
             due = utc_in(ABANDONED_AFTER_SECONDS)
             await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
             await self.blobs.put(key, content, mime or "application/octet-stream", name=cleaned.title)
             cleaned = replace(cleaned, object_key=key, byte_size=len(content), sha256=digest)
-        stored, old = await self._writer.submit(lambda connection: sources.put(connection, cleaned))
+        stored, old = await self._writer.submit(
+            lambda connection: sources.put(connection, cleaned, has_file=has_file, replaces=replaces)
+        )
         await self.file_deleter.delete(old, None)
         result: DataSource = stored
         return result
@@ -74,6 +82,11 @@ class Knowledge(PassageSearch):
         """The data sources of an assistant, oldest first."""
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: sources.list_of(connection, assistant_id))
+
+    async def knowledge_states(self, assistant_ids: Sequence[str]) -> dict[str, KnowledgeState]:
+        """What these assistants know, in numbers; three statements for all of them."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(lambda connection: states.of_assistants(connection, assistant_ids))
 
     async def get_source(self, source_id: str) -> DataSource | None:
         """The data source; None if there is none."""
@@ -261,17 +274,39 @@ class Knowledge(PassageSearch):
         demand_system(acting_user.get(), "the change of knowledge")
         await self._writer.submit(lambda connection: trainings.bill(connection, training_id, tokens, cost))
 
-    async def list_documents(self, training_id: str, source_id: str | None = None, limit: int = 200) -> list[Document]:
+    async def list_documents(
+        self, training_id: str, source_id: str | None = None, limit: int = 200, after: str | None = None
+    ) -> list[Document]:
         """The documents of a training, or those of one source in it, by title.
+
+        Args:
+            after: the id of the last document of the page before.
 
         Raises:
             NotFound: there is no such training.
+            InvalidRecord: `after` is no id.
         """
         training = await self.get_training(training_id)
         if training is None:
             raise NotFound(f"there is no training {training_id}")
+        after = after and clean_id(after, "id of a document")
         return await self.database.query(
-            lambda connection: documents.list_of(connection, training, source_id=source_id, limit=limit)
+            lambda connection: documents.list_of(connection, training, source_id=source_id, after=after, limit=limit)
+        )
+
+    async def get_document(self, training: Training, document_id: str) -> Document | None:
+        """The document; None if it is no part of the training."""
+        demand_system(acting_user.get(), "knowledge")
+        known = known_id(document_id)
+        if known is None:
+            return None
+        return await self.database.query(lambda connection: documents.get(connection, training, known))
+
+    async def list_passages(self, document_id: str, first: int = 0, limit: int = 50) -> list[DocumentPassage]:
+        """The passages of a document in their order, from the position `first` on."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(
+            lambda connection: documents.passages_of(connection, document_id, first=first, limit=limit)
         )
 
 

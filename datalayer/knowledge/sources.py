@@ -6,7 +6,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
-from datalayer.errors import NotFound
+from datalayer.errors import NotFound, SourceChanged
 from datalayer.history import file_outbox
 from datalayer.records.knowledge import DataSource
 from datalayer.schema.knowledge import data_sources, documents
@@ -29,12 +29,24 @@ async def get(connection: AsyncConnection, source_id: str) -> DataSource | None:
     return None if row is None else record_of(DataSource, data_sources, row)
 
 
-async def put(connection: AsyncConnection, source: DataSource) -> tuple[DataSource, list[str]]:
+async def put(
+    connection: AsyncConnection, source: DataSource, *, has_file: bool, replaces: str | None
+) -> tuple[DataSource, list[str]]:
     """Store a source, or replace the one with its id; gives it as stored, and the keys of the files to delete.
 
-    The file of the source was announced in the outbox before it was stored.
+    Args:
+        has_file: whether the source has a new file, which was announced in the outbox before it was stored; without
+            one, it keeps the file that is there.
+        replaces: the checksum of the file that must be there.
+
+    Raises:
+        SourceChanged: another file is there, or the source is deleted.
     """
     known = await get(connection, source.id)
+    if replaces is not None and (known is None or known.sha256 != replaces):
+        raise SourceChanged(f"the file of the data source {source.id} has changed meanwhile")
+    if known is not None and not has_file:
+        source = replace(source, object_key=known.object_key, byte_size=known.byte_size, sha256=known.sha256)
     now = utc_now()
     stored = replace(source, created_at=known.created_at if known else now, updated_at=now)
     values = {

@@ -165,6 +165,29 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentPassage:
+    """A part of a document, as it was embedded. `position` counts from 0; `tokens` are those of the chunker."""
+
+    position: int
+    text: str
+    tokens: int
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeState:
+    """What an assistant knows, in numbers. `documents` are those of the training that answers, which ended at
+    `trained_at`; `changed_sources` were added, changed or deleted since. `newest` is the state of the newest
+    training."""
+
+    sources: int = 0
+    changed_sources: int = 0
+    documents: int = 0
+    trained_at: str | None = None
+    newest: TrainingState | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PassageVector:
     """One vector of a passage: part 0 is that of the whole passage, the others those of its windows."""
 

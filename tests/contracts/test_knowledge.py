@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from datalayer import AlreadyExists, BlobNotFound, InvalidRecord, NotFound, PassageVector, SourceResult, Training
+from datalayer import (
+    AlreadyExists,
+    BlobNotFound,
+    DataSource,
+    DocumentPassage,
+    InvalidRecord,
+    KnowledgeState,
+    NotFound,
+    PassageVector,
+    SourceChanged,
+    SourceResult,
+    Training,
+)
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files.verify import FileCheck
 from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
@@ -48,6 +60,24 @@ async def test_a_source_and_its_file_are_stored_replaced_and_deleted(layer: Chai
         with pytest.raises(NotFound):
             await layer.read_source(unknown)
     assert await rows(layer, "blob_deletions") == 0
+
+
+async def test_of_two_who_replace_the_same_file_the_second_is_told(layer: ChainlitLayer) -> None:
+    stored = await layer.put_source(source(), b"first")
+    given = await asyncio.gather(
+        *(layer.put_source(stored, content, replaces=stored.sha256) for content in (b"of ada", b"of uma")),
+        return_exceptions=True,
+    )
+    assert sorted(type(one).__name__ for one in given) == ["DataSource", "SourceChanged"]
+    kept = next(one for one in given if isinstance(one, DataSource))
+    found, content = await layer.read_source(stored.id)
+    assert (found, content[:3]) == (kept, b"of ")
+    renamed = await layer.put_source(replace(stored, title="Other"))
+    assert (renamed.sha256, renamed.object_key) == (kept.sha256, kept.object_key), "a new title keeps the newest file"
+    await layer.delete_source(stored.id)
+    with pytest.raises(SourceChanged):
+        await layer.put_source(stored, b"third", replaces=kept.sha256)
+    assert await layer.list_sources("librarian") == []
 
 
 async def test_the_file_of_a_source_is_no_orphan(layer: ChainlitLayer) -> None:
@@ -299,3 +329,59 @@ async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows
     monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 100)
     exact = await layer.nearest_passages(training, vectors[0], 40)
     assert len({one for one, _ in found} & {one for one, _ in exact}) >= 36
+
+
+async def test_documents_are_listed_in_pages_and_read_with_their_passages(layer: ChainlitLayer) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    titles = ["b", "a", "同", "c", "a2"]
+    training = await trained(layer, [document(handbook.id, one, [f"{one} 1", f"{one} 2"]) for one in titles])
+    whole = await layer.list_documents(training.id)
+    pages, after = [], None
+    while page := await layer.list_documents(training.id, limit=2, after=after):
+        pages.append([one.title for one in page])
+        after = page[-1].id
+    assert [len(one) for one in pages] == [2, 2, 1]
+    assert [one for page in pages for one in page] == [one.title for one in whole]
+    first = whole[0]
+    assert await layer.get_document(training, first.id) == first
+    assert await layer.list_passages(first.id) == [DocumentPassage(0, "a 1", 2), DocumentPassage(1, "a 2", 2)]
+    assert await layer.list_passages(first.id, first=1, limit=1) == [DocumentPassage(1, "a 2", 2)]
+    for unknown in (new_id(), "nothing"):
+        assert await layer.get_document(training, unknown) is None
+    other = await trained(
+        layer, [document((await layer.put_source(source("gardener"), b"x")).id, "z", ["z"])], "gardener"
+    )
+    assert await layer.get_document(other, first.id) is None, "of another assistant"
+
+
+async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
+    sources = [await layer.put_source(source(title=str(at)), b"x") for at in range(4)]
+    assert await layer.knowledge_states(["librarian", "gardener"]) == {
+        "librarian": KnowledgeState(4, 4),
+        "gardener": KnowledgeState(),
+    }
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 5)
+    for one in sources:
+        await layer.keep_document(training.id, document(one.id, one.title, [one.title]))
+        result = SourceResult(one.id, one.title, one.sha256, "text 1", {}, None, 1)
+        await layer.keep_source_result(training.id, result, one.options)
+    gone = SourceResult(new_id(), "gone", None, None, None, "deleted", 0)
+    await layer.keep_source_result(training.id, gone, {})
+    assert (await layer.knowledge_states(["librarian"]))["librarian"] == KnowledgeState(4, 4, 0, None, "training")
+    await layer.finish_training(training.id, 0.3, b"")
+    ended = await layer.get_training(training.id)
+    assert ended is not None
+    state = (await layer.knowledge_states(["librarian"]))["librarian"]
+    assert state == KnowledgeState(4, 0, 4, ended.finished_at, "success")
+    await layer.put_source(replace(sources[0], title="another title"))
+    assert (await layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 0
+    await layer.put_source(sources[0], b"other bytes")
+    await layer.put_source(replace(sources[1], options={"columns": ["a"]}))
+    await layer.delete_source(sources[2].id)
+    await layer.put_source(source(title="new"), b"x")
+    failed = await layer.start_training("librarian")
+    await layer.fail_training(failed.id, "why")
+    state = (await layer.knowledge_states(["librarian"]))["librarian"]
+    assert (state.sources, state.changed_sources, state.newest) == (4, 4, "failed")
+    assert state.trained_at == ended.finished_at
