@@ -121,6 +121,31 @@ def test_a_file_without_text_is_refused(case: Case) -> None:
     assert refused.value.refusal == "without_text"
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ('<h3><button aria-expanded="false">How do I return it?</button></h3>', "### How do I return it?"),
+        ('<button aria-expanded="false">How do I return it?</button>', "#### How do I return it?"),
+        ("<fieldset><legend>How to return it</legend></fieldset>", "#### How to return it"),
+        ('<figure><img src="a.png"><figcaption>Where the label is</figcaption></figure>', "Where the label is"),
+        (
+            "<table><caption>Prices in euros</caption><tr><th>Weight</th><th>Price</th></tr>"
+            "<tr><td>2 kg</td><td>5</td></tr></table>",
+            "Prices in euros\n\n| Weight | Price |",
+        ),
+    ],
+)
+def test_what_says_what_a_part_of_a_page_is_about_is_kept(markup: str, text: str) -> None:
+    page = HTML.replace("<table>", f"{markup}<p>Within thirty days, with the label, at any shop of ours.</p><table>", 1)
+    (document,), _ = load("a.html", page.encode())
+    assert text in document.text
+
+
+def test_a_button_that_opens_nothing_is_no_text() -> None:
+    (document,), _ = load("a.html", HTML.replace("<table>", "<button>Buy now</button><table>", 1).encode())
+    assert "Buy now" not in document.text
+
+
 def test_pages_of_a_pdf_begin_at_their_offsets() -> None:
     (document,), _ = load("a.pdf", pdf("One.", "Two.", "Three."))
     begins = [*document.pages, len(document.text) + 2]
@@ -134,11 +159,22 @@ def test_pages_of_a_pdf_begin_at_their_offsets() -> None:
     assert say_taken(taken, "a.pdf", "en") == ["Only the first 2 of 3 pages of “a.pdf” were taken."]
 
 
-def test_a_pdf_that_the_first_reader_cannot_open_is_read_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def broken_first_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: Any, **_named: Any) -> Any:
         raise ValueError
 
     monkeypatch.setattr("threadkeeper.knowledge.loaders.pdf.read_pages", broken)
+
+
+@pytest.mark.usefixtures("broken_first_reader")
+def test_the_second_reader_of_pdfs_keeps_hyphens_at_the_ends_of_lines() -> None:
+    (document,), _ = load("a.pdf", pdf("The deductible of the insur-\nance is 300 euros."))
+    assert "insur-\nance" in document.text
+
+
+@pytest.mark.usefixtures("broken_first_reader")
+def test_a_pdf_that_the_first_reader_cannot_open_is_read_by_the_second() -> None:
     (document,), taken = load("a.pdf", pdf("One.", None, "Three."))
     assert document.text == "One.\n\n\n\nThree."
     assert "pages without text (scans or empty): 1 of 3 (page 2)" in say_taken(taken, "a.pdf", "en")[0]

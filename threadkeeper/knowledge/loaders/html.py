@@ -5,32 +5,41 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken, cut
 from threadkeeper.knowledge.loaders.text import text_of
+
+if TYPE_CHECKING:
+    from lxml.html import HtmlElement  # type: ignore[import-untyped]
 
 # `<!DOCTYPE html>` and the names of older versions declare nothing; an internal subset or an entity does.
 _DECLARATION = re.compile(r"<!doctype[^>\[]*\[|<!entity", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _HEAD_BYTES = 4096
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
 
 
 class HtmlLoader:
     name: ClassVar[str] = "html"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         from trafilatura import bare_extraction, html2txt  # noqa: PLC0415  what is read, is imported
         from trafilatura.settings import Document  # noqa: PLC0415
+        from trafilatura.utils import load_html  # noqa: PLC0415
 
         # It logs each page of which it takes little.
         logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
         page = _text(data, taken)
         if _DECLARATION.search(page):
             raise Refused("unsafe")
+        tree = load_html(page)
+        if tree is None:
+            raise Refused("without_text")
+        _keep_captions(tree)
         found = bare_extraction(
-            page, favor_recall=True, include_comments=False, include_tables=True, include_formatting=True
+            tree, favor_recall=True, include_comments=False, include_tables=True, include_formatting=True
         )
         text, title = (found.text, found.title) if isinstance(found, Document) else (None, None)
         yield LoadedDocument(cut(text or html2txt(page), options, taken), title=title)
@@ -44,3 +53,30 @@ def _text(data: bytes, taken: Taken) -> str:
         except (LookupError, UnicodeDecodeError):
             pass  # The declaration is wrong, so the encoding is guessed as for any other text.
     return text_of(data, taken)
+
+
+def _keep_captions(page: HtmlElement) -> None:
+    """Make text of what trafilatura leaves out although it says what follows is about: the question on a button that
+    opens its answer, the captions of pictures and tables, the legends of groups."""
+    for button in [*page.iter("button")]:
+        if any(parent.tag in _HEADINGS for parent in button.iterancestors()):
+            button.tag = "span"
+        elif button.get("aria-expanded") is not None and button.get("role") != "tab":
+            button.tag = "h4"
+        else:
+            # On a short page, a button makes trafilatura fall back to a text without headings, paragraphs and tables.
+            button.drop_tree()
+    for legend in page.iter("legend"):
+        legend.tag = "h4"
+    for group in page.iter("fieldset"):
+        group.tag = "div"
+    for caption in [*page.iter("figcaption")]:
+        caption.tag = "p"
+        for parent in caption.iterancestors("figure"):
+            parent.tag = "div"
+    for caption in [*page.iter("caption")]:
+        table = caption.getparent()
+        if table is not None and table.tag == "table":
+            caption.drop_tree()
+            caption.tag, caption.tail = "p", None
+            table.addprevious(caption)

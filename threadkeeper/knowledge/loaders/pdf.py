@@ -16,7 +16,7 @@ _BETWEEN = "\n\n"
 
 class PdfLoader:
     name: ClassVar[str] = "pdf"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         try:
@@ -70,4 +70,6 @@ def _second_pages(data: bytes, options: LoadOptions) -> tuple[list[str], Reading
 
 
 def _text_of(page: Any) -> str:
-    return str(page.get_textpage().get_text_range()).replace("\r\n", "\n").strip()
+    # PDFium writes U+FFFE for a hyphen at the end of a line, and leaves the end out.
+    text = str(page.get_textpage().get_text_range()).replace("\r\n", "\n").replace("\ufffe", "-\n")
+    return text.strip()
