@@ -1,13 +1,14 @@
 """SQL of the documents of a training, with their passages and vectors.
 
-A document is written in pieces, so that a large one holds up no other write: first its row, which counts as seen by no
-training, then its passages, then the number of the training. A row that was not finished is deleted by the next try.
+Small documents are written together in one transaction. Many passages are written in pieces, so that they hold up no
+other write: first the rows of the documents, which count as seen by no training, then the passages, then the number of
+the training. A row that was not finished is deleted by the next try.
 """
 
-import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 
-from sqlalchemy import ColumnElement, and_, delete, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -22,29 +23,43 @@ AT_ONCE = 100
 _UNFINISHED = 0
 
 
-def _is_live(source_id: str, key: str, fingerprint: str) -> ColumnElement[bool]:
-    """Whether a row is the one live document with this key and fingerprint, finished or not."""
-    return and_(
-        documents.c.sourceId == source_id,
-        documents.c.key == key,
-        documents.c.fingerprint == fingerprint,
+async def live(
+    connection: AsyncConnection, training_id: str, source_id: str, wanted: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The ids of the finished live documents of a source with these keys and fingerprints.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    await trainings.running(connection, training_id)
+    found = await _live(connection, {(source_id, *one) for one in wanted}, documents.c.seen > _UNFINISHED)
+    return {(key, fingerprint): document_id for (_, key, fingerprint), document_id in found.items()}
+
+
+async def _live(
+    connection: AsyncConnection, wanted: Collection[tuple[str, str, str]], *conditions: ColumnElement[bool]
+) -> dict[tuple[str, str, str], str]:
+    """The ids of live documents by their source, key and fingerprint."""
+    sources, keys, fingerprints = zip(*wanted, strict=True)
+    statement = select(documents.c.sourceId, documents.c.key, documents.c.fingerprint, documents.c.id).where(
         documents.c.until.is_(None),
+        documents.c.sourceId.in_(set(sources)),
+        documents.c.key.in_(set(keys)),
+        documents.c.fingerprint.in_(set(fingerprints)),
+        *conditions,
     )
+    found = {(row[0], row[1], row[2]): row[3] for row in await connection.execute(statement)}
+    return {one: found[one] for one in wanted if one in found}
 
 
-async def take(connection: AsyncConnection, training_id: str, source_id: str, key: str, fingerprint: str) -> bool:
-    """Whether a live document has this key and fingerprint; then it is part of the training.
+async def take(connection: AsyncConnection, training_id: str, ids: Collection[str]) -> None:
+    """Make these documents part of the training.
 
     Raises:
         NotFound: the training does not run any more.
     """
     training = await trainings.running(connection, training_id)
-    taken = await connection.execute(
-        update(documents)
-        .where(_is_live(source_id, key, fingerprint), documents.c.seen > _UNFINISHED)
-        .values(seen=training.number)
-    )
-    return bool(taken.rowcount)
+    await connection.execute(update(documents).where(documents.c.id.in_(ids)).values(seen=training.number))
 
 
 async def take_source(connection: AsyncConnection, training_id: str, source_id: str, seen: int) -> int:
@@ -66,51 +81,70 @@ async def take_source(connection: AsyncConnection, training_id: str, source_id: 
     return taken.rowcount
 
 
-async def begin(connection: AsyncConnection, training_id: str, document: NewDocument) -> tuple[str, Training]:
-    """Add a document that has no passages yet; gives its id and the training.
+async def add(
+    connection: AsyncConnection, dialect: Dialect, training_id: str, added: Mapping[str, NewDocument]
+) -> None:
+    """Add documents by new ids, with their passages; at most `AT_ONCE` passages in all.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await begin(connection, training_id, added)
+    await add_passages(connection, dialect, training, list(positioned(added)))
+    await _finish(connection, training, added)
+
+
+async def begin(connection: AsyncConnection, training_id: str, added: Mapping[str, NewDocument]) -> Training:
+    """Add documents by new ids that have no passages yet; gives the training.
 
     Raises:
         NotFound: the training does not run any more.
     """
     training = await trainings.running(connection, training_id)
-    await connection.execute(delete(documents).where(_is_live(document.source_id, document.key, document.fingerprint)))
-    document_id = str(uuid.uuid4())
-    await connection.execute(
-        insert(documents).values(
-            id=document_id,
-            assistantId=training.assistant_id,
-            sourceId=document.source_id,
-            key=document.key,
-            fingerprint=document.fingerprint,
-            since=training.number,
-            seen=_UNFINISHED,
-            title=document.title,
-            recordId=document.record_id,
-            suggestion=document.suggestion,
-            pages=document.pages,
-            passages=len(document.passages),
-            words=document.words,
-            characters=document.characters,
-        )
-    )
-    return document_id, training
+    replaced = await _live(connection, {(one.source_id, one.key, one.fingerprint) for one in added.values()})
+    if replaced:
+        await connection.execute(delete(documents).where(documents.c.id.in_(replaced.values())))
+    rows = [
+        {
+            "id": document_id,
+            "assistantId": training.assistant_id,
+            "sourceId": document.source_id,
+            "key": document.key,
+            "fingerprint": document.fingerprint,
+            "since": training.number,
+            "seen": _UNFINISHED,
+            "title": document.title,
+            "recordId": document.record_id,
+            "suggestion": document.suggestion,
+            "pages": document.pages,
+            "passages": len(document.passages),
+            "words": document.words,
+            "characters": document.characters,
+        }
+        for document_id, document in added.items()
+    ]
+    await connection.execute(insert(documents), rows)
+    return training
+
+
+def positioned(added: Mapping[str, NewDocument]) -> Iterator[tuple[str, int, NewPassage]]:
+    """The passages of documents with the id of the document and their positions in it."""
+    for document_id, document in added.items():
+        for position, passage in enumerate(document.passages):
+            yield document_id, position, passage
 
 
 async def add_passages(
-    connection: AsyncConnection,
-    dialect: Dialect,
-    training: Training,
-    document_id: str,
-    *,
-    first: int,
-    added: Sequence[NewPassage],
+    connection: AsyncConnection, dialect: Dialect, training: Training, added: Sequence[tuple[str, int, NewPassage]]
 ) -> None:
-    """Add passages of a document. `first`: the position of the first of them."""
+    """Add passages to documents."""
+    if not added:
+        return
     key = owner_key(training.assistant_id)
     rows = [
         {
             "documentId": document_id,
-            "position": first + at,
+            "position": position,
             "start": passage.start,
             "end": passage.end,
             "page": passage.page,
@@ -119,7 +153,7 @@ async def add_passages(
             "text": passage.text,
             "words": " ".join(key + token for token in tokens(passage.text)),
         }
-        for at, passage in enumerate(added)
+        for document_id, position, passage in added
     ]
     statement = insert(passages).returning(passages.c.id, sort_by_parameter_order=True)
     ids = (await connection.execute(statement, rows)).scalars().all()
@@ -132,7 +166,7 @@ async def add_passages(
             "dimensions": len(vector) // 2,
             "vector": vector,
         }
-        for passage_id, passage in zip(ids, added, strict=True)
+        for passage_id, (_, _, passage) in zip(ids, added, strict=True)
         for part, vector in enumerate(passage.vectors)
     ]
     await connection.execute(insert(passage_vectors), vectors)
@@ -140,15 +174,22 @@ async def add_passages(
         await dialect.vectors.fill(connection, [(row["passageId"], row["part"], row["vector"]) for row in vectors])
 
 
-async def finish(connection: AsyncConnection, training_id: str, document_id: str, document: NewDocument) -> None:
-    """Make a document, whose passages are there, part of the training, and bill it.
+async def finish(connection: AsyncConnection, training_id: str, added: Mapping[str, NewDocument]) -> None:
+    """Make documents, whose passages are there, part of the training, and bill them.
 
     Raises:
         NotFound: the training does not run any more.
     """
-    training = await trainings.running(connection, training_id)
-    await connection.execute(update(documents).where(documents.c.id == document_id).values(seen=training.number))
-    await trainings.bill(connection, training_id, document.tokens, document.cost)
+    await _finish(connection, await trainings.running(connection, training_id), added)
+
+
+async def _finish(connection: AsyncConnection, training: Training, added: Mapping[str, NewDocument]) -> None:
+    await connection.execute(update(documents).where(documents.c.id.in_(list(added))).values(seen=training.number))
+    costs = [one.cost for one in added.values()]
+    tokens_billed = sum(one.tokens or 0 for one in added.values())
+    cost = None if None in costs else sum((one or Decimal(0) for one in costs), Decimal(0))
+    if tokens_billed or cost is None or cost:
+        await trainings.bill(connection, training.id, tokens_billed, cost)
 
 
 async def list_of(

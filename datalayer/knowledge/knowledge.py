@@ -7,9 +7,10 @@ here raises Forbidden for users and visitors.
 import hashlib
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -237,37 +238,55 @@ class Knowledge(PassageSearch):
         )
         return taken
 
-    async def take_document(self, training_id: str, source_id: str, key: str, fingerprint: str) -> bool:
-        """Make a document that was embedded before part of a training; False if there is none.
+    async def take_documents(
+        self, training_id: str, source_id: str, wanted: Collection[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Make documents of a source that were embedded before part of a training; gives those that are there.
+
+        Args:
+            wanted: the key and the fingerprint of each document.
 
         Raises:
             NotFound: the training does not run any more.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        taken: bool = await self._writer.submit(
-            lambda connection: documents.take(connection, training_id, source_id, clean_text(key), fingerprint)
+        by_cleaned = {(clean_text(key), fingerprint): (key, fingerprint) for key, fingerprint in wanted}
+        if not by_cleaned:
+            return set()
+        found = await self.database.query(
+            lambda connection: documents.live(connection, training_id, source_id, by_cleaned)
         )
-        return taken
+        if found:
+            ids = list(found.values())
+            await self._writer.submit(lambda connection: documents.take(connection, training_id, ids))
+        return {by_cleaned[one] for one in found}
 
-    async def keep_document(self, training_id: str, document: NewDocument) -> None:
-        """Store a document with its passages as part of a training. Others are not held up: it is written in pieces.
+    async def keep_documents(self, training_id: str, added: Sequence[NewDocument]) -> None:
+        """Store documents with their passages as part of a training.
+
+        Few passages are stored in one transaction, many in pieces, so that others are not held up. Of documents with
+        the same source, key and fingerprint, the last is stored.
 
         Raises:
             NotFound: the training does not run any more.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        dialect, cleaned = self.database.dialect, _clean_document(document)
-        document_id, training = await self._writer.submit(
-            lambda connection: documents.begin(connection, training_id, cleaned)
-        )
-        for first in range(0, len(cleaned.passages), documents.AT_ONCE):
-            added = cleaned.passages[first : first + documents.AT_ONCE]
+        dialect, cleaned = self.database.dialect, map(_clean_document, added)
+        distinct = {(one.source_id, one.key, one.fingerprint): one for one in cleaned}
+        by_id = {str(uuid.uuid4()): one for one in distinct.values()}
+        if sum(len(one.passages) for one in by_id.values()) <= documents.AT_ONCE:
+            if by_id:
+                await self._writer.submit(lambda connection: documents.add(connection, dialect, training_id, by_id))
+            return
+        training = await self._writer.submit(lambda connection: documents.begin(connection, training_id, by_id))
+        pieces = documents.positioned(by_id)
+        while piece := list(islice(pieces, documents.AT_ONCE)):
 
-            async def add(connection: AsyncConnection, first: int = first, added: Sequence[Any] = added) -> None:
-                await documents.add_passages(connection, dialect, training, document_id, first=first, added=added)
+            async def add(connection: AsyncConnection, piece: Sequence[Any] = piece) -> None:
+                await documents.add_passages(connection, dialect, training, piece)
 
             await self._writer.submit(add)
-        await self._writer.submit(lambda connection: documents.finish(connection, training_id, document_id, cleaned))
+        await self._writer.submit(lambda connection: documents.finish(connection, training_id, by_id))
 
     async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None:
         """Add what embedding without a document cost, as for the threshold."""

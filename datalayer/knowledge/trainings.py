@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -160,15 +173,16 @@ async def end(connection: AsyncConnection, training_id: str, state: TrainingStat
 
 
 async def running(connection: AsyncConnection, training_id: str) -> Training:
-    """The training, if it runs.
+    """The training, if it runs, without the number of sources that are done.
 
     Raises:
         NotFound: it was cancelled, has ended or does not exist.
     """
-    found = await get(connection, training_id)
-    if found is None or found.state != "training":
+    statement = select(*_COLUMNS, literal(0).label("done"))
+    row = (await connection.execute(statement.where(trainings.c.id == training_id))).mappings().first()
+    if row is None or row["state"] != "training":
         raise NotFound(f"no training {training_id} runs")
-    return found
+    return _of(row)
 
 
 async def swap(connection: AsyncConnection, training_id: str, threshold: float, counts: bytes) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import (
     AlreadyExists,
@@ -124,7 +126,7 @@ async def test_a_training_answers_at_once_and_a_failed_one_keeps_the_current(lay
 
     second = await layer.start_training("librarian")
     await layer.begin_training(second.id, SETTINGS, 1)
-    await layer.keep_document(second.id, document(handbook.id, "a", ["changed"]))
+    await layer.keep_documents(second.id, [document(handbook.id, "a", ["changed"])])
     assert await found_texts(layer, first) == ["one", "two", "three"], "what is trained is not seen before the swap"
     assert await layer.fail_training(second.id, "the server is away")
     failed = await layer.get_training(second.id)
@@ -133,8 +135,8 @@ async def test_a_training_answers_at_once_and_a_failed_one_keeps_the_current(lay
     assert await layer.current_training("librarian") == first
     assert not await layer.finish_training(second.id, 0.3, b"")
     for call in (
-        layer.keep_document(second.id, document(handbook.id, "a", ["late"])),
-        layer.take_document(second.id, handbook.id, "a", fingerprint("one\ntwo")),
+        layer.keep_documents(second.id, [document(handbook.id, "a", ["late"])]),
+        layer.take_documents(second.id, handbook.id, [("a", fingerprint("one\ntwo"))]),
         layer.take_source(second.id, handbook.id, 1),
     ):
         with pytest.raises(NotFound):
@@ -151,8 +153,8 @@ async def test_counts_and_costs_of_a_training(layer: ChainlitLayer) -> None:
     training = await layer.start_training("librarian")
     await layer.begin_training(training.id, SETTINGS, 2)
     priced = replace(document(handbook.id, "a", ["one two", "three"]), tokens=7, cost=Decimal("0.000001"))
-    await layer.keep_document(training.id, priced)
-    await layer.keep_document(training.id, replace(priced, key="b", title="b", fingerprint="b"))
+    await layer.keep_documents(training.id, [priced])
+    await layer.keep_documents(training.id, [replace(priced, key="b", title="b", fingerprint="b")])
     await layer.bill_training(training.id, 3, Decimal("0.5"))
     result = SourceResult(handbook.id, "Handbook", "sha", "pdf 1", {"left_out": [["part_pictures", {}]]}, None, 2, 1)
     await layer.keep_source_result(training.id, result, {"columns": []})
@@ -186,7 +188,7 @@ async def test_a_training_that_is_begun_again_keeps_what_it_has(layer: ChainlitL
     training = await layer.start_training("librarian")
     await layer.begin_training(training.id, SETTINGS, 1)
     whole = document(handbook.id, "a", ["one"])
-    await layer.keep_document(training.id, whole)
+    await layer.keep_documents(training.id, [whole])
     # As after the end of the process: a document whose passages are not all there is not taken.
     cut = document(handbook.id, "b", ["two"])
     async with layer.database.write() as connection:
@@ -198,13 +200,46 @@ async def test_a_training_that_is_begun_again_keeps_what_it_has(layer: ChainlitL
             )
         )
     assert await layer.begin_training(training.id, SETTINGS, 1)
-    assert await layer.take_document(training.id, handbook.id, "a", whole.fingerprint)
-    assert not await layer.take_document(training.id, handbook.id, "b", cut.fingerprint)
-    await layer.keep_document(training.id, cut)
+    wanted = [("a", whole.fingerprint), ("b", cut.fingerprint), ("a", "another")]
+    assert await layer.take_documents(training.id, handbook.id, wanted) == {("a", whole.fingerprint)}
+    await layer.keep_documents(training.id, [cut])
     assert await layer.finish_training(training.id, 0.3, b"")
     done = await layer.get_training(training.id)
     assert done is not None
     assert await found_texts(layer, done) == ["one", "two"]
+
+
+async def test_small_documents_share_a_transaction_and_large_ones_are_written_in_pieces(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 1)
+    write, transactions = layer.database.write, 0
+
+    def counted(**options: bool) -> AbstractAsyncContextManager[AsyncConnection]:
+        nonlocal transactions
+        transactions += 1
+        return write(**options)
+
+    monkeypatch.setattr(layer.database, "write", counted)
+    small = [document(handbook.id, f"small {at}", [f"text {at}", "more"]) for at in range(40)]
+    wanted = [(one.key, one.fingerprint) for one in small]
+    assert await layer.take_documents(training.id, handbook.id, wanted) == set()
+    assert transactions == 0, "what is not there is only read"
+    # The same document twice, as from a table with a repeated row.
+    await layer.keep_documents(training.id, [*small, small[0]])
+    assert transactions == 1
+    assert await layer.take_documents(training.id, handbook.id, wanted) == set(wanted)
+    assert transactions == 2
+    large = document(handbook.id, "large", [f"part {at}" for at in range(130)])
+    await layer.keep_documents(training.id, [large, document(handbook.id, "last", ["one"])])
+    assert transactions == 2 + 4, "the rows, two pieces, and the end"
+    monkeypatch.undo()
+    assert await layer.finish_training(training.id, 0.3, b"")
+    done = await layer.get_training(training.id)
+    assert done is not None
+    assert (done.counts.documents, done.counts.passages) == (42, 80 + 130 + 1)
 
 
 async def test_unchanged_sources_are_taken_whole_and_old_trainings_are_removed(layer: ChainlitLayer) -> None:
@@ -234,10 +269,10 @@ async def test_a_deleted_source_is_found_no_more_also_while_it_is_trained(layer:
     training = await layer.start_training("librarian")
     await layer.begin_training(training.id, SETTINGS, 2)
     for of in (one, two):
-        await layer.keep_document(training.id, document(of.id, "b", [f"new of {of.title}"]))
+        await layer.keep_documents(training.id, [document(of.id, "b", [f"new of {of.title}"])])
     await layer.delete_source(one.id)
     assert await found_texts(layer, first) == ["second"]
-    await layer.keep_document(training.id, document(one.id, "c", ["late"]))
+    await layer.keep_documents(training.id, [document(one.id, "c", ["late"])])
     assert await layer.finish_training(training.id, 0.3, b"")
     done = await layer.current_training("librarian")
     assert done is not None
@@ -363,7 +398,7 @@ async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
     training = await layer.start_training("librarian")
     await layer.begin_training(training.id, SETTINGS, 5)
     for one in sources:
-        await layer.keep_document(training.id, document(one.id, one.title, [one.title]))
+        await layer.keep_documents(training.id, [document(one.id, one.title, [one.title])])
         result = SourceResult(one.id, one.title, one.sha256, "text 1", {}, None, 1)
         await layer.keep_source_result(training.id, result, one.options)
     gone = SourceResult(new_id(), "gone", None, None, None, "deleted", 0)

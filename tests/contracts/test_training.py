@@ -42,7 +42,7 @@ class Rig:
         model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, max_retries=0, embeds=True)
         self.embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel(name, None, 0.2))
         settings = KnowledgeSettings(ChunkSettings(40, 8, window), keep=2)
-        self.trainer = Trainer(layer, self.embedder, self.worker, settings, pauses=[0.01])
+        self.trainer = Trainer(layer, self.embedder, self.worker, settings, pauses=[0.01], progress_seconds=0)
 
     async def put(self, title: str, content: bytes | str, kind: str = "file", **options: object) -> DataSource:
         data = content if isinstance(content, bytes) else content.encode()
@@ -199,7 +199,7 @@ async def test_a_training_is_cancelled_between_documents(rig: Rig) -> None:
         asked += 1
         return asked > 3
 
-    await rig.put("sheet.csv", "id\n" + "\n".join(f"row {number}" for number in range(50)), "datasheet")
+    await rig.put("sheet.csv", "id\n" + "\n".join(f"row {number}" for number in range(300)), "datasheet")
     started = await rig.layer.start_training("librarian")
     assert (await rig.trainer.train(started.id, cancelled=cancelled)).state == "cancelled"
     # Or from elsewhere, as another replica sees it in the database.

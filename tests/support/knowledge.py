@@ -57,8 +57,8 @@ async def trained(
     training = await layer.start_training(assistant)
     assert await layer.begin_training(training.id, SETTINGS, len({one.source_id for one in documents}))
     for one in documents:
-        if not await layer.take_document(training.id, one.source_id, one.key, one.fingerprint):
-            await layer.keep_document(training.id, one)
+        if not await layer.take_documents(training.id, one.source_id, [(one.key, one.fingerprint)]):
+            await layer.keep_documents(training.id, [one])
     assert await layer.finish_training(training.id, threshold, b"counts")
     found = await layer.get_training(training.id)
     assert found is not None

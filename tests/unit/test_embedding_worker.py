@@ -45,16 +45,16 @@ async def test_the_model_embeds_texts_of_one_meaning_near_each_other_and_is_star
 async def test_chunks_of_the_worker_are_those_of_this_process_and_an_idle_worker_ends() -> None:
     worker = EmbeddingWorker(idle_seconds=0.2)
     text = "一句话。 A sentence. " * 200
-    asked = {"do": "chunk", "text": text, "tokens": 40, "overlap": 8, "window": 12, "markdown": False}
+    asked = {"do": "chunk", "texts": [(text, False)], "tokens": 40, "overlap": 8, "window": 12}
     try:
-        found, _ = await worker.ask(asked)
+        (found,), _ = await worker.ask(asked)
         chunks = split(text, ChunkSettings(40, 8, 12))
         assert [(*chunk[:3], tuple(map(tuple, chunk[3]))) for chunk in found] == [astuple(chunk) for chunk in chunks]
         assert len(chunks[0].windows) > 2
         async with asyncio.timeout(20):
             while worker.process_id is not None:
                 await asyncio.sleep(0.02)
-        assert len((await worker.ask(asked))[0]) == len(chunks)
+        assert len((await worker.ask(asked))[0][0]) == len(chunks)
     finally:
         await worker.close()
 
@@ -64,7 +64,7 @@ async def test_an_urgent_request_goes_before_those_that_wait() -> None:
     order: list[str] = []
 
     async def ask(name: str, *, is_urgent: bool = False) -> None:
-        asked = {"do": "chunk", "text": name, "tokens": 40, "overlap": 8, "window": 12, "markdown": False}
+        asked = {"do": "chunk", "texts": [(name, False)], "tokens": 40, "overlap": 8, "window": 12}
         await worker.ask(asked, is_urgent=is_urgent)
         order.append(name)
 
@@ -75,7 +75,7 @@ async def test_an_urgent_request_goes_before_those_that_wait() -> None:
         await asyncio.gather(*waiting, ask("urgent", is_urgent=True), return_exceptions=True)
     finally:
         await worker.close()
-    assert order == ["first", "urgent", "second", "third"]
+    assert order == ["first", "second", "urgent", "third"], "the worker has two at a time"
 
 
 async def test_a_request_that_the_worker_cannot_answer_fails_and_the_next_one_works() -> None:
@@ -83,6 +83,20 @@ async def test_a_request_that_the_worker_cannot_answer_fails_and_the_next_one_wo
     try:
         with pytest.raises(WorkerFailed):
             await worker.ask({"do": "nothing of the kind"})
-        assert await worker.ask({"do": "chunk", "text": "x", "tokens": 4, "overlap": 0, "window": 0, "markdown": False})
+        assert await worker.ask({"do": "chunk", "texts": [("x", False)], "tokens": 4, "overlap": 0, "window": 0})
     finally:
         await worker.close()
+
+
+async def test_a_request_that_ends_the_process_does_not_fail_the_one_behind_it() -> None:
+    worker = EmbeddingWorker()
+    try:
+        bad, good = await asyncio.gather(
+            worker.ask({"do": "nothing of the kind"}),
+            worker.ask({"do": "chunk", "texts": [("x", False)], "tokens": 4, "overlap": 0, "window": 0}),
+            return_exceptions=True,
+        )
+    finally:
+        await worker.close()
+    assert isinstance(bad, WorkerFailed)
+    assert good == ([[[0, 1, 1, [[0, 1]]]]], b"")

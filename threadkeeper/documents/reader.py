@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from typing import Literal
 
+from threadkeeper.documents.kinds import DocumentKind
 from threadkeeper.documents.process import end, failure, start, too_slow
 from threadkeeper.documents.worker.reading import Reading
 
 _AT_ONCE = 2
-# The PDF standard lets other bytes come before its header.
-_PDF = re.compile(rb"(?s).{0,1024}?%PDF-")
-
-DocumentKind = Literal["pdf", "archive", "compound"]
-
-
-def document_kind(data: bytes) -> DocumentKind | None:
-    """What the bytes are: a PDF, a zip archive (as of Word), or an OLE compound (as of old Excel)."""
-    if _PDF.match(data[:1100]):
-        return "pdf"
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "archive"
-    return "compound" if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") else None
 
 
 class DocumentReader:

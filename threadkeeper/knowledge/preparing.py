@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from datalayer.cleaning import clean_text
 from datalayer.history.search_tokens import fold, runs
-from datalayer.records.knowledge import NewPassage, TrainingSettings
+from datalayer.records.knowledge import NewDocument, NewPassage, TrainingSettings
 from threadkeeper.knowledge.chunks import Chunk, page_of
 from threadkeeper.knowledge.loaders.base import LoadedDocument
+
+if TYPE_CHECKING:
+    from threadkeeper.knowledge.embedding.base import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,11 @@ class WaitingDocument:
     title: str
     fingerprint: str
     chunks: tuple[Chunk, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of its windows."""
+        return sum(len(chunk.windows) for chunk in self.chunks)
 
     @property
     def windows(self) -> list[str]:
@@ -48,12 +58,39 @@ def fingerprint_of(document: LoadedDocument, title: str, settings: TrainingSetti
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def passage_of(document: LoadedDocument, chunk: Chunk, vectors: tuple[bytes, ...]) -> NewPassage:
+def new_document(waiting: WaitingDocument, vectors: Vectors, tokens: int | None, cost: Decimal | None) -> NewDocument:
+    """The document as it is stored.
+
+    Args:
+        vectors: of its windows, a row for each.
+        tokens: of the embedding, as billed.
+        cost: of the embedding in US dollars.
+    """
     from threadkeeper.knowledge.retrieval.words import hashes_of  # noqa: PLC0415  NumPy, at the first use
 
-    text = document.text[chunk.start : chunk.end]
-    page = page_of(chunk.start, document.pages)
-    return NewPassage(chunk.start, chunk.end, chunk.tokens, text, vectors, hashes_of(text), page)
+    document, stored = waiting.document, vectors.astype("<f2")
+    passages: list[NewPassage] = []
+    at = 0
+    for chunk in waiting.chunks:
+        text = document.text[chunk.start : chunk.end]
+        its_vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
+        at += len(chunk.windows)
+        page = page_of(chunk.start, document.pages)
+        passages.append(NewPassage(chunk.start, chunk.end, chunk.tokens, text, its_vectors, hashes_of(text), page))
+    return NewDocument(
+        waiting.source_id,
+        document.key,
+        waiting.fingerprint,
+        waiting.title,
+        len(document.text),
+        words_of(document.text),
+        tokens,
+        cost,
+        tuple(passages),
+        document.record_id,
+        document.suggestion,
+        len(document.pages) or None,
+    )
 
 
 def words_of(text: str) -> int:

@@ -1,15 +1,16 @@
 """Trains an assistant: its sources become documents, chunks, vectors, and a training that answers.
 
 `train` is safe to run again from the start, as after the end of its process: what it did is in the database. Documents
-that were embedded before with the same settings are not embedded again. While one document is embedded, the next ones
-are loaded; never more than a few are in memory.
+that were embedded before with the same settings are not embedded again. While documents are embedded, the next ones are
+loaded; never more than a few are in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -23,20 +24,22 @@ from datalayer.records.knowledge import (
     Training,
     TrainingSettings,
 )
+from threadkeeper.knowledge.batches import Batches
 from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings
-from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpose, Embeds
+from threadkeeper.knowledge.embedding.base import Embedded, EmbeddingError, EmbeddingPurpose, Embeds
 from threadkeeper.knowledge.loaders.base import LoadedDocument
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
-from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of, passage_of, words_of
+from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of
 from threadkeeper.knowledge.retrieval.retriever import PassageStore
 from threadkeeper.knowledge.threshold import calibrated
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
 
 logger = logging.getLogger(__name__)
 
-_WINDOWS_AT_ONCE = 64
-_WAITING_DOCUMENTS = 8
+_DOCUMENTS_AT_ONCE = 64
+_CHARACTERS_AT_ONCE = 20_000
+_PROGRESS_SECONDS = 1.0
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)
 
 
@@ -53,8 +56,10 @@ class KnowledgeStore(PassageStore, Protocol):
     async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]: ...
     async def keep_source_result(self, training_id: str, result: SourceResult, options: dict[str, Any]) -> None: ...
     async def take_source(self, training_id: str, source_id: str, number: int) -> int: ...
-    async def take_document(self, training_id: str, source_id: str, key: str, fingerprint: str) -> bool: ...
-    async def keep_document(self, training_id: str, document: NewDocument) -> None: ...
+    async def take_documents(
+        self, training_id: str, source_id: str, wanted: Collection[tuple[str, str]]
+    ) -> set[tuple[str, str]]: ...
+    async def keep_documents(self, training_id: str, added: Sequence[NewDocument]) -> None: ...
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int: ...
 
 
@@ -90,6 +95,7 @@ class Trainer:
         has_vector_search: whether `prepare_vectors` found pgvector.
         sources_at_once: how many sources are loaded at the same time.
         pauses: seconds to wait before each new try, when the embedding server is away.
+        progress_seconds: between two calls of `progress` at least.
     """
 
     def __init__(
@@ -102,10 +108,11 @@ class Trainer:
         has_vector_search: bool = False,
         sources_at_once: int = 3,
         pauses: Sequence[float] = _PAUSES_SECONDS,
+        progress_seconds: float = _PROGRESS_SECONDS,
     ) -> None:
         self.store, self.embedder, self.worker, self.settings = store, embedder, worker, settings
         self.has_vector_search, self.pauses = has_vector_search, tuple(pauses)
-        self.sources_at_once = sources_at_once
+        self.sources_at_once, self.progress_seconds = sources_at_once, progress_seconds
 
     async def train(
         self,
@@ -117,8 +124,8 @@ class Trainer:
         """Run a training to its end, or go on with it; returns it as it has ended.
 
         Args:
-            progress: is awaited after each source.
-            cancelled: is asked before each document; the training then ends as cancelled.
+            progress: is awaited after a source, every `progress_seconds` at most.
+            cancelled: is asked before each group of documents; the training then ends as cancelled.
 
         Raises:
             TrainingFailed: it failed, which is stored; the current training still answers.
@@ -154,6 +161,8 @@ class _Run:
         self._training_id = ""
         self._purpose = EmbeddingPurpose()
         self._stored: TrainingSettings | None = None
+        self._batches = Batches(self._embed, self._keep)
+        self._progress_seconds, self._told = trainer.progress_seconds, -math.inf
 
     async def train(self, training_id: str, progress: Callable[[Training], Awaitable[None]]) -> None:
         training = await self._store.get_training(training_id)
@@ -177,13 +186,29 @@ class _Run:
 
         async def work(source: DataSource) -> None:
             await self._train_source(source, before)
-            current = await self._store.get_training(training_id)
-            if current is not None:
-                await progress(current)
+            await self._tell(progress)
 
         # The process that loads a small file takes longer to start than the file to embed.
-        await for_each(waiting(), work, concurrency=self._sources_at_once)
+        loading = asyncio.create_task(for_each(waiting(), work, concurrency=self._sources_at_once))
+        embedding = asyncio.create_task(self._batches.run())
+        try:
+            await asyncio.wait((loading, embedding), return_when=asyncio.FIRST_COMPLETED)
+            await (embedding if embedding.done() else loading)
+        finally:
+            for task in (loading, embedding):
+                task.cancel()
+            await asyncio.gather(loading, embedding, return_exceptions=True)
         await self._finish(training.assistant_id)
+
+    async def _tell(self, progress: Callable[[Training], Awaitable[None]]) -> None:
+        """Tell how far the training is, unless that was told just before."""
+        now = asyncio.get_running_loop().time()
+        if now < self._told + self._progress_seconds:
+            return
+        self._told = now
+        current = await self._store.get_training(self._training_id)
+        if current is not None:
+            await progress(current)
 
     async def _trained_with(self) -> TrainingSettings:
         """The settings as they are stored. A server whose dimensions are not known is asked once."""
@@ -238,109 +263,67 @@ class _Run:
         await self._store.keep_source_result(self._training_id, result, source.options)
 
     async def _train_documents(self, source: DataSource, load: Load) -> int:
-        """Embed and store the documents of a file while further ones are loaded; gives their number.
+        """Load the documents of a file and wait until they are stored; gives their number.
 
         Raises:
-            LoadRefused: nothing, or nothing more, could be loaded.
+            LoadRefused: nothing, or nothing more, could be loaded. What was loaded before is stored.
         """
-        waiting: asyncio.Queue[WaitingDocument | None] = asyncio.Queue(_WAITING_DOCUMENTS)
-        count = 0
-
-        async def load_all() -> None:
-            nonlocal count
-            documents = load.documents()
-            try:
-                async for document in documents:
-                    count += 1
-                    if (one := await self._prepared(source, document)) is not None:
-                        await waiting.put(one)
-            finally:
-                await documents.aclose()
-                await waiting.put(None)
-
-        loading = asyncio.create_task(load_all())
+        documents = load.documents()
+        group: list[LoadedDocument] = []
+        count = characters = 0
+        refused: LoadRefused | None = None
         try:
-            batch: list[WaitingDocument] = []
-            while (one := await waiting.get()) is not None:
-                batch.append(one)
-                if sum(len(each.windows) for each in batch) >= _WINDOWS_AT_ONCE or waiting.empty():
-                    await self._keep(batch)
-                    batch = []
-            await self._keep(batch)
-            await loading
+            async for document in documents:
+                count += 1
+                characters += len(document.text)
+                group.append(cleaned(document))
+                if len(group) >= _DOCUMENTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+                    await self._prepare(source, group)
+                    group, characters = [], 0
+        except LoadRefused as refusal:
+            refused = refusal
         finally:
-            if not loading.done():
-                loading.cancel()
-                # Nobody takes from the queue any more, and the task puts its end into it.
-                while not waiting.empty():
-                    waiting.get_nowait()
-                await asyncio.gather(loading, return_exceptions=True)
+            await documents.aclose()
+        await self._prepare(source, group)
+        await self._batches.stored(source.id)
+        if refused is not None:
+            raise refused
         return count
 
-    async def _prepared(self, source: DataSource, document: LoadedDocument) -> WaitingDocument | None:
-        """A document that must be embedded; None if it was embedded before, and is taken as it is."""
+    async def _prepare(self, source: DataSource, group: Sequence[LoadedDocument]) -> None:
+        """Cut documents and let them be embedded. One that was embedded before is taken as it is."""
         await self._end_if_cancelled()
-        document = cleaned(document)
-        title = document.title or source.title
-        print_ = fingerprint_of(document, title, self._stored)
-        key = document.key
-        if await self._step(self._store.take_document(self._training_id, source.id, key, print_)):
-            return None
-        settings = self._settings.chunks
+        if not group:
+            return
+        titles = [document.title or source.title for document in group]
+        fingerprints = [
+            fingerprint_of(document, title, self._stored) for document, title in zip(group, titles, strict=True)
+        ]
+        keys = [(document.key, print_) for document, print_ in zip(group, fingerprints, strict=True)]
+        taken = await self._step(self._store.take_documents(self._training_id, source.id, keys))
+        new = [at for at, key in enumerate(keys) if key not in taken]
+        if not new:
+            return
+        settings, is_file = self._settings.chunks, source.kind == "file"
         asked = {
             "do": "chunk",
-            "text": document.text,
+            "texts": [(group[at].text, is_file and has_headings(group[at].text)) for at in new],
             "tokens": settings.tokens,
             "overlap": settings.overlap,
             "window": settings.window,
-            "markdown": source.kind == "file" and has_headings(document.text),
         }
         found, _ = await self._worker.ask(asked)
-        chunks = tuple(
-            Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
-            for start, end, tokens, windows in found
-        )
-        return WaitingDocument(source.id, document, title, print_, chunks)
-
-    async def _keep(self, batch: Sequence[WaitingDocument]) -> None:
-        """Embed the documents together and store them."""
-        if not batch:
-            return
-        texts = [window for one in batch for window in one.windows]
-        embedded = await self._embed(texts)
-        stored = embedded.vectors.astype("<f2")
-        tokens, cost = embedded.tokens, embedded.cost
-        at = 0
-        for one in batch:
-            passages = []
-            for chunk in one.chunks:
-                vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
-                at += len(chunk.windows)
-                passages.append(passage_of(one.document, chunk, vectors))
-            text = one.document.text
-            await self._step(
-                self._store.keep_document(
-                    self._training_id,
-                    NewDocument(
-                        one.source_id,
-                        one.document.key,
-                        one.fingerprint,
-                        one.title,
-                        len(text),
-                        words_of(text),
-                        # What the batch cost is counted with its first document.
-                        tokens,
-                        cost,
-                        tuple(passages),
-                        one.document.record_id,
-                        one.document.suggestion,
-                        len(one.document.pages) or None,
-                    ),
-                )
+        for at, chunks in zip(new, found, strict=True):
+            cut = tuple(
+                Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
+                for start, end, tokens, windows in chunks
             )
-            tokens, cost = 0, None if cost is None else cost * 0
+            await self._batches.put(WaitingDocument(source.id, group[at], titles[at], fingerprints[at], cut))
 
-    async def _embed(self, texts: Sequence[str]) -> Any:
+    async def _keep(self, added: Sequence[NewDocument]) -> None:
+        await self._step(self._store.keep_documents(self._training_id, added))
+
+    async def _embed(self, texts: Sequence[str]) -> Embedded:
         """Embed passages; a server that is away is asked again after pauses. Raises EmbeddingError."""
         for pause in (*self._pauses, None):
             try:

@@ -29,7 +29,10 @@ def answer(request: dict[str, Any]) -> tuple[Any, bytes]:
     match request["do"]:
         case "chunk":
             settings = ChunkSettings(request["tokens"], request["overlap"], request["window"])
-            return [astuple(chunk) for chunk in split(request["text"], settings, is_markdown=request["markdown"])], b""
+            return [
+                [astuple(chunk) for chunk in split(text, settings, is_markdown=is_markdown)]
+                for text, is_markdown in request["texts"]
+            ], b""
         case "embed":
             return None, _embed(request["texts"])
         case other:

@@ -17,7 +17,8 @@ from pathlib import PurePath
 from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
 from threadkeeper.chat.wording import say
 from threadkeeper.documents.decoding import decode
-from threadkeeper.documents.reader import DocumentKind, DocumentReader, document_kind
+from threadkeeper.documents.kinds import DocumentKind, document_kind
+from threadkeeper.documents.reader import DocumentReader
 from threadkeeper.documents.worker.reading import Reading
 from threadkeeper.language.negotiation import is_chinese
 

