@@ -91,12 +91,12 @@ async def test_a_request_that_the_worker_cannot_answer_fails_and_the_next_one_wo
 async def test_a_request_that_ends_the_process_does_not_fail_the_one_behind_it() -> None:
     worker = EmbeddingWorker()
     try:
-        bad, good = await asyncio.gather(
+        answers = await asyncio.gather(
             worker.ask({"do": "nothing of the kind"}),
             worker.ask({"do": "chunk", "texts": [("x", False)], "tokens": 4, "overlap": 0, "window": 0}),
             return_exceptions=True,
         )
     finally:
         await worker.close()
-    assert isinstance(bad, WorkerFailed)
-    assert good == ([[[0, 1, 1, [[0, 1]]]]], b"")
+    assert isinstance(answers[0], WorkerFailed)
+    assert answers[1] == ([[[0, 1, 1, [[0, 1]]]]], b"")
