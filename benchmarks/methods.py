@@ -251,6 +251,7 @@ async def quiet(layer: ChainlitLayer) -> None:
     """Stop the tasks beside the writes, whose statements would be counted and timed with those of a method."""
     await layer.search_indexer.stop()
     await layer.answer_follower.stop()
+    await layer.file_deleter.stop()
 
 
 FLOOR, OURS, FLOOR_SQLITE, OURS_SQLITE = "floor", "ours", "floor, SQLite", "ours, SQLite"

@@ -17,6 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.chat import blob_deletions, elements
 from tests.contracts.test_erasure import rows
 from tests.support.blob_places import FolderPlace, NetworkPlace, Place, azure_blob_place, data_lake_place, s3_place
+from tests.support.patience import until
 from tests.support.records import new_id, opened, step, thread, user_id, vote
 
 PDF = b"%PDF-1.4\n" + os.urandom(300_000)
@@ -57,6 +58,10 @@ async def chat(database_url: str, place: Place) -> AsyncIterator[ChainlitLayer]:
 async def queued(layer: ChainlitLayer) -> list[str]:
     async with layer.database.read() as connection:
         return list((await connection.execute(select(blob_deletions.c.objectKey))).scalars())
+
+
+async def nothing_queued(layer: ChainlitLayer) -> bool:
+    return await queued(layer) == []
 
 
 async def talk(layer: ChainlitLayer, source: Path) -> tuple[str, str, list[Any]]:
@@ -138,9 +143,7 @@ async def test_an_upload_during_an_outage_is_stored_once(
     written = step(thread_id)
     await chat.create_step(written)
     assert [one["id"] for one in (await chat.get_thread(thread_id))["steps"]] == [written["id"]]
-    async with asyncio.timeout(60):
-        while not any("an upload failed and is retried" in record.message for record in caplog.records):
-            await asyncio.sleep(0.05)
+    await until(lambda: "an upload failed and is retried" in caplog.text)
     await place.network.go_down()
     await place.network.come_up()
     await upload
@@ -168,9 +171,7 @@ async def test_a_file_is_deleted_after_an_outage_of_the_store(
     async with chat.database.read() as connection:
         assert (await connection.execute(select(elements.c.id))).all() == []
     await place.network.come_up()
-    async with asyncio.timeout(60):
-        while await queued(chat):
-            await asyncio.sleep(0.1)
+    await until(lambda: nothing_queued(chat))
     assert await place.remains() == []
 
 

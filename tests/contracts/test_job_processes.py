@@ -16,6 +16,7 @@ from datalayer.jobs.jobs import Jobs
 from datalayer.records.jobs import JobState
 from datalayer.schema.jobs import jobs as job_table
 from tests.support.job_process import JobProcesses, job_processes, jobs_of
+from tests.support.patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +35,12 @@ async def jobs(database_url: str, tmp_path: Path) -> AsyncIterator[Jobs]:
     await here.close()
 
 
-async def ended(jobs: Jobs, job: Job, state: JobState = "done", seconds: float = 40) -> Job:
-    async with asyncio.timeout(seconds):
-        while not (found := await jobs.get_job(job.id)) or found.state != state:
-            await asyncio.sleep(0.05)
-    return found
+async def ended(jobs: Jobs, job: Job, state: JobState = "done") -> Job:
+    async def in_this_state() -> Job | None:
+        found = await jobs.get_job(job.id)
+        return found if found and found.state == state else None
+
+    return await until(in_this_state)
 
 
 async def test_another_process_goes_on_at_the_step_in_which_one_was_killed(jobs: Jobs, processes: JobProcesses) -> None:

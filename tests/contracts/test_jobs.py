@@ -19,6 +19,7 @@ from datalayer.jobs.runner import Runner
 from datalayer.records.jobs import JobState
 from datalayer.schema.jobs import job_replicas
 from tests.support.job_process import TIMES
+from tests.support.patience import until
 from tests.support.records import new_id, user_id
 
 
@@ -31,11 +32,20 @@ async def running(layer: ChainlitLayer) -> AsyncIterator[None]:
         await layer.stop_jobs()
 
 
-async def in_state(layer: ChainlitLayer, job: Job, state: JobState) -> Job:
-    async with asyncio.timeout(20):
-        while (found := await layer.get_job(job.id)) is None or found.state != state:
-            await asyncio.sleep(0.02)
-    return found
+async def in_state(
+    layer: ChainlitLayer, job: Job, state: JobState, also: Callable[[Job], bool] = lambda _found: True
+) -> Job:
+    """The job, as soon as it is in this state and `also` holds for it."""
+
+    async def in_this_state() -> Job | None:
+        found = await layer.get_job(job.id)
+        return found if found and found.state == state and also(found) else None
+
+    return await until(in_this_state)
+
+
+async def one_is_done(layer: ChainlitLayer) -> bool:
+    return bool((await layer.list_jobs(states=["done"])).jobs)
 
 
 async def nothing(_context: JobContext) -> None:
@@ -72,9 +82,7 @@ async def test_progress_and_the_result_are_stored(layer: ChainlitLayer) -> None:
         job = await layer.start_job("report", {"name": "ü"})
         assert (job.state, job.done, job.started_at) == ("waiting", 0, None)
         # The second one, which came within a second, is stored with the next heartbeat.
-        async with asyncio.timeout(10):
-            while (found := await in_state(layer, job, "running")).done != 2:
-                await asyncio.sleep(0.02)
+        found = await in_state(layer, job, "running", lambda found: found.done == 2)
         assert (found.total, found.text, found.result) == (3, "second", None)
         may_end.set()
         done = await in_state(layer, job, "done")
@@ -228,9 +236,7 @@ async def test_steps_in_another_order_fail_the_job_with_words(layer: ChainlitLay
         await in_state(layer, job, "failed")
         names[0] = "renamed"
         await layer.retry_job(job.id)
-        async with asyncio.timeout(20):
-            while (found := await in_state(layer, job, "failed")).attempt != 2:
-                await asyncio.sleep(0.02)
+        found = await in_state(layer, job, "failed", lambda found: found.attempt == 2)
     assert "cannot go on at its step 'renamed'" in str(found.error)
     assert "under a new format" in str(found.error)
 
@@ -301,9 +307,7 @@ async def test_a_scheduled_kind_is_started_once_by_all_processes(layer: Chainlit
         one.register_job("clean", nothing, schedule=JobSchedule(every_seconds=3600, first_after_seconds=0.3))
         one.run_jobs(TIMES)
     try:
-        async with asyncio.timeout(20):
-            while not (await layer.list_jobs(states=["done"])).jobs:
-                await asyncio.sleep(0.02)
+        await until(lambda: one_is_done(layer))
         await asyncio.sleep(1)
         (job,) = (await layer.list_jobs()).jobs
     finally:
@@ -319,9 +323,7 @@ async def test_who_is_elected_late_looks_again_before_it_starts_a_scheduled_kind
 ) -> None:
     layer.register_job("clean", nothing, schedule=JobSchedule(every_seconds=3600, first_after_seconds=0))
     async with running(layer):
-        async with asyncio.timeout(20):
-            while not (await layer.list_jobs(states=["done"])).jobs:
-                await asyncio.sleep(0.02)
+        await until(lambda: one_is_done(layer))
     asked, look = list[float](), Runner._seconds_until_due
 
     async def seconds(runner: Runner, kind: Kind) -> float:
@@ -331,9 +333,7 @@ async def test_who_is_elected_late_looks_again_before_it_starts_a_scheduled_kind
 
     monkeypatch.setattr(Runner, "_seconds_until_due", seconds)
     async with running(layer):
-        async with asyncio.timeout(20):
-            while len(asked) < 2:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(asked) >= 2)
         await asyncio.sleep(3 * TIMES.look)
     assert asked[1] > 3000
     assert len((await layer.list_jobs()).jobs) == 1
@@ -377,13 +377,15 @@ async def test_old_jobs_are_forgotten_with_their_files(layer: ChainlitLayer) -> 
     assert await layer.forget_jobs(utc_in(-60)) == 0
     assert await layer.forget_jobs(utc_in(60)) == 1
     assert await layer.get_job(done.id) is None
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await layer.blobs.read("jobs/report")
-            except datalayer.BlobNotFound:
-                break
-            await asyncio.sleep(0.05)
+
+    async def is_deleted() -> bool:
+        try:
+            await layer.blobs.read("jobs/report")
+        except datalayer.BlobNotFound:
+            return True
+        return False
+
+    await until(is_deleted)
     with datalayer.acting_as("alice"), pytest.raises(datalayer.Forbidden):
         await layer.forget_jobs(utc_in(60))
 

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import Executable, insert, text
 
 import datalayer
+from benchmarks.methods import quiet
 from benchmarks.wire import Wire
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.schema.chat import feedbacks, steps, threads, users
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.postgres import Databases
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
@@ -47,6 +49,7 @@ def postgres_url(postgres: Databases, migrated_postgres: str) -> Iterator[str]:
 async def test_each_read_takes_one_statement_and_one_round_trip(postgres_url: str) -> None:
     with Wire(postgres_url) as wire:
         layer = datalayer.create_data_layer(wire.url)
+        await quiet(layer)
         with datalayer.acting_as("alice"):
             owner = await user_id(layer, "alice")
             for _ in range(3):
@@ -269,10 +272,10 @@ async def test_invalid_json_in_metadata_does_not_fail_the_list_of_favourites(lay
 # The connections
 
 
-@pytest.fixture
-async def reader(postgres_url: str) -> AsyncIterator[ChainlitLayer]:
-    """A layer with two reading connections and a short time limit."""
-    layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=0.3)
+@pytest.fixture(params=[PATIENCE_SECONDS])
+async def reader(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[ChainlitLayer]:
+    """A layer with two reading connections; the parameter is its `pool_timeout`."""
+    layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=request.param)
     yield layer
     in_use = layer.database.in_use
     await layer.close()
@@ -294,11 +297,11 @@ async def test_connections_are_opened_on_demand_up_to_the_limit(reader: Chainlit
     await asyncio.gather(*(reader.get_thread(new_id()) for _ in range(50)))
     assert await server.fetchval(COUNT) == 2
     await reader.close()
-    for _ in range(100):
-        if not await server.fetchval(COUNT):
-            break
-        await asyncio.sleep(0.02)
-    assert await server.fetchval(COUNT) == 0
+
+    async def are_closed() -> bool:
+        return not await server.fetchval(COUNT)
+
+    await until(are_closed)
 
 
 async def test_a_read_survives_killed_connections(reader: ChainlitLayer, server: Any) -> None:
@@ -336,13 +339,16 @@ async def test_an_unreachable_database_is_reported(
         await other.close()
 
 
+@pytest.mark.parametrize("reader", [0.3], indirect=True)
 async def test_when_every_connection_is_in_use_a_read_fails_in_time(reader: ChainlitLayer) -> None:
-    slow = [asyncio.create_task(reader.database.fetch(text("SELECT pg_sleep(1.5)"), {})) for _ in range(2)]
-    await asyncio.sleep(0.2)
-    async with asyncio.timeout(1):
+    slow = [asyncio.create_task(reader.database.fetch(text("SELECT pg_sleep(600)"), {})) for _ in range(2)]
+    await until(lambda: reader.database.in_use == 2)
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(datalayer.StorageUnavailable, match="in use"):
             await reader.get_thread(new_id())
-    await asyncio.gather(*slow)
+    for one in slow:
+        one.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
     assert await reader.get_thread(new_id()) is None
 
 

@@ -24,6 +24,7 @@ from datalayer.ownership import acting_as
 from datalayer.records.review import AnswerFilter
 from datalayer.records.search import Query
 from datalayer.schema.chat import search_backlog, search_pending, search_texts, steps, users
+from tests.support.patience import until
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 from tests.support.reviewing import account, talk
 
@@ -231,10 +232,11 @@ async def test_text_left_unindexed_by_a_crash_is_found_by_the_next_process(
 async def test_texts_are_indexed_without_a_search(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "PAUSE_SECONDS", 0.05)
     await layer.create_step(step(await thread(layer, await user_id(layer, "alice")), "needle"))
-    give_up = time.monotonic() + 10
-    while await rows(layer) != (2, 0):
-        assert time.monotonic() < give_up
-        await asyncio.sleep(0.02)
+
+    async def all_are_indexed() -> bool:
+        return await rows(layer) == (2, 0)
+
+    await until(all_are_indexed)
 
 
 async def test_a_slow_process_does_not_index_an_old_text_again(layer: ChainlitLayer) -> None:

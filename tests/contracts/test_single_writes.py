@@ -19,6 +19,7 @@ from datalayer.records.writes import VoteRemoval, VoteWrite
 from datalayer.schema.chat import blob_deletions, elements, feedback_changes, feedbacks, steps, threads, users
 from datalayer.schema.review import review_pending
 from tests.contracts.test_elements import text_element
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import Databases
 from tests.support.records import new_id, step, thread, user_id, vote
 
@@ -163,7 +164,7 @@ async def test_writes_that_waited_for_a_deletion_find_no_thread(postgres_layer: 
     await asyncio.sleep(WAIT_SECONDS)
     assert not any(task.done() for task in tasks.values())
     # None of them holds a row that the deletion needs: otherwise this is a deadlock.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await other.execute("DELETE FROM feedbacks")
         await other.execute("DELETE FROM threads WHERE id = $1", written["threadId"])
         await deleting.commit()

@@ -29,6 +29,7 @@ from datalayer.records.writes import Recorded, StepWrite
 from datalayer.schema.chat import steps
 from datalayer.writes.queue import Writer
 from datalayer.writes.spool import KINDS, Spool
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.records import new_id, step, thread, vote
 from tests.support.server import ROOT
 
@@ -103,10 +104,8 @@ async def test_every_kind_of_write_is_spooled_and_stored_at_the_next_start(datab
                 layer.create_element(new),
             )
         ]
-        async with asyncio.timeout(20):
-            # An upload is announced before the file is sent.
-            while layer.queued_writes < len(calls) + 1:
-                await asyncio.sleep(0.01)
+        # An upload is announced before the file is sent.
+        await until(lambda: layer.queued_writes > len(calls))
         await layer.close(0.3)
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, datalayer.StorageUnavailable) for result in results), results
@@ -229,9 +228,7 @@ async def test_memory_is_bounded_while_the_database_is_unavailable(url: str) -> 
     assert lost * 10_000 > most
     await database.close()
     # aiosqlite's thread calls the loop after its connection failed, so the loop must still run.
-    async with asyncio.timeout(5):
-        while any("connection_worker" in worker.name for worker in threading.enumerate()):
-            await asyncio.sleep(0.01)
+    await until(lambda: not any("connection_worker" in worker.name for worker in threading.enumerate()))
 
 
 @pytest.mark.slow
@@ -389,7 +386,7 @@ async def test_a_write_that_is_refused_for_a_defect_is_kept(
         for statement in statements:
             await connection.exec_driver_sql(statement)
     with pytest.raises(error):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await layer.create_step(step(thread_id, "kept"))
     (lost,) = told
     assert (lost.what, lost.thread_id) == ("step", thread_id)

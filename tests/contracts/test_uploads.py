@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.chat import blob_deletions, elements
 from datalayer.takeout.export import export_user
 from tests.contracts.test_elements import only, text_element
-from tests.contracts.test_files import queued
+from tests.contracts.test_files import nothing_queued, queued
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.records import new_id, opened, step, thread
 
 LONG_AGO = "2020-01-01T00:00:00.000000Z"
@@ -83,19 +84,6 @@ async def chat(
     await layer.close()
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            found = condition()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(0.02)
-
-
-async def nothing_queued(layer: ChainlitLayer) -> bool:
-    return await queued(layer) == []
-
-
 async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any]) -> None:
     blobs.failures = 2
     thread_id = await thread(chat, None)
@@ -131,7 +119,7 @@ async def test_a_thread_is_read_without_a_file_whose_store_does_not_answer(
     blobs.released.clear()
     stored = asyncio.create_task(chat.create_element(text_element(thread_id, new_id(), "content")))
     await blobs.asked.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         found = await chat.get_thread(thread_id)
     assert found is not None
     assert not found["elements"]
@@ -250,7 +238,7 @@ async def test_close_does_not_wait_for_an_unavailable_store(
     blobs.failures = 10**6
     upload = asyncio.create_task(chat.create_element(text_element(thread_id, new_id(), "content")))
     await blobs.asked.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await chat.close()
     with pytest.raises(datalayer.BlobError, match="before the data layer was closed"):
         await upload

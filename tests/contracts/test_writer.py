@@ -17,6 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.ownership import System
 from datalayer.writes.queue import Writer
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.records import new_id, step, thread, user_id
 
 
@@ -64,7 +65,7 @@ async def test_a_statement_with_too_many_parameters_is_refused_at_once(database_
     async def good(_connection: AsyncConnection) -> str:
         return "stored"
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         results = await asyncio.gather(writer.submit(bad), writer.submit(good), return_exceptions=True)
     assert [type(one) for one in results] == [datalayer.StatementRefused, str]
     await writer.close()
@@ -182,9 +183,7 @@ async def test_an_unavailable_database_is_a_typed_error(url: str) -> None:
         await layer.create_step(step(new_id()))
     await layer.close()
     # aiosqlite's thread calls the loop after its connection failed, so the loop must still run.
-    async with asyncio.timeout(5):
-        while any("connection_worker" in worker.name for worker in threading.enumerate()):
-            await asyncio.sleep(0.01)
+    await until(lambda: not any("connection_worker" in worker.name for worker in threading.enumerate()))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Elements of all kinds and in all stores are shown when their thread is opened later."""
 
-import asyncio
 import base64
 import io
 import json
@@ -18,6 +17,7 @@ from tests.conftest import StartServer
 from tests.support.azurite import AzuriteServer
 from tests.support.blob_places import AzureBlobPlace, azure_blob_place
 from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
+from tests.support.patience import until
 from tests.support.records import listed, new_id, step
 from tests.support.sample_files import pdf, picture
 from tests.support.server import AppServer
@@ -243,9 +243,11 @@ async def attach_and_reopen(visitor: Visitor, kept: Kept) -> None:
         await visitor.open(f"/thread/{thread_id}")
         await expect(shown).to_have_js_property("naturalWidth", 64)
         (link,) = [url for url in asked if urlsplit(url).netloc == kept.store]
-        async with asyncio.timeout(20):
-            while (await visitor.page.request.get(link)).status != 403:
-                await asyncio.sleep(0.5)
+
+        async def is_expired(link: str = link) -> bool:
+            return (await visitor.page.request.get(link)).status == 403
+
+        await until(is_expired)
         asked.clear()
     await visitor.screenshot("after-its-link")
 
@@ -267,9 +269,12 @@ async def attach_while_the_store_is_unavailable(visitor: Visitor, kept: Kept, *,
     # On a narrow screen the side bar is closed, and the page then does not add the thread to its URL.
     async with kept.server.layer() as layer:
         newest = (await listed(layer, kept.owner))[0]
-        async with asyncio.timeout(30):
-            while returns and not (await layer.get_thread(newest))["elements"]:
-                await asyncio.sleep(0.2)
+
+        async def has_its_file() -> bool:
+            return bool((await layer.get_thread(newest))["elements"])
+
+        if returns:
+            await until(has_its_file)
     await visitor.open(f"/thread/{newest}")
     await expect(visitor.questions).to_contain_text("Is the store there?")
     await expect(visitor.answers).to_contain_text("You said:")

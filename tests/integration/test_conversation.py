@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
+from tests.support.patience import until
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
 from tests.support.shared_server import PASSWORD, Chat
@@ -282,10 +283,13 @@ async def test_no_other_user_can_read_or_change_a_thread(chat: Chat) -> None:
         seen = len(alice.events)
         await alice.send("secret", files=[file_id])
         await alice.until(lambda: ended(alice, seen))
-        async with asyncio.timeout(15):
-            # The row of a file is stored after its bytes, beside the answer.
-            while not (thread := await stored(alice))["elements"]:
-                await asyncio.sleep(0.05)
+
+        async def with_its_file() -> dict[str, Any] | None:
+            found = await stored(alice)
+            return found if found["elements"] else None
+
+        # The row of a file is stored after its bytes, beside the answer.
+        thread = await until(with_its_file)
         (element,) = thread["elements"]
         run = next(step for step in thread["steps"] if step["name"] == "on_message")
         vote = {"feedback": {"forId": run["id"], "value": 1}, "sessionId": alice.session_id}
@@ -363,9 +367,7 @@ async def test_a_disabled_account_is_locked_out_within_seconds(chat: Chat) -> No
         await client.ask("hello")
         async with chat.layer() as layer:
             await layer.set_disabled(chat.name("alice"), True)
-        async with asyncio.timeout(15):
-            while not await _is_locked_out(client):
-                await asyncio.sleep(0.5)
+        await until(lambda: _is_locked_out(client))
         await client.send("still there?")
         await client.until(lambda: not client.connected)
         with pytest.raises(httpx.HTTPStatusError):
@@ -383,9 +385,7 @@ async def test_a_new_password_ends_earlier_logins(chat: Chat) -> None:
         await asyncio.sleep(1)  # the time of a login is in whole seconds
         async with chat.layer() as layer:
             await layer.set_password(chat.name("alice"), await chat.server.hashed("another password"))
-        async with asyncio.timeout(15):
-            while not await _is_locked_out(client):
-                await asyncio.sleep(0.5)
+        await until(lambda: _is_locked_out(client))
     async with chat.client("alice", "another password") as client:
         assert await client.ask("hello") == "You said: hello"
 

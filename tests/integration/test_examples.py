@@ -1,6 +1,5 @@
 """The two apps in examples/, started as described in their README."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.chat_client import ChatClient
+from tests.support.patience import until
 from tests.support.postgres import Databases
 from tests.support.records import new_id
 from tests.support.server import ROOT, AppServer
@@ -25,13 +25,13 @@ def example(name: str, directory: Path, database_url: str) -> AppServer:
 
 async def stored_elements(layer: ChainlitLayer, thread_id: str, count: int) -> dict[str, Any]:
     """The elements of a thread by name. Waits for this many, because Chainlit stores them in background tasks."""
-    async with asyncio.timeout(30):
-        while True:
-            thread = await layer.get_thread(thread_id)
-            elements = thread["elements"] if thread else []
-            if len(elements) >= count:
-                return {element["name"]: element for element in elements}
-            await asyncio.sleep(0.05)
+
+    async def elements() -> dict[str, Any] | None:
+        thread = await layer.get_thread(thread_id)
+        found = {element["name"]: element for element in (thread or {}).get("elements") or []}
+        return found if len(found) >= count else None
+
+    return await until(elements)
 
 
 async def test_the_sqlite_app_resumes_a_thread_after_a_restart(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import datalayer
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.records import new_id, opened, thread
 from tests.support.server import SERVE, AppServer
 from threadkeeper.web.files import file_url
@@ -91,6 +92,6 @@ async def test_an_upload_over_the_limit_is_refused_before_it_is_read(start_serve
                 f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {10**10}\r\n\r\n".encode()
             )
             # An unknown session may be opened within ten seconds.
-            answer = await asyncio.wait_for(reader.readline(), 20)
+            answer = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
             writer.close()
             assert answer.split()[1] == str(status).encode()

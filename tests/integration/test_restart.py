@@ -13,6 +13,7 @@ from sqlalchemy import text
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
+from tests.support.patience import until
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say, unmark_answer
 
@@ -70,12 +71,17 @@ async def test_a_title_that_was_under_way_is_made_after_the_restart(
         await client.until(lambda: any(request.model == "hang" for request in model_server.requests))
         assert await server.stop() == 0
         await client.until(lambda: not client.connected)
-    assert client.thread_id is not None
+    thread_id = client.thread_id
+    assert thread_id is not None
     server.environment = {**server.environment, "OPENAI_TITLE_MODEL": "say:Long Rivers"}
     await server.start()
-    async with asyncio.timeout(30), server.layer() as layer:
-        while (thread := await layer.get_thread(client.thread_id)) is None or thread["name"] != "Long Rivers":
-            await asyncio.sleep(0.1)
+    async with server.layer() as layer:
+
+        async def has_its_title() -> bool:
+            thread = await layer.get_thread(thread_id)
+            return thread is not None and thread["name"] == "Long Rivers"
+
+        await until(has_its_title)
         (job,) = (await layer.list_jobs(kinds=["title"])).jobs
     assert (job.owner, job.interruptions) == (NAME, 0)
     assert "Which rivers" not in str(job)
@@ -243,10 +249,13 @@ async def stored_messages(server: AppServer, thread_id: str) -> list[dict[str, A
 
 async def stored_answer_beyond(server: AppServer, thread_id: str, *, words: int) -> str:
     """Wait until more than this many words of the answer are stored. Returns them."""
-    async with asyncio.timeout(30), server.layer() as layer:
-        while True:
+    async with server.layer() as layer:
+
+        async def answer() -> str | None:
             thread = await layer.get_thread(thread_id)
-            for step in thread["steps"] if thread else []:
-                if step["type"] == "assistant_message" and len(step["output"].split()) > words:
-                    return str(step["output"])
-            await asyncio.sleep(0.1)
+            outputs = [
+                step["output"] for step in (thread["steps"] if thread else []) if step["type"] == "assistant_message"
+            ]
+            return next((str(output) for output in outputs if len(output.split()) > words), None)
+
+        return await until(answer)

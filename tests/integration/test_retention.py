@@ -1,18 +1,21 @@
 """Retention by command and by the server: dry run, deletion, receipts."""
 
-import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 import datalayer
+from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.schema.chat import threads
+from tests.contracts.test_jobs import in_state
 from tests.support.command_line import CommandLine
 from tests.support.job_process import TIMES
+from tests.support.patience import until
 from tests.support.records import step, thread, user_id
 from threadkeeper.jobs.retention import RETENTION, TEXTS, register_retention
 
@@ -86,9 +89,13 @@ async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -
         return thread_id
 
     async def is_deleted(thread_id: str) -> None:
-        async with asyncio.timeout(30):
-            while await layer.get_thread(thread_id) is not None:
-                await asyncio.sleep(0.05)
+        async def is_away() -> bool:
+            return await layer.get_thread(thread_id) is None
+
+        await until(is_away)
+
+    async def finished() -> Sequence[Job]:
+        return (await layer.list_jobs(kinds=[RETENTION], states=["done"])).jobs
 
     old, new = await old_one(), await thread(layer, await user_id(layer, "alice"), "new")
     register_retention(layer, {"threads": 180}, 0.5 / 3600, 30)
@@ -98,9 +105,7 @@ async def test_the_server_applies_retention_periodically(layer: ChainlitLayer) -
         await is_deleted(await old_one())
         await is_deleted(await old_one())
         assert await layer.get_thread(new) is not None
-        async with asyncio.timeout(30):
-            while not (done := (await layer.list_jobs(kinds=[RETENTION], states=["done"])).jobs):
-                await asyncio.sleep(0.05)
+        done = await until(finished)
     finally:
         await layer.stop_jobs()
     assert done[-1].result["threads"]["threads"] == 1
@@ -117,9 +122,7 @@ async def test_without_an_interval_retention_is_not_started_but_texts_expire(lay
     job = await layer.start_job(TEXTS)
     layer.run_jobs(TIMES)
     try:
-        async with asyncio.timeout(30):
-            while (found := await layer.get_job(job.id)) is None or found.state != "done":
-                await asyncio.sleep(0.05)
+        found = await in_state(layer, job, "done")
     finally:
         await layer.stop_jobs()
     assert found.result == {"calls": 0, "jobs": 0}

@@ -1,6 +1,5 @@
 """The thought of a model through the chat: a folded step of its own, stored, and never part of the conversation."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.chat_client import ChatClient
+from tests.support.patience import until
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.shared_server import PASSWORD, Chat
 
@@ -93,10 +93,7 @@ async def test_a_thread_is_named_by_the_answer_and_found_by_it_alone(chat: Chat)
     async with chat.client("alice") as client:
         await client.ask("what is green", modes=use("think:think"))
         # The title model is cut inside its thought.
-        for _ in range(100):
-            if "used its tokens up in thought" in chat.log:
-                break
-            await asyncio.sleep(0.05)
+        await until(lambda: "used its tokens up in thought" in chat.log)
         filters = {"userId": client.http.base_url and "", "search": "pondering"}
 
         async def found(words: str) -> list[str]:

@@ -61,9 +61,7 @@ async def test_while_the_model_is_away_the_job_is_tried_again_later(layer: Chain
     register_titles(layer, model, "500")
     thread_id, job = await untitled(layer)
     async with running(layer):
-        async with asyncio.timeout(20):
-            while (found := await layer.get_job(job.id)) is None or found.interruptions == 0:
-                await asyncio.sleep(0.02)
+        await in_state(layer, job, "waiting", lambda found: found.interruptions > 0)
         await asyncio.sleep(0.5)
         found = await layer.get_job(job.id)
     assert found is not None

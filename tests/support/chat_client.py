@@ -12,9 +12,9 @@ from urllib.parse import quote
 import httpx
 import socketio  # type: ignore[import-untyped]
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.plain_http import PLAIN_HTTP
 
-_PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 
 
@@ -35,7 +35,7 @@ class ChatClient:
         self._identifier, self._password, self._language = identifier, password, language
         self._resumed_id = thread_id
         self._profile = profile
-        self.http = httpx.AsyncClient(base_url=base_url, **PLAIN_HTTP, timeout=_PATIENCE_SECONDS)
+        self.http = httpx.AsyncClient(base_url=base_url, **PLAIN_HTTP, timeout=PATIENCE_SECONDS)
         self.events: list[tuple[str, Any]] = []
         self.steps: dict[str, dict[str, Any]] = {}
         self.connected = False
@@ -93,7 +93,7 @@ class ChatClient:
             auth=auth,
             transports=["websocket"],
             socketio_path="/ws/socket.io",
-            wait_timeout=_PATIENCE_SECONDS,
+            wait_timeout=PATIENCE_SECONDS,
         )
         self.connected = True
 
@@ -165,7 +165,7 @@ class ChatClient:
         await self.until(lambda: any(event == name for event, _ in self.events))
         return next(data for event, data in self.events if event == name)
 
-    async def until(self, condition: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the condition is true. It is looked at after each event, and every 0.1 s without one."""
         try:
             async with asyncio.timeout(seconds):

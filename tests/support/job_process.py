@@ -19,6 +19,7 @@ from datalayer.database import Database
 from datalayer.jobs.jobs import Jobs
 from datalayer.jobs.runner import Times
 from tests.support.forks import Fork
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import ROOT, forks
 
 TIMES = Times(look=0.2, beat=0.2, dead_after=2.0, elected=2.0, cancel=1.0, away=0.1)
@@ -97,7 +98,7 @@ class JobProcesses:
         await self.until(lambda steps: (process.pid, "runs") in steps)
         return process
 
-    async def until(self, condition: Any, seconds: float = 30) -> list[tuple[int, str]]:
+    async def until(self, condition: Any, seconds: float = PATIENCE_SECONDS) -> list[tuple[int, str]]:
         """The log, as soon as the condition holds for it."""
         ends = time.monotonic() + seconds
         while not condition(steps := self.steps()):

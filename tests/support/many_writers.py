@@ -15,6 +15,7 @@ from typing import Any
 
 from datalayer import DataLayerError
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.records import new_id, step, vote
 
 LATER_STATES = 3
@@ -92,7 +93,7 @@ class ManyWriters:
             self._enough.clear()
         assert not self._untyped, f"failures without a type: {self._untyped[:3]}"
 
-    async def more_acknowledged(self, count: int, seconds: float = 60) -> None:
+    async def more_acknowledged(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until this many more writes are acknowledged."""
         goal = self._acknowledged + count
         async with asyncio.timeout(seconds):

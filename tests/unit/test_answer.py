@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.model_server import ModelServer
+from tests.support.patience import PATIENCE_SECONDS
 from threadkeeper.chat import pacing
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.model import Model, ModelRequest
@@ -41,6 +42,7 @@ class Sink:
 
     async def keep(self, text: str, thought: str) -> None:
         self.keeping += 1
+        self.changed.set()
         self.most_at_once = max(self.most_at_once, self.keeping)
         try:
             await self.release.wait()
@@ -66,7 +68,7 @@ class Sink:
         self.changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -211,7 +213,7 @@ async def test_stop_shows_the_text_so_far_and_ends_the_request(model_server: Mod
     assert sink.text == outcome.text
     assert words(2000).startswith(outcome.text)
     assert outcome.status == "stopped"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await model_server.client_left()
 
 

@@ -9,6 +9,7 @@ import pytest
 from datalayer import StorageUnavailable
 from datalayer.background import task as background
 from datalayer.background.task import BackgroundTask
+from tests.support.patience import until
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -66,9 +67,7 @@ async def test_pauses_double_after_failures_up_to_a_maximum_until_a_success() ->
 
     sample = Sample(act)
     sample._begin_in(0)
-    async with asyncio.timeout(5):
-        while len(sample.seen) < 5 or sample._is_running:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(sample.seen) >= 5 and not sample._is_running)
     assert sample.pauses == pytest.approx([0.02, 0.04, 0.05, 0.05])
     # The message quotes only errors of the library.
     assert sample.reasons == ["the database is away", "ValueError"]

@@ -10,6 +10,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from tests.support.patience import until
 from threadkeeper.knowledge.chunks import ChunkSettings, split
 from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpose
 from threadkeeper.knowledge.embedding.embedder import Embedder
@@ -51,9 +52,7 @@ async def test_chunks_of_the_worker_are_those_of_this_process_and_an_idle_worker
         chunks = split(text, ChunkSettings(40, 8, 12))
         assert [(*chunk[:3], tuple(map(tuple, chunk[3]))) for chunk in found] == [astuple(chunk) for chunk in chunks]
         assert len(chunks[0].windows) > 2
-        async with asyncio.timeout(20):
-            while worker.process_id is not None:
-                await asyncio.sleep(0.02)
+        await until(lambda: worker.process_id is None)
         assert len((await worker.ask(asked))[0][0]) == len(chunks)
     finally:
         await worker.close()

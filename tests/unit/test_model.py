@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
+from tests.support.patience import PATIENCE_SECONDS
 from threadkeeper.chat.messages import ChatMessage, file_part, picture_parts, user_message
 from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Source, TokenUsage
 from threadkeeper.chat.providers import create_model
@@ -239,7 +240,7 @@ async def test_closing_the_stream_ends_the_request(model_server: ModelServer, mo
     events = model.stream(request_for("slow:1000:0.01"))
     assert await anext(events) == Delta("word-1 ")
     await events.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await model_server.client_left()
     assert model_server.requests[0].left_early
 

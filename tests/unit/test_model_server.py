@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from tests.support.model_server import ModelServer, count_tokens, pieces
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_it_runs_as_a_process_and_lists_its_requests() -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             address = (await process.stdout.readline()).decode().strip()
         async with openai.AsyncOpenAI(base_url=address, api_key="key") as client:
             await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "Hello"}])

@@ -16,6 +16,7 @@ from datalayer import BlobError, OpenBlob
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.azurite import AzuriteServer
 from tests.support.blob_places import azure_blob_place
+from tests.support.patience import until
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.records import new_id, opened, thread
 from tests.web.conftest import Serve
@@ -276,9 +277,7 @@ async def test_the_blob_is_closed_when_the_reader_disconnects(
     async with alice.stream("GET", link) as answer:
         assert len(await anext(answer.aiter_raw())) > 0
         assert seen == []
-    async with asyncio.timeout(10):
-        while not {"closed", "ended"} <= set(seen):
-            await asyncio.sleep(0.01)
+    await until(lambda: {"closed", "ended"} <= set(seen))
 
 
 async def test_a_store_that_fails_midway_truncates_the_response(
@@ -351,9 +350,11 @@ async def test_browsers_are_redirected_to_the_store_if_configured(
             assert (answer.status_code, answer.content) == (200, CONTENT)
             assert answer.headers["content-disposition"].startswith("attachment;")
             assert urlsplit(there).port == place.network.port
-            async with asyncio.timeout(20):
-                while (await nobody.get(there)).status_code != 403:
-                    await asyncio.sleep(0.5)
+
+            async def is_expired() -> bool:
+                return (await nobody.get(there)).status_code == 403
+
+            await until(is_expired)
         again = await alice.get(link, headers=SHOWN, follow_redirects=True)
         assert again.content == CONTENT, "our own link goes on working"
         for fetched in ({"Sec-Fetch-Mode": "cors"}, {}):

@@ -1,6 +1,5 @@
 """The page at `/me`: views by reviewers, shared threads, takeout, logins, deletion of the account."""
 
-import asyncio
 import errno
 import io
 import json
@@ -24,6 +23,7 @@ from datalayer.schema.chat import credentials, logins, users
 from tests.support.calls import call
 from tests.support.job_process import TIMES
 from tests.support.pages import read_page, table
+from tests.support.patience import until
 from tests.support.records import step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
@@ -171,10 +171,12 @@ async def jobs(layer: ChainlitLayer) -> AsyncIterator[None]:
 
 async def takeout_section(browser: httpx.AsyncClient, sentence: str) -> Any:
     """The section, as soon as it has this sentence."""
-    async with asyncio.timeout(20):
-        while sentence not in (section := (await page_at(browser, "/me")).one("section", id="takeout")).text:
-            await asyncio.sleep(0.05)
-    return section
+
+    async def section() -> Any:
+        found = (await page_at(browser, "/me")).one("section", id="takeout")
+        return found if sentence in found.text else None
+
+    return await until(section)
 
 
 @pytest.mark.usefixtures("jobs")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import socketio  # type: ignore[import-untyped]
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.served import served
 from threadkeeper.web.sockets import DirectManager, PacketQueue, send_directly
 
@@ -27,7 +28,7 @@ class Tab:
         return "understood"
 
     async def until(self, event: tuple[Any, ...]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while event not in self.heard:
                 self._changed.clear()
                 await self._changed.wait()
@@ -84,7 +85,7 @@ async def test_rooms_and_callbacks_use_the_library(server: socketio.AsyncServer)
             await tab.until(("everyone", 3))
         assert ("others", 2) not in tabs[0].heard
         assert ("others", 2) in tabs[1].heard
-        assert await server.call("question", 4, to=tabs[0].client.get_sid(), timeout=10) == "understood"
+        assert await server.call("question", 4, to=tabs[0].client.get_sid(), timeout=PATIENCE_SECONDS) == "understood"
 
 
 async def test_a_disconnected_recipient_causes_no_error(server: socketio.AsyncServer) -> None:
@@ -115,7 +116,7 @@ async def test_a_packet_reaches_who_waits_for_it_and_none_is_lost_with_a_waiter_
     assert [await waiting, await queue.get(), queue.get_nowait()] == ["first", "second", "third"]
     for _ in range(3):
         queue.task_done()
-    await asyncio.wait_for(queue.join(), 5)
+    await asyncio.wait_for(queue.join(), PATIENCE_SECONDS)
 
 
 async def test_a_connected_socket_has_a_queue_whose_reader_needs_no_task(server: socketio.AsyncServer) -> None:
