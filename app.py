@@ -30,7 +30,7 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
-from threadkeeper.factories import knowledge_on_demand, open_blobs, open_model, review_policy, trial
+from threadkeeper.factories import knowledge_on_demand, open_blobs, open_model, retriever, review_policy, trial
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
@@ -76,7 +76,8 @@ except datalayer.ConfigurationError as error:
 model = open_model(settings, layer, secrets)
 knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model)
-conversations = Conversations(layer, model, settings)
+passages = retriever(settings, layer, knowledge, model)
+conversations = Conversations(layer, model, settings, passages)
 gate = Gate(layer)
 register_logins(layer, auth_header=settings.auth_header)
 mount(
@@ -91,7 +92,7 @@ mount(
         assistant_owners=settings.owners_of_assistants,
         asked_reasons=settings.asked_reasons,
         assistant_models=() if settings.demo else settings.openai_models,
-        try_assistant=trial(settings, model),
+        try_assistant=trial(settings, model, passages),
     ),
     gate=gate,
     headers=SecurityHeaders(

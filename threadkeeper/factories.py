@@ -13,6 +13,7 @@ from threadkeeper.chat.model import Model
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
 from threadkeeper.chat.trying import Trial
+from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
@@ -81,7 +82,7 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
 
 
 def trial(settings: Settings, model: Model, retriever: Retriever | None = None) -> Trial:
-    """Tries assistants with this model. `retriever`: finds passages; None if there is no knowledge."""
+    """Tries assistants with this model. `retriever` finds passages."""
     return Trial(
         model,
         models=("demo",) if model.demo else settings.openai_models,
@@ -160,6 +161,13 @@ def open_knowledge(
 def knowledge_on_demand(settings: Settings, layer: "ChainlitLayer", secrets: Iterable[str]) -> KnowledgeOnDemand:
     """The knowledge of this process, for the chat, the pages and the jobs. It is opened at its first use."""
     return KnowledgeOnDemand(partial(open_knowledge, settings, layer, list(secrets)))
+
+
+def retriever(
+    settings: Settings, layer: "ChainlitLayer", knowledge: KnowledgeOnDemand, model: Model
+) -> KnowledgeRetriever:
+    """Finds passages for the chat and for the trial of assistants. `model` rewrites follow-up questions."""
+    return KnowledgeRetriever(knowledge, layer, model, rewrite_model=settings.title_model)
 
 
 def review_policy(settings: Settings) -> ReviewPolicy:

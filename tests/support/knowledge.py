@@ -1,14 +1,18 @@
-"""Documents and vectors of the knowledge of assistants, without an embedding model."""
+"""Documents and vectors of the knowledge of assistants, without an embedding model; and trainings with one."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from datalayer import DataSource, NewDocument, NewPassage, Training, TrainingSettings
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
+from threadkeeper.factories import open_knowledge
+from threadkeeper.settings.settings import Settings
 
 SETTINGS = TrainingSettings("small", 4, 256, 30, 1)
 
@@ -63,3 +67,38 @@ async def trained(
     found = await layer.get_training(training.id)
     assert found is not None
     return found
+
+
+EMBEDDING = {"KNOWLEDGE_EMBEDDING_MODEL": "words"}
+"""The settings of an application whose assistants are trained with the scripted model server."""
+
+
+async def train_files(
+    layer: ChainlitLayer,
+    assistant: str,
+    files: Mapping[str, bytes | str],
+    model_server: ModelServer | None,
+    model: str = EMBEDDING["KNOWLEDGE_EMBEDDING_MODEL"],
+) -> Training:
+    """Train an assistant, named by its slug, with these files.
+
+    Args:
+        layer: of the application.
+        assistant: the slug.
+        files: the contents by their names.
+        model_server: embeds; None: the embedding model of this machine does.
+        model: the embedding model of the server.
+    """
+    given: dict[str, Any] = {}
+    if model_server is not None:
+        given = {"openai_base_url": model_server.base_url, "openai_api_key": API_KEY, "openai_max_retries": 0}
+        given["knowledge_embedding_model"] = model
+    service = open_knowledge(Settings(**given), layer, [])
+    try:
+        await service.prepare()
+        for title, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            await layer.put_source(source(assistant, title), data)
+        return await service.trainer.train((await layer.start_training(assistant)).id)
+    finally:
+        await service.close()

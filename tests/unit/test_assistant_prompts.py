@@ -5,8 +5,10 @@ import pytest
 
 from datalayer import AssistantSettings, Passage
 from threadkeeper.chat.assistants import (
+    CITE,
     answers_unknown,
     context_of,
+    demo_quotes,
     idk_text,
     prompted,
     prompted_to_continue,
@@ -20,28 +22,48 @@ def passage(title: str, text: str, page: int | None = None) -> Passage:
     return Passage(1, "d", title, "s", text, 0.5, page)
 
 
-PASSAGES = [passage("Handbook", "Keys are at the desk.", page=3), passage("Rules", "No {question} here.")]
+PASSAGES = {1: passage("Handbook", "Keys are at the desk.", page=3), 2: passage("Rules", "No {question} here.")}
+QUOTED = "[1] Handbook, p. 3\nKeys are at the desk.\n\n[2] Rules\nNo {question} here."
 
 
 def test_without_a_template_the_question_is_asked_with_the_default_prompt() -> None:
-    prompt = prompted(AssistantSettings("A"), "Why?", PASSAGES, "Default")
+    prompt = prompted(AssistantSettings("A"), "Why?", {}, "Default")
     assert (prompt.system_prompt, prompt.question) == ("Default", "Why?")
+
+
+@pytest.mark.parametrize(
+    ("template", "system_prompt", "question"),
+    [
+        ("", f"Default\n\n{CITE}\n\n{QUOTED}", "Why?"),
+        ("Be short.", f"Be short.\n\n{CITE}\n\n{QUOTED}", "Why?"),
+        ("Briefly: {question}", f"{CITE}\n\n{QUOTED}", "Briefly: Why?"),
+        ("{context}\n\n{question}", CITE, f"{QUOTED}\n\nWhy?"),
+    ],
+    ids=["none", "system", "question", "both"],
+)
+def test_the_model_sees_the_passages_once_whatever_the_template_has(
+    template: str, system_prompt: str, question: str
+) -> None:
+    prompt = prompted(AssistantSettings("A", prompt=template), "Why?", PASSAGES, "Default")
+    assert (prompt.system_prompt, prompt.question) == (system_prompt, question)
+    continued = prompted_to_continue(AssistantSettings("A", prompt=template), "Why?", PASSAGES, "Default")
+    assert continued == (f"{system_prompt}\n\n{question}" if "{question}" in template else system_prompt)
 
 
 def test_a_template_without_the_question_is_the_system_prompt() -> None:
     settings = AssistantSettings("A", prompt="Use this:\n{context}")
     prompt = prompted(settings, "Why?", PASSAGES, "Default")
     assert prompt.question == "Why?"
-    assert prompt.system_prompt == "Use this:\n" + context_of(PASSAGES)
-    assert "[1] Handbook, p. 3\nKeys are at the desk.\n\n[2] Rules\nNo {question} here." in prompt.system_prompt
+    assert prompt.system_prompt == f"Use this:\n{QUOTED}\n\n{CITE}"
+    assert context_of(PASSAGES) == QUOTED
     assert prompted_to_continue(settings, "Why?", PASSAGES, "Default") == prompt.system_prompt
 
 
 def test_a_template_with_the_question_is_sent_in_its_place_and_is_the_prompt_of_its_continuation() -> None:
     settings = AssistantSettings("A", prompt="{context}\n\n{question}")
-    prompt = prompted(settings, "Why {context}?", [], "Default")
+    prompt = prompted(settings, "Why {context}?", {}, "Default")
     assert (prompt.system_prompt, prompt.question) == ("", "[No passages were found.]\n\nWhy {context}?")
-    assert prompted_to_continue(settings, "Why {context}?", [], "Default") == prompt.question
+    assert prompted_to_continue(settings, "Why {context}?", {}, "Default") == prompt.question
 
 
 @pytest.mark.parametrize(
@@ -51,7 +73,16 @@ def test_a_template_with_the_question_is_sent_in_its_place_and_is_the_prompt_of_
 )
 def test_only_answers_from_passages_can_be_unknown(of_type: str, has_passages: bool, unknown: bool) -> None:
     settings = AssistantSettings("A", type=of_type)  # type: ignore[arg-type]
-    assert answers_unknown(settings, PASSAGES if has_passages else ()) == unknown
+    assert answers_unknown(settings, PASSAGES if has_passages else {}) == unknown
+
+
+def test_the_demo_quotes_the_best_passages_with_their_numbers() -> None:
+    text = demo_quotes(
+        {2: passage("H", "First line.\n\nSecond line."), **{n: passage("R", "x") for n in (3, 4, 5)}}, "zh"
+    )
+    assert text.startswith("这是**演示**")
+    assert text.endswith("> First line.\n>\n> Second line. [2]\n\n> x [3]\n\n> x [4]")
+    assert demo_quotes({}, "en") == ""
 
 
 def test_the_idk_text_has_its_link() -> None:

@@ -38,6 +38,9 @@ ErrorKind = Literal[
     "in_flight",  # the rest of a limit is reserved for answers in progress; no request was sent
     "limit_unchecked",  # the limits cannot be read at the moment
     "unpriced",  # there is a limit in dollars, and no price for the model
+    "knowledge_away",  # the passages for a question cannot be searched at the moment
+    "knowledge_missing",  # this server has no embedding model
+    "knowledge_outdated",  # the assistant was trained with another embedding model
 ]
 
 NEED_ANOTHER_MODEL: frozenset[ErrorKind] = frozenset({"not_found", "unpriced"})
@@ -216,7 +219,8 @@ class ModelRequest:
     The model adds one item to `attempts` each time it sends the request, and to `left_out` the names of the parameters
     without which the server took it. `wait_until` (of `time.perf_counter`): no
     retry begins later; if None, the model's own time-out counts from the first attempt. `gather_seconds`: after some
-    text, the model may read the next as late as this, because its caller shows no text earlier.
+    text, the model may read the next as late as this, because its caller shows no text earlier. `demo_answer`: what
+    the demo answers in place of its own sentences.
     """
 
     messages: Sequence[ChatMessage]
@@ -229,6 +233,7 @@ class ModelRequest:
     gather_seconds: float = 0.0
     sampling: Sampling = Sampling()
     left_out: list[str] = field(default_factory=list, compare=False)
+    demo_answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
-from threadkeeper.chat.assistants import Retriever, answers_unknown, idk_text, prompted, sampling_of
+from threadkeeper.chat.assistants import (
+    Found,
+    Retriever,
+    answers_unknown,
+    demo_quotes,
+    idk_text,
+    numbered,
+    prompted,
+    sampling_of,
+)
 from threadkeeper.chat.context.history import Question, build_messages
 from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
@@ -18,7 +27,8 @@ KIND = "try"
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of it. `error` is a sentence for the user, `left_out` the parameters that the server refused.
+    """What came of it. `error` is a sentence for the user, `left_out` the parameters that the server refused, `below`
+    the best passages below the threshold.
 
     If `is_unknown`, the answer is the `idk` text, and no model was asked: `model` is empty.
     """
@@ -27,6 +37,7 @@ class Tried:
     model: str
     seconds: float
     passages: Sequence[Passage] = ()
+    below: Sequence[Passage] = ()
     is_unknown: bool = False
     left_out: tuple[str, ...] = ()
     error: str | None = None
@@ -60,14 +71,19 @@ class Trial:
     async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried:
         """Ask the question. A failure of the model is part of the result."""
         settings, began = assistant.settings, time.perf_counter()
-        passages = () if self._retriever is None else await self._retriever.passages(assistant, question, ())
-        if answers_unknown(settings, passages):
-            return Tried(idk_text(settings), "", time.perf_counter() - began, passages, is_unknown=True)
-        prompt = prompted(settings, question, passages, self._default_prompt)
         model = settings.model if settings.model in self._models else self._models[0]
-        purpose = Purpose(KIND, user_id=user_id, assistant=assistant.slug or None)
+        version = assistant.version or None
+        purpose = Purpose(KIND, user_id=user_id, assistant=assistant.slug or None, assistant_version=version)
         left_out: list[str] = []
+        found, answer, error = Found(), "", None
         try:
+            if self._retriever is not None:
+                found = await self._retriever.find(assistant, question, (), purpose)
+            passages = numbered(found.passages)
+            if answers_unknown(settings, passages):
+                seconds = time.perf_counter() - began
+                return Tried(idk_text(settings), "", seconds, below=found.below, is_unknown=True)
+            prompt = prompted(settings, question, passages, self._default_prompt)
             context = await build_messages(
                 [],
                 [],
@@ -85,9 +101,10 @@ class Trial:
                 purpose=purpose,
                 sampling=sampling_of(settings),
                 left_out=left_out,
+                demo_answer=demo_quotes(passages, language),
             )
-            answer, error = (await self._model.complete(request)).text, None
+            answer = (await self._model.complete(request)).text
         except ModelError as failure:
-            answer, error = "", explain(failure, language, model=model)
+            error = explain(failure, language, model=model)
         seconds = time.perf_counter() - began
-        return Tried(answer, model, seconds, passages, left_out=tuple(left_out), error=error)
+        return Tried(answer, model, seconds, found.passages, found.below, left_out=tuple(left_out), error=error)

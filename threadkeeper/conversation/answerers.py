@@ -8,10 +8,15 @@ import chainlit as cl
 from chainlit.session import BaseSession
 
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.assistants import Assistant
+from datalayer.records.knowledge import Passage
 from threadkeeper.chat.assistants import (
+    Found,
     Retriever,
     answers_unknown,
+    demo_quotes,
     idk_text,
+    numbered,
     prompted,
     prompted_to_continue,
 )
@@ -20,6 +25,8 @@ from threadkeeper.chat.wording import say
 from threadkeeper.conversation.assistants import Answerer, answerer_of
 from threadkeeper.conversation.chat_settings import MODEL, Choices
 from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.passages import NO_PASSAGES, Passages, passages_of
+from threadkeeper.conversation.reply import purpose_of_session
 from threadkeeper.conversation.turn_order import Turns
 
 
@@ -29,6 +36,7 @@ class Prepared:
 
     question: Question
     choices: Choices
+    passages: Passages = NO_PASSAGES
     idk: str | None = None
 
 
@@ -67,7 +75,7 @@ class Answerers:
         return answerer
 
     async def prepare(
-        self, answerer: Answerer, question: Question, steps: Sequence[Mapping[str, Any]], own: Choices
+        self, answerer: Answerer, question: Question, steps: Sequence[Mapping[str, Any]], own: Choices, language: str
     ) -> Prepared:
         """The question as the assistant asks it.
 
@@ -76,26 +84,73 @@ class Answerers:
             question: as the user typed it.
             steps: the StepDicts before it.
             own: the user's own settings, which hold for the default chat.
+            language: of the user.
+
+        Raises:
+            ModelError: the passages for the question cannot be searched.
         """
         assistant, choices = answerer.assistant, answerer.choices(own)
         if assistant is None:
             return Prepared(question, choices)
-        passages = () if self._retriever is None else await self._retriever.passages(assistant, question.text, steps)
+        found = await self._find(answerer, assistant, question.text, steps)
+        passages = numbered(found.passages)
         if answers_unknown(assistant.settings, passages):
-            return Prepared(question, choices, idk_text(assistant.settings))
+            return Prepared(question, choices, idk=idk_text(assistant.settings))
         prompt = prompted(assistant.settings, question.text, passages, self._default_prompt)
-        return Prepared(replace(question, text=prompt.question), replace(choices, system_prompt=prompt.system_prompt))
+        return Prepared(
+            replace(question, text=prompt.question),
+            replace(choices, system_prompt=prompt.system_prompt),
+            Passages(passages, found.training_id, demo_quotes(passages, language)),
+        )
 
     async def prepare_to_continue(
-        self, answerer: Answerer, asked: str, steps: Sequence[Mapping[str, Any]], own: Choices
-    ) -> Choices:
-        """The settings for the rest of an answer to this question."""
+        self,
+        answerer: Answerer,
+        asked: str,
+        steps: Sequence[Mapping[str, Any]],
+        answer: Mapping[str, Any],
+        own: Choices,
+    ) -> tuple[Choices, Passages]:
+        """The settings and the passages for the rest of an answer to this question.
+
+        The passages have the numbers that the answer cites. If none of them is there any more, others are looked up,
+        with the numbers behind.
+
+        Args:
+            answerer: who answers.
+            asked: the question.
+            steps: the StepDicts before it.
+            answer: the StepDict of the answer so far.
+            own: the user's own settings.
+
+        Raises:
+            ModelError: the passages for the question cannot be searched.
+        """
         assistant, choices = answerer.assistant, answerer.choices(own)
         if assistant is None:
-            return choices
-        passages = () if self._retriever is None else await self._retriever.passages(assistant, asked, steps)
+            return choices, NO_PASSAGES
+        before, passages, training_id = passages_of(answer), dict[int, Passage](), None
+        if before and self._retriever is not None:
+            there = {one.id: one for one in await self._retriever.again([fact["id"] for fact in before])}
+            passages = {
+                fact["number"]: replace(there[fact["id"]], score=fact["score"])
+                for fact in before
+                if fact["id"] in there
+            }
+        if not passages:
+            found = await self._find(answerer, assistant, asked, steps)
+            first = 1 + max((fact["number"] for fact in before), default=0)
+            passages, training_id = numbered(found.passages, first), found.training_id
         prompt = prompted_to_continue(assistant.settings, asked, passages, self._default_prompt)
-        return replace(choices, system_prompt=prompt)
+        return replace(choices, system_prompt=prompt), Passages(passages, training_id)
+
+    async def _find(
+        self, answerer: Answerer, assistant: Assistant, question: str, steps: Sequence[Mapping[str, Any]]
+    ) -> Found:
+        if self._retriever is None:
+            return Found()
+        purpose = purpose_of_session("embedding", cl.context.session.thread_id, answerer)
+        return await self._retriever.find(assistant, question, steps, purpose)
 
     async def pick(self, answerer: Answerer, message: cl.Message, language: str) -> str:
         """The model that answers: the assistant's, else the one that was picked. The user is told of another one."""

@@ -29,6 +29,7 @@ from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Delta, Finish, Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
+from threadkeeper.conversation.passages import NO_PASSAGES, Passages, passages_of
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.waiting import counted_down
@@ -63,6 +64,7 @@ class Reply:
     Args:
         continued: the StepDict of an incomplete answer; the text is appended to it.
         answerer: who answers. A continued answer keeps the name of who began it.
+        passages: that the model gets.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Reply:
         footer: bool = False,
         continued: Mapping[str, Any] | None = None,
         answerer: Answerer = DEFAULT_CHAT,
+        passages: Passages = NO_PASSAGES,
     ) -> None:
         self._layer = layer
         self._language = language
         self._footer = footer
         self._call: LlmCall | None = None
         self.answerer = answerer
+        self.passages = passages
         self.message = AnswerMessage(model)
         self.note(answerer.facts)
         self._page_text = PageText()
@@ -99,6 +103,7 @@ class Reply:
             self.message.id, self.message.parent_id = continued["id"], continued.get("parentId")
             self.message.created_at, self.message.content = continued["createdAt"], self._before
             self.message.metadata = {**metadata, "model": model}
+        self.note(passages.facts(passages_of(self.message.to_dict())))
 
     async def show(self, text: str) -> None:
         self._begin_text()

@@ -22,9 +22,11 @@ from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
 from threadkeeper.chat.wording import explain, say
-from threadkeeper.conversation.answerers import Answerers
+from threadkeeper.conversation.answerers import Answerers, Prepared
+from threadkeeper.conversation.assistants import Answerer
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import Choices
+from threadkeeper.conversation.cutting import cut_what_followed, steps_before
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
 from threadkeeper.conversation.offers import buttons_of, offer, prompt_buttons, renew_version_buttons, say_stopped
@@ -41,7 +43,7 @@ from threadkeeper.conversation.reply import (
 from threadkeeper.conversation.restoring import put_back
 from threadkeeper.conversation.thread_names import Untitled, give_title, tell_name
 from threadkeeper.conversation.turn_order import Turns
-from threadkeeper.conversation.versions import versions_of
+from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -111,26 +113,17 @@ class Answering:
             thread = {"steps": [*turns.opened_with], "elements": [], "name": message.content}
             self._background.start(self._tell_address(thread_id, message.content))
         answerer = await self.answerers.of_turn(session, language)
-        steps = await self._cut_what_followed(thread, message) if again else _before(thread, message)
+        steps = await cut_what_followed(self._layer, thread, message) if again else steps_before(thread, message)
         if again and (version := turns.restored) is not None:
             turns.restored = None
-            restored = await put_back(
-                self._layer,
-                version,
-                language,
-                model="demo" if self._model.demo else None,
-                footer=self._settings.usage_footer,
-            )
-            await self.failures.forget(message)
-            status = str((restored.metadata or {})["status"])
-            model = answerer.model(message.modes, self.models)
-            await self._offer(message.id, restored.id, status, language, again=True, model=model)
+            await self._restore(version, message, answerer, language)
             return
         if again:
             await self.failures.renew(message, thread["elements"], language)
         question = await self._questions.read(thread, message)
-        own = Choices.from_values(session.chat_settings, self.default)
-        prepared = await self.answerers.prepare(answerer, question, steps, own)
+        prepared = await self._prepare(answerer, question, steps, message, language)
+        if prepared is None:
+            return
         if prepared.idk is not None:
             await say_notices(question, language)
             answer_id = await say_unknown(self._layer, answerer, prepared.idk, language)
@@ -157,13 +150,49 @@ class Answering:
         await say_notices(question, language)
         notices = LeftOutNotices(steps, model, language)
         await notices.say(asking.context, asking.reduction)
-        reply = Reply(self._layer, model, language, footer=self._settings.usage_footer, answerer=answerer)
+        reply = Reply(
+            self._layer,
+            model,
+            language,
+            footer=self._settings.usage_footer,
+            answerer=answerer,
+            passages=prepared.passages,
+        )
         outcome = await self._stream(asking, choices, reply, message.id, language)
         if asking.has_changed and outcome.text:
             await notices.say(asking.context, asking.reduction)
         await self._end(outcome, reply, message, model, language, again=again, has_files=has_files)
         if outcome.text:
             self._entitle(thread, steps, message, reply.message.id, outcome.text)
+
+    async def _restore(self, version: Version, message: cl.Message, answerer: Answerer, language: str) -> None:
+        """Put an earlier answer back in place of a new one."""
+        own_model = "demo" if self._model.demo else None
+        restored = await put_back(self._layer, version, language, model=own_model, footer=self._settings.usage_footer)
+        await self.failures.forget(message)
+        status, model = str((restored.metadata or {})["status"]), answerer.model(message.modes, self.models)
+        await self._offer(message.id, restored.id, status, language, again=True, model=model)
+
+    async def _prepare(
+        self, answerer: Answerer, question: Question, steps: Steps, message: cl.Message, language: str
+    ) -> Prepared | None:
+        """The question as its assistant asks it; None if its passages cannot be searched, which the user is told."""
+        session = cl.context.session
+        own, model = (
+            Choices.from_values(session.chat_settings, self.default),
+            answerer.model(message.modes, self.models),
+        )
+        try:
+            return await self.answerers.prepare(answerer, question, steps, own, language)
+        except ModelError as error:
+            logger.warning("no passages: %s", error, extra={"thread_id": session.thread_id, "step_id": message.id})
+            has_files = bool(question.attachments)
+            await self.failures.say(message, error, language, model=model, has_files=has_files)
+            return None
+        except asyncio.CancelledError:
+            if not self.is_stopping:
+                await asyncio.shield(say_stopped(message.id, language, self._turns, session, model=model))
+            raise
 
     def _entitle(
         self, thread: dict[str, Any], steps: list[dict[str, Any]], message: cl.Message, answer_id: str, answer: str
@@ -215,7 +244,16 @@ class Answering:
         at = next(position for position, step in enumerate(thread["steps"]) if step["id"] == answer["id"])
         answerer = await self.answerers.of_turn(cl.context.session, language)
         own = Choices.from_values(cl.context.session.chat_settings, self.default)
-        choices = await self.answerers.prepare_to_continue(answerer, message.content, thread["steps"][:at], own)
+        earlier = [step for step in thread["steps"][:at] if step["id"] != message.id]
+        try:
+            choices, passages = await self.answerers.prepare_to_continue(
+                answerer, message.content, earlier, answer, own
+            )
+        except ModelError as error:
+            logger.warning("no passages: %s", error, extra={"thread_id": thread["id"], "step_id": answer["id"]})
+            model = answerer.model(message.modes, self.models)
+            await say_error(explain(error, language, model=model), model=model)
+            return
         model = await self.answerers.pick(answerer, message, language)
         asking = Asking(
             self._builder(Question(CONTINUE_PROMPT), thread["elements"], choices, model),
@@ -230,7 +268,9 @@ class Answering:
             await say_error(explain(error, language, model=model), model=model)
             return
         footer = self._settings.usage_footer
-        reply = Reply(self._layer, model, language, footer=footer, continued=answer, answerer=answerer)
+        reply = Reply(
+            self._layer, model, language, footer=footer, continued=answer, answerer=answerer, passages=passages
+        )
         outcome = await self._stream(asking, choices, reply, message.id, language, reduces=False)
         if outcome.error is not None:
             # The answer keeps what it has, and its button.
@@ -308,6 +348,7 @@ class Answering:
                     purpose=purpose,
                     wait_until=wait_until,
                     sampling=choices.sampling,
+                    demo_answer=reply.passages.demo_answer,
                 )
                 await stream_answer(self._model, request, reply, outcome=outcome, thread_id=thread_id)
                 if request.left_out and reply.answerer.assistant is not None:
@@ -341,29 +382,7 @@ class Answering:
         else:
             await say_stopped(question_id, language, self._turns, cl.context.session, model=model)
 
-    async def _cut_what_followed(self, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-        """The steps before a question that is asked again. The steps after it are deleted."""
-        steps: list[dict[str, Any]] = thread["steps"]
-        position = next((at for at, step in enumerate(steps) if step["id"] == message.id), None)
-        if position is None:
-            return _before(thread, message)
-        run = cl.context.current_run
-        own = {run.id} if run else set()
-        followed = [step for step in steps[position + 1 :] if step["id"] not in own]
-        if followed:
-            await self._layer.cut_thread(message.thread_id, message.id, keep=own)
-            for step in followed:
-                await cl.context.emitter.delete_step(step)  # type: ignore[arg-type]
-        return steps[:position]
-
     async def _tell_address(self, thread_id: str, name: str) -> None:
         """Tell the page of a new thread that the thread is stored, so that it can go to the thread's address."""
         await self._layer.settled(thread_id)
         await tell_name(thread_id, name)
-
-
-def _before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-    """The steps without the new question and its run. Ids decide, because clocks can differ."""
-    run = cl.context.current_run
-    own = {message.id, run.id if run else None}
-    return [step for step in thread["steps"] if step["id"] not in own]

@@ -64,11 +64,13 @@ class EmbeddingModel:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPurpose:
-    """For whom texts are embedded, as the row of the call says: the assistant, and who asks or started the training."""
+    """For whom texts are embedded, as the row of the call says: the assistant with the version that is asked, and who
+    asks or started the training."""
 
     assistant: str | None = None
     user_id: str | None = None
     thread_id: str | None = None
+    assistant_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Embedder:
         """The vectors of the texts, in their order. A question goes before waiting passages.
 
         Raises:
-            EmbeddingError: the texts cannot be embedded now, or never.
+            EmbeddingError: the texts cannot be embedded now, or never. Its cause is the error of the model, if any.
         """
         import numpy as np  # noqa: PLC0415
 
@@ -78,6 +78,7 @@ class Embedder:
                     user_id=purpose.user_id,
                     thread_id=purpose.thread_id,
                     assistant=purpose.assistant,
+                    assistant_version=purpose.assistant_version,
                     on_call=rows.append,
                 ),
                 dimensions=self._dimensions,
@@ -87,7 +88,7 @@ class Embedder:
             try:
                 await self._model.complete(request)
             except ModelError as error:
-                raise _failure(error) from None
+                raise _failure(error) from error
             vectors = np.asarray(request.vectors, np.float32)
             if not np.isfinite(vectors).all():
                 raise EmbeddingError("not_a_number", "the embedding model gave a number that is not finite")

@@ -1,0 +1,79 @@
+"""Finds the passages for a question of the chat, and says as a `ModelError` why there are none.
+
+An assistant that was never trained costs one statement, and opens nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from datalayer.ownership import SYSTEM, acting_as
+from datalayer.records.assistants import Assistant
+from datalayer.records.knowledge import Passage, Training
+from threadkeeper.chat.assistants import Found
+from threadkeeper.chat.context.steps import Step
+from threadkeeper.chat.model import Model, ModelError, Purpose
+from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpose
+from threadkeeper.knowledge.followups import standalone
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel
+
+logger = logging.getLogger(__name__)
+
+
+class AskedStore(Protocol):
+    """The part of the data layer that a question reads."""
+
+    async def current_training(self, assistant_id: str) -> Training | None: ...
+    async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]: ...
+
+
+class KnowledgeRetriever:
+    """Finds passages for the chat and the try-out pane: `chat.assistants.Retriever`.
+
+    Args:
+        knowledge: is opened by the first question to a trained assistant.
+        store: the data layer.
+        model: rewrites follow-up questions.
+        rewrite_model: its name.
+    """
+
+    def __init__(self, knowledge: KnowledgeOnDemand, store: AskedStore, model: Model, *, rewrite_model: str) -> None:
+        self._knowledge, self._store, self._model, self._rewrite_model = knowledge, store, model, rewrite_model
+
+    async def find(self, assistant: Assistant, question: str, thread: Sequence[Step], purpose: Purpose) -> Found:
+        with acting_as(SYSTEM):
+            # In the knowledge, an assistant is its slug. One that is not saved yet has none.
+            training = await self._store.current_training(assistant.slug) if assistant.slug else None
+        if training is None:
+            return Found(searched=question)
+        ids = {"thread_id": purpose.thread_id, "assistant": assistant.reference, "training": training.id}
+        try:
+            service = await self._knowledge.service()
+        except NoKnowledge as error:
+            logger.error("no passages for a question to the assistant %s: %s", assistant.slug, error, extra=ids)
+            raise ModelError("knowledge_missing", str(error)) from error
+        searched = await standalone(question, thread, self._model, self._rewrite_model, purpose)
+        embedding = EmbeddingPurpose(assistant.slug, purpose.user_id, purpose.thread_id, assistant.version or None)
+        try:
+            found = await service.find(
+                assistant.slug, searched, embedding, threshold=assistant.settings.score_threshold
+            )
+        except NothingTrained:
+            # It was deleted just now.
+            return Found(searched=searched)
+        except OtherModel as error:
+            logger.error("no passages for a question to the assistant %s: %s", assistant.slug, error, extra=ids)
+            raise ModelError("knowledge_outdated", str(error)) from error
+        except EmbeddingError as error:
+            logger.error("no passages for a question to the assistant %s: %s", assistant.slug, error, extra=ids)
+            if error.kind == "over_limit" and isinstance(error.__cause__, ModelError):
+                raise error.__cause__ from error
+            raise ModelError("knowledge_away", str(error)) from error
+        return Found(found.passages, found.below, found.training.id, searched)
+
+    async def again(self, passage_ids: Sequence[int]) -> Sequence[Passage]:
+        with acting_as(SYSTEM):
+            return await self._store.get_passages([(passage_id, 0.0) for passage_id in passage_ids])
