@@ -75,7 +75,7 @@ except datalayer.ConfigurationError as error:
     sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
 model = open_model(settings, layer, secrets)
 knowledge = knowledge_on_demand(settings, layer, secrets)
-register_jobs(layer, settings, model)
+register_jobs(layer, settings, model, knowledge)
 passages = retriever(settings, layer, knowledge, model)
 conversations = Conversations(layer, model, settings, passages)
 gate = Gate(layer)

@@ -132,6 +132,7 @@ class Jobs(DataStore):
         *,
         kinds: Sequence[str] = (),
         states: Sequence[JobState] = (),
+        key: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> JobPage:
@@ -139,6 +140,7 @@ class Jobs(DataStore):
 
         Args:
             kinds, states: only these; all by default.
+            key: only jobs that were started with this key.
             cursor: the `next_cursor` of the page before.
             limit: of the page, at most MOST_JOBS.
 
@@ -149,7 +151,9 @@ class Jobs(DataStore):
             raise InvalidRecord(f"a page has from 1 to {MOST_JOBS} jobs")
         actor = acting_user.get()
         return await self.database.query(
-            lambda connection: rows.page(connection, actor, kinds=kinds, states=states, cursor=cursor, limit=limit)
+            lambda connection: rows.page(
+                connection, actor, kinds=kinds, states=states, key=key, cursor=cursor, limit=limit
+            )
         )
 
     async def cancel_job(self, job_id: str) -> Job:

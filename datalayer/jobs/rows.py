@@ -108,6 +108,7 @@ async def page(
     *,
     kinds: Sequence[str],
     states: Sequence[JobState],
+    key: str | None,
     cursor: str | None,
     limit: int,
 ) -> JobPage:
@@ -121,6 +122,8 @@ async def page(
         chosen.append(jobs.c.kind.in_(kinds))
     if states:
         chosen.append(jobs.c.state.in_(states))
+    if key is not None:
+        chosen.append(jobs.c.key == key)
     if cursor is not None:
         moment, job_id = cursors.decode(cursor, lambda text: clean_time(text, "cursor"), known_id)
         earlier = and_(jobs.c.createdAt == moment, jobs.c.id < job_id)

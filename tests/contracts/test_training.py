@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,6 @@ from datalayer import DataSource, Training
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.knowledge import source
 from tests.support.model_server import API_KEY, ModelServer
-from tests.support.server import ROOT
 from tests.unit.test_attachments import pdf
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.providers import create_model
@@ -246,42 +243,3 @@ async def test_a_source_that_is_deleted_while_it_waits_is_left_out(rig: Rig) -> 
     assert (done.state, done.counts.documents) == ("success", 1)
     (result, _) = (await rig.layer.trained_sources(done.id))[second.id]
     assert result.refused == "deleted"
-
-
-@pytest.mark.slow
-async def test_a_training_whose_process_is_killed_goes_on_in_another(
-    rig: Rig, database_url: str, tmp_path: Path
-) -> None:
-    await rig.put("harbour.txt", HARBOUR)
-    before = await rig.train()
-    rig.server.forget()
-    count = 1_000
-    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number} of many" for number in range(count)), "datasheet")
-    started = await rig.layer.start_training("librarian")
-    arguments = [database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url, started.id]
-
-    async def run() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.training_process", *arguments),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
-
-    killed = await run()
-    async with asyncio.timeout(120):
-        while len(await rig.layer.list_documents(started.id, limit=count)) < count // 3:
-            await asyncio.sleep(0.05)
-    killed.kill()
-    await killed.wait()
-    assert await rig.layer.current_training("librarian") == before
-    assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
-    embedded = len([text for text in rig.embedded if text.startswith("text: row")])
-    assert count // 3 <= embedded < count
-    output, _ = await (await run()).communicate()
-    assert output.decode().split() == ["success"]
-    done = await rig.layer.current_training("librarian")
-    assert done is not None
-    assert (done.id, done.counts.documents, done.counts.reused_documents) == (started.id, count + 1, 1)
-    texts = [text for text in rig.embedded if text.startswith("text: row")]
-    assert set(texts) == {f"text: row {number} of many" for number in range(count)}
-    assert len(texts) - count <= 128, "at most one batch, and the one that was being stored"

@@ -1,37 +1,49 @@
-"""A program that runs one training and prints its state, for tests that kill it.
+"""A process that trains as a server does, for tests that kill it: it runs the jobs of trainings until it is ended.
 
-Arguments: URL of the database, URL of the files, URL of the embedding server, id of the training.
+Arguments: URL of the database, URL of the files, URL of the embedding server. It writes a line when it runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import datalayer
+from tests.support.job_process import TIMES
 from tests.support.model_server import API_KEY
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.providers import create_model
+from threadkeeper.jobs.registration import training_with
+from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.knowledge.chunks import ChunkSettings
 from threadkeeper.knowledge.embedding.base import EmbeddingModel
 from threadkeeper.knowledge.embedding.embedder import Embedder
-from threadkeeper.knowledge.training import KnowledgeSettings, Trainer
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
+from threadkeeper.knowledge.service import KnowledgeService
+from threadkeeper.knowledge.training import KnowledgeSettings
 from threadkeeper.knowledge.worker_process import EmbeddingWorker
 
 
-async def train(database_url: str, files_url: str, server_url: str, training_id: str) -> str:
+async def train(database_url: str, files_url: str, server_url: str) -> None:
     layer = datalayer.create_data_layer(database_url, files_url)
-    worker = EmbeddingWorker()
-    model = create_model(api_key=API_KEY, base_url=server_url, embeds=True)
-    embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel("words", 64, 0.2), batch=64)
-    try:
-        done = await Trainer(layer, embedder, worker, KnowledgeSettings(ChunkSettings(40, 8))).train(training_id)
-    finally:
-        await embedder.close()
-        await worker.close()
-        await layer.close()
-    return done.state
+
+    def open_service() -> KnowledgeService:
+        model = create_model(api_key=API_KEY, base_url=server_url, embeds=True)
+        embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel("words", 64, 0.2), batch=64)
+        return KnowledgeService(layer, embedder, EmbeddingWorker(), KnowledgeSettings(ChunkSettings(40, 8)))
+
+    knowledge = KnowledgeOnDemand(open_service)
+    register_trainings(layer, training_with(knowledge))
+    layer.run_jobs(TIMES)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    print("runs", flush=True)
+    await ended.wait()
+    await layer.stop_jobs()
+    await knowledge.close()
+    await layer.close()
 
 
 if __name__ == "__main__":
-    print(asyncio.run(train(*sys.argv[1:])))
+    asyncio.run(train(*sys.argv[1:]))

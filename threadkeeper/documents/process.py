@@ -28,10 +28,11 @@ async def start(module: str, *arguments: str) -> asyncio.subprocess.Process:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Kill the process if it still runs."""
+    """Kill the process if it still runs, and close its pipes."""
     if process.returncode is None:
         process.kill()
-        await process.wait()
+    # A pipe is closed when it was read to its end, and asyncio stops to read one whose reader is slow.
+    await process.communicate()
 
 
 def failure(

@@ -1,14 +1,44 @@
 """Every kind of job of the application is registered here."""
 
+from collections.abc import Awaitable, Callable
+
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import JobFailed
+from datalayer.records.knowledge import Training
 from threadkeeper.chat.model import Model
 from threadkeeper.jobs.retention import register_retention
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.titles import register_titles
+from threadkeeper.jobs.trainings import Train, register_trainings
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 from threadkeeper.settings.settings import Settings
 
 
-def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model) -> None:
+def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowledge: KnowledgeOnDemand) -> None:
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
     register_takeouts(layer)
     register_titles(layer, model, settings.title_model)
+    register_trainings(layer, training_with(knowledge))
+
+
+def training_with(knowledge: KnowledgeOnDemand) -> Train:
+    """Trains with the knowledge of this process, which is opened for the first training."""
+
+    async def train(
+        training_id: str,
+        *,
+        progress: Callable[[Training], Awaitable[None]],
+        cancelled: Callable[[], Awaitable[bool]],
+    ) -> Training:
+        try:
+            trainer = (await knowledge.service()).trainer
+        except NoKnowledge as error:
+            raise JobFailed(str(error)) from error
+        from threadkeeper.knowledge.training import TrainingFailed  # noqa: PLC0415  the service has imported it
+
+        try:
+            return await trainer.train(training_id, progress=progress, cancelled=cancelled)
+        except TrainingFailed as error:
+            raise JobFailed(str(error)) from error
+
+    return train

@@ -1,0 +1,125 @@
+"""Data sources as their owner adds, replaces and removes them: checked before they are stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from datalayer import AlreadyExists, Forbidden, NotFound
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.ownership import acting_as
+from datalayer.records.assistants import AssistantSettings
+from tests.support.records import user_id
+from tests.unit.test_attachments import pdf
+from threadkeeper.knowledge.acts import (
+    NewSource,
+    cancel_training,
+    list_trainings,
+    put_source,
+    remove_source,
+    start_training,
+)
+from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
+
+SLUG = "librarian"
+LIMITS = LoadLimits(megabytes=1)
+
+
+@pytest.fixture
+async def library(layer: ChainlitLayer) -> ChainlitLayer:
+    """A layer with an assistant of alice, which bob may use."""
+    for name in ("alice", "bob"):
+        await user_id(layer, name)
+    await layer.create_assistant(AssistantSettings("Librarian"), slug=SLUG, owner="alice")
+
+    async def nothing(_context: object) -> None: ...
+
+    layer.register_job("training", nothing)
+    return layer
+
+
+async def test_a_file_is_added_replaced_and_left_as_it_is(library: ChainlitLayer) -> None:
+    with acting_as("alice"):
+        new = NewSource("file", "guide/hours.txt", b"Open from nine.")
+        added = await put_source(library, SLUG, new, LIMITS)
+        again = await put_source(library, SLUG, new, LIMITS)
+        replaced = await put_source(library, SLUG, NewSource("file", "guide/hours.txt", b"Open from ten."), LIMITS)
+    assert [one.done for one in (added, again, replaced)] == ["added", "unchanged", "replaced"]
+    assert added.source.id == again.source.id == replaced.source.id
+    assert added.taken is not None
+    assert (added.taken.loader, added.taken.characters) == ("text 1", 15)
+    (source,) = await library.list_sources(SLUG)
+    assert (await library.read_source(source.id))[1] == b"Open from ten."
+    with acting_as("alice"):
+        named = NewSource("file", "other.txt", b"Open from ten.")
+        renamed = await put_source(library, SLUG, named, LIMITS, source_id=source.id)
+        assert (renamed.done, renamed.source.title) == ("replaced", "other.txt")
+        await remove_source(library, SLUG, source.id)
+    assert await library.list_sources(SLUG) == []
+
+
+async def test_other_columns_of_a_table_replace_it(library: ChainlitLayer) -> None:
+    content = b"id,name,place\n1,Ada,London\n2,Blaise,Paris\n3,Carl,Berlin\n"
+    columns = NewSource("datasheet", "people.csv", content, {"columns": ("name",), "record_id": "id", "sheet": None})
+    first = await put_source(library, SLUG, columns, LIMITS)
+    assert (first.done, first.taken) == ("added", None)
+    assert first.source.options == {"columns": ["name"], "record_id": "id"}
+    assert (await put_source(library, SLUG, columns, LIMITS)).done == "unchanged"
+    others = NewSource("datasheet", "people.csv", content, {"columns": ("name", "place")})
+    assert (await put_source(library, SLUG, others, LIMITS)).done == "replaced"
+    # A file of the same name that is another kind of source stands beside it.
+    assert (await put_source(library, SLUG, NewSource("file", "people.csv", content), LIMITS)).done == "added"
+    with pytest.raises(LoadRefused, match="without_column"):
+        await put_source(library, SLUG, NewSource("datasheet", "a.csv", content, {"columns": ("age",)}), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refusal"),
+    [
+        ("scan.pdf", pdf(None, None), "without_text"),
+        ("large.txt", b"a" * (1024 * 1024 + 1), "too_large"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00", "unsupported"),
+        ("broken.pdf", b"%PDF-1.7 and nothing else", "broken"),
+        ("empty.txt", b" \n", "without_text"),
+    ],
+)
+async def test_a_file_that_cannot_be_loaded_is_not_stored(
+    library: ChainlitLayer, name: str, content: bytes, refusal: str
+) -> None:
+    with pytest.raises(LoadRefused, match=refusal):
+        await put_source(library, SLUG, NewSource("file", name, content), LIMITS)
+    assert await library.list_sources(SLUG) == []
+
+
+async def test_only_who_may_edit_an_assistant_changes_what_it_knows(library: ChainlitLayer) -> None:
+    new = NewSource("file", "hours.txt", b"Open from nine.")
+    source = (await put_source(library, SLUG, new, LIMITS)).source
+    acts = (
+        lambda: put_source(library, SLUG, new, LIMITS),
+        lambda: remove_source(library, SLUG, source.id),
+        lambda: start_training(library, SLUG),
+        lambda: list_trainings(library, SLUG),
+        lambda: cancel_training(library, SLUG),
+    )
+    for act in acts:
+        with acting_as("bob"), pytest.raises(Forbidden):
+            await act()
+        with acting_as(None), pytest.raises(NotFound):
+            await act()
+    with acting_as("alice"):
+        training = await start_training(library, SLUG, "alice's id")
+        assert (training.state, training.started_by) == ("new", "alice's id")
+        with pytest.raises(AlreadyExists):
+            await start_training(library, SLUG)
+        assert (await cancel_training(library, SLUG)).id == training.id
+        await remove_source(library, SLUG, source.id)
+
+
+async def test_a_source_of_another_assistant_is_neither_replaced_nor_removed(library: ChainlitLayer) -> None:
+    await library.create_assistant(AssistantSettings("Other"), slug="other", owner="bob")
+    source = (await put_source(library, SLUG, NewSource("file", "hours.txt", b"Open."), LIMITS)).source
+    with acting_as("bob"):
+        with pytest.raises(NotFound):
+            await remove_source(library, "other", source.id)
+        with pytest.raises(NotFound):
+            await put_source(library, "other", NewSource("file", "a.txt", b"Shut."), LIMITS, source_id=source.id)
+    assert (await library.read_source(source.id))[1] == b"Open."

@@ -1,0 +1,299 @@
+"""Trainings as jobs: one at a time, cancelled, failed, handed over, and taken over when a process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from datalayer import AlreadyExists, Training
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import NotFound
+from datalayer.records.assistants import AssistantSettings
+from datalayer.schema.jobs import jobs as job_table
+from tests.contracts.test_training import HARBOUR, Rig
+from tests.support.job_process import TIMES
+from tests.support.model_server import ModelServer
+from tests.support.server import ROOT
+from threadkeeper.jobs.registration import training_with
+from threadkeeper.jobs.trainings import Train, register_trainings
+from threadkeeper.knowledge.acts import TRAINING, cancel_training, end_if_lost, list_trainings, start_training
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+
+SLUG = "librarian"
+ROWS = 1_000
+
+
+@pytest.fixture
+async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[Rig]:
+    await layer.create_assistant(AssistantSettings("Librarian"), slug=SLUG)
+    made = Rig(layer, model_server)
+    yield made
+    await made.close()
+
+
+async def ended(layer: ChainlitLayer, training: Training, seconds: float = 100) -> Training:
+    """The training as soon as neither it nor its job runs."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await layer.get_training(training.id)
+            (job,) = (await layer.list_jobs(kinds=[TRAINING], key=training.id)).jobs
+            if found is not None and found.state not in ("new", "training") and job.is_finished:
+                return found
+            await asyncio.sleep(0.02)
+
+
+class Opened:
+    """The knowledge of a process, which is open: the trainer of the rig."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.trainer = rig.trainer
+
+    async def prepare(self) -> None: ...
+
+
+def trains(rig: Rig, before: Callable[[str], Awaitable[None]] | None = None) -> Train:
+    """Trains with the rig, after a call with the id of the training."""
+    with_rig = training_with(KnowledgeOnDemand(lambda: Opened(rig)))  # type: ignore[arg-type,return-value]
+
+    async def train(training_id: str, **wishes: Callable[..., Awaitable[object]]) -> Training:
+        if before is not None:
+            await before(training_id)
+        return await with_rig(training_id, **wishes)  # type: ignore[arg-type]
+
+    return train
+
+
+def run(rig: Rig, train: Train | None = None) -> None:
+    register_trainings(rig.layer, train or trains(rig))
+    rig.layer.run_jobs(TIMES)
+
+
+async def test_a_training_runs_as_a_job_with_progress(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    run(rig)
+    started = await start_training(rig.layer, SLUG)
+    assert (started.state, started.started_by) == ("new", None)
+    done = await ended(rig.layer, started)
+    assert (done.state, done.is_current, done.counts.documents) == ("success", True, 1)
+    (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
+    assert (job.state, job.done, job.total, job.owner) == ("done", 1, 1, None)
+    assert job.result == {"state": "success", "number": 1, "documents": 1}
+    assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
+
+
+async def test_one_training_of_an_assistant_runs_at_a_time(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    goes = asyncio.Event()
+
+    async def wait(_training_id: str) -> None:
+        await goes.wait()
+
+    run(rig, trains(rig, wait))
+    first = await start_training(rig.layer, SLUG)
+    with pytest.raises(AlreadyExists, match=first.id):
+        await start_training(rig.layer, SLUG)
+    assert len((await rig.layer.list_jobs(kinds=[TRAINING])).jobs) == 1
+    goes.set()
+    await ended(rig.layer, first)
+    assert (await ended(rig.layer, await start_training(rig.layer, SLUG))).number == 2
+
+
+async def test_a_waiting_training_is_cancelled_at_once(rig: Rig) -> None:
+    register_trainings(rig.layer, trains(rig))
+    started = await start_training(rig.layer, SLUG)
+    assert (await cancel_training(rig.layer, SLUG)).id == started.id
+    assert (await ended(rig.layer, started)).state == "cancelled"
+    with pytest.raises(NotFound, match="no training"):
+        await cancel_training(rig.layer, SLUG)
+    assert (await start_training(rig.layer, SLUG)).number == 2
+
+
+@pytest.mark.parametrize("through", ["training", "job"])
+async def test_a_running_training_is_cancelled_and_the_current_one_answers(rig: Rig, through: str) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    run(rig)
+    first = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    count = 2_000
+    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number}" for number in range(count)), "datasheet")
+    second = await start_training(rig.layer, SLUG)
+    await until_documents(rig.layer, second, 20)
+    if through == "training":
+        await cancel_training(rig.layer, SLUG)
+    else:
+        (job,) = (await rig.layer.list_jobs(kinds=[TRAINING], key=second.id)).jobs
+        await rig.layer.cancel_job(job.id)
+    assert (await ended(rig.layer, second)).state == "cancelled"
+    assert len(await rig.layer.list_documents(second.id, limit=count)) < count
+    assert await rig.layer.current_training(SLUG) == first
+    # What was embedded is taken by the next one.
+    third = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    assert (third.state, third.counts.documents) == ("success", count + 1)
+
+
+async def until_documents(layer: ChainlitLayer, training: Training, count: int) -> None:
+    async with asyncio.timeout(120):
+        while len(await layer.list_documents(training.id, limit=count)) < count:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_that_hangs_is_cancelled_with_its_training(rig: Rig) -> None:
+    begun = asyncio.Event()
+
+    async def hang(_training_id: str) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    run(rig, trains(rig, hang))
+    started = await start_training(rig.layer, SLUG)
+    await begun.wait()
+    (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
+    await rig.layer.cancel_job(job.id)
+    assert (await ended(rig.layer, started)).state == "cancelled"
+
+
+async def test_a_failed_training_fails_its_job_and_blocks_nothing(rig: Rig) -> None:
+    run(rig)
+    failed = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
+    assert (failed.state, failed.error) == ("failed", "the assistant has no data source")
+    assert (job.state, job.error) == ("failed", failed.error)
+    # A job that is tried again says that its training is over.
+    await rig.layer.retry_job(job.id)
+    assert (await ended(rig.layer, failed)).state == "failed"
+    (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
+    assert "start a new one" in (job.error or "")
+    await rig.put("harbour.txt", HARBOUR)
+    assert (await ended(rig.layer, await start_training(rig.layer, SLUG))).state == "success"
+
+
+async def test_an_unforeseen_error_fails_the_training(rig: Rig) -> None:
+    async def break_(_training_id: str) -> None:
+        raise ZeroDivisionError("the words of it")
+
+    run(rig, trains(rig, break_))
+    failed = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    assert failed.state == "failed"
+    assert "ZeroDivisionError" in (failed.error or "")
+    assert "the words of it" not in (failed.error or "")
+
+
+async def test_a_server_without_knowledge_says_what_it_lacks(rig: Rig) -> None:
+    def lacks() -> None:
+        raise NoKnowledge("Install threadkeeper[knowledge].")
+
+    run(rig, training_with(KnowledgeOnDemand(lacks)))  # type: ignore[arg-type]
+    failed = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    assert (failed.state, failed.error) == ("failed", "Install threadkeeper[knowledge].")
+
+
+@pytest.mark.parametrize("job", ["none", "cancelled", "failed"])
+async def test_a_training_that_no_job_runs_blocks_nothing(rig: Rig, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = rig.layer
+    register_trainings(layer, trains(rig))
+    lost = await layer.start_training(SLUG)
+    if job != "none":
+        made = await layer.start_job(TRAINING, {"training": lost.id, "assistant": SLUG}, key=lost.id)
+        # As long as its job waits, it is not lost.
+        assert not await end_if_lost(layer, SLUG)
+        await layer.cancel_job(made.id)
+    if job == "failed":
+        async with layer.database.write() as connection:
+            await connection.execute(update(job_table).values(state="failed", error="5 processes ended."))
+    if job == "none":
+        # Its job may follow in a moment.
+        with pytest.raises(AlreadyExists):
+            await start_training(layer, SLUG)
+        monkeypatch.setattr("threadkeeper.knowledge.acts._JOB_FOLLOWS_SECONDS", 0.0)
+        second = await start_training(layer, SLUG)
+        newest, before = await list_trainings(layer, SLUG)
+        assert (newest.id, newest.state, before.id, before.state) == (second.id, "new", lost.id, "failed")
+        assert "its job is lost" in (before.error or "")
+    else:
+        (seen,) = await list_trainings(layer, SLUG)
+        expected = ("cancelled", None) if job == "cancelled" else ("failed", "5 processes ended.")
+        assert (seen.state, seen.error) == expected
+        assert (await start_training(layer, SLUG)).number == 2
+
+
+async def test_a_process_that_stops_hands_its_training_over(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    stops, begun = [True], asyncio.Event()
+
+    async def hang_once(_training_id: str) -> None:
+        begun.set()
+        if stops.pop() if stops else False:
+            await asyncio.sleep(3600)
+
+    run(rig, trains(rig, hang_once))
+    started = await start_training(rig.layer, SLUG)
+    await begun.wait()
+    await rig.layer.stop_jobs()
+    (waiting,) = await list_trainings(rig.layer, SLUG)
+    assert waiting.state in ("new", "training")
+    rig.layer.run_jobs(TIMES)
+    assert (await ended(rig.layer, started)).state == "success"
+
+
+class Servers:
+    """Processes that train."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.training_process", *self._arguments),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(60):
+                assert (await process.stdout.readline()).strip() == b"runs"
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_training_whose_process_is_killed_goes_on_in_another(
+    rig: Rig, database_url: str, tmp_path: Path, others: int
+) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    before = await rig.train()
+    rig.server.forget()
+    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number} of many" for number in range(ROWS)), "datasheet")
+    register_trainings(rig.layer, trains(rig))
+    servers = Servers(database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url)
+    async with AsyncExitStack() as stack:
+        killed = await stack.enter_async_context(servers.running())
+        started = await start_training(rig.layer, SLUG)
+        await until_documents(rig.layer, started, ROWS // 3)
+        if others:
+            await stack.enter_async_context(servers.running())
+        killed.kill()
+        await killed.wait()
+        assert await rig.layer.current_training(SLUG) == before
+        assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
+        assert ROWS // 3 <= len([text for text in rig.embedded if text.startswith("text: row")]) < ROWS
+        if not others:
+            await stack.enter_async_context(servers.running())
+        done = await ended(rig.layer, started, seconds=300)
+    assert (done.state, done.is_current) == ("success", True)
+    assert (done.counts.documents, done.counts.reused_documents) == (ROWS + 1, 1)
+    texts = [text for text in rig.embedded if text.startswith("text: row")]
+    assert set(texts) == {f"text: row {number} of many" for number in range(ROWS)}
+    assert len(texts) - ROWS <= 128, "at most one batch, and the one that was being stored"
+    (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
+    assert (job.attempt, job.interruptions) == (2, 1)
