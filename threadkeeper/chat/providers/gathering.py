@@ -5,6 +5,10 @@ breaks, asyncio drops what it has decrypted and not handed over.
 
 When a connection breaks, aiohttp raises its error on the next read and keeps to itself what it has received until then:
 all tokens that came while the reader was busy, or more than one read takes. It has no public way to them.
+
+Beyond its limit of unread bytes, aiohttp stops its parser, and loses what it has received and not parsed when the
+connection breaks. So the limit is far above what comes while somebody is busy. A socket that is not read takes at least
+128 kB; a server that resets the connection takes back what it could not send beyond that.
 """
 
 import asyncio
@@ -13,11 +17,15 @@ from collections.abc import AsyncIterator
 import aiohttp
 import httpx2
 
+# aiohttp stops at twice this. Beyond that, the rest waits in the socket, but with TLS it is lost with the connection.
+_UNREAD_BYTES = 8_000_000
+
 
 def keep_received(response: httpx2.Response) -> None:
     """From now on, reading this streamed response gives all that has arrived, and only then the error."""
     answer = _answer_of(response)
     if answer is not None:
+        answer.content.set_read_chunk_size(_UNREAD_BYTES)
         response.stream = _ReceivedStream(response.stream, answer)
 
 
@@ -28,7 +36,8 @@ async def gather(response: httpx2.Response, seconds: float) -> None:
     transport = connection.transport if connection is not None else None
     if transport is None or transport.is_closing():
         return
-    if transport.get_extra_info("ssl_object") is not None:
+    if transport.get_extra_info("ssl_object") is not None or not transport.is_reading():
+        # If aiohttp has paused the transport, it resumes it when this stream is read.
         await asyncio.sleep(seconds)
         return
     transport.pause_reading()
@@ -45,11 +54,13 @@ class _ReceivedStream(httpx2.AsyncByteStream):
         self._stream, self.answer = stream, answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self.answer.content
         try:
             async for block in self._stream:
-                yield block
+                # A block has at most 16 kB: a pause after each would hold a fast server up.
+                yield block + content._read_nowait(-1)
         except (httpx2.RequestError, aiohttp.ClientError, TimeoutError):
-            if rest := self.answer.content._read_nowait(-1):
+            if rest := content._read_nowait(-1):
                 yield rest
             raise
 
