@@ -15,6 +15,8 @@ THOUGHT = "thought"
 """The `status` in the metadata of a step that holds the thought of an answer."""
 THOUGHT_TYPE = "llm"
 """The `type` of such a step."""
+THOUGHT_NAME = "Thought"
+"""The `name` of such a step, in every language."""
 
 Kind = Literal["speech", "thought", "taken_back"]
 
@@ -57,6 +59,7 @@ class Splitter:
         self._held = ""
         self._closing: str | None = None
         self._is_speech = False
+        self._has_spoken = False
         self._has_tag = False
         self._has_thought = False
         self._begins_thought = False
@@ -74,6 +77,25 @@ class Splitter:
             return list(self._say(text))
         self._held += text
         return list(self._parts(is_end=False))
+
+    def feed_thought(self, text: str) -> list[tuple[Kind, str]]:
+        """Take a piece that the server marks as thought. It may have tags, and the answer behind a closing one.
+
+        Until an opening tag is closed, what follows is thought, marked or not.
+        """
+        if self._closing is not None:
+            return self.feed(text)
+        held = self._held + text
+        head = held.lstrip(BLANK)[:_LONGEST].lower()
+        if any(head.startswith(tag) for pair in _TAGS for tag in pair):
+            self._is_speech = False
+            return self.feed(text)
+        if any(opening.startswith(head) for opening in _CLOSING_OF):
+            # It could become a tag.
+            self._held = held
+            return []
+        self._held, self._has_thought = "", True
+        return [("thought", held)]
 
     def end(self) -> list[tuple[Kind, str]]:
         """The parts of what was held back, because it could have become a tag."""
@@ -96,13 +118,13 @@ class Splitter:
         for opening, closing in _TAGS:
             if head.startswith(opening):
                 self._held, self._closing, self._begins_thought = text[len(opening) :], closing, True
-                self._has_tag = self._drops_blanks = True
+                self._has_tag, self._drops_blanks = True, not self._has_spoken
                 return
             if head.startswith(closing):
-                self._held, self._has_tag, self._drops_blanks = text[len(closing) :], True, True
+                self._held, self._has_tag, self._drops_blanks = text[len(closing) :], True, not self._has_spoken
                 return
         if is_end or not any(tag.startswith(head) for pair in _TAGS for tag in pair):
-            self._is_speech = True
+            self._is_speech = self._has_spoken = True
             if self._drops_blanks:
                 self._held = text
 

@@ -29,11 +29,14 @@ from datalayer.schema.chat import Identifier, elements, feedbacks, steps, thread
 from datalayer.schema.review import answers, review_pending, step_versions
 from datalayer.schema.rows import OURS, column_names, columns
 from datalayer.schema.usage import llm_calls
+from datalayer.thought import THOUGHT_NAME, THOUGHT_TYPE
 
 _MOST_PARAMETERS = 10_000
-# Messages are kept for reviewers when they are removed, together with the model calls of the message or its run.
-IS_KEPT = and_(or_(steps.c.type == "user_message", steps.c.type == "assistant_message"), steps.c.output != "")
-IS_NAMED = or_(IS_KEPT, steps.c.type == "run")
+_IS_MESSAGE = and_(or_(steps.c.type == "user_message", steps.c.type == "assistant_message"), steps.c.output != "")
+# Messages are kept for reviewers when they are removed, together with the model calls of the message or its run; and
+# the thought of an answer, which returns with it.
+IS_KEPT = or_(_IS_MESSAGE, and_(steps.c.type == THOUGHT_TYPE, steps.c.name == THOUGHT_NAME, steps.c.output != ""))
+IS_NAMED = or_(_IS_MESSAGE, steps.c.type == "run")
 # Columns for the store's own use, or for Chainlit's own layer, are not shown.
 SHOWN = tuple(
     name for name in column_names(Step, steps).values() if name in ("id", "threadId", "extra") or name not in OURS

@@ -150,7 +150,8 @@ class Vote:
 class StepVersion:
     """A message as it was until `replaced_at`, when it was edited, or removed because an earlier message was edited.
 
-    Removed messages have a `parent_id`: usually that of their run.
+    Removed messages have a `parent_id`: usually that of their run. The thought of a removed answer is one as well, with
+    the type `datalayer.thought.THOUGHT_TYPE`.
     """
 
     step_id: str

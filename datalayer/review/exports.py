@@ -30,7 +30,7 @@ from datalayer.review.copies import BetterRun
 from datalayer.review.filters import chosen, threads_with_words
 from datalayer.schema.chat import threads
 from datalayer.schema.review import answers
-from datalayer.thought import speech_of
+from datalayer.thought import THOUGHT_TYPE, speech_of
 
 _AT_ONCE = 20
 # Characters of the records that wait for the audit rows of their threads.
@@ -64,6 +64,7 @@ class Talk:
         return [
             replace(one, output=speech_of(one.output)) if one.type == ANSWER and one.output else one
             for one in self.surroundings["versions"]
+            if one.type != THOUGHT_TYPE
         ]
 
     @cached_property

@@ -30,8 +30,8 @@ const complete = (dialog) => {
   // What the server found for `knownWords`, by thread; null if nothing.
   const known = new Map();
   let knownWords = "";
-  // How many texts the search cannot find yet; null until the server is asked for `knownWords`.
-  let left = null;
+  // Whether the server was asked for `knownWords`. Until it has answered, nothing is asked a second time.
+  let isAsked = false;
   let waiting = 0;
 
   const show = async () => {
@@ -44,7 +44,7 @@ const complete = (dialog) => {
     if (knownWords !== words) {
       knownWords = words;
       known.clear();
-      left = null;
+      isAsked = false;
     }
     const items = [...list.querySelectorAll("[cmdk-item]")];
     const ids = items.map((item) => ID.exec(item.dataset.value ?? "")?.[0] ?? "");
@@ -52,16 +52,28 @@ const complete = (dialog) => {
     const unknown = ids.filter((id) => id && !known.has(id));
     // While Chainlit searches, the list has a spinner in the place of "Nothing found".
     const isNothing = Boolean(list.querySelector("[cmdk-empty]")?.textContent.trim());
-    if (unknown.length || (isNothing && left === null)) {
+    if (unknown.length || (isNothing && !isAsked)) {
+      isAsked = true;
+      for (const id of unknown) known.set(id, null);
       const query = new URLSearchParams({ words });
       for (const id of unknown) query.append("thread", id);
-      const answer = await ask("GET", `page/excerpts?${query}`);
+      let answer;
+      try {
+        answer = await ask("GET", `page/excerpts?${query}`);
+      } catch (error) {
+        if (knownWords === words) {
+          isAsked = false;
+          for (const id of unknown) known.delete(id);
+        }
+        throw error;
+      }
       // Other words were typed meanwhile.
       if (knownWords !== words) return;
-      for (const id of unknown) known.set(id, null);
       for (const one of answer.found) known.set(one.thread_id, one);
-      left = answer.left;
-      await sayLeft(list, left);
+      await sayLeft(list, answer.left);
+      // The list may be another one by now.
+      await show();
+      return;
     }
     items.forEach((item, at) => {
       const one = known.get(ids[at]);

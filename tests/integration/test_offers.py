@@ -9,11 +9,12 @@ from tests.support.chat_client import ChatClient
 from tests.support.shared_server import Chat
 from threadkeeper.chat.context.history import CONTINUE_PROMPT
 from threadkeeper.chat.wording import say
+from threadkeeper.web.review.transcript import shown_thread
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = {
-    "OPENAI_MODELS": "echo,context-echo,slow:40:0.05,length,cut:3,hang,500,500:1",
+    "OPENAI_MODELS": "echo,context-echo,slow:40:0.05,length,cut:3,hang,500,500:1,think:reasoning_content:0.05",
     "OPENAI_TITLE_MODEL": "say:A Fine Title",
 }
 
@@ -176,6 +177,36 @@ async def test_an_old_answer_that_is_put_back_is_shown_without_its_thought(chat:
         await press(client, "show_version")
         (tool,) = [step for step in client.steps.values() if step["type"] == "tool"]
         assert (tool["output"], client.steps[before["id"]]["output"]) == ("Hm, 1?", "Answer 1")
+
+
+async def test_an_answer_that_is_put_back_has_its_thought(chat: Chat) -> None:
+    await chat.add_user("ann")
+
+    async def said(client: ChatClient) -> list[tuple[str, str]]:
+        return [(one["type"], one["output"]) for one in await thread_steps(client) if one["type"] != "run"]
+
+    async with chat.client("ann") as client:
+        await client.ask("one", modes=use("think:reasoning_content:0.05"))
+        before = await said(client)
+        assert before[1:] == [("llm", "Pondering one"), ("assistant_message", "You said: one")]
+        (thought,) = [one for one in await thread_steps(client) if one["type"] == "llm"]
+        await edit(client, "one", "two", "think:reasoning_content:0.05")
+        for _ in range(2):
+            seen = len(client.events)
+            await press(client, "show_version")
+            assert await said(client) == before
+            (again,) = [one for one in await thread_steps(client) if one["type"] == "llm"]
+            assert again["metadata"]["seconds"] == pytest.approx(thought["metadata"]["seconds"], abs=0.02)
+            new = [data for event, data in client.events[seen:] if event == "new_message"]
+            shown = [(one["type"], one["output"]) for one in new if one["type"] != "run"]
+            assert shown == [("tool", "Pondering one"), ("assistant_message", "You said: one")]
+            await press(client, "show_version")
+            assert (await said(client))[1:] == [("llm", "Pondering two"), ("assistant_message", "You said: two")]
+        async with chat.layer() as layer:
+            found = await layer.open_thread_for_review(client.thread_id or "")
+        assert found is not None
+        shown_removed = [one for one in shown_thread(found).messages if one.removed]
+        assert [one.step["output"] for one in shown_removed] == ["You said: one"]
 
 
 async def thread_steps(client: ChatClient) -> list[dict[str, Any]]:

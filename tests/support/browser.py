@@ -307,8 +307,12 @@ async def visit(
     visitor = Visitor(page, watch, base_url, name)
     try:
         yield visitor
-    except BaseException:
-        await visitor.screenshot("failed")
+    except BaseException as failure:
+        try:
+            await visitor.screenshot("failed")
+        except Error as error:
+            # The page is as busy as when it failed. The failure itself is what the reader needs.
+            failure.add_note(f"no screenshot of it: {error.message}")
         print(f"{name}: {watch}")
         raise
     finally:

@@ -18,6 +18,7 @@ refuse:<parameter>     400 with the name of the parameter if the request has it,
 window:<n>             400 context_length_exceeded when the prompt has more than n tokens, else as echo
 bytes                  as echo, but the body is sent in pieces of one to three bytes
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
+returns                as echo, with line ends of CR alone
 late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 odd-usage              as echo, with an invalid usage chunk
@@ -27,6 +28,7 @@ usage:<name>           as echo, with the usage of that name in `odd_streams.USAG
 ends:<name>            begins an answer and ends it as that name in `odd_streams.ENDS` says
 body:<name>            answers with that body of `odd_streams.BODIES`, whether streaming was asked for or not
 first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
+content:<name>         as echo, with the content of that name in `odd_streams.CONTENTS`
 think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
 think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
 words, words:<n>       embeds: texts with the same words have vectors near each other; n dimensions in place of 64
@@ -61,7 +63,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES, End, UsageShape
+from tests.support.odd_streams import BEGINNING, BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES, End, UsageShape
 from tests.support.refusing_models import is_refusing, refusal
 
 PICTURE_TOKENS = 85
@@ -370,10 +372,13 @@ class ModelServer:
                 reply.shape = USAGES[rest[0]]
             case "ends":
                 reply.tokens, reply.end = BEGINNING, ENDS[rest[0]]
+            case "content":
+                reply.deltas = [{"content": CONTENTS[rest[0]](token)} for token in reply.tokens]
+                reply.message = {"content": CONTENTS[rest[0]]("".join(reply.tokens))}
             case "first":
                 reply.first_chunks = FIRST_CHUNKS[rest[0]]
                 reply.answered_by = rest[1] if len(rest) > 1 else None
-            case "bytes" | "comments" | "garbage" | "late":
+            case "bytes" | "comments" | "garbage" | "late" | "returns":
                 reply.wire = name
             case "think" | "think-limit" | "think-only":
                 asked = last_user_text(messages)
@@ -475,7 +480,22 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "vllm": ("reasoning", "reasoning_content"),
     "litellm": ("reasoning_content", "thinking_blocks"),
 }
-THOUGHTS = (*_TAGGED, *_FIELDS, "anthropic", "mistral")
+_GOOGLE = {"extra_content": {"google": {"thought": True}}}
+# The text is marked as thought: the thought with its tags, the text behind it, and the mark. The closing tag of Gemini
+# stands in the first delta of the answer, which has no mark.
+_MARKED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "gemini": ("<thought>{}", "</thought>", _GOOGLE),
+    "gemini-closed": ("<thought>{}</thought>", "", _GOOGLE),
+    "gemini-untagged": ("{}", "", _GOOGLE),
+    "marked": ("{}", "", {"thought": True}),
+    "typed": ("{}", "", {"type": "thinking"}),
+}
+_BLOCKS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "anthropic": lambda thought: {"type": "thinking", "thinking": thought, "signature": "c2lnbmF0dXJl"},
+    "mistral": lambda thought: {"type": "thinking", "thinking": [{"type": "text", "text": thought}]},
+    "vertex": lambda thought: {"text": thought, "thought": True},
+}
+THOUGHTS = (*_TAGGED, *_FIELDS, *_MARKED, *_BLOCKS)
 
 
 def _think(reply: Reply, shape: str, thought: str, text: str) -> None:
@@ -493,7 +513,15 @@ def _think(reply: Reply, shape: str, thought: str, text: str) -> None:
         reply.deltas += [{"content": token} for token in texts]
         reply.message = {"content": text, **_fields(fields, thought)}
         return
-    block: Callable[[str], dict[str, Any]] = _anthropic_block if shape == "anthropic" else _mistral_block
+    if shape in _MARKED:
+        form, between, mark = _MARKED[shape]
+        texts = [between + token if at == 0 else token for at, token in enumerate(texts)]
+        reply.tokens = [*(thoughts := pieces(form.format(thought))), *texts]
+        reply.deltas = [{"content": token, **mark} for token in thoughts] + [{"content": token} for token in texts]
+        # A whole message has the tags always: without them nothing tells the two apart.
+        reply.message = {"content": f"<thought>{thought}</thought>{text}", **mark}
+        return
+    block = _BLOCKS[shape]
     reply.deltas = [{"content": [block(token)]} for token in thoughts]
     reply.deltas += [{"content": [{"type": "text", "text": token}]} for token in texts]
     reply.message = {"content": [block(thought), *([{"type": "text", "text": text}] if text else [])]}
@@ -502,22 +530,16 @@ def _think(reply: Reply, shape: str, thought: str, text: str) -> None:
 def _fields(names: Iterable[str], thought: str) -> dict[str, Any]:
     values = {
         "reasoning_details": [{"type": "reasoning.text", "text": thought, "format": "unknown", "index": 0}],
-        "thinking_blocks": [_anthropic_block(thought)],
+        "thinking_blocks": [_BLOCKS["anthropic"](thought)],
     }
     return {name: values.get(name, thought) for name in names}
-
-
-def _anthropic_block(thought: str) -> dict[str, Any]:
-    return {"type": "thinking", "thinking": thought, "signature": "c2lnbmF0dXJl"}
-
-
-def _mistral_block(thought: str) -> dict[str, Any]:
-    return {"type": "thinking", "thinking": [{"type": "text", "text": thought}]}
 
 
 def _on_the_wire(event: str, wire: str) -> Iterable[bytes]:
     if wire == "comments":
         return [f": keep-alive\r\nevent: message\r\ndata:{event}\r\n\r\n".encode()]
+    if wire == "returns":
+        return [f"data: {event}\r\r".encode()]
     data = f"data: {event}\n\n".encode()
     if wire == "bytes":
         return (data[start : start + 3] for start in range(0, len(data), 3))
@@ -555,10 +577,8 @@ def _error(
 
 
 def _is_known(name: str) -> bool:
-    known = (
-        "echo say slow context-echo hang cut short error refuse window bytes comments late no-done no-usage json html"
-    )
-    odd = "odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
+    known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
+    odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
     return name in f"{known} {odd}".split() or name.startswith("gpt-")
 
 

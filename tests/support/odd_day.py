@@ -10,13 +10,25 @@ from typing import Any
 
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import THOUGHTS
-from tests.support.odd_streams import BODIES, ENDS, FIRST_CHUNKS, USAGES
+from tests.support.odd_streams import BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES
 from tests.support.sample_files import picture, text_file
 
 PASSWORD = "a long password"
 STOPPED_MODELS = ("slow:200:0.02", "think:think:0.02", "think:reasoning_content:0.02")
 MODELS = (
-    *("echo", "context-echo", "bytes", "comments", "late", "no-done", "no-usage", "odd-usage", "json", "html"),
+    *(
+        "echo",
+        "context-echo",
+        "bytes",
+        "comments",
+        "returns",
+        "late",
+        "no-done",
+        "no-usage",
+        "odd-usage",
+        "json",
+        "html",
+    ),
     *("garbage", "empty", "length", "filtered", "hang", "hang:3", "cut:5", "cut:0", "short:4", "error:3", "error:0"),
     *("401", "403", "404", "500", "500:1", "503", "429", "429:1:0", "429:3:0", "quota", "nobody-knows-it"),
     *("refuse:temperature", "refuse:stream_options", "refuse:stream", "window:60"),
@@ -24,6 +36,7 @@ MODELS = (
     *(f"ends:{name}" for name in ENDS),
     *(f"body:{name}" for name in BODIES),
     *(f"first:{name}:gpt-4o-mini" for name in FIRST_CHUNKS),
+    *(f"content:{name}" for name in CONTENTS),
     *(f"think:{shape}" for shape in THOUGHTS),
     *("think-limit:think", "think-limit:reasoning", "think-only:closing", "think-only:anthropic"),
     *("no-system", "no-system-template", "no-system-detail", "alternate", "no-stream-options"),

@@ -1,7 +1,7 @@
 """What real servers of OpenAI's protocol send beside the protocol, for the scripted model server.
 
-Three tables: reports of usage, ends of a stream, and whole bodies. A name in a table is the second part of the model's
-name: `usage:thought-apart`, `ends:error-line`, `body:json-error`.
+Tables of reports of usage, ends of a stream, whole bodies, first chunks and forms of content. A name in a table is the
+second part of the model's name: `usage:thought-apart`, `ends:error-line`, `body:json-error`.
 """
 
 from __future__ import annotations
@@ -253,3 +253,11 @@ FIRST_CHUNKS: dict[str, list[str]] = {
     "anthropic": ['event: ping\ndata: {"type": "ping"}\n\n'],
     "perplexity": [_data({"model": "", "citations": [], "choices": [], "usage": plain(0, 0)})],
 }
+
+CONTENTS: dict[str, Callable[[str], Any]] = {
+    "object": lambda text: {"type": "text", "text": text},
+    "value": lambda text: [{"type": "text", "text": {"value": text, "annotations": []}}],
+    "parts": lambda text: {"role": "model", "parts": [{"text": text}]},
+    "texts": lambda text: [text, "", None],
+}
+"""Contents of a delta or message that are no text."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
@@ -22,6 +23,7 @@ from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.deferred import DeferredModel
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.providers.openai import azure_client, openai_client
+from threadkeeper.chat.providers.openai_errors import refused_parameter
 
 MESSAGES: list[ChatMessage] = [
     {"role": "system", "content": "Be brief."},
@@ -71,7 +73,7 @@ async def test_stream_returns_the_answer_and_the_servers_usage(model_server: Mod
     assert sent.body["stream_options"] == {"include_usage": True}
 
 
-@pytest.mark.parametrize("name", ["bytes", "comments", "late", "no-done", "json"])
+@pytest.mark.parametrize("name", ["bytes", "comments", "returns", "late", "no-done", "json"])
 async def test_every_form_of_stream_is_read(model: Model, name: str) -> None:
     text, finish = await read(model, request_for(name))
     assert text == ECHO
@@ -357,3 +359,34 @@ async def test_a_client_that_cannot_be_loaded_is_a_model_error_and_is_loaded_aga
     with pytest.raises(ModelError, match="cannot load the client: ValueError: no proxy"):
         await model.complete(request)
     assert (await model.complete(request)).text
+
+
+async def test_a_model_that_does_not_stream_answers_in_one_piece(
+    model_server: ModelServer, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As OpenAI's newest models for organizations that are not verified."""
+    with caplog.at_level(logging.WARNING):
+        text, finish = await read(model, request_for("refuse:stream"))
+    assert (text, finish.reason, finish.usage is not None) == (ECHO, "stop", True)
+    assert "refuses the parameter stream" in caplog.text
+    await read(model, request_for("refuse:stream"))
+    assert ["stream" in one.body for one in model_server.requests] == [True, False, False]
+    assert "stream_options" not in model_server.requests[-1].body
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"),
+    [
+        ("Your organization must be verified to stream this model.", "stream"),
+        ("Streaming is not supported for this model", "stream"),
+        ("This model does not support streaming.", "stream"),
+        ("Unsupported value: 'stream' does not support true with this model.", "stream"),
+        ("stream_options: Extra inputs are not permitted", "stream_options"),
+        ("The upstream closed the stream", None),
+        ("Write a poem about streaming services that are unsupported", None),
+    ],
+)
+def test_the_words_say_that_a_model_does_not_stream(words: str, parameter: str | None) -> None:
+    response = httpx2.Response(400, json={"error": {"message": words}})
+    sent = {"stream": True, "stream_options": {"include_usage": True}}
+    assert refused_parameter(response, sent) == parameter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from decimal import Decimal
@@ -10,7 +11,7 @@ import pytest
 
 from datalayer.errors import StorageUnavailable
 from tests.support.model_server import API_KEY, ModelServer
-from tests.support.odd_streams import BEGINNING, BODIES, ENDS, FIRST_CHUNKS, USAGES
+from tests.support.odd_streams import BEGINNING, BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES
 from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import stream_answer
@@ -155,7 +156,7 @@ def test_usage_that_precedes_the_end_of_the_text_does_not_count_it() -> None:
 # Ends and errors
 
 # From a server of which nothing is known, only [DONE] says that these are complete.
-DOUBTFUL = ["done", "reason-null-done", "reason-null-text-done", "bare-done", "unknown-event-done"]
+DOUBTFUL = ["done", "reason-null-done", "reason-null-text-done", "bare-done"]
 
 
 async def test_an_end_that_is_none_cuts_the_answer_off_with_the_servers_words(
@@ -281,7 +282,88 @@ def test_choices_of_the_older_protocol_are_read() -> None:
     assert reading.failure is None
 
 
-@pytest.mark.parametrize("content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]'])
+async def test_content_is_read_in_every_form(model: Model) -> None:
+    for name in CONTENTS:
+        text, finish = await read(model, request_for(f"content:{name}"))
+        assert (text, finish.reason) == (ECHO, "stop")
+        assert (await model.complete(request_for(f"content:{name}"))).text == ECHO
+
+
+def wire(*events: object) -> bytes:
+    """The events as they stand on the wire; a text as it is."""
+    return "".join(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n" for one in events).encode()
+
+
+def token(text: str) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
+
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        # Proxies wrap a stream once more.
+        wire(f"data: {json.dumps(token('once'))}", f"data:data: {json.dumps(STOP)}", "data: [DONE]"),
+        wire(token("once"), STOP, '"[DONE]"'),
+        wire("ping", ": OPENROUTER PROCESSING", token("once"), "[HEARTBEAT]", "keep-alive", STOP, "[DONE]"),
+        # Messages in place of deltas: pieces, the whole text each time, and the whole text again at the end.
+        wire(*({"choices": [{"message": {"content": piece}}]} for piece in ("on", "ce")), STOP),
+        wire(*({"choices": [{"message": {"content": text}}]} for text in ("on", "once", "once")), STOP),
+        wire({"choices": [{"delta": [], "finish_reason": None}], "usage": [], "error": []}, token("once"), STOP),
+        # Azure: that its filter failed is no error of the answer.
+        wire({"choices": [{"delta": {"content": "once"}, "content_filter_result": {"error": {"code": "x"}}}]}, STOP),
+    ],
+)
+def test_a_wrapped_or_unusual_stream_is_read(stream: bytes) -> None:
+    for size in (1, 7, 10_000):
+        reading = StreamReading("")
+        events = [one for at in range(0, len(stream), size) for one in reading.feed(stream[at : at + size])]
+        assert "".join(one.text for one in (*events, *reading.end())) == "once"
+        assert (reading.failure, reading.is_unproven) == (None, False)
+
+
+def test_a_repeated_word_of_streamed_messages_is_no_repetition_of_the_text() -> None:
+    reading = StreamReading("")
+    pieces = ({"choices": [{"message": {"content": piece}}]} for piece in ("ha", "ha", " ", "ha"))
+    assert reading.feed(wire(*pieces, STOP)) == [Delta("haha ha")]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        wire({"response": "Hello"}, {"response": " there"}, "[DONE]"),
+        wire({"type": "response.output_text.delta", "delta": "Hi"}),
+        b'event: content_block_delta\ndata: {"type": "content_block_delta", "delta": {"text": "Hi"}}\n\n',
+        b'{"message": {"content": "Hi"}, "done": false}\n{"message": {"content": ""}, "done": true}\n',
+    ],
+)
+def test_a_stream_of_another_protocol_is_an_error_with_its_words(stream: bytes) -> None:
+    """Cloudflare's, OpenAI's Responses, Anthropic's and Ollama's own."""
+    reading = StreamReading("")
+    assert [*reading.feed(stream), *reading.end()] == []
+    assert reading.failure is not None
+    assert "the server said: {" in reading.failure.detail
+
+
+@pytest.mark.parametrize("trouble", [{"exception": "CUDA"}, {"fault": {"string": "x"}}, {"status": "failed"}])
+def test_trouble_in_an_event_makes_an_end_doubtful(trouble: object) -> None:
+    reading = StreamReading("")
+    reading.feed(wire(token("a"), trouble, "[DONE]"))
+    reading.end()
+    assert reading.failure is not None
+    assert reading.failure.kind == "cut"
+    # An answer with its own end is whole.
+    reading = StreamReading("")
+    reading.feed(wire(token("a"), STOP, trouble, "[DONE]"))
+    reading.end()
+    assert reading.failure is None
+
+
+@pytest.mark.parametrize(
+    "content", ['{"a": 1}', "7", "true", '[{"type": "text", "text": 7}]', '{"parts": [{"text": true}]}', '[[{"a": 1}]]']
+)
 def test_content_of_another_type_is_an_unreadable_event(content: str) -> None:
     reading = StreamReading("")
     assert reading.feed(f'data: {{"choices": [{{"delta": {{"content": {content}}}}}]}}\n\n'.encode()) == []

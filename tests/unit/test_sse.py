@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
 
 PAYLOADS = ['{"text": "Grüße, 你好, 👋🏽"}', "{}", "[DONE]"]
-LINE_ENDS = ["\n", "\r\n"]
+LINE_ENDS = ["\n", "\r\n", "\r"]
 
 
 def all_events(chunks: list[bytes]) -> list[Event]:
@@ -54,6 +54,11 @@ def test_an_event_without_data_is_skipped() -> None:
         (b'data: 1\n\n{"detail": "x"}\ndata: 2\n\n', [(MESSAGE, b"1"), (STRAY, b'{"detail": "x"}'), (MESSAGE, b"2")]),
         (b'{\r\n "error": "x"\r\n}', [(STRAY, b'{\n "error": "x"\n}')]),
         (b"id: 7\nretry: 10\n\n", []),
+        # Line ends of several kinds in one stream: of the server, and of a proxy that adds a comment.
+        (b"data: 1\r\r: ping\n\ndata: 2\r\n\r\n", [(MESSAGE, b"1"), (COMMENT, b"ping"), (MESSAGE, b"2")]),
+        (b"event: error\rdata: words\r\rdata: 1\r\r", [(ERROR, b"words"), (MESSAGE, b"1")]),
+        (b'{\r "error": "x"\r}', [(STRAY, b'{\n "error": "x"\n}')]),
+        (b"data: 1\n\rdata: 2\r\n\r", [(MESSAGE, b"1"), (MESSAGE, b"2")]),
         (b"\xef\xbb\xbfdata: 1\n\n", [(MESSAGE, b"1")]),
         # No empty lines between the events.
         (
@@ -68,6 +73,15 @@ def test_an_event_without_data_is_skipped() -> None:
 def test_comments_errors_and_stray_lines_are_told_apart(stream: bytes, expected: list[Event]) -> None:
     assert all_events([stream]) == expected
     assert all_events([stream[start : start + 1] for start in range(len(stream))]) == expected
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_an_event_is_there_with_its_empty_line(line_end: str) -> None:
+    """Not only with the next byte, because a server may think for a minute before that."""
+    decoder = EventDecoder()
+    assert decoder.feed(f"data: 1{line_end}{line_end}".encode()) == [(MESSAGE, b"1")]
+    assert decoder.feed(f"data: 2{line_end}".encode()) == []
+    assert decoder.feed(line_end.encode()) == [(MESSAGE, b"2")]
 
 
 def test_stray_lines_do_not_fill_the_memory() -> None:

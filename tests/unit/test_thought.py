@@ -125,6 +125,12 @@ def test_old_answers_are_stripped() -> None:
         ({"reasoning_content": "A", "content": "</think>\n\nB"}, "A", "B"),
         ({"reasoning_content": "\n", "content": "B"}, "", "B"),
         ({"reasoning_content": "", "content": "<think>A</think>B"}, "A", "B"),
+        ({"content": {"parts": [{"text": "A", "thought": True}, {"text": "B"}]}}, "A", "B"),
+        ({"thought": "A", "content": "B"}, "A", "B"),
+        # The mark says that there is thought in the message, and only the tags say where.
+        ({"content": "<thought>A</thought>B", "extra_content": {"google": {"thought": True}}}, "A", "B"),
+        ({"content": "B", "extra_content": {"google": {"thought": True}}}, "", "B"),
+        ({"content": "B", "thought": False, "reasoning": None}, "", "B"),
         ({"content": None, "refusal": "No."}, "", "No."),
         ({"content": None}, "", ""),
     ],
@@ -138,6 +144,37 @@ def test_the_same_words_in_a_second_field_are_not_a_second_thought() -> None:
     for delta in ({"reasoning": "A"}, {"reasoning": "B"}, {"reasoning_content": "AB"}, {"content": "C"}):
         reader.take(delta)
     assert reader.events() == [Thought("AB"), Delta("C")]
+
+
+MARK = {"extra_content": {"google": {"thought": True}}}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "events"),
+    [
+        # A mark ends with its delta; a tag that is open does not.
+        ([{"content": "A", **MARK}, {"content": "B"}], [Thought("A"), Delta("B")]),
+        ([{"content": "<thought>A", **MARK}, {"content": "B</thought>C"}], [Thought("AB"), Delta("C")]),
+        ([{"content": "<tho", **MARK}, {"content": "ught>A", **MARK}, {"content": "</thought>B"}],
+         [Thought("A"), Delta("B")]),
+        ([{"content": "<b>A", **MARK}, {"content": "\n\nB"}], [Thought("<b>A"), Delta("B")]),
+        ([{"content": "\n", **MARK}, {"content": "A", **MARK}, {"content": "B"}], [Thought("A"), Delta("B")]),
+        # The model thinks once more between two parts of its answer.
+        ([{"content": "B"}, {"content": "A", **MARK}, {"content": " C"}], [Delta("B"), Thought("A"), Delta(" C")]),
+        ([{"content": "B"}, {"content": "<thought>A", **MARK}, {"content": "</thought> C"}],
+         [Delta("B"), Thought("A"), Delta(" C")]),
+        ([{"content": "B", "thought": "", "reasoning": False}, {"content": "C", "extra_content": {"google": None}}],
+         [Delta("BC")]),
+    ],
+)  # fmt: skip
+def test_words_that_are_marked_as_thought_are_thought(
+    deltas: list[dict[str, object]], events: list[Thought | Delta]
+) -> None:
+    reader = AnswerReader()
+    for delta in deltas:
+        reader.take(delta)
+    reader.end()
+    assert reader.events() == events
 
 
 def test_a_blank_field_is_no_thought_and_a_later_thought_is_one() -> None:

@@ -1,5 +1,6 @@
 """Earlier versions of questions and answers are put together from what the store keeps."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,30 @@ def test_a_version_that_was_put_back_and_replaced_again_keeps_its_place() -> Non
     ]
     found = versions_of([{**steps[0], "output": "two"}, steps[1]], earlier)["q"]
     assert (found.all, found.at) == ((Version("one", "1, continued"), Version("two", "2")), 1)
+
+
+def test_a_removed_answer_has_the_thought_of_its_time() -> None:
+    def of_run(one: StepVersion, run: str | None) -> StepVersion:
+        return replace(one, parent_id=run)
+
+    steps = [question("q", "one", 0), answer("a4", "4", 50)]
+    earlier = [
+        of_run(removed("t1", "Hm, 1", 1, 10, "llm"), "run"),
+        of_run(removed("a1", "1", 3, 10), "run"),
+        # Once more in the same run, and continued later.
+        of_run(removed("t2", "Hm, 2", 11, 20, "llm"), "run"),
+        of_run(removed("a2", "2", 14, 20), "run"),
+        of_run(removed("t3", "Hm, 2 it is", 16, 20, "llm"), "run"),
+        of_run(removed("a3", "3", 31, 40), "another"),
+        of_run(removed("t5", "Nobody's", 32, 40, "llm"), None),
+    ]
+    all_of_them = versions_of(steps, earlier)["q"].all
+    assert [(one.thought, one.thought_seconds) for one in all_of_them] == [
+        ("Hm, 1", 2),
+        ("Hm, 2\n\nHm, 2 it is", 3),
+        ("", None),
+        ("", None),
+    ]
 
 
 def test_identical_answers_are_versions_of_their_own() -> None:

@@ -1,5 +1,6 @@
-"""Puts an earlier answer back into its thread: the same step, with its model, usage and vote."""
+"""Puts an earlier answer back into its thread: the same step, with its model, usage, vote and thought."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import LlmCall
 from threadkeeper.chat.wording import mark_of
 from threadkeeper.conversation.reply import AnswerMessage
-from threadkeeper.conversation.thought_step import show_thoughts
+from threadkeeper.conversation.thought_step import ThoughtStep, show_thoughts
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.versions import Version
 
@@ -35,8 +36,13 @@ async def put_back(
     answer.persisted = True
     chat_context.add(answer)
     step: Any = answer.to_dict()
-    await layer.update_step(step)
     shown = [step]
+    if version.thought and answer.created_at:
+        thought = ThoughtStep.ended(
+            answer.thread_id, answer.parent_id, version.thought, answer.created_at, version.thought_seconds
+        )
+        shown.insert(0, thought.to_dict())
+    await asyncio.gather(*(layer.update_step(one) for one in shown))
     show_thoughts(shown, language)
     for one in shown:
         await cl.context.emitter.send_step(one)

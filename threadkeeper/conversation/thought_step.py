@@ -7,14 +7,14 @@ the type "tool", and each under its name; so a thought is shown as one, with the
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 from chainlit.utils import utc_now
 
-from datalayer.thought import THOUGHT, THOUGHT_TYPE, split
+from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE, split
 from threadkeeper.chat.wording import say, unmark_answer
 
-_NAME = "Thought"
 _ICON = "brain"
 
 
@@ -37,6 +37,15 @@ class ThoughtStep:
         self._began = began
         self._end: str | None = None
         self._seconds: float | None = None
+
+    @classmethod
+    def ended(cls, thread_id: str, parent_id: str | None, text: str, end: str, seconds: float | None) -> Self:
+        """A thought that ended at this moment, after as many seconds."""
+        begin = datetime.fromisoformat(end) - timedelta(seconds=seconds or 0)
+        step = cls(thread_id, parent_id, begin.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), 0)
+        step.set(text)
+        step.shown_text, step._end, step._seconds = step.text, end, seconds
+        return step
 
     @property
     def id(self) -> str:
@@ -65,7 +74,7 @@ class ThoughtStep:
             "id": self._id,
             "threadId": self._thread_id,
             "parentId": self._parent_id,
-            "name": _NAME,
+            "name": THOUGHT_NAME,
             "type": THOUGHT_TYPE,
             "createdAt": self._created_at,
             "start": self._created_at,

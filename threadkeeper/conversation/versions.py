@@ -8,9 +8,11 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from datalayer import StepVersion
+from datalayer.thought import THOUGHT_TYPE
 from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.chat.wording import is_own_message
 
@@ -21,13 +23,16 @@ _QUESTION, _ANSWER = "user_message", "assistant_message"
 class Version:
     """The texts of a question and its answer.
 
-    `answer_id` is the step of the answer, `run_id` the run that it belonged to when it was removed.
+    `answer_id` is the step of the answer, `run_id` the run that it belonged to when it was removed. `thought`: of a
+    removed answer; `thought_seconds`: how long it took, if that is known.
     """
 
     question: str
     answer: str
     answer_id: str = field(default="", compare=False)
     run_id: str | None = field(default=None, compare=False)
+    thought: str = field(default="", compare=False)
+    thought_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
     order = sorted(asked, key=lambda step_id: (asked[step_id], step_id))
     moments = [asked[step_id] for step_id in order]
     removed: dict[str, list[StepVersion]] = defaultdict(list)
+    thoughts = [one for one in earlier if one.type == THOUGHT_TYPE and one.parent_id]
     made_first: dict[str, str] = {}
     for one in earlier:
         if one.type == _ANSWER and one.change == "removed" and not is_own_message(one.output):
@@ -73,7 +79,7 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
         own = removed.get(question["id"])
         if own:
             texts = [one for one in earlier if one.step_id == question["id"] and one.change == "edited"]
-            made = _versions_of_answers(own, texts, question)
+            made = _versions_of_answers(own, texts, question, thoughts)
             # An answer that was put back has the place of its first time.
             made[answer["id"]] = Version(question["output"], answer["output"], answer["id"])
             if len(made) > 1:
@@ -83,7 +89,10 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
 
 
 def _versions_of_answers(
-    removed: Sequence[StepVersion], texts: Sequence[StepVersion], question: Mapping[str, Any]
+    removed: Sequence[StepVersion],
+    texts: Sequence[StepVersion],
+    question: Mapping[str, Any],
+    thoughts: Sequence[StepVersion],
 ) -> dict[str, Version]:
     """The versions of the removed answers by their ids, oldest first. An answer may be removed more than once."""
     first: dict[str, StepVersion] = {}
@@ -96,9 +105,37 @@ def _versions_of_answers(
             last[one.step_id].output,
             one.step_id,
             last[one.step_id].parent_id,
+            *_thought_of(last[one.step_id], removed, thoughts),
         )
         for one in sorted(first.values(), key=lambda one: (one.created_at or "", one.step_id))
     }
+
+
+def _thought_of(
+    answer: StepVersion, removed: Sequence[StepVersion], thoughts: Sequence[StepVersion]
+) -> tuple[str, float | None]:
+    """The thought of a removed answer, and its seconds: an answer begins when its thought ends.
+
+    Its thought is in the same run, after the answer before it. What comes after the last answer of a run came when it
+    was continued.
+    """
+    made_at = answer.created_at or ""
+    of_run = [one.created_at or "" for one in removed if one.parent_id == answer.parent_id]
+    before = max((moment for moment in of_run if moment < made_at), default="")
+    is_last = made_at == max(of_run)
+    own = [
+        one
+        for one in thoughts
+        if one.parent_id == answer.parent_id
+        and before < (one.created_at or "")
+        and (is_last or (one.created_at or "") <= made_at)
+    ]
+    own.sort(key=lambda one: one.created_at or "")
+    begun_at = own[0].created_at if own else None
+    seconds = None
+    if begun_at and begun_at <= made_at:
+        seconds = (datetime.fromisoformat(made_at) - datetime.fromisoformat(begun_at)).total_seconds()
+    return "\n\n".join(one.output for one in own), seconds
 
 
 def _turns(steps: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

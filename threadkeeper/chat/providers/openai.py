@@ -8,8 +8,9 @@ package's aiohttp transport halves the rest.
 The transport records every attempt, so that each gets a row of usage.
 
 Servers differ in what they accept. A request that is refused for an optional parameter is sent again without
-it, or with its other name; one that is refused for its system message is sent again with the prompt before the first
-question; one that asks for a longer answer than the server gives, with the maximum that it names. All are remembered.
+it, or with its other name; without `stream`, the answer comes in one piece. One that is refused for its system message
+is sent again with the prompt before the first question; one that asks for a longer answer than the server gives, with
+the maximum that it names. All are remembered.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _DRAIN_SECONDS = 0.1
 _MOST_LOWERED = 2
 _ROLES = "system role"
 _SAMPLING = ("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop")
-_OPTIONAL = ("temperature", *_SAMPLING, "max_completion_tokens", "max_tokens", "stream_options", _ROLES)
+_OPTIONAL = ("temperature", *_SAMPLING, "max_completion_tokens", "max_tokens", "stream_options", "stream", _ROLES)
 
 
 # The attempts of the current request.
@@ -292,7 +293,7 @@ class OpenAIModel:
         body |= {name: value for name, value in _sampling(request).items() if name not in left_out}
         if (most := self._limit_of(request)) is not None:
             body[next(name for name in self._limit_names if name not in left_out)] = most
-        if stream:
+        if stream and "stream" not in left_out:
             body["stream"] = True
             if "stream_options" not in left_out:
                 body["stream_options"] = {"include_usage": True}
@@ -301,7 +302,7 @@ class OpenAIModel:
 
 def _value(request: ModelRequest, name: str) -> object:
     """The refused value: a temperature that is out of range does not rule out other temperatures."""
-    if name in ("stream_options", _ROLES):
+    if name in ("stream", "stream_options", _ROLES):
         return None
     if name in _SAMPLING:
         return getattr(request.sampling, name)

@@ -28,13 +28,19 @@ from threadkeeper.chat.model import (
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
-from threadkeeper.chat.providers.sse import ERROR, MESSAGE, STRAY, Event, EventDecoder
+from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
 from threadkeeper.chat.providers.thought import AnswerReader, read_message
 
 # The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
 _FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
                      "server_error", "insufficient_system_resource"})  # fmt: skip
 _MOST_WORDS = 300
+_LONGEST_PIECE = 40
+# Proxies that wrap a line once more: `data: data: {…}`, and comments and signs of life in place of JSON.
+_WRAPPED = re.compile(rb"(?:data: *)+")
+_ALIVE = re.compile(rb"\[?(?:ping|heartbeat|keep-?alive)\]?|:.*", re.IGNORECASE | re.DOTALL)
+_ENDS = (b"[DONE]", b'"[DONE]"', b"data: [DONE]", b"data:[DONE]")
+_TROUBLE = re.compile(rb"error|exception|fault\b|fail", re.IGNORECASE)
 _ERROR_LINE = re.compile(rb"^error\b[:\s]*(.*)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 
 
@@ -50,13 +56,16 @@ class StreamReading:
         self._decoder = EventDecoder()
         self._answer = AnswerReader()
         self._events = 0
-        self._has_text = False
+        self._has_text = self._has_choices = False
         self._reason: str | None = None
         self._usage = UsageReading()
         # What the server said outside of the answer, for the log; and whether that may have been an error.
         self._said: bytes = b""
         self._has_stray = False
         self._is_whole = False
+        # The text that came in messages, as from a server that streams them in place of deltas.
+        self._by_messages = ""
+        self._repeats = False
         self.model: str | None = None
         self.done = False
         self.failure: ModelError | None = None
@@ -113,7 +122,7 @@ class StreamReading:
         for kind, payload in events:
             if self.done or self.failure:
                 break
-            if payload.startswith(b"[DONE]"):
+            if payload.startswith(_ENDS):
                 self.done = True
                 break
             was_complete = self._reason is not None
@@ -136,6 +145,9 @@ class StreamReading:
                 raise event_error(named_error(payload), self._secret)
             self._take_other(kind, payload)
             return
+        if _ALIVE.fullmatch(payload):
+            self._take_other(COMMENT, payload)
+            return
         event = _parsed(payload)
         self._events += 1
         if event:
@@ -154,7 +166,7 @@ class StreamReading:
         if kind == STRAY and isinstance(event, dict) and "choices" in event and not self._events:
             self._take_completion(event, payload)
             return
-        is_doubtful = kind == STRAY or b"error" in payload.lower()
+        is_doubtful = kind == STRAY or _TROUBLE.search(payload) is not None
         if is_doubtful or not self._has_stray:
             self._said = payload[:_MOST_WORDS]
             self._has_stray = self._has_stray or is_doubtful
@@ -166,7 +178,7 @@ class StreamReading:
         self._usage.take(event, has_text=bool(completion.text or completion.thought))
         self._answer.put(completion.thought, completion.text)
         self.model, self._reason = completion.finish.model, completion.finish.reason
-        self.done = self._is_whole = True
+        self.done = self._is_whole = self._has_choices = True
 
     def _take_chunk(self, event: dict[str, Any]) -> None:
         if (found := find_error(event)) is not None:
@@ -175,9 +187,11 @@ class StreamReading:
             self.model = _name(event.get("model"))
         choices = event.get("choices")
         choice = choices[0] if choices else None
+        self._has_choices = self._has_choices or bool(choices)
         self._usage.take(event, has_text=self._take_choice(choice) if choice else False)
         if "choices" not in event and "usage" not in event:
-            self._said = json.dumps(event).encode()[:_MOST_WORDS]
+            said = json.dumps(event).encode()
+            self._said, self._has_stray = said[:_MOST_WORDS], self._has_stray or bool(_TROUBLE.search(said))
 
     def _take_choice(self, choice: dict[str, Any]) -> bool:
         """Take the words of a choice; returns whether there are any, of text or thought."""
@@ -186,9 +200,10 @@ class StreamReading:
         if reason := _reason(choice.get("finish_reason")):
             self._reason = reason
         delta = choice.get("delta")
-        if not delta and not self._has_text:
-            # A server that does not stream, in an event all the same. MiniMax repeats the whole text at the end.
-            delta = choice.get("message")
+        if not delta and (message := choice.get("message")) and (self._by_messages or not self._has_text):
+            # A server that does not stream, in an event all the same, or that streams messages: pieces, or the whole text
+            # so far. MiniMax repeats the whole text behind its deltas.
+            delta = self._new_of(message)
         if delta is None and isinstance(choice.get("text"), str):
             # The older protocol, of completions.
             delta = {"content": choice["text"]}
@@ -196,19 +211,33 @@ class StreamReading:
         self._has_text = self._has_text or has_words
         return has_words
 
+    def _new_of(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The message without the text that an earlier one had."""
+        content = message.get("content")
+        if not isinstance(content, str):
+            return message
+        before = self._by_messages
+        # A piece can be the same word twice.
+        if before and content.startswith(before) and (content != before or len(before) > _LONGEST_PIECE):
+            self._repeats = True
+        new = content.removeprefix(before) if self._repeats else content
+        self._by_messages = before + new
+        return {**message, "content": new}
+
     def _unfinished(self) -> ModelError | None:
         """The reason why the answer is not complete; None if it is."""
         if self._reason is not None:
             failed = plain_reason(self._reason) in _FAILED
             return self._error("server", f"the finish_reason is {self._reason}") if failed else None
+        no_event = "the answer contains no event of a chat completions stream"
+        if self.done and self._said and not self._has_choices:
+            return self._error("server", no_event)
         if self.done:
             return None if self._usage.comes_last or not self._has_stray else self._unproven_end()
         if self._events:
             return self._error("cut", "the stream ended without a finish_reason and without [DONE]")
         empty = "the answer is empty"
-        return self._error(
-            "server", "the answer contains no event of a chat completions stream" if self._said else empty
-        )
+        return self._error("server", no_event if self._said else empty)
 
     def _unproven_end(self) -> ModelError:
         return self._error("cut", "[DONE] came with neither a finish_reason nor usage")
@@ -256,7 +285,7 @@ def _parsed(payload: bytes) -> Any:
     try:
         return jiter.from_json(payload)
     except ValueError:
-        return json.loads(payload)
+        return json.loads(_WRAPPED.sub(b"", payload, count=1) if payload.startswith(b"data:") else payload)
 
 
 def _parts(reading: UsageReading) -> tuple[TokenUsage | None, PartialUsage | None]:

@@ -24,12 +24,14 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 _BAD_REQUEST, _FORBIDDEN = 400, 403
 _BAD_REQUESTS = (_BAD_REQUEST, 422)
 _OPTIONAL = (
-    *("max_completion_tokens", "max_tokens", "temperature", "stream_options"),
+    *("max_completion_tokens", "max_tokens", "temperature", "stream_options", "stream"),
     *("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop"),
 )
 # How a message names a parameter whose name is a common word.
 _NAMED = {
-    "stop": r"""['"`]stop['"`]|\bstop (?:sequence|parameter|word|string)s?\b|\b(?:parameter|argument|field):? stop\b"""
+    "stream": r"""['"`]stream['"`]|\bstreaming (mode )?(is )?(currently )?(not |un)(supported|available|allowed)"""
+    r"""|\b(not|n't) (support|allow) streaming|to stream this model""",
+    "stop": r"""['"`]stop['"`]|\bstop (?:sequence|parameter|word|string)s?\b|\b(?:parameter|argument|field):? stop\b""",
 }
 _KEY_LIKE = re.compile(r"\b(?:sk-|Bearer\s+)[\w*.~+/=-]+", re.IGNORECASE)
 
@@ -96,7 +98,7 @@ def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str
         if name in said.fields:
             return name
     for name in optional:
-        if re.search(_NAMED.get(name, rf"\b{name}\b"), said.message):
+        if re.search(_NAMED.get(name, rf"\b{name}\b"), said.message, re.IGNORECASE):
             return name
     return None
 

@@ -22,7 +22,8 @@ again in another form; if that fails too, it is refused."""
 _PATTERNS: tuple[tuple[Meaning, str], ...] = (
     (
         "auth",
-        r"api.?key (is )?(not valid|invalid|expired)|invalid (api|access).?(key|token)|incorrect api.?key|login fail",
+        r"api.?key (is )?(not (valid|found)|invalid|expired)|invalid (api|access).?(key|token)|incorrect api.?key"
+        r"|login fail|无效的(令牌|密钥)",
     ),
     # Bedrock's limit a minute or a day, in the words of a prompt that is too long.
     ("rate_limit", r"too many (\w+ )?tokens( per \w+)?, please wait"),
@@ -42,7 +43,8 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|support image input|unknown variant .?image_url|content part type.{0,40}image|not a? ?multi-?modal|mmproj"
         r"|(missing|without).{0,40}image input|text-only (model|server)|at most 0 image|image_url.? is not"
         r"|(only|expected) .?(text|string).{0,40}(image|content type)|content.{0,20}must be a string"
-        r"|content.{0,20}(input )?should be a valid string|不支持(图片|图像|多模态)",
+        r"|content.{0,20}(input )?should be a valid string|not a VLM|text-only prompt|lacks? vision"
+        r"|不支持(图片|图像|多模态)",
     ),
     (
         "roles",
@@ -53,7 +55,8 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|developer instruction is not enabled|only user(,| and) assistant.{0,10} roles|(must|should) alternate"
         r"|alternate between|successive user or assistant|last message.{0,30}must (be|have).{0,12}user"
         r"|(must|should) (start|begin) with a? ?.?user|first message must"
-        r"|expected last role|multiple .?(user|assistant).? roles in a row|except the system message",
+        r"|system.{0,20}must be (at the beginning|the first)|expected last role"
+        r"|multiple .?(user|assistant).? roles in a row|except the system message",
     ),
     (
         "too_long",
@@ -65,8 +68,8 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"(exceed|maximum|longer|must|should|larger|greater|too long|only supports)"
         r"|prompt exceeds|exceed(ed|s)?.{0,12} token limit|string too long"
         r"|request (body )?too large|max input characters|(reduce|decrease).{0,20}(message size|length)"
-        r"|payload (size|too large)|entity too large"
-        r"|上下文.{0,8}(长度|超)|(输入|长度).{0,12}(过长|超过|超出)|prompt ?超长",
+        r"|payload (size|too large)|entity too large|tokens \d+ exceeds|token limit exceeded"
+        r"|上下文.{0,8}(长度|超)|(输入|长度|内容).{0,12}(过长|超过|超出)|prompt ?超长",
     ),
     # Gemini uses the words of a used-up quota for its limits a minute too, and then says when to try again.
     ("rate_limit", r"exceeded your current quota.*(retry|try again) (in|after)"),
@@ -87,6 +90,7 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|safety.?(system|check|filter)|safety reasons|guardrail|new_sensitive"
         r"|content exists risk|data.?inspection.?failed|inappropriate content|prohibited.?content"
         r"|usage (policy|policies|guidelines)"
+        r"|machine outputted is blocked"
         r"|(flagged|blocked|rejected).{0,40}(safety|moderation|filter|policy|inappropriate)"
         r"|moderation.{0,30}(flag|block|fail)|(requires|by) moderation|high risk|(prompt|response|output) (was |is )?"
         r"blocked|(敏感|不安全|违规|不良).{0,8}(内容|信息|词)|内容.{0,8}(敏感|安全|违规)",
@@ -96,9 +100,14 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"model.?not.?(found|exist)|model.{0,100}(does not exist|not exist|not found|is not available)"
         r"|invalid model|unknown model|not a valid model|no (healthy )?deployments? |deployment.?not.?found"
         r"|no endpoints found for|no available channel|no models? (is |are )?loaded|has been decommissioned"
-        r"|model identifier is invalid|模型.{0,20}(不存在|无可用渠道)",
+        r"|model identifier is invalid|not found the model|unable to access model|real ?modelID|not a chat model"
+        r"|only supported in v1/responses|on-demand throughput isn.t supported|model \S+ is not supported\b"
+        r"|model is deprecated|deployment for this resource does not exist|模型.{0,20}(不存在|无可用渠道)",
     ),
-    ("rate_limit", r"rate.?limit|too many requests|throttl|overloaded.{0,20}retry"),
+    (
+        "rate_limit",
+        r"rate.?limit|too many requests|throttl|overloaded.{0,20}retry|速率限制|请求频率|并发(数)?过高",
+    ),
 )
 _COMPILED = tuple((meaning, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for meaning, pattern in _PATTERNS)
 _STATUS_KINDS: dict[int, ErrorKind] = {
@@ -108,6 +117,7 @@ _STATUS_KINDS: dict[int, ErrorKind] = {
     404: "not_found",
     408: "timeout",
     409: "server",
+    410: "not_found",
     413: "too_long",
     429: "rate_limit",
 }
@@ -125,7 +135,13 @@ _PROMPT_TOKENS = re.compile(
     re.IGNORECASE,
 )
 _EXCLUSIVE = re.compile(r"\bexclusive|(less|lower|smaller) than \W?\d", re.IGNORECASE)
-_WAIT = re.compile(r"(?:retry|try again) (?:in|after):? *(\d+(?:\.\d+)?) ?(ms|m?)", re.IGNORECASE)
+_WAIT = re.compile(
+    r"(?:(?:retry|try again|available) (?:in|after):?|please wait(?: for)?|retryDelay\W{1,4})"
+    r" *((?:\d+(?:\.\d+)? ?[a-z]* ?)+)",
+    re.IGNORECASE,
+)
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|[hms]?)", re.IGNORECASE)
+_UNITS = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 
 
 def meaning_of(status: int, code: str, message: str) -> Meaning:
@@ -167,8 +183,8 @@ def longest_answer(message: str, wanted: int) -> int | None:
 
 
 def wait_seconds(message: str) -> float | None:
-    """The wait that a server names in words, as in "Please retry after 12 seconds"."""
+    """The wait that a server names in words, as in "Please retry after 12 seconds" and "try again in 1h12m36s"."""
     found = _WAIT.search(message)
     if found is None:
         return None
-    return float(found[1]) * {"ms": 0.001, "m": 60.0, "": 1.0}[found[2].lower()]
+    return sum(float(number) * _UNITS[unit.lower()] for number, unit in _TIME.findall(found[1]))

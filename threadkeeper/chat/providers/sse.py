@@ -26,12 +26,19 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._ends_line = False
         self._kind = MESSAGE
         self._data: list[bytes] = []
         self._stray: list[bytes] = []
         self._stray_bytes = 0
 
     def feed(self, chunk: bytes) -> list[Event]:
+        if self._ends_line and chunk:
+            # The second half of a line end, or nothing of it.
+            chunk, self._ends_line = chunk.removeprefix(b"\n"), False
+        if b"\r" in chunk:
+            self._ends_line = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return self._events(lines)
 
@@ -49,8 +56,8 @@ class EventDecoder:
                     events.append((self._kind, self._data.pop()))
                     self._kind = MESSAGE
                 self._data.append(data)
-            elif rest := line.rstrip(b"\r"):
-                self._take_other(rest, events)
+            elif line:
+                self._take_other(line, events)
                 continue
             elif self._data or self._kind == ERROR:
                 data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

@@ -1,25 +1,32 @@
 """Tells thought from speech in what a chat completions server sends.
 
-Servers send the thought of a model in five ways, none of which is part of OpenAI's specification:
+Servers send the thought of a model in six ways, none of which is part of OpenAI's specification:
 
 - between tags in the text, as the model wrote it: `datalayer.thought`
 - `reasoning_content`: DeepSeek, vLLM, SGLang, llama.cpp, LiteLLM
 - `reasoning`: OpenRouter, Ollama, Groq, newer vLLM
 - `reasoning_details`, `thinking_blocks`: OpenRouter and LiteLLM, beside one of the two above, with the same words
 - blocks in a list of content: `[{"type": "thinking", …}, {"type": "text", …}]`, as Mistral and Anthropic have them
+- a mark beside the words: `"extra_content": {"google": {"thought": true}}` (Gemini, with tags or without), `"thought":
+  true`; also in the parts of a content, as Gemini has them
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datalayer.thought import Kind, Splitter
 from threadkeeper.chat.model import Delta, Thought
 
-_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details", "thinking_blocks")
+_SPEECH: Kind = "speech"
+_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "reasoning_details",
+           "thinking_blocks")  # fmt: skip
 _TEXT_TYPES = ("text", "output_text", "refusal", "")
 _WORDS = ("thinking", "text", "content", "reasoning", "summary", "thought")
+_MARKS = ("thought", "is_thought", "isThought", "thinking", "is_thinking", "reasoning", "is_reasoning")
+# Where the words of a content, or of a block, are if it is an object.
+_TEXTS = ("text", "value", "content", "parts", "refusal")
 
 
 class AnswerReader:
@@ -39,11 +46,13 @@ class AnswerReader:
             self._add("thought", thought)
             self._splitter.drop_blanks()
         content = message.get("content") or message.get("refusal") or ""
-        if not isinstance(content, str | list):
-            raise TypeError(f"the content is {type(content).__name__}")
-        for kind, text in _blocks(content if isinstance(content, list) else [content]):
+        is_marked = len(message) > 1 and _is_marked(message)
+        for kind, text in ((_SPEECH, content),) if isinstance(content, str) else _blocks(content):
             has_words = has_words or bool(text)
-            if kind == "thought":
+            if is_marked and text:
+                self._splitter.drop_blanks()
+                self._extend(self._splitter.feed_thought(text))
+            elif kind == "thought":
                 self._add("thought", text)
                 self._splitter.drop_blanks()
             elif text:
@@ -96,7 +105,8 @@ class AnswerReader:
 def read_message(message: dict[str, Any]) -> tuple[str, str]:
     """The thought and the text of a whole message."""
     reader, thought, text = AnswerReader(), "", ""
-    reader.take(message)
+    # Gemini marks a message that contains thought, between tags, and not only thought.
+    reader.take({name: value for name, value in message.items() if name != "extra_content" and value is not True})
     reader.end()
     for event in reader.events():
         if isinstance(event, Delta):
@@ -108,22 +118,40 @@ def read_message(message: dict[str, Any]) -> tuple[str, str]:
     return thought.strip(), text
 
 
-def _blocks(content: list[Any]) -> list[tuple[Kind, str]]:
-    """The blocks of a list of content that hold words."""
-    found: list[tuple[Kind, str]] = []
-    for block in content:
-        if isinstance(block, str):
-            found.append(("speech", block))
-            continue
-        kind = str(block.get("type") or "")
-        if kind in _TEXT_TYPES:
-            text = block.get("text") or block.get("refusal") or ""
-            if not isinstance(text, str):
-                raise TypeError(f"the text of a block is {type(text).__name__}")
-            found.append(("speech", text))
-        elif "think" in kind or "reason" in kind or "thought" in kind:
-            found.append(("thought", _words(block)))
-    return found
+def _is_marked(message: dict[str, Any]) -> bool:
+    """Whether the server says that the words beside are thought."""
+    if any(message.get(name) is True for name in _MARKS) or _is_thought(message.get("type")):
+        return True
+    more = message.get("extra_content")
+    return isinstance(more, dict) and any(
+        isinstance(one, dict) and any(one.get(name) is True for name in _MARKS) for one in (more, more.get("google"))
+    )
+
+
+def _is_thought(kind: object) -> bool:
+    """Whether the `type` of a block or a message names thought."""
+    return isinstance(kind, str) and any(word in kind for word in ("think", "reason", "thought"))
+
+
+def _blocks(content: object) -> Iterator[tuple[Kind, str]]:
+    """The words in a content that is an object or a list, in order. Raises TypeError for another one."""
+    if isinstance(content, list):
+        for one in content:
+            yield from ((_SPEECH, one),) if isinstance(one, str) else _blocks(one) if one else ()
+        return
+    if not isinstance(content, dict):
+        raise TypeError(f"the content is {type(content).__name__}")
+    kind = content.get("type") or ""
+    if _is_marked(content):
+        yield "thought", _words(content)
+    elif kind in _TEXT_TYPES:
+        found = next((content[name] for name in _TEXTS if content.get(name)), None)
+        if isinstance(found, str):
+            yield _SPEECH, found
+        elif found is not None:
+            yield from _blocks(found)
+        elif content.keys().isdisjoint((*_TEXTS, "type")):
+            raise TypeError(f"the content is an object with {', '.join(content)}")
 
 
 def _words(value: object) -> str:

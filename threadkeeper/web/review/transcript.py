@@ -149,9 +149,9 @@ def _around(found: ReviewThread, answer_of_run: Mapping[str, str]) -> _Around:
 
 
 def _is_removed(version: StepVersion) -> bool:
-    """Whether it is a removed message to show. Chainlit's stop notice is not."""
+    """Whether it is a removed message to show. Chainlit's stop notice is not, and no thought."""
     is_notice = version.type == ANSWER and version.output == STOP_NOTICE
-    return version.change == "removed" and not is_notice
+    return version.change == "removed" and version.type in _MESSAGES and not is_notice
 
 
 def _latest(versions: Iterable[StepVersion]) -> list[StepVersion]:
