@@ -30,8 +30,17 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
-from threadkeeper.factories import knowledge_on_demand, open_blobs, open_model, retriever, review_policy, trial
+from threadkeeper.factories import (
+    embeds_here,
+    knowledge_on_demand,
+    open_blobs,
+    open_model,
+    retriever,
+    review_policy,
+    trial,
+)
 from threadkeeper.jobs.registration import register_jobs
+from threadkeeper.knowledge.handbook import create_handbook
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
@@ -132,6 +141,8 @@ async def start() -> None:
         doing = "the first user"
         if password := await ensure_admin(layer):
             print(f'\nCreated the user "admin". Sign in as admin with the password {password}\n', flush=True)  # noqa: T201
+            if settings.sample_assistant and embeds_here(settings):
+                await make_sample_assistant()
     except Exception as error:
         # Chainlit catches exceptions of a hook, and would continue to serve without a database.
         unforeseen = None if isinstance(error, datalayer.DataLayerError) else error
@@ -142,6 +153,14 @@ async def start() -> None:
     gc.collect()
     gc.freeze()
     layer.run_jobs()
+
+
+async def make_sample_assistant() -> None:
+    """Make it on the first start. The server serves without it as well."""
+    try:
+        await create_handbook(layer, Path(__file__).parent / "docs")
+    except datalayer.DataLayerError as error:
+        logger.warning("the sample assistant is not whole, delete it at /assistants: %s", error)
 
 
 @cl.on_app_shutdown

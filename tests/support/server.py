@@ -96,6 +96,8 @@ class AppServer:
             "DATABASE_URL": self.database_url,
             "BLOB_URL": self.blob_url,
             "CHAINLIT_APP_ROOT": str(self.directory / "root"),
+            # Its training takes the time of both cores; its own test makes it.
+            "SAMPLE_ASSISTANT": "false",
             **self.environment,
         }
 

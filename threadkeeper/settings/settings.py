@@ -231,6 +231,12 @@ class Settings(BaseSettings):
         default=3, description="Number of successful trainings of an assistant that are kept."
     )
 
+    sample_assistant: bool = Field(
+        default=True,
+        description="Make the assistant “Threadkeeper's own handbook” when the first start creates the first user. It"
+        " needs the model of this machine (`KNOWLEDGE_EMBEDDING_MODEL` is empty).",
+    )
+
     review_labels: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("correct", "wrong", "unsafe", "unclear"),
         description="Verdicts that reviewers can choose, separated by commas, in the order of the keys 1, 2, 3.",
