@@ -158,7 +158,7 @@ async def start() -> None:
 async def make_sample_assistant() -> None:
     """Make it on the first start. The server serves without it as well."""
     try:
-        await create_handbook(layer, Path(__file__).parent / "docs")
+        await create_handbook(layer, Path(__file__).parent)
     except datalayer.DataLayerError as error:
         logger.warning("the sample assistant is not whole, delete it at /assistants: %s", error)
 

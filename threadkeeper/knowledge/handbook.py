@@ -20,18 +20,19 @@ logger = logging.getLogger(__name__)
 
 SLUG = "handbook"
 PAGES = (
-    "handbook_zh-CN.md",
-    "adopting.md",
-    "assistants.md",
-    "files.md",
-    "knowledge.md",
-    "models.md",
-    "operation.md",
-    "postgres.md",
-    "promises.md",
-    "review.md",
-    "settings.md",
-    "usage.md",
+    "README.md",
+    "docs/handbook_zh-CN.md",
+    "docs/adopting.md",
+    "docs/assistants.md",
+    "docs/files.md",
+    "docs/knowledge.md",
+    "docs/models.md",
+    "docs/operation.md",
+    "docs/postgres.md",
+    "docs/promises.md",
+    "docs/review.md",
+    "docs/settings.md",
+    "docs/usage.md",
 )
 SETTINGS = AssistantSettings(
     name="Threadkeeper's own handbook",
@@ -48,12 +49,12 @@ SETTINGS = AssistantSettings(
 )
 
 
-async def create_handbook(layer: ChainlitLayer, documentation: Path) -> bool:
+async def create_handbook(layer: ChainlitLayer, checkout: Path) -> bool:
     """Make the assistant for everyone, and start its training as a job.
 
     Args:
         layer: stores it.
-        documentation: the folder of the pages.
+        checkout: the folder with README.md and `docs/`.
 
     Returns:
         False if the pages are not there, because only the packages are installed.
@@ -63,7 +64,7 @@ async def create_handbook(layer: ChainlitLayer, documentation: Path) -> bool:
         DataLayerError: it cannot be stored.
     """
     try:
-        pages = await asyncio.to_thread(lambda: [(name, (documentation / name).read_bytes()) for name in PAGES])
+        pages = await asyncio.to_thread(lambda: [(name, (checkout / name).read_bytes()) for name in PAGES])
     except OSError as error:
         logger.info("the sample assistant is not made: %s", error)
         return False
