@@ -36,7 +36,7 @@ PAGES = (
 )
 SETTINGS = AssistantSettings(
     name="Threadkeeper's own handbook",
-    description="Answers questions about Threadkeeper from its documentation. 根据使用手册回答关于 Threadkeeper 的问题。",
+    description="Answers questions about Threadkeeper from its documentation. 根据使用手册回答问题。",
     type="qa",
     prompt=(
         "You answer questions about Threadkeeper, a self-hosted chat. Answer in the language of the question, from the "

@@ -201,8 +201,8 @@ class StreamReading:
             self._reason = reason
         delta = choice.get("delta")
         if not delta and (message := choice.get("message")) and (self._by_messages or not self._has_text):
-            # A server that does not stream, in an event all the same, or that streams messages: pieces, or the whole text
-            # so far. MiniMax repeats the whole text behind its deltas.
+            # A server that does not stream, in an event all the same, or that streams messages: pieces, or the whole
+            # text so far. MiniMax repeats the whole text behind its deltas.
             delta = self._new_of(message)
         if delta is None and isinstance(choice.get("text"), str):
             # The older protocol, of completions.
