@@ -44,6 +44,7 @@ from threadkeeper.knowledge.handbook import create_handbook
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
+from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
@@ -64,9 +65,10 @@ try:
     os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
     put_root_path(settings.chainlit_root_path)
     blobs = open_blobs(settings)
+    fetch_headers()
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
-secrets = [*settings.secret_values(), os.environ["CHAINLIT_AUTH_SECRET"]]
+secrets = [*settings.secret_values(), *header_secrets(), os.environ["CHAINLIT_AUTH_SECRET"]]
 configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelled_names():
     logger.warning("%s", doubt)

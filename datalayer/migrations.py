@@ -276,6 +276,12 @@ async def know_documents(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_indexes, names)
 
 
+@migration
+async def fetch_sources(connection: AsyncConnection) -> None:
+    """Add when a data source with an address was fetched, and what became of it in each training."""
+    await connection.run_sync(_add_tables_and_columns)
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

@@ -132,6 +132,7 @@ def serve() -> None:
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.logs import configure_logging
     from threadkeeper.settings.cookie_secret import cookie_secret
+    from threadkeeper.settings.fetch_headers import header_secrets
     from threadkeeper.settings.root_path import put_root_path
     from threadkeeper.settings.settings import SettingsError
 
@@ -141,7 +142,8 @@ def serve() -> None:
         secret = cookie_secret(settings)
     except SettingsError as error:
         end(str(error), 2)
-    configure_logging(settings.log_level, settings.log_json, [*settings.secret_values(), secret])
+    secrets = [*settings.secret_values(), *header_secrets(), secret]
+    configure_logging(settings.log_level, settings.log_json, secrets)
     app_file = PROJECT_ROOT / "app.py"
     if not app_file.is_file():
         end(f"{app_file} is missing. Install Threadkeeper from its repository with `pip install --editable`.", 1)

@@ -99,6 +99,7 @@ def open_knowledge(
 
     Raises:
         NoKnowledge: packages are not installed, or the embedding model has no server.
+        SettingsError: a `KNOWLEDGE_HEADER_…` is not valid.
     """
     from threadkeeper.knowledge.chunks import ChunkSettings  # noqa: PLC0415  only assistants with knowledge need it
     from threadkeeper.knowledge.embedding.base import EmbeddingModel  # noqa: PLC0415
@@ -111,11 +112,14 @@ def open_knowledge(
         LocalModel,
         is_installed,
     )
+    from threadkeeper.knowledge.fetching.base import FetchSettings  # noqa: PLC0415
+    from threadkeeper.knowledge.fetching.hosts import url_hosts  # noqa: PLC0415
     from threadkeeper.knowledge.loaders.base import LoadOptions  # noqa: PLC0415
     from threadkeeper.knowledge.loading import LoadLimits  # noqa: PLC0415
     from threadkeeper.knowledge.service import KnowledgeService  # noqa: PLC0415
     from threadkeeper.knowledge.training import KnowledgeSettings  # noqa: PLC0415
     from threadkeeper.knowledge.worker_process import EmbeddingWorker  # noqa: PLC0415
+    from threadkeeper.settings.fetch_headers import fetch_headers  # noqa: PLC0415
 
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
@@ -149,12 +153,19 @@ def open_knowledge(
         settings.knowledge_max_megabytes,
         LoadOptions(max_pages=settings.knowledge_max_pages, max_rows=settings.knowledge_max_rows),
     )
+    fetching = FetchSettings(
+        url_hosts(settings.knowledge_url_hosts),
+        fetch_headers(),
+        settings.knowledge_fetch_seconds,
+        settings.knowledge_max_megabytes,
+        settings.knowledge_fetch_pages,
+    )
     chunks = ChunkSettings(settings.knowledge_chunk_tokens, settings.knowledge_chunk_overlap, 0 if name else WINDOW)
     return KnowledgeService(
         layer,
         Embedder(metered, described, asks_dimensions=bool(name and dimensions)),
         worker,
-        KnowledgeSettings(chunks, limits, settings.knowledge_keep_trainings),
+        KnowledgeSettings(chunks, limits, settings.knowledge_keep_trainings, fetching),
     )
 
 

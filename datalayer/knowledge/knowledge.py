@@ -35,7 +35,9 @@ from datalayer.records.knowledge import (
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("file", "pairs", "datasheet")
+KINDS = ("file", "pairs", "datasheet", "url", "api")
+WITH_ADDRESS = ("url", "api")
+"""The kinds whose content is fetched."""
 
 
 class Knowledge(PassageSearch):
@@ -59,25 +61,53 @@ class Knowledge(PassageSearch):
             replaces: the checksum of the file that the content is based on; None replaces any.
 
         Raises:
-            InvalidRecord: the kind is unknown, or the id or the title is not valid.
+            InvalidRecord: the kind is unknown, the id or the title is not valid, or the address is missing.
             SourceChanged: the stored file is another than `replaces`.
             BlobError: the file could not be stored.
         """
         demand_system(acting_user.get(), "the change of knowledge")
         cleaned, has_file = _clean(source), content is not None
         if content is not None:
-            digest = hashlib.sha256(content).hexdigest()
-            key = f"{sources.PREFIX}/{cleaned.id}-{digest[:16]}"
-            due = utc_in(ABANDONED_AFTER_SECONDS)
-            await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
-            await self.blobs.put(key, content, mime or "application/octet-stream", name=cleaned.title)
-            cleaned = replace(cleaned, object_key=key, byte_size=len(content), sha256=digest)
+            cleaned = await self._with_file(cleaned, content, mime)
         stored, old = await self._writer.submit(
             lambda connection: sources.put(connection, cleaned, has_file=has_file, replaces=replaces)
         )
         await self.file_deleter.delete(old, None)
         result: DataSource = stored
         return result
+
+    async def keep_fetched(
+        self, source: DataSource, facts: dict[str, Any], content: bytes | None = None, mime: str | None = None
+    ) -> DataSource:
+        """Store what was fetched for a data source; returns it as stored.
+
+        Args:
+            source: as it was when its address was read.
+            facts: where and when it was fetched.
+            content: None if it is unchanged. The same bytes are not stored again.
+            mime: the type of the content.
+
+        Raises:
+            SourceChanged: it was deleted or changed since.
+            BlobError: the content could not be stored.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        fetched = replace(source, fetched=clean_json(facts))
+        if content is not None and hashlib.sha256(content).hexdigest() != source.sha256:
+            fetched = await self._with_file(fetched, content, mime)
+        stored, old = await self._writer.submit(lambda connection: sources.keep_fetched(connection, source, fetched))
+        await self.file_deleter.delete(old, None)
+        result: DataSource = stored
+        return result
+
+    async def _with_file(self, source: DataSource, content: bytes, mime: str | None) -> DataSource:
+        """Store a file, which is an orphan until its source is stored; gives the source with it."""
+        digest = hashlib.sha256(content).hexdigest()
+        key = f"{sources.PREFIX}/{source.id}-{digest[:16]}"
+        due = utc_in(ABANDONED_AFTER_SECONDS)
+        await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
+        await self.blobs.put(key, content, mime or "application/octet-stream", name=source.title)
+        return replace(source, object_key=key, byte_size=len(content), sha256=digest)
 
     async def list_sources(self, assistant_id: str) -> list[DataSource]:
         """The data sources of an assistant, oldest first."""
@@ -335,6 +365,8 @@ def _clean(source: DataSource) -> DataSource:
     title = clean_text(source.title).strip()
     if not title:
         raise InvalidRecord("a data source needs a title")
+    if source.kind in WITH_ADDRESS and not (isinstance(address := source.options.get("address"), str) and address):
+        raise InvalidRecord(f"a data source of the kind {source.kind!r} needs an address in its options")
     return replace(
         source,
         id=clean_id(source.id, "id of a data source"),

@@ -47,6 +47,12 @@ async def put(
         raise SourceChanged(f"the file of the data source {source.id} has changed meanwhile")
     if known is not None and not has_file:
         source = replace(source, object_key=known.object_key, byte_size=known.byte_size, sha256=known.sha256)
+    source = replace(source, fetched=known.fetched if known else None)
+    if known is not None and (known.kind, known.options.get("address")) != (source.kind, source.options.get("address")):
+        # What is at another address says nothing about this one.
+        source = replace(source, fetched=None)
+        if not has_file:
+            source = replace(source, object_key=None, byte_size=None, sha256=None)
     now = utc_now()
     stored = replace(source, created_at=known.created_at if known else now, updated_at=now)
     values = {
@@ -59,6 +65,7 @@ async def put(
         "sha256": stored.sha256,
         "createdAt": stored.created_at,
         "updatedAt": stored.updated_at,
+        "fetched": stored.fetched,
     }
     if stored.object_key is not None:
         await file_outbox.forget(connection, [stored.object_key])
@@ -68,6 +75,30 @@ async def put(
     old = known.object_key if known.object_key != stored.object_key else None
     await connection.execute(update(data_sources).where(data_sources.c.id == source.id).values(**values))
     return stored, await _queue(connection, old)
+
+
+async def keep_fetched(
+    connection: AsyncConnection, source: DataSource, fetched: DataSource
+) -> tuple[DataSource, list[str]]:
+    """Store the content that was fetched for a source; gives it as stored, and the keys of the files to delete.
+
+    Raises:
+        SourceChanged: the source is not as it was any more.
+    """
+    known = await get(connection, source.id)
+    if known is None or (known.kind, known.options, known.sha256) != (source.kind, source.options, source.sha256):
+        raise SourceChanged(f"the data source {source.id} has changed while it was fetched")
+    values = {
+        "objectKey": fetched.object_key,
+        "byteSize": fetched.byte_size,
+        "sha256": fetched.sha256,
+        "fetched": fetched.fetched,
+    }
+    await connection.execute(update(data_sources).where(data_sources.c.id == source.id).values(**values))
+    if fetched.object_key is not None:
+        await file_outbox.forget(connection, [fetched.object_key])
+    old = known.object_key if known.object_key != fetched.object_key else None
+    return (await get(connection, source.id)) or fetched, await _queue(connection, old)
 
 
 async def remove(connection: AsyncConnection, source_id: str) -> list[str]:

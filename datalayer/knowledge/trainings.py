@@ -265,6 +265,7 @@ async def keep_source(connection: AsyncConnection, training_id: str, result: Sou
             refused=result.refused,
             documents=result.documents,
             failedDocuments=result.failed_documents,
+            fetch=result.fetch,
         )
     )
 

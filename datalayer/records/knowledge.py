@@ -14,10 +14,11 @@ RUNNING: tuple[TrainingState, ...] = ("new", "training")
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """What an assistant knows from: a file in the blob store, or later an address.
+    """What an assistant knows from: a file in the blob store, or an address whose content is kept there.
 
-    `kind` is "file", "pairs" (questions and answers) or "datasheet" (each row is a document). `options` are those of
-    the loader, such as the chosen columns.
+    `kind` is "file", "pairs" (questions and answers), "datasheet" (each row is a document), "url" (a page or a file) or
+    "api" (an HTTP API, each record is a document). `options` are those of the loader, such as the chosen columns, and
+    for the last two kinds the "address". `fetched` says where and when the content was fetched.
     """
 
     id: str
@@ -30,6 +31,7 @@ class DataSource:
     sha256: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
+    fetched: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Training:
 @dataclass(frozen=True, slots=True)
 class SourceResult:
     """What a training took of a source. `loader` has its version ("pdf 1"), `taken` is what was left out, and `refused`
-    the reason if nothing was taken."""
+    the reason if nothing was taken. `fetch` says whether a source with an address was fetched: its "state" is "new",
+    "unchanged" or "failed", then with the "kind" of the failure and its "values"."""
 
     source_id: str
     title: str
@@ -100,6 +103,7 @@ class SourceResult:
     refused: str | None
     documents: int
     failed_documents: int = 0
+    fetch: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

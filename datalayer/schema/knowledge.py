@@ -31,6 +31,7 @@ data_sources = Table(
     Column("sha256", Text),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
+    Column("fetched", Json),
 )
 Index("data_sources_of_assistant", data_sources.c.assistantId, data_sources.c.createdAt)
 Index("data_sources_of_file", data_sources.c.objectKey)
@@ -95,6 +96,7 @@ training_sources = Table(
     Column("refused", Text),
     Column("documents", Integer, nullable=False),
     Column("failedDocuments", Integer, nullable=False),
+    Column("fetch", Json),
 )
 
 # A document is part of the trainings with a number from `since` to before `until`. `seen` is the newest training that

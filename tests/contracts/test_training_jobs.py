@@ -16,10 +16,11 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import NotFound
 from datalayer.records.assistants import AssistantSettings
 from datalayer.schema.jobs import jobs as job_table
-from tests.contracts.test_training import HARBOUR, Rig
+from tests.contracts.test_training import HARBOUR
 from tests.support.job_process import TIMES
 from tests.support.model_server import ModelServer
 from tests.support.server import ROOT
+from tests.support.training_rig import Rig
 from threadkeeper.jobs.registration import training_with
 from threadkeeper.jobs.trainings import Train, register_trainings
 from threadkeeper.knowledge.acts import TRAINING, cancel_training, end_if_lost, list_trainings, start_training

@@ -47,6 +47,7 @@ STEPS = [
     "keep_jobs",
     "keep_assistants",
     "know_documents",
+    "fetch_sources",
 ]
 
 

@@ -28,6 +28,8 @@ USUAL = {
     **dict.fromkeys(("retention_every_hours", "review_lock_minutes", "openai_timeout_seconds"), "0.5"),
     **dict.fromkeys(("knowledge_embedding_dimensions", "knowledge_max_megabytes", "knowledge_max_pages"), "512"),
     **dict.fromkeys(("knowledge_max_rows", "knowledge_load_seconds", "knowledge_keep_trainings"), "9"),
+    **dict.fromkeys(("knowledge_fetch_seconds", "knowledge_fetch_pages"), "9"),
+    "knowledge_url_hosts": "docs.example.com, http://wiki.corp.example:8080=10.1.0.0/16",
     "knowledge_chunk_tokens": "512",
     "knowledge_chunk_overlap": "0",
     "knowledge_embedding_model": "text-embedding-3-small",

@@ -271,6 +271,8 @@ def unknown_variables(page: Page) -> list[str]:
         named.update(name for name in re.findall(r"(?:^|\s)([A-Z][A-Z0-9]*_[A-Z0-9_]+)=", _SHELL_END.sub("", line)))
     # The prefix of misspelled settings, which is not a variable.
     named.discard("THREADKEEPER_")
+    # Operators name these variables.
+    named = {name for name in named if not name.startswith("KNOWLEDGE_HEADER_")}
     return sorted(name for name in named if not any(fnmatch(one, name.replace("…", "*")) for one in known_variables()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import itertools
 import json
@@ -25,6 +26,8 @@ from threadkeeper.knowledge.wording import say_refused, say_taken
 ROWS: list[list[Any]] = [["name", "city", "tip"], ["Ada", "London", "Who is Ada?"], ["李雷", "北京", ""]]
 CSV = "\n".join(",".join(map(str, row)) for row in ROWS).encode()
 PAIRS = "question,answer\nWhen do you open?,At nine.\n几点关门？,晚上六点。\n".encode()
+API_RECORDS = [{"id": 7, "name": "Ada", "in": {"city": "London"}}, {"id": 8, "name": "李雷", "in": {"city": "北京"}}]
+API = json.dumps({"pages": [API_RECORDS[:1], API_RECORDS[1:]], "cut": False}).encode()
 HTML = """<!DOCTYPE html><html><head><title>Opening hours</title></head><body><nav><a href="/">Home</a></nav>
 <article><h1>Opening hours</h1><p>The library opens at nine o'clock on every working day of the year.</p>
 <p>On Sundays it is closed, because nobody reads on Sundays in this small town by the sea.</p>
@@ -68,6 +71,9 @@ CASES = [
     Case("a.jsonl", lambda: b'{"a": 1}\n{"a": true}\n', ("a: 1", "a: true")),
     Case("pairs.csv", lambda: PAIRS, ("When do you open?\n\nAt nine.",), "pairs", "rows"),
     Case("sheet.csv", lambda: CSV, ("name: Ada\ncity: London\ntip: Who",), "datasheet", "rows"),
+    Case("page", lambda: HTML.encode(), ("opens at nine", "| Monday | 9–18 |"), "url"),
+    Case("page.pdf", lambda: pdf("The first page."), ("The first page.",), "url", "pages"),
+    Case("api", lambda: API, ("id: 7\nname: Ada\nin.city: London", "name: 李雷\nin.city: 北京"), "api", "rows"),
     Case("sheet.xlsx", lambda: excel({"One": ROWS}), ("name: Ada\ncity: London\ntip: Who",), "datasheet", "rows"),
 ]
 IDS = [f"{case.kind}-{case.name}" for case in CASES]
@@ -92,7 +98,7 @@ def test_the_bytes_decide_and_not_the_name(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_what_is_behind_the_limit_is_told(case: Case) -> None:
     first = load(case.name, case.data(), case.kind)[0][0].text
-    limit = len(first) if case.kind != "file" else max(len(first) - 5, 1)
+    limit = max(len(first) - 5, 1) if case.kind in ("file", "url") else len(first)
     documents, taken = load(case.name, case.data(), case.kind, max_characters=limit)
     assert 0 < sum(len(document.text) for document in documents) <= limit
     assert taken.is_partial
@@ -114,6 +120,9 @@ def test_a_file_without_text_is_refused(case: Case) -> None:
         "pairs.csv": lambda: b"question,answer\nOnly a question,\n",
         "sheet.csv": lambda: b"name,city\n",
         "sheet.xlsx": lambda: excel({"One": []}),
+        "page": lambda: b"<!doctype html><html><body></body></html>",
+        "page.pdf": lambda: pdf(None),
+        "api": lambda: b'{"pages": [[], []], "cut": false}',
     }
     data = empty[case.name]() if case.name in empty else b" \n "
     with pytest.raises(Refused) as refused:
@@ -194,6 +203,43 @@ def test_a_datasheet_takes_the_chosen_columns_and_names_its_rows() -> None:
             load("a.csv", CSV, "datasheet", **named)
     with pytest.raises(Refused, match="without_sheet"):
         load("a.xlsx", excel({"One": ROWS}), "datasheet", sheet="Two")
+
+
+def test_an_api_takes_the_chosen_fields_and_names_its_records() -> None:
+    chosen: dict[str, Any] = {"columns": ("in.city",), "title": "name", "record_id": "id", "suggestion": "name"}
+    documents, _ = load("api", API, "api", **chosen)
+    assert [(one.text, one.title, one.record_id, one.key, one.suggestion) for one in documents] == [
+        ("London", "Ada", "7", "7", "Ada"),
+        ("北京", "李雷", "8", "8", "李雷"),
+    ]
+    (two, _), _ = load("api", API, "api", columns=("name", "in"))
+    assert (two.text, two.title, two.key) == ("name: Ada\nin.city: London", "name: Ada", "1")
+    nested = json.dumps({"pages": [{"data": {"items": [*API_RECORDS, API_RECORDS[0], {"name": ""}]}}], "cut": True})
+    documents, taken = load("api", nested.encode(), "api", records="data.items", record_id="id")
+    assert len(documents) == 2
+    said = " ".join(say_taken(taken, "Staff", "en"))
+    assert "rows with an id that an earlier row has: 1" in said
+    assert "records without text: 1" in said
+    assert "what the API gives after its first 1 answers" in said
+    for wrong in ({"columns": ("age",)}, {"records": "data"}, {"records": "items.0"}):
+        with pytest.raises(Refused, match="without_field"):
+            load("api", API, "api", **wrong)
+    for broken in (b"[]", b"{}", b'{"pages": [', b'{"pages": 1}'):
+        with pytest.raises(Refused, match="broken"):
+            load("api", broken, "api")
+
+
+def test_a_web_page_has_the_title_of_its_head() -> None:
+    (document,), _ = load("a.html", HTML.encode())
+    assert document.title == "Opening hours"
+    (document,), _ = load("a.html", HTML.replace("Opening hours</title>", " </title>").encode())
+    assert document.title is None
+
+
+def test_a_mark_of_its_encoding_goes_before_what_a_page_declares() -> None:
+    page = HTML.replace("<head>", '<head><meta charset="windows-1252">').replace("nine o'clock", "九点")
+    (document,), _ = load("page", codecs.BOM_UTF8 + page.encode(), "url")
+    assert "The library opens at 九点" in document.text
 
 
 def test_a_small_table_does_not_bound_the_fields_of_other_readers() -> None:

@@ -43,7 +43,7 @@ ConnectionLost: StorageUnavailable
 CopiedAnswer(step_id, thread_id, excerpt)
 Coverage(value, answers, reviewed, down, down_reviewed, labels=)
 DataLayerError: Exception
-DataSource(id, assistant_id, kind, title, options=, object_key=, byte_size=, sha256=, created_at=, updated_at=)
+DataSource(id, assistant_id, kind, title, options=, object_key=, byte_size=, sha256=, created_at=, updated_at=, fetched=)
 Document(id, source_id, key, title, characters, words, passages, record_id=, suggestion=, pages=)
 DocumentPassage(position, text, tokens, page=)
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, byte_size=, sha256=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
@@ -95,7 +95,7 @@ SavedView(id, name, query, owner, is_shared, created_at)
 SchemaError: DataLayerError
 SharedThread(id, name, shared_at)
 SourceChanged: DataLayerError
-SourceResult(source_id, title, sha256, loader, taken, refused, documents, failed_documents=)
+SourceResult(source_id, title, sha256, loader, taken, refused, documents, failed_documents=, fetch=)
 StatementRefused: DataLayerError
 Step(id, thread_id=, name=, type=, parent_id=, command=, modes=, disable_feedback=, streaming=, wait_for_answer=, is_error=, metadata=, tags=, input=, output=, created_at=, start=, end=, generation=, show_input=, default_open=, auto_collapse=, language=, indent=, extra=, updated_at=)
 StepUsage(step_id, model, assistant, calls, prompt_tokens, completion_tokens, cost, seconds, first_token_seconds)
@@ -200,6 +200,7 @@ ChainlitLayer.has_sent_finish_reasons(provider)
 ChainlitLayer.heading_of_thread(thread_id)
 ChainlitLayer.is_new()
 ChainlitLayer.keep_documents(training_id, added)
+ChainlitLayer.keep_fetched(source, facts, content=, mime=)
 ChainlitLayer.keep_lock(step_id, *, lock_seconds=)
 ChainlitLayer.keep_source_result(training_id, result, options)
 ChainlitLayer.knowledge_states(assistant_ids)

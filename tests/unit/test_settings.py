@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from threadkeeper.knowledge.fetching.hosts import FetchHeader
 from threadkeeper.settings.cookie_secret import cookie_secret
+from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.report import inspect_settings
 from threadkeeper.settings.settings import Settings, SettingsError, load_settings
@@ -328,3 +330,36 @@ def test_no_part_of_a_password_in_a_url_is_shown(url: str, shown: str, secrets: 
     """Also if its special characters are not percent-encoded: that URL is refused, and shown with the reason."""
     assert mask_url(url) == shown
     assert set(secrets_in_url(url)) == secrets
+
+
+def test_headers_of_apis_are_read_from_the_environment_and_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text(
+        "KNOWLEDGE_HEADER_WIKI='Wiki.example.com Authorization: Bearer of-the-file'\n"
+        "KNOWLEDGE_HEADER_SHOP='shop.example.com:8443 X-Key: 12:34'\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("KNOWLEDGE_HEADER_WIKI", "wiki.example.com Authorization: Bearer of-the-environment")
+    found = fetch_headers()
+    assert found == {
+        "KNOWLEDGE_HEADER_WIKI": FetchHeader("wiki.example.com", "Authorization", "Bearer of-the-environment"),
+        "KNOWLEDGE_HEADER_SHOP": FetchHeader("shop.example.com:8443", "X-Key", "12:34"),
+    }
+    assert "of-the-environment" not in repr(found)
+    assert {"Bearer of-the-environment", "of-the-environment", "12:34"} <= set(header_secrets())
+    assert misspelled_names() == []
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer secret", "wiki.example.com Bearer", "wiki.example.com A B: secret", "w a: é"]
+)
+def test_a_header_that_is_not_valid_is_refused_without_its_value(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_HEADER_WIKI", value)
+    with pytest.raises(SettingsError, match="KNOWLEDGE_HEADER_WIKI") as refused:
+        fetch_headers()
+    assert "secret" not in str(refused.value)
+
+
+def test_a_host_that_is_not_valid_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_URL_HOSTS", "docs.example.com, wiki.example=0.0.0.0/0")
+    with pytest.raises(SettingsError, match=r"KNOWLEDGE_URL_HOSTS contains the network 0\.0\.0\.0/0, which is not"):
+        load_settings()

@@ -10,7 +10,8 @@ from datalayer.ownership import SYSTEM, acting_as
 from threadkeeper.knowledge.embedding.base import EmbeddingPurpose
 from threadkeeper.knowledge.embedding.embedder import Embedder
 from threadkeeper.knowledge.retrieval.retriever import MOST_PASSAGES, Retrieved, Retriever
-from threadkeeper.knowledge.training import KnowledgeSettings, KnowledgeStore, Trainer
+from threadkeeper.knowledge.training import KnowledgeSettings, Trainer
+from threadkeeper.knowledge.training_store import KnowledgeStore
 from threadkeeper.knowledge.worker_process import EmbeddingWorker
 
 logger = logging.getLogger(__name__)

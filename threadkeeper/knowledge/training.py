@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from datalayer.concurrency import for_each
-from datalayer.errors import BlobNotFound, DataLayerError, NotFound
+from datalayer.errors import BlobNotFound, DataLayerError, NotFound, SourceChanged
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import (
     DataSource,
@@ -27,12 +27,15 @@ from datalayer.records.knowledge import (
 from threadkeeper.knowledge.batches import Batches
 from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings
 from threadkeeper.knowledge.embedding.base import Embedded, EmbeddingError, EmbeddingPurpose, Embeds
-from threadkeeper.knowledge.loaders.base import LoadedDocument
+from threadkeeper.knowledge.fetching.base import Fetches, FetchSettings
+from threadkeeper.knowledge.fetching.options import FETCHED_KINDS, load_options
+from threadkeeper.knowledge.fetching.refreshing import name_of, open_fetcher, refreshed
+from threadkeeper.knowledge.loaders.base import LoadedDocument, Taken
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
 from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of
-from threadkeeper.knowledge.retrieval.retriever import PassageStore
 from threadkeeper.knowledge.threshold import calibrated
+from threadkeeper.knowledge.training_store import KnowledgeStore
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
 
 logger = logging.getLogger(__name__)
@@ -43,37 +46,19 @@ _PROGRESS_SECONDS = 1.0
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)
 
 
-class KnowledgeStore(PassageStore, Protocol):
-    """The part of the data layer that a training uses: `datalayer.knowledge`."""
-
-    async def get_training(self, training_id: str) -> Training | None: ...
-    async def list_sources(self, assistant_id: str) -> list[DataSource]: ...
-    async def read_source(self, source_id: str) -> tuple[DataSource, bytes]: ...
-    async def begin_training(self, training_id: str, settings: TrainingSettings, expected_sources: int) -> bool: ...
-    async def fail_training(self, training_id: str, error: str) -> bool: ...
-    async def cancel_training(self, training_id: str) -> bool: ...
-    async def finish_training(self, training_id: str, threshold: float, word_counts: bytes) -> bool: ...
-    async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]: ...
-    async def keep_source_result(self, training_id: str, result: SourceResult, options: dict[str, Any]) -> None: ...
-    async def take_source(self, training_id: str, source_id: str, number: int) -> int: ...
-    async def take_documents(
-        self, training_id: str, source_id: str, wanted: Collection[tuple[str, str]]
-    ) -> set[tuple[str, str]]: ...
-    async def keep_documents(self, training_id: str, added: Sequence[NewDocument]) -> None: ...
-    async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class KnowledgeSettings:
     """Args:
     chunks: how texts are cut.
     limits: of the load of a file.
     keep: how many successful trainings of an assistant are kept.
+    fetching: the hosts, headers and limits of data sources that are fetched.
     """
 
     chunks: ChunkSettings = field(default_factory=ChunkSettings)
     limits: LoadLimits = field(default_factory=LoadLimits)
     keep: int = 3
+    fetching: FetchSettings = field(default_factory=FetchSettings)
 
 
 async def _nobody_waits(_training: Training) -> None: ...
@@ -158,6 +143,7 @@ class _Run:
         self._store, self._embedder, self._worker = trainer.store, trainer.embedder, trainer.worker
         self._settings, self._pauses, self._cancelled = trainer.settings, trainer.pauses, cancelled
         self._has_vector_search, self._sources_at_once = trainer.has_vector_search, trainer.sources_at_once
+        self._fetcher: Fetches | None = None
         self._training_id = ""
         self._purpose = EmbeddingPurpose()
         self._stored: TrainingSettings | None = None
@@ -198,6 +184,8 @@ class _Run:
             for task in (loading, embedding):
                 task.cancel()
             await asyncio.gather(loading, embedding, return_exceptions=True)
+            if self._fetcher is not None:
+                await self._fetcher.close()
         await self._finish(training.assistant_id)
 
     async def _tell(self, progress: Callable[[Training], Awaitable[None]]) -> None:
@@ -227,6 +215,18 @@ class _Run:
 
     async def _train_source(self, source: DataSource, before: tuple[int, dict[str, tuple[SourceResult, Any]]]) -> None:
         number, results = before
+        fetch: dict[str, Any] | None = None
+        if source.kind in FETCHED_KINDS:
+            self._fetcher = self._fetcher or open_fetcher(self._settings.fetching)
+            try:
+                source, fetch = await refreshed(self._store, self._fetcher, source)
+            except SourceChanged:
+                is_there = await self._store.get_source(source.id) is not None
+                await self._keep_result(source, "changed" if is_there else "deleted")
+                return
+            if source.object_key is None:
+                await self._keep_result(source, "not_fetched", fetch=fetch)
+                return
         known, options = results.get(source.id, (None, None))
         if (
             known is not None
@@ -236,30 +236,37 @@ class _Run:
             and is_current(known.loader)
             and await self._step(self._store.take_source(self._training_id, source.id, number)) == known.documents
         ):
-            await self._store.keep_source_result(self._training_id, known, source.options)
+            await self._store.keep_source_result(self._training_id, replace(known, fetch=fetch), source.options)
             return
         try:
             _, content = await self._store.read_source(source.id)
         except (NotFound, BlobNotFound):
             # It was deleted after the training began.
-            await self._keep_result(source, None, None, "deleted", 0)
+            await self._keep_result(source, "deleted", fetch=fetch)
             return
-        options = {name: tuple(value) if isinstance(value, list) else value for name, value in source.options.items()}
-        load = Load(source.kind, source.title, content, self._settings.limits, **options)  # type: ignore[arg-type]
+        options = load_options(source.kind, source.options)
+        load = Load(source.kind, name_of(source), content, self._settings.limits, **options)  # type: ignore[arg-type]
         refused, count = None, 0
         try:
             count = await self._train_documents(source, load)
         except LoadRefused as refusal:
             refused = refusal.refusal
-        taken = asdict(load.taken) if load.taken.loader else None
-        await self._keep_result(source, load.taken.loader or None, taken, refused, count)
+        await self._keep_result(source, refused, load.taken, documents=count, fetch=fetch)
 
     async def _keep_result(
-        self, source: DataSource, loader: str | None, taken: Any, refused: str | None, documents: int
+        self,
+        source: DataSource,
+        refused: str | None,
+        taken: Taken | None = None,
+        *,
+        documents: int = 0,
+        fetch: dict[str, Any] | None = None,
     ) -> None:
-        result = SourceResult(
-            source.id, source.title, source.sha256, loader, taken, refused, documents, int(refused is not None)
-        )
+        loader = taken.loader if taken is not None else ""
+        found = asdict(taken) if taken is not None and loader else None
+        failed = int(refused is not None)
+        told = (loader or None, found, refused, documents, failed, fetch)
+        result = SourceResult(source.id, source.title, source.sha256, *told)
         await self._store.keep_source_result(self._training_id, result, source.options)
 
     async def _train_documents(self, source: DataSource, load: Load) -> int:
@@ -304,7 +311,7 @@ class _Run:
         new = [at for at, key in enumerate(keys) if key not in taken]
         if not new:
             return
-        settings, is_file = self._settings.chunks, source.kind == "file"
+        settings, is_file = self._settings.chunks, source.kind in ("file", "url")
         asked = {
             "do": "chunk",
             "texts": [(group[at].text, is_file and has_headings(group[at].text)) for at in new],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from threadkeeper.documents.worker.reading import Refusal
 from threadkeeper.knowledge.loaders.base import Taken
@@ -11,16 +11,33 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.language.catalogue import KNOWLEDGE
 from threadkeeper.language.negotiation import is_chinese
 
+UntrainedReason = Literal["deleted", "changed", "not_fetched"]
+"""Why a training took nothing of a source, besides the reasons of its loader."""
+
 
 def say(key: str, language: str | None, **values: object) -> str:
     """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
     return KNOWLEDGE[key][is_chinese(language)].format_map(values)
 
 
-def say_refused(refusal: Refusal, name: str, limits: LoadLimits, language: str | None) -> str:
+def say_refused(refusal: Refusal | UntrainedReason, name: str, limits: LoadLimits, language: str | None) -> str:
     """Why nothing of a file was taken, and what to do."""
     values = {"seconds": f"{limits.seconds:g}", "megabytes": f"{limits.megabytes:g}"}
     return say(f"load_{refusal}", language, name=name, **values)
+
+
+def say_fetch(fetch: Mapping[str, Any], name: str, language: str | None) -> str | None:
+    """Why a data source with an address was not fetched, and what is used in its place; None if it was.
+
+    Args:
+        fetch: as in `SourceResult.fetch`.
+    """
+    if fetch["state"] != "failed":
+        return None
+    reason = say(f"fetch_{fetch['kind']}", language, **fetch["values"])
+    kept = fetch.get("kept")
+    # The day is enough, and the same in every language.
+    return reason if kept is None else say("fetch_kept", language, name=name, at=kept[:10], reason=reason)
 
 
 def say_taken(taken: Taken, name: str, language: str | None) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.settings import rules
 from threadkeeper.settings.root_path import clean_root_path
 from threadkeeper.settings.rules import ENV_FILE
@@ -85,11 +86,12 @@ _CHECKS: dict[Check, str] = {
     _follows(lambda text: rules.at_home(Path(text))): "data_dir",
     _follows(lambda text: rules.short(rules.names(text))): "review_labels review_reasons",
     _follows(lambda text: rules.pairs(rules.names(text))): "assistant_owners",
+    _follows(lambda text: url_hosts(rules.names(text))): "knowledge_url_hosts",
     _whole(1): """
         openai_context_tokens max_tokens usage_payload_days attachment_max_files attachment_max_megabytes
         attachment_max_total_megabytes attachment_max_characters attachment_max_pdf_pages
         knowledge_embedding_dimensions knowledge_max_megabytes knowledge_max_pages knowledge_max_rows
-        knowledge_load_seconds knowledge_keep_trainings
+        knowledge_load_seconds knowledge_keep_trainings knowledge_fetch_seconds knowledge_fetch_pages
     """,
     _whole(1, 65_535): "port",
     _whole(64, 8_000): "knowledge_chunk_tokens",

@@ -7,6 +7,7 @@ variables that start with `THREADKEEPER_` are checked.
 import difflib
 import os
 
+from threadkeeper.settings.fetch_headers import PREFIX
 from threadkeeper.settings.settings import Settings, names_in_env_file
 
 # A name of Chainlit's that looks like one of ours.
@@ -28,6 +29,8 @@ def misspelled_names() -> list[str]:
     own = (name for name in os.environ if name.startswith(_OWN_NAME))
     sentences = []
     for name in sorted({*names_in_env_file(), *own}.difference(known, _OF_CHAINLIT)):
+        if name.startswith(PREFIX):
+            continue
         plain = name.removeprefix(_OWN_NAME)
         is_own = plain != name
         # The prefix that all of Chainlit's variables share would make any two of them alike.

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from threadkeeper.chat.attachments.types import AttachmentKind
+from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.settings import rules
 from threadkeeper.settings.root_path import clean_root_path
 from threadkeeper.settings.rules import ENV_FILE
@@ -230,6 +231,18 @@ class Settings(BaseSettings):
     knowledge_keep_trainings: Count = Field(
         default=3, description="Number of successful trainings of an assistant that are kept."
     )
+    knowledge_url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts from which data sources are fetched, separated by commas, as in `docs.example.com`. Each is "
+        "fetched by https unless it begins with `http://`. A host of a private network names the network: "
+        "`wiki.corp.example=10.1.0.0/16`.",
+    )
+    knowledge_fetch_seconds: Count = Field(
+        default=120, description="Maximum time to fetch one data source, in seconds."
+    )
+    knowledge_fetch_pages: Count = Field(
+        default=100, description="Maximum number of pages that are fetched of one HTTP API."
+    )
 
     sample_assistant: bool = Field(
         default=True,
@@ -363,7 +376,9 @@ class Settings(BaseSettings):
         return None if value is None else rules.web_address(value)
 
     @field_validator(
-        "openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners", mode="before"
+        *("openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners"),
+        "knowledge_url_hosts",
+        mode="before",
     )
     @classmethod
     def _names(cls, value: object) -> object:
@@ -378,6 +393,12 @@ class Settings(BaseSettings):
     @classmethod
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return rules.pairs(value)
+
+    @field_validator("knowledge_url_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        url_hosts(value)
+        return value
 
     @field_validator("openai_api_key", "azure_openai_api_key", "metrics_token", "knowledge_embedding_api_key")
     @classmethod

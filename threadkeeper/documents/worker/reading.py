@@ -15,6 +15,7 @@ Refusal = Literal[
     "too_large",
     "without_sheet",
     "without_column",
+    "without_field",
 ]
 
 

@@ -26,8 +26,8 @@ class LoadedDocument:
             one document of a file.
         title: of the document itself; None if it has none.
         pages: for a PDF, the offset in the text at which each of its pages begins.
-        record_id: of the row of a datasheet.
-        suggestion: a question to offer, from a column of a datasheet.
+        record_id: of the row of a datasheet, or the record of an API.
+        suggestion: a question to offer, from a column of a datasheet or a field of an API.
     """
 
     text: str
@@ -46,9 +46,11 @@ class LoadOptions:
         max_characters: of each document, and of all documents of the file together.
         max_pages: of a PDF.
         max_rows: of a sheet or a CSV file.
-        columns: of a datasheet, whose texts are taken, by name; none: all.
-        record_id: the column of a datasheet that names its rows; None: rows are numbered.
-        suggestion: the column of a datasheet with a question for each row.
+        columns: of a datasheet, whose texts are taken, by name; none: all. For an API, paths to fields of its records.
+        record_id: the column or field that names the rows or records; None: they are numbered.
+        suggestion: the column or field with a question for each of them.
+        title: the field of a record with its title.
+        records: the path to the list of records in an answer of an API, as "data.items"; None: the answer is the list.
         sheet: of a workbook; None: the first.
     """
 
@@ -58,6 +60,8 @@ class LoadOptions:
     columns: tuple[str, ...] = ()
     record_id: str | None = None
     suggestion: str | None = None
+    title: str | None = None
+    records: str | None = None
     sheet: str | None = None
 
 

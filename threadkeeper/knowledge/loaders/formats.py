@@ -11,8 +11,9 @@ from threadkeeper.documents.kinds import document_kind
 from threadkeeper.documents.worker.archive import entry_of, open_archive
 from threadkeeper.knowledge.loaders.base import Loader, Refused
 
-SourceKind = Literal["file", "pairs", "datasheet"]
-"""What a file is to its data source: a text, questions and answers, or a table of which each row is a document."""
+SourceKind = Literal["file", "pairs", "datasheet", "url", "api"]
+"""What its bytes are to a data source: a text (`file`, `url`), questions and answers, a table of which each row is a
+document, or the answers of an API of which each record is one."""
 
 _HTML = re.compile(
     rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b"
@@ -25,9 +26,10 @@ _MARKDOWN_EXTENSIONS = (".md", ".markdown")
 
 
 VERSIONS = {
+    "api": 1,
     "csv": 1,
     "datasheet": 1,
-    "html": 2,
+    "html": 3,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,
@@ -54,6 +56,10 @@ def loader_for(kind: SourceKind, name: str, data: bytes) -> Loader:
         from threadkeeper.knowledge.loaders.pairs import PairsLoader  # noqa: PLC0415  what is read, is imported
 
         return PairsLoader()
+    if kind == "api":
+        from threadkeeper.knowledge.loaders.api import ApiLoader  # noqa: PLC0415
+
+        return ApiLoader()
     form = document_kind(data)
     if kind == "datasheet":
         if form == "pdf" or (form == "archive" and not _is_workbook(data)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
 
 class HtmlLoader:
     name: ClassVar[str] = "html"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         from trafilatura import bare_extraction, html2txt  # noqa: PLC0415  what is read, is imported
@@ -37,16 +38,19 @@ class HtmlLoader:
         tree = load_html(page)
         if tree is None:
             raise Refused("without_text")
+        # trafilatura gives a title only together with authors and dates, which it takes long to guess.
+        title = " ".join((tree.findtext(".//title") or "").split()) or None
         _keep_captions(tree)
         found = bare_extraction(
             tree, favor_recall=True, include_comments=False, include_tables=True, include_formatting=True
         )
-        text, title = (found.text, found.title) if isinstance(found, Document) else (None, None)
+        text = found.text if isinstance(found, Document) else None
         yield LoadedDocument(cut(text or html2txt(page), options, taken), title=title)
 
 
 def _text(data: bytes, taken: Taken) -> str:
-    declared = _CHARSET.search(data[:_HEAD_BYTES])
+    # A byte order mark goes before what the page declares, as in browsers.
+    declared = None if data.startswith(codecs.BOM_UTF8) else _CHARSET.search(data[:_HEAD_BYTES])
     if declared is not None:
         try:
             return data.decode(declared[1].decode("ascii"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken, cut
@@ -16,7 +16,7 @@ class JsonLoader:
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         text = text_of(data, taken)
-        yield LoadedDocument(cut("\n\n".join(map(_record, _records(text))), options, taken))
+        yield LoadedDocument(cut("\n\n".join(map(record_text, _records(text))), options, taken))
 
 
 def _records(text: str) -> list[Any]:
@@ -31,8 +31,22 @@ def _records(text: str) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _record(value: Any) -> str:
-    return "\n".join(_lines(value, ""))
+def value_at(value: Any, path: str) -> Any:
+    """What is at a path of names and numbers in a JSON value, as "data.items.0"; "" is the value itself; None if
+    nothing is there."""
+    for name in path.split(".") if path else ():
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isascii() and name.isdecimal() and len(name) < 10:
+            value = value[int(name)] if int(name) < len(value) else None
+        else:
+            return None
+    return value
+
+
+def record_text(value: Any, path: str = "") -> str:
+    """A value as text: a line for each plain value, under the names that lead to it."""
+    return "\n".join(_lines(value, path))
 
 
 def _lines(value: Any, path: str) -> Iterator[str]:
