@@ -144,6 +144,32 @@ async def test_a_guessed_encoding_is_reported(text: str) -> None:
     assert "Windows-1252" in attachment.notices[0].say("en")
 
 
+TRADITIONAL = "這是一個繁體中文的測試文件，內容很短。\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "encoding"),
+    [
+        (TRADITIONAL.encode("big5"), TRADITIONAL, "Big5"),
+        # Cut by its bytes, or with one byte of another encoding.
+        (("你好世界" * 9).encode()[:-1], "你好世界" * 8 + "你好世\ufffd", "UTF-8"),
+        (("你好世界\n" * 9).encode() + b"5 \xa3", "你好世界\n" * 9 + "5 \ufffd", "UTF-8"),
+    ],
+)
+async def test_other_chinese_text_is_read_with_a_notice(data: bytes, text: str, encoding: str) -> None:
+    attachment = await text_of("a.txt", data)
+    assert attachment.text == text
+    assert [notice.key for notice in attachment.notices] == ["notice_encoding"]
+    assert encoding in attachment.notices[0].say("en")
+
+
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf", b"\xff\xfe", b" \r\n\t\n", "\u3000\n".encode()])
+async def test_a_text_without_a_character_is_empty(data: bytes) -> None:
+    with pytest.raises(AttachmentRefused) as refused:
+        await text_of("a.txt", data)
+    assert refused.value.notice.key == "attachment_empty"
+
+
 async def test_a_long_text_is_cut_and_the_model_and_the_user_are_notified() -> None:
     attachment = await text_of("a.txt", b"0123456789" * 100, max_characters=15)
     assert attachment.text.startswith("012345678901234\n[The file goes on")

@@ -29,7 +29,7 @@ from tests.support.office_files import (
 from tests.support.server import ROOT
 from tests.unit.test_attachments import passes_the_server, pdf, refusal, text_of
 from threadkeeper.chat.attachments.reader import TextAttachment
-from threadkeeper.documents.worker.pdf import ranges
+from threadkeeper.documents.worker.pdf import is_garbled, ranges
 
 PARAGRAPHS = ("# The title", "Grüße, 你好 *as typed*", "- one", "- two")
 TABLE = [["name", "number"], ["Ada", "1"]]
@@ -90,6 +90,35 @@ async def test_pages_without_text_are_told() -> None:
     some = await text_of("a.pdf", pdf("One.", None, "Three.", None))
     assert told(some, "2 of 4 (page 2, 4)")
     assert (await text_of("a.pdf", pdf("One.", "Two."))).notices == ()
+
+
+def _with_glyphs(data: bytes, names: str) -> bytes:
+    """The PDF, with fonts on its second page that name their characters so. `{}` is a number."""
+    writer = PdfWriter(clone_from=io.BytesIO(data))
+    fonts = writer.pages[1]["/Resources"]["/Font"]  # type: ignore[index]
+    numbered = [part for at in range(32, 127) for part in (NumberObject(at), NameObject(names.format(at)))]
+    for name in list(fonts):
+        font = DictionaryObject(fonts[name].get_object())
+        font[NameObject("/Encoding")] = DictionaryObject({NameObject("/Differences"): ArrayObject(numbered)})
+        font.pop("/ToUnicode", None)
+        fonts[NameObject(name)] = font
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("names", ["/g{}", "/uniE1{:02}"])
+async def test_a_page_whose_font_does_not_say_its_characters_has_no_text(names: str) -> None:
+    attachment = await text_of("a.pdf", _with_glyphs(pdf("One.", "Some words of the second page."), names))
+    assert "One." in attachment.text
+    assert "g83" not in attachment.text
+    assert told(attachment, "pages without text (scans or empty): 1 of 2 (page 2)")
+
+
+def test_odd_characters_in_a_text_are_no_garble() -> None:
+    assert not is_garbled("")
+    assert not is_garbled("a = \ue001 b, see /c1 and /g2 in the appendix")
+    assert is_garbled("/g72/g69/g76 /g76 a")
 
 
 async def test_pages_without_text_are_told_beside_pages_that_were_cut_off() -> None:

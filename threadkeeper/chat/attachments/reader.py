@@ -167,6 +167,8 @@ class AttachmentReader:
             raise AttachmentRefused("attachment_unsupported", name=name)
         text, encoding, certain = decoded
         text = text.replace("\r\n", "\n")
+        if not text.strip():
+            raise AttachmentRefused("attachment_empty", name=name)
         notices = () if certain else (Notice("notice_encoding", name=name, encoding=encoding),)
         return _limited(name, text[: self._max_characters], len(text), notices)
 

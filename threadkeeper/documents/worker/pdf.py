@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
+from unicodedata import category
 
 from pypdf import PageObject, PdfReader
 from pypdf.errors import PyPdfError
@@ -13,6 +15,8 @@ from threadkeeper.documents.worker.reading import Reading, Refused
 
 # What pypdf raises for a page or a file that it cannot read.
 UNREADABLE = (PyPdfError, ValueError, TypeError, KeyError, AttributeError, LookupError, ArithmeticError)
+
+_GLYPH_NAME = re.compile(r"/(?:g|gid|glyph|cid|index|c)\d+", re.IGNORECASE)
 
 
 def read_pdf(data: bytes, *, max_pages: int, max_characters: int) -> Reading:
@@ -57,6 +61,8 @@ def read_pages(
         except UNREADABLE:
             forms.append(number)
             filled = []
+        if is_garbled(text):
+            text = ""
         text = "\n".join([*([text] if text else []), *filled])
         has_text = has_text or bool(text)
         if text:
@@ -76,6 +82,17 @@ def read_pages(
     reading.leave_out("part_pictures", len(pictures))
     reading.leave_out("part_embedded", sum(1 for _ in reader.attachment_list))
     return texts, reading
+
+
+def is_garbled(text: str) -> bool:
+    """Whether most of the text are names or numbers of glyphs: the fonts do not say which characters they are."""
+    rest = _GLYPH_NAME.sub("", text)
+    odd = (
+        len(text)
+        - len(rest)
+        + sum(one == "\ufffd" or category(one) in ("Co", "Cc", "Cn") for one in rest if not one.isspace())
+    )
+    return odd * 2 > len("".join(text.split()))
 
 
 def ranges(numbers: Iterable[int]) -> str:
