@@ -33,6 +33,7 @@ from threadkeeper.conversation.write_failures import show_write_failure
 from threadkeeper.factories import (
     embeds_here,
     knowledge_on_demand,
+    load_limits,
     open_blobs,
     open_model,
     retriever,
@@ -104,6 +105,7 @@ mount(
         asked_reasons=settings.asked_reasons,
         assistant_models=() if settings.demo else settings.openai_models,
         try_assistant=trial(settings, model, passages),
+        knowledge_limits=load_limits(settings),
     ),
     gate=gate,
     headers=SecurityHeaders(

@@ -14,6 +14,8 @@ from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
 from threadkeeper.chat.trying import Trial
 from threadkeeper.knowledge.asking import KnowledgeRetriever
+from threadkeeper.knowledge.loaders.base import LoadOptions
+from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
@@ -114,8 +116,6 @@ def open_knowledge(
     )
     from threadkeeper.knowledge.fetching.base import FetchSettings  # noqa: PLC0415
     from threadkeeper.knowledge.fetching.hosts import url_hosts  # noqa: PLC0415
-    from threadkeeper.knowledge.loaders.base import LoadOptions  # noqa: PLC0415
-    from threadkeeper.knowledge.loading import LoadLimits  # noqa: PLC0415
     from threadkeeper.knowledge.service import KnowledgeService  # noqa: PLC0415
     from threadkeeper.knowledge.training import KnowledgeSettings  # noqa: PLC0415
     from threadkeeper.knowledge.worker_process import EmbeddingWorker  # noqa: PLC0415
@@ -148,11 +148,6 @@ def open_knowledge(
             raise NoKnowledge("KNOWLEDGE_EMBEDDING_MODEL needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
         described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD)
     metered = MeteredModel(model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets))
-    limits = LoadLimits(
-        settings.knowledge_load_seconds,
-        settings.knowledge_max_megabytes,
-        LoadOptions(max_pages=settings.knowledge_max_pages, max_rows=settings.knowledge_max_rows),
-    )
     fetching = FetchSettings(
         url_hosts(settings.knowledge_url_hosts),
         fetch_headers(),
@@ -165,7 +160,16 @@ def open_knowledge(
         layer,
         Embedder(metered, described, asks_dimensions=bool(name and dimensions)),
         worker,
-        KnowledgeSettings(chunks, limits, settings.knowledge_keep_trainings, fetching),
+        KnowledgeSettings(chunks, load_limits(settings), settings.knowledge_keep_trainings, fetching),
+    )
+
+
+def load_limits(settings: Settings) -> LoadLimits:
+    """The limits of the files that assistants know."""
+    return LoadLimits(
+        settings.knowledge_load_seconds,
+        settings.knowledge_max_megabytes,
+        LoadOptions(max_pages=settings.knowledge_max_pages, max_rows=settings.knowledge_max_rows),
     )
 
 

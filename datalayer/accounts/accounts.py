@@ -1,13 +1,14 @@
 """Accounts: users who log in with a password, for the command line and the login page."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.accounts.logins import end_logins_of
-from datalayer.cleaning import clean_text, utc_now
+from datalayer.cleaning import clean_text, known_id, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import user_names, users
 from datalayer.records.chat import ROLES, Account, User
@@ -93,6 +94,11 @@ class Accounts(DataStore):
     async def list_users(self) -> list[User]:
         """All users, sorted by identifier."""
         return await self.database.query(users.list_all)
+
+    async def names_of_users(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The identifiers of these users, by id; those of deleted users are missing."""
+        known = {one for user_id in user_ids if (one := known_id(user_id)) is not None}
+        return await self.database.query(lambda connection: users.names(connection, known)) if known else {}
 
     async def names_alike(self) -> list[tuple[str, ...]]:
         """Names that differ only in case, as an older database may have them; the first of each is found by all

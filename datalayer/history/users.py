@@ -1,5 +1,6 @@
 """Users and their password hashes."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -72,6 +73,12 @@ async def acting(connection: AsyncConnection, actor: Actor) -> User | None:
 async def list_all(connection: AsyncConnection) -> list[User]:
     rows = (await connection.execute(select(*_COLUMNS).order_by(users.c.identifier))).mappings()
     return [record_of(User, users, row) for row in rows]
+
+
+async def names(connection: AsyncConnection, user_ids: Collection[str]) -> dict[str, str]:
+    """The identifiers of these users, by id."""
+    statement = select(users.c.id, users.c.identifier).where(users.c.id.in_(user_ids))
+    return {row.id: row.identifier for row in await connection.execute(statement)}
 
 
 async def account(connection: AsyncConnection, identifier: str) -> Account | None:

@@ -18,6 +18,7 @@ from tests.unit.test_attachments import pdf
 from tests.unit.test_documents import ENTITY
 from threadkeeper.documents import process
 from threadkeeper.documents.worker.reading import Refusal
+from threadkeeper.knowledge.columns import Sheet, sheets_of
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken
 from threadkeeper.knowledge.loaders.formats import VERSIONS, SourceKind, is_current, loader_for
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
@@ -252,6 +253,26 @@ def test_a_small_table_does_not_bound_the_fields_of_other_readers() -> None:
     csv.field_size_limit(before)
 
 
+def test_quoted_cells_do_not_decide_what_separates_cells() -> None:
+    data = b'question,answer\n"Why; or how; or when?","Because;\nso;\nthen; now"\n"12"" or 5"" pipes?","Both; yes"\n'
+    documents, _ = load("a.csv", data, "pairs")
+    assert [one.title for one in documents] == ["Why; or how; or when?", '12" or 5" pipes?']
+
+
+async def test_the_columns_of_a_table_are_those_of_its_first_rows() -> None:
+    assert await sheets_of("a.csv", b"\nname;city;;city\nAda;London;;x\n", LoadLimits()) == [
+        Sheet("", ("name", "city"))
+    ]
+    workbook = excel({"One": ROWS, "Empty": [], "Two": [["a"], [1]]})
+    assert await sheets_of("a.xlsx", workbook, LoadLimits()) == [
+        Sheet("One", ("name", "city", "tip")),
+        Sheet("Two", ("a",)),
+    ]
+    for name, data in (("a.docx", word("x")), ("a.csv", b" \n"), ("a.pdf", pdf("x"))):
+        with pytest.raises(LoadRefused):
+            await sheets_of(name, data, LoadLimits())
+
+
 def test_repeated_rows_and_unanswered_questions_are_told() -> None:
     _, taken = load("a.csv", CSV + b"\nAda,Paris,", "datasheet", record_id="name")
     assert "rows with an id that an earlier row has: 1" in " ".join(say_taken(taken, "a.csv", "en"))
@@ -301,7 +322,7 @@ async def test_documents_of_a_process_come_one_after_another() -> None:
     loading = Load("datasheet", "a.csv", rows, LoadLimits(), record_id="name", columns=("text",))
     documents = [document async for document in loading.documents()]
     assert [document.record_id for document in documents[:2]] == ["row 0", "row 1"]
-    assert (len(documents), loading.taken.kept, loading.taken.loader) == (2_000, 2_000, "datasheet 1")
+    assert (len(documents), loading.taken.kept, loading.taken.loader) == (2_000, 2_000, "datasheet 2")
 
 
 async def test_a_process_that_nobody_waits_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

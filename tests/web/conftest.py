@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,13 +13,16 @@ from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from datalayer import User
+from datalayer import Training, User
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.served import served
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
+from threadkeeper.jobs.trainings import register_trainings
+from threadkeeper.knowledge.loaders.base import LoadOptions
+from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
@@ -33,6 +37,7 @@ THEME = Path(__file__).parents[2] / "public" / "theme.json"
 NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
 OWNERS = {"travel": ("uma",)}
 MODELS = ("large", "small")
+KNOWLEDGE_LIMITS = LoadLimits(megabytes=1, options=LoadOptions(max_rows=100))
 
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
@@ -88,6 +93,11 @@ async def no_gate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
     await app(scope, receive, send)
 
 
+async def nobody_trains(training_id: str, **_: Any) -> Training:
+    """For jobs that no process of the test runs."""
+    raise AssertionError
+
+
 # The whole of ours, and people of every role
 
 
@@ -122,6 +132,7 @@ def whole_app(
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(layer, authenticator=Authenticator(layer, passwords))
+    register_trainings(layer, nobody_trains)
     ours = all_routers(
         layer,
         theme=THEME,
@@ -129,6 +140,7 @@ def whole_app(
         assistant_owners=OWNERS,
         asked_reasons=review_policy.reasons,
         assistant_models=MODELS,
+        knowledge_limits=KNOWLEDGE_LIMITS,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
     mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))

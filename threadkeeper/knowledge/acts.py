@@ -142,8 +142,7 @@ async def put_source(
     """
     await demand_editable(layer, slug)
     title = " ".join(new.title.split())
-    # As they are read again: what is not chosen is left out, and JSON has no tuples.
-    options = {name: list(one) if isinstance(one, tuple) else one for name, one in new.options.items() if one}
+    options = _stored_options(new.options)
     with acting_as(SYSTEM):
         sources = await layer.list_sources(slug)
         old: DataSource | None = None
@@ -158,6 +157,36 @@ async def put_source(
         taken = await check_file(new.kind, title, new.content, limits, options)
         stored = await layer.put_source(made, new.content, mimetypes.guess_type(title)[0], replaces)
     return SourceChange(stored, "added" if old is None else "replaced", taken)
+
+
+async def change_source(
+    layer: KnowledgeActs,
+    slug: str,
+    source_id: str,
+    *,
+    title: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> DataSource:
+    """Give a data source another title, or a datasheet other columns; its file stays.
+
+    Raises:
+        InvalidRecord: the title is empty.
+        NotFound: there is no such assistant, or it has no such source.
+        Forbidden: the acting user may not edit the assistant.
+    """
+    await demand_editable(layer, slug)
+    with acting_as(SYSTEM):
+        source = _demand(await layer.list_sources(slug), slug, source_id)
+        if title is not None:
+            source = replace(source, title=" ".join(title.split()))
+        if options is not None:
+            source = replace(source, options=_stored_options(options))
+        return await layer.put_source(source)
+
+
+def _stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they are read again: what is not chosen is left out, and JSON has no tuples."""
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in options.items() if one}
 
 
 async def remove_source(layer: KnowledgeActs, slug: str, source_id: str) -> None:

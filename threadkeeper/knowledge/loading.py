@@ -12,7 +12,7 @@ from typing import Any
 from threadkeeper.documents.process import end, failure, start, too_slow
 from threadkeeper.documents.worker.reading import Refusal
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Taken
-from threadkeeper.knowledge.loaders.formats import SourceKind
+from threadkeeper.knowledge.loaders.formats import LoadKind
 
 # A character takes at most 12 bytes of JSON in ASCII.
 _MOST_BYTES = 256 * 1024 * 1024
@@ -43,7 +43,7 @@ class LoadLimits:
 class Load:
     """One load of one file; `taken` is complete when `documents` has ended."""
 
-    def __init__(self, kind: SourceKind, name: str, data: bytes, limits: LoadLimits, **options: Any) -> None:
+    def __init__(self, kind: LoadKind, name: str, data: bytes, limits: LoadLimits, **options: Any) -> None:
         """
         Args:
             options: of the source, as in `LoadOptions`.

@@ -6,8 +6,10 @@ from pathlib import Path
 from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.assistants import routes as assistants
+from threadkeeper.web.assistants.knowledge import routes as knowledge
 from threadkeeper.web.assistants.trying import TryAssistant
 from threadkeeper.web.chainlit_pages import router as chainlit_pages
 from threadkeeper.web.chainlit_routes import chainlit_router
@@ -33,6 +35,7 @@ def all_routers(
     asked_reasons: Sequence[str] = (),
     assistant_models: Sequence[str] = (),
     try_assistant: TryAssistant | None = None,
+    knowledge_limits: LoadLimits | None = None,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -47,6 +50,7 @@ def all_routers(
         asked_reasons: the reasons from which users choose after a thumbs-down.
         assistant_models: the models on offer for assistants, the default first.
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
+        knowledge_limits: of the files that assistants know.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     shared = share(
@@ -56,9 +60,10 @@ def all_routers(
         assistant_owners=assistant_owners or {},
         assistant_models=assistant_models,
         try_assistant=try_assistant,
+        knowledge_limits=knowledge_limits or LoadLimits(),
     )
     screens = APIRouter(dependencies=[Depends(shared)])
-    for part in (usage, review, me, assistants):
+    for part in (usage, review, me, assistants, knowledge):
         screens.include_router(part.router)
     screens.include_router(page_api_router(asked_reasons))
     screens.include_router(chainlit_pages)

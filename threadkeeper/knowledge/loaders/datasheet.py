@@ -13,10 +13,10 @@ _TITLE_CHARACTERS = 80
 
 class DatasheetLoader:
     name: ClassVar[str] = "datasheet"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
-        rows = _rows(data, options, taken)
+        _, rows = next(tables_of(data, options, taken), ("", iter(())))
         header = next(rows, None)
         if header is None:
             raise Refused("without_text")
@@ -49,13 +49,12 @@ class DatasheetLoader:
             raise Refused("without_text")
 
 
-def _rows(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[list[str]]:
-    if not data.startswith((ARCHIVE, COMPOUND)):
-        yield from csv_rows(data, taken)
-        return
-    for _, rows in sheets(data, options, taken):
-        yield from rows
-        return
+def tables_of(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[tuple[str, Iterator[list[str]]]]:
+    """The sheets of a workbook, or the table of a CSV file with the name "", each with its rows. Raises Refused."""
+    if data.startswith((ARCHIVE, COMPOUND)):
+        yield from sheets(data, options, taken)
+    else:
+        yield "", csv_rows(data, taken)
 
 
 def _place(header: list[str], name: str) -> int:

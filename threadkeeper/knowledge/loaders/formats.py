@@ -15,6 +15,9 @@ SourceKind = Literal["file", "pairs", "datasheet", "url", "api"]
 """What its bytes are to a data source: a text (`file`, `url`), questions and answers, a table of which each row is a
 document, or the answers of an API of which each record is one."""
 
+LoadKind = SourceKind | Literal["columns"]
+"""What is loaded of a file: its documents, or the names of the columns of a datasheet."""
+
 _HTML = re.compile(
     rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b"
 )
@@ -27,13 +30,14 @@ _MARKDOWN_EXTENSIONS = (".md", ".markdown")
 
 VERSIONS = {
     "api": 1,
-    "csv": 1,
-    "datasheet": 1,
+    "columns": 1,
+    "csv": 2,
+    "datasheet": 2,
     "html": 3,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,
-    "pairs": 1,
+    "pairs": 2,
     "pdf": 2,
     "text": 1,
     "word": 1,
@@ -48,7 +52,7 @@ def is_current(loader: str) -> bool:
     return version == str(VERSIONS.get(name))
 
 
-def loader_for(kind: SourceKind, name: str, data: bytes) -> Loader:
+def loader_for(kind: LoadKind, name: str, data: bytes) -> Loader:
     """The loader of a file. Raises Refused("unsupported") if there is none."""
     if not data.strip():
         raise Refused("without_text")
@@ -61,12 +65,13 @@ def loader_for(kind: SourceKind, name: str, data: bytes) -> Loader:
 
         return ApiLoader()
     form = document_kind(data)
-    if kind == "datasheet":
+    if kind in ("datasheet", "columns"):
         if form == "pdf" or (form == "archive" and not _is_workbook(data)):
             raise Refused("unsupported")
+        from threadkeeper.knowledge.loaders.columns import ColumnsLoader  # noqa: PLC0415
         from threadkeeper.knowledge.loaders.datasheet import DatasheetLoader  # noqa: PLC0415
 
-        return DatasheetLoader()
+        return DatasheetLoader() if kind == "datasheet" else ColumnsLoader()
     if form == "pdf":
         from threadkeeper.knowledge.loaders.pdf import PdfLoader  # noqa: PLC0415
 

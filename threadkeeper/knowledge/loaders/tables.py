@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from threadkeeper.documents.worker.archive import open_archive
@@ -16,6 +17,8 @@ ARCHIVE = b"PK"
 COMPOUND = b"\xd0\xcf\x11\xe0"
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 20
+_SAMPLE_CHARACTERS = 100_000
+_QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"', re.MULTILINE)
 
 
 def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
@@ -23,7 +26,8 @@ def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
     text = text_of(data, taken)
     # Of the process: it is never lowered, because others may read CSV in it.
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
-    lines = text.splitlines()[:_SAMPLE_LINES]
+    # Quoted cells may contain delimiters, and several lines.
+    lines = _QUOTED.sub('""', text[:_SAMPLE_CHARACTERS]).splitlines()[:_SAMPLE_LINES]
     # The delimiter that most lines contain equally often; the sniffer of the standard library takes a letter at times.
     counts = {one: [line.count(one) for line in lines if line.strip()] for one in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda one: (min(counts[one], default=0) > 0, sum(counts[one])))

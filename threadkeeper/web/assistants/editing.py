@@ -49,6 +49,7 @@ class Editing:
         values: Filled,
         *,
         numbers: AssistantNumbers | None = None,
+        knowledge: str = "",
         form: Posted | None = None,
         tried: Tried | None = None,
         newer: tuple[int, int] | None = None,
@@ -60,6 +61,7 @@ class Editing:
             assistant: as it is stored; without a slug if it is new. Its version is the one that a save is based on.
             values: the fields.
             numbers: of its answers.
+            knowledge: the state of what it knows, in words.
             form: the posted form, if there was one.
             tried: the answer to the question of the form.
             newer: the version that the form was based on, and the one that somebody saved meanwhile.
@@ -80,6 +82,7 @@ class Editing:
             "tried": tried,
             "question": form.one("question", longest=LONGEST_QUESTION) if form else "",
             "numbers": numbers,
+            "knowledge": knowledge,
             "newer": newer,
             "saved": saved if saved == str(assistant.version) else "",
         }

@@ -1,12 +1,12 @@
-"""The form that uploads the picture of an assistant: the only one with a file."""
+"""The form that uploads the picture of an assistant."""
 
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
-from starlette.datastructures import UploadFile
+from fastapi import Depends, Request
 
 from threadkeeper.web.auth.roles import LoggedIn
-from threadkeeper.web.pages.form_token import TOKEN_FIELD, is_from_this_login
+from threadkeeper.web.pages.failures import TooLarge
+from threadkeeper.web.pages.uploads import uploaded
 
 LARGEST_FORM = 2_000_000
 """Bytes. The layer names the largest picture, which is much smaller, in its sentence."""
@@ -20,19 +20,10 @@ class PostedPicture:
 
 
 async def _posted(request: Request, _person: LoggedIn) -> PostedPicture:
-    if not 0 <= _length(request) <= LARGEST_FORM:
-        raise HTTPException(413, "The form is too large.")
-    async with request.form(max_files=1, max_fields=5) as form:
-        token, version, file = form.get(TOKEN_FIELD), form.get("version"), form.get("picture")
-        if not isinstance(token, str) or not is_from_this_login(request, token):
-            raise HTTPException(403, "The form token does not belong to this login.")
-        content = await file.read() if isinstance(file, UploadFile) else b""
-    return PostedPicture(content, version if isinstance(version, str) else "")
-
-
-def _length(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdecimal() else -1
+    too_large = TooLarge("failure_413_reason")
+    async with uploaded(request, too_large, most_files=1, most_bytes=LARGEST_FORM) as form:
+        content = await form.files[0].read() if form.files else b""
+        return PostedPicture(content, form.fields.one("version"))
 
 
 PictureForm = Annotated[PostedPicture, Depends(_posted)]

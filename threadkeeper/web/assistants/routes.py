@@ -5,6 +5,7 @@ only if nobody saved since it was loaded.
 """
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Response
@@ -16,6 +17,7 @@ from datalayer.records.assistants import Assistant, AssistantAccess, AssistantSe
 from threadkeeper.web.assistants import comparing
 from threadkeeper.web.assistants.editing import Editor
 from threadkeeper.web.assistants.fields import Filled, access_of, filled, posted_values, sentences, settings_of
+from threadkeeper.web.assistants.knowledge.states import in_words, states_of
 from threadkeeper.web.assistants.pictures import PictureForm
 from threadkeeper.web.auth.roles import Admin, LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer
@@ -31,7 +33,13 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get("/assistants")
 async def list_assistants(editor: Editor, layer: Layer) -> Response:
-    values = {"assistants": await layer.list_assistants(), "may_create": is_admin(editor.person)}
+    assistants = await layer.list_assistants()
+    states = await states_of(layer, [one.slug for one in assistants if one.may_edit])
+    values = {
+        "assistants": assistants,
+        "may_create": is_admin(editor.person),
+        "knowledge": {slug: in_words(state, editor.say) for slug, state in states.items()},
+    }
     return editor.pages.page(editor.request, "assistants/list.html", values, person=editor.person, zone=editor.zone)
 
 
@@ -69,8 +77,8 @@ async def read_assistant(editor: Editor, layer: Layer, slug: str) -> Response:
     assistant = await layer.get_assistant(slug)
     if not assistant.may_edit:
         return editor.pages.page(editor.request, "assistants/show.html", {"assistant": assistant}, person=editor.person)
-    numbers = await layer.assistant_numbers(slug)
-    return editor.page(assistant, filled(assistant.settings, assistant.access, assistant.owner), numbers=numbers)
+    facts = await _facts(editor, layer, slug)
+    return editor.page(assistant, filled(assistant.settings, assistant.access, assistant.owner), **facts)
 
 
 @router.post("/assistants/{slug}")
@@ -81,8 +89,8 @@ async def save_assistant(editor: Editor, form: Form, layer: Layer, slug: str) ->
     based = replace(assistant, version=expected)
     if form.one("do") == "try":
         tried = await editor.tried(form, replace(assistant, settings=settings))
-        numbers = await layer.assistant_numbers(slug)
-        return editor.page(based, Filled(values, {}), numbers=numbers, form=form, tried=tried)
+        facts = await _facts(editor, layer, slug)
+        return editor.page(based, Filled(values, {}), **facts, form=form, tried=tried)
     problems: dict[str, str] = {}
     newer, status = None, 400
     try:
@@ -97,8 +105,8 @@ async def save_assistant(editor: Editor, form: Form, layer: Layer, slug: str) ->
         keeps = is_admin(editor.person) or saved.owner == editor.person.identifier
         # Who gave the assistant away may not see it any more.
         return redirect_to(f"{_address(saved)}?saved={saved.version}" if keeps else "/assistants")
-    numbers = await layer.assistant_numbers(slug)
-    return editor.page(based, Filled(values, problems), numbers=numbers, form=form, newer=newer, status=status)
+    facts = await _facts(editor, layer, slug)
+    return editor.page(based, Filled(values, problems), **facts, form=form, newer=newer, status=status)
 
 
 @router.get("/assistants/{slug}/versions")
@@ -154,6 +162,12 @@ async def read_picture(_person: LoggedIn, layer: Layer, slug: str, sha256: str) 
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
     return Response(picture.content, media_type=picture.media_type, headers=headers)
+
+
+async def _facts(editor: Editor, layer: ChainlitLayer, slug: str) -> dict[str, Any]:
+    """What the form shows of an assistant beside its settings."""
+    states = await states_of(layer, [slug])
+    return {"numbers": await layer.assistant_numbers(slug), "knowledge": in_words(states[slug], editor.say)}
 
 
 async def _editable(layer: ChainlitLayer, slug: str) -> Assistant:

@@ -6,7 +6,7 @@ assistant also see the number of its votes, but no contents.
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from datalayer import SYSTEM, Account, BlobNotFound, Job, Login, OpenBlob, acting_as
+from datalayer import SYSTEM, Account, BlobNotFound, Job, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
 from datalayer.records.audit import Look, LookPage
@@ -25,7 +25,7 @@ from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.downloads import Download, attachment
+from threadkeeper.web.pages.downloads import Download, attachment, content_of
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.sentences import speaker
@@ -120,7 +120,7 @@ async def download_takeout(_person: LoggedIn, layer: Layer, job_id: str) -> Resp
     name = job.result["name"]
     headers = attachment(name if name.isascii() and '"' not in name else "takeout.zip")
     return Download(
-        _content(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
+        content_of(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
     )
 
 
@@ -231,10 +231,3 @@ async def _newest_takeout(layer: ChainlitLayer) -> dict[str, Any] | None:
         else None
     )
     return None if ends is not None and ends < utc_now() else {"job": job, "ends": ends}
-
-
-async def _content(blob: OpenBlob) -> AsyncIterator[bytes]:
-    """The bytes of a file, which is closed also when the reader disconnects."""
-    async with blob:
-        async for chunk in blob:
-            yield chunk

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+from datalayer import OpenBlob
+
 # Spreadsheets read a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -35,6 +37,13 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield first
     async for chunk in rest:
         yield chunk
+
+
+async def content_of(blob: OpenBlob) -> AsyncIterator[bytes]:
+    """The bytes of a stored file, which is closed also when the reader disconnects."""
+    async with blob:
+        async for chunk in blob:
+            yield chunk
 
 
 def attachment(name: str) -> dict[str, str]:

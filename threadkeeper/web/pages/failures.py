@@ -10,7 +10,15 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
-from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable, VersionConflict
+from datalayer import (
+    DataLayerError,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+    SourceChanged,
+    StorageUnavailable,
+    VersionConflict,
+)
 from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
@@ -24,6 +32,7 @@ _FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
     (Forbidden, 404),
     (InvalidRecord, 400),
     (VersionConflict, 409),
+    (SourceChanged, 409),
     (StorageUnavailable, 503),
     (DataLayerError, 500),
 )
@@ -32,9 +41,17 @@ _FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
 class InvalidInput(Exception):
     """A value in the URL or in a form is invalid. Takes the key of the message for the reader, and its values."""
 
+    status = 400
+
     def __init__(self, sentence: str, **values: object) -> None:
         super().__init__(sentence, values)
         self.sentence, self.values = sentence, values
+
+
+class TooLarge(InvalidInput):
+    """A form is too large."""
+
+    status = 413
 
 
 class PageRoute(APIRoute):
@@ -51,7 +68,7 @@ class PageRoute(APIRoute):
                     return RedirectResponse(login_address(request), HTTPStatus.SEE_OTHER)
                 return _failure(request, error.status_code)
             except InvalidInput as error:
-                return _failure(request, 400, speaker(request)(error.sentence, **error.values))
+                return _failure(request, error.status, speaker(request)(error.sentence, **error.values))
             except DataLayerError as error:
                 status = next(status for kind, status in _FAILURES if isinstance(error, kind))
                 level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO

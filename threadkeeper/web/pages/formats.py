@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from datalayer.cleaning import clean_time
+from datalayer.cleaning import clean_time, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.language.catalogue import PAGES
@@ -96,6 +96,23 @@ def moment(text: str | None, zone: ZoneInfo, *, exact: bool = False) -> str | No
         return None
     local = datetime.fromisoformat(text).astimezone(zone)
     return local.strftime("%Y-%m-%d %H:%M:%S") if not exact else local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def ago(text: str, say: Say) -> str:
+    """How long ago a stored UTC time is: minutes, from an hour on hours, from two days on days."""
+    seconds_ago = (datetime.fromisoformat(utc_now()) - datetime.fromisoformat(text)).total_seconds()
+    for unit, size, least in (("days", 86_400, 2), ("hours", 3_600, 1), ("minutes", 60, 1)):
+        if (number := int(seconds_ago // size)) >= least:
+            return say(f"ago_{unit}_one" if number == 1 else f"ago_{unit}", count=number)
+    return say("ago_now")
+
+
+def size(number: int) -> str:
+    """A number of bytes."""
+    for unit, scale in (("GB", 1_000**3), ("MB", 1_000**2), ("kB", 1_000)):
+        if number >= scale:
+            return f"{number / scale:.{1 if number < 10 * scale else 0}f} {unit}"
+    return f"{number} B"
 
 
 def day_of(text: str, zone: ZoneInfo) -> str:

@@ -28,6 +28,11 @@ class Posted:
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self._fields = fields
 
+    @property
+    def token(self) -> str:
+        """The form token, or "" without one."""
+        return next((value for name, value in self._fields if name == TOKEN_FIELD), "")
+
     def has(self, name: str) -> bool:
         """Whether the form has this field."""
         return any(found == name for found, _ in self._fields)
@@ -54,6 +59,17 @@ class Posted:
             raise InvalidInput("bad_length", most=longest)
         return tuple(dict.fromkeys(values))
 
+    def each(self, name: str, *, longest: int) -> list[str]:
+        """The texts of all fields of this name, in their order.
+
+        Raises:
+            InvalidInput: one is too long.
+        """
+        values = [value for found, value in self._fields if found == name]
+        if any(len(value) > longest for value in values):
+            raise InvalidInput("bad_length", most=longest)
+        return [clean_text(value).replace("\r\n", "\n") for value in values]
+
     def number(self, name: str, *, least: float, most: float) -> float:
         """The number in a field.
 
@@ -70,21 +86,40 @@ class Posted:
         return value
 
 
-async def _posted(request: Request, _person: LoggedIn) -> Posted:
+async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:
+    """The form of a request, which has the token of this login.
+
+    Raises:
+        InvalidInput: it is no form, or has too many fields.
+        HTTPException: it is too large, or the token is not that of this login.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_FORM:
+        if len(body) > most_bytes:
             raise HTTPException(413, "The form is too large.")
     try:
         text = body.decode()
-        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=most_fields)
     except ValueError:
         raise InvalidInput("bad_form") from None
-    given = next((value for name, value in fields if name == TOKEN_FIELD), "")
+    posted = Posted(fields)
+    demand_token(request, posted.token)
+    return posted
+
+
+def demand_token(request: Request, given: str) -> None:
+    """Require the form token of this login.
+
+    Raises:
+        HTTPException: it is another.
+    """
     if not is_from_this_login(request, given):
         raise HTTPException(403, "The form token does not belong to this login.")
-    return Posted(fields)
+
+
+async def _posted(request: Request, _person: LoggedIn) -> Posted:
+    return await read_form(request)
 
 
 Form = Annotated[Posted, Depends(_posted)]

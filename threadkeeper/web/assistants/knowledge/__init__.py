@@ -1,0 +1,1 @@
+"""The pages of the knowledge of an assistant, at `/assistants/<slug>/knowledge`."""

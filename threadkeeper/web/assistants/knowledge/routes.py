@@ -1,0 +1,98 @@
+"""The page at `/assistants/<slug>/knowledge`: the data sources of an assistant, their state, and uploads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Response
+
+from datalayer import SYSTEM, acting_as
+from datalayer.records.knowledge import RUNNING
+from threadkeeper.knowledge import acts
+from threadkeeper.knowledge.acts import NewSource, SourceChange
+from threadkeeper.knowledge.loading import LoadRefused
+from threadkeeper.knowledge.wording import say_taken
+from threadkeeper.web.assistants.knowledge import columns, pairs, sources, trainings
+from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of
+from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KINDS, FilesForm, most_megabytes
+from threadkeeper.web.assistants.knowledge.states import in_words, source_rows, states_of
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import redirect_to
+
+TRAININGS_SHOWN = 10
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an uploaded file: "added", "replaced", "unchanged" or "refused", and sentences about it."""
+
+    name: str
+    done: str
+    said: Sequence[str] = ()
+
+
+@router.get("/assistants/{slug}/knowledge")
+async def read_knowledge(desk: Desk) -> Response:
+    return await _overview(desk)
+
+
+@router.post("/assistants/{slug}/knowledge/files")
+async def add_files(form: FilesForm, desk: Desk) -> Response:
+    kind = form.fields.one("kind")
+    if kind not in UPLOADED_KINDS:
+        raise InvalidInput("knowledge_bad_kind")
+    if not form.files:
+        raise InvalidInput("knowledge_no_file")
+    outcomes, last = [], None
+    for file in form.files:
+        name = title_of(file.filename or "")
+        try:
+            if (file.size or 0) > desk.limits.megabytes * 1024 * 1024:
+                raise LoadRefused("too_large")
+            new = NewSource(kind, name, await file.read())  # type: ignore[arg-type]
+            last = await acts.put_source(desk.layer, desk.slug, new, desk.limits)
+            outcomes.append(_outcome(desk, last))
+        except LoadRefused as refused:
+            outcomes.append(Outcome(name, "refused", [desk.refused(refused, name)]))
+    if any(one.said for one in outcomes):
+        is_bad = any(one.done == "refused" for one in outcomes)
+        return await _overview(desk, outcomes, status=400 if is_bad else 200)
+    if kind == "datasheet" and len(outcomes) == 1 and last is not None:
+        return redirect_to(f"{desk.here}/sources/{last.source.id}/columns")
+    return redirect_to(f"{desk.here}?stored={len(outcomes)}#sources")
+
+
+def _outcome(desk: AssistantDesk, change: SourceChange) -> Outcome:
+    title = change.source.title
+    said = say_taken(change.taken, title, desk.say("language")) if change.taken is not None else []
+    return Outcome(title, change.done, said)
+
+
+async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), status: int = 200) -> Response:
+    layer, slug = desk.layer, desk.slug
+    listed = await acts.list_trainings(layer, slug, TRAININGS_SHOWN)
+    with acting_as(SYSTEM):
+        there = await layer.list_sources(slug)
+        current = await layer.current_training(slug)
+        trained = await layer.trained_sources(current.id) if current else {}
+    state = (await states_of(layer, [slug]))[slug]
+    values = {
+        "state": state,
+        "said": in_words(state, desk.say),
+        "rows": source_rows(there, trained, desk.limits, desk.say("language")),
+        "trainings": listed,
+        "running": next((one for one in listed if one.state in RUNNING), None),
+        "names": await desk.names(listed),
+        "outcomes": outcomes,
+        "stored": desk.request.query_params.get("stored", "") if not outcomes else "",
+        "kinds": UPLOADED_KINDS,
+        "most_files": MOST_FILES,
+        "megabytes": f"{desk.limits.megabytes:g}",
+        "together": f"{most_megabytes(desk.limits):g}",
+    }
+    return desk.page("overview.html", values, status)
+
+
+for part in (sources, pairs, columns, trainings):
+    router.include_router(part.router)

@@ -1,0 +1,105 @@
+"""The page of one data source: its title, its file, what was trained of it, and its deletion."""
+
+from pathlib import PurePath
+
+from fastapi import APIRouter, HTTPException, Response
+
+from datalayer import SYSTEM, BlobNotFound, DataSource, acting_as
+from datalayer.blobs.headers import BYTES, content_disposition
+from threadkeeper.knowledge import acts
+from threadkeeper.knowledge.acts import NewSource
+from threadkeeper.knowledge.loading import LoadRefused
+from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
+from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
+from threadkeeper.web.assistants.knowledge.states import source_rows
+from threadkeeper.web.pages.downloads import Download, content_of
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, redirect_to
+
+_LONGEST_TITLE = 200
+# Whatever the file contains, no browser runs it as a page of this origin.
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-store",
+}
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/assistants/{slug}/knowledge/sources/{source_id}")
+async def read_source(desk: Desk, source_id: str) -> Response:
+    return await _page(desk, await desk.source(source_id))
+
+
+@router.get("/assistants/{slug}/knowledge/sources/{source_id}/file")
+async def download_source(desk: Desk, source_id: str) -> Response:
+    source = await desk.source(source_id)
+    try:
+        if source.object_key is None:
+            raise BlobNotFound("the data source has no file")
+        blob = await desk.layer.blobs.open(source.object_key)
+    except BlobNotFound:
+        raise InvalidInput("knowledge_file_gone") from None
+    name = source.title if PurePath(source.title).suffix or source.kind != "pairs" else f"{source.title}.csv"
+    headers = {"Content-Disposition": content_disposition(name, BYTES), "Content-Length": str(blob.size), **_SAFE}
+    return Download(content_of(blob), b"", media_type=BYTES, headers=headers)
+
+
+@router.post("/assistants/{slug}/knowledge/sources/{source_id}/rename")
+async def rename_source(form: Form, desk: Desk, source_id: str) -> Response:
+    source = await desk.source(source_id)
+    title = form.one("title", longest=_LONGEST_TITLE).strip()
+    if not title:
+        raise InvalidInput("knowledge_no_title")
+    # The ending of a file decides between formats of text.
+    title = with_ending(title, source.title) if source.kind in ("file", "datasheet") else title
+    await acts.change_source(desk.layer, desk.slug, source.id, title=title)
+    return redirect_to(f"{desk.here}/sources/{source.id}?done=renamed")
+
+
+@router.post("/assistants/{slug}/knowledge/sources/{source_id}/replace")
+async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Response:
+    source = await desk.source(source_id)
+    if source.kind not in UPLOADED_KINDS:
+        raise HTTPException(404)
+    if len(form.files) != 1:
+        raise InvalidInput("knowledge_no_file")
+    (file,) = form.files
+    name = title_of(file.filename or "")
+    title = with_ending(PurePath(source.title).stem, name) if source.kind != "pairs" else source.title
+    try:
+        if (file.size or 0) > desk.limits.megabytes * 1024 * 1024:
+            raise LoadRefused("too_large")
+        new = NewSource(source.kind, title, await file.read(), source.options)  # type: ignore[arg-type]
+        based = form.fields.one("based")
+        change = await acts.put_source(
+            desk.layer, desk.slug, new, desk.limits, source_id=source.id, replaces=based or None
+        )
+    except LoadRefused as refused:
+        return await _page(desk, source, desk.refused(refused, name), 400)
+    return redirect_to(f"{desk.here}/sources/{source.id}?done={change.done}")
+
+
+@router.post("/assistants/{slug}/knowledge/sources/{source_id}/delete")
+async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
+    source = await desk.source(source_id)
+    await acts.remove_source(desk.layer, desk.slug, source.id)
+    return redirect_to(f"{desk.here}#sources")
+
+
+async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", status: int = 200) -> Response:
+    with acting_as(SYSTEM):
+        current = await desk.layer.current_training(desk.slug)
+        trained = await desk.layer.trained_sources(current.id) if current else {}
+    (row,) = source_rows([source], trained, desk.limits, desk.say("language"))
+    done = desk.request.query_params.get("done", "")
+    values = {
+        "source": source,
+        "row": row,
+        "current": current,
+        "problem": problem,
+        "uploaded": UPLOADED_KINDS,
+        "done": done if done in ("renamed", "replaced", "unchanged", "columns") else "",
+    }
+    return desk.page("source.html", values, status)

@@ -1,0 +1,90 @@
+"""What an assistant knows, in a sentence and in the rows of its sources."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datalayer import SYSTEM, DataSource, KnowledgeState, SourceResult, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.knowledge.loaders.base import Taken
+from threadkeeper.knowledge.loading import LoadLimits
+from threadkeeper.knowledge.wording import say_fetch, say_refused, say_taken
+from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.sentences import Say
+
+
+async def states_of(layer: ChainlitLayer, slugs: Sequence[str]) -> Mapping[str, KnowledgeState]:
+    """The state of the knowledge of each of these assistants."""
+    if not slugs:
+        return {}
+    with acting_as(SYSTEM):
+        return await layer.knowledge_states(slugs)
+
+
+def in_words(state: KnowledgeState, say: Say) -> str:
+    """The state as sentences: how much is trained, since when, and what changed since."""
+    said = []
+    if state.trained_at is not None:
+        ago = formats.ago(state.trained_at, say)
+        said.append(say(_one("knowledge_state", state.documents), count=f"{state.documents:,}", ago=ago))
+        if state.changed_sources:
+            said.append(say(_one("knowledge_changed", state.changed_sources), count=f"{state.changed_sources:,}"))
+    elif state.sources:
+        said.append(say(_one("knowledge_untrained", state.sources), count=f"{state.sources:,}"))
+    else:
+        said.append(say("knowledge_nothing"))
+    if state.newest in ("new", "training"):
+        said.append(say("knowledge_runs"))
+    elif state.newest == "failed":
+        said.append(say("knowledge_failed"))
+    return say("between_sentences").join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source, and what the current training took of it.
+
+    Args:
+        said: sentences about what was left out, or why nothing was taken.
+        state: "new" if the current training does not know it, "changed" since, or "trained".
+    """
+
+    source: DataSource
+    state: str
+    documents: int = 0
+    said: Sequence[str] = ()
+    is_refused: bool = False
+
+
+def source_rows(
+    sources: Sequence[DataSource], trained: Mapping[str, tuple[SourceResult, Any]], limits: LoadLimits, language: str
+) -> list[SourceRow]:
+    """The rows of the sources, in their order."""
+    rows = []
+    for source in sources:
+        result, options = trained.get(source.id, (None, None))
+        if result is None:
+            rows.append(SourceRow(source, "new"))
+            continue
+        is_same = (result.sha256, options) == (source.sha256, source.options)
+        said = sentences(result, limits, language)
+        state = "trained" if is_same else "changed"
+        rows.append(SourceRow(source, state, result.documents, said, result.refused is not None))
+    return rows
+
+
+def sentences(result: SourceResult, limits: LoadLimits, language: str) -> list[str]:
+    """What a training left out of a source, or why it took nothing, in sentences."""
+    said = []
+    if result.refused is not None:
+        said.append(say_refused(result.refused, result.title, limits, language))  # type: ignore[arg-type]
+    if result.fetch is not None and (failed := say_fetch(result.fetch, result.title, language)) is not None:
+        said.append(failed)
+    if result.taken is not None:
+        left_out = [tuple(part) for part in result.taken["left_out"]]
+        said += say_taken(Taken(**result.taken | {"left_out": left_out}), result.title, language)
+    return said
+
+
+def _one(key: str, number: int) -> str:
+    return f"{key}_one" if number == 1 else key
