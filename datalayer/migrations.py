@@ -282,6 +282,12 @@ async def fetch_sources(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_tables_and_columns)
 
 
+@migration
+async def suggest_questions(connection: AsyncConnection) -> None:
+    """Add to trainings the questions that their documents answer. Trainings of before have none."""
+    await connection.run_sync(_add_tables_and_columns)
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

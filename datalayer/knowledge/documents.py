@@ -8,7 +8,7 @@ the training. A row that was not finished is deleted by the next try.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, delete, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -209,6 +209,25 @@ async def list_of(
         statement = statement.where(
             tuple_(documents.c.title, documents.c.id) > tuple_(last, literal(after, documents.c.id.type))
         )
+    return [record_of(Document, documents, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def spread(
+    connection: AsyncConnection, training: Training, *, limit: int, with_suggestion: bool
+) -> list[Document]:
+    """Documents of a training, of as many of its sources as there are; the same ones each time.
+
+    Args:
+        with_suggestion: whether they have a question of their own; otherwise, that does not matter.
+    """
+    place = func.row_number().over(partition_by=documents.c.sourceId, order_by=documents.c.id)
+    of_training = (trainings.is_part(documents, training), documents.c.seen > _UNFINISHED)
+    ranked = select(*columns(Document, documents), place.label("place")).where(*of_training)
+    if with_suggestion:
+        ranked = ranked.where(documents.c.suggestion.is_not(None))
+    found = ranked.subquery()
+    names = [found.c[column.name] for column in columns(Document, documents)]
+    statement = select(*names).order_by(found.c.place, found.c.id).limit(limit)
     return [record_of(Document, documents, row) for row in (await connection.execute(statement)).mappings()]
 
 

@@ -21,6 +21,7 @@ from datalayer.history import file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.knowledge import documents, sources, states, trainings
 from datalayer.knowledge.passage_search import PassageSearch
+from datalayer.knowledge.suggestions import Suggestions
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import (
     DataSource,
@@ -40,7 +41,7 @@ WITH_ADDRESS = ("url", "api")
 """The kinds whose content is fetched."""
 
 
-class Knowledge(PassageSearch):
+class Knowledge(PassageSearch, Suggestions):
     """Data sources and trainings of assistants, and the search in their passages."""
 
     # Sources

@@ -76,6 +76,7 @@ def _of(row: RowMapping) -> Training:
         row["expectedSources"],
         row["done"],
         row["error"],
+        None if row["suggestions"] is None else tuple(row["suggestions"]),
     )
 
 
@@ -276,6 +277,20 @@ async def sources_of(connection: AsyncConnection, training_id: str) -> dict[str,
     statement = select(*found, training_sources.c.options).where(training_sources.c.trainingId == training_id)
     rows: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
     return {row["sourceId"]: (record_of(SourceResult, training_sources, row), row["options"]) for row in rows}
+
+
+async def keep_suggestions(connection: AsyncConnection, training_id: str, suggestions: Sequence[str]) -> bool:
+    """Store the questions of a training that has succeeded; False if there is none."""
+    succeeded = update(trainings).where(trainings.c.id == training_id, trainings.c.state == "success")
+    return bool((await connection.execute(succeeded.values(suggestions=list(suggestions)))).rowcount)
+
+
+async def suggestions_of(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The questions of the trainings that answer, by assistant; assistants without questions are missing."""
+    statement = select(trainings.c.assistantId, trainings.c.suggestions).where(
+        trainings.c.assistantId.in_(assistant_ids), trainings.c.isCurrent
+    )
+    return {row[0]: tuple(row[1]) for row in await connection.execute(statement) if row[1]}
 
 
 async def remove_old(connection: AsyncConnection, assistant_id: str, keep: int) -> int:

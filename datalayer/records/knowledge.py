@@ -70,7 +70,8 @@ class TrainingCounts:
 @dataclass(frozen=True, slots=True)
 class Training:
     """One training of an assistant. `threshold` is the score below which a passage answers nothing; `error` says why it
-    failed. `expected_sources` and `done_sources` tell the progress."""
+    failed. `expected_sources` and `done_sources` tell the progress. `suggestions` are questions that its documents
+    answer; None until they were made."""
 
     id: str
     assistant_id: str
@@ -87,6 +88,7 @@ class Training:
     expected_sources: int = 0
     done_sources: int = 0
     error: str | None = None
+    suggestions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

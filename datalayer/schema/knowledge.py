@@ -68,6 +68,7 @@ trainings = Table(
     Column("error", Text),
     # How many passages contain each word, by the hash of the word; compressed.
     Column("wordCounts", LargeBinary),
+    Column("suggestions", Json),
 )
 Index("trainings_in_order", trainings.c.assistantId, trainings.c.number, unique=True)
 RUNS = trainings.c.state.in_(["new", "training"])

@@ -12,6 +12,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.knowledge.knowledge import Knowledge
 from datalayer.knowledge.passage_search import PassageSearch
+from datalayer.knowledge.suggestions import Suggestions
 from datalayer.records.usage import CallFilter
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_review import NOBODYS as OF_REVIEWERS
@@ -173,7 +174,9 @@ WITHOUT_OWNER = {
 }
 
 
-OF_KNOWLEDGE = {name for part in (Knowledge, PassageSearch) for name in vars(part) if not name.startswith("_")}
+OF_KNOWLEDGE = {
+    name for part in (Knowledge, PassageSearch, Suggestions) for name in vars(part) if not name.startswith("_")
+}
 """Only the system: the application decides who may use an assistant."""
 
 
@@ -197,6 +200,7 @@ async def test_knowledge_is_for_the_system(layer: ChainlitLayer, method: str, ac
         "scores": [(1, 1.0)],
         "words": ["word"],
         "options": {},
+        "limit": 1,
         "vector": b"",
     }
     called = getattr(layer, method)

@@ -48,6 +48,7 @@ STEPS = [
     "keep_assistants",
     "know_documents",
     "fetch_sources",
+    "suggest_questions",
 ]
 
 

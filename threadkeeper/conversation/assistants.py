@@ -18,6 +18,7 @@ from chainlit.session import WebsocketSession
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError, Forbidden, NotFound
 from datalayer.history.answers import ASSISTANT, PROLOGUE, VERSION
+from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.assistants import DEFAULT_ASSISTANT, Assistant
 from threadkeeper.chat.assistants import sampling_of
 from threadkeeper.chat.model import Purpose
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_LABEL = 60
 _LONGEST_NAME = 100
+_MOST_SUGGESTED = 4
+"""Of twenty; more would fill the page of a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,36 @@ async def chat_profiles(layer: ChainlitLayer, language: str | None) -> list[cl.C
         markdown_description=say("assistant_default_hint", language),
         default=True,
     )
-    return [default, *map(_profile, assistants)]
+    suggested = await suggestions_of(layer, assistants)
+    return [default, *(_profile(assistant, suggested.get(assistant.slug, ())) for assistant in assistants)]
 
 
-def _profile(assistant: Assistant) -> cl.ChatProfile:
+async def opening_prompts(layer: ChainlitLayer, assistant: Assistant) -> Sequence[str]:
+    """What an assistant offers to ask: its own prompts, else questions that its documents answer."""
+    suggested = await suggestions_of(layer, [assistant])
+    return assistant.settings.opening_prompts or suggested.get(assistant.slug, ())
+
+
+async def suggestions_of(layer: ChainlitLayer, assistants: Sequence[Assistant]) -> dict[str, tuple[str, ...]]:
+    """Questions that assistants without opening prompts of their own can answer, by their slugs; a few of each."""
+    without = [assistant.slug for assistant in assistants if not assistant.settings.opening_prompts]
+    if not without:
+        return {}
+    try:
+        # The caller may use these assistants.
+        with acting_as(SYSTEM):
+            found = await layer.suggestions_of(without)
+    except DataLayerError as error:
+        logger.error("the questions of assistants cannot be offered: %s", error)
+        return {}
+    return {slug: questions[:_MOST_SUGGESTED] for slug, questions in found.items()}
+
+
+def _profile(assistant: Assistant, suggested: Sequence[str]) -> cl.ChatProfile:
     settings = assistant.settings
+    prompts = settings.opening_prompts or suggested
     # Chainlit shows starters only while there is no message; under a prologue, they are buttons.
-    starters = [] if settings.prologue else [cl.Starter(_short(text), text) for text in settings.opening_prompts]
+    starters = [] if settings.prologue else [cl.Starter(_short(text), text) for text in prompts]
     return cl.ChatProfile(
         name=assistant.slug,
         display_name=settings.name,

@@ -27,6 +27,7 @@ from threadkeeper.conversation.assistants import (
     DEFAULT_CHAT,
     Answerer,
     answerer_of,
+    opening_prompts,
     profile_of_thread,
     send_prologue,
 )
@@ -128,7 +129,8 @@ class Conversations:
         prologue = await send_prologue(answerer)
         if prologue is not None and answerer.assistant is not None:
             self._turns.of(session).opened_with = [dict(prologue.to_dict())]
-            buttons = prompt_buttons(answerer.assistant.settings.opening_prompts, prologue.id, language)
+            prompts = await opening_prompts(self._layer, answerer.assistant)
+            buttons = prompt_buttons(prompts, prologue.id, language)
             await offer(self._turns, session, buttons, prologue.id)
 
     async def _answerer_of(self, session: Any) -> Answerer:

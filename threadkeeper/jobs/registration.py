@@ -11,6 +11,7 @@ from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.titles import register_titles
 from threadkeeper.jobs.trainings import Train, register_trainings
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.suggestions import Suggester
 from threadkeeper.settings.settings import Settings
 
 
@@ -18,11 +19,16 @@ def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowle
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
     register_takeouts(layer)
     register_titles(layer, model, settings.title_model)
-    register_trainings(layer, training_with(knowledge))
+    suggester = Suggester(layer, model, settings.title_model)
+    register_trainings(layer, training_with(knowledge, suggester))
 
 
-def training_with(knowledge: KnowledgeOnDemand) -> Train:
-    """Trains with the knowledge of this process, which is opened for the first training."""
+def training_with(knowledge: KnowledgeOnDemand, suggester: Suggester | None = None) -> Train:
+    """Trains with the knowledge of this process, which is opened for the first training.
+
+    Args:
+        suggester: makes the questions of trainings that succeed; None: nobody does.
+    """
 
     async def train(
         training_id: str,
@@ -37,8 +43,12 @@ def training_with(knowledge: KnowledgeOnDemand) -> Train:
         from threadkeeper.knowledge.training import TrainingFailed  # noqa: PLC0415  the service has imported it
 
         try:
-            return await trainer.train(training_id, progress=progress, cancelled=cancelled)
+            ended = await trainer.train(training_id, progress=progress, cancelled=cancelled)
         except TrainingFailed as error:
             raise JobFailed(str(error)) from error
+        # It answers already. A process that dies here does this again, and nothing else.
+        if suggester is not None:
+            await suggester.suggest(ended)
+        return ended
 
     return train
