@@ -15,16 +15,18 @@ test: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
 
-# The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session mode.
+# The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session
+# mode, which has one connection of the server for each of the pooler.
+test-pooler: export HYPOTHESIS_PROFILE := pooler
 test-pooler: $(VENV)/.installed-dev
 	TEST_POOLER=transaction $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget" tests/contracts -q
 	TEST_POOLER=session $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget and not slow" -q \
 		tests/contracts/test_steps.py tests/contracts/test_threads.py tests/contracts/test_votes.py \
 		tests/contracts/test_concurrent_writers.py tests/contracts/test_write_order.py tests/contracts/test_search.py
 
-# Measurements need the machine to themselves.
+# Measurements need the machine to themselves. Only their files are collected: importing all others takes ten seconds.
 test-budgets: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m budget
+	$(BIN)/python -m pytest -m budget $$(grep -rl --include='test_*.py' 'mark\.budget' tests)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

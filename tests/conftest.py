@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=100, print_blob=True)
+# Behind a pooler, what counts is how a statement is sent, and that is the same in each example.
+hypothesis.settings.register_profile("pooler", deadline=None, max_examples=5, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
@@ -86,16 +88,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and _uses_a_store_process(item):
             item.add_marker(pytest.mark.slow)
     if _POOLER:
-        items[:] = [item for item in items if _uses_postgres(item) and not item.get_closest_marker("without_pooler")]
+        items[:] = [item for item in items if _can_differ_behind_a_pooler(item)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-def _uses_postgres(item: pytest.Item) -> bool:
-    """Whether the test uses the Postgres server of `postgres`."""
-    if not isinstance(item, pytest.Function):
+def _can_differ_behind_a_pooler(item: pytest.Item) -> bool:
+    """Whether the test uses the server of `postgres`. One store is enough, because it is not reached through a pooler.
+
+    A test with the marker `without_pooler` reaches the server itself.
+    """
+    if not isinstance(item, pytest.Function) or item.get_closest_marker("without_pooler"):
         return False
-    engines = [item.callspec.params.get(name) for name in _ENGINES] if hasattr(item, "callspec") else []
-    return "postgres" in engines or "postgres" in item.fixturenames
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if not {params.get(name) for name in ("any_place", "place")} <= {None, "folder"}:
+        return False
+    return "postgres" in [params.get(name) for name in _ENGINES] or "postgres" in item.fixturenames
 
 
 def _uses_a_store_process(item: pytest.Function) -> bool:
@@ -264,11 +271,9 @@ class StartServer(Protocol):
 
 
 @pytest.fixture
-async def start_server(
-    empty_database_url: str, tmp_path: Path, model_server: ModelServer
-) -> AsyncIterator[StartServer]:
-    """Starts the application with an empty database, on each engine, and the scripted model server."""
-    async with servers(empty_database_url, tmp_path, model_server) as start:
+async def start_server(database_url: str, tmp_path: Path, model_server: ModelServer) -> AsyncIterator[StartServer]:
+    """Starts the application on a migrated database without rows, on each engine, and the scripted model server."""
+    async with servers(database_url, tmp_path, model_server) as start:
         yield start
 
 
@@ -292,9 +297,10 @@ def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     folder, made = tmp_path_factory.mktemp("shared"), list[str]()
 
     def new_database_url() -> str:
+        template = request.getfixturevalue(f"migrated_{engine}")
         if engine == "sqlite":
-            return f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
-        made.append(request.getfixturevalue("postgres").create())
+            return f"sqlite:///{shutil.copyfile(template, folder / f'{secrets.token_hex(4)}.db')}"
+        made.append(request.getfixturevalue("postgres").create(template))
         return made[-1]
 
     with SharedServer(folder, engine, new_database_url, request.module.SETTINGS).running() as server:

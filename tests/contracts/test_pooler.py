@@ -22,6 +22,9 @@ from tests.support.pgbouncer import pgbouncer, through
 from tests.support.postgres import Databases
 from tests.support.records import new_id, step
 
+# Each has poolers of its own.
+pytestmark = pytest.mark.without_pooler
+
 STATEMENT = text("SELECT 7")
 
 

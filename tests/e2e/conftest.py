@@ -37,9 +37,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def start_server(
-    empty_database_url: str, tmp_path: Path, model_server: ModelServer
-) -> AsyncIterator[StartServer]:
-    """Starts the application with an empty database, on each engine, and the scripted model server."""
-    async with servers(empty_database_url, tmp_path, model_server) as start:
+async def start_server(database_url: str, tmp_path: Path, model_server: ModelServer) -> AsyncIterator[StartServer]:
+    """Starts the application on a migrated database without rows, on each engine, and the scripted model server."""
+    async with servers(database_url, tmp_path, model_server) as start:
         yield start

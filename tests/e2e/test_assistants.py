@@ -20,7 +20,7 @@ PROLOGUE, OPENING, TIP = "Where do you want to go?", "A week in Rome", "And the 
 GONE = "The assistant “travel-agent” no longer exists."
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_from_five_questions_to_a_chat_that_outlives_its_assistant(
     browser: Browser, start_server: StartServer
 ) -> None:

@@ -17,7 +17,7 @@ CHINESE = "zh-CN"
 FAILS, SLOW = "503", "slow:1000:0.2"
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServer, engine: str) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{FAILS},{SLOW}", OPENAI_TITLE_MODEL="say:最长的河")
     await server.add_user(NAME, PASSWORD)

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.slow,
     IN_THE_BROWSERS_LOOP,
     pytest.mark.timeout(300),
-    pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True),
+    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
 ]
 
 NAME, PASSWORD = "ann", "a long password"

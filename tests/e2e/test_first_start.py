@@ -14,7 +14,7 @@ from threadkeeper.chat.wording import say
 pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_first_start(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(SERVE, OPENAI_API_KEY="", OPENAI_BASE_URL="", DATABASE_URL="", BLOB_URL="")
     printed = re.findall(r"Sign in as admin with the password (\S+)", server.log)

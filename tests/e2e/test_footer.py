@@ -21,7 +21,7 @@ def footer(visitor: Visitor, words: str) -> Locator:
     return visitor.page.get_by_role("button", name=words)
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_usage_line_under_an_answer(
     browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
 ) -> None:

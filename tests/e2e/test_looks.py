@@ -24,7 +24,7 @@ $$e^{i\pi} = -1$$
 """
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_chat_fits_in_both_themes_and_sizes(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS="echo", OPENAI_TITLE_MODEL="say:Rivers of the world")
     await server.add_user(NAME, PASSWORD)

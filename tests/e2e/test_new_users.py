@@ -36,7 +36,7 @@ class Journey:
         ]
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_new_user_searches_edits_votes_shares_and_returns(browser: Browser, start_server: StartServer) -> None:
     server = await start_server(OPENAI_MODELS=f"echo,{SLOW},hang,500", OPENAI_TITLE_MODEL=f"say:{TITLE}")
     for name, role in ((ANN, "user"), (BOB, "user"), (RITA, "reviewer")):

@@ -52,7 +52,7 @@ async def typed_by_an_input_method(visitor: Visitor, text: str, *keys: dict[str,
     )
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_page(browser: Browser, start_server: StartServer, engine: str) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     await server.add_user(NAME, PASSWORD)

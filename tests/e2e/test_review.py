@@ -22,7 +22,7 @@ QUESTION, BETTER = f"How long is the Danube? {HOSTILE}", "The Danube is **2,850 
 COMMENT, PURPOSE, REASON = f"That is not a length. {HOSTILE}", "A user complained", "Not correct"
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_from_a_thumbs_down_to_a_better_answer(
     browser: Browser, start_server: StartServer, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ ROOT = "/chat"
 OURS = ("/usage", "/me", "/review", "/review/queue", "/review/numbers", "/usage/calls")
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_everything_is_below_the_root_path(
     browser: Browser, start_server: StartServer, engine: str, tmp_path: Path
 ) -> None:

@@ -50,7 +50,7 @@ async def fill(server: AppServer, owner: str, number: int) -> None:
             await layer.record_call(made, payload)
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_usage_pages(browser: Browser, start_server: StartServer, tmp_path: Path) -> None:
     server = await start_server(OPENAI_MODELS="echo")
     await fill(server, await server.add_user(NAME, PASSWORD), 150)

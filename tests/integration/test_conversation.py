@@ -569,7 +569,7 @@ async def test_a_failed_write_is_reported_on_the_page(start_server: StartServer)
         assert "was not stored" in server.log
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_behind_https_the_cookies_of_a_login_are_secure(start_server: StartServer) -> None:
     server = await start_server(CHAINLIT_URL="https://chat.example.com")
     await server.add_user("alice", PASSWORD)

@@ -17,7 +17,7 @@ from tests.support.records import new_id, opened, thread
 from tests.support.server import SERVE, AppServer
 from threadkeeper.web.files import file_url
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)]
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 PASSWORD = "a long password"
 MEGABYTES = 500

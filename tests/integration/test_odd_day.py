@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 # One engine, because a day takes 40 seconds of CPU; `test_usage_truth` compares the ledger on both.
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_a_day_over_all_odd_servers(start_server: StartServer, model_server: ModelServer, part: int) -> None:
     print(f"seed {SEED}")

@@ -30,13 +30,15 @@ from playwright.async_api import (
     expect,
 )
 
+from tests.support.patience import PATIENCE_SECONDS
+
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 WIDE = (1440, 900)
 NARROW = (390, 844)
 # Playwright connects Chromium to one event loop, which all tests with a browser share.
 IN_THE_BROWSERS_LOOP = pytest.mark.asyncio(loop_scope="session")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_PATIENCE_MILLISECONDS = 15_000
+_PATIENCE_MILLISECONDS = PATIENCE_SECONDS * 1000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
 # Engine.IO answers this if a page is left while its socket is upgraded from polling. The next page has its own socket.
 _POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transport=polling\S*&sid=")

@@ -89,7 +89,7 @@ class SharedServer:
     def __init__(
         self, folder: Path, engine: str, new_database_url: Callable[[], str], environment: Mapping[str, str]
     ) -> None:
-        """`new_database_url` returns the URL of a new, empty database at each call."""
+        """`new_database_url` returns the URL of a new database without rows at each call."""
         self.engine = engine
         self._folder, self._new_database_url, self._environment = folder, new_database_url, environment
         self._numbers = itertools.count()
