@@ -185,13 +185,15 @@ class ChainlitLayer(
     ) -> None:
         """Create the thread, or change the given fields; metadata is merged, and a key with the value None is removed.
 
+        A name of blanks alone becomes empty: the list shows the thread as untitled, and not as nothing.
+
         Raises:
             Forbidden: the thread belongs to someone else, or would afterwards; or it is a copy, and would be shared.
             InvalidRecord: an id is not a UUID, or the user does not exist.
         """
         record = Thread(
             id=clean_id(thread_id, "thread id"),
-            name=None if name is None else clean_text(str(name)),
+            name=None if name is None else clean_text(str(name)) if str(name).strip() else "",
             user_id=None if user_id is None else clean_id(user_id, "user id"),
             metadata=None if metadata is None else clean_json(metadata),
             tags=None if tags is None else [clean_text(str(tag)) for tag in tags],

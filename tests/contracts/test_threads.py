@@ -32,6 +32,15 @@ async def test_merging_is_not_recursive(layer: ChainlitLayer) -> None:
     assert (await layer.get_thread(thread_id))["metadata"] == {"settings": {"a": 3}}
 
 
+@pytest.mark.parametrize("name", ["   ", "\n\t", "\u3000"])
+async def test_a_name_of_blanks_is_empty(layer: ChainlitLayer, name: str) -> None:
+    thread_id = await thread(layer, None, name="before")
+    await layer.update_thread(thread_id, name=name)
+    assert (await layer.get_thread(thread_id))["name"] == ""
+    await layer.update_thread(thread_id, name=" after ")
+    assert (await layer.get_thread(thread_id))["name"] == " after "
+
+
 async def test_an_update_changes_only_the_given_fields(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner, name="名字", tags=["x"], metadata={"a": 1})
