@@ -103,7 +103,7 @@ def test_a_name_is_the_same_in_every_spelling(cli: CommandLine) -> None:
     again = cli("user", "add", "Ada@X", "--generate")
     assert (again.returncode, again.stdout) == (1, "")
     assert "user 'Ada@X' exists already, as 'ada@x'" in again.stderr
-    assert cli("user", "passwd", "ADA@X", "--password-stdin", given="another engine\n").returncode == 0
+    assert cli("user", "passwd", "ADA@X", "--password-stdin", given="\ufeffanother engine\r\n").returncode == 0
     assert cli.verify("ada@x", "another engine")
     assert cli("limits", "set", "5", "dollars", "day", "--user", "Ada@x").returncode == 0
     assert cli("projects", "set", "maps", "--owner", "ADA@x").returncode == 0

@@ -94,6 +94,10 @@ async def test_a_price_file_is_imported_completely_or_not_at_all(
     (run.directory / "spaced.csv").write_text("Model , INPUT, Output\nD, 1, 2\n")
     assert run("prices", "import", "spaced.csv", **database).stdout == "Imported 1 price.\n"
     assert [price.input for price in await layer.list_prices() if price.pattern == "D"] == [1]
+    for number, delimiter in enumerate(";\t"):
+        text = f"model,input,output\nE{number},1,2\n".replace(",", delimiter)
+        (run.directory / "excel.csv").write_text(f"\ufeff{text}")
+        assert run("prices", "import", "excel.csv", **database).stdout == "Imported 1 price.\n"
     for name, text in (
         ("a.csv", "model,input\nA,1\n"), ("b.json", "{}"), ("c.json", "["), ("d.csv", HEADER),
         ("e.csv", "model,input,Input,output\nA,1,2,3\n"), ("f.txt", "model,input,output\nA,1,2\n"),

@@ -65,7 +65,10 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"entry {number}", entry if isinstance(entry, dict) else {}
         return
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+        # Excel writes what the country writes: semicolons where a comma begins decimals, or tabs.
+        header = file.readline()
+        file.seek(0)
+        reader = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=header.count))
         names = [name.strip().lower() for name in reader.fieldnames or ()]
         if missing := [name for name in _NEEDED if name not in names]:
             raise PriceFileError([f"line 1: the column {missing[0]} is missing."])

@@ -151,7 +151,7 @@ def _new_password(from_standard_input: bool, generate: bool) -> str:
     if generate:
         return generate_password()
     if from_standard_input:
-        return _checked(check_password, sys.stdin.readline().rstrip("\r\n"))
+        return _checked(check_password, sys.stdin.readline().removeprefix("\ufeff").rstrip("\r\n"))
     if not sys.stdin.isatty():
         end("No terminal to ask for a password. Use --password-stdin or --generate.", 1)
     return _checked(check_password, str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))
