@@ -22,6 +22,7 @@ from datalayer.assistants.checking import (
 )
 from datalayer.cleaning import clean_text
 from datalayer.errors import Forbidden, NotFound
+from datalayer.history import owned_knowledge
 from datalayer.ownership import SYSTEM, acting_user, kind_of
 from datalayer.records.assistants import (
     Assistant,
@@ -232,7 +233,8 @@ class Assistants(DataStore):
         return await self._change(slug, restore, expected_version)
 
     async def delete_assistant(self, slug: str) -> None:
-        """Delete an assistant with all versions. Its threads stay and are answered by the default from then on.
+        """Delete an assistant with all versions and all that it knows. Its threads stay and are answered by the default
+        from then on.
 
         Raises:
             NotFound: there is no such assistant.
@@ -240,11 +242,12 @@ class Assistants(DataStore):
         """
         actor, slug = acting_user.get(), clean_text(slug)
 
-        async def remove(connection: AsyncConnection) -> None:
+        async def remove(connection: AsyncConnection) -> list[str]:
             head = await storing.demand_editable(connection, actor, slug)
             await storing.mark_deleted(connection, head)
+            return await owned_knowledge.remove(connection, [slug])
 
-        await self._writer.submit(remove)
+        await self.file_deleter.delete(await self._writer.submit(remove), None)
 
     async def assistant_picture(self, slug: str, sha256: str) -> AssistantPicture:
         """The picture of any version of an assistant that the acting user may use.

@@ -31,6 +31,7 @@ from datalayer.schema.chat import (
     users,
 )
 from datalayer.schema.jobs import jobs
+from datalayer.schema.knowledge import trainings
 from datalayer.schema.review import (
     review_items,
     review_pending,
@@ -50,6 +51,7 @@ _OF_USER: tuple[Column[Any], ...] = (
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
+    trainings.c.startedBy,
     *(review_items.c.assignedTo, review_items.c.lockedBy, thread_marks.c.userId, thread_origins.c.reviewerId),
 )
 
@@ -135,11 +137,11 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         await deleted.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:
         await connection.execute(update(column.table).where(column == user_id).values({column.name: None}))
-    assistants_left = await owned_assistants.leave(connection, user_id, deleted.delete)
+    assistants_left, of_knowledge = await owned_assistants.leave(connection, user_id, deleted.delete)
     await deleted.delete(connection, users, users.c.id == user_id)
     # An older database may have another user whose name differs only in case: it is now found by every spelling.
     await fill_user_names(connection)
-    files = (*removed.object_keys, *keys)
+    files = (*removed.object_keys, *keys, *of_knowledge)
     rows, row_ids = deleted.rows, deleted.row_ids
     removed = replace(removed, rows=rows, row_ids=row_ids, object_keys=files, assistants_left=assistants_left)
     return user_id, removed

@@ -1,21 +1,22 @@
 """What happens to the assistants of a user who is deleted.
 
-An assistant that nobody else may use goes with its user. Others stay for those who use them, without an owner: admins
-can give them to someone else. Versions that the user saved stay without the user.
+An assistant that nobody else may use goes with its user, and so does what it knows. Others stay for those who use them,
+without an owner: admins can give them to someone else. Versions that the user saved stay without the user.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Table, delete, exists, select, update
+from sqlalchemy import Delete, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.history import owned_knowledge
+from datalayer.history.owned_knowledge import DeleteRows
 from datalayer.schema.assistants import assistant_pictures, assistant_users, assistant_versions, assistants
 
-DeleteRows = Callable[[AsyncConnection, Table, ColumnElement[bool]], Awaitable[None]]
 
-
-async def leave(connection: AsyncConnection, user_id: str, delete_rows: DeleteRows) -> tuple[str, ...]:
+async def leave(
+    connection: AsyncConnection, user_id: str, delete_rows: DeleteRows
+) -> tuple[tuple[str, ...], list[str]]:
     """Delete the user's private assistants, and take the user out of all others.
 
     Args:
@@ -24,14 +25,16 @@ async def leave(connection: AsyncConnection, user_id: str, delete_rows: DeleteRo
         delete_rows: deletes and counts the rows of a table that match a condition.
 
     Returns:
-        The ids of the assistants that stay without an owner.
+        The ids of the assistants that stay without an owner, and the keys of the files to delete, which are queued.
     """
     for_others = exists().where(assistant_users.c.assistantId == assistants.c.id, assistant_users.c.userId != user_id)
     is_private = (assistants.c.access == "users") & ~for_others
-    private = select(assistants.c.id).where(assistants.c.ownerId == user_id, is_private)
-    ids = list((await connection.execute(private.with_for_update())).scalars())
+    private = select(assistants.c.id, assistants.c.slug).where(assistants.c.ownerId == user_id, is_private)
+    found = (await connection.execute(private.with_for_update())).all()
+    ids, keys = [one.id for one in found], list[str]()
     await delete_rows(connection, assistant_users, assistant_users.c.userId == user_id)
     if ids:
+        keys = await owned_knowledge.remove(connection, [one.slug for one in found], delete_rows)
         await delete_rows(connection, assistant_versions, assistant_versions.c.assistantId.in_(ids))
         await delete_rows(connection, assistants, assistants.c.id.in_(ids))
         await delete_rows(connection, assistant_pictures, IS_UNUSED_PICTURE)
@@ -39,7 +42,7 @@ async def leave(connection: AsyncConnection, user_id: str, delete_rows: DeleteRo
     await connection.execute(update(assistant_versions).where(saved).values(savedBy=None))
     owned = update(assistants).where(assistants.c.ownerId == user_id).values(ownerId=None)
     left: list[Any] = list((await connection.execute(owned.returning(assistants.c.id))).scalars())
-    return tuple(sorted(left))
+    return tuple(sorted(left)), keys
 
 
 IS_UNUSED_PICTURE = ~exists().where(assistant_versions.c.picture == assistant_pictures.c.sha256)

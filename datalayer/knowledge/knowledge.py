@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_in
 from datalayer.errors import InvalidRecord, NotFound
-from datalayer.history import file_outbox
+from datalayer.history import file_outbox, owned_knowledge
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.knowledge import documents, sources, states, trainings
 from datalayer.knowledge.passage_search import PassageSearch
@@ -153,12 +153,8 @@ class Knowledge(PassageSearch, Suggestions):
         """Delete the sources, files and trainings of an assistant."""
         demand_system(acting_user.get(), "the change of knowledge")
 
-        async def remove(connection: AsyncConnection) -> list[str]:
-            keys = await sources.remove_all(connection, assistant_id)
-            await trainings.remove_all(connection, assistant_id)
-            return keys
-
-        await self.file_deleter.delete(await self._writer.submit(remove), None)
+        keys = await self._writer.submit(lambda connection: owned_knowledge.remove(connection, [assistant_id]))
+        await self.file_deleter.delete(keys, None)
 
     # Trainings
 

@@ -115,14 +115,6 @@ async def remove(connection: AsyncConnection, source_id: str) -> list[str]:
     return await _queue(connection, found.object_key)
 
 
-async def remove_all(connection: AsyncConnection, assistant_id: str) -> list[str]:
-    """Delete all sources of an assistant; gives the keys of the files to delete."""
-    keys: list[str] = []
-    for source in await list_of(connection, assistant_id):
-        keys += await remove(connection, source.id)
-    return keys
-
-
 async def _queue(connection: AsyncConnection, object_key: str | None) -> list[str]:
     if object_key is None:
         return []

@@ -310,9 +310,3 @@ async def remove_old(connection: AsyncConnection, assistant_id: str, keep: int) 
     await connection.execute(delete(documents).where(*gone))
     older = (trainings.c.assistantId == assistant_id, trainings.c.number < oldest, ~trainings.c.isCurrent, ~RUNS)
     return (await connection.execute(delete(trainings).where(*older))).rowcount
-
-
-async def remove_all(connection: AsyncConnection, assistant_id: str) -> None:
-    """Delete the trainings of an assistant, with all documents."""
-    await connection.execute(delete(documents).where(documents.c.assistantId == assistant_id))
-    await connection.execute(delete(trainings).where(trainings.c.assistantId == assistant_id))

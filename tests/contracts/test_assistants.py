@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 import datalayer
-from datalayer import Assistant, AssistantAccess, AssistantSettings, acting_as, create_data_layer
+from datalayer import Assistant, AssistantAccess, AssistantSettings, BlobNotFound, acting_as, create_data_layer
 from datalayer.assistants.checking import LARGEST_PICTURE, Problems, check_settings, slug_of
 from datalayer.assistants.templates import filled, placeholders
 from datalayer.chainlit_layer import ChainlitLayer
@@ -22,6 +22,7 @@ from datalayer.schema.assistants import assistant_pictures, assistant_versions
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from tests.support.calls import call
+from tests.support.knowledge import document, source, trained
 from tests.support.records import step, thread, user_id, vote
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture"
@@ -309,8 +310,19 @@ async def test_the_private_assistants_of_a_deleted_user_go_and_others_stay_witho
     with acting_as("alice"):
         await layer.save_assistant("shared", shared.settings)
     other = await made(layer, "Other", owner="bob", access=AssistantAccess("users", users=("alice",)))
+    files = [await layer.put_source(source(slug), b"x") for slug in ("private", "shared")]
+    await trained(layer, [document(files[0].id, "", ["text"])], "private")
+    started = await layer.start_training("shared", await user_id(layer, "alice"))
     receipt = await layer.delete_user("alice")
     assert receipt.assistants_left == (shared.id,)
+    stays = await layer.get_training(started.id)
+    assert stays is not None
+    assert stays.started_by is None
+    assert [receipt.rows[name] for name in ("data_sources", "trainings", "documents")] == [1, 1, 1]
+    assert (await layer.list_sources("private"), await layer.list_trainings("private")) == ([], [])
+    with pytest.raises(BlobNotFound):
+        await layer.blobs.read(str(files[0].object_key))
+    assert (await layer.read_source(files[1].id))[1] == b"x", "what the others know stays"
     assert receipt.row_ids["assistants"] == (private.id,)
     assert {name: receipt.rows[name] for name in ("assistants", "assistant_versions", "assistant_users")} == {
         "assistants": 1,
@@ -449,3 +461,16 @@ def test_a_template_is_filled_in_once(context: str, question: str, around: str) 
 )
 def test_a_slug_is_made_of_a_name(name: str, slug: str) -> None:
     assert slug_of(name) == slug
+
+
+async def test_what_a_deleted_assistant_knows_goes_with_it(layer: ChainlitLayer) -> None:
+    await people(layer)
+    await made(layer, "Travel", owner="alice")
+    kept, gone = [await layer.put_source(source(slug), b"x") for slug in ("other", "travel")]
+    await trained(layer, [document(gone.id, "", ["text"])], "travel")
+    with acting_as("alice"):
+        await layer.delete_assistant("travel")
+    assert (await layer.list_sources("travel"), await layer.list_trainings("travel")) == ([], [])
+    with pytest.raises(BlobNotFound):
+        await layer.blobs.read(str(gone.object_key))
+    assert await layer.read_source(kept.id) == (kept, b"x")

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -21,6 +22,8 @@ from tests.web.test_assistants import made
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.pairs import Pair, read_pairs, written
+from threadkeeper.language.catalogue import PAGES
+from threadkeeper.web.pages import formats
 
 KNOWLEDGE_MAX = int(KNOWLEDGE_LIMITS.megabytes * 1024 * 1024)
 HERE = "/assistants/travel/knowledge"
@@ -574,3 +577,25 @@ async def test_the_pages_are_in_chinese(layer: ChainlitLayer, ada: httpx.AsyncCl
         page = read_page(answer.text)
         words = set(re.findall(r"[A-Za-z]{4,}", page.one("main").text))
         assert words <= {"Text", "Travel", "Word", "Excel", "Markdown", "HTML", "JSON", "small"}, address
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        *((20, "just now"), (60, "a minute ago"), (300, "5 minutes ago"), (3_700, "an hour ago")),
+        *((100_000, "27 hours ago"), (200_000, "2 days ago")),
+    ],
+)
+def test_how_long_ago_a_time_is(seconds: int, said: str) -> None:
+    moment = (datetime.now(UTC) - timedelta(seconds=seconds + 1)).isoformat()
+
+    def say(key: str, **values: object) -> str:
+        return PAGES[key][0].format_map(values)
+
+    assert formats.ago(moment, say) == said
+
+
+def test_sizes_of_files() -> None:
+    assert [formats.size(number) for number in (0, 999, 1_500, 20_000, 3_210_000, 5_000_000_000)] == [
+        *("0 B", "999 B", "1.5 kB", "20 kB", "3.2 MB", "5.0 GB"),
+    ]

@@ -21,7 +21,14 @@
     const answer = await fetch(location.href).catch(() => null);
     const page = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
     const newer = page && page.getElementById(shown.id);
-    if (newer && newer.innerHTML !== shown.innerHTML) shown.replaceWith(newer);
+    if (newer && newer.innerHTML !== shown.innerHTML) {
+      // What the reader opened and where the focus is stay.
+      const parts = (section, of) => [...section.querySelectorAll(of)];
+      const focused = parts(shown, "a, button, summary").indexOf(document.activeElement);
+      parts(shown, "details").forEach((one, at) => parts(newer, "details")[at]?.toggleAttribute("open", one.open));
+      shown.replaceWith(newer);
+      parts(newer, "a, button, summary")[focused]?.focus();
+    }
     setTimeout(again, 3000);
   };
   document.addEventListener("DOMContentLoaded", () => setTimeout(again, 1000));
