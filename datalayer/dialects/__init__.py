@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     # A read through the driver alone needs a module of this package, and not SQLAlchemy.
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import (
         BindParameter,
@@ -96,6 +97,14 @@ class VectorsMissing(Exception):
     """The engine has no index of vectors here; the message says why."""
 
 
+class VectorReads(Protocol):
+    """The reads of a `Database` that a search of vectors needs."""
+
+    async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]: ...
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+
 class VectorIndex(Protocol):
     """The engine's own search of vectors; they are float16 in little-endian order."""
 
@@ -108,12 +117,12 @@ class VectorIndex(Protocol):
     async def fill(self, connection: AsyncConnection, vectors: Sequence[tuple[int, int, bytes]]) -> None:
         """Give vectors to the search."""
 
-    async def index(self, connection: AsyncConnection, dimensions: int) -> None:
+    async def index(self, database: VectorReads, dimensions: int) -> None:
         """Create the index of the vectors of this size, if it is not there."""
 
     async def nearest(
         self,
-        connection: AsyncConnection,
+        database: VectorReads,
         assistant_id: str,
         number: int,
         vector: bytes,

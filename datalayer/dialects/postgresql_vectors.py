@@ -6,18 +6,27 @@ A small training is searched exactly, through the btree of its assistant. A larg
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import BigInteger, Integer, Text, bindparam, text
+from sqlalchemy import BigInteger, Integer, Text, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.dialects import VectorsMissing
+from datalayer.dialects import VectorReads, VectorsMissing
 
 _MOST_DIMENSIONS = 4_000
 _SCAN = "relaxed_order"
 _VERSION = (0, 8)
-_VISIBLE = '"assistantId" = :assistant AND since <= :number AND (until IS NULL OR until > :number)'
+_VISIBLE = """"assistantId" = CAST(:assistant AS text) AND since <= CAST(:number AS integer)
+ AND (until IS NULL OR until > CAST(:number AS integer))"""
+_INDEX_SECONDS = 6 * 3600.0
+_BUILDING = text(
+    "SELECT true FROM pg_stat_progress_create_index"
+    " WHERE relid = CAST('passage_vectors' AS regclass) AND datname = current_database()"
+)
+_INVALID = text("SELECT true FROM pg_index WHERE indexrelid = to_regclass(CAST(:name AS text)) AND NOT indisvalid")
+_SETTINGS = text("SELECT set_config('hnsw.iterative_scan', :scan, true), set_config('hnsw.ef_search', :width, true)")
 _FILL = text("""
     UPDATE passage_vectors AS stored SET embedding = CAST(given.embedding AS halfvec)
     FROM unnest(CAST(:ids AS bigint[]), CAST(:parts AS integer[]), CAST(:embeddings AS text[]))
@@ -86,47 +95,79 @@ class PgVector:
         await connection.execute(_FILL, {"ids": list(ids), "parts": list(parts), "embeddings": list(texts)})
 
     @staticmethod
-    async def index(connection: AsyncConnection, dimensions: int) -> None:
-        """Create the index of the vectors of this size, if it is not there."""
+    async def index(database: VectorReads, dimensions: int) -> None:
+        """Create the index of the vectors of this size, if it is not there. Writes go on meanwhile."""
         if dimensions > _MOST_DIMENSIONS:
             return
-        await connection.execute(
-            text(
-                f"CREATE INDEX IF NOT EXISTS passage_vectors_{dimensions:d} ON passage_vectors USING hnsw"
-                f" ((embedding::halfvec({dimensions:d})) halfvec_cosine_ops) WHERE dimensions = {dimensions:d}"
+        name = f"passage_vectors_{dimensions:d}"
+        async with database.read() as connection:
+            if (await connection.execute(_BUILDING)).scalar():
+                # By another process. Until it is ready, the search compares all vectors of a training.
+                return
+            if (await connection.execute(_INVALID, {"name": name})).scalar():
+                # Its build was cut off.
+                await _patiently(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            await _patiently(
+                connection,
+                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON passage_vectors USING hnsw"
+                f" ((embedding::halfvec({dimensions:d})) halfvec_cosine_ops) WHERE dimensions = {dimensions:d}",
             )
-        )
 
     @staticmethod
     async def nearest(
-        connection: AsyncConnection, assistant_id: str, number: int, vector: bytes, *, count: int, is_exact: bool
+        database: VectorReads, assistant_id: str, number: int, vector: bytes, *, count: int, is_exact: bool
     ) -> list[tuple[int, float]]:
-        """The ids of the passages nearest to a vector and their cosines, nearest first. Needs a transaction.
+        """The ids of the passages nearest to a vector and their cosines, nearest first.
 
         Args:
             is_exact: whether all vectors of the training are compared, as for a small one.
         """
         dimensions = len(vector) // 2
-        distance = f"embedding::halfvec({dimensions:d}) <=> CAST(:vector AS halfvec({dimensions:d}))"
         values = {"assistant": assistant_id, "number": number, "vector": as_text(vector), "count": count}
-        if not is_exact and dimensions <= _MOST_DIMENSIONS:
-            settings = text(
-                "SELECT set_config('hnsw.iterative_scan', :scan, true), set_config('hnsw.ef_search', :width, true)"
-            )
-            width = str(min(max(count, 40), 1000))
-            await connection.execute(settings, {"scan": _SCAN, "width": width})
-            order = distance
+        if is_exact or dimensions > _MOST_DIMENSIONS:
+            rows = await database.fetch(nearest_sql(dimensions, is_exact=True), values)
         else:
-            # An index has no sum, so the rows of the assistant are compared one by one.
-            order = f"({distance}) + 0"
-        statement = text(
-            f'SELECT "passageId", {order} AS distance FROM passage_vectors'  # noqa: S608  numbers alone
-            f" WHERE {_VISIBLE} AND dimensions = {dimensions:d} ORDER BY {order} LIMIT :count"
-        )
-        found = [(row[0], 1.0 - row[1]) for row in await connection.execute(statement, values)]
-        return sorted(found, key=lambda one: -one[1])
+            width = str(min(max(count, 40), 1000))
+            async with database.transaction() as connection:
+                await connection.execute(_SETTINGS, {"scan": _SCAN, "width": width})
+                rows = (await connection.execute(nearest_sql(dimensions, is_exact=False), values)).all()
+        return sorted(((row[0], 1.0 - row[1]) for row in rows), key=lambda one: -one[1])
+
+
+async def _patiently(connection: AsyncConnection, statement: str) -> None:
+    """Run a statement that takes longer than the time limit of all others, and that must be outside a transaction."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.execute(statement, timeout=_INDEX_SECONDS)
+
+
+@cache
+def nearest_sql(dimensions: int, *, is_exact: bool) -> TextClause:
+    """The statement that finds the nearest vectors of this size.
+
+    The vector is read in a subquery: a plan that is kept for all values would read its text again for each row.
+    """
+    asked = f"(SELECT CAST(CAST(:vector AS text) AS halfvec({dimensions:d})))"
+    distance = f"embedding::halfvec({dimensions:d}) <=> {asked}"
+    # An index has no sum, so the rows of the assistant are compared one by one.
+    order = f"({distance}) + 0" if is_exact else distance
+    return text(
+        f'SELECT "passageId", {order} AS distance FROM passage_vectors'  # noqa: S608  numbers alone
+        f" WHERE {_VISIBLE} AND dimensions = {dimensions:d} ORDER BY distance LIMIT CAST(:count AS bigint)"
+    )
+
+
+class _Texts(dict[int, str]):
+    """The numbers of float16, by their bits, as texts: each is written once."""
+
+    def __missing__(self, bits: int) -> str:
+        found = self[bits] = f"{struct.unpack('<e', struct.pack('<H', bits))[0]:.6g}"
+        return found
+
+
+_TEXTS = _Texts()
 
 
 def as_text(vector: bytes) -> str:
     """The vector as pgvector reads it."""
-    return f"[{','.join(f'{number:.6g}' for number in struct.unpack(f'<{len(vector) // 2}e', vector))}]"
+    return f"[{','.join(map(_TEXTS.__getitem__, struct.unpack(f'<{len(vector) // 2}H', vector)))}]"

@@ -127,17 +127,17 @@ async def begin(connection: AsyncConnection, training_id: str, added: Mapping[st
     return training
 
 
-def positioned(added: Mapping[str, NewDocument]) -> Iterator[tuple[str, int, NewPassage]]:
-    """The passages of documents with the id of the document and their positions in it."""
+def positioned(added: Mapping[str, NewDocument]) -> Iterator[tuple[str, str, int, NewPassage]]:
+    """The passages of documents with the id and the title of the document and their positions in it."""
     for document_id, document in added.items():
         for position, passage in enumerate(document.passages):
-            yield document_id, position, passage
+            yield document_id, document.title, position, passage
 
 
 async def add_passages(
-    connection: AsyncConnection, dialect: Dialect, training: Training, added: Sequence[tuple[str, int, NewPassage]]
+    connection: AsyncConnection, dialect: Dialect, training: Training, added: Sequence[tuple[str, str, int, NewPassage]]
 ) -> None:
-    """Add passages to documents."""
+    """Add passages to documents. A passage is found by the words of the title too."""
     if not added:
         return
     key = owner_key(training.assistant_id)
@@ -151,9 +151,9 @@ async def add_passages(
             "tokens": passage.tokens,
             "hashes": passage.hashes,
             "text": passage.text,
-            "words": " ".join(key + token for token in tokens(passage.text)),
+            "words": " ".join(key + token for token in tokens(f"{title}\n{passage.text}")),
         }
-        for document_id, position, passage in added
+        for document_id, title, position, passage in added
     ]
     statement = insert(passages).returning(passages.c.id, sort_by_parameter_order=True)
     ids = (await connection.execute(statement, rows)).scalars().all()
@@ -166,7 +166,7 @@ async def add_passages(
             "dimensions": len(vector) // 2,
             "vector": vector,
         }
-        for passage_id, (_, _, passage) in zip(ids, added, strict=True)
+        for passage_id, (*_, passage) in zip(ids, added, strict=True)
         for part, vector in enumerate(passage.vectors)
     ]
     await connection.execute(insert(passage_vectors), vectors)

@@ -80,10 +80,9 @@ class PassageSearch(DataStore):
         vectors = self.database.dialect.vectors
         assert vectors is not None
         is_exact = training.counts.vectors <= _EXACT_VECTORS
-        async with self.database.transaction() as connection:
-            return await vectors.nearest(
-                connection, training.assistant_id, training.number, vector, count=count, is_exact=is_exact
-            )
+        return await vectors.nearest(
+            self.database, training.assistant_id, training.number, vector, count=count, is_exact=is_exact
+        )
 
     async def passage_vectors(self, training: Training, ids: Sequence[int]) -> list[PassageVector]:
         """All vectors of these passages of a training, in no particular order; those of deleted ones are missing."""
@@ -120,5 +119,4 @@ class PassageSearch(DataStore):
         dimensions = training.settings.dimensions
         size = await self.database.query(lambda connection: passages.count(connection, training, _EXACT_VECTORS + 1))
         if size > _EXACT_VECTORS:
-            async with self.database.write() as connection:
-                await vectors.index(connection, dimensions)
+            await vectors.index(self.database, dimensions)

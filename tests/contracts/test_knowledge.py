@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +31,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files.verify import FileCheck
 from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
 from tests.support.records import new_id
+from threadkeeper.knowledge.retrieval.retriever import Retriever
+from threadkeeper.knowledge.retrieval.words import WordCounts
 
 
 async def found_texts(layer: ChainlitLayer, training: Training) -> list[str]:
@@ -366,6 +369,21 @@ async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows
     assert len({one for one, _ in found} & {one for one, _ in exact}) >= 36
 
 
+async def test_an_index_whose_build_was_cut_off_is_built_again(pgvector_layer: ChainlitLayer) -> None:
+    await pgvector_layer.prepare_vectors()
+    vectors = pgvector_layer.database.dialect.vectors
+    assert vectors is not None
+    await vectors.index(pgvector_layer.database, 4)
+    async with pgvector_layer.database.write() as connection:
+        await connection.execute(
+            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('passage_vectors_4' AS regclass)")
+        )
+    await vectors.index(pgvector_layer.database, 4)
+    async with pgvector_layer.database.read() as connection:
+        valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = CAST('passage_vectors_4' AS regclass)")
+        assert (await connection.execute(valid)).scalar_one() is True
+
+
 async def test_documents_are_listed_in_pages_and_read_with_their_passages(layer: ChainlitLayer) -> None:
     handbook = await layer.put_source(source(), b"x")
     titles = ["b", "a", "同", "c", "a2"]
@@ -420,3 +438,49 @@ async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
     state = (await layer.knowledge_states(["librarian"]))["librarian"]
     assert (state.sources, state.changed_sources, state.newest) == (4, 4, "failed")
     assert state.trained_at == ended.finished_at
+
+
+async def test_no_share_of_the_table_gives_fewer_passages_than_asked_for(layer: ChainlitLayer) -> None:
+    await _every_share_gives_what_is_asked_for(layer)
+
+
+async def test_with_pgvector_no_share_of_the_table_gives_fewer_passages_than_asked_for(
+    pgvector_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the largest is searched through the index, and the others exactly.
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 100)
+    await _every_share_gives_what_is_asked_for(pgvector_layer)
+
+
+async def _every_share_gives_what_is_asked_for(layer: ChainlitLayer) -> None:
+    has_vector_search = (await layer.prepare_vectors()).name == "pgvector"
+    total, chance = 3_000, random.Random(7)
+    owners = {"0.1 %": total // 1_000, "1 %": total // 100, "50 %": total // 2}
+    trainings = []
+    for owner, count in (owners | {"others": total - sum(owners.values())}).items():
+        of_owner = await layer.put_source(source(owner), b"x")
+        vectors = [packed(*(chance.gauss(0, 1) for _ in range(4))) for _ in range(count)]
+        texts = [f"passage {number}" for number in range(count)]
+        trainings.append(await trained(layer, [document(of_owner.id, "a", texts, vectors)], owner))
+    retriever = Retriever(layer, has_vector_search=has_vector_search)
+    for training, count in zip(trainings, owners.values(), strict=False):
+        for _ in range(5):
+            asked = np.array([chance.gauss(0, 1) for _ in range(4)], np.float32)
+            retriever.note_word_counts(training, WordCounts())
+            found = [one for one, _ in await retriever.scored(training, "nothing", asked / np.linalg.norm(asked))]
+            assert len(found) == len(set(found)) >= min(count, 10), training.assistant_id
+            if has_vector_search:
+                rows = await layer.nearest_passages(training, asked.astype("<f2").tobytes(), 200)
+                assert len(rows) == min(count, 200), training.assistant_id
+
+
+async def test_passages_of_many_near_vectors_do_not_displace_the_others(layer: ChainlitLayer) -> None:
+    """One passage has more vectors than a search asks for first, all nearer than those of the others."""
+    handbook = await layer.put_source(source(), b"x")
+    one = document(handbook.id, "a", [f"passage {number}" for number in range(12)], [packed(0, 1, 0, 0)] * 12)
+    crowded = replace(one.passages[0], vectors=(packed(1, 0, 0, 0),) * 1_000)
+    training = await trained(layer, [replace(one, passages=(crowded, *one.passages[1:]))])
+    retriever = Retriever(layer, has_vector_search=(await layer.prepare_vectors()).name == "pgvector")
+    retriever.note_word_counts(training, WordCounts())
+    found = await retriever.scored(training, "nothing", np.array([1, 0, 0, 0], np.float32))
+    assert len(found) >= 10

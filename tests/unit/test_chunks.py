@@ -61,3 +61,22 @@ def test_the_page_is_that_on_which_a_chunk_begins() -> None:
 def test_an_overlap_must_be_smaller_than_a_chunk() -> None:
     with pytest.raises(ValueError, match="smaller"):
         ChunkSettings(tokens=30, overlap=30)
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_each_sentence_has_a_window(text: str) -> None:
+    (chunk,) = split(text, ChunkSettings(window=64))
+    assert chunk.windows[0] == (chunk.start, chunk.end)
+    sentences = [text[start:end].strip() for start, end in chunk.windows[1:]]
+    assert sentences == [one.strip() for one in re.split(r"(?<=[.!?]) |(?<=[。！？])", text.strip()) if one]
+
+
+def test_a_long_sentence_has_windows_of_its_parts_and_marks_alone_have_none() -> None:
+    text = "## Fares\n\n| --- | --- |\n" + "so many words, " * 40 + "and an end.\n***\n"
+    (chunk,) = split(text, ChunkSettings(window=16))
+    windows = [text[start:end] for start, end in chunk.windows[1:]]
+    assert len(windows) > 8
+    assert all(re.search(r"\w", window) for window in windows)
+    assert all(tokenizer("o200k_base").count(window.strip()) <= 16 for window in windows)
+    assert "Fares" in windows[0]
+    assert not any("***" in window for window in windows[1:])

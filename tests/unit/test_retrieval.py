@@ -51,7 +51,7 @@ def test_the_vectors_of_a_passage_stand_together() -> None:
     index = built(vectors, [7, 7, 9, 12])
     found = index.vectors([9, 7, 8])
     assert {one: its.shape for one, its in found.items()} == {9: (1, 64), 7: (2, 64)}
-    assert nearness(found[7], vectors[1].astype(np.float32)) == pytest.approx(0.3)
+    assert nearness(found[7], vectors[1].astype(np.float32)) == pytest.approx(0.6)
     assert nearness(found[7], vectors[0].astype(np.float32)) == pytest.approx(1)
     assert built(np.zeros((0, 64), "<f2"), []).nearest(vectors[0].astype(np.float32)) == []
 

@@ -15,9 +15,13 @@ from typing import Any
 
 from threadkeeper.vocabulary import tokenizer
 
-VERSION = 1
+VERSION = 2
 """A higher number when the same text gives other chunks; then documents are embedded again."""
 _VOCABULARY = "o200k_base"
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
+_WORD = re.compile(r"[^\W_]")
+# A heading, a number in a list, or a cell of a table.
+_LEAST_TOKENS = 3
 _HEADING = re.compile(r"^#{1,6} \S", re.MULTILINE)
 
 
@@ -26,7 +30,8 @@ class ChunkSettings:
     """Args:
     tokens: of a chunk at most.
     overlap: tokens that a chunk may repeat of the one before.
-    window: tokens of each part of a chunk that has a vector of its own, beside that of the chunk; 0: none has.
+    window: tokens at most of each sentence of a chunk that has a vector of its own, beside that of the chunk; 0: none
+        has.
     """
 
     tokens: int = 256
@@ -64,11 +69,22 @@ def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> l
 
 
 def _windows(start: int, chunk: str, tokens: int) -> tuple[tuple[int, int], ...]:
+    """The chunk itself, and its sentences; a long sentence is cut, and a piece of a few characters joins the next."""
     whole = (start, start + len(chunk))
     if not tokens:
         return (whole,)
-    found = _splitter(tokens, 0, False).chunk_indices(chunk)
-    windows = [(start + at, start + at + len(window)) for at, window in found if window.strip()]
+    count, windows = tokenizer(_VOCABULARY).count, list[tuple[int, int]]()
+    begin = 0
+    for end in (*(found.end() for found in _SENTENCE_END.finditer(chunk)), len(chunk)):
+        sentence = chunk[begin:end]
+        words = sentence.strip()
+        if end < len(chunk) and count(words) < _LEAST_TOKENS:
+            continue
+        is_long = count(words) > tokens
+        pieces = _splitter(tokens, 0, False).chunk_indices(sentence) if is_long else [(0, sentence)]
+        at = start + begin
+        windows += [(at + offset, at + offset + len(piece)) for offset, piece in pieces if _WORD.search(piece)]
+        begin = end
     return (whole, *windows) if len(windows) > 1 else (whole,)
 
 

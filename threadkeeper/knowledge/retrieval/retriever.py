@@ -146,12 +146,11 @@ class Retriever:
         """The vectors of the nearest passages, and of those that were found by their words."""
         import numpy as np  # noqa: PLC0415
 
+        near = await self._near(training, vector)
         if not self._has_vector_search:
             index = await self._index(training)
-            near = dict.fromkeys(passage for passage, _ in index.nearest(vector))
-            return index.vectors([*list(near)[:_RANKED], *(passage for passage in by_words if passage not in near)])
-        found = await self._store.nearest_passages(training, vector.astype("<f2").tobytes(), _NEAR_VECTORS)
-        ids = list(dict.fromkeys([*(passage for passage, _ in found), *by_words]))
+            return index.vectors([*near[:_RANKED], *(passage for passage in by_words if passage not in near)])
+        ids = list(dict.fromkeys([*near, *by_words]))
         parts: dict[int, list[PassageVector]] = {}
         for one in await self._store.passage_vectors(training, ids):
             parts.setdefault(one.id, []).append(one)
@@ -164,6 +163,20 @@ class Retriever:
             )
             for passage, its_parts in parts.items()
         }
+
+    async def _near(self, training: Training, vector: NDArray[np.float32]) -> list[int]:
+        """The passages of the nearest vectors: as many as a search may ask for, if the training has them."""
+        count = _NEAR_VECTORS
+        while True:
+            if self._has_vector_search:
+                found = await self._store.nearest_passages(training, vector.astype("<f2").tobytes(), count)
+            else:
+                found = (await self._index(training)).nearest(vector, 2 * count)
+            near = list(dict.fromkeys(passage for passage, _ in found))
+            # A passage of many sentences has many vectors, which can be nearer than those of all others.
+            if len(near) >= MOST_PASSAGES or len(found) < count:
+                return near
+            count *= 4
 
     async def _index(self, training: Training) -> SignIndex:
         if (found := self._indexes.get(training.id)) is not None:
