@@ -7,6 +7,7 @@ take turns, so that a busy machine slows both. It needs a server with pgvector, 
 import argparse
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.dialects.postgresql_vectors import as_text, nearest_sql
 from datalayer.ownership import SYSTEM, acting_as
-from datalayer.records.knowledge import Training, TrainingSettings
+from datalayer.records.knowledge import DataSource, Training, TrainingSettings
 from tests.support.postgres import Cluster, Databases, wheel_binaries
 
 DIMENSIONS = 512
@@ -56,13 +57,14 @@ async def fill(layer: ChainlitLayer, url: str, vectors: "NDArray[np.float16]") -
     for owner, size in owners(len(vectors)).items():
         training = await layer.start_training(owner)
         assert await layer.begin_training(training.id, settings, 1)
+        source = await layer.put_source(DataSource(str(uuid.uuid4()), owner, "file", owner), b"text")
         await connection.execute(
             'WITH document AS (INSERT INTO documents (id, "assistantId", "sourceId", key, fingerprint, since, seen,'
-            " title, passages, words, characters) VALUES (gen_random_uuid(), $1, gen_random_uuid(), '', '', 1, 1, $1,"
+            " title, passages, words, characters) VALUES (gen_random_uuid(), $1, $4, '', '', 1, 1, $1,"
             ' $3, 1, 1) RETURNING id) INSERT INTO passages (id, "documentId", position, start, "end", tokens, hashes,'
             " text, words) SELECT $2 + at, document.id, at, 0, 1, 1, '', 'text', '' FROM document,"
             " generate_series(0, $3 - 1) AS at",
-            *(owner, first + 1, size),
+            *(owner, first + 1, size, source.id),
         )
         for start in range(first, first + size, 500):
             part = vectors[start : min(start + 500, first + size)]
