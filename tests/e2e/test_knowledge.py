@@ -20,7 +20,7 @@ HANDBOOK = "# Opening hours\n\nThe library opens at nine o'clock. On Sundays it 
 CITIES = "city,country,question\nRome,Italy,What is in Italy?\n北京,中国,\n"
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_an_assistant_knows_is_added_trained_and_shown(browser: Browser, start_server: StartServer) -> None:
     server = await start_server()
     await server.add_user(ADMIN, PASSWORD, "admin")

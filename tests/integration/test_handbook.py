@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 DEMO = {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "", "SAMPLE_ASSISTANT": "true"}
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_first_start_makes_an_assistant_that_answers_from_the_documentation(
     start_server: StartServer,
 ) -> None:
@@ -34,7 +34,7 @@ async def test_the_first_start_makes_an_assistant_that_answers_from_the_document
         assert len(await layer.list_trainings(SLUG)) == 1, "the second start trains nothing"
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_there_is_no_sample_assistant_where_a_server_embeds(start_server: StartServer) -> None:
     server = await start_server(SAMPLE_ASSISTANT="true", KNOWLEDGE_EMBEDDING_MODEL="embed")
     async with server.layer() as layer:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from datalayer.records.knowledge import NewDocument
+from tests.support.patience import PATIENCE_SECONDS
 from threadkeeper.knowledge.batches import Batches
 from threadkeeper.knowledge.chunks import Chunk
 from threadkeeper.knowledge.embedding.base import Embedded
@@ -45,7 +46,7 @@ async def test_documents_of_several_sources_are_embedded_together_and_the_next_b
     for at in range(70):
         await batches.put(waiting("one" if at % 2 else "two", f"text {at}"))
     running = asyncio.create_task(batches.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(recorded.embedded) < 2:
             await asyncio.sleep(0)
         assert [len(texts) for texts in recorded.embedded] == [64, 6]
@@ -72,7 +73,7 @@ async def test_who_puts_documents_waits_while_many_windows_wait() -> None:
     await asyncio.sleep(0.01)
     assert not late.done()
     running = asyncio.create_task(batches.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await late
         recorded.may_keep.set()
         await batches.stored("one")
@@ -87,7 +88,7 @@ async def test_a_store_that_fails_ends_the_run() -> None:
     batches = Batches(Recorded().embed, keep)
     running = asyncio.create_task(batches.run())
     with pytest.raises(OSError, match="full"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not running.done():
                 await batches.put(waiting("one", "text"))
                 await asyncio.sleep(0)
