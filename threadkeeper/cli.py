@@ -52,6 +52,11 @@ GROUPS = {
     "export": ("takeouts", "export_app", "Export the data of a user."),
     "prices": ("prices", "prices_app", "Set and list your own prices. They override published prices."),
     "assistants": ("assistants", "assistants_app", "List assistants, and export or import one as a YAML file."),
+    "knowledge": (
+        "knowledge",
+        "knowledge_app",
+        "Add, list and remove what an assistant knows from, and train it.",
+    ),
     "projects": ("projects", "projects_app", "Add, change and list projects."),
     "jobs": ("jobs", "jobs_app", "List, show, cancel and retry jobs."),
     "limits": ("limits", "limits_app", "Limit the usage of users and projects, in tokens or dollars."),

@@ -20,6 +20,7 @@ from datalayer.records.assistants import (
     ASSISTANT_MODES,
     ASSISTANT_TYPES,
     DEFAULT_ASSISTANT,
+    TRAINING_STARTS,
     AssistantAccess,
     AssistantPicture,
     AssistantProblem,
@@ -131,7 +132,7 @@ def check_settings(settings: AssistantSettings, problems: Problems) -> Assistant
     values |= {name: _texts(settings, name, problems) for name in _LISTS}
     if not values["name"]:
         problems.add("name", "missing")
-    for name, known in (("type", ASSISTANT_TYPES), ("mode", ASSISTANT_MODES)):
+    for name, known in (("type", ASSISTANT_TYPES), ("mode", ASSISTANT_MODES), ("training", TRAINING_STARTS)):
         if getattr(settings, name) not in known:
             problems.add(name, "not_one_of", names=", ".join(known))
     if settings.n != 1 or isinstance(settings.n, bool):

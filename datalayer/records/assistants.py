@@ -13,10 +13,13 @@ AssistantType = Literal["chat", "qa", "analyst"]
 """`chat` talks, `qa` answers from passages alone and says its `idk` text without any, `analyst` works on data."""
 AssistantMode = Literal["wizard", "advanced"]
 AccessKind = Literal["everyone", "users", "role"]
+TrainingStart = Literal["by_hand", "on_change", "daily", "weekly"]
+"""What starts a training: somebody, each change of a data source, or a schedule, if something has changed by then."""
 
 ASSISTANT_TYPES: tuple[AssistantType, ...] = get_args(AssistantType)
 ASSISTANT_MODES: tuple[AssistantMode, ...] = get_args(AssistantMode)
 ACCESS_KINDS: tuple[AccessKind, ...] = get_args(AccessKind)
+TRAINING_STARTS: tuple[TrainingStart, ...] = get_args(TrainingStart)
 ACCESS_ROLES = ("reviewer", "admin")
 """The roles that an assistant can be given to. Admins have it in any case."""
 DEFAULT_ASSISTANT = "default"
@@ -56,6 +59,7 @@ class AssistantSettings:
     score_threshold: float | None = None
     opening_prompts: tuple[str, ...] = ()
     tips: tuple[str, ...] = ()
+    training: TrainingStart = "by_hand"
 
 
 @dataclass(frozen=True, slots=True)

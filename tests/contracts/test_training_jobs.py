@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,26 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import NotFound
 from datalayer.records.assistants import AssistantSettings
 from datalayer.schema.jobs import jobs as job_table
+from datalayer.schema.knowledge import trainings as training_table
 from tests.contracts.test_training import HARBOUR
 from tests.support.job_process import TIMES
 from tests.support.model_server import ModelServer
 from tests.support.server import ROOT
 from tests.support.training_rig import Rig
+from tests.unit.test_attachments import pdf
 from threadkeeper.jobs.registration import training_with
-from threadkeeper.jobs.trainings import Train, register_trainings
-from threadkeeper.knowledge.acts import TRAINING, cancel_training, end_if_lost, list_trainings, start_training
+from threadkeeper.jobs.trainings import DUE, Train, register_trainings
+from threadkeeper.knowledge.acts import (
+    TRAINING,
+    NewSource,
+    cancel_training,
+    end_if_lost,
+    list_trainings,
+    put_source,
+    remove_source,
+    start_training,
+)
+from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 
 SLUG = "librarian"
@@ -298,3 +311,136 @@ async def test_a_training_whose_process_is_killed_goes_on_in_another(
     assert len(texts) - ROWS <= 128, "at most one batch, and the one that was being stored"
     (job,) = (await rig.layer.list_jobs(kinds=[TRAINING])).jobs
     assert (job.attempt, job.interruptions) == (2, 1)
+
+
+async def on_change(layer: ChainlitLayer, start: str) -> None:
+    await layer.save_assistant(SLUG, AssistantSettings("Librarian", training=start))  # type: ignore[arg-type]
+
+
+def hours(text: str, name: str = "hours.txt") -> NewSource:
+    return NewSource("file", name, text.encode())
+
+
+async def test_a_change_starts_a_training_if_the_assistant_says_so(rig: Rig) -> None:
+    layer = rig.layer
+    run(rig)
+    assert (await put_source(layer, SLUG, hours("Open from nine."), LoadLimits())).training is None
+    await on_change(layer, "on_change")
+    added = await put_source(layer, SLUG, hours("Open from ten."), LoadLimits(), started_by="alice's id")
+    assert added.training is not None
+    assert added.training.started_by == "alice's id"
+    assert (await ended(layer, added.training)).state == "success"
+    # What is the same changes nothing.
+    assert (await put_source(layer, SLUG, hours("Open from ten."), LoadLimits())).training is None
+    other = await put_source(layer, SLUG, hours("Shut.", "other.txt"), LoadLimits(), trains=False)
+    assert other.training is None
+    removed = await remove_source(layer, SLUG, other.source.id)
+    assert removed is not None
+    assert (await ended(layer, removed)).counts.documents == 1
+    assert await remove_source(layer, SLUG, added.source.id) is None, "without a source there is nothing to train"
+
+
+async def test_what_changes_during_a_training_is_trained_after_it(rig: Rig) -> None:
+    layer, changes = rig.layer, ["Open from ten."]
+
+    async def change(_training_id: str) -> None:
+        if changes:
+            assert (await put_source(layer, SLUG, hours(changes[-1]), LoadLimits())).training is None
+            await put_source(layer, SLUG, hours("Shut on Sundays.", "other.txt"), LoadLimits())
+            changes.pop()
+
+    await on_change(layer, "on_change")
+    run(rig, during_first_source(rig, change))
+    first = await put_source(layer, SLUG, hours("Open from nine."), LoadLimits())
+    assert first.training is not None
+    assert (await ended(layer, first.training)).state == "success"
+    async with asyncio.timeout(60):
+        while (newest := (await list_trainings(layer, SLUG))[0]).state != "success" or newest.number != 2:
+            await asyncio.sleep(0.02)
+    assert newest.counts.documents == 2
+    assert (await rig.found("open from ten"))[0] == "Open from ten."
+    await asyncio.sleep(0.5)
+    assert len(await list_trainings(layer, SLUG)) == 2, "nothing has changed since"
+
+
+def during_first_source(rig: Rig, change: Callable[[str], Awaitable[None]]) -> Train:
+    """Trains with the rig. The change is made when the first source was read."""
+
+    read = rig.layer.read_source
+
+    async def read_and_change(source_id: str) -> object:
+        found = await read(source_id)
+        await change(source_id)
+        return found
+
+    rig.trainer.store.read_source = read_and_change  # type: ignore[method-assign,assignment]
+    return trains(rig)
+
+
+async def test_a_failed_training_is_repeated_only_if_a_source_changed_meanwhile(rig: Rig) -> None:
+    layer, additions = rig.layer, ["hours.txt"]
+    await rig.put("scan.pdf", pdf(None))
+    await on_change(layer, "on_change")
+    run(rig)
+    failed = await ended(layer, await start_training(layer, SLUG))
+    await asyncio.sleep(0.5)
+    assert (failed.state, len(await list_trainings(layer, SLUG))) == ("failed", 1)
+
+    async def add(_source_id: str) -> None:
+        if additions:
+            await put_source(layer, SLUG, hours("Open from nine.", additions.pop()), LoadLimits())
+
+    during_first_source(rig, add)
+    assert (await ended(layer, await start_training(layer, SLUG))).state == "failed"
+    async with asyncio.timeout(60):
+        while (newest := (await list_trainings(layer, SLUG))[0]).state != "success":
+            await asyncio.sleep(0.02)
+    assert (newest.number, newest.counts.documents) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "hours_ago", "is_due"),
+    [
+        ("by_hand", 999, False),
+        ("daily", 23, False),
+        ("daily", 25, True),
+        ("weekly", 25, False),
+        ("weekly", 24 * 7 + 1, True),
+        ("on_change", 25, True),
+    ],
+)
+async def test_a_schedule_is_due_by_the_last_start(rig: Rig, start: str, hours_ago: int, is_due: bool) -> None:
+    layer = rig.layer
+    await on_change(layer, start)
+    await rig.put("hours.txt", "Open from nine.")
+    run(rig)
+    first = await ended(layer, await start_training(layer, SLUG))
+    assert await due(rig) == {"started": [], "lost": []}, "nothing has changed"
+    await rig.put("other.txt", "Shut on Sundays.")
+    moment = (datetime.now(UTC) - timedelta(hours=hours_ago)).isoformat().replace("+00:00", "Z")
+    async with layer.database.write() as connection:
+        await connection.execute(update(training_table).values(createdAt=moment))
+    assert await due(rig) == {"started": [SLUG] if is_due else [], "lost": []}
+    assert len(await list_trainings(layer, SLUG)) == 1 + is_due
+    assert first.number == 1
+
+
+async def test_the_schedule_ends_what_nobody_works_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(rig)
+    lost = await rig.layer.start_training(SLUG)
+    assert await due(rig) == {"started": [], "lost": []}
+    monkeypatch.setattr("threadkeeper.knowledge.acts._JOB_FOLLOWS_SECONDS", 0.0)
+    assert await due(rig) == {"started": [], "lost": [SLUG]}
+    found = await rig.layer.get_training(lost.id)
+    assert found is not None
+    assert found.state == "failed"
+
+
+async def due(rig: Rig) -> object:
+    """What one run of the schedule did."""
+    job = await rig.layer.start_job(DUE)
+    async with asyncio.timeout(60):
+        while not (found := await rig.layer.get_job(job.id)) or not found.is_finished:
+            await asyncio.sleep(0.02)
+    assert found.state == "done", found.error
+    return found.result

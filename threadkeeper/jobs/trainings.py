@@ -1,7 +1,8 @@
-"""The job that trains an assistant. Its state is in the database, so it needs no steps: it goes on where it was cut.
+"""The job that trains an assistant, and the one that starts trainings that are due.
 
-A job that is cancelled cancels its training, one that fails fails it. One that is interrupted leaves it as it is, and
-the next process goes on with it. `knowledge.acts` starts and cancels trainings.
+The state of a training is in the database, so its job needs no steps: it goes on where it was cut. A job that is
+cancelled cancels its training, one that fails fails it. One that is interrupted leaves it as it is, and the next
+process goes on with it. `knowledge.acts` starts and cancels trainings.
 """
 
 import asyncio
@@ -9,10 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from datalayer import JobContext, JobFailed
-from datalayer.errors import DataLayerError, JobLater, StorageUnavailable
-from datalayer.records.knowledge import Training
-from threadkeeper.knowledge.acts import TRAINING
+from datalayer import JobContext, JobFailed, JobSchedule
+from datalayer.errors import AlreadyExists, DataLayerError, JobLater, NotFound, StorageUnavailable
+from datalayer.records.knowledge import RUNNING, Training
+from threadkeeper.knowledge.acts import TRAINING, end_if_lost, seconds_since, start_training, train_after_change
 
 if TYPE_CHECKING:
     # The pages use the acts, and do not wait for Chainlit.
@@ -22,6 +23,12 @@ logger = logging.getLogger(__name__)
 
 TRAININGS_AT_ONCE = 2
 """In one process, so that a long training does not hold up all others."""
+DUE = "trainings-due"
+_DAY_SECONDS = 24 * 3600.0
+# What a training on change has missed, because it failed or its server died, is due after a day too.
+_DUE_SECONDS = {"on_change": _DAY_SECONDS, "daily": _DAY_SECONDS, "weekly": 7 * _DAY_SECONDS}
+_LOOK_SECONDS = 3600.0
+_FIRST_AFTER_SECONDS = 60.0
 
 
 class Train(Protocol):
@@ -37,34 +44,78 @@ class Train(Protocol):
 
 def register_trainings(layer: "ChainlitLayer", train: Train) -> None:
     async def run(context: JobContext) -> dict[str, Any]:
-        training_id = str(context.arguments["training"])
-
-        async def show(training: Training) -> None:
-            # A cancelled job ends between documents, and not within one.
-            if not context.cancelled:
-                await context.progress(training.done_sources, training.expected_sources)
-
-        async def is_cancelled() -> bool:
-            return context.cancelled
-
+        training_id, slug = str(context.arguments["training"]), str(context.arguments["assistant"])
+        before = await layer.list_sources(slug)
         try:
-            ended = await train(training_id, progress=show, cancelled=is_cancelled)
-            await show(ended)
-        except asyncio.CancelledError:
-            if context.cancelled:
-                await layer.cancel_training(training_id)
+            ended = await _trained(layer, train, context, training_id)
+        except JobFailed:
+            # The same sources would fail again.
+            if before != await layer.list_sources(slug):
+                await _train_changes(layer, slug)
             raise
-        except (StorageUnavailable, JobLater):
-            # The job is begun again.
-            raise
-        except DataLayerError as error:
-            await layer.fail_training(training_id, str(error))
-            raise
-        except Exception as error:
-            await layer.fail_training(training_id, f"unexpected error ({type(error).__name__}); see the server's log")
-            raise
-        if ended.state == "failed":
-            raise JobFailed(f"{ended.error} This training has ended: start a new one.")
+        if ended.state == "success" and (await layer.knowledge_states([slug]))[slug].changed_sources:
+            await _train_changes(layer, slug)
         return {"state": ended.state, "number": ended.number, "documents": ended.counts.documents}
 
+    async def start_due(_context: JobContext) -> dict[str, list[str]]:
+        assistants = {one.slug: one for one in await layer.list_assistants()}
+        started, lost = [], []
+        for slug, state in (await layer.knowledge_states(list(assistants))).items():
+            start = assistants[slug].settings.training
+            if state.newest in RUNNING:
+                if await end_if_lost(layer, slug):
+                    lost.append(slug)
+            elif start != "by_hand" and state.sources and state.changed_sources:
+                newest = await layer.list_trainings(slug, 1)
+                if newest and seconds_since(newest[0].created_at) < _DUE_SECONDS[start]:
+                    continue
+                try:
+                    await start_training(layer, slug)
+                except (AlreadyExists, NotFound) as error:
+                    logger.info("no training of the assistant %s is started: %s", slug, error)
+                else:
+                    started.append(slug)
+        return {"started": started, "lost": lost}
+
     layer.register_job(TRAINING, run, at_once=TRAININGS_AT_ONCE)
+    layer.register_job(DUE, start_due, schedule=JobSchedule(_LOOK_SECONDS, _FIRST_AFTER_SECONDS))
+
+
+async def _trained(layer: "ChainlitLayer", train: Train, context: JobContext, training_id: str) -> Training:
+    """The training as it has ended. However it ends, its row says so, unless the job is to be begun again."""
+
+    async def show(training: Training) -> None:
+        # A cancelled job ends between documents, and not within one.
+        if not context.cancelled:
+            await context.progress(training.done_sources, training.expected_sources)
+
+    async def is_cancelled() -> bool:
+        return context.cancelled
+
+    try:
+        ended = await train(training_id, progress=show, cancelled=is_cancelled)
+        await show(ended)
+    except asyncio.CancelledError:
+        if context.cancelled:
+            await layer.cancel_training(training_id)
+        raise
+    except (StorageUnavailable, JobLater):
+        # The job is begun again.
+        raise
+    except DataLayerError as error:
+        await layer.fail_training(training_id, str(error))
+        raise
+    except Exception as error:
+        await layer.fail_training(training_id, f"unexpected error ({type(error).__name__}); see the server's log")
+        raise
+    if ended.state == "failed":
+        raise JobFailed(f"{ended.error} This training has ended: start a new one.")
+    return ended
+
+
+async def _train_changes(layer: "ChainlitLayer", slug: str) -> None:
+    """Train what changed during a training, if the assistant trains on change."""
+    try:
+        await train_after_change(layer, slug)
+    except NotFound:
+        logger.info("the assistant %s was deleted while it was trained", slug)

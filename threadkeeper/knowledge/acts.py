@@ -5,7 +5,10 @@ acts as the system, because the data layer gives knowledge to nobody else. In th
 
 The row of a training is its lock: the database allows one that runs for each assistant. Its job has the id of the
 training as its key. A process that dies between the two, and a job that ends without its training, leave a row that
-nobody works on: it is ended as soon as somebody lists the trainings or starts another one.
+nobody works on: it is ended as soon as somebody lists the trainings or starts another one, and within the hour.
+
+If the assistant trains on change, a change starts a training. While one runs, none is started: when it has ended, it
+looks for sources that changed meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from datalayer.errors import AlreadyExists, Forbidden, NotFound
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.assistants import Assistant
 from datalayer.records.jobs import Job, JobPage, JobState
-from datalayer.records.knowledge import RUNNING, DataSource, Training
+from datalayer.records.knowledge import RUNNING, DataSource, KnowledgeState, Training
 from threadkeeper.knowledge.checking import check_file
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loaders.formats import SourceKind
@@ -47,6 +50,7 @@ class KnowledgeActs(Protocol):
         replaces: str | None = None,
     ) -> DataSource: ...
     async def list_sources(self, assistant_id: str) -> list[DataSource]: ...
+    async def knowledge_states(self, assistant_ids: Sequence[str]) -> dict[str, KnowledgeState]: ...
     async def delete_source(self, source_id: str) -> None: ...
     async def start_training(self, assistant_id: str, started_by: str | None = None) -> Training: ...
     async def cancel_training(self, training_id: str) -> bool: ...
@@ -90,12 +94,13 @@ class SourceChange:
     """What became of a file: the source as it is stored, and what was done.
 
     `taken` says what of the file is taken; it is None for a table, which is loaded in the training, and for an
-    unchanged source.
+    unchanged source. `training` is the one that the change started.
     """
 
     source: DataSource
     done: Literal["added", "replaced", "unchanged"]
     taken: Taken | None = None
+    training: Training | None = None
 
 
 async def demand_editable(layer: KnowledgeActs, slug: str) -> Assistant:
@@ -122,6 +127,8 @@ async def put_source(
     *,
     source_id: str | None = None,
     replaces: str | None = None,
+    trains: bool = True,
+    started_by: str | None = None,
 ) -> SourceChange:
     """Check a file and store it as a data source; it replaces the source of the same kind and title.
 
@@ -132,6 +139,9 @@ async def put_source(
         limits: of the check, as of a training.
         source_id: the source that it replaces, whatever its title is.
         replaces: the checksum of the file that the new one is based on; None replaces any.
+        trains: start a training if the assistant trains on change. After the last of several changes,
+            `train_after_change` does so.
+        started_by: the id of the user who starts that training.
 
     Raises:
         SourceChanged: the stored file is another than `replaces`.
@@ -156,7 +166,8 @@ async def put_source(
             return SourceChange(old, "unchanged")
         taken = await check_file(new.kind, title, new.content, limits, options)
         stored = await layer.put_source(made, new.content, mimetypes.guess_type(title)[0], replaces)
-    return SourceChange(stored, "added" if old is None else "replaced", taken)
+    started = await train_after_change(layer, slug, started_by) if trains else None
+    return SourceChange(stored, "added" if old is None else "replaced", taken, started)
 
 
 async def change_source(
@@ -166,8 +177,11 @@ async def change_source(
     *,
     title: str | None = None,
     options: Mapping[str, Any] | None = None,
+    started_by: str | None = None,
 ) -> DataSource:
     """Give a data source another title, or a datasheet other columns; its file stays.
+
+    Other columns start a training if the assistant trains on change; `started_by` is the id of the user who starts it.
 
     Raises:
         InvalidRecord: the title is empty.
@@ -181,7 +195,10 @@ async def change_source(
             source = replace(source, title=" ".join(title.split()))
         if options is not None:
             source = replace(source, options=_stored_options(options))
-        return await layer.put_source(source)
+        changed = await layer.put_source(source)
+    if options is not None:
+        await train_after_change(layer, slug, started_by)
+    return changed
 
 
 def _stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,8 +206,12 @@ def _stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(one) if isinstance(one, tuple) else one for name, one in options.items() if one}
 
 
-async def remove_source(layer: KnowledgeActs, slug: str, source_id: str) -> None:
-    """Delete a data source. Nothing of it is found any more, at once.
+async def remove_source(
+    layer: KnowledgeActs, slug: str, source_id: str, *, trains: bool = True, started_by: str | None = None
+) -> Training | None:
+    """Delete a data source. Nothing of it is found any more, at once. Returns the training that this started.
+
+    `trains` and `started_by` are those of `put_source`.
 
     Raises:
         NotFound: there is no such assistant, or it has no such source.
@@ -200,6 +221,7 @@ async def remove_source(layer: KnowledgeActs, slug: str, source_id: str) -> None
     with acting_as(SYSTEM):
         _demand(await layer.list_sources(slug), slug, source_id)
         await layer.delete_source(source_id)
+    return await train_after_change(layer, slug, started_by) if trains else None
 
 
 def _demand(sources: Sequence[DataSource], slug: str, source_id: str) -> DataSource:
@@ -236,6 +258,25 @@ async def start_training(layer: KnowledgeActs, slug: str, started_by: str | None
         # Of the system, because a job is deleted with its owner.
         await layer.start_job(TRAINING, {"training": training.id, "assistant": slug}, key=training.id)
         return training
+
+
+async def train_after_change(layer: KnowledgeActs, slug: str, started_by: str | None = None) -> Training | None:
+    """Start a training if the assistant trains on change and has a source; None if it does not, or if one runs.
+
+    Raises:
+        NotFound: there is no such assistant.
+        Forbidden: the acting user may not edit it.
+    """
+    assistant = await demand_editable(layer, slug)
+    if assistant.settings.training != "on_change":
+        return None
+    with acting_as(SYSTEM):
+        if not (await layer.knowledge_states([slug]))[slug].sources:
+            return None
+    try:
+        return await start_training(layer, slug, started_by)
+    except AlreadyExists:
+        return None
 
 
 async def cancel_training(layer: KnowledgeActs, slug: str) -> Training:
@@ -275,7 +316,7 @@ async def end_if_lost(layer: KnowledgeActs, slug: str) -> bool:
     if running is None:
         return False
     job = await _job_of(layer, running)
-    if job is None and _seconds_since(running.created_at) < _JOB_FOLLOWS_SECONDS:
+    if job is None and seconds_since(running.created_at) < _JOB_FOLLOWS_SECONDS:
         return False
     if job is not None and not job.is_finished:
         return False
@@ -293,5 +334,6 @@ async def _job_of(layer: KnowledgeActs, training: Training) -> Job | None:
     return found[0] if found else None
 
 
-def _seconds_since(moment: str) -> float:
+def seconds_since(moment: str) -> float:
+    """The seconds from a stored time until now."""
     return (datetime.fromisoformat(utc_now()) - datetime.fromisoformat(moment)).total_seconds()

@@ -239,10 +239,11 @@ class _Run:
             await self._store.keep_source_result(self._training_id, replace(known, fetch=fetch), source.options)
             return
         try:
-            _, content = await self._store.read_source(source.id)
-        except (NotFound, BlobNotFound):
-            # It was deleted after the training began.
-            await self._keep_result(source, "deleted", fetch=fetch)
+            source, content = await self._read(source.id)
+        except (NotFound, BlobNotFound) as error:
+            # It was deleted after the training began, or its file was lost.
+            lacks = "deleted" if isinstance(error, NotFound) else "missing"
+            await self._keep_result(source, lacks, fetch=fetch)
             return
         options = load_options(source.kind, source.options)
         load = Load(source.kind, name_of(source), content, self._settings.limits, **options)  # type: ignore[arg-type]
@@ -252,6 +253,14 @@ class _Run:
         except LoadRefused as refusal:
             refused = refusal.refusal
         await self._keep_result(source, refused, load.taken, documents=count, fetch=fetch)
+
+    async def _read(self, source_id: str) -> tuple[DataSource, bytes]:
+        """The source as it is now, with its file. Raises NotFound or BlobNotFound."""
+        try:
+            return await self._store.read_source(source_id)
+        except BlobNotFound:
+            # Its file was replaced after its row was read; the row names the new one.
+            return await self._store.read_source(source_id)
 
     async def _keep_result(
         self,
@@ -264,7 +273,7 @@ class _Run:
     ) -> None:
         loader = taken.loader if taken is not None else ""
         found = asdict(taken) if taken is not None and loader else None
-        failed = int(refused is not None)
+        failed = int(refused is not None and refused != "deleted")
         told = (loader or None, found, refused, documents, failed, fetch)
         result = SourceResult(source.id, source.title, source.sha256, *told)
         await self._store.keep_source_result(self._training_id, result, source.options)

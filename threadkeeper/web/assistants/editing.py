@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 
-from datalayer.records.assistants import ASSISTANT_TYPES, Assistant, AssistantNumbers
+from datalayer.records.assistants import ASSISTANT_TYPES, TRAINING_STARTS, Assistant, AssistantNumbers
 from threadkeeper.web.assistants.fields import FOR_WHOM, Filled
 from threadkeeper.web.assistants.trying import Tried, TryAssistant
 from threadkeeper.web.auth.gate import Person
@@ -76,6 +76,7 @@ class Editing:
             "form": values,
             "mode": wanted if wanted in _MODES else values["mode"],
             "types": ASSISTANT_TYPES,
+            "training_starts": TRAINING_STARTS,
             "for_whom": FOR_WHOM,
             "models": list(dict.fromkeys((*models, *([own] if own else ())))),
             "can_try": self.request.state.try_assistant is not None,

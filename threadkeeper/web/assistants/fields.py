@@ -11,7 +11,10 @@ from datalayer.records.assistants import AssistantAccess, AssistantProblem, Assi
 from threadkeeper.web.pages.forms import Posted
 from threadkeeper.web.pages.sentences import Say
 
-TEXTS = ("name", "description", "type", "mode", "prologue", "prompt", "model", "embedding_model", "idk", "idk_link")
+TEXTS = (
+    *("name", "description", "type", "mode", "prologue", "prompt", "model", "embedding_model", "idk", "idk_link"),
+    "training",
+)
 FRACTIONS = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "score_threshold")
 LINES = ("opening_prompts", "tips")
 NUMBERS = (*FRACTIONS, "max_tokens")
