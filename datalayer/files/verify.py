@@ -1,4 +1,4 @@
-"""Compares the rows of elements with the files in the blob store, in both directions.
+"""Compares the rows of elements and of data sources with the files in the blob store, in both directions.
 
 Rows are read in pages and the store's listing in batches, and each problem is reported at once and not kept, so that
 memory does not depend on the number of files. An upload stores the file before its row, and a deletion removes the row
@@ -21,9 +21,11 @@ from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobError, BlobNotFound
+from datalayer.files import sources
 from datalayer.history import elements, file_outbox
 from datalayer.history.elements import MISSING_SINCE
 from datalayer.records.chat import Element
+from datalayer.records.knowledge import DataSource
 from datalayer.schema.chat import blob_deletions
 
 GRACE_SECONDS = 3600.0
@@ -45,6 +47,8 @@ class FileProblem:
     key: str
     thread_id: str | None = None
     element_id: str | None = None
+    source: str | None = None
+    """The data source whose file it is: its title and its assistant."""
     words: str = ""
     repaired: bool = False
     marked: bool = False
@@ -115,6 +119,7 @@ class FileCheck:
             StorageUnavailable: the database cannot be used.
         """
         await for_each(self._rows(), self._check_row, concurrency=AT_ONCE)
+        await for_each(self._sources(), self._check_source, concurrency=AT_ONCE)
         batch: list[ListedBlob] = []
         async for blob in self._blobs.list():
             batch.append(blob)
@@ -172,26 +177,54 @@ class FileCheck:
         self._progressed(self._report)
 
     async def _problem_of(self, element: Element) -> FileProblem | None:
-        key = str(element.object_key)
-        ids = (key, element.thread_id, element.id)
+        as_it_is = FileProblem("missing", str(element.object_key), element.thread_id, element.id)
         try:
-            size, sha256 = await self._measure(key)
+            size, sha256 = await self._measure(as_it_is.key)
         except BlobNotFound:
-            return FileProblem("missing", *ids)
+            return as_it_is
         except BlobError as error:
-            return FileProblem("unreadable", *ids, str(error))
+            return replace(as_it_is, kind="unreadable", words=str(error))
         if (element.extra or {}).get(MISSING_SINCE) is not None:
             self._report.found_again += 1
             if self._repairs:
                 async with self._database.write() as connection:
                     await elements.mark_file(connection, self._database.dialect, element, None)
-        if element.byte_size is not None and element.byte_size != size:
-            return FileProblem("size", *ids, f"the file has {size} bytes, its row says {element.byte_size}")
-        if element.sha256 is None:
+        if element.sha256 is None and element.byte_size in (None, size):
             await self._describe(element, size, sha256)
-        elif sha256 is not None and element.sha256 != sha256:
-            return FileProblem("checksum", *ids, f"the file's SHA-256 is {sha256}, its row says {element.sha256}")
-        return None
+            return None
+        return _difference(as_it_is, element, size, sha256)
+
+    async def _sources(self) -> AsyncIterator[DataSource]:
+        after: str | None = None
+        while True:
+            position = after
+            page = await self._database.query(
+                lambda connection: sources.with_files(connection, after=position, limit=_PAGE)  # noqa: B023
+            )
+            for source in page:
+                yield source
+            if len(page) < _PAGE:
+                return
+            after = page[-1].id
+
+    async def _check_source(self, source: DataSource) -> None:
+        """A file that is missing is not marked: the next training says so."""
+        self._report.rows += 1
+        of_source = f"{source.title} of the assistant {source.assistant_id}"
+        as_it_is = FileProblem("missing", str(source.object_key), source=of_source)
+        problem: FileProblem | None = as_it_is
+        try:
+            problem = _difference(as_it_is, source, *await self._measure(as_it_is.key))
+        except BlobNotFound:
+            pass
+        except BlobError as error:
+            problem = replace(as_it_is, kind="unreadable", words=str(error))
+        if problem is not None:
+            # Not if it was replaced or deleted during the check: a new file has another key.
+            is_there = await self._database.query(lambda connection: sources.has_file(connection, source))
+            if is_there:
+                self._report_problem(problem)
+        self._progressed(self._report)
 
     async def _measure(self, key: str) -> tuple[int, str | None]:
         if self._quick:
@@ -245,3 +278,13 @@ class FileCheck:
         self._report.problems[problem.kind] += 1
         self._report.repaired[problem.kind] += problem.repaired
         self._found(problem)
+
+
+def _difference(problem: FileProblem, row: Element | DataSource, size: int, sha256: str | None) -> FileProblem | None:
+    """How a file differs from its row, as this problem; None if it does not. `sha256` is None if it was not read."""
+    if row.byte_size is not None and row.byte_size != size:
+        return replace(problem, kind="size", words=f"the file has {size} bytes, its row says {row.byte_size}")
+    if None not in (sha256, row.sha256) and row.sha256 != sha256:
+        words = f"the file's SHA-256 is {sha256}, its row says {row.sha256}"
+        return replace(problem, kind="checksum", words=words)
+    return None

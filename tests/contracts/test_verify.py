@@ -15,6 +15,7 @@ from datalayer.schema.chat import blob_deletions, elements
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_erasure import talk
 from tests.support.blob_places import NetworkPlace, Place
+from tests.support.knowledge import source
 from tests.support.records import new_id
 
 
@@ -179,3 +180,28 @@ async def test_an_interrupted_upload_is_found_and_discarded(any_place: Place, la
     assert [blob.key async for blob in store.list()] == ["thread/whole"]
     assert [blob.modified.tzinfo is not None async for blob in store.list()] == [True]
     await store.close()
+
+
+async def test_the_files_of_data_sources_are_checked_too(layer: ChainlitLayer) -> None:
+    fine, missing, longer, other = [
+        await layer.put_source(source(title=name), name.encode()) for name in ("fine", "missing", "longer", "other")
+    ]
+    await layer.blobs.delete(str(missing.object_key))
+    await layer.blobs.put(str(longer.object_key), b"longer than it was", "text/plain")
+    await layer.blobs.put(str(other.object_key), b"OTHER", "text/plain")
+    await layer.blobs.put("knowledge/nobody-s", b"nobody's", "text/plain")
+    wrong = {
+        ("missing", missing.object_key),
+        ("size", longer.object_key),
+        ("checksum", other.object_key),
+        ("orphan", "knowledge/nobody-s"),
+    }
+    report, found = await check(layer)
+    assert (found, report.rows, report.blobs) == (wrong, 4, 4)
+    assert (await check(layer, quick=True))[1] == wrong - {("checksum", other.object_key)}
+    report, _ = await check(layer, repair=True)
+    assert (report.left, dict(report.repaired)["orphan"]) == (3, 1)
+    assert (await layer.read_source(fine.id))[1] == b"fine"
+    for broken in (missing, longer, other):
+        await layer.put_source(broken, b"another file")
+    assert (await check(layer))[1] == set()

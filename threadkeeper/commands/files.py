@@ -42,6 +42,7 @@ def verify(
 
     def show_problem(problem: FileProblem) -> None:
         where = f" (thread {problem.thread_id}, element {problem.element_id})" if problem.element_id else ""
+        where = where or (f" (source {problem.source})" if problem.source else "")
         more = f": {problem.words}" if problem.words else ""
         done = "; deleted" if problem.repaired else "; its row is marked" if problem.marked else ""
         shown.print(Text(f"{problem.key}: {_WORDS[problem.kind]}{more}{where}{done}"), soft_wrap=True)
