@@ -425,6 +425,20 @@ async def test_a_schedule_is_due_by_the_last_start(rig: Rig, start: str, hours_a
     assert first.number == 1
 
 
+async def test_what_has_an_address_is_due_although_nothing_is_known_to_have_changed(rig: Rig) -> None:
+    layer = rig.layer
+    await on_change(layer, "daily")
+    await rig.put("Wiki", "Open from nine.", "url", address="https://wiki.example/")
+    run(rig)
+    await ended(layer, await start_training(layer, SLUG))
+    assert await due(rig) == {"started": [], "lost": []}
+    moment = (datetime.now(UTC) - timedelta(hours=25)).isoformat().replace("+00:00", "Z")
+    async with layer.database.write() as connection:
+        await connection.execute(update(training_table).values(createdAt=moment))
+    assert (await layer.knowledge_states([SLUG]))[SLUG].changed_sources == 0
+    assert await due(rig) == {"started": [SLUG], "lost": []}
+
+
 async def test_the_schedule_ends_what_nobody_works_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     run(rig)
     lost = await rig.layer.start_training(SLUG)

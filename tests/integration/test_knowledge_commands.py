@@ -10,11 +10,11 @@ import pytest
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.assistants import AssistantSettings
-from tests.contracts.test_training import Rig
 from tests.contracts.test_training_jobs import SLUG, run, trains
 from tests.support.command_line import CommandLine
 from tests.support.model_server import ModelServer
 from tests.support.office_files import excel, word
+from tests.support.training_rig import Rig
 from tests.unit.test_attachments import pdf
 from threadkeeper.jobs.trainings import register_trainings
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from datalayer import JobContext, JobFailed, JobSchedule
 from datalayer.errors import AlreadyExists, DataLayerError, JobLater, NotFound, StorageUnavailable
+from datalayer.knowledge.knowledge import WITH_ADDRESS
 from datalayer.records.knowledge import RUNNING, Training
 from threadkeeper.knowledge.acts import TRAINING, end_if_lost, seconds_since, start_training, train_after_change
 
@@ -65,9 +66,13 @@ def register_trainings(layer: "ChainlitLayer", train: Train) -> None:
             if state.newest in RUNNING:
                 if await end_if_lost(layer, slug):
                     lost.append(slug)
-            elif start != "by_hand" and state.sources and state.changed_sources:
+            elif start != "by_hand" and state.sources:
                 newest = await layer.list_trainings(slug, 1)
                 if newest and seconds_since(newest[0].created_at) < _DUE_SECONDS[start]:
+                    continue
+                # What is at an address changes without a word.
+                is_fetched = any(one.kind in WITH_ADDRESS for one in await layer.list_sources(slug))
+                if not state.changed_sources and not (is_fetched and start != "on_change"):
                     continue
                 try:
                     await start_training(layer, slug)
