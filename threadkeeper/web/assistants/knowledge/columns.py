@@ -55,7 +55,7 @@ async def choose_columns(form: Form, desk: Desk, source_id: str) -> Response:
         "suggestion": suggestion,
         "sheet": sheet.name if sheet != sheets[0] else "",
     }
-    await acts.change_source(desk.layer, desk.slug, source.id, options=options)
+    await acts.change_source(desk.layer, desk.slug, source.id, options=options, started_by=desk.person.id)
     return redirect_to(f"{desk.here}/sources/{source.id}?done=columns")
 
 

@@ -87,7 +87,7 @@ async def create_pairs(form: PairsForm, desk: Desk) -> Response:
         return _page(desk, None, part, rows, done.problems, title=title, notice=notice, status=400)
     try:
         new = NewSource("pairs", title, written(done.pairs))
-        change = await acts.put_source(desk.layer, desk.slug, new, desk.limits)
+        change = await acts.put_source(desk.layer, desk.slug, new, desk.limits, started_by=desk.person.id)
     except LoadRefused as refused:
         raise InvalidInput("knowledge_unreadable", reason=desk.refused(refused, title)) from None
     return redirect_to(f"{desk.here}/sources/{change.source.id}/pairs?saved=1")
@@ -127,7 +127,12 @@ async def save_list(form: PairsForm, desk: Desk, source_id: str) -> Response:
             )
         try:
             new = NewSource("pairs", source.title, written(done.pairs), source.options)
-            await acts.put_source(desk.layer, desk.slug, new, desk.limits, source_id=source.id, replaces=source.sha256)
+            await acts.put_source(
+                *(desk.layer, desk.slug, new, desk.limits),
+                source_id=source.id,
+                replaces=source.sha256,
+                started_by=desk.person.id,
+            )
         except SourceChanged:
             # Somebody saved in this moment: the changes are merged with theirs.
             continue

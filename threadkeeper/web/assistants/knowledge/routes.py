@@ -51,10 +51,12 @@ async def add_files(form: FilesForm, desk: Desk) -> Response:
             if (file.size or 0) > desk.limits.megabytes * 1024 * 1024:
                 raise LoadRefused("too_large")
             new = NewSource(kind, name, await file.read())  # type: ignore[arg-type]
-            last = await acts.put_source(desk.layer, desk.slug, new, desk.limits)
+            last = await acts.put_source(desk.layer, desk.slug, new, desk.limits, trains=False)
             outcomes.append(_outcome(desk, last))
         except LoadRefused as refused:
             outcomes.append(Outcome(name, "refused", [desk.refused(refused, name)]))
+    if any(one.done in ("added", "replaced") for one in outcomes):
+        await acts.train_after_change(desk.layer, desk.slug, desk.person.id)
     if any(one.said for one in outcomes):
         is_bad = any(one.done == "refused" for one in outcomes)
         return await _overview(desk, outcomes, status=400 if is_bad else 200)

@@ -74,7 +74,10 @@ async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Respons
         new = NewSource(source.kind, title, await file.read(), source.options)  # type: ignore[arg-type]
         based = form.fields.one("based")
         change = await acts.put_source(
-            desk.layer, desk.slug, new, desk.limits, source_id=source.id, replaces=based or None
+            *(desk.layer, desk.slug, new, desk.limits),
+            source_id=source.id,
+            replaces=based or None,
+            started_by=desk.person.id,
         )
     except LoadRefused as refused:
         return await _page(desk, source, desk.refused(refused, name), 400)
@@ -84,7 +87,7 @@ async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Respons
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/delete")
 async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
-    await acts.remove_source(desk.layer, desk.slug, source.id)
+    await acts.remove_source(desk.layer, desk.slug, source.id, started_by=desk.person.id)
     return redirect_to(f"{desk.here}#sources")
 
 
