@@ -19,7 +19,8 @@ from threadkeeper.chat.wording import say
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), IN_THE_BROWSERS_LOOP]
 
 ANN, BOB, RITA, PASSWORD = "ann", "bob", "rita", "a long password"
-SLOW, TITLE = "slow:2000:0.05", "Rivers of the world"
+# Few tokens a second, as in `test_chinese`.
+SLOW, TITLE = "slow:1000:0.2", "Rivers of the world"
 
 
 @dataclass

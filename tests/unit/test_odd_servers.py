@@ -347,6 +347,17 @@ def test_a_stream_of_another_protocol_is_an_error_with_its_words(stream: bytes) 
     assert "the server said: {" in reading.failure.detail
 
 
+@pytest.mark.parametrize("name", ["images", "audio", "tool_calls", "function_call"])
+def test_parts_of_an_answer_that_are_no_text_are_logged(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    reading = StreamReading("")
+    reading.feed(wire({"choices": [{"delta": {"content": "a", name: None}}]}, STOP))
+    reading.finish()
+    assert caplog.text == ""
+    reading.feed(wire({"model": "m", "choices": [{"delta": {"content": "", name: [{"type": "x"}]}}]}))
+    reading.finish()
+    assert name in caplog.text
+
+
 @pytest.mark.parametrize("trouble", [{"exception": "CUDA"}, {"fault": {"string": "x"}}, {"status": "failed"}])
 def test_trouble_in_an_event_makes_an_end_doubtful(trouble: object) -> None:
     reading = StreamReading("")

@@ -9,6 +9,7 @@ depends on the server, so the caller decides.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -31,9 +32,12 @@ from threadkeeper.chat.providers.reported_usage import UsageReading
 from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
 from threadkeeper.chat.providers.thought import AnswerReader, read_message
 
+logger = logging.getLogger(__name__)
+
 # The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
 _FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
                      "server_error", "insufficient_system_resource"})  # fmt: skip
+_NOT_SHOWN = ("images", "audio", "tool_calls", "function_call")
 _MOST_WORDS = 300
 _LONGEST_PIECE = 40
 # Proxies that wrap a line once more: `data: data: {…}`, and comments and signs of life in place of JSON.
@@ -67,6 +71,8 @@ class StreamReading:
         self._by_messages = ""
         self._repeats = False
         self.model: str | None = None
+        # Parts of the answer that are no text, such as pictures.
+        self.left_out: set[str] = set()
         self.done = False
         self.failure: ModelError | None = None
 
@@ -115,6 +121,8 @@ class StreamReading:
         return error
 
     def finish(self) -> Finish:
+        if self.left_out:
+            logger.warning("the answer of %s has %s, which the chat does not show", self.model, sorted(self.left_out))
         usage, partial = _parts(self._usage)
         return Finish(self._reason, usage, self.model, partial)
 
@@ -208,6 +216,8 @@ class StreamReading:
             # The older protocol, of completions.
             delta = {"content": choice["text"]}
         has_words = self._answer.take(delta) if delta else False
+        if delta and len(delta) > 1:
+            self.left_out.update(name for name in _NOT_SHOWN if delta.get(name))
         self._has_text = self._has_text or has_words
         return has_words
 
