@@ -16,6 +16,9 @@ from datalayer.schema.rows import columns, given, newest_extra, record_of
 
 # The key in `extra` for the time at which the element's file was found missing.
 MISSING_SINCE = "fileMissingSince"
+STAYS_WITH_VERSION = "stays_with_version"
+"""The key in `props` of an element that stays when its answer is removed, as the text of the answer does: a version of
+the answer needs it. It is deleted with the thread."""
 
 # In the order of the records' fields, so that a row is the arguments of two records.
 _COLUMNS, _OF_THREAD = columns(Element, elements), columns(Thread, threads)

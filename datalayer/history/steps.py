@@ -12,6 +12,7 @@ from sqlalchemy import (
     delete,
     insert,
     literal,
+    not_,
     or_,
     select,
     update,
@@ -22,6 +23,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.history import feedback
+from datalayer.history.elements import STAYS_WITH_VERSION
 from datalayer.history.file_outbox import queue_files
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Feedback, Step
@@ -82,6 +84,7 @@ async def thread_of(connection: AsyncConnection, step_id: str) -> str | None:
 async def delete_step(connection: AsyncConnection, dialect: Dialect, step_id: str) -> list[str]:
     """Delete one step with its elements; gives the object keys of files that have no row any more.
 
+    Elements that stay with the versions of an answer (`STAYS_WITH_VERSION`) are deleted with the thread.
     Votes on it are removed; their last state stays in `feedback_changes`.
     """
     return await _delete(connection, dialect, [step_id])
@@ -115,13 +118,16 @@ async def cut_after(
 
 async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
-    keys = await queue_files(connection, elements.c.forId.in_(step_ids))
+    # The text of a removed answer stays, and with it the elements that show what it cites.
+    stays = dialect.text_in(elements.c.props, STAYS_WITH_VERSION).is_not(None)
+    going = and_(elements.c.forId.in_(step_ids), not_(stays))
+    keys = await queue_files(connection, going)
     # By thread, because there is an index of threads.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))
     forgotten = llm_calls.c.stepId.in_(select(steps.c.id).where(steps.c.id.in_(step_ids), ~IS_NAMED))
     await connection.execute(update(llm_calls).where(of_threads, forgotten).values(stepId=None))
     await feedback.remove_with_steps(connection, dialect, step_ids, now=utc_now())
-    await connection.execute(delete(elements).where(elements.c.forId.in_(step_ids)))
+    await connection.execute(delete(elements).where(going))
     await connection.execute(delete(answers).where(answers.c.stepId.in_(step_ids)))
     await connection.execute(delete(steps).where(steps.c.id.in_(step_ids)))
     return keys

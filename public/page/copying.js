@@ -1,9 +1,11 @@
-// An answer is copied as the model wrote it: undoes what threadkeeper/formulas/page.py did to its dollars and formulas.
+// An answer is copied as the model wrote it: undoes what threadkeeper/formulas/page.py did to its dollars and formulas,
+// and threadkeeper/citations.py to its citations.
 const BESIDE = /\$\u2060\$/g;
 const BLOCK = /^((?:[ \t>]|[-*+] |\d+[.)] )*)\$\$\$\n([\s\S]*?)\n[ \t>]*\$\$\$$/gm;
 const DISPLAYED = /\$\$\$\\displaystyle ([\s\S]*?)\$\$\$/g;
 const WITH_DOLLAR = /\$\$\$\$([\s\S]*?)\$\$\$\$/g;
 const IN_LINE = /\$\$\$([\s\S]*?)\$\$\$/g;
+const CITATION = /\[(\d+)\u2060\]/g;
 const CODE = /(```[\s\S]*?(?:```|$)|~~~[\s\S]*?(?:~~~|$)|`[^`]+`)/;
 
 const undone = (text) =>
@@ -13,7 +15,8 @@ const undone = (text) =>
     .replace(DISPLAYED, (_, tex) => `\\[${tex}\\]`)
     .replace(WITH_DOLLAR, (_, tex) => `$${tex}$`)
     .replace(IN_LINE, (_, tex) => `\\(${tex}\\)`)
-    .replaceAll("&#0036;", "$");
+    .replaceAll("&#0036;", "$")
+    .replace(CITATION, "[$1]");
 const asWritten = (text) =>
   text
     .split(CODE)

@@ -3,6 +3,7 @@ import { texts } from "./server.js";
 import { watchCopying } from "./copying.js";
 import { watchDialogs } from "./dialogs.js";
 import { watchEdits } from "./edits.js";
+import { watchElements } from "./elements.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
 import { watchSearch } from "./search.js";
@@ -13,7 +14,7 @@ import { watchVotes } from "./votes.js";
 
 const start = () => {
   const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts];
-  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();

@@ -1,22 +1,30 @@
 """Assistants that answer from documents: what the model gets, what is stored, and what happens if nothing is found."""
 
+import io
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
 from datalayer import Assistant, AssistantAccess, AssistantSettings, CallFilter
 from tests.support.chat_client import ChatClient
 from tests.support.knowledge import EMBEDDING, train_files
 from tests.support.model_server import Recorded
 from tests.support.shared_server import Chat
+from tests.unit.test_attachments import pdf
 from threadkeeper.chat.assistants import CITE
+from threadkeeper.citations import element_name
 
 pytestmark = pytest.mark.slow
 
 ANSWER = "say:The harbour opens at six [1]."
+CODE = "say:Take `a[1]` [9] and [2]"
+PDF = "say:Boats need a pilot [1]"
+UNCITED = "say:At six."
 REWRITES = "say:When does the harbour open in winter?"
 SETTINGS = {
-    "OPENAI_MODELS": f"echo,context-echo,{ANSWER}",
+    "OPENAI_MODELS": f"echo,context-echo,length,{ANSWER},{CODE},{PDF},{UNCITED}",
     "OPENAI_TITLE_MODEL": REWRITES,
     **EMBEDDING,
 }
@@ -36,12 +44,14 @@ async def chat(chat: Chat) -> Chat:
     return chat
 
 
-async def make(chat: Chat, embedding: str = "words", **fields: Any) -> Assistant:
-    """An assistant of alice that is trained with the files and this embedding model."""
+async def make(
+    chat: Chat, embedding: str = "words", files: Mapping[str, str | bytes] = FILES, **fields: Any
+) -> Assistant:
+    """An assistant of alice that is trained with these files and this embedding model."""
     async with chat.layer() as layer:
         settings = AssistantSettings(**{"name": f"Harbour {chat.name('x')}", "score_threshold": 0.4, **fields})
         assistant = await layer.create_assistant(settings, access=AssistantAccess("users", users=(chat.name("alice"),)))
-        training = await train_files(layer, assistant.slug, FILES, chat.model_server, embedding)
+        training = await train_files(layer, assistant.slug, files, chat.model_server, embedding)
         assert training.state == "success"
     chat.model_server.forget()
     return assistant
@@ -64,7 +74,7 @@ def models(chat: Chat) -> list[str]:
 async def test_the_model_gets_numbered_passages_and_the_answer_knows_them(chat: Chat) -> None:
     assistant = await make(chat, prompt="Answer from this:\n{context}", model=ANSWER)
     async with chat.client("alice", profile=assistant.slug) as client:
-        assert await client.ask("When does the harbour open in the morning?") == "The harbour opens at six [1]."
+        assert "The harbour opens at six" in await client.ask("When does the harbour open in the morning?")
         asked = next(one.body for one in chat.model_server.requests if one.model == ANSWER)
         system = asked["messages"][0]["content"]
         assert system.startswith(f"Answer from this:\n[1] harbour.txt\n{HARBOUR}\n\n[2] winter.txt\n{WINTER}")
@@ -130,3 +140,148 @@ async def test_passages_belong_to_their_question_alone(chat: Chat) -> None:
             "When does the harbour open in winter?",
         ]
         assert "Cats" not in messages[0]["content"]
+
+
+async def thread_of(client: ChatClient) -> dict[str, Any]:
+    thread: dict[str, Any] = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
+    return thread
+
+
+async def test_a_cited_text_is_an_element_of_the_answer(chat: Chat) -> None:
+    assistant = await make(chat, model=ANSWER)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        shown = await client.ask("the harbour opens at six in the morning")
+        assert shown == f"The harbour opens at six {element_name(1)}."
+        (sent,) = [data for name, data in client.events if name == "element"]
+        assert (sent["name"], sent["display"], sent["type"]) == (element_name(1), "page", "text")
+        thread = await thread_of(client)
+        answer, (element,) = thread["steps"][-1], thread["elements"]
+        assert (answer["output"], answer["metadata"]["cited"]) == ("The harbour opens at six [1].", [1])
+        assert (element["forId"], element["id"]) == (answer["id"], sent["id"])
+        assert element["props"]["passage"]["title"] == "harbour.txt"
+        text = (await client.http.get(element["url"])).text
+        assert text == f"**harbour\\.txt**\n\n{HARBOUR}"
+        thread_id = client.thread_id
+    async with chat.layer() as layer:
+        await layer.delete_knowledge(assistant.slug)
+    async with chat.client("alice", thread_id=thread_id) as client:
+        resumed = await client.event("resume_thread")
+        assert resumed["steps"][-1]["output"] == shown
+        assert [one["id"] for one in resumed["elements"]] == [sent["id"]]
+        assert (await client.http.get(resumed["elements"][0]["url"])).text == text
+
+
+async def test_only_numbers_of_passages_outside_of_code_are_citations(chat: Chat) -> None:
+    assistant = await make(chat, model=CODE, score_threshold=0.0)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        assert await client.ask("harbour") == f"Take `a[1]` [9] and {element_name(2)}"
+        (element,) = (await thread_of(client))["elements"]
+        assert element["props"]["passage"]["number"] == 2
+
+
+async def test_of_a_pdf_the_cited_page_is_cut_out(chat: Chat) -> None:
+    other = "Nets are dried on the quay. " * 60
+    harbour = pdf(other, f"Boats over twelve metres need a pilot. {'They wait at the mole. ' * 50}", other)
+    assistant = await make(chat, files={"harbour.pdf": harbour}, model=PDF, score_threshold=0.0)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        await client.ask("boats over twelve metres need a pilot")
+        (element,) = (await thread_of(client))["elements"]
+        assert (element["type"], element["page"], element["mime"]) == ("pdf", 1, "application/pdf")
+        assert element["props"]["passage"]["page"] == 2
+        (page,) = PdfReader(io.BytesIO((await client.http.get(element["url"])).content)).pages
+        assert "need a pilot" in page.extract_text()
+        assert "on the quay" not in page.extract_text()
+
+
+async def test_of_a_pdf_that_was_replaced_after_the_training_the_text_is_shown(chat: Chat) -> None:
+    assistant = await make(chat, files={"harbour.pdf": pdf("Boats over twelve metres need a pilot.")}, model=PDF)
+    async with chat.layer() as layer:
+        (source,) = await layer.list_sources(assistant.slug)
+        await layer.put_source(source, pdf("Something else"))
+    async with chat.client("alice", profile=assistant.slug) as client:
+        await client.ask("boats over twelve metres need a pilot")
+        (element,) = (await thread_of(client))["elements"]
+        text = (await client.http.get(element["url"])).text
+        assert text == "**harbour\\.pdf, page 1**\n\nBoats over twelve metres need a pilot."
+
+
+async def test_an_answer_that_cites_nothing_names_what_was_found(chat: Chat) -> None:
+    assistant = await make(chat, model=UNCITED)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        shown = await client.ask("the harbour opens at six in the morning")
+        assert shown == "At six.\n\n*The answer cites no passage. Passages found: harbour\\.txt; winter\\.txt.*"
+        assert (await stored(client))[-1]["output"] == "At six."
+        assert (await thread_of(client))["elements"] == []
+
+
+async def press(client: ChatClient, name: str) -> None:
+    buttons = [data for event, data in client.events if event == "action" and data["name"] == name]
+    seen = len(client.events)
+    body = {"sessionId": client.session_id, "action": buttons[-1]}
+    (await client.http.post("/project/action", json=body)).raise_for_status()
+    await client.until(lambda: any(event == "task_end" for event, _ in client.events[seen:]))
+
+
+async def test_an_answer_that_is_put_back_has_its_citations_again(chat: Chat) -> None:
+    assistant = await make(chat, model=ANSWER)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        shown = await client.ask("the harbour opens at six in the morning")
+        (first,) = (await thread_of(client))["elements"]
+        await press(client, "regenerate")
+        assert len((await thread_of(client))["elements"]) == 2
+        await press(client, "show_version")
+        assert client.answer == shown
+        answer = (await stored(client))[-1]
+        assert (answer["id"], answer["metadata"]["cited"]) == (first["forId"], [1])
+        assert answer["metadata"]["passages"][0]["title"] == "harbour.txt"
+        assert (await client.http.get(first["url"])).status_code == 200
+        thread_id = str(client.thread_id)
+    async with chat.layer() as layer:
+        keys = {one["objectKey"] for one in (await layer.get_thread(thread_id))["elements"]}
+        assert len(keys) == 2
+        await layer.delete_thread(thread_id)
+        assert not keys & {blob.key async for blob in layer.blobs.list()}
+
+
+async def test_an_edited_question_gets_its_own_passages(chat: Chat) -> None:
+    assistant = await make(chat, model=ANSWER)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        await client.ask("the harbour opens at six in the morning")
+        question, seen = (await stored(client))[0], len(client.events)
+        await client.emit("edit_message", {"message": {**question, "output": "cats sleep all day"}})
+        await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
+        answer = (await stored(client))[-1]
+        assert [one["title"] for one in answer["metadata"]["passages"]] == ["cats.txt"]
+        # Nothing was before the question.
+        assert models(chat).count(REWRITES) == 0
+
+
+async def test_a_continued_answer_goes_on_with_the_passages_that_it_cites(chat: Chat) -> None:
+    assistant = await make(chat, model="length")
+    async with chat.client("alice", profile=assistant.slug) as client:
+        await client.ask("the harbour opens at six in the morning [2]")
+        before = (await stored(client))[-1]
+        assert before["metadata"]["cited"] == [2]
+        chat.model_server.forget()
+        await press(client, "continue_answer")
+        (asked,) = [one.body for one in chat.model_server.requests if one.model == "length"]
+        assert f"[1] harbour.txt\n{HARBOUR}\n\n[2] winter.txt\n{WINTER}" in asked["messages"][0]["content"]
+        assert models(chat) == ["length"], "nothing is looked up again"
+        after = (await stored(client))[-1]
+        assert (after["metadata"]["cited"], after["metadata"]["passages"]) == ([2], before["metadata"]["passages"])
+        assert len((await thread_of(client))["elements"]) == 1
+
+
+async def test_a_reader_of_a_shared_thread_sees_what_is_cited(chat: Chat) -> None:
+    await chat.add_user("bob")
+    assistant = await make(chat, model=ANSWER)
+    async with chat.client("alice", profile=assistant.slug) as client:
+        shown = await client.ask("the harbour opens at six in the morning")
+        body = {"threadId": client.thread_id, "isShared": True}
+        (await client.http.put("/project/thread/share", json=body)).raise_for_status()
+        thread_id = client.thread_id
+    async with chat.client("bob") as reader:
+        shared = (await reader.http.get(f"/project/share/{thread_id}")).raise_for_status().json()
+        assert shared["steps"][-1]["output"] == shown
+        (element,) = shared["elements"]
+        assert (element["display"], (await reader.http.get(element["url"])).status_code) == ("side", 200)

@@ -61,11 +61,18 @@ class Retriever(Protocol):
             DataLayerError: the database cannot be read.
         """
 
-    async def again(self, passage_ids: Sequence[int]) -> Sequence[Passage]:
+    async def again(self, assistant: Assistant, passage_ids: Sequence[int]) -> Found:
         """These passages, without scores, in this order; those that are no longer trained are missing.
 
         Raises:
             DataLayerError: the database cannot be read.
+        """
+
+    async def pages(self, training_id: str, passages: Numbered) -> Mapping[int, bytes]:
+        """The pages of a PDF on which a passage is, cut out as a PDF, by the number of the passage.
+
+        Missing are passages of other files, of files that were deleted or replaced after the training, and pages that
+        cannot be cut out, which is logged.
         """
 
 

@@ -100,7 +100,7 @@ class Answerers:
         return Prepared(
             replace(question, text=prompt.question),
             replace(choices, system_prompt=prompt.system_prompt),
-            Passages(passages, found.training_id, demo_quotes(passages, language)),
+            Passages(passages, found.training_id, demo_quotes(passages, language), self._retriever),
         )
 
     async def prepare_to_continue(
@@ -110,6 +110,8 @@ class Answerers:
         steps: Sequence[Mapping[str, Any]],
         answer: Mapping[str, Any],
         own: Choices,
+        *,
+        language: str,
     ) -> tuple[Choices, Passages]:
         """The settings and the passages for the rest of an answer to this question.
 
@@ -122,6 +124,7 @@ class Answerers:
             steps: the StepDicts before it.
             answer: the StepDict of the answer so far.
             own: the user's own settings.
+            language: of the user.
 
         Raises:
             ModelError: the passages for the question cannot be searched.
@@ -129,9 +132,10 @@ class Answerers:
         assistant, choices = answerer.assistant, answerer.choices(own)
         if assistant is None:
             return choices, NO_PASSAGES
-        before, passages, training_id = passages_of(answer), dict[int, Passage](), None
+        before, passages, found = passages_of(answer), dict[int, Passage](), Found()
         if before and self._retriever is not None:
-            there = {one.id: one for one in await self._retriever.again([fact["id"] for fact in before])}
+            found = await self._retriever.again(assistant, [fact["id"] for fact in before])
+            there = {one.id: one for one in found.passages}
             passages = {
                 fact["number"]: replace(there[fact["id"]], score=fact["score"])
                 for fact in before
@@ -139,10 +143,13 @@ class Answerers:
             }
         if not passages:
             found = await self._find(answerer, assistant, asked, steps)
-            first = 1 + max((fact["number"] for fact in before), default=0)
-            passages, training_id = numbered(found.passages, first), found.training_id
+            passages = numbered(found.passages, 1 + max((fact["number"] for fact in before), default=0))
         prompt = prompted_to_continue(assistant.settings, asked, passages, self._default_prompt)
-        return replace(choices, system_prompt=prompt), Passages(passages, training_id)
+        demo_answer = demo_quotes(passages, language)
+        return (
+            replace(choices, system_prompt=prompt),
+            Passages(passages, found.training_id, demo_answer, self._retriever),
+        )
 
     async def _find(
         self, answerer: Answerer, assistant: Assistant, question: str, steps: Sequence[Mapping[str, Any]]

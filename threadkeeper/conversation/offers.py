@@ -12,6 +12,7 @@ import chainlit as cl
 from threadkeeper.chat.context.refusals import WITHOUT_FILES, refused_ids
 from threadkeeper.chat.context.steps import is_notice, metadata_of
 from threadkeeper.chat.wording import say
+from threadkeeper.citations import CITED, SOURCES
 from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.reply import FINAL, say_error
 from threadkeeper.conversation.turn_order import SessionTurns, Turns
@@ -102,7 +103,11 @@ async def show_earlier(steps: Sequence[Mapping[str, Any]], versions: Versions, t
         shown[versions.answer_id] += f"\n\n*{note}*"
     for step in steps:
         if step["id"] in shown:
-            await cl.context.emitter.update_step({**step, "output": shown[step["id"]]})  # type: ignore[typeddict-item]
+            changed = {**step, "output": shown[step["id"]]}
+            if to != versions.at:
+                # Another text cites other passages.
+                changed["metadata"] = {k: v for k, v in metadata_of(step).items() if k not in (CITED, SOURCES)}
+            await cl.context.emitter.update_step(changed)  # type: ignore[arg-type]
     await renew_version_buttons(versions, to, language)
 
 

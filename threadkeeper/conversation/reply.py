@@ -28,8 +28,9 @@ from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Delta, Finish, Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
+from threadkeeper.citations import CITED, SOURCES
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
-from threadkeeper.conversation.passages import NO_PASSAGES, Passages, passages_of
+from threadkeeper.conversation.passages import NO_PASSAGES, Passages, citation_facts, passages_of, send_cited
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.waiting import counted_down
@@ -103,7 +104,10 @@ class Reply:
             self.message.id, self.message.parent_id = continued["id"], continued.get("parentId")
             self.message.created_at, self.message.content = continued["createdAt"], self._before
             self.message.metadata = {**metadata, "model": model}
-        self.note(passages.facts(passages_of(self.message.to_dict())))
+            # The sentence stands below the whole answer.
+            self.message.metadata.pop(SOURCES, None)
+        self.note(passages.facts(passages_of({"metadata": self.message.metadata})))
+        self._cited = frozenset((self.message.metadata or {}).get(CITED) or ())
 
     async def show(self, text: str) -> None:
         self._begin_text()
@@ -237,6 +241,9 @@ class Reply:
             self.message.metadata[TAIL] = tail
         else:
             self.message.metadata.pop(TAIL, None)
+        for key in (CITED, SOURCES):
+            self.message.metadata.pop(key, None)
+        self.note(citation_facts(text, self.message.metadata, self._language))
         self.message.streaming = False
         self.message.persisted = True
         chat_context.add(self.message)
@@ -249,6 +256,10 @@ class Reply:
         await cl.context.emitter.update_step(step)
         if self._footer:
             await show_footers([step], self._language, replace=bool(self._before))
+        new = [number for number in (self.message.metadata or {}).get(CITED) or () if number not in self._cited]
+        if new and not stopping:
+            # Shielded, because Stop does not take back what the answer cites.
+            await asyncio.shield(send_cited(self._layer, self.passages, new, self.message, self._language))
 
     async def _finish_without_text(self) -> None:
         """Store the thought, and take text out of the store that turned out to be thought."""

@@ -1,7 +1,7 @@
 """Puts an earlier answer back into its thread: the same step, with its model, usage, vote and thought."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import chainlit as cl
@@ -18,13 +18,23 @@ from threadkeeper.conversation.versions import Version
 
 
 async def put_back(
-    layer: ChainlitLayer, version: Version, language: str, *, model: str | None, footer: bool
+    layer: ChainlitLayer,
+    version: Version,
+    facts: Mapping[str, Any],
+    language: str,
+    *,
+    model: str | None,
+    footer: bool,
 ) -> cl.Message:
     """Store the answer of an earlier version again, and show it.
 
     It has its old id, so its model calls and verdicts belong to it again.
 
     Args:
+        layer: stores it.
+        version: the answer.
+        facts: metadata of it that its elements know.
+        language: of the user.
         model: the model of an answer without recorded calls.
         footer: show the answer's usage.
     """
@@ -32,7 +42,7 @@ async def put_back(
     answer = AnswerMessage(model)
     answer.id, answer.content = version.answer_id, version.answer
     status = mark_of(version.answer) or "complete"
-    answer.metadata = {"model": model, "status": status, "is_restored": True, **_facts_of(calls)}
+    answer.metadata = {"model": model, "status": status, "is_restored": True, **_facts_of(calls), **facts}
     answer.persisted = True
     chat_context.add(answer)
     step: Any = answer.to_dict()

@@ -30,6 +30,7 @@ from threadkeeper.conversation.cutting import cut_what_followed, steps_before
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
 from threadkeeper.conversation.offers import buttons_of, offer, prompt_buttons, renew_version_buttons, say_stopped
+from threadkeeper.conversation.passages import facts_of_elements
 from threadkeeper.conversation.question import QuestionReader, say_notices
 from threadkeeper.conversation.reply import (
     LEFT_OUT,
@@ -116,7 +117,7 @@ class Answering:
         steps = await cut_what_followed(self._layer, thread, message) if again else steps_before(thread, message)
         if again and (version := turns.restored) is not None:
             turns.restored = None
-            await self._restore(version, message, answerer, language)
+            await self._restore(version, thread, message, answerer, language)
             return
         if again:
             await self.failures.renew(message, thread["elements"], language)
@@ -165,10 +166,13 @@ class Answering:
         if outcome.text:
             self._entitle(thread, steps, message, reply.message.id, outcome.text)
 
-    async def _restore(self, version: Version, message: cl.Message, answerer: Answerer, language: str) -> None:
+    async def _restore(
+        self, version: Version, thread: dict[str, Any], message: cl.Message, answerer: Answerer, language: str
+    ) -> None:
         """Put an earlier answer back in place of a new one."""
-        own_model = "demo" if self._model.demo else None
-        restored = await put_back(self._layer, version, language, model=own_model, footer=self._settings.usage_footer)
+        model, footer = "demo" if self._model.demo else None, self._settings.usage_footer
+        facts = facts_of_elements(thread["elements"], version.answer_id)
+        restored = await put_back(self._layer, version, facts, language, model=model, footer=footer)
         await self.failures.forget(message)
         status, model = str((restored.metadata or {})["status"]), answerer.model(message.modes, self.models)
         await self._offer(message.id, restored.id, status, language, again=True, model=model)
@@ -247,7 +251,7 @@ class Answering:
         earlier = [step for step in thread["steps"][:at] if step["id"] != message.id]
         try:
             choices, passages = await self.answerers.prepare_to_continue(
-                answerer, message.content, earlier, answer, own
+                answerer, message.content, earlier, answer, own, language=language
             )
         except ModelError as error:
             logger.warning("no passages: %s", error, extra={"thread_id": thread["id"], "step_id": answer["id"]})

@@ -13,6 +13,7 @@ answer is copied, so each of these spellings has one meaning:
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 
 from markdown_it import MarkdownIt
 from markdown_it.common.html_re import close_tag, open_tag
@@ -28,7 +29,9 @@ _DECIDES = re.compile(r"[$\\`~\n|:>-]")
 _UNDECIDED = ("$", "\\", "\\]")
 # Beside formulas and dollars, what the page does not read as text: escaped characters, code, tags and links.
 _LINKS = r"<[A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*>|(?<![A-Za-z])https?://[^\s<]*|(?<![^\s*_~(\[])www\.[^\s<]*"
-_MARK = re.compile(rf"\\.|`+|\$+|{_LINKS}|{open_tag}|{close_tag}", re.DOTALL | re.IGNORECASE)
+NOT_PROSE = rf"\\.|`+|\$+|{_LINKS}|{open_tag}|{close_tag}"
+"""A pattern for what begins beside plain text in a paragraph; for DOTALL and IGNORECASE."""
+_MARK = re.compile(NOT_PROSE, re.DOTALL | re.IGNORECASE)
 _BESIDE = "\u2060"
 _NOT_A_PREFIX = re.compile(r"[^>\s]")
 
@@ -39,6 +42,17 @@ def for_page(text: str) -> str:
         return text
     lines = text.split("\n")
     return "\n".join(_rewritten(lines, _blocks(lines), 0, len(lines)))
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, int]]:
+    """Where the paragraphs, headings and rows of tables of a text begin and end, with the marks of lists and quotes."""
+    lines = text.split("\n")
+    begins = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    done = 0
+    for block in _blocks(lines):
+        if block.type == "inline" and block.map and block.map[0] >= done:
+            first, done = block.map
+            yield begins[first], begins[done] - 1
 
 
 class PageText:

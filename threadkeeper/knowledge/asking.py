@@ -1,4 +1,4 @@
-"""Finds the passages for a question of the chat, and says as a `ModelError` why there are none.
+"""Finds the passages for a question of the chat, and their pages. A `ModelError` says why no passages can be searched.
 
 An assistant that was never trained costs one statement, and opens nothing.
 """
@@ -6,15 +6,17 @@ An assistant that was never trained costs one statement, and opens nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from datalayer.errors import BlobError, NotFound
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.assistants import Assistant
-from datalayer.records.knowledge import Passage, Training
-from threadkeeper.chat.assistants import Found
+from datalayer.records.knowledge import DataSource, Passage, SourceResult, Training
+from threadkeeper.chat.assistants import Found, Numbered
 from threadkeeper.chat.context.steps import Step
 from threadkeeper.chat.model import Model, ModelError, Purpose
+from threadkeeper.documents.pages import PlaceInPdf, cut_pages
 from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpose
 from threadkeeper.knowledge.followups import standalone
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
@@ -22,12 +24,18 @@ from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherMode
 
 logger = logging.getLogger(__name__)
 
+_PDF = "pdf "
+"""The loader of PDFs, before its version."""
+_CUT_SECONDS = 20.0
+
 
 class AskedStore(Protocol):
     """The part of the data layer that a question reads."""
 
     async def current_training(self, assistant_id: str) -> Training | None: ...
     async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]: ...
+    async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]: ...
+    async def read_source(self, source_id: str) -> tuple[DataSource, bytes]: ...
 
 
 class KnowledgeRetriever:
@@ -74,6 +82,34 @@ class KnowledgeRetriever:
             raise ModelError("knowledge_away", str(error)) from error
         return Found(found.passages, found.below, found.training.id, searched)
 
-    async def again(self, passage_ids: Sequence[int]) -> Sequence[Passage]:
+    async def again(self, assistant: Assistant, passage_ids: Sequence[int]) -> Found:
         with acting_as(SYSTEM):
-            return await self._store.get_passages([(passage_id, 0.0) for passage_id in passage_ids])
+            training = await self._store.current_training(assistant.slug)
+            if training is None:
+                return Found()
+            passages = await self._store.get_passages([(passage_id, 0.0) for passage_id in passage_ids])
+        return Found(passages, training_id=training.id)
+
+    async def pages(self, training_id: str, passages: Numbered) -> Mapping[int, bytes]:
+        by_source: dict[str, dict[int, PlaceInPdf]] = {}
+        for number, one in passages.items():
+            if one.page is not None:
+                by_source.setdefault(one.source_id, {})[number] = PlaceInPdf(one.page, one.text)
+        found: dict[int, bytes] = {}
+        if not by_source:
+            return found
+        with acting_as(SYSTEM):
+            trained = await self._store.trained_sources(training_id)
+            for source_id, places in by_source.items():
+                result = trained[source_id][0] if source_id in trained else None
+                if result is None or not (result.loader or "").startswith(_PDF):
+                    continue
+                try:
+                    source, data = await self._store.read_source(source_id)
+                except (NotFound, BlobError) as error:
+                    logger.warning("no page of the data source %s can be shown: %s", source_id, error)
+                    continue
+                if source.sha256 == result.sha256:
+                    cut = await cut_pages(source.title, data, list(places.values()), seconds=_CUT_SECONDS)
+                    found |= {number: page for number, page in zip(places, cut, strict=True) if page is not None}
+        return found

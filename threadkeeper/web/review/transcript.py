@@ -49,6 +49,29 @@ class ShownMessage:
         named = (self.step.get("metadata") or {}).get("model")
         return (self.usage.model if self.usage else None) or (named if isinstance(named, str) else None)
 
+    @property
+    def passages(self) -> list[dict[str, Any]]:
+        """What the answer was made from: number, title, page, score, `is_cited`, and the `url` of a cited one.
+
+        A removed answer has no metadata; its elements know what it cites.
+        """
+        of_elements = {fact["number"]: (fact, one) for one in self.elements if (fact := _passage_of(one))}
+        facts = (self.step.get("metadata") or {}).get("passages")
+        facts = facts if isinstance(facts, list) else [fact for fact, _ in of_elements.values()]
+        return [
+            {
+                **fact,
+                "is_cited": fact["number"] in of_elements,
+                "url": of_elements[fact["number"]][1].get("url") if fact["number"] in of_elements else None,
+            }
+            for fact in facts
+        ]
+
+    @property
+    def files(self) -> list[Mapping[str, Any]]:
+        """The elements that are no passages."""
+        return [one for one in self.elements if not _passage_of(one)]
+
     def verdict_of(self, reviewer: str) -> Verdict | None:
         return next((one for one in self.verdicts if one.reviewer == reviewer), None)
 
@@ -95,6 +118,11 @@ class _Around:
     better: dict[str, list[ThreadOrigin]] = field(default_factory=lambda: defaultdict(list))
 
 
+def _passage_of(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an element says of the passage that it shows; empty for others."""
+    return (element.get("props") or {}).get("passage") or {}
+
+
 def shown_thread(found: ReviewThread) -> ShownThread:
     """Lay out a thread for its page."""
     steps: list[dict[str, Any]] = found.thread["steps"]
@@ -121,7 +149,8 @@ def shown_thread(found: ReviewThread) -> ShownThread:
         messages.append(_with_thought(_message(step, tool_steps(tools), around), thoughts))
         tools, thoughts = [], []
     tools += thoughts
-    loose = [one for for_id, some in around.elements.items() if for_id not in there for one in some]
+    known = there | {one.step_id for one in removed}
+    loose = [one for for_id, some in around.elements.items() if for_id not in known for one in some]
     return ShownThread(_with_removed(messages, removed, around), tool_steps(tools), tuple(loose))
 
 
