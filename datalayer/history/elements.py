@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 
-from sqlalchemy import Executable, and_, bindparam, case, delete, select, update
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -22,6 +22,11 @@ the answer needs it. It is deleted with the thread."""
 
 # In the order of the records' fields, so that a row is the arguments of two records.
 _COLUMNS, _OF_THREAD = columns(Element, elements), columns(Thread, threads)
+
+
+def goes_with_step(dialect: type[Dialect] | Dialect) -> ColumnElement[bool]:
+    """Whether an element is deleted with its step: it does not stay with a version of it."""
+    return dialect.text_in(elements.c.props, STAYS_WITH_VERSION).is_(None)
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, element: Element, *, now: str) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     delete,
     insert,
     literal,
-    not_,
     or_,
     select,
     update,
@@ -23,7 +22,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.history import feedback
-from datalayer.history.elements import STAYS_WITH_VERSION
+from datalayer.history.elements import goes_with_step
 from datalayer.history.file_outbox import queue_files
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Feedback, Step
@@ -119,8 +118,7 @@ async def cut_after(
 async def _delete(connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str]) -> list[str]:
     await _keep_versions(connection, step_ids)
     # The text of a removed answer stays, and with it the elements that show what it cites.
-    stays = dialect.text_in(elements.c.props, STAYS_WITH_VERSION).is_not(None)
-    going = and_(elements.c.forId.in_(step_ids), not_(stays))
+    going = and_(elements.c.forId.in_(step_ids), goes_with_step(dialect))
     keys = await queue_files(connection, going)
     # By thread, because there is an index of threads.
     of_threads = llm_calls.c.threadId.in_(select(steps.c.threadId).where(steps.c.id.in_(step_ids)))

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.history.elements import STAYS_WITH_VERSION
 from tests.support.records import new_id, opened, step, thread, user_id
 
 
@@ -187,3 +188,26 @@ async def test_only_the_owner_reads_a_file(layer: ChainlitLayer) -> None:
         await layer.update_thread(thread_id, metadata={"is_shared": True})
     with datalayer.acting_as("bob"):
         assert await opened(layer, thread_id, element.id) is not None
+
+
+@pytest.mark.parametrize("way", ["cut", "step"])
+async def test_an_element_stays_with_the_version_of_its_answer_until_the_thread_is_deleted(
+    layer: ChainlitLayer, way: str
+) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    question = step(thread_id, type="user_message", createdAt="2020-01-01T00:00:00Z")
+    answer = step(thread_id, type="assistant_message")
+    for one in (question, answer):
+        await layer.create_step(one)
+    stays, goes = text_element(thread_id, answer["id"], "stays"), text_element(thread_id, answer["id"], "goes")
+    setattr(stays, "props", {STAYS_WITH_VERSION: True})  # noqa: B010  only custom elements declare it
+    for element in (stays, goes):
+        await layer.create_element(element)
+    await (layer.cut_thread(thread_id, question["id"]) if way == "cut" else layer.delete_step(answer["id"]))
+    kept = await only(layer, thread_id)
+    assert kept["id"] == stays.id
+    found = await opened(layer, thread_id, stays.id)
+    assert found is not None
+    assert found[1] == b"stays"
+    await layer.delete_thread(thread_id)
+    assert [blob.key async for blob in layer.blobs.list()] == []

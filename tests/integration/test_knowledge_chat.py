@@ -228,6 +228,7 @@ async def test_an_answer_that_is_put_back_has_its_citations_again(chat: Chat) ->
         shown = await client.ask("the harbour opens at six in the morning")
         (first,) = (await thread_of(client))["elements"]
         await press(client, "regenerate")
+        await client.until(lambda: [name for name, _ in client.events].count("element") == 2)
         assert len((await thread_of(client))["elements"]) == 2
         await press(client, "show_version")
         assert client.answer == shown

@@ -26,6 +26,7 @@ from datalayer.dialects import Dialect
 from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history import deletion_marks
+from datalayer.history.elements import goes_with_step
 from datalayer.history.steps import IS_KEPT, IS_NAMED
 from datalayer.ownership import Actor, actor_of, kind_of
 from datalayer.records.writes import FavoriteMark, Removed, StepDeletion
@@ -87,7 +88,8 @@ def _remove(dialect: type[Dialect], kind: Actor) -> Executable:
     foreign = is_foreign(thread_of(select(found.c.threadId).scalar_subquery(), kind, is_locked=True))
     chosen = select(found).where(~foreign).cte("chosen")
     step_id, thread_id = (select(chosen.c[name]).scalar_subquery() for name in ("id", "threadId"))
-    files = delete(elements).where(elements.c.forId == step_id).returning(elements.c.objectKey, elements.c.threadId)
+    going = elements.c.forId == step_id, goes_with_step(dialect)
+    files = delete(elements).where(*going).returning(elements.c.objectKey, elements.c.threadId)
     of_files = files.cte("files_of_step")
     queued = queued_files(select(of_files.c.objectKey, of_files.c.threadId))
     votes = delete(feedbacks).where(feedbacks.c.forId == step_id).returning(*feedbacks.c).cte("votes")
