@@ -132,7 +132,7 @@ class ChainlitLayer(
     async def get_thread_author(self, thread_id: str) -> str:
         """The owner's identifier, or "" if the acting user may not read the thread."""
         actor = acting_user.get()
-        thread = await self._thread(thread_id, actor)
+        thread = await self._thread(thread_id, actor, threads.find_owner)
         return (thread.user_identifier or "") if thread else ""
 
     async def get_thread(self, thread_id: str) -> Any:

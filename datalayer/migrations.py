@@ -19,9 +19,7 @@ from datalayer.errors import InvalidRecord, SchemaError
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.speech import may_hold_thought
 from datalayer.history.user_names import fill as fill_user_names
-from datalayer.schema import deletion_triggers as _deletion_triggers  # noqa: F401  they are created with their table
-from datalayer.schema import review_triggers as _review_triggers  # noqa: F401
-from datalayer.schema import search_triggers
+from datalayer.schema import deletion_triggers, review_triggers, search_triggers
 from datalayer.schema.assistants import ASSISTANT_TABLES
 from datalayer.schema.chat import (
     blob_deletions,
@@ -286,6 +284,17 @@ async def fetch_sources(connection: AsyncConnection) -> None:
 async def suggest_questions(connection: AsyncConnection) -> None:
     """Add to trainings the questions that their documents answer. Trainings of before have none."""
     await connection.run_sync(_add_tables_and_columns)
+
+
+@migration
+async def mark_new_steps_once(connection: AsyncConnection) -> None:
+    """On Postgres, mark a new step with one trigger in place of two, and look up a new thread's deletion once."""
+    if connection.dialect.name != "postgresql":
+        return
+    for trigger in ("search_step_made", "review_answer_made"):
+        await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON steps")
+    for statement in (*review_triggers.MADE_ON_POSTGRESQL, deletion_triggers.SKIP_ON_POSTGRESQL):
+        await connection.exec_driver_sql(statement)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -240,13 +240,18 @@ class DataStore:
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
-    async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
+    async def _thread(
+        self,
+        thread_id: str,
+        actor: Actor,
+        find: Callable[[Database, str], Awaitable[Thread | None]] = threads.find,
+    ) -> Thread | None:
         """The thread without its contents, or None if the actor may not read it."""
         known = known_id(thread_id)
         if known is None:
             return None
         await self._writer.settled(known)
-        thread = await threads.find(self.database, known)
+        thread = await find(self.database, known)
         return thread if thread is not None and _is_readable(thread, actor) else None
 
     async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:

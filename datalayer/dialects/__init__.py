@@ -70,12 +70,17 @@ class SingleWrites(Protocol):
         """The one statement that stores this write if no other is in flight."""
 
     def alone(
-        self, statement: Executable, values: Mapping[str, Any], result: Callable[[Sequence[Any]], Any]
+        self,
+        statement: Executable,
+        values: Mapping[str, Any],
+        result: Callable[[Sequence[Any]], Any],
+        thread_id: str | None = None,
     ) -> LoneStatement:
         """A writing statement that the caller keeps, with its values, for `execute_once`.
 
         Args:
             result: gives the result of the write, or UNDECIDED, from the rows.
+            thread_id: a thread that exists if there are rows: its first step then needs a shorter statement.
         """
 
     async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
@@ -197,8 +202,14 @@ class Dialect(Protocol):
         """An INSERT with `on_conflict_do_update`."""
 
     @staticmethod
-    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
-        """The stored object with the keys of the patch set, and keys with the value None removed; not recursive."""
+    def merge_json(
+        stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any], *, removes: bool = True
+    ) -> ColumnElement[Any]:
+        """The stored object with the keys of the patch set, and keys with the value None removed; not recursive.
+
+        Args:
+            removes: False if the patch, a parameter, never has the value None, which costs the server less.
+        """
 
     @staticmethod
     def hashed_id(text: ColumnElement[str]) -> ColumnElement[str]:

@@ -132,9 +132,13 @@ class PostgreSQL:
         return postgresql_insert(table)
 
     @staticmethod
-    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
-        before = func.coalesce(stored, literal_column("'{}'::jsonb", JSONB)).op("||")
+    def merge_json(
+        stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any], *, removes: bool = True
+    ) -> ColumnElement[Any]:
+        before = func.coalesce(stored, literal_column("'{}'::jsonb", JSONB)).op("||", return_type=JSONB())
         if isinstance(patch, BindParameter):
+            if not removes:
+                return before(patch)
             pair = func.jsonb_each(patch).table_valued(column("key", Text), column("value", JSONB), name="pair")
             is_null = pair.c.value == literal_column("'null'::jsonb", JSONB)
             removed = func.array(select(pair.c.key).where(is_null).scalar_subquery(), type_=ARRAY(Text))

@@ -79,10 +79,20 @@ class PostgresConnections:
         return self._steps.lone(write)
 
     def alone(
-        self, statement: Executable, values: Mapping[str, Any], result: Callable[[Sequence[Any]], Any]
+        self,
+        statement: Executable,
+        values: Mapping[str, Any],
+        result: Callable[[Sequence[Any]], Any],
+        thread_id: str | None = None,
     ) -> LoneStatement:
         compiled = self._statements.of(statement)
-        return LoneStatement(compiled.sql, compiled.encoded(values), lambda rows: result(compiled.decoded(rows)))
+
+        def decoded(rows: Sequence[Any]) -> Any:
+            if thread_id is not None and rows:
+                self._steps.remember(thread_id)
+            return result(compiled.decoded(rows))
+
+        return LoneStatement(compiled.sql, compiled.encoded(values), decoded)
 
     async def execute_once(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         """Run one statement, a transaction by itself, on the connection that writes; returns its rows.

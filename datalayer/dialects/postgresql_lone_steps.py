@@ -45,7 +45,9 @@ class StepStatement:
 
 # The driver keeps a hundred statements per connection.
 @lru_cache(_MOST)
-def statement_for(is_given: tuple[bool, ...], *, created: bool, touches: bool, system: bool) -> StepStatement:
+def statement_for(
+    is_given: tuple[bool, ...], *, created: bool, touches: bool, system: bool, is_known: bool
+) -> StepStatement:
     """Build the statement; it stores nothing if the thread or the step does not allow it, or if the step has `extra`.
 
     Args:
@@ -53,34 +55,39 @@ def statement_for(is_given: tuple[bool, ...], *, created: bool, touches: bool, s
         created: whether this is the creation of the step, which may arrive after a later state.
         touches: whether the write counts as activity in the thread.
         system: whether the system acts, and not the user in the last parameter.
+        is_known: whether a step that is not there need not be stored, because this process has stored it before.
     """
     given = list(compress(COLUMNS, is_given))
     values = {column: f"${number}::{TYPES[column]}" for number, column in enumerate(given, 1)}
     has_moment = not created or "createdAt" not in values
     moment, actor = f"${len(given) + 1}::text", f"${len(given) + (2 if has_moment else 1)}::text"
-    inserted = REQUIRED | {"createdAt": moment} | {column: _inserted(column, value) for column, value in values.items()}
-    changed = [column for column in given if column not in ("id", "threadId")]
+    is_own = "t.id = $2::uuid" if system else f't.id = $2::uuid AND t."userIdentifier" IS NOT DISTINCT FROM {actor}'
+    fields = {column: _inserted(column, value) for column, value in values.items()}
     if not created:
-        inserted["updatedAt"] = moment
-        changed.append("updatedAt")
-    found = "SELECT t.id FROM threads t WHERE t.id = $2::uuid"
-    found += "" if system else f' AND t."userIdentifier" IS NOT DISTINCT FROM {actor}'
-    touched = _touched(values.get("createdAt", moment)) if touches else ""
-    changes = ", ".join(f'"{column}" = {_changed(column, created=created)}' for column in changed)
-    sql = f"""WITH found AS ({found} FOR KEY SHARE){touched}
+        fields["updatedAt"] = moment
+    changed = [column for column in fields if column not in ("id", "threadId")]
+    if is_known and not created and not touches:
+        changes = ", ".join(f'"{column}" = {fields[column]}' for column in changed)
+        sql = f"""UPDATE steps SET {changes} FROM threads t
+WHERE steps.id = $1::uuid AND steps."threadId" = $2::uuid AND steps.extra IS NULL AND {is_own}
+RETURNING true"""  # noqa: S608  made of this file's SQL and our column names
+    else:
+        inserted = REQUIRED | {"createdAt": moment} | fields
+        changes = ", ".join(f'"{column}" = {_changed(column, created=created)}' for column in changed)
+        sql = f"""WITH found AS ({_found(is_own, values.get("createdAt", moment), touches=touches)})
 INSERT INTO steps ({", ".join(f'"{column}"' for column in inserted)}) SELECT {", ".join(inserted.values())} FROM found
 ON CONFLICT (id) DO UPDATE SET {changes or "id = excluded.id"}
 WHERE steps."threadId" = excluded."threadId" AND steps.extra IS NULL
-RETURNING true"""  # noqa: S608  made of this file's SQL and our column names
+RETURNING true"""  # noqa: S608
     json_at = tuple(at for at, column in enumerate(given) if TYPES[column] == "jsonb")
     return StepStatement(sql, json_at, has_moment)
 
 
-def _touched(moment: str) -> str:
-    return f""", touched AS (
-    UPDATE threads SET "updatedAt" = {moment} FROM found
-    WHERE threads.id = found.id AND (threads."updatedAt" IS NULL OR threads."updatedAt" < {moment})
-)"""  # noqa: S608
+def _found(is_own: str, moment: str, *, touches: bool) -> str:
+    """The thread, locked: by the change of its last activity, or so that a deletion waits."""
+    if not touches:
+        return f"SELECT t.id FROM threads t WHERE {is_own} FOR KEY SHARE"  # noqa: S608
+    return f"""UPDATE threads t SET "updatedAt" = greatest(t."updatedAt", {moment}) WHERE {is_own} RETURNING t.id"""  # noqa: S608
 
 
 def _inserted(column: str, value: str) -> str:

@@ -8,7 +8,7 @@ write is sent as plain values, because unpacking thirty arrays of one value doub
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -174,7 +174,7 @@ ALONE = _statement(_ALONE)
 Execute = Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]
 """Runs a statement with its values."""
 
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 20_000
 _fields_of = attrgetter(*COLUMNS.values())
 _JSON_AT = tuple(at for at, column in enumerate(COLUMNS) if _PARAMETERS[column] == "jsonb")
 _UPDATED_AT = list(COLUMNS).index("updatedAt")
@@ -183,10 +183,10 @@ _MADE_UP_AT = tuple(list(COLUMNS).index(column) for column in _MADE_UP)
 
 
 class StepWriter:
-    """Writes steps, and remembers which threads exist."""
+    """Writes steps, and remembers which threads and steps exist."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: set[str | None] = set()
 
     async def write(self, execute: Execute, writes: Sequence[StepWrite]) -> set[StepKey]:
         """Store the writes, which contain each step at most once; returns the keys of those that were not refused.
@@ -198,31 +198,37 @@ class StepWriter:
             kept = await _write_many(execute, writes)
         else:
             kept = {writes[0].key} if await execute(ALONE, _values(writes[0])) else set()
-        self._remember(thread_id for _, thread_id, _, _ in kept)
+        for step_id, thread_id, _, _ in kept:
+            self.remember(step_id, thread_id)
         return kept
 
     def lone(self, write: StepWrite) -> LoneStatement:
-        """The shortest statement that stores the write if, as nearly always, its thread is as this process knows it."""
-        step = write.step
-        if step.extra is None and step.thread_id is not None and (not write.opens or step.thread_id in self._known):
-            sql, values = _in_known_thread(write)
+        """The shortest statement that stores the write if thread and step, as nearly always, are as this process knows
+        them."""
+        step, known = write.step, self._known
+        if step.extra is None and step.thread_id is not None and (not write.opens or step.thread_id in known):
+            # An edited question is kept in a table that refers to the thread, so the thread has to be locked first.
+            is_known = step.id in known and step.type is not None and step.type != "user_message"
+            sql, values = _in_known_thread(write, is_known=is_known)
         else:
             sql, values = ALONE, _values(write)
 
         def result(rows: Sequence[Any]) -> Any:
             if rows:
-                self._remember([write.step.thread_id])
+                self.remember(step.id, step.thread_id)
                 return None
             # The step has keys without a column, its thread was deleted, or the write is refused.
-            self._known.discard(write.step.thread_id or "")
+            known.discard(step.thread_id)
+            known.discard(step.id)
             return UNDECIDED
 
         return LoneStatement(sql, values, result)
 
-    def _remember(self, thread_ids: Iterable[str | None]) -> None:
+    def remember(self, *ids: str | None) -> None:
+        """These threads or steps exist; a write of a step does not rely on it."""
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
-        self._known.update(thread_id for thread_id in thread_ids if thread_id is not None)
+        self._known.update(ids)
 
 
 async def _write_many(execute: Execute, writes: Sequence[StepWrite]) -> set[StepKey]:
@@ -245,13 +251,13 @@ def _values(one: StepWrite) -> list[Any]:
     return values
 
 
-def _in_known_thread(one: StepWrite) -> tuple[str, list[Any]]:
-    """The statement for the fields that the step gives, and its values."""
+def _in_known_thread(one: StepWrite, *, is_known: bool) -> tuple[str, list[Any]]:
+    """The statement for the fields that the step gives, and its values; `is_known` as in `statement_for`."""
     fields = _fields_of(one.step)
     values = [value for value in fields if value is not None]
     # A tuple of truth values is found faster than one of names.
     given = tuple([value is not None for value in fields])
-    statement = statement_for(given, created=one.created, touches=one.opens, system=one.system)
+    statement = statement_for(given, created=one.created, touches=one.opens, system=one.system, is_known=is_known)
     for at in statement.json_at:
         values[at] = _to_json(values[at])
     if statement.has_moment:

@@ -115,7 +115,12 @@ class SQLite:
         return sqlite_insert(table)
 
     @staticmethod
-    def merge_json(stored: ColumnElement[Any], patch: dict[str, Any] | BindParameter[Any]) -> ColumnElement[Any]:
+    def merge_json(
+        stored: ColumnElement[Any],
+        patch: dict[str, Any] | BindParameter[Any],
+        *,
+        removes: bool = True,  # noqa: ARG004
+    ) -> ColumnElement[Any]:
         given = patch if isinstance(patch, BindParameter) else bindparam(None, json.dumps(patch))
         return type_coerce(func.merge_json(stored, given), JSON)
 

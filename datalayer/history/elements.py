@@ -20,8 +20,7 @@ STAYS_WITH_VERSION = "stays_with_version"
 """The key in `props` of an element that stays when its answer is removed, as the text of the answer does: a version of
 the answer needs it. It is deleted with the thread."""
 
-# In the order of the records' fields, so that a row is the arguments of two records.
-_COLUMNS, _OF_THREAD = columns(Element, elements), columns(Thread, threads)
+_COLUMNS = columns(Element, elements)
 
 
 def goes_with_step(dialect: type[Dialect] | Dialect) -> ColumnElement[bool]:
@@ -52,16 +51,19 @@ async def get(connection: AsyncConnection, element_id: str) -> Element | None:
 
 
 async def find(database: Database, thread_id: str, element_id: str) -> tuple[Thread, Element] | None:
-    """The element of this thread, with the thread, in one round trip."""
+    """The element of this thread, with the owner and the metadata of the thread, in one round trip."""
     rows = await database.fetch(_in_thread(), {"thread_id": thread_id, "element_id": element_id})
-    return (Thread(*rows[0][: len(_OF_THREAD)]), Element(*rows[0][len(_OF_THREAD) :])) if rows else None
+    if not rows:
+        return None
+    owner, about_thread, *values = rows[0]
+    return Thread(thread_id, user_identifier=owner, metadata=about_thread), Element(*values)
 
 
 @cache
 def _in_thread() -> Executable:
     wanted = {name: bindparam(name, type_=Identifier, required=True) for name in ("thread_id", "element_id")}
     return (
-        select(*_OF_THREAD, *columns(Element, elements, "element_"))
+        select(threads.c.userIdentifier, threads.c.metadata, *columns(Element, elements, "element_"))
         .join_from(elements, threads, threads.c.id == elements.c.threadId)
         .where(elements.c.id == wanted["element_id"], threads.c.id == wanted["thread_id"])
     )

@@ -100,7 +100,7 @@ async def remove_with_steps(
         ids = {tuple(of): change_id for change_id, *of in await connection.execute(there)}
         for row in rows:
             of = row["feedbackId"], row["changedAt"], row["value"]
-            row["id"] = ids.get(of) or _change_id(*of)
+            row["id"] = ids.get(of) or change_id(*of)
         noted = dialect.insert(feedback_changes)
         last = {name: noted.excluded[name] for name in ("comment", "reasons")}
         await connection.execute(noted.on_conflict_do_update(index_elements=[feedback_changes.c.id], set_=last), rows)
@@ -131,7 +131,7 @@ async def _note(
 ) -> None:
     statement = dialect.insert(feedback_changes).values(
         # A write is applied again if it is unknown whether it was stored; its history row is stored once.
-        id=_change_id(kept, now, value),
+        id=change_id(feedback.id, now, value),
         feedbackId=kept,
         forId=feedback.for_id,
         threadId=feedback.thread_id,
@@ -144,5 +144,7 @@ async def _note(
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[feedback_changes.c.id]))
 
 
-def _change_id(kept: str, moment: str, value: int | None) -> str:
-    return hashed_id(f"{kept} {moment} {value}")
+def change_id(given: str, moment: str, value: int | None) -> str:
+    """The id of a history row. `given` is the vote's id as the write gives it, which a repeated write gives again; a
+    vote that exists already keeps another one."""
+    return hashed_id(f"{given} {moment} {value}")

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, bindparam, func, null, select
+from sqlalchemy import ColumnElement, Executable, bindparam, exists, func, null, select, union_all, update
 
 from datalayer.dialects import Dialect
 from datalayer.ownership import Actor, kind_of, writable_by
@@ -31,12 +31,19 @@ def upsert(dialect: Dialect, thread: Thread, now: str, *, actor: Actor) -> tuple
         parameters["merged_metadata"] = thread.metadata
     if isinstance(actor, str):
         parameters["actor"] = actor
-    return _statement(type(dialect), tuple(values), changed, kind_of(actor)), parameters
+    removes = None in (thread.metadata or {}).values()
+    return _statement(type(dialect), tuple(values), changed, kind_of(actor), removes=removes), parameters
 
 
 @lru_cache
-def _statement(dialect: type[Dialect], names: tuple[str, ...], changed: tuple[str, ...], kind: Actor) -> Executable:
-    """The statement that stores these columns, and changes those of an existing thread; it gives a row if it did."""
+def _statement(
+    dialect: type[Dialect], names: tuple[str, ...], changed: tuple[str, ...], kind: Actor, *, removes: bool
+) -> Executable:
+    """The statement that stores these columns, and changes those of an existing thread; it gives a row if it did.
+
+    Args:
+        removes: whether the given metadata has keys to remove.
+    """
     values: dict[str, ColumnElement[Any]] = {
         name: bindparam(_new(name), type_=threads.c[name].type, required=True) for name in names
     }
@@ -50,11 +57,14 @@ def _statement(dialect: type[Dialect], names: tuple[str, ...], changed: tuple[st
         values["userId"] = select(users.c.id).where(users.c.identifier == owner).scalar_subquery()
     changes = {name: values[name] for name in changed}
     if "metadata" in changed:
-        changes["metadata"] = dialect.merge_json(
-            threads.c.metadata, bindparam("merged_metadata", type_=Json, required=True)
-        )
-    may_change = writable_by(kind, threads.c.userIdentifier)
-    row = select(*values.values()).where(writable_by(kind, owner))
+        merged = bindparam("merged_metadata", type_=Json, required=True)
+        changes["metadata"] = dialect.merge_json(threads.c.metadata, merged, removes=removes)
+    may_change, may_own = writable_by(kind, threads.c.userIdentifier), writable_by(kind, owner)
+    row = select(*values.values()).where(may_own)
+    changes_first = dialect.changes_in_ctes and bool(changes)
+    if changes_first:
+        there = threads.alias("there")
+        row = row.where(~exists(select(there.c.id).where(there.c.id == values["id"])))
     made = dialect.insert(threads).from_select(list(values), row)
     stored = (
         made.on_conflict_do_update(index_elements=[threads.c.id], set_=changes, where=may_change)
@@ -62,7 +72,13 @@ def _statement(dialect: type[Dialect], names: tuple[str, ...], changed: tuple[st
         else made.on_conflict_do_nothing(index_elements=[threads.c.id])
     )
     returning: Executable = stored.returning(threads.c.id)
-    return returning
+    if not changes_first:
+        return returning
+    # Most threads exist. An insert of one that does would fire a trigger and look for the conflict before the change.
+    # A thread that another process has created since the statement began is still a conflict.
+    first = update(threads).where(threads.c.id == values["id"], may_change, may_own).values(**changes)
+    of_known, of_new = first.returning(threads.c.id).cte("changed"), stored.returning(threads.c.id).cte("made")
+    return union_all(select(of_known.c.id), select(of_new.c.id))
 
 
 def _new(column: str) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
+    Select,
     Text,
     bindparam,
     or_,
@@ -91,9 +92,24 @@ async def find(database: Database, thread_id: str) -> Thread | None:
     return Thread(*rows[0]) if rows else None
 
 
+async def find_owner(database: Database, thread_id: str) -> Thread | None:
+    """As `find`, with nothing but what tells who may read the thread: its owner's name and its metadata."""
+    rows = await database.fetch(_owner_by_id(), {"thread_id": thread_id})
+    return Thread(thread_id, user_identifier=rows[0][0], metadata=rows[0][1]) if rows else None
+
+
 @cache
 def _by_id() -> Executable:
-    return select(*_COLUMNS).where(threads.c.id == bindparam("thread_id", type_=Identifier, required=True))
+    return _of_id(select(*_COLUMNS))
+
+
+@cache
+def _owner_by_id() -> Executable:
+    return _of_id(select(threads.c.userIdentifier, threads.c.metadata))
+
+
+def _of_id(every: Select[Any]) -> Executable:
+    return every.where(threads.c.id == bindparam("thread_id", type_=Identifier, required=True))
 
 
 async def page(

@@ -9,6 +9,30 @@ deletion does not see the mark that was committed meanwhile, but each query of a
 from datalayer.schema.chat import deleted_threads, threads
 from datalayer.schema.ddl import follow
 
+# For a new thread, one query. A thread in sight may be in the middle of its deletion: the lock waits for that, and the
+# query after it sees the mark of that deletion.
+SKIP_ON_POSTGRESQL = """
+CREATE OR REPLACE FUNCTION skip_deleted_thread() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_there boolean;
+    is_deleted boolean;
+BEGIN
+    SELECT EXISTS (SELECT 1 FROM threads t WHERE t.id = NEW.id),
+        EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id) INTO is_there, is_deleted;
+    IF is_there THEN
+        PERFORM 1 FROM threads t WHERE t.id = NEW.id FOR KEY SHARE;
+        IF FOUND THEN
+            RETURN NEW;
+        END IF;
+        is_deleted := EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id);
+    END IF;
+    IF is_deleted THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$
+"""
+
 _POSTGRESQL = (
     """
 CREATE OR REPLACE FUNCTION mark_deleted_threads() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -23,17 +47,7 @@ END $$
 CREATE TRIGGER thread_marked AFTER DELETE ON threads REFERENCING OLD TABLE AS deleted
 FOR EACH STATEMENT EXECUTE FUNCTION mark_deleted_threads()
 """,
-    # The lock waits for a deletion in progress; the query after it sees the mark of that deletion.
-    """
-CREATE OR REPLACE FUNCTION skip_deleted_thread() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM 1 FROM threads t WHERE t.id = NEW.id FOR KEY SHARE;
-    IF NOT FOUND AND EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id) THEN
-        RETURN NULL;
-    END IF;
-    RETURN NEW;
-END $$
-""",
+    SKIP_ON_POSTGRESQL,
     """
 CREATE TRIGGER thread_stays_deleted BEFORE INSERT ON threads FOR EACH ROW EXECUTE FUNCTION skip_deleted_thread()
 """,

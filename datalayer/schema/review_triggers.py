@@ -8,6 +8,27 @@ application itself: only entries that `audit_retentions` declares old enough can
 from datalayer.schema.ddl import follow
 from datalayer.schema.review import answers, audit_entries
 
+# One trigger marks a new step for the search and for the review: a second one would cost each message as much again.
+MADE_ON_POSTGRESQL = (
+    """
+CREATE OR REPLACE FUNCTION mark_new_step() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.input <> '' OR NEW.output <> '' THEN
+        INSERT INTO search_pending ("threadId", "stepId", "userId")
+        VALUES (NEW."threadId", NEW.id, (SELECT t."userId" FROM threads t WHERE t.id = NEW."threadId"));
+    END IF;
+    IF NEW.type = 'assistant_message' THEN
+        INSERT INTO review_pending ("threadId") VALUES (NEW."threadId");
+    END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER step_made AFTER INSERT ON steps FOR EACH ROW
+WHEN (NEW.input <> '' OR NEW.output <> '' OR NEW.type = 'assistant_message') EXECUTE FUNCTION mark_new_step()
+""",
+)
+
 _MARKS_POSTGRESQL = (
     "CREATE INDEX review_answers_of_tag ON review_answers USING gin (tags) WHERE tags IS NOT NULL",
     """
@@ -33,10 +54,7 @@ BEGIN
     RETURN NULL;
 END $$
 """,
-    """
-CREATE TRIGGER review_answer_made AFTER INSERT ON steps FOR EACH ROW
-WHEN (NEW.type = 'assistant_message') EXECUTE FUNCTION mark_for_review()
-""",
+    *MADE_ON_POSTGRESQL,
     """
 CREATE TRIGGER review_answer_changed AFTER UPDATE OF type, "isError", "parentId", "createdAt" ON steps FOR EACH ROW
 WHEN (NEW.type = 'assistant_message' AND (OLD.type, OLD."isError", OLD."parentId", OLD."createdAt")

@@ -36,10 +36,7 @@ _POSTGRESQL = (
     # thousand texts together takes a tenth of the time.
     "CREATE INDEX search_texts_words ON search_texts USING gin (words)",
     *FUNCTIONS_ON_POSTGRESQL,
-    """
-CREATE TRIGGER search_step_made AFTER INSERT ON steps FOR EACH ROW
-WHEN (NEW.input <> '' OR NEW.output <> '') EXECUTE FUNCTION mark_step_for_search()
-""",
+    # The mark of a new step is written by `step_made` of `review_triggers`.
     """
 CREATE TRIGGER search_step_changed AFTER UPDATE OF input, output ON steps FOR EACH ROW
 WHEN (OLD.input IS DISTINCT FROM NEW.input OR OLD.output IS DISTINCT FROM NEW.output)

@@ -302,7 +302,9 @@ class Writer:
         if isinstance(write.operation, StepWrite):
             return single_writes.step_alone(write.operation)
         single = record_writes.single_write(self._database.dialect, write.operation)
-        return None if single is None else single_writes.alone(single.statement, single.values, single.result)
+        if single is None:
+            return None
+        return single_writes.alone(single.statement, single.values, single.result, single.thread_id)
 
     async def _in_one_statement(self, run: list[QueuedWrite]) -> Any:
         """The result of a lone write; UNDECIDED if the longer way has to follow."""

@@ -82,6 +82,49 @@ def element_write(element: Any) -> ElementWrite:
     return ElementWrite(element_of(element.to_dict()), utc_now(), "alice", system=False)
 
 
+async def test_a_step_of_a_thread_and_a_state_of_a_step_that_the_process_stored_need_short_statements(
+    layer: ChainlitLayer, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "sqlite":
+        pytest.skip("on SQLite, steps have fixed statements")
+    alice = await user_id(layer, "alice")
+    await ready_thread(layer)
+    hot = layer.database.dialect.hot_paths
+    send, sent = hot.execute_once, list[str]()
+
+    async def recording(sql: str, values: Any) -> Any:
+        sent.append(sql)
+        return await send(sql, values)
+
+    monkeypatch.setattr(hot, "execute_once", recording)
+    answer = step(new_id(), "first", type="assistant_message")
+    with datalayer.acting_as("alice"):
+        await layer.update_thread(answer["threadId"], name="new", user_id=alice)
+        sent.clear()
+        await layer.create_step(answer)
+        await layer.update_step({**answer, "output": "second"})
+        await layer.update_step({**answer, "type": "user_message", "output": "third"})
+        assert await outputs(layer, answer["threadId"]) == {answer["id"]: "third"}
+    begins = [sql.split("(")[1].split(" ")[0] if sql.startswith("WITH") else sql.split(" ")[0] for sql in sent]
+    # The thread is changed and so locked; an answer's state changes one row; a question's locks the thread first.
+    assert begins == ["UPDATE", "UPDATE", "SELECT"]
+    assert ["INSERT INTO steps" in sql for sql in sent] == [True, False, True]
+    assert not any("INSERT INTO threads" in sql for sql in sent)
+
+
+async def test_a_state_of_a_step_that_another_process_has_deleted_is_stored(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    thread_id = await ready_thread(layer)
+    answer = step(thread_id, "first", type="assistant_message")
+    await layer.create_step(answer)
+    other = create_data_layer(database_url)
+    await other.delete_step(answer["id"])
+    await other.close()
+    await layer.update_step({**answer, "output": "second"})
+    assert await outputs(layer, thread_id) == {answer["id"]: "second"}
+
+
 async def test_writes_that_come_while_a_lone_one_is_in_flight_are_stored_after_it(layer: ChainlitLayer) -> None:
     thread_id = await ready_thread(layer)
     one, other = step(thread_id, "first"), step(thread_id, "other")

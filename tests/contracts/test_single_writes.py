@@ -72,6 +72,43 @@ async def test_a_vote_that_is_applied_twice_has_one_history_row(layer: ChainlitL
     assert len(await rows(layer, review_pending, threadId=written["threadId"])) >= 3
 
 
+async def test_a_changed_vote_that_is_applied_twice_has_one_history_row(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, await user_id(layer, "alice")))
+    await layer.create_step(written)
+    first, changed = (
+        VoteWrite(Feedback(new_id(), written["id"], value), utc_now(), "alice", system=False) for value in (1, 0)
+    )
+    kept = [await layer._writer.submit(one) for one in (first, changed, changed)]
+    assert kept == [first.vote.id] * 3
+    # The vote keeps its first id; the write of the change has another, which each of its attempts gives again.
+    found = [(row["id"], row["feedbackId"], row["value"]) for row in await rows(layer, feedback_changes)]
+    assert sorted(found) == sorted(
+        (hashed_id(f"{one.vote.id} {one.moment} {one.vote.value}"), first.vote.id, one.vote.value)
+        for one in (first, changed)
+    )
+
+
+async def test_an_update_that_waits_for_another_process_to_make_its_thread_changes_that_thread(
+    postgres_layer: ChainlitLayer, other: Any
+) -> None:
+    layer, thread_id = postgres_layer, new_id()
+    await user_id(layer, "alice")
+    making = other.transaction()
+    await making.start()
+    await other.execute(
+        """INSERT INTO threads (id, name, "userIdentifier", metadata) VALUES ($1, 'theirs', 'alice', '{"a": 1}')""",
+        thread_id,
+    )
+    with datalayer.acting_as("alice"):
+        update = asyncio.create_task(layer.update_thread(thread_id, metadata={"b": 2, "a": None}))
+        await asyncio.sleep(WAIT_SECONDS)
+        assert not update.done()
+        await making.commit()
+        await update
+    (row,) = await rows(layer, threads)
+    assert (row["name"], row["metadata"]) == ("theirs", {"b": 2})
+
+
 async def test_writes_among_others_are_refused_alone(layer: ChainlitLayer) -> None:
     alice = await user_id(layer, "alice")
     written, foreign = step(await thread(layer, alice)), step(await thread(layer, await user_id(layer, "bob")))

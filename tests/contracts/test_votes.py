@@ -131,6 +131,17 @@ async def test_without_users_a_step_has_one_vote(layer: ChainlitLayer) -> None:
     assert (await layer.get_thread(thread_id))["steps"][0]["feedback"]["value"] == 0
 
 
+async def test_a_user_without_a_row_has_one_vote(layer: ChainlitLayer) -> None:
+    with datalayer.acting_as("nobody's row"):
+        written = step(new_id())
+        await layer.create_step(written)
+        first = await layer.upsert_feedback(vote(written["id"], 1))
+        assert await layer.upsert_feedback(vote(written["id"], 0)) == first
+        assert (await layer.get_thread(written["threadId"]))["steps"][0]["feedback"]["value"] == 0
+    with datalayer.acting_as("another"), pytest.raises(datalayer.NotFound):
+        await layer.upsert_feedback(vote(written["id"], 1))
+
+
 @pytest.mark.parametrize("value", [2, -1])
 async def test_an_invalid_vote_is_refused(layer: ChainlitLayer, value: int) -> None:
     _, step_id = await answer(layer)

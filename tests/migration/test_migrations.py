@@ -22,6 +22,7 @@ from datalayer.schema.chat import (
     steps,
     threads,
 )
+from datalayer.schema.review import review_pending
 from tests.support.records import listed, new_id, step, thread, user_id, vote
 
 TRIGGERS = {
@@ -29,6 +30,23 @@ TRIGGERS = {
         WHERE NOT tgisinternal""",
     "sqlite": "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'",
 }
+# As versions before the migration `mark_new_steps_once` made them.
+TWO_TRIGGERS = (
+    "DROP TRIGGER step_made ON steps",
+    "DROP FUNCTION mark_new_step()",
+    """CREATE TRIGGER search_step_made AFTER INSERT ON steps FOR EACH ROW
+    WHEN (NEW.input <> '' OR NEW.output <> '') EXECUTE FUNCTION mark_step_for_search()""",
+    """CREATE TRIGGER review_answer_made AFTER INSERT ON steps FOR EACH ROW
+    WHEN (NEW.type = 'assistant_message') EXECUTE FUNCTION mark_for_review()""",
+    """CREATE OR REPLACE FUNCTION skip_deleted_thread() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM threads t WHERE t.id = NEW.id FOR KEY SHARE;
+    IF NOT FOUND AND EXISTS (SELECT 1 FROM deleted_threads d WHERE d.id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$""",
+)
 STEPS = [
     "build_schema",
     "index_reads",
@@ -49,6 +67,7 @@ STEPS = [
     "know_documents",
     "fetch_sources",
     "suggest_questions",
+    "mark_new_steps_once",
 ]
 
 
@@ -139,6 +158,46 @@ async def test_a_database_without_marks_of_deleted_threads_gets_them(layer: Chai
         await layer.create_step(step(thread_id))
     assert await layer.get_thread(gone) is None
     assert len((await layer.get_thread(kept))["steps"]) == 1
+
+
+async def test_a_database_with_two_triggers_for_a_new_step_gets_one(layer: ChainlitLayer, engine: str) -> None:
+    if engine == "sqlite":
+        pytest.skip("on SQLite, a trigger costs little")
+    functions = text("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname")
+    async with layer.database.read() as connection:
+        whole, bodies = await connection.run_sync(described), (await connection.execute(functions)).all()
+    async with layer.database.write() as connection:
+        for statement in TWO_TRIGGERS:
+            await connection.exec_driver_sql(statement)
+        await connection.execute(delete(migrations).where(migrations.c.name == "mark_new_steps_once"))
+    assert await layer.migrate() == ["mark_new_steps_once"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+        assert (await connection.execute(functions)).all() == bodies
+
+
+@pytest.mark.parametrize(
+    ("fields", "marks"),
+    [
+        ({"output": "an answer", "type": "assistant_message"}, (1, 1)),
+        ({"output": "", "type": "assistant_message"}, (0, 1)),
+        ({"output": "a question", "type": "user_message"}, (1, 0)),
+        ({"output": "", "input": "asked", "type": "tool"}, (1, 0)),
+        ({"output": "", "type": "run"}, (0, 0)),
+    ],
+)
+async def test_a_new_step_is_marked_for_the_search_and_for_the_review(
+    layer: ChainlitLayer, fields: dict[str, Any], marks: tuple[int, int]
+) -> None:
+    await layer.search_indexer.stop()
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    written = step(thread_id, **fields)
+    await layer.create_step(written)
+    async with layer.database.read() as connection:
+        of_search = select(search_pending.c.threadId).where(search_pending.c.stepId == written["id"])
+        of_review = select(review_pending.c.threadId).where(review_pending.c.threadId == thread_id)
+        found = [len((await connection.execute(one)).all()) for one in (of_search, of_review)]
+    assert tuple(found) == marks
 
 
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:

@@ -26,6 +26,8 @@ class SingleWrite:
     """
     otherwise: Callable[[Run], Awaitable[Any]] | None = None
     """Finds the result if the rows do not tell it. Raises as `result`."""
+    thread_id: str | None = None
+    """A thread that exists if the statement gives rows."""
 
     async def apply(self, run: Run) -> Any:
         """Run the statement; gives the result of the write."""

@@ -117,7 +117,7 @@ def _mark(dialect: type[Dialect], kind: Actor) -> Executable:
     marked = (
         update(steps)
         .where(steps.c.id == found.c.id, ~foreign)
-        .values(metadata=dialect.merge_json(steps.c.metadata, given("patch", Json)))
+        .values(metadata=dialect.merge_json(steps.c.metadata, given("patch", Json), removes=False))
     )
     return select(foreign).select_from(found).add_cte(marked.cte("marked"))
 

@@ -23,7 +23,8 @@ from datalayer.writes.single.statement import SingleWrite
 
 def store_thread(dialect: Dialect, write: ThreadWrite) -> SingleWrite:
     """Create the thread or change it. UNDECIDED if nothing was stored: then `apply` finds out why, in a transaction."""
-    return SingleWrite(*thread_writes.upsert(dialect, write.thread, write.moment, actor=actor_of(write)), _stored)
+    statement, values = thread_writes.upsert(dialect, write.thread, write.moment, actor=actor_of(write))
+    return SingleWrite(statement, values, _stored, thread_id=write.thread.id)
 
 
 def _stored(rows: Sequence[Any]) -> Any:

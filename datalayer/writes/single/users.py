@@ -55,7 +55,7 @@ def _store(dialect: type[Dialect]) -> Executable:
         update(users)
         .where(users.c.id == select(found.c.id).scalar_subquery())
         .values(
-            metadata=dialect.merge_json(users.c.metadata, given("metadata", Json)),
+            metadata=dialect.merge_json(users.c.metadata, given("metadata", Json), removes=False),
             # Chainlit's own layer, or an older replica, may have added the user without the key.
             nameKey=func.coalesce(users.c.nameKey, case((is_free, key))),
         )

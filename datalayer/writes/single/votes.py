@@ -14,14 +14,16 @@ from sqlalchemy import (
     cast,
     delete,
     insert,
-    literal_column,
     null,
     select,
     union_all,
 )
 
+from datalayer.database import Run
 from datalayer.dialects import Dialect
+from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden, NotFound
+from datalayer.history.feedback import change_id
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
 from datalayer.records.writes import VoteRemoval, VoteWrite
 from datalayer.schema.chat import (
@@ -46,8 +48,9 @@ def cast_vote(dialect: Dialect, write: VoteWrite) -> SingleWrite:
     vote, actor = write.vote, actor_of(write)
     values = {
         **{"new_id": vote.id, "new_forId": vote.for_id, "new_value": vote.value, "new_comment": vote.comment},
-        **{"new_moment": write.moment, **acting(actor)},
+        **{"new_moment": write.moment, "new_changeId": change_id(vote.id, write.moment, vote.value), **acting(actor)},
     }
+    kind = kind_of(actor)
 
     def result(rows: Sequence[Any]) -> str:
         if not rows:
@@ -55,7 +58,15 @@ def cast_vote(dialect: Dialect, write: VoteWrite) -> SingleWrite:
         kept: str = rows[0][0]
         return kept
 
-    return SingleWrite(_cast(type(dialect), kind_of(actor)), values, result)
+    if kind != "":
+        return SingleWrite(_cast(type(dialect), kind, (True, False)), values, result)
+
+    async def without_voter(run: Run) -> str:
+        return result(await run(_cast(type(dialect), kind, (False,)), values))
+
+    # The thread of a user nearly always has the user's id, and an INSERT that has nothing to do is not for free.
+    named = _cast(type(dialect), kind, (True,))
+    return SingleWrite(named, values, lambda rows: result(rows) if rows else UNDECIDED, without_voter)
 
 
 def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
@@ -65,6 +76,7 @@ def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
     """
     actor = actor_of(write)
     values = {"new_id": write.vote_id, "new_moment": write.moment, **acting(actor)}
+    values["new_changeId"] = change_id(write.vote_id, write.moment, None)
 
     def result(rows: Sequence[Any]) -> bool:
         if not rows:
@@ -80,8 +92,12 @@ def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
 
 
 @cache
-def _cast(dialect: type[Dialect], kind: Actor) -> Executable:
-    """The statement that stores a vote with its history row; it gives the id of the vote."""
+def _cast(dialect: type[Dialect], kind: Actor, has_voter: tuple[bool, ...]) -> Executable:
+    """The statement that stores a vote with its history row; it gives the id of the vote.
+
+    Args:
+        has_voter: whether it stores votes with a user's id, without one, or both.
+    """
     step_id, moment = given("forId", Identifier), given("moment", Text())
     # Locked first, as by every write: a deletion of the thread waits, or this statement finds no thread.
     step = (
@@ -117,8 +133,8 @@ def _cast(dialect: type[Dialect], kind: Actor) -> Executable:
         return kept
 
     # Each of the two unique indexes is the conflict of one INSERT.
-    named, nameless = stored("named", True), stored("nameless", False)
-    kept = union_all(select(named), select(nameless)).cte("kept")
+    made = [stored("named" if one else "nameless", one) for one in has_voter]
+    kept = made[0] if len(made) == 1 else union_all(*map(select, made)).cte("kept")
     noted = _noted(dialect, kept, moment, is_withdrawn=False)
     return select(kept.c.id).add_cte(noted)
 
@@ -157,10 +173,8 @@ def _noted(dialect: type[Dialect], of: CTE, moment: ColumnElement[str], *, is_wi
     """The history rows of these votes; a repeated write stores none again, as in `history.feedback`."""
     value: ColumnElement[Any] = cast(null(), Integer) if is_withdrawn else given("value", Integer())
     comment: ColumnElement[Any] = cast(null(), Text) if is_withdrawn else given("comment", Text())
-    worded = literal_column("'None'", Text) if is_withdrawn else cast(value, Text)
-    blank = literal_column("' '", Text)
     values = {
-        "id": dialect.hashed_id(cast(of.c.id, Text) + blank + moment + blank + worded),
+        "id": given("changeId", Identifier),
         "feedbackId": of.c.id,
         "forId": of.c.forId,
         "threadId": of.c.threadId,
