@@ -72,6 +72,7 @@ class Database:
         self.writing_engine = self.dialect.create_engine(url, for_writes=True, **options | one)
         self._reading = self.engine.execution_options(**self.dialect.read_options)
         self._writing = self.writing_engine.execution_options(writes=True)
+        self._writing_once = self._writing.execution_options(**self.dialect.read_options)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -107,6 +108,17 @@ class Database:
         engine = self._writing.execution_options(migrates=True) if migrates else self._writing
         with self.translated():
             async with engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write_once(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement that writes. Where it costs round trips, there is no transaction around it."""
+        if self.dialect.single_writes is None:
+            async with self.write() as connection:
+                yield connection
+            return
+        with self.translated():
+            async with self._writing_once.connect() as connection:
                 yield connection
 
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:

@@ -137,7 +137,7 @@ class FileDeleter(BackgroundTask):
         if not object_keys:
             return
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_once() as connection:
                 await file_outbox.forget(connection, object_keys)
         except DataLayerError as error:
             # Deleting them a second time does no harm.

@@ -89,7 +89,7 @@ async def test_a_step_of_a_thread_and_a_state_of_a_step_that_the_process_stored_
         pytest.skip("on SQLite, steps have fixed statements")
     alice = await user_id(layer, "alice")
     await ready_thread(layer)
-    hot = layer.database.dialect.hot_paths
+    hot: Any = layer.database.dialect.hot_paths
     send, sent = hot.execute_once, list[str]()
 
     async def recording(sql: str, values: Any) -> Any:

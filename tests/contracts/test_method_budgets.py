@@ -22,7 +22,7 @@ def method(request: pytest.FixtureRequest) -> Iterator[Method]:
     yield found
 
 
-async def test_a_method_takes_no_more_statements_than_its_budget(
+async def test_a_method_takes_the_statements_of_its_budget(
     method: Method, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     init_http_context()
@@ -40,9 +40,9 @@ async def test_a_method_takes_no_more_statements_than_its_budget(
                     await method.call(layer, prepared)
                     found = counter.trips, counter.statements
     if database_url.startswith("sqlite"):
-        assert found[1] <= method.statements
+        assert found[1] == method.statements
     else:
-        assert found[0] <= method.trips
+        assert found[0] == method.trips
 
 
 def test_every_method_of_the_base_class_has_a_budget() -> None:
