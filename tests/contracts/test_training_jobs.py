@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from datalayer import AlreadyExists, Training
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.errors import NotFound
+from datalayer.errors import BlobNotFound, NotFound
 from datalayer.records.assistants import AssistantSettings
 from datalayer.schema.jobs import jobs as job_table
 from datalayer.schema.knowledge import trainings as training_table
@@ -276,6 +276,50 @@ class Servers:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_an_assistant_that_is_deleted_while_it_is_trained_leaves_nothing(rig: Rig) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+
+    async def delete(_training_id: str) -> None:
+        await rig.layer.delete_assistant(SLUG)
+
+    run(rig, trains(rig, delete))
+    started = await start_training(rig.layer, SLUG)
+    async with asyncio.timeout(60):
+        while not (job := (await rig.layer.list_jobs(kinds=[TRAINING], key=started.id)).jobs[0]).is_finished:
+            await asyncio.sleep(0.02)
+    assert job.state == "failed"
+    assert await rig.layer.list_trainings(SLUG) == []
+    assert await rig.layer.list_sources(SLUG) == []
+
+
+async def test_a_file_that_is_replaced_while_it_is_read_is_read_again(rig: Rig) -> None:
+    added = await rig.put("harbour.txt", HARBOUR)
+    read, failures = rig.layer.read_source, [BlobNotFound("replaced")]
+
+    async def read_later(source_id: str) -> object:
+        if failures:
+            await rig.layer.put_source(added, b"The harbour is closed.")
+            raise failures.pop()
+        return await read(source_id)
+
+    rig.trainer.store.read_source = read_later  # type: ignore[method-assign,assignment]
+    run(rig)
+    done = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    assert (done.state, done.counts.failed_documents) == ("success", 0)
+    assert await rig.found("the harbour") == ["The harbour is closed."]
+    assert (await rig.layer.knowledge_states([SLUG]))[SLUG].changed_sources == 0
+
+
+async def test_a_source_whose_file_is_lost_is_told_and_the_others_are_trained(rig: Rig) -> None:
+    lost = await rig.put("lost.txt", "Nobody finds this.")
+    await rig.put("harbour.txt", HARBOUR)
+    await rig.layer.blobs.delete(str(lost.object_key))
+    run(rig)
+    done = await ended(rig.layer, await start_training(rig.layer, SLUG))
+    assert (done.state, done.counts.failed_documents) == ("success", 1)
+    assert (await rig.layer.trained_sources(done.id))[lost.id][0].refused == "missing"
 
 
 @pytest.mark.slow

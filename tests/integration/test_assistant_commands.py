@@ -12,6 +12,7 @@ from datalayer.assistants.checking import Problems, check_settings
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.contracts.test_assistants import PNG, SETTINGS
 from tests.support.command_line import CommandLine
+from tests.support.knowledge import source
 from tests.support.records import user_id
 from threadkeeper.commands.assistant_files import InvalidFile, as_yaml, read_yaml
 
@@ -62,6 +63,9 @@ async def test_an_assistant_lives_in_a_file(
     assert "  Ask me about the handbook.\n" in text, "texts of several lines are readable"
     assert run("assistants", "export", made.slug, **database).stdout == text
     assert "is the same already: version 1" in run("assistants", "import", "handbook.yaml", **database).stdout
+    await layer.put_source(source(made.slug), b"text")
+    done = run("assistants", "export", made.slug, **database)
+    assert (done.stdout, "Its data sources (1) are not in the file." in done.stderr) == (text, True)
     file.write_text(text.replace("temperature: 0.2", "temperature: 0.9"), "utf-8")
     assert "Stored version 2" in run("assistants", "import", "handbook.yaml", **database).stdout
     saved = await layer.get_assistant(made.slug)

@@ -12,6 +12,7 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.assistants.assistants import Assistants
 from datalayer.assistants.checking import Problems, check_settings
 from datalayer.errors import InvalidAssistant, NotFound
+from datalayer.knowledge.knowledge import Knowledge
 from datalayer.records.assistants import Assistant, AssistantPicture
 from threadkeeper.commands.assistant_files import AssistantFile, InvalidFile, as_yaml, read_yaml
 from threadkeeper.commands.terminal import create_if_new, end, settings_or_end, show_table, with_layer
@@ -19,8 +20,8 @@ from threadkeeper.commands.terminal import create_if_new, end, settings_or_end, 
 assistants_app = typer.Typer(no_args_is_help=True, help="List assistants, and export or import one as a YAML file.")
 
 
-class AssistantStore(Accounts, Assistants):
-    """Assistants and their users."""
+class AssistantStore(Accounts, Assistants, Knowledge):
+    """Assistants, their users, and what they know."""
 
 
 @assistants_app.command("list")
@@ -57,14 +58,19 @@ def export_assistant(
     ] = None,
     version: Annotated[int | None, typer.Option(help="A version. By default, the newest.", show_default=False)] = None,
 ) -> None:
-    """Write an assistant as a YAML file, with its access, owner and picture."""
+    """Write an assistant as a YAML file, with its access, owner and picture, and without its data sources."""
 
-    async def read(store: AssistantStore) -> tuple[Assistant, AssistantPicture | None]:
+    async def read(store: AssistantStore) -> tuple[Assistant, AssistantPicture | None, int]:
         assistant = await store.get_assistant(slug, version)
         picture = await store.assistant_picture(slug, assistant.picture) if assistant.picture else None
-        return assistant, picture
+        return assistant, picture, len(await store.list_sources(slug))
 
-    text = as_yaml(*with_layer(AssistantStore, settings_or_end(), read))
+    assistant, picture, sources = with_layer(AssistantStore, settings_or_end(), read)
+    text = as_yaml(assistant, picture)
+    if sources:
+        typer.echo(
+            f"Its data sources ({sources}) are not in the file. `threadkeeper knowledge add` adds them again.", err=True
+        )
     if to is None:
         typer.echo(text, nl=False)
         return
