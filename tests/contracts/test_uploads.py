@@ -291,7 +291,7 @@ asyncio.run(crash(*sys.argv[1:]))
 
 def crash(database_url: str, blobs: HeldBlobs, thread_id: str, at: str) -> None:
     command = [sys.executable, "-c", CRASH, database_url, f"file://{blobs.folder}", thread_id, at]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, timeout=150)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
