@@ -41,6 +41,8 @@ from threadkeeper.factories import (
     trial,
 )
 from threadkeeper.jobs.registration import register_jobs
+from threadkeeper.knowledge.fetching.hosts import url_hosts
+from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.handbook import create_handbook
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
@@ -106,6 +108,7 @@ mount(
         assistant_models=() if settings.demo else settings.openai_models,
         try_assistant=trial(settings, model, passages),
         knowledge_limits=load_limits(settings),
+        knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
     ),
     gate=gate,
     headers=SecurityHeaders(

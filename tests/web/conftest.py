@@ -21,6 +21,8 @@ from tests.support.served import served
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
 from threadkeeper.jobs.trainings import register_trainings
+from threadkeeper.knowledge.fetching.hosts import url_hosts
+from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loaders.base import LoadOptions
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
@@ -38,6 +40,7 @@ NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
 OWNERS = {"travel": ("uma",)}
 MODELS = ("large", "small")
 KNOWLEDGE_LIMITS = LoadLimits(megabytes=1, options=LoadOptions(max_rows=100))
+KNOWLEDGE_PLACES = Places(url_hosts(["docs.example.com", "http://wiki.example:8080=10.0.0.0/8"]))
 
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
@@ -141,6 +144,7 @@ def whole_app(
         asked_reasons=review_policy.reasons,
         assistant_models=MODELS,
         knowledge_limits=KNOWLEDGE_LIMITS,
+        knowledge_places=KNOWLEDGE_PLACES,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
     mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))

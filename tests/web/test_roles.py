@@ -68,6 +68,8 @@ WHO_MAY = {
     "GET /assistants/{slug}/picture/{sha256}": PAGE,
     "GET /assistants/{slug}/knowledge": PAGE,
     "POST /assistants/{slug}/knowledge/files": FORM,
+    "POST /assistants/{slug}/knowledge/addresses": FORM,
+    "POST /assistants/{slug}/knowledge/sources/{source_id}/address": FORM,
     "GET /assistants/{slug}/knowledge/pairs": PAGE,
     "POST /assistants/{slug}/knowledge/pairs": FORM,
     "GET /assistants/{slug}/knowledge/sources/{source_id}": PAGE,

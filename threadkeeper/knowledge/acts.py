@@ -152,12 +152,12 @@ async def put_source(
     """
     await demand_editable(layer, slug)
     title = " ".join(new.title.split())
-    options = _stored_options(new.options)
+    options = stored_options(new.options)
     with acting_as(SYSTEM):
         sources = await layer.list_sources(slug)
         old: DataSource | None = None
         if source_id is not None:
-            old = _demand(sources, slug, source_id)
+            old = demand_source(sources, slug, source_id)
         else:
             old = next((one for one in sources if (one.kind, one.title) == (new.kind, title)), None)
         made = old or DataSource(str(uuid.uuid4()), slug, new.kind, title)
@@ -190,18 +190,18 @@ async def change_source(
     """
     await demand_editable(layer, slug)
     with acting_as(SYSTEM):
-        source = _demand(await layer.list_sources(slug), slug, source_id)
+        source = demand_source(await layer.list_sources(slug), slug, source_id)
         if title is not None:
             source = replace(source, title=" ".join(title.split()))
         if options is not None:
-            source = replace(source, options=_stored_options(options))
+            source = replace(source, options=stored_options(options))
         changed = await layer.put_source(source)
     if options is not None:
         await train_after_change(layer, slug, started_by)
     return changed
 
 
-def _stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as they are read again: what is not chosen is left out, and JSON has no tuples."""
     return {name: list(one) if isinstance(one, tuple) else one for name, one in options.items() if one}
 
@@ -219,12 +219,13 @@ async def remove_source(
     """
     await demand_editable(layer, slug)
     with acting_as(SYSTEM):
-        _demand(await layer.list_sources(slug), slug, source_id)
+        demand_source(await layer.list_sources(slug), slug, source_id)
         await layer.delete_source(source_id)
     return await train_after_change(layer, slug, started_by) if trains else None
 
 
-def _demand(sources: Sequence[DataSource], slug: str, source_id: str) -> DataSource:
+def demand_source(sources: Sequence[DataSource], slug: str, source_id: str) -> DataSource:
+    """The source of an assistant. Raises NotFound if it has none of this id."""
     found = next((one for one in sources if one.id == source_id), None)
     if found is None:
         raise NotFound(f"the assistant {slug!r} has no data source {source_id}")

@@ -26,6 +26,11 @@ def say_refused(refusal: Refusal | UntrainedReason, name: str, limits: LoadLimit
     return say(f"load_{refusal}", language, name=name, **values)
 
 
+def say_fetch_failed(kind: str, values: Mapping[str, Any], language: str | None) -> str:
+    """Why something was not fetched, as in `FetchFailed`, and what to do."""
+    return say(f"fetch_{kind}", language, **values)
+
+
 def say_fetch(fetch: Mapping[str, Any], name: str, language: str | None) -> str | None:
     """Why a data source with an address was not fetched, and what is used in its place; None if it was.
 
@@ -34,7 +39,7 @@ def say_fetch(fetch: Mapping[str, Any], name: str, language: str | None) -> str 
     """
     if fetch["state"] != "failed":
         return None
-    reason = say(f"fetch_{fetch['kind']}", language, **fetch["values"])
+    reason = say_fetch_failed(fetch["kind"], fetch["values"], language)
     kept = fetch.get("kept")
     # The day is enough, and the same in every language.
     return reason if kept is None else say("fetch_kept", language, name=name, at=kept[:10], reason=reason)

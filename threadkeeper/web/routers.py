@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.assistants import routes as assistants
@@ -36,6 +37,7 @@ def all_routers(
     assistant_models: Sequence[str] = (),
     try_assistant: TryAssistant | None = None,
     knowledge_limits: LoadLimits | None = None,
+    knowledge_places: Places | None = None,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -51,6 +53,7 @@ def all_routers(
         assistant_models: the models on offer for assistants, the default first.
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
         knowledge_limits: of the files that assistants know.
+        knowledge_places: from which data sources are fetched.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     shared = share(
@@ -61,6 +64,7 @@ def all_routers(
         assistant_models=assistant_models,
         try_assistant=try_assistant,
         knowledge_limits=knowledge_limits or LoadLimits(),
+        knowledge_places=knowledge_places or Places(),
     )
     screens = APIRouter(dependencies=[Depends(shared)])
     for part in (usage, review, me, assistants, knowledge):

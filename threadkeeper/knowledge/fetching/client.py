@@ -21,6 +21,7 @@ from yarl import URL
 
 from threadkeeper.knowledge.fetching.addresses import AddressRefused, guarded_sockets
 from threadkeeper.knowledge.fetching.base import FetchFailed, FetchSettings
+from threadkeeper.knowledge.fetching.places import Places
 
 if TYPE_CHECKING:
     from threadkeeper.knowledge.fetching.hosts import UrlHost
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 AGENT = "Threadkeeper"
 """Our name in `User-Agent` and in robots.txt."""
 MIB = 1024 * 1024
-_LONGEST_ADDRESS = 2_000
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
@@ -72,8 +72,8 @@ class Client:
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._settings, self._resolver, self._tls = settings, resolver, tls
-        self._hosts = {(host.scheme, host.host, host.port): host for host in settings.hosts}
+        self._resolver, self._tls = resolver, tls
+        self.places = Places(settings.hosts)
         self._sessions: dict[UrlHost, aiohttp.ClientSession] = {}
         self._robots: dict[UrlHost, Protego] = {}
         self._reading_robots: defaultdict[UrlHost, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -81,29 +81,6 @@ class Client:
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
-
-    def parse(self, text: str) -> URL:
-        """The address of a text, of a host that is allowed. Raises FetchFailed."""
-        try:
-            address = URL(text.strip())
-            is_web = address.scheme in ("http", "https") and bool(address.raw_host)
-        except ValueError:
-            is_web = False
-        if not is_web or len(text) > _LONGEST_ADDRESS or address.user is not None or address.password is not None:
-            # What is before an @ can be a password.
-            raise FetchFailed("address", address=text.rpartition("@")[2][:200])
-        self._host(address)
-        return address.with_fragment(None)
-
-    def _host(self, address: URL) -> UrlHost:
-        """The rule of a host. Raises FetchFailed if there is none."""
-        if not self._hosts:
-            raise FetchFailed("no_hosts")
-        host = (address.raw_host or "").lower().rstrip(".")
-        rule = self._hosts.get((address.scheme, host, address.port or 0))
-        if rule is None:
-            raise FetchFailed("host", origin=str(address.origin()))
-        return rule
 
     async def get(
         self,
@@ -128,7 +105,7 @@ class Client:
         """
         first = address
         for _ in range(_MOST_REDIRECTS + 1):
-            rule = self._host(address)
+            rule = self.places.host_of(address)
             if reads_robots and not (await self._robots_of(rule, address)).can_fetch(str(address), AGENT):
                 raise FetchFailed("robots", address=str(address))
             sent = {"Accept": accept, **(headers or {})}
@@ -139,7 +116,7 @@ class Client:
             found = await self._ask(rule, address, sent, most_bytes)
             if isinstance(found, Answer):
                 return found
-            address = self.parse(str(found))
+            address = self.places.parse(str(found))
         raise FetchFailed("redirects", address=str(first), count=_MOST_REDIRECTS)
 
     async def _ask(self, rule: UrlHost, address: URL, headers: Mapping[str, str], most_bytes: float) -> Answer | URL:

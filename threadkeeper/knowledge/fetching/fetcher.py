@@ -64,7 +64,7 @@ class Fetcher:
         Raises:
             FetchFailed: there is none, or not in time.
         """
-        address = self._client.parse(str(source.options.get("address") or ""))
+        address = self._client.places.parse(str(source.options.get("address") or ""))
         try:
             async with asyncio.timeout(self._settings.seconds):
                 if source.kind == "api":
@@ -134,16 +134,16 @@ class Fetcher:
             if not isinstance(found, str) or not found:
                 return None
             try:
-                return self._client.parse(str(answer.address.join(URL(found))))
+                return self._client.places.parse(str(answer.address.join(URL(found))))
             except ValueError:
                 raise FetchFailed("address", address=found[:200]) from None
         if name := options.get("page"):
             if not records:
                 return None
-            first = self._client.parse(str(options["address"])).query.get(str(name), "1")
+            first = self._client.places.parse(str(options["address"])).query.get(str(name), "1")
             number = int(first) if first.isascii() and first.isdecimal() and len(first) < 10 else 1
-            return self._client.parse(str(options["address"])).update_query({str(name): str(number + read)})
-        return answer.next_address and self._client.parse(str(answer.next_address))
+            return self._client.places.parse(str(options["address"])).update_query({str(name): str(number + read)})
+        return answer.next_address and self._client.places.parse(str(answer.next_address))
 
     def _header(self, source: DataSource, address: URL) -> dict[str, str]:
         """The header of a data source, which its host gets. Raises FetchFailed if it is not for this host."""

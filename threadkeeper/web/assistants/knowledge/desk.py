@@ -17,6 +17,7 @@ from datalayer import SYSTEM, DataSource, Training, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.assistants import Assistant
 from threadkeeper.knowledge.acts import demand_editable
+from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
 from threadkeeper.knowledge.wording import say_refused
 from threadkeeper.web.auth.gate import Person
@@ -40,6 +41,7 @@ class AssistantDesk:
     zone: ZoneInfo
     layer: ChainlitLayer
     limits: LoadLimits
+    places: Places
     assistant: Assistant
 
     @property
@@ -104,7 +106,8 @@ async def _desk(
     *, request: Request, person: LoggedIn, pages: Pages, zone: Zone, layer: Layer, slug: str
 ) -> AssistantDesk:
     limits: LoadLimits = request.state.knowledge_limits
-    return AssistantDesk(request, person, pages, zone, layer, limits, await demand_editable(layer, slug))
+    places: Places = request.state.knowledge_places
+    return AssistantDesk(request, person, pages, zone, layer, limits, places, await demand_editable(layer, slug))
 
 
 Desk = Annotated[AssistantDesk, Depends(_desk)]

@@ -9,9 +9,10 @@ from datalayer import SYSTEM, acting_as
 from datalayer.records.knowledge import RUNNING
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.acts import NewSource, SourceChange
+from threadkeeper.knowledge.fetching.options import FETCHED_KINDS
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.knowledge.wording import say_taken
-from threadkeeper.web.assistants.knowledge import columns, pairs, sources, trainings
+from threadkeeper.web.assistants.knowledge import addresses, columns, pairs, sources, trainings
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of
 from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KINDS, FilesForm, most_megabytes
 from threadkeeper.web.assistants.knowledge.states import in_words, source_rows, states_of
@@ -89,6 +90,9 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
         "outcomes": outcomes,
         "stored": desk.request.query_params.get("stored", "") if not outcomes else "",
         "kinds": UPLOADED_KINDS,
+        "address_kinds": FETCHED_KINDS,
+        "origins": desk.places.origins,
+        "suggestions": (current.suggestions or ()) if current else (),
         "most_files": MOST_FILES,
         "megabytes": f"{desk.limits.megabytes:g}",
         "together": f"{most_megabytes(desk.limits):g}",
@@ -96,5 +100,5 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
     return desk.page("overview.html", values, status)
 
 
-for part in (sources, pairs, columns, trainings):
+for part in (sources, addresses, pairs, columns, trainings):
     router.include_router(part.router)

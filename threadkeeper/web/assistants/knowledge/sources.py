@@ -8,6 +8,7 @@ from datalayer import SYSTEM, BlobNotFound, DataSource, acting_as
 from datalayer.blobs.headers import BYTES, content_disposition
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.acts import NewSource
+from threadkeeper.knowledge.fetching.options import FETCHED_KINDS
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
@@ -103,6 +104,8 @@ async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", stat
         "current": current,
         "problem": problem,
         "uploaded": UPLOADED_KINDS,
-        "done": done if done in ("renamed", "replaced", "unchanged", "columns") else "",
+        "has_address": source.kind in FETCHED_KINDS,
+        "origins": desk.places.origins,
+        "done": done if done in ("renamed", "replaced", "unchanged", "columns", "address") else "",
     }
     return desk.page("source.html", values, status)

@@ -1,0 +1,73 @@
+"""What the owner of an assistant does with data sources that have an address: add and change them.
+
+Nothing is fetched here: a training does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from datalayer.ownership import SYSTEM, acting_as
+from datalayer.records.knowledge import DataSource
+from threadkeeper.knowledge.acts import (
+    KnowledgeActs,
+    SourceChange,
+    demand_editable,
+    demand_source,
+    stored_options,
+    train_after_change,
+)
+from threadkeeper.knowledge.fetching.places import Places
+
+AddressKind = Literal["url", "api"]
+
+
+async def put_address(
+    layer: KnowledgeActs,
+    slug: str,
+    kind: AddressKind,
+    options: Mapping[str, Any],
+    places: Places,
+    *,
+    title: str = "",
+    source_id: str | None = None,
+    started_by: str | None = None,
+) -> SourceChange:
+    """Store a data source with an address; it replaces the one of the same kind and address.
+
+    Args:
+        layer: stores it.
+        slug: the assistant.
+        kind: a page, or an HTTP API.
+        options: its address, and what docs/fetching.md lists.
+        places: from which may be fetched.
+        title: of a new source; without one, the address.
+        source_id: the source that it replaces, whatever its address is.
+        started_by: the id of the user who starts the training, if the assistant trains on change.
+
+    Raises:
+        FetchFailed: the address cannot be used, or is of no listed host; `wording.say_fetch_failed` says why.
+        NotFound: there is no such assistant, or it has no such source.
+        Forbidden: the acting user may not edit the assistant.
+    """
+    await demand_editable(layer, slug)
+    address = str(places.parse(str(options.get("address") or "")))
+    stored = stored_options({**options, "address": address})
+    with acting_as(SYSTEM):
+        sources = await layer.list_sources(slug)
+        old: DataSource | None
+        if source_id is not None:
+            old = demand_source(sources, slug, source_id)
+        else:
+            same = (one for one in sources if (one.kind, one.options.get("address")) == (kind, address))
+            old = next(same, None)
+        named = " ".join(title.split()) or (old.title if old else address)
+        made = replace(old or DataSource(str(uuid.uuid4()), slug, kind, named), kind=kind, title=named, options=stored)
+        if old is not None and old == made:
+            return SourceChange(old, "unchanged")
+        kept = await layer.put_source(made)
+    training = await train_after_change(layer, slug, started_by)
+    return SourceChange(kept, "added" if old is None else "replaced", training=training)
