@@ -15,6 +15,8 @@ from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from threadkeeper.chat.model import Model, ModelError, Purpose
 from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers.demo import DemoModel
+from threadkeeper.chat.trying import Trial
 from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.followups import standalone, with_words_of
@@ -168,11 +170,7 @@ async def test_a_limit_that_is_reached_is_told_as_for_a_question(rig: Rig) -> No
 
 async def test_a_server_without_an_embedding_model_says_so(rig: Rig) -> None:
     await rig.train()
-
-    def refuse() -> KnowledgeService:
-        raise NoKnowledge("Install it.")
-
-    retriever = KnowledgeRetriever(KnowledgeOnDemand(refuse), rig.layer, rig.model, rewrite_model="echo")
+    retriever = KnowledgeRetriever(KnowledgeOnDemand(_refuse), rig.layer, rig.model, rewrite_model="echo")
     with pytest.raises(ModelError) as raised:
         await retriever.find(assistant(), "When?", (), NOBODY)
     assert raised.value.kind == "knowledge_missing"
@@ -185,3 +183,26 @@ async def test_passages_that_are_trained_no_more_are_missing_when_they_are_read_
     ids = [one.id for one in found.passages]
     again = await retriever.again(assistant(), [*reversed(ids), 10**9])
     assert ([one.id for one in again.passages], again.training_id) == (ids[::-1], found.training_id)
+
+
+async def test_a_trial_shows_what_was_found_and_the_demo_quotes_it(rig: Rig) -> None:
+    await rig.train()
+    trial = Trial(DemoModel(), models=("demo",), default_prompt="Be brief.", retriever=rig.retriever())
+    user = (await rig.layer.add_account("alice", "hash")).id
+    question = "the harbour opens at six in the morning"
+    tried = await trial(assistant(), question, user_id=user, language="zh-CN")
+    assert [one.document_title for one in tried.passages] == ["harbour.txt"]
+    assert [one.document_title for one in tried.below] == ["cats.txt"]
+    assert tried.answer.startswith("这是**演示**")
+    assert tried.answer.endswith("> The harbour opens at six in the morning. [1]")
+    strict = assistant(type="qa", idk="No idea.", score_threshold=1.0)
+    unknown = await trial(strict, "harbour", user_id=user, language="en-US")
+    assert (unknown.answer, unknown.is_unknown, len(unknown.below)) == ("No idea.", True, 2)
+    other = KnowledgeRetriever(KnowledgeOnDemand(_refuse), rig.layer, rig.model, rewrite_model="echo")
+    failing = Trial(DemoModel(), models=("demo",), default_prompt="", retriever=other)
+    failed = await failing(strict, question, user_id=user, language="en-US")
+    assert "cannot search the documents" in str(failed.error)
+
+
+def _refuse() -> KnowledgeService:
+    raise NoKnowledge("Install it.")
