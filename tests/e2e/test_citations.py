@@ -23,7 +23,7 @@ FILES: dict[str, str | bytes] = {
 QUESTION = "When does the harbour open at six in the morning?"
 
 
-@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_citation_opens_after_its_document_is_deleted(
     browser: Browser, start_server: StartServer, model_server: ModelServer
 ) -> None:
