@@ -1,7 +1,7 @@
 """The way of an assistant that knows something, in two real browsers and without a key.
 
-An admin makes it, uploads a PDF and trains it. A user asks, opens the citation and votes thumbs down. The admin sees the
-answer in the review beside its passages, writes a question and its answer, and trains again. The user asks again.
+An admin makes it, uploads a PDF and trains it. A user asks, opens the citation and votes thumbs down. The admin sees
+the answer in the review beside its passages, writes a question and its answer, and trains again. The user asks again.
 """
 
 import pytest
