@@ -42,11 +42,11 @@ async def measure(kind: str, url: str) -> dict[str, float]:
         for _ in range(WARM_UPS):
             await contender.page(user_id=str(uuid.UUID(int=0)))
         gc.collect()
-        before = _resident_bytes("VmRSS")
+        before = resident_bytes("VmRSS")
         # Reset the peak.
         (_PROCESS / "clear_refs").write_text("5")
         pages = await _list(contender, PAGES, SECONDS)
-        grown = _resident_bytes("VmHWM") - before
+        grown = resident_bytes("VmHWM") - before
         gc.collect()
         tracemalloc.start()
         await _list(contender, PAGES // 4, SECONDS)
@@ -68,7 +68,7 @@ async def _list(contender: Contender, pages: int, seconds: float) -> int:
     return pages
 
 
-def _resident_bytes(name: str) -> int:
+def resident_bytes(name: str) -> int:
     status = dict(line.split(":", 1) for line in (_PROCESS / "status").read_text().splitlines())
     return int(status[name].split()[0]) * 1024
 
