@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from datalayer import AlreadyExists, Training
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import BlobNotFound, NotFound
 from datalayer.records.assistants import AssistantSettings
+from datalayer.schema.jobs import job_replicas
 from datalayer.schema.jobs import jobs as job_table
 from datalayer.schema.knowledge import trainings as training_table
 from tests.contracts.test_training import HARBOUR
@@ -40,7 +41,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
 
 SLUG = "librarian"
-ROWS = 1_000
+ROWS = 2_000
 
 
 @pytest.fixture
@@ -322,6 +323,14 @@ async def test_a_source_whose_file_is_lost_is_told_and_the_others_are_trained(ri
     assert (await rig.layer.trained_sources(done.id))[lost.id][0].refused == "missing"
 
 
+async def runs_it(layer: ChainlitLayer, processes: Sequence[asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
+    """The process that runs the training."""
+    statement = select(job_replicas.c.name).join(job_table, job_table.c.replicaId == job_replicas.c.id)
+    async with layer.database.read() as connection:
+        name = (await connection.execute(statement)).scalar_one()
+    return next(one for one in processes if name.endswith(f":{one.pid}"))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("others", [0, 1])
@@ -335,11 +344,10 @@ async def test_a_training_whose_process_is_killed_goes_on_in_another(
     register_trainings(rig.layer, trains(rig))
     servers = Servers(database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url)
     async with AsyncExitStack() as stack:
-        killed = await stack.enter_async_context(servers.running())
+        running = [await stack.enter_async_context(servers.running()) for _ in range(1 + others)]
         started = await start_training(rig.layer, SLUG)
         await until_documents(rig.layer, started, ROWS // 3)
-        if others:
-            await stack.enter_async_context(servers.running())
+        killed = await runs_it(rig.layer, running)
         killed.kill()
         await killed.wait()
         assert await rig.layer.current_training(SLUG) == before
