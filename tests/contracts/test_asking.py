@@ -20,7 +20,8 @@ from threadkeeper.chat.trying import Trial
 from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.followups import standalone, with_words_of
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.service import KnowledgeService
 from threadkeeper.settings.settings import Settings
 

@@ -38,7 +38,8 @@ from threadkeeper.knowledge.acts import (
     start_training,
 )
 from threadkeeper.knowledge.loading import LoadLimits
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 
 SLUG = "librarian"
 ROWS = 2_000

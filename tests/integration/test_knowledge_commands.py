@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 class Operator:
     """Runs commands about knowledge, with the database and the files of a test."""
 
-    def __init__(self, directory: Path, database_url: str) -> None:
+    def __init__(self, directory: Path, database_url: str, **settings: str) -> None:
         self._run = CommandLine(directory)
-        self._settings = {"DATABASE_URL": database_url, "BLOB_URL": f"file://{directory / 'blobs'}"}
+        self._settings = {"DATABASE_URL": database_url, "BLOB_URL": f"file://{directory / 'blobs'}", **settings}
 
     async def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """The output and the errors of a command, which ends with this code."""
@@ -141,3 +141,30 @@ async def test_a_failed_training_ends_the_command_with_its_reason(rig: Rig, oper
     run(rig)
     _, errors = await operator("train", SLUG, "--wait", code=1)
     assert errors.strip() == "Training 1 is failed: the assistant has no data source."
+
+
+async def test_addresses_of_listed_hosts_are_added_and_others_refused(
+    rig: Rig, database_url: str, tmp_path: Path
+) -> None:
+    page, api = "https://docs.example.com/guide", "https://docs.example.com/items?page=1"
+    refusing = Operator(tmp_path, database_url)
+    _, errors = await refusing("url", SLUG, page, code=1)
+    assert "KNOWLEDGE_URL_HOSTS" in errors
+
+    operator = Operator(tmp_path, database_url, KNOWLEDGE_URL_HOSTS="docs.example.com")
+    assert (await operator("url", SLUG, page, "--title", "Guide"))[0].startswith("Added Guide.")
+    assert "Unchanged: Guide." in (await operator("url", SLUG, page))[0]
+    named = ("--records", "data.items", "--column", "title", "--column", "body.text", "--page", "page")
+    assert f"Added {api}." in (await operator("api", SLUG, api, *named))[0]
+    assert [row[1:3] for row in await operator.rows("list", SLUG)] == [["url", "Guide"], ["api", api]]
+    (_, stored) = await rig.layer.list_sources(SLUG)
+    assert stored.options == {
+        "address": api,
+        "records": "data.items",
+        "columns": ["title", "body.text"],
+        "page": "page",
+    }
+    for address in ("https://elsewhere.example/", "http://docs.example.com/", "file:///etc/hostname"):
+        _, errors = await operator("url", SLUG, address, code=1)
+        assert errors, address
+    assert len(await rig.layer.list_sources(SLUG)) == 2

@@ -14,7 +14,8 @@ import datalayer
 from tests.support.model_server import API_KEY, ModelServer
 from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.embedding.base import EmbeddingPurpose
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.service import KnowledgeService
 from threadkeeper.settings.settings import Settings
 
@@ -33,7 +34,7 @@ async def test_the_settings_choose_the_model(
     try:
         local = open_knowledge(Settings(), layer, [])
         assert (local.embedder.model.name, local.embedder.model.is_local) == ("use-multilingual-3", True)
-        assert local.trainer.settings.chunks.window > 0
+        assert (local.embedder.model.window or 0) > 0
         settings = Settings(
             openai_base_url=model_server.base_url,
             openai_api_key=API_KEY,  # type: ignore[arg-type]
@@ -42,7 +43,7 @@ async def test_the_settings_choose_the_model(
             knowledge_chunk_tokens=100,
         )
         server = open_knowledge(settings, layer, [])
-        assert (server.embedder.model.dimensions, server.trainer.settings.chunks.window) == (64, 0)
+        assert (server.embedder.model.dimensions, server.embedder.model.window) == (64, 0)
         assert server.trainer.settings.chunks.tokens == 100
         with pytest.raises(NoKnowledge, match="KNOWLEDGE_EMBEDDING_BASE_URL"):
             open_knowledge(Settings(knowledge_embedding_model="words"), layer, [])

@@ -10,46 +10,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from datalayer import JobContext, JobFailed
-from datalayer.assistants.assistants import Assistants
 from datalayer.errors import NotFound
-from datalayer.jobs.jobs import Jobs
-from datalayer.knowledge.knowledge import Knowledge
 from datalayer.records.knowledge import RUNNING, DataSource, SourceResult, Training
 from datalayer.records.usage import plain_amount
-from threadkeeper.commands.terminal import end, settings_or_end, show_table, with_layer
+from threadkeeper.commands.knowledge_addresses import add_api, add_page
+from threadkeeper.commands.knowledge_store import (
+    LANGUAGE,
+    KnowledgeStore,
+    Slug,
+    say_put,
+    say_started,
+    with_knowledge,
+)
+from threadkeeper.commands.terminal import end, settings_or_end, show_table
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.acts import NewSource, SourceChange
 from threadkeeper.knowledge.loaders.formats import SourceKind
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
-from threadkeeper.knowledge.wording import say_refused, say_taken
+from threadkeeper.knowledge.wording import say_refused
 
 if TYPE_CHECKING:
-    from threadkeeper.settings.settings import Settings
+    pass
 
 knowledge_app = typer.Typer(
     no_args_is_help=True, help="Add, list and remove what an assistant knows from, and train it."
 )
 
-Slug = Annotated[str, typer.Argument(help="The slug of the assistant, as in `assistants list`.", show_default=False)]
 _LOOK_SECONDS = 1.0
 _PATIENCE = 30
 """Looks at a training that no server begins, before that is told."""
 _MOST_DOCUMENTS = 10_000
 _SHOWN_ID = 8
-_LANGUAGE = "en"
-
-
-class KnowledgeStore(Assistants, Jobs, Knowledge):
-    """Assistants, what they know, and the jobs that train them."""
-
-    def register_trainings(self) -> None:
-        """Let trainings be started here, for the servers to run."""
-
-        async def only_servers_train(_context: JobContext) -> None:
-            raise JobFailed("a command runs no jobs")
-
-        self.register_job(acts.TRAINING, only_servers_train)
 
 
 @knowledge_app.command("add")
@@ -99,6 +90,10 @@ def add_datasheet(
     _put(slug, "datasheet", [(file.name, file)], options)
 
 
+knowledge_app.command("url")(add_page)
+knowledge_app.command("api")(add_api)
+
+
 @knowledge_app.command("list")
 def list_sources(slug: Slug) -> None:
     """List the data sources of an assistant, with what the current training took of them."""
@@ -108,7 +103,7 @@ def list_sources(slug: Slug) -> None:
         current = await store.current_training(slug)
         return await store.list_sources(slug), await store.trained_sources(current.id) if current else {}
 
-    sources, trained = _with_knowledge(read)
+    sources, trained = with_knowledge(read)
     rows = [
         (
             one.id[:_SHOWN_ID],
@@ -140,10 +135,10 @@ def remove_sources(
             await acts.remove_source(store, slug, source.id, trains=False)
         return chosen, await acts.train_after_change(store, slug)
 
-    removed, training = _with_knowledge(remove)
+    removed, training = with_knowledge(remove)
     for source in removed:
         typer.echo(f"Removed {source.title}.")
-    _say_started(training)
+    say_started(training)
 
 
 @knowledge_app.command("train")
@@ -159,7 +154,7 @@ def train(
         typer.echo(f"Training {training.number} of the assistant {slug} is started. A server runs it within seconds.")
         return await _ended(store, training) if wait else training
 
-    training = _with_knowledge(start)
+    training = with_knowledge(start)
     if not wait:
         return
     counts = training.counts
@@ -183,7 +178,7 @@ def list_trainings(
 
     A training is new, training, success, failed or cancelled. The one with a star answers.
     """
-    found = _with_knowledge(lambda store: acts.list_trainings(store, slug, limit))
+    found = with_knowledge(lambda store: acts.list_trainings(store, slug, limit))
     header = (
         "Number",
         "State",
@@ -203,7 +198,7 @@ def list_trainings(
 @knowledge_app.command("cancel")
 def cancel(slug: Slug) -> None:
     """Cancel the training of an assistant that runs. What answered before still answers."""
-    training = _with_knowledge(lambda store: acts.cancel_training(store, slug))
+    training = with_knowledge(lambda store: acts.cancel_training(store, slug))
     typer.echo(f"Training {training.number} of the assistant {slug} is cancelled.")
 
 
@@ -239,15 +234,7 @@ def list_documents(
         ]
 
     header = ("Title", "Source", "Record", "Pages", "Passages", "Words", "Characters", "Suggestion")
-    show_table(header, _with_knowledge(read), empty="No documents.")
-
-
-def _with_knowledge(work: Any, settings: "Settings | None" = None) -> Any:
-    async def with_trainings(store: KnowledgeStore) -> Any:
-        store.register_trainings()
-        return await work(store)
-
-    return with_layer(KnowledgeStore, settings or settings_or_end(), with_trainings, files=True)
+    show_table(header, with_knowledge(read), empty="No documents.")
 
 
 def _put(slug: str, kind: SourceKind, files: Sequence[tuple[str, Path]], options: dict[str, Any]) -> None:
@@ -266,17 +253,17 @@ def _put(slug: str, kind: SourceKind, files: Sequence[tuple[str, Path]], options
                     store, slug, NewSource(kind, name, await _content(path, limits), options), limits
                 )
             except LoadRefused as refused:
-                typer.echo(say_refused(refused.refusal, name, limits, _LANGUAGE), err=True)
+                typer.echo(say_refused(refused.refusal, name, limits, LANGUAGE), err=True)
                 failed += 1
             except OSError as error:
                 typer.echo(f"{path} cannot be read: {error.strerror}.", err=True)
                 failed += 1
             else:
-                _say_put(change, name)
+                say_put(change, name)
         return await acts.train_after_change(store, slug) if failed < len(files) else None
 
-    training = _with_knowledge(put_all, settings)
-    _say_started(training)
+    training = with_knowledge(put_all, settings)
+    say_started(training)
     if failed:
         end(f"{failed} of {len(files)} files were not added.", 1)
     if training is None:
@@ -339,18 +326,6 @@ async def _ended(store: KnowledgeStore, training: Training) -> Training:
             raise NotFound(f"the training {training.number} was deleted with its assistant")
         training = found
     return training
-
-
-def _say_put(change: SourceChange, name: str) -> None:
-    done = {"added": "Added", "replaced": "Replaced", "unchanged": "Unchanged:"}[change.done]
-    typer.echo(f"{done} {name}.")
-    for sentence in say_taken(change.taken, name, _LANGUAGE) if change.taken else ():
-        typer.echo(f"  {sentence}")
-
-
-def _say_started(training: Training | None) -> None:
-    if training is not None:
-        typer.echo(f"Training {training.number} is started, because the assistant trains on change.")
 
 
 def _trained(source: DataSource, found: tuple[SourceResult, Any] | None) -> str:

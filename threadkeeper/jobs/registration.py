@@ -10,7 +10,8 @@ from threadkeeper.jobs.retention import register_retention
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.titles import register_titles
 from threadkeeper.jobs.trainings import Train, register_trainings
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.suggestions import Suggester
 from threadkeeper.settings.settings import Settings
 

@@ -19,7 +19,8 @@ from threadkeeper.chat.model import Model, ModelError, Purpose
 from threadkeeper.documents.pages import PlaceInPdf, cut_pages
 from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingPurpose
 from threadkeeper.knowledge.followups import standalone
-from threadkeeper.knowledge.on_demand import KnowledgeOnDemand, NoKnowledge
+from threadkeeper.knowledge.missing import NoKnowledge
+from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel
 
 logger = logging.getLogger(__name__)
@@ -67,12 +68,16 @@ class KnowledgeRetriever:
         embedding = EmbeddingPurpose(assistant.slug, purpose.user_id, purpose.thread_id, assistant.version or None)
         try:
             found = await service.find(
-                assistant.slug, searched, embedding, threshold=assistant.settings.score_threshold
+                assistant.slug,
+                searched,
+                embedding,
+                model=training.settings.model if training.settings else "",
+                threshold=assistant.settings.score_threshold,
             )
         except NothingTrained:
             # It was deleted just now.
             return Found(searched=searched)
-        except OtherModel as error:
+        except (OtherModel, NoKnowledge) as error:
             logger.error("no passages for a question to the assistant %s: %s", assistant.slug, error, extra=ids)
             raise ModelError("knowledge_outdated", str(error)) from error
         except EmbeddingError as error:

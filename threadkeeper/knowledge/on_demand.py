@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from threadkeeper.knowledge.service import KnowledgeService
 
 
-class NoKnowledge(Exception):
-    """This server cannot train nor search; `str` says what to set or to install, for its operator."""
-
-
 class KnowledgeOnDemand:
     """Opens the knowledge once.
 

@@ -33,6 +33,7 @@ from threadkeeper.knowledge.fetching.refreshing import name_of, open_fetcher, re
 from threadkeeper.knowledge.loaders.base import LoadedDocument, Taken
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
+from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of
 from threadkeeper.knowledge.threshold import calibrated
 from threadkeeper.knowledge.training_store import KnowledgeStore
@@ -81,6 +82,7 @@ class Trainer:
         sources_at_once: how many sources are loaded at the same time.
         pauses: seconds to wait before each new try, when the embedding server is away.
         progress_seconds: between two calls of `progress` at least.
+        embedder_for: gives the embedder of an assistant that has a model of its own. Raises NoKnowledge.
     """
 
     def __init__(
@@ -94,10 +96,12 @@ class Trainer:
         sources_at_once: int = 3,
         pauses: Sequence[float] = _PAUSES_SECONDS,
         progress_seconds: float = _PROGRESS_SECONDS,
+        embedder_for: Callable[[str], Awaitable[Embeds]] | None = None,
     ) -> None:
         self.store, self.embedder, self.worker, self.settings = store, embedder, worker, settings
         self.has_vector_search, self.pauses = has_vector_search, tuple(pauses)
         self.sources_at_once, self.progress_seconds = sources_at_once, progress_seconds
+        self.embedder_for = embedder_for
 
     async def train(
         self,
@@ -120,7 +124,7 @@ class Trainer:
             run = _Run(self, cancelled)
             try:
                 await run.train(training_id, progress)
-            except (EmbeddingError, WorkerFailed, TrainingFailed) as error:
+            except (EmbeddingError, NoKnowledge, WorkerFailed, TrainingFailed) as error:
                 logger.error("the training %s failed: %s", training_id, error)
                 await self.store.fail_training(training_id, str(error))
                 raise TrainingFailed(str(error)) from error
@@ -142,6 +146,7 @@ class _Run:
     def __init__(self, trainer: Trainer, cancelled: Callable[[], Awaitable[bool]]) -> None:
         self._store, self._embedder, self._worker = trainer.store, trainer.embedder, trainer.worker
         self._settings, self._pauses, self._cancelled = trainer.settings, trainer.pauses, cancelled
+        self._embedder_for, self._chunks = trainer.embedder_for, trainer.settings.chunks
         self._has_vector_search, self._sources_at_once = trainer.has_vector_search, trainer.sources_at_once
         self._fetcher: Fetches | None = None
         self._training_id = ""
@@ -159,6 +164,10 @@ class _Run:
         sources = await self._store.list_sources(training.assistant_id)
         if not sources:
             raise TrainingFailed("the assistant has no data source")
+        if self._embedder_for is not None:
+            self._embedder = await self._embedder_for(training.assistant_id)
+        if (window := self._embedder.model.window) is not None:
+            self._chunks = replace(self._chunks, window=window)
         self._stored = await self._trained_with()
         if not await self._store.begin_training(training_id, self._stored, len(sources)):
             raise _Ended
@@ -200,7 +209,7 @@ class _Run:
 
     async def _trained_with(self) -> TrainingSettings:
         """The settings as they are stored. A server whose dimensions are not known is asked once."""
-        model, chunks = self._embedder.model, self._settings.chunks
+        model, chunks = self._embedder.model, self._chunks
         dimensions = model.dimensions
         if dimensions is None:
             dimensions = (await self._embed(["dimensions"])).vectors.shape[1]
@@ -320,7 +329,7 @@ class _Run:
         new = [at for at, key in enumerate(keys) if key not in taken]
         if not new:
             return
-        settings, is_file = self._settings.chunks, source.kind in ("file", "url")
+        settings, is_file = self._chunks, source.kind in ("file", "url")
         asked = {
             "do": "chunk",
             "texts": [(group[at].text, is_file and has_headings(group[at].text)) for at in new],

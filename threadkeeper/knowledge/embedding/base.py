@@ -54,12 +54,15 @@ class EmbeddingModel:
         dimensions: of a vector; None until the first answer of a server tells.
         threshold: the cosine below which a passage answers nothing, before a training calibrates it.
         is_local: whether it costs nothing, because it runs on this machine.
+        window: tokens of a sentence that has a vector of its own; 0: passages alone have; None: as the settings of the
+            chunks say.
     """
 
     name: str
     dimensions: int | None
     threshold: float
     is_local: bool = False
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
