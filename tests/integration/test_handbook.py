@@ -6,6 +6,7 @@ from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.patience import until
 from tests.support.server import AppServer
+from threadkeeper.citations import element_name
 from threadkeeper.knowledge.handbook import PAGES, SETTINGS, SLUG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -23,7 +24,10 @@ async def test_the_first_start_makes_an_assistant_that_answers_from_the_document
     async with ChatClient(server.base_url, "alice", "a long password", profile=SLUG) as client:
         english = await client.ask("How do I add a user?")
         assert "threadkeeper user add" in english
-        assert "[1]" in english
+        assert element_name(1) in english
+        thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
+        first = next(one for one in thread["elements"] if one["name"] == element_name(1))
+        assert "threadkeeper user add" in (await client.http.get(first["url"])).raise_for_status().text
     async with ChatClient(server.base_url, "alice", "a long password", profile=SLUG) as client:
         assert "threadkeeper user add 名字" in await client.ask("怎样添加用户？")
     async with ChatClient(server.base_url, "alice", "a long password", profile=SLUG) as client:
