@@ -181,7 +181,7 @@ async def test_the_records_of_an_api_are_documents(rig: WebRig) -> None:
     answer(2, [{"id": 2, "name": "Two", "body": "text: a boat that changed"}], None)
     again = await rig.train()
     assert (again.counts.documents, again.counts.reused_documents) == (2, 1)
-    assert rig.trained_texts == ["text: a boat that changed"]
+    assert rig.trained_texts == ["Two\ntext: a boat that changed"]
     # One page away: nothing of it is taken, and what was known stays.
     rig.site.pages["/api?p=2"] = Page(status=500)
     failed = await rig.train()
