@@ -47,7 +47,7 @@ def fields_of(page: Element) -> dict[str, str]:
     }
     for one in form.all("select"):
         chosen = [option for option in one.all("option") if "selected" in option.attributes]
-        found[one.attributes["name"]] = chosen[0].text if chosen else ""
+        found[one.attributes["name"]] = chosen[0].attributes.get("value", chosen[0].text) if chosen else ""
     return found
 
 

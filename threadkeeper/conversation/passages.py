@@ -73,8 +73,7 @@ def citation_facts(text: str, metadata: Mapping[str, Any], language: str) -> dic
     if cited:
         return {CITED: cited}
     named = list(dict.fromkeys(_heading(fact["title"], fact["page"], language) for fact in facts))
-    between = say("list_separator", language)
-    return {SOURCES: say("passages_uncited", language, passages=between.join(named[:_NAMED_SOURCES]))}
+    return {SOURCES: say("passages_uncited", language, passages=" · ".join(named[:_NAMED_SOURCES]))}
 
 
 def facts_of_elements(elements: Sequence[Mapping[str, Any]], answer_id: str) -> dict[str, Any]:

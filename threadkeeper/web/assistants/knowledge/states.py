@@ -37,7 +37,7 @@ def in_words(state: KnowledgeState, say: Say) -> str:
         said.append(say("knowledge_runs"))
     elif state.newest == "failed":
         said.append(say("knowledge_failed"))
-    return say("between_sentences").join(said)
+    return " ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
