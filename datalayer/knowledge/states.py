@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.records.knowledge import KnowledgeState
 from datalayer.schema.knowledge import data_sources, training_sources, trainings
 
-_Source = tuple[str | None, Any]
+_Source = tuple[str, str | None, Any]
 
 
 async def of_assistants(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, KnowledgeState]:
@@ -47,19 +47,20 @@ async def of_assistants(connection: AsyncConnection, assistant_ids: Sequence[str
 
 
 async def _sources(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, dict[str, _Source]]:
-    """Checksum and options of each source, by assistant and source."""
-    statement = select(
-        data_sources.c.assistantId, data_sources.c.id, data_sources.c.sha256, data_sources.c.options
-    ).where(data_sources.c.assistantId.in_(assistant_ids))
+    """Title, checksum and options of each source, by assistant and source."""
+    names = ("assistantId", "id", "title", "sha256", "options")
+    columns = (data_sources.c[name] for name in names)
+    statement = select(*columns).where(data_sources.c.assistantId.in_(assistant_ids))
     return _by_assistant((await connection.execute(statement)).all())
 
 
 async def _trained(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, dict[str, _Source]]:
-    """Checksum and options of each source when the training began that answers, by assistant and source."""
+    """Title, checksum and options of each source when the training began that answers, by assistant and source."""
     statement = (
         select(
             trainings.c.assistantId,
             training_sources.c.sourceId,
+            training_sources.c.title,
             training_sources.c.sha256,
             training_sources.c.options,
         )
@@ -73,6 +74,6 @@ async def _trained(connection: AsyncConnection, assistant_ids: Sequence[str]) ->
 
 def _by_assistant(rows: Sequence[Any]) -> dict[str, dict[str, _Source]]:
     found: dict[str, dict[str, _Source]] = defaultdict(dict)
-    for assistant, source, sha256, options in rows:
-        found[assistant][source] = (sha256, options)
+    for assistant, source, *facts in rows:
+        found[assistant][source] = tuple(facts)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,52 @@ async def test_what_is_unchanged_is_not_embedded_again(rig: Rig) -> None:
     # Only the newest trainings are kept.
     assert [training.number for training in await rig.layer.list_trainings("librarian")] == [3, 2]
     assert first.number == 1
+
+
+async def test_of_ten_pdfs_only_the_one_that_changed_is_embedded_again(rig: Rig) -> None:
+    pages = {
+        number: [f"Rule {number}. {HARBOUR}", f"Annex {number}. Boats pay {number} euros."] for number in range(10)
+    }
+    sources = {number: await rig.put(f"{number}.pdf", pdf(*texts)) for number, texts in pages.items()}
+    first = await rig.train()
+    assert first.counts.documents == 10
+    rig.server.forget()
+    await rig.layer.put_source(sources[7], pdf(pages[7][0], "Annex 7. Boats pay 700 euros."))
+    again = await rig.train()
+    assert (again.counts.documents, again.counts.reused_documents) == (10, 9)
+    assert all("Rule 7." in text or "Annex 7." in text for text in rig.embedded[1:-QUESTIONS])
+    assert "700 euros" in " ".join(await rig.found("How many euros do boats pay by annex 7?"))
+
+
+async def test_a_renamed_source_is_changed_and_its_documents_have_its_new_name(rig: Rig) -> None:
+    source = await rig.put("harbour.txt", HARBOUR)
+    await rig.put("library.txt", LIBRARY)
+    await rig.train()
+    await rig.layer.put_source(replace(source, title="port rules.txt"))
+    assert (await rig.layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 1
+    again = await rig.train()
+    assert (again.counts.documents, again.counts.reused_documents) == (2, 1)
+    (document,) = await rig.layer.list_documents(again.id, source.id)
+    assert document.title == "port rules.txt"
+    assert (await rig.layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 0
+
+
+async def test_passages_of_a_deleted_source_take_no_places_of_others(rig: Rig) -> None:
+    rows = "".join(f"{number},the harbour opens at six\n" for number in range(150))
+    crowd = await rig.put("crowd.csv", f"id,text\n{rows}", "datasheet", record_id="id")
+    await rig.put("guests.txt", "At six the harbour opens for guests who have a pilot of the town.")
+    await rig.train()
+    has_vectors = (await rig.layer.prepare_vectors()).name == "pgvector"
+    retriever = Retriever(rig.layer, has_vector_search=has_vectors)
+
+    async def titles() -> set[str]:
+        question = "the harbour opens at six"
+        found = await retriever.find("librarian", question, rig.embedder, NOBODY, threshold=0.0)
+        return {passage.document_title for passage in found.passages}
+
+    assert "guests.txt" not in await titles()
+    await rig.layer.delete_source(crowd.id)
+    assert await titles() == {"guests.txt"}
 
 
 async def test_other_settings_embed_everything_again(rig: Rig) -> None:

@@ -25,11 +25,12 @@ async def test_the_first_start_makes_an_assistant_that_answers_from_the_document
         english = await client.ask("How do I add a user?")
         assert "threadkeeper user add" in english
         assert element_name(1) in english
-        thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
-        first = next(one for one in thread["elements"] if one["name"] == element_name(1))
-        assert "threadkeeper user add" in (await client.http.get(first["url"])).raise_for_status().text
+        assert "threadkeeper user add" in await cited(client)
     async with ChatClient(server.base_url, "alice", "a long password", profile=SLUG) as client:
-        assert "threadkeeper user add 名字" in await client.ask("怎样添加用户？")
+        chinese = await client.ask("怎样添加用户？")
+        assert "threadkeeper user add 名字" in chinese
+        assert element_name(1) in chinese
+        assert "threadkeeper user add 名字" in await cited(client)
     async with ChatClient(server.base_url, "alice", "a long password", profile=SLUG) as client:
         assert SETTINGS.idk in await client.ask("How do I bake bread?")
 
@@ -43,6 +44,13 @@ async def test_there_is_no_sample_assistant_where_a_server_embeds(start_server: 
     server = await start_server(SAMPLE_ASSISTANT="true", KNOWLEDGE_EMBEDDING_MODEL="embed")
     async with server.layer() as layer:
         assert await layer.list_assistants() == []
+
+
+async def cited(client: ChatClient) -> str:
+    """What the first citation of the thread opens."""
+    thread = (await client.http.get(f"/project/thread/{client.thread_id}")).raise_for_status().json()
+    first = next(one for one in thread["elements"] if one["name"] == element_name(1))
+    return (await client.http.get(first["url"])).raise_for_status().text
 
 
 async def trained(server: AppServer) -> None:

@@ -24,6 +24,7 @@ PAGES = (
     "docs/handbook_zh-CN.md",
     "docs/adopting.md",
     "docs/assistants.md",
+    "docs/fetching.md",
     "docs/files.md",
     "docs/knowledge.md",
     "docs/models.md",

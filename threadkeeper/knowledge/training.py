@@ -239,7 +239,7 @@ class _Run:
         known, options = results.get(source.id, (None, None))
         if (
             known is not None
-            and (known.sha256, options) == (source.sha256, source.options)
+            and (known.title, known.sha256, options) == (source.title, source.sha256, source.options)
             and known.refused is None
             and known.loader is not None
             and is_current(known.loader)

@@ -132,7 +132,9 @@ class Settings(BaseSettings):
         description="Models to choose from (on Azure: deployments), separated by commas. The first is the default.",
     )
     openai_title_model: str | None = Field(
-        default=None, description="Model that writes thread titles. If unset, the first of `OPENAI_MODELS`."
+        default=None,
+        description="Model that writes thread titles, and for knowledge rewrites follow-up questions and writes"
+        " suggestions. If unset, the first of `OPENAI_MODELS`.",
     )
     azure_openai_endpoint: str | None = Field(
         default=None, description="`https://NAME.openai.azure.com`. If set, Azure OpenAI is used."
@@ -213,7 +215,8 @@ class Settings(BaseSettings):
     )
     knowledge_embedding_dimensions: Count | None = Field(
         default=None,
-        description="Numbers in a vector, which the server is asked for. If unset, they are those of its answers.",
+        description="Numbers in a vector of `KNOWLEDGE_EMBEDDING_MODEL`, which the server is asked for. If unset, they"
+        " are those of its answers.",
     )
     knowledge_chunk_tokens: int = Field(
         default=256, ge=64, le=8_000, description="Maximum number of tokens in a passage, from 64 to 8,000."

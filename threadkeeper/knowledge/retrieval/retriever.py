@@ -136,8 +136,12 @@ class Retriever:
         question = Question(text, counts)
         by_words = await self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS)
         vectors = await self._vectors(training, vector, by_words)
+        hashes = await self._store.passage_hashes(list(vectors))
+        if len(hashes) < len(vectors) and self._indexes.pop(training.id, None) is not None:
+            # Passages of a source that was deleted since would take the places of others in the index.
+            vectors = await self._vectors(training, vector, by_words)
+            hashes = await self._store.passage_hashes(list(vectors))
         near = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
-        hashes = await self._store.passage_hashes(list(near))
         return fused(near, hashes, question)
 
     async def _vectors(

@@ -39,7 +39,7 @@ async def read_knowledge(desk: Desk) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/files")
-async def add_files(form: FilesForm, desk: Desk) -> Response:
+async def add_files(desk: Desk, form: FilesForm) -> Response:
     kind = form.fields.one("kind")
     if kind not in UPLOADED_KINDS:
         raise InvalidInput("knowledge_bad_kind")
