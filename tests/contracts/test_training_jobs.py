@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -449,6 +450,22 @@ async def test_a_failed_training_is_repeated_only_if_a_source_changed_meanwhile(
         while (newest := (await list_trainings(layer, SLUG))[0]).state != "success":
             await asyncio.sleep(0.02)
     assert (newest.number, newest.counts.documents) == (3, 1)
+
+
+async def test_a_failed_training_that_fetched_is_not_repeated(rig: Rig) -> None:
+    layer = rig.layer
+    source = await rig.put("scan.pdf", pdf(None), "url", address="https://docs.example.com/scan.pdf")
+    await on_change(layer, "on_change")
+    trains_with_rig = trains(rig)
+
+    async def fetches(training_id: str, **named: Any) -> Training:
+        await layer.keep_fetched(source, {"at": training_id})
+        return await trains_with_rig(training_id, **named)
+
+    run(rig, fetches)
+    assert (await ended(layer, await start_training(layer, SLUG))).state == "failed"
+    await asyncio.sleep(0.5)
+    assert len(await list_trainings(layer, SLUG)) == 1
 
 
 @pytest.mark.parametrize(

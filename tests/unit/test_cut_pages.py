@@ -38,3 +38,14 @@ async def test_a_file_that_cannot_be_cut_is_logged(caplog: pytest.LogCaptureFixt
 async def test_a_file_that_takes_too_long_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert await cut_pages("slow.pdf", DOCUMENT, [PlaceInPdf(1, "x")] * 2, seconds=0.001) == [None, None]
     assert "'slow.pdf'" in caplog.text
+
+
+async def test_without_a_process_nothing_is_cut_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def no_process(*_arguments: str) -> None:
+        raise OSError("no memory")
+
+    monkeypatch.setattr("threadkeeper.documents.pages.start", no_process)
+    assert await cut_pages("a.pdf", DOCUMENT, [PlaceInPdf(1, "x")], seconds=1) == [None]
+    assert "no process can be started: no memory" in caplog.text

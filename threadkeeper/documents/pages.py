@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from threadkeeper.documents.process import end, failure, start, too_slow
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2
 _turns = asyncio.Semaphore(_AT_ONCE)
@@ -36,7 +39,11 @@ async def cut_pages(name: str, data: bytes, places: Sequence[PlaceInPdf], *, sec
     """
     wanted = json.dumps([[one.page, one.text.rstrip()[-_ENDING_CHARACTERS:]] for one in places])
     async with _turns:
-        process = await start("threadkeeper.documents.worker.pages", str(seconds), wanted)
+        try:
+            process = await start("threadkeeper.documents.worker.pages", str(seconds), wanted)
+        except OSError as error:
+            logger.error("no pages of %r are cut: no process can be started: %s", name, error)
+            return [None] * len(places)
         try:
             async with asyncio.timeout(seconds):
                 output, complaints = await process.communicate(data)

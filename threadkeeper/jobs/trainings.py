@@ -46,12 +46,15 @@ class Train(Protocol):
 def register_trainings(layer: "ChainlitLayer", train: Train) -> None:
     async def run(context: JobContext) -> dict[str, Any]:
         training_id, slug = str(context.arguments["training"]), str(context.arguments["assistant"])
-        before = await layer.list_sources(slug)
+        before = await _edits(layer, slug)
         try:
             ended = await _trained(layer, train, context, training_id)
-        except JobFailed:
+        except (StorageUnavailable, JobLater):
+            # The job is begun again.
+            raise
+        except Exception:
             # The same sources would fail again.
-            if before != await layer.list_sources(slug):
+            if before != await _edits(layer, slug):
                 await _train_changes(layer, slug)
             raise
         if ended.state == "success" and (await layer.knowledge_states([slug]))[slug].changed_sources:
@@ -114,8 +117,13 @@ async def _trained(layer: "ChainlitLayer", train: Train, context: JobContext, tr
         await layer.fail_training(training_id, f"unexpected error ({type(error).__name__}); see the server's log")
         raise
     if ended.state == "failed":
-        raise JobFailed(f"{ended.error} This training has ended: start a new one.")
+        raise JobFailed(f"{(ended.error or '').rstrip('.')}. This training has ended: start a new one.")
     return ended
+
+
+async def _edits(layer: "ChainlitLayer", slug: str) -> set[tuple[str, str | None]]:
+    """The sources with the times at which somebody changed them. A training that fetches one changes no time."""
+    return {(one.id, one.updated_at) for one in await layer.list_sources(slug)}
 
 
 async def _train_changes(layer: "ChainlitLayer", slug: str) -> None:
