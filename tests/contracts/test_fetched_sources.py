@@ -18,7 +18,8 @@ from tests.support.model_server import ModelServer
 from tests.support.training_rig import Rig
 from tests.support.web_site import Page, Site
 from tests.unit.test_attachments import pdf
-from threadkeeper.knowledge.fetching.base import FetchSettings
+from threadkeeper.knowledge.fetching.base import Fetched, FetchSettings
+from threadkeeper.knowledge.fetching.fetcher import Fetcher
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.training import TrainingFailed
 
@@ -150,6 +151,25 @@ async def test_a_page_that_was_never_fetched_is_told_and_the_others_are_trained(
     await rig.layer.delete_source(page.id)
     with pytest.raises(TrainingFailed):
         await rig.train()
+
+
+async def test_an_unexpected_error_of_one_source_does_not_fail_the_others(
+    rig: WebRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.site.pages |= {"/harbour": Page(HARBOUR), "/other": Page("A boat is tied up.")}
+    page, other = await rig.put_address("/harbour"), await rig.put_address("/other")
+    fetch = Fetcher.fetch
+
+    async def surprised(self: Fetcher, asked: DataSource) -> Fetched:
+        if asked.id == page.id:
+            raise ValueError("nobody thought of this")
+        return await fetch(self, asked)
+
+    monkeypatch.setattr(Fetcher, "fetch", surprised)
+    training = await rig.train()
+    assert (training.state, training.counts.documents) == ("success", 1)
+    assert ((await rig.result(training, page)).fetch or {})["kind"] == "unexpected"
+    assert (await rig.result(training, other)).documents == 1
 
 
 async def test_a_scanned_pdf_of_an_address_is_refused_as_a_file_is(rig: WebRig) -> None:

@@ -359,6 +359,13 @@ async def test_an_api_gives_its_next_address_in_a_header(site: Site) -> None:
     assert pages_of(await fetch(settings_for(site), source(site.address("/api/1"), "api"))) == ([[1], [2]], False)
 
 
+@pytest.mark.parametrize("link", ["http://docs.example.com:port/", "http://[docs/"])
+@pytest.mark.parametrize("kind", ["url", "api"])
+async def test_a_header_with_a_next_address_that_is_none_is_left_out(site: Site, link: str, kind: str) -> None:
+    site.pages["/api"] = Page("[1]", headers={"Link": f'<{link}>; rel="next"'})
+    assert (await fetch(settings_for(site), source(site.address("/api"), kind))).content
+
+
 @pytest.mark.parametrize("last", ["empty", "404"])
 async def test_an_api_counts_its_pages(site: Site, last: str) -> None:
     record_pages(site, 2, lambda n: (f"/api?size=1&p={n + 4}", Page(body(n))))

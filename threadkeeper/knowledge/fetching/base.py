@@ -27,6 +27,7 @@ FetchFailure = Literal[
     "not_json",
     "not_list",
     "paging",
+    "unexpected",
 ]
 """Each has a sentence `fetch_…`."""
 

@@ -212,9 +212,16 @@ async def _answer(response: aiohttp.ClientResponse, most_bytes: float) -> Answer
         content += piece
         if len(content) > most_bytes:
             raise _TooLong(most_bytes, bytes(content[: int(most_bytes)]))
-    link = response.links.get("next")
-    following = None if link is None else link.get("url")
-    return Answer(address, bytes(content), response.headers, following if isinstance(following, URL) else None)
+    return Answer(address, bytes(content), response.headers, _next_address(response))
+
+
+def _next_address(response: aiohttp.ClientResponse) -> URL | None:
+    try:
+        found = response.links.get("next", {}).get("url")
+    except ValueError:
+        # aiohttp gives the addresses in `Link` to yarl unchecked, also those with a port that is no port.
+        return None
+    return found if isinstance(found, URL) else None
 
 
 def _wait_seconds(text: str | None) -> float:

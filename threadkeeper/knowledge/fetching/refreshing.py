@@ -6,8 +6,9 @@ import logging
 from typing import Any, Protocol
 
 from datalayer.cleaning import utc_now
+from datalayer.errors import DataLayerError
 from datalayer.records.knowledge import DataSource
-from threadkeeper.knowledge.fetching.base import Fetches, FetchFailed, FetchSettings
+from threadkeeper.knowledge.fetching.base import Fetched, Fetches, FetchFailed, FetchSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ async def refreshed(store: FetchedStore, fetcher: Fetches, source: DataSource) -
         BlobError: the content could not be stored.
     """
     try:
-        fetched = await fetcher.fetch(source)
+        fetched = await _fetched(fetcher, source)
     except FetchFailed as failed:
         logger.warning("the data source %s was not fetched: %s", source.id, failed)
         facts = {"state": "failed", "kind": failed.kind, "values": failed.values, "at": utc_now()}
@@ -47,6 +48,17 @@ async def refreshed(store: FetchedStore, fetcher: Fetches, source: DataSource) -
     stored = await store.keep_fetched(source, fetched.facts, fetched.content)
     state = "unchanged" if stored.sha256 == source.sha256 else "new"
     return stored, {"state": state, "at": fetched.facts["at"]}
+
+
+async def _fetched(fetcher: Fetches, source: DataSource) -> Fetched:
+    """What is fetched. What a foreign server answers must not fail the training of all the other sources."""
+    try:
+        return await fetcher.fetch(source)
+    except (FetchFailed, DataLayerError):
+        raise
+    except Exception as error:
+        logger.exception("the fetch of the data source %s has failed unexpectedly", source.id)
+        raise FetchFailed("unexpected") from error
 
 
 def name_of(source: DataSource) -> str:
