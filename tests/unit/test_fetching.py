@@ -195,8 +195,40 @@ async def test_a_redirect_within_the_allowed_hosts_is_followed_and_kept(site: Si
     site.pages["/a"] = Page(status=308, headers={"Location": "b.md?x=1#part"})
     site.pages["/b.md?x=1"] = Page("# Title", headers={"Content-Type": "text/html"})
     found = await fetch(settings_for(site), source(site.address("/a#top")))
-    assert (found.content, found.facts["address"]) == (b"# Title", site.address("/b.md?x=1"))
+    assert (found.content, found.facts["address"]) == (b"# Title", site.address("/b.md")), "a query can be a key"
     assert found.facts["suffix"] == ".md"
+
+
+async def test_the_query_of_an_address_is_told_to_nobody(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    query = "?token=secret-1234"
+    site.pages |= {
+        "/robots.txt": Page("User-agent: *\nDisallow: /closed"),
+        f"/text{query}": Page("no JSON"),
+        f"/again{query}": Page(json.dumps({"items": [], "next": f"/again{query}"})),
+        f"/round{query}": Page(status=302, headers={"Location": f"/round{query}"}),
+        f"/nowhere{query}": Page(status=302, headers={"Location": f"http://[{query}"}),
+        f"/bad{query}": Page("packed", headers={"Content-Encoding": "gzip"}),
+        "/signed": Page(status=302, headers={"Location": f"/signed{query}"}),
+        f"/signed{query}": Page(HTML, etag='"1"'),
+    }
+    settings, options = settings_for(site), {"records": "items", "next": "next"}
+    for path, kind in (
+        *(("/closed", "robots"), ("/text", "not_json"), ("/again", "paging"), ("/round", "redirects")),
+        *(("/nowhere", "address"), ("/bad", "unreachable")),
+    ):
+        failed = await failure(settings, source(site.address(path + query), "api", **options))
+        assert failed.kind == kind
+        assert "secret" not in str(failed)
+    assert "secret" not in str(await failure(settings, source(f"https://[{query}")))
+    found = await fetch(settings, source(site.address("/signed")))
+    assert found.content == HTML.encode()
+    assert "secret" not in repr(found.facts)
+    # The mark is that of another address.
+    known = replace(source(site.address("/signed")), object_key="knowledge/x", fetched=found.facts)
+    assert (await fetch(settings, known)).content == HTML.encode()
+    assert "If-None-Match" not in site.visits[-2].headers
+    assert "secret" not in caplog.text
 
 
 async def test_robots_are_respected(site: Site) -> None:

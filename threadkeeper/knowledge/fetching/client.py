@@ -21,7 +21,7 @@ from yarl import URL
 
 from threadkeeper.knowledge.fetching.addresses import AddressRefused, guarded_sockets
 from threadkeeper.knowledge.fetching.base import FetchFailed, FetchSettings
-from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.knowledge.fetching.places import Places, shown
 
 if TYPE_CHECKING:
     from threadkeeper.knowledge.fetching.hosts import UrlHost
@@ -107,7 +107,7 @@ class Client:
         for _ in range(_MOST_REDIRECTS + 1):
             rule = self.places.host_of(address)
             if reads_robots and not (await self._robots_of(rule, address)).can_fetch(str(address), AGENT):
-                raise FetchFailed("robots", address=str(address))
+                raise FetchFailed("robots", address=shown(address))
             sent = {"Accept": accept, **(headers or {})}
             if address.origin() == first.origin():
                 sent |= private_headers or {}
@@ -117,7 +117,7 @@ class Client:
             if isinstance(found, Answer):
                 return found
             address = self.places.parse(str(found))
-        raise FetchFailed("redirects", address=str(first), count=_MOST_REDIRECTS)
+        raise FetchFailed("redirects", address=shown(first), count=_MOST_REDIRECTS)
 
     async def _ask(self, rule: UrlHost, address: URL, headers: Mapping[str, str], most_bytes: float) -> Answer | URL:
         """The answer of a server, or where it redirects to. One that is busy is asked again, a few times."""
@@ -133,11 +133,13 @@ class Client:
                 is_refused = isinstance(error.os_error, AddressRefused)
                 raise FetchFailed("private" if is_refused else "unreachable", host=address.host) from error
             except aiohttp.InvalidURL:
-                raise FetchFailed("address", address=str(address)) from None
+                raise FetchFailed("address", address=shown(address)) from None
             except TimeoutError:
                 raise FetchFailed("timeout", host=address.host) from None
             except (aiohttp.ClientError, OSError) as error:
-                logger.info("%s could not be fetched: %s: %s", address.origin(), type(error).__name__, error)
+                # The text of such an error has the whole address.
+                said = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+                logger.info("%s could not be fetched: %s: %s", address.origin(), type(error).__name__, said)
                 raise FetchFailed("unreachable", host=address.host) from error
             await asyncio.sleep(seconds)
         raise AssertionError
@@ -199,7 +201,7 @@ async def _answer(response: aiohttp.ClientResponse, most_bytes: float) -> Answer
         try:
             return address.join(URL(location))
         except ValueError:
-            raise FetchFailed("address", address=location[:200]) from None
+            raise FetchFailed("address", address=shown(location)) from None
     if status == 304:
         return Answer(address, None, response.headers)
     if status != 200:
@@ -217,10 +219,11 @@ async def _answer(response: aiohttp.ClientResponse, most_bytes: float) -> Answer
 
 def _next_address(response: aiohttp.ClientResponse) -> URL | None:
     try:
-        found = response.links.get("next", {}).get("url")
+        link = response.links.get("next")
     except ValueError:
         # aiohttp gives the addresses in `Link` to yarl unchecked, also those with a port that is no port.
         return None
+    found = None if link is None else link.get("url")
     return found if isinstance(found, URL) else None
 
 

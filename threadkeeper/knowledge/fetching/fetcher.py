@@ -19,6 +19,7 @@ from datalayer.cleaning import utc_now
 from datalayer.records.knowledge import DataSource
 from threadkeeper.knowledge.fetching.base import Fetched, FetchFailed, FetchSettings
 from threadkeeper.knowledge.fetching.client import MIB, Answer, Client
+from threadkeeper.knowledge.fetching.places import shown
 from threadkeeper.knowledge.loaders.json_text import value_at
 
 # An answer is read in the process of the server, to find the next one: longer ones would hold up the others.
@@ -85,13 +86,15 @@ class Fetcher:
             return Fetched(None, {**(known or {}), "at": utc_now()})
         media_type = parse_mimetype(answer.headers.get("Content-Type", ""))
         kind = f"{media_type.type}/{media_type.subtype}" + (f"+{media_type.suffix}" if media_type.suffix else "")
+        is_direct = answer.address == address
         facts = {
             "at": utc_now(),
             "asked": str(address),
-            "address": str(answer.address),
+            # A redirect can lead to an address that is signed for a while.
+            "address": str(address) if is_direct else shown(answer.address),
             "suffix": _suffix(answer.address, kind),
-            "etag": answer.headers.get("ETag"),
-            "modified": answer.headers.get("Last-Modified"),
+            "etag": answer.headers.get("ETag") if is_direct else None,
+            "modified": answer.headers.get("Last-Modified") if is_direct else None,
         }
         return Fetched(_in_utf_8(answer.content, kind, media_type.parameters.get("charset")), facts)
 
@@ -104,7 +107,7 @@ class Fetcher:
         seen: set[URL] = set()
         while following is not None and len(pages) < self._settings.pages:
             if following in seen:
-                raise FetchFailed("paging", address=str(following))
+                raise FetchFailed("paging", address=shown(following))
             seen.add(following)
             own_header = header if following.origin() == address.origin() else {}
             try:
@@ -136,7 +139,7 @@ class Fetcher:
             try:
                 return self._client.places.parse(str(answer.address.join(URL(found))))
             except ValueError:
-                raise FetchFailed("address", address=found[:200]) from None
+                raise FetchFailed("address", address=shown(found)) from None
         if name := options.get("page"):
             if not records:
                 return None
@@ -172,7 +175,7 @@ def _parsed(content: bytes, address: URL) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise FetchFailed("not_json", address=str(address)) from None
+        raise FetchFailed("not_json", address=shown(address)) from None
 
 
 def _suffix(address: URL, kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from yarl import URL
@@ -10,6 +11,16 @@ from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.hosts import UrlHost
 
 _LONGEST_ADDRESS = 2_000
+
+
+def shown(address: URL | str) -> str:
+    """An address, or a text in its place, as it may be told.
+
+    Its query can be a key, and what is before an @ a password.
+    """
+    if isinstance(address, URL):
+        return str(address.with_query(None).with_fragment(None))[:200]
+    return re.split("[?#]", address.rpartition("@")[2], maxsplit=1)[0][:200]
 
 
 class Places:
@@ -31,8 +42,7 @@ class Places:
         except ValueError:
             is_web = False
         if not is_web or len(text) > _LONGEST_ADDRESS or address.user is not None or address.password is not None:
-            # What is before an @ can be a password.
-            raise FetchFailed("address", address=text.rpartition("@")[2][:200])
+            raise FetchFailed("address", address=shown(text))
         self.host_of(address)
         return address.with_fragment(None)
 
