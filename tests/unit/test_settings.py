@@ -350,6 +350,22 @@ def test_headers_of_apis_are_read_from_the_environment_and_the_file(monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("shop.example.com:8443 Cookie: a=1; b=2", "a=1; b=2"),
+        ("shop.example.com:8443\tCookie: a=1; b=2", "a=1; b=2"),
+        ("shop.example.com:8443 Bad Name: a=1; b=2", "a=1; b=2"),
+        ("shop.example.com Bearer of-the-shop", "Bearer of-the-shop"),
+        ("X-Key:of-the-shop", "of-the-shop"),
+        ("of-the-shop", "of-the-shop"),
+    ],
+)
+def test_the_whole_value_of_a_header_is_masked(text: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_HEADER_SHOP", text)
+    assert header_secrets()[0] == secret
+
+
+@pytest.mark.parametrize(
     "value", ["Bearer secret", "wiki.example.com Bearer", "wiki.example.com A B: secret", "w a: é"]
 )
 def test_a_header_that_is_not_valid_is_refused_without_its_value(value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,16 @@ def fetch_headers() -> dict[str, FetchHeader]:
 
 def header_secrets() -> list[str]:
     """The values of all such headers, valid or not, so that the log can mask them."""
-    values = [text.partition(":")[2].strip() for _, text in _variables()]
+    values = [_secret(text) for _, text in _variables()]
     return [secret for value in values for secret in (value, value.rpartition(" ")[2]) if secret]
+
+
+def _secret(text: str) -> str:
+    if matched := _VALUE.fullmatch(text):
+        return matched["value"]
+    # What is before the blank can be a host with a port.
+    behind = text.split(maxsplit=1)[-1]
+    return (behind.partition(":")[2] or behind).strip()
 
 
 def _variables() -> Iterator[tuple[str, str]]:
