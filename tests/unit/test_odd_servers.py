@@ -358,7 +358,17 @@ def test_parts_of_an_answer_that_are_no_text_are_logged(name: str, caplog: pytes
     assert name in caplog.text
 
 
-@pytest.mark.parametrize("trouble", [{"exception": "CUDA"}, {"fault": {"string": "x"}}, {"status": "failed"}])
+@pytest.mark.parametrize("event", [{"service_tier": "default"}, {"defaults": {"tier": 1}}])
+def test_an_event_with_a_default_makes_no_end_doubtful(event: object) -> None:
+    reading = StreamReading("")
+    reading.feed(wire(token("a"), event, "[DONE]"))
+    reading.end()
+    assert reading.failure is None
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"exception": "CUDA"}, {"fault": {"string": "x"}}, {"kind": "ServerFault"}, {"status": "failed"}]
+)
 def test_trouble_in_an_event_makes_an_end_doubtful(trouble: object) -> None:
     reading = StreamReading("")
     reading.feed(wire(token("a"), trouble, "[DONE]"))

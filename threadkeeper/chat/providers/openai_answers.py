@@ -44,7 +44,7 @@ _LONGEST_PIECE = 40
 _WRAPPED = re.compile(rb"(?:data: *)+")
 _ALIVE = re.compile(rb"\[?(?:ping|heartbeat|keep-?alive)\]?|:.*", re.IGNORECASE | re.DOTALL)
 _ENDS = (b"[DONE]", b'"[DONE]"', b"data: [DONE]", b"data:[DONE]")
-_TROUBLE = re.compile(rb"error|exception|fault\b|fail", re.IGNORECASE)
+_TROUBLE = re.compile(rb"error|exception|(?<!de)fault\b|fail", re.IGNORECASE)
 _ERROR_LINE = re.compile(rb"^error\b[:\s]*(.*)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 
 
