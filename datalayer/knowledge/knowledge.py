@@ -83,7 +83,7 @@ class Knowledge(PassageSearch, Suggestions):
         """Store what was fetched for a data source; returns it as stored.
 
         Args:
-            source: as it was when its address was read.
+            source: as it was when its address was read; without an object key if its file is lost.
             facts: where and when it was fetched.
             content: None if it is unchanged. The same bytes are not stored again.
             mime: the type of the content.
@@ -94,7 +94,8 @@ class Knowledge(PassageSearch, Suggestions):
         """
         demand_system(acting_user.get(), "the change of knowledge")
         fetched = replace(source, fetched=clean_json(facts))
-        if content is not None and hashlib.sha256(content).hexdigest() != source.sha256:
+        is_known = source.object_key is not None and source.sha256 is not None
+        if content is not None and not (is_known and hashlib.sha256(content).hexdigest() == source.sha256):
             fetched = await self._with_file(fetched, content, mime)
         stored, old = await self._writer.submit(lambda connection: sources.keep_fetched(connection, source, fetched))
         await self.file_deleter.delete(old, None)

@@ -106,6 +106,39 @@ async def test_unchanged_bytes_are_not_embedded_again(rig: WebRig, has_etag: boo
     assert "at six" not in " ".join(await rig.found("When does the harbour open?"))
 
 
+@pytest.mark.parametrize("has_etag", [True, False])
+async def test_a_lost_file_is_fetched_and_stored_again(rig: WebRig, has_etag: bool) -> None:
+    rig.site.pages["/harbour"] = Page(HARBOUR, etag='"1"' if has_etag else None)
+    page = await rig.put_address("/harbour")
+    await rig.train()
+    stored = await rig.layer.get_source(page.id)
+    assert stored is not None
+    await rig.layer.blobs.delete(str(stored.object_key))
+    # Other settings need the file.
+    other = WebRig(rig.layer, rig.server, "words:32")
+    other.site = rig.site
+    try:
+        away = await rig.layer.start_training("librarian")
+        failed_reason = await _reason_of(other, away)
+        other.allow(f"http://127.0.0.1:{rig.site.port}=127.0.0.0/8")
+        healed = await other.train()
+    finally:
+        await other.close()
+    assert failed_reason == ("not_fetched", "no_hosts", None)
+    assert (healed.counts.documents, (await rig.result(healed, page)).refused) == (1, None)
+    assert (await rig.layer.read_source(page.id))[1] == HARBOUR.encode()
+    report = await FileCheck(rig.layer.database, rig.layer.blobs, repair=True, grace_seconds=0).run()
+    assert (report.left, (await rig.layer.read_source(page.id))[1]) == (0, HARBOUR.encode())
+
+
+async def _reason_of(rig: WebRig, training: Training) -> tuple[str | None, str, str | None]:
+    with pytest.raises(TrainingFailed):
+        await rig.trainer.train(training.id)
+    ((result, _),) = (await rig.layer.trained_sources(training.id)).values()
+    assert result.fetch is not None
+    return result.refused, result.fetch["kind"], result.fetch["kept"]
+
+
 @pytest.mark.parametrize("what", ["gone", "robots", "host", "too_large", "network"])
 async def test_what_was_known_stays_when_it_cannot_be_fetched(rig: WebRig, what: str) -> None:
     rig.site.pages["/harbour"] = Page(HARBOUR)

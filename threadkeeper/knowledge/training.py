@@ -226,16 +226,10 @@ class _Run:
         number, results = before
         fetch: dict[str, Any] | None = None
         if source.kind in FETCHED_KINDS:
-            self._fetcher = self._fetcher or open_fetcher(self._settings.fetching)
-            try:
-                source, fetch = await refreshed(self._store, self._fetcher, source)
-            except SourceChanged:
-                is_there = await self._store.get_source(source.id) is not None
-                await self._keep_result(source, "changed" if is_there else "deleted")
+            found = await self._refreshed(source)
+            if found is None:
                 return
-            if source.object_key is None:
-                await self._keep_result(source, "not_fetched", fetch=fetch)
-                return
+            source, fetch = found
         known, options = results.get(source.id, (None, None))
         if (
             known is not None
@@ -248,7 +242,17 @@ class _Run:
             await self._store.keep_source_result(self._training_id, replace(known, fetch=fetch), source.options)
             return
         try:
-            source, content = await self._read(source.id)
+            try:
+                source, content = await self._read(source.id)
+            except BlobNotFound:
+                if source.kind not in FETCHED_KINDS:
+                    raise
+                # Its file was lost. Without it, the server is not asked whether the content has changed.
+                found = await self._refreshed(replace(source, object_key=None, fetched=None))
+                if found is None:
+                    return
+                source, fetch = found
+                source, content = await self._read(source.id)
         except (NotFound, BlobNotFound) as error:
             # It was deleted after the training began, or its file was lost.
             lacks = "deleted" if isinstance(error, NotFound) else "missing"
@@ -262,6 +266,20 @@ class _Run:
         except LoadRefused as refusal:
             refused = refusal.refusal
         await self._keep_result(source, refused, load.taken, documents=count, fetch=fetch)
+
+    async def _refreshed(self, source: DataSource) -> tuple[DataSource, dict[str, Any]] | None:
+        """The source with its content, and what to tell of the fetch; None if there is none, which is stored."""
+        self._fetcher = self._fetcher or open_fetcher(self._settings.fetching)
+        try:
+            stored, fetch = await refreshed(self._store, self._fetcher, source)
+        except SourceChanged:
+            is_there = await self._store.get_source(source.id) is not None
+            await self._keep_result(source, "changed" if is_there else "deleted")
+            return None
+        if stored.object_key is None:
+            await self._keep_result(stored, "not_fetched", fetch=fetch)
+            return None
+        return stored, fetch
 
     async def _read(self, source_id: str) -> tuple[DataSource, bytes]:
         """The source as it is now, with its file. Raises NotFound or BlobNotFound."""
