@@ -57,6 +57,20 @@ async def test_a_file_is_added_replaced_and_left_as_it_is(library: ChainlitLayer
     assert await library.list_sources(SLUG) == []
 
 
+async def test_the_same_file_is_stored_again_if_it_was_lost(library: ChainlitLayer) -> None:
+    new = NewSource("file", "hours.txt", b"Open from nine.")
+    with acting_as("alice"):
+        added = await put_source(library, SLUG, new, LIMITS)
+        await library.blobs.delete(str(added.source.object_key))
+        again = await put_source(library, SLUG, new, LIMITS)
+        last = await put_source(library, SLUG, new, LIMITS)
+    assert [one.done for one in (added, again, last)] == ["added", "replaced", "unchanged"]
+    assert (again.source.id, await library.read_source(added.source.id)) == (
+        added.source.id,
+        (last.source, b"Open from nine."),
+    )
+
+
 async def test_other_columns_of_a_table_replace_it(library: ChainlitLayer) -> None:
     content = b"id,name,place\n1,Ada,London\n2,Blaise,Paris\n3,Carl,Berlin\n"
     columns = NewSource("datasheet", "people.csv", content, {"columns": ("name",), "record_id": "id", "sheet": None})

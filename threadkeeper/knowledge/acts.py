@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
-from datalayer.errors import AlreadyExists, Forbidden, NotFound
+from datalayer.errors import AlreadyExists, BlobNotFound, Forbidden, NotFound
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.assistants import Assistant
 from datalayer.records.jobs import Job, JobPage, JobState
@@ -41,6 +42,8 @@ _ENDED_WITHOUT = "No process trains this any more: its job is lost."
 class KnowledgeActs(Protocol):
     """The part of the data layer that the acts use."""
 
+    @property
+    def blobs(self) -> BlobStore: ...
     async def get_assistant(self, slug: str, version: int | None = None) -> Assistant: ...
     async def put_source(
         self,
@@ -148,7 +151,7 @@ async def put_source(
         LoadRefused: the file cannot be loaded; `wording.say_refused` says why.
         NotFound: there is no such assistant, or it has no such source.
         Forbidden: the acting user may not edit the assistant.
-        BlobError: the file could not be stored.
+        BlobError: the file could not be stored, or the stored one not looked for.
     """
     await demand_editable(layer, slug)
     title = " ".join(new.title.split())
@@ -162,12 +165,24 @@ async def put_source(
             old = next((one for one in sources if (one.kind, one.title) == (new.kind, title)), None)
         made = old or DataSource(str(uuid.uuid4()), slug, new.kind, title)
         made = replace(made, kind=new.kind, title=title, options=options)
-        if old is not None and old == replace(made, sha256=hashlib.sha256(new.content).hexdigest()):
+        is_same = old is not None and old == replace(made, sha256=hashlib.sha256(new.content).hexdigest())
+        if old is not None and is_same and await _has_file(layer, old):
             return SourceChange(old, "unchanged")
         taken = await check_file(new.kind, title, new.content, limits, options)
         stored = await layer.put_source(made, new.content, mimetypes.guess_type(title)[0], replaces)
     started = await train_after_change(layer, slug, started_by) if trains else None
     return SourceChange(stored, "added" if old is None else "replaced", taken, started)
+
+
+async def _has_file(layer: KnowledgeActs, source: DataSource) -> bool:
+    """Whether the file of a source is in the store; one byte of it is asked for."""
+    if source.object_key is None:
+        return False
+    try:
+        async with await layer.blobs.open(source.object_key, 0, 1):
+            return True
+    except BlobNotFound:
+        return False
 
 
 async def change_source(
