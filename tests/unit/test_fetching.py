@@ -127,6 +127,19 @@ def test_a_listed_network_allows_its_addresses_and_no_others() -> None:
         assert may_connect(address, host.networks) is allowed
 
 
+@pytest.mark.parametrize("network", [None, "100.64.0.0/10", "fc00::/7"])
+def test_where_clouds_give_credentials_is_never_connected_to(network: str | None) -> None:
+    (host,) = url_hosts([f"wiki.example={network}" if network else "wiki.example"])
+    for address in (
+        *("100.100.100.200", "::ffff:100.100.100.200", "168.63.129.16", "::ffff:168.63.129.16", "64:ff9b::a83f:8110"),
+        *("192.0.0.192", "fd00:ec2::254", "fd00:ec2::254%eth0", "fd20:ce::254"),
+    ):
+        assert not may_connect(address, host.networks)
+    for address, listed in (("100.100.100.201", "100.64.0.0/10"), ("fd00:ec2::255", "fc00::/7")):
+        assert may_connect(address, host.networks) is (network == listed)
+    assert may_connect("168.63.129.17", host.networks) is (network is None)
+
+
 @pytest.mark.parametrize(
     "addresses",
     [["127.0.0.1"], ["::1"], ["::ffff:127.0.0.1"], ["10.0.0.1", "169.254.169.254"], ["127.0.0.1", "::1"]],
