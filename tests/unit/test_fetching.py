@@ -259,6 +259,16 @@ async def test_robots_are_respected(site: Site) -> None:
     assert "/a/secret" not in site.paths()
 
 
+async def test_robots_that_are_at_a_host_that_is_not_listed_are_told_as_such(site: Site) -> None:
+    site.pages |= {
+        "/robots.txt": Page(status=301, headers={"Location": "https://docs.example.com/robots.txt?secret"}),
+        "/a": Page(HTML),
+    }
+    failed = await failure(settings_for(site), source(site.address("/a")), resolver=Names())
+    expected = {"host": "127.0.0.1", "origin": "https://docs.example.com"}
+    assert (failed.kind, failed.values, site.paths()) == ("robots_moved", expected, [])
+
+
 @pytest.mark.parametrize(("status", "kind"), [(404, None), (401, None), (500, "robots_unread"), (429, "robots_unread")])
 async def test_without_robots_everything_is_allowed_and_with_unknown_ones_nothing(
     site: Site, status: int, kind: str | None, monkeypatch: pytest.MonkeyPatch

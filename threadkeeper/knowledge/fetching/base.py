@@ -19,6 +19,7 @@ FetchFailure = Literal[
     "timeout",
     "robots",
     "robots_unread",
+    "robots_moved",
     "redirects",
     "status",
     "encoding",

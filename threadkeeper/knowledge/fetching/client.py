@@ -159,6 +159,9 @@ class Client:
                 except _TooLong as long:
                     content = long.begin
                 except FetchFailed as failed:
+                    if failed.kind == "host":
+                        # This host is allowed, so the other one is where its robots.txt redirects to.
+                        raise FetchFailed("robots_moved", host=address.host, **failed.values) from None
                     if failed.kind != "status":
                         raise
                     if not 400 <= failed.values["status"] < 500 or failed.values["status"] == 429:
