@@ -203,15 +203,13 @@ class _Run:
         if now < self._told + self._progress_seconds:
             return
         self._told = now
-        current = await self._store.get_training(self._training_id)
-        if current is not None:
+        if (current := await self._store.get_training(self._training_id)) is not None:
             await progress(current)
 
     async def _trained_with(self) -> TrainingSettings:
         """The settings as they are stored. A server whose dimensions are not known is asked once."""
         model, chunks = self._embedder.model, self._chunks
-        dimensions = model.dimensions
-        if dimensions is None:
+        if (dimensions := model.dimensions) is None:
             dimensions = (await self._embed(["dimensions"])).vectors.shape[1]
         return TrainingSettings(model.name, dimensions, chunks.tokens, chunks.overlap, VERSION, chunks.window)
 
@@ -226,8 +224,7 @@ class _Run:
         number, results = before
         fetch: dict[str, Any] | None = None
         if source.kind in FETCHED_KINDS:
-            found = await self._refreshed(source)
-            if found is None:
+            if (found := await self._refreshed(source)) is None:
                 return
             source, fetch = found
         known, options = results.get(source.id, (None, None))
@@ -248,15 +245,13 @@ class _Run:
                 if source.kind not in FETCHED_KINDS:
                     raise
                 # Its file was lost. Without it, the server is not asked whether the content has changed.
-                found = await self._refreshed(replace(source, object_key=None, fetched=None))
-                if found is None:
+                if (found := await self._refreshed(replace(source, object_key=None, fetched=None))) is None:
                     return
                 source, fetch = found
                 source, content = await self._read(source.id)
         except (NotFound, BlobNotFound) as error:
             # It was deleted after the training began, or its file was lost.
-            lacks = "deleted" if isinstance(error, NotFound) else "missing"
-            await self._keep_result(source, lacks, fetch=fetch)
+            await self._keep_result(source, "deleted" if isinstance(error, NotFound) else "missing", fetch=fetch)
             return
         options = load_options(source.kind, source.options)
         load = Load(source.kind, name_of(source), content, self._settings.limits, **options)  # type: ignore[arg-type]
@@ -301,8 +296,8 @@ class _Run:
         loader = taken.loader if taken is not None else ""
         found = asdict(taken) if taken is not None and loader else None
         failed = int(refused is not None and refused != "deleted")
-        told = (loader or None, found, refused, documents, failed, fetch)
-        result = SourceResult(source.id, source.title, source.sha256, *told)
+        told = (source.sha256, loader or None, found, refused, documents, failed, fetch)
+        result = SourceResult(source.id, source.title, *told)
         await self._store.keep_source_result(self._training_id, result, source.options)
 
     async def _train_documents(self, source: DataSource, load: Load) -> int:
@@ -347,15 +342,9 @@ class _Run:
         new = [at for at, key in enumerate(keys) if key not in taken]
         if not new:
             return
-        settings, is_file = self._chunks, source.kind in ("file", "url")
-        asked = {
-            "do": "chunk",
-            "texts": [(group[at].text, is_file and has_headings(group[at].text)) for at in new],
-            "tokens": settings.tokens,
-            "overlap": settings.overlap,
-            "window": settings.window,
-        }
-        found, _ = await self._worker.ask(asked)
+        is_file = source.kind in ("file", "url")
+        texts = [(group[at].text, is_file and has_headings(group[at].text)) for at in new]
+        found, _ = await self._worker.ask({"do": "chunk", "texts": texts, **asdict(self._chunks)})
         for at, chunks in zip(new, found, strict=True):
             cut = tuple(
                 Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
