@@ -23,8 +23,11 @@ async def list_of(connection: AsyncConnection, assistant_id: str) -> list[DataSo
     return [record_of(DataSource, data_sources, row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def get(connection: AsyncConnection, source_id: str) -> DataSource | None:
+async def get(connection: AsyncConnection, source_id: str, *, is_locked: bool = False) -> DataSource | None:
+    """The source. `is_locked`: no other process changes or deletes it until the transaction ends."""
     statement = select(*_COLUMNS).where(data_sources.c.id == source_id)
+    if is_locked:
+        statement = statement.with_for_update()
     row = (await connection.execute(statement)).mappings().first()
     return None if row is None else record_of(DataSource, data_sources, row)
 
@@ -42,7 +45,7 @@ async def put(
     Raises:
         SourceChanged: another file is there, or the source is deleted.
     """
-    known = await get(connection, source.id)
+    known = await get(connection, source.id, is_locked=True)
     if replaces is not None and (known is None or known.sha256 != replaces):
         raise SourceChanged(f"the file of the data source {source.id} has changed meanwhile")
     if known is not None and not has_file:
@@ -85,7 +88,7 @@ async def keep_fetched(
     Raises:
         SourceChanged: the source is not as it was any more.
     """
-    known = await get(connection, source.id)
+    known = await get(connection, source.id, is_locked=True)
     if known is None or (known.kind, known.options, known.sha256) != (source.kind, source.options, source.sha256):
         raise SourceChanged(f"the data source {source.id} has changed while it was fetched")
     values = {
@@ -107,7 +110,7 @@ async def remove(connection: AsyncConnection, source_id: str) -> list[str]:
     Raises:
         NotFound: there is no such source.
     """
-    found = await get(connection, source_id)
+    found = await get(connection, source_id, is_locked=True)
     if found is None:
         raise NotFound(f"there is no data source {source_id}")
     await connection.execute(delete(documents).where(documents.c.sourceId == source_id))

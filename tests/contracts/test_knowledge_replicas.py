@@ -1,0 +1,103 @@
+"""Two processes change what an assistant knows at the same moment: one does it, and the other is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import datalayer
+from datalayer import DataSource, NotFound, SourceChanged
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.knowledge import sources
+from tests.support.knowledge import source
+from tests.support.patience import until
+
+
+@pytest.fixture
+async def other(layer: ChainlitLayer, database_url: str, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    """The data layer of a second process."""
+    made = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}")
+    yield made
+    await made.close()
+
+
+class Replicas:
+    """Two processes, of which the second writes while a transaction of the first is open."""
+
+    def __init__(self, layer: ChainlitLayer, other: ChainlitLayer, engine: str) -> None:
+        self.layer, self.other, self._engine = layer, other, engine
+
+    async def at_once(self, first: Callable[[AsyncConnection], Awaitable[Any]], second: Awaitable[Any]) -> Any:
+        """What the second gives or raises, which begins after the first has written and before that is committed."""
+        async with self.layer.database.write() as connection:
+            await first(connection)
+            waiting = asyncio.ensure_future(second)
+            if self._engine == "postgres":
+                await until(self._waits)
+            else:
+                await asyncio.sleep(0.1)
+            assert not waiting.done()
+        (given,) = await asyncio.gather(waiting, return_exceptions=True)
+        return given
+
+    async def _waits(self) -> bool:
+        locks = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        async with self.layer.database.read() as connection:
+            return bool((await connection.execute(locks)).scalar_one())
+
+
+@pytest.fixture
+def replicas(layer: ChainlitLayer, other: ChainlitLayer, engine: str) -> Replicas:
+    return Replicas(layer, other, engine)
+
+
+async def test_a_file_that_another_process_replaces_is_not_replaced_again(replicas: Replicas) -> None:
+    stored = await replicas.layer.put_source(source(), b"first")
+    changed = replace(stored, sha256="of another process")
+
+    async def put(connection: AsyncConnection) -> None:
+        await sources.put(connection, changed, has_file=True, replaces=stored.sha256)
+
+    given = await replicas.at_once(put, replicas.other.put_source(stored, b"second", replaces=stored.sha256))
+    assert isinstance(given, SourceChanged)
+    found = await replicas.layer.get_source(stored.id)
+    assert found is not None
+    assert found.sha256 == changed.sha256
+
+
+async def test_what_was_fetched_of_an_address_is_not_stored_under_another(replicas: Replicas) -> None:
+    old = await replicas.layer.put_source(replace(source(options={"address": "https://old.example"}), kind="url"))
+    new = replace(old, options={"address": "https://new.example"})
+
+    async def put(connection: AsyncConnection) -> None:
+        await sources.put(connection, new, has_file=False, replaces=None)
+
+    given = await replicas.at_once(put, replicas.other.keep_fetched(old, {"at": "now"}, b"of the old address"))
+    assert isinstance(given, SourceChanged)
+    found = await replicas.layer.get_source(old.id)
+    assert found is not None
+    assert (found.options, found.object_key, found.fetched) == (new.options, None, None)
+
+
+async def test_a_source_that_another_process_deletes_is_not_deleted_again_and_is_stored_anew(
+    replicas: Replicas,
+) -> None:
+    async def remove(connection: AsyncConnection) -> None:
+        await sources.remove(connection, stored.id)
+
+    stored = await replicas.layer.put_source(source(), b"first")
+    given = await replicas.at_once(remove, replicas.other.delete_source(stored.id))
+    assert isinstance(given, NotFound)
+    stored = await replicas.layer.put_source(source(), b"first")
+    given = await replicas.at_once(remove, replicas.other.put_source(stored, b"second"))
+    assert isinstance(given, DataSource)
+    assert (await replicas.layer.read_source(stored.id))[1] == b"second"
