@@ -170,7 +170,10 @@ class Knowledge(PassageSearch, Suggestions):
         """
         demand_system(acting_user.get(), "the change of knowledge")
         training_id, assistant = str(uuid.uuid4()), clean_text(assistant_id)
-        await self._writer.submit(lambda connection: trainings.start(connection, training_id, assistant, started_by))
+        dialect = self.database.dialect
+        await self._writer.submit(
+            lambda connection: trainings.start(connection, dialect, training_id, assistant, started_by)
+        )
         found = await self.get_training(training_id)
         assert found is not None
         return found

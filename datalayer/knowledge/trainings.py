@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
+from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
 from datalayer.records.knowledge import SourceResult, Training, TrainingCounts, TrainingSettings, TrainingState
 from datalayer.schema.knowledge import (
@@ -118,7 +119,9 @@ async def word_counts(connection: AsyncConnection, training_id: str) -> bytes | 
     return found
 
 
-async def start(connection: AsyncConnection, training_id: str, assistant_id: str, started_by: str | None) -> None:
+async def start(
+    connection: AsyncConnection, dialect: Dialect, training_id: str, assistant_id: str, started_by: str | None
+) -> None:
     """Add a new training.
 
     Raises:
@@ -129,18 +132,19 @@ async def start(connection: AsyncConnection, training_id: str, assistant_id: str
         raise AlreadyExists(f"the training {found} of the assistant {assistant_id} runs")
     newest = select(func.coalesce(func.max(trainings.c.number), 0)).where(trainings.c.assistantId == assistant_id)
     number = (await connection.execute(newest)).scalar_one() + 1
-    await connection.execute(
-        insert(trainings).values(
-            id=training_id,
-            assistantId=assistant_id,
-            number=number,
-            state="new",
-            isCurrent=False,
-            createdAt=utc_now(),
-            startedBy=started_by,
-            cost=Decimal(0),
-        )
+    statement = dialect.insert(trainings).values(
+        id=training_id,
+        assistantId=assistant_id,
+        number=number,
+        state="new",
+        isCurrent=False,
+        createdAt=utc_now(),
+        startedBy=started_by,
+        cost=Decimal(0),
     )
+    # Another process may have started one since; the indexes of the table refuse the second.
+    if not (await connection.execute(statement.on_conflict_do_nothing())).rowcount:
+        raise AlreadyExists(f"another training of the assistant {assistant_id} was started at the same moment")
 
 
 async def begin(connection: AsyncConnection, training_id: str, settings: TrainingSettings, expected: int) -> bool:

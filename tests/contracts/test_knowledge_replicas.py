@@ -13,11 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
-from datalayer import DataSource, NotFound, SourceChanged
+from datalayer import AlreadyExists, DataSource, NotFound, SourceChanged
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.knowledge import sources
+from datalayer.knowledge import sources, trainings
 from tests.support.knowledge import source
 from tests.support.patience import until
+from tests.support.records import new_id
 
 
 @pytest.fixture
@@ -44,8 +45,7 @@ class Replicas:
             else:
                 await asyncio.sleep(0.1)
             assert not waiting.done()
-        (given,) = await asyncio.gather(waiting, return_exceptions=True)
-        return given
+        return (await asyncio.gather(waiting, return_exceptions=True))[0]
 
     async def _waits(self) -> bool:
         locks = text(
@@ -101,3 +101,14 @@ async def test_a_source_that_another_process_deletes_is_not_deleted_again_and_is
     given = await replicas.at_once(remove, replicas.other.put_source(stored, b"second"))
     assert isinstance(given, DataSource)
     assert (await replicas.layer.read_source(stored.id))[1] == b"second"
+
+
+async def test_one_training_at_a_time_whichever_process_starts_it(replicas: Replicas) -> None:
+    dialect = replicas.layer.database.dialect
+
+    async def start(connection: AsyncConnection) -> None:
+        await trainings.start(connection, dialect, new_id(), "librarian", None)
+
+    given = await replicas.at_once(start, replicas.other.start_training("librarian"))
+    assert isinstance(given, AlreadyExists)
+    assert [one.number for one in await replicas.layer.list_trainings("librarian")] == [1]
