@@ -104,10 +104,16 @@ class PassageSearch(DataStore):
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: passages.hashes(connection, ids))
 
-    async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]:
-        """The passages with these ids and scores, in this order; deleted ones are missing."""
+    async def get_passages(
+        self, scores: Sequence[tuple[int, float]], training: Training | None = None
+    ) -> list[Passage]:
+        """The passages with these ids and scores, in this order; deleted ones are missing.
+
+        Args:
+            training: those that are no part of it are missing too; None if the ids were found in one.
+        """
         demand_system(acting_user.get(), "knowledge")
-        return await self.database.query(lambda connection: passages.described(connection, scores))
+        return await self.database.query(lambda connection: passages.described(connection, scores, training))
 
     async def _index_vectors(self, training_id: str) -> None:
         """Create the index of vectors before the first large training answers."""

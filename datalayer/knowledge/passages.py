@@ -64,8 +64,10 @@ async def with_words(
     return list((await connection.execute(statement)).scalars())
 
 
-async def described(connection: AsyncConnection, scores: Sequence[tuple[int, float]]) -> list[Passage]:
-    """The passages with these ids and scores, in this order; deleted ones are missing."""
+async def described(
+    connection: AsyncConnection, scores: Sequence[tuple[int, float]], training: Training | None
+) -> list[Passage]:
+    """The passages with these ids and scores, in this order; deleted ones are missing, and those of other trainings."""
     statement = (
         select(
             passages.c.id,
@@ -79,6 +81,8 @@ async def described(connection: AsyncConnection, scores: Sequence[tuple[int, flo
         .join(documents, documents.c.id == passages.c.documentId)
         .where(passages.c.id.in_([passage_id for passage_id, _ in scores]))
     )
+    if training is not None:
+        statement = statement.where(is_part(documents, training))
     found = {
         row.id: Passage(row.id, row.documentId, row.title, row.sourceId, row.text, 0.0, row.page, row.recordId)
         for row in await connection.execute(statement)

@@ -184,6 +184,13 @@ async def test_passages_that_are_trained_no_more_are_missing_when_they_are_read_
     ids = [one.id for one in found.passages]
     again = await retriever.again(assistant(), [*reversed(ids), 10**9])
     assert ([one.id for one in again.passages], again.training_id) == (ids[::-1], found.training_id)
+    harbour = next(one for one in await rig.layer.list_sources("librarian") if one.title == "harbour.txt")
+    await rig.layer.put_source(harbour, b"The harbour opens at seven in the morning.")
+    assert (await train_files(rig.layer, "librarian", {}, rig.server)).state == "success"
+    again = await retriever.again(assistant(), ids)
+    assert [one.document_title for one in again.passages] == ["cats.txt"], "the other text is superseded"
+    await rig.train("gardener")
+    assert (await retriever.again(assistant("gardener"), ids)).passages == [], "of another assistant"
 
 
 async def test_a_trial_shows_what_was_found_and_the_demo_quotes_it(rig: Rig) -> None:

@@ -34,7 +34,7 @@ class AskedStore(Protocol):
     """The part of the data layer that a question reads."""
 
     async def current_training(self, assistant_id: str) -> Training | None: ...
-    async def get_passages(self, scores: Sequence[tuple[int, float]]) -> list[Passage]: ...
+    async def get_passages(self, scores: Sequence[tuple[int, float]], training: Training) -> list[Passage]: ...
     async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]: ...
     async def read_source(self, source_id: str) -> tuple[DataSource, bytes]: ...
 
@@ -92,7 +92,7 @@ class KnowledgeRetriever:
             training = await self._store.current_training(assistant.slug)
             if training is None:
                 return Found()
-            passages = await self._store.get_passages([(passage_id, 0.0) for passage_id in passage_ids])
+            passages = await self._store.get_passages([(passage_id, 0.0) for passage_id in passage_ids], training)
         return Found(passages, training_id=training.id)
 
     async def pages(self, training_id: str, passages: Numbered) -> Mapping[int, bytes]:
