@@ -134,6 +134,16 @@ def positioned(added: Mapping[str, NewDocument]) -> Iterator[tuple[str, str, int
             yield document_id, document.title, position, passage
 
 
+async def add_piece(
+    connection: AsyncConnection, dialect: Dialect, training: Training, added: Sequence[tuple[str, str, int, NewPassage]]
+) -> None:
+    """Add passages to documents of an earlier transaction. Documents that were deleted since are left out."""
+    begun = select(documents.c.id).where(documents.c.id.in_({document_id for document_id, *_ in added}))
+    # Locked, so that they are not deleted before their passages are there.
+    there = set((await connection.execute(begun.with_for_update(read=True, key_share=True))).scalars())
+    await add_passages(connection, dialect, training, [one for one in added if one[0] in there])
+
+
 async def add_passages(
     connection: AsyncConnection, dialect: Dialect, training: Training, added: Sequence[tuple[str, str, int, NewPassage]]
 ) -> None:

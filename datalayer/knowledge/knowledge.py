@@ -295,8 +295,9 @@ class Knowledge(PassageSearch, Suggestions):
     async def keep_documents(self, training_id: str, added: Sequence[NewDocument]) -> None:
         """Store documents with their passages as part of a training.
 
-        Few passages are stored in one transaction, many in pieces, so that others are not held up. Of documents with
-        the same source, key and fingerprint, the last is stored.
+        Few passages are stored in one transaction, many in pieces, so that others are not held up; documents whose
+        source is deleted between two pieces are left out. Of documents with the same source, key and fingerprint, the
+        last is stored.
 
         Raises:
             NotFound: the training does not run any more.
@@ -314,7 +315,7 @@ class Knowledge(PassageSearch, Suggestions):
         while piece := list(islice(pieces, documents.AT_ONCE)):
 
             async def add(connection: AsyncConnection, piece: Sequence[Any] = piece) -> None:
-                await documents.add_passages(connection, dialect, training, piece)
+                await documents.add_piece(connection, dialect, training, piece)
 
             await self._writer.submit(add)
         await self._writer.submit(lambda connection: documents.finish(connection, training_id, by_id))

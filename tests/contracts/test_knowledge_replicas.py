@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import datalayer
 from datalayer import AlreadyExists, DataSource, NotFound, SourceChanged
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.knowledge import sources, trainings
-from tests.support.knowledge import source
+from tests.support.knowledge import SETTINGS, document, source
 from tests.support.patience import until
 from tests.support.records import new_id
 
@@ -112,3 +113,30 @@ async def test_one_training_at_a_time_whichever_process_starts_it(replicas: Repl
     given = await replicas.at_once(start, replicas.other.start_training("librarian"))
     assert isinstance(given, AlreadyExists)
     assert [one.number for one in await replicas.layer.list_trainings("librarian")] == [1]
+
+
+async def test_a_training_goes_on_without_a_source_that_is_deleted_between_two_pieces_of_its_document(
+    layer: ChainlitLayer, other: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = [await layer.put_source(source(title=title), b"x") for title in ("Gone", "Kept")]
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 2)
+    write, transactions = layer.database.write, 0
+
+    @asynccontextmanager
+    async def deleting(**options: bool) -> AsyncIterator[AsyncConnection]:
+        nonlocal transactions
+        transactions += 1
+        if transactions == 3:
+            await other.delete_source(gone.id)
+        async with write(**options) as connection:
+            yield connection
+
+    monkeypatch.setattr(layer.database, "write", deleting)
+    large = document(gone.id, "large", [f"part {at}" for at in range(150)])
+    await layer.keep_documents(training.id, [large, document(kept.id, "last", ["one"])])
+    assert transactions == 4, "the rows, two pieces, and the end"
+    assert await layer.finish_training(training.id, 0.3, b"")
+    done = await layer.current_training("librarian")
+    assert done is not None
+    assert (done.counts.documents, done.counts.passages, done.counts.vectors) == (1, 1, 1)
