@@ -221,16 +221,19 @@ class Knowledge(PassageSearch, Suggestions):
     async def finish_training(self, training_id: str, threshold: float, word_counts: bytes) -> bool:
         """Make a training answer in place of the current one, at once; False if it does not run any more.
 
+        The first large training then waits for its index of vectors; an error of the build is logged.
+
         Args:
             threshold: the score below which a passage answers nothing.
             word_counts: how many passages contain each word, as the search reads it.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        if self.database.dialect.vectors is not None:
-            await self._index_vectors(training_id)
         swapped: bool = await self._writer.submit(
             lambda connection: trainings.swap(connection, training_id, threshold, word_counts)
         )
+        if swapped and self.database.dialect.vectors is not None:
+            # The training answers without it, and its build waits for every old transaction.
+            await self._index_vectors(training_id)
         return swapped
 
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int:

@@ -1,13 +1,17 @@
 """Public methods of the search in passages: what searches vectors here, and what a search reads."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from datalayer.dialects import VectorsMissing
+from datalayer.errors import DataLayerError
 from datalayer.knowledge import passages, trainings
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import Passage, PassageVector, Training
 from datalayer.store import DataStore
+
+logger = logging.getLogger(__name__)
 
 _PAGE = 2_000
 _FILLED_AT_ONCE = 500
@@ -116,13 +120,16 @@ class PassageSearch(DataStore):
         return await self.database.query(lambda connection: passages.described(connection, scores, training))
 
     async def _index_vectors(self, training_id: str) -> None:
-        """Create the index of vectors before the first large training answers."""
+        """Create the index of vectors for the first large training. Without it, the search compares all vectors."""
         vectors = self.database.dialect.vectors
         assert vectors is not None
-        training = await self.database.query(lambda connection: trainings.get(connection, training_id))
-        if training is None or training.settings is None:
-            return
-        dimensions = training.settings.dimensions
-        size = await self.database.query(lambda connection: passages.count(connection, training, _EXACT_VECTORS + 1))
-        if size > _EXACT_VECTORS:
-            await vectors.index(self.database, dimensions)
+        try:
+            training = await self.database.query(lambda connection: trainings.get(connection, training_id))
+            if training is None or training.settings is None:
+                return
+            most = _EXACT_VECTORS + 1
+            size = await self.database.query(lambda connection: passages.count(connection, training, most))
+            if size > _EXACT_VECTORS:
+                await vectors.index(self.database, training.settings.dimensions)
+        except DataLayerError as error:
+            logger.warning("the index of vectors is not built, which the next large training does: %s", error)

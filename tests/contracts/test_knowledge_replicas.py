@@ -140,3 +140,35 @@ async def test_a_training_goes_on_without_a_source_that_is_deleted_between_two_p
     done = await layer.current_training("librarian")
     assert done is not None
     assert (done.counts.documents, done.counts.passages, done.counts.vectors) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_large_training_answers_while_its_index_is_built_and_when_that_fails(
+    pgvector_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    layer = pgvector_layer
+    monkeypatch.setattr("datalayer.knowledge.passage_search._EXACT_VECTORS", 50)
+    await layer.prepare_vectors()
+    handbook = await layer.put_source(source(), b"x")
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 1)
+    await layer.keep_documents(training.id, [document(handbook.id, "a", [f"part {at}" for at in range(60)])])
+    async with layer.database.write() as connection:
+        # The build waits for the end of this transaction.
+        await connection.execute(text("LOCK TABLE passage_vectors IN ROW EXCLUSIVE MODE"))
+        finishing = asyncio.create_task(layer.finish_training(training.id, 0.3, b""))
+        await until(lambda: layer.current_training("librarian"))
+        assert not finishing.done()
+        if fails:
+            build = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'"
+
+            async def is_ended() -> bool:
+                return bool((await connection.execute(text(build))).scalar_one())
+
+            await until(is_ended)
+            assert await finishing
+    assert await finishing
+    assert ("is not built" in caplog.text) is fails
+    found = await layer.current_training("librarian")
+    assert found is not None
+    assert len(await layer.nearest_passages(found, document("", "a", ["one"]).passages[0].vectors[0], 10)) == 10
