@@ -273,6 +273,24 @@ async def test_a_continued_answer_goes_on_with_the_passages_that_it_cites(chat: 
         assert len((await thread_of(client))["elements"]) == 1
 
 
+async def test_an_answer_from_passages_alone_is_not_continued_without_any(chat: Chat) -> None:
+    prompt = "{context}\n{question}"
+    assistant = await make(chat, type="qa", prompt=prompt, idk="I do not know.", model="length")
+    async with chat.client("alice", profile=assistant.slug) as client:
+        await client.ask("the harbour opens at six in the morning")
+        before = (await stored(client))[-1]
+        async with chat.layer() as layer:
+            for source in await layer.list_sources(assistant.slug):
+                await layer.delete_source(source.id)
+            await train_files(layer, assistant.slug, {"zebras.txt": "Which zebras paint ceilings?"}, chat.model_server)
+        chat.model_server.forget()
+        await press(client, "continue_answer")
+        assert "length" not in models(chat)
+        answer, told = (await stored(client))[-2:]
+        assert (answer["output"], told["output"]) == (before["output"], "I do not know.")
+        assert told["metadata"]["status"] == "notice"
+
+
 async def test_a_reader_of_a_shared_thread_sees_what_is_cited(chat: Chat) -> None:
     await chat.add_user("bob")
     assistant = await make(chat, model=ANSWER)

@@ -20,7 +20,7 @@ from threadkeeper.chat.assistants import (
     prompted,
     prompted_to_continue,
 )
-from threadkeeper.chat.context.history import Question
+from threadkeeper.chat.context.history import CONTINUE_PROMPT, Question
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.assistants import Answerer, answerer_of
 from threadkeeper.conversation.chat_settings import MODEL, Choices
@@ -112,8 +112,8 @@ class Answerers:
         own: Choices,
         *,
         language: str,
-    ) -> tuple[Choices, Passages]:
-        """The settings and the passages for the rest of an answer to this question.
+    ) -> Prepared:
+        """The request for the rest of an answer to this question.
 
         The passages have the numbers that the answer cites. If none of them is there any more, others are looked up,
         with the numbers behind.
@@ -131,7 +131,7 @@ class Answerers:
         """
         assistant, choices = answerer.assistant, answerer.choices(own)
         if assistant is None:
-            return choices, NO_PASSAGES
+            return Prepared(Question(CONTINUE_PROMPT), choices)
         before, passages, found = passages_of(answer), dict[int, Passage](), Found()
         if before and self._retriever is not None:
             found = await self._retriever.again(assistant, [fact["id"] for fact in before])
@@ -144,11 +144,13 @@ class Answerers:
         if not passages:
             found = await self._find(answerer, assistant, asked, steps)
             passages = numbered(found.passages, 1 + max((fact["number"] for fact in before), default=0))
+        if answers_unknown(assistant.settings, passages):
+            return Prepared(Question(CONTINUE_PROMPT), choices, idk=idk_text(assistant.settings))
         prompt = prompted_to_continue(assistant.settings, asked, passages, self._default_prompt)
-        demo_answer = demo_quotes(passages, language)
-        return (
+        return Prepared(
+            Question(CONTINUE_PROMPT),
             replace(choices, system_prompt=prompt),
-            Passages(passages, found.training_id, demo_answer, self._retriever),
+            Passages(passages, found.training_id, demo_quotes(passages, language), self._retriever),
         )
 
     async def _find(

@@ -16,7 +16,7 @@ from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.asking import Asking, Steps
-from threadkeeper.chat.context.history import CONTINUE_PROMPT, DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
+from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
 from threadkeeper.chat.context.reductions import Reduction
 from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import window_of
@@ -29,6 +29,7 @@ from threadkeeper.conversation.chat_settings import Choices
 from threadkeeper.conversation.cutting import cut_what_followed, steps_before
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import buttons_of, offer, prompt_buttons, renew_version_buttons, say_stopped
 from threadkeeper.conversation.passages import facts_of_elements
 from threadkeeper.conversation.question import QuestionReader, say_notices
@@ -250,7 +251,7 @@ class Answering:
         own = Choices.from_values(cl.context.session.chat_settings, self.default)
         earlier = [step for step in thread["steps"][:at] if step["id"] != message.id]
         try:
-            choices, passages = await self.answerers.prepare_to_continue(
+            prepared = await self.answerers.prepare_to_continue(
                 answerer, message.content, earlier, answer, own, language=language
             )
         except ModelError as error:
@@ -258,9 +259,14 @@ class Answering:
             model = answerer.model(message.modes, self.models)
             await say_error(explain(error, language, model=model), model=model)
             return
+        if prepared.idk is not None:
+            # The answer stays as it is: what it has was found in passages.
+            await notice(prepared.idk).send()
+            return
+        choices, passages = prepared.choices, prepared.passages
         model = await self.answerers.pick(answerer, message, language)
         asking = Asking(
-            self._builder(Question(CONTINUE_PROMPT), thread["elements"], choices, model),
+            self._builder(prepared.question, thread["elements"], choices, model),
             thread["steps"][: at + 1],
             model=model,
             question_id=message.id,
