@@ -72,6 +72,7 @@ async def used(visitor: Visitor, address: str) -> None:
     await visitor.answered()
     await page.wait_for_url(f"{address}{ROOT}/thread/*")
     thread_id = urlsplit(page.url).path.rpartition("/")[2]
+    await page.wait_for_load_state("networkidle")
     await page.reload()
     await expect(visitor.questions).to_have_count(1)
     file = page.locator(f'a[href*="/files/{thread_id}/"]')

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from pypdf import PdfReader
+from sqlalchemy import update
 
 from datalayer import Assistant, AssistantAccess, AssistantSettings, CallFilter
+from datalayer.schema.knowledge import trainings
 from tests.support.chat_client import ChatClient
 from tests.support.knowledge import EMBEDDING, train_files
 from tests.support.model_server import Recorded
@@ -120,11 +122,16 @@ async def test_below_the_threshold_the_idk_text_is_the_answer_and_no_model_is_as
 
 async def test_a_search_that_fails_is_told_and_can_be_tried_again(chat: Chat) -> None:
     assistant = await make(chat, "words:32", type="qa", prompt="{context}\n{question}", idk="No idea.", model="echo")
+    async with chat.layer() as layer:
+        # As if the server had another model of the same name since.
+        renamed = update(trainings).where(trainings.c.assistantId == assistant.slug).values(model="words")
+        async with layer.database.writing_engine.begin() as connection:
+            await connection.execute(renamed)
     async with chat.client("alice", profile=assistant.slug) as client:
         assert "must be trained again" in await client.ask("When does the harbour open?")
         assert "echo" not in models(chat)
         assert client.button("try_again") is not None
-        assert "was made with the model words:32" in chat.log
+        assert "has vectors of 32 dimensions" in chat.log
         assert str(client.thread_id) in chat.log
 
 
@@ -209,7 +216,7 @@ async def test_an_answer_that_cites_nothing_names_what_was_found(chat: Chat) -> 
     assistant = await make(chat, model=UNCITED)
     async with chat.client("alice", profile=assistant.slug) as client:
         shown = await client.ask("the harbour opens at six in the morning")
-        assert shown == "At six.\n\n*The answer cites no passage. Passages found: harbour\\.txt; winter\\.txt.*"
+        assert shown == "At six.\n\n*The answer cites no passage. Passages found: harbour\\.txt · winter\\.txt.*"
         assert (await stored(client))[-1]["output"] == "At six."
         assert (await thread_of(client))["elements"] == []
 

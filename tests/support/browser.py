@@ -189,13 +189,14 @@ class Visitor:
 
     async def open(self, path: str = "/") -> None:
         """Open the path. Tries again if Chainlit's page was redirecting to the login, as during a restart."""
-        try:
-            await self.page.goto(f"{self._base_url}{path}")
-        except Error as error:
-            if not _INTERRUPTED.search(error.message):
-                raise
-            await self.page.wait_for_url("**/login")
-            await self.page.goto(f"{self._base_url}{path}")
+        for tries_left in (2, 1, 0):
+            try:
+                await self.page.goto(f"{self._base_url}{path}")
+            except Error as error:
+                if not tries_left or not _INTERRUPTED.search(error.message):
+                    raise
+            else:
+                return
 
     async def log_in(self, identifier: str, password: str) -> None:
         await self.page.locator("#email").fill(identifier)
