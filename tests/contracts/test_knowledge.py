@@ -428,7 +428,7 @@ async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
     state = (await layer.knowledge_states(["librarian"]))["librarian"]
     assert state == KnowledgeState(4, 0, 4, ended.finished_at, "success")
     await layer.put_source(replace(sources[0], title="another title"))
-    assert (await layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 0
+    assert (await layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 1
     await layer.put_source(sources[0], b"other bytes")
     await layer.put_source(replace(sources[1], options={"columns": ["a"]}))
     await layer.delete_source(sources[2].id)
