@@ -43,7 +43,6 @@ from threadkeeper.factories import (
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
-from threadkeeper.knowledge.handbook import create_handbook
 from threadkeeper.login.accounts import ensure_admin
 from threadkeeper.logs import configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
@@ -164,6 +163,8 @@ async def start() -> None:
 
 async def make_sample_assistant() -> None:
     """Make it on the first start. The server serves without it as well."""
+    from threadkeeper.knowledge.handbook import create_handbook  # noqa: PLC0415  only the first start needs it
+
     try:
         await create_handbook(layer, Path(__file__).parent)
     except datalayer.DataLayerError as error:

@@ -147,7 +147,9 @@ class Starts:
 
     def _environment(self, directory: Path, data: Path) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return {**inherited, "HOME": str(directory), "PYTHONPATH": str(ROOT), "DATA_DIR": str(data)}
+        # Any start is measured, and not the first one, which trains the sample assistant.
+        own = {"HOME": str(directory), "PYTHONPATH": str(ROOT), "DATA_DIR": str(data), "SAMPLE_ASSISTANT": "false"}
+        return {**inherited, **own}
 
 
 async def _answered(process: asyncio.subprocess.Process, port: int) -> None:
