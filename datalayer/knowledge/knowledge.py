@@ -24,6 +24,7 @@ from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.knowledge.suggestions import Suggestions
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import (
+    FETCHED_KINDS,
     DataSource,
     Document,
     DocumentPassage,
@@ -37,7 +38,6 @@ from datalayer.records.knowledge import (
 logger = logging.getLogger(__name__)
 
 KINDS = ("file", "pairs", "datasheet", "url", "api")
-WITH_ADDRESS = ("url", "api")
 """The kinds whose content is fetched."""
 
 
@@ -370,7 +370,7 @@ def _clean(source: DataSource) -> DataSource:
     title = clean_text(source.title).strip()
     if not title:
         raise InvalidRecord("a data source needs a title")
-    if source.kind in WITH_ADDRESS and not (isinstance(address := source.options.get("address"), str) and address):
+    if source.kind in FETCHED_KINDS and not (isinstance(address := source.options.get("address"), str) and address):
         raise InvalidRecord(f"a data source of the kind {source.kind!r} needs an address in its options")
     return replace(
         source,

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 TrainingState = Literal["new", "training", "success", "failed", "cancelled"]
 RUNNING: tuple[TrainingState, ...] = ("new", "training")
+FETCHED_KINDS = ("url", "api")
+"""The kinds of data sources that a training fetches from an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class SourceResult:
     documents: int
     failed_documents: int = 0
     fetch: dict[str, Any] | None = None
+
+    def is_of(self, source: DataSource, options: dict[str, Any] | None) -> bool:
+        """Whether the source is as it was trained, with these options: another one needs a training."""
+        return (self.title, self.sha256, options) == (source.title, source.sha256, source.options)
 
 
 @dataclass(frozen=True, slots=True)

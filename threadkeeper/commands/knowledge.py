@@ -332,7 +332,7 @@ def _trained(source: DataSource, found: tuple[SourceResult, Any] | None) -> str:
     if found is None:
         return "no"
     result, options = found
-    if (result.title, result.sha256, options) != (source.title, source.sha256, source.options):
+    if not result.is_of(source, options):
         return "changed since"
     return f"no: {result.refused}" if result.refused else f"{result.documents:,}"
 

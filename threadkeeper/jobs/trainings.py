@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from datalayer import JobContext, JobFailed, JobSchedule
 from datalayer.errors import AlreadyExists, DataLayerError, JobLater, NotFound, StorageUnavailable
-from datalayer.knowledge.knowledge import WITH_ADDRESS
-from datalayer.records.knowledge import RUNNING, Training
+from datalayer.records.knowledge import FETCHED_KINDS, RUNNING, Training
 from threadkeeper.knowledge.acts import TRAINING, end_if_lost, seconds_since, start_training, train_after_change
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def register_trainings(layer: "ChainlitLayer", train: Train) -> None:
                 if newest and seconds_since(newest[0].created_at) < _DUE_SECONDS[start]:
                     continue
                 # What is at an address changes without a word.
-                is_fetched = any(one.kind in WITH_ADDRESS for one in await layer.list_sources(slug))
+                is_fetched = any(one.kind in FETCHED_KINDS for one in await layer.list_sources(slug))
                 if not state.changed_sources and not (is_fetched and start != "on_change"):
                     continue
                 try:

@@ -18,6 +18,7 @@ from datalayer.concurrency import for_each
 from datalayer.errors import BlobNotFound, DataLayerError, NotFound, SourceChanged
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import (
+    FETCHED_KINDS,
     DataSource,
     NewDocument,
     SourceResult,
@@ -28,7 +29,7 @@ from threadkeeper.knowledge.batches import Batches
 from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings
 from threadkeeper.knowledge.embedding.base import Embedded, EmbeddingError, EmbeddingPurpose, Embeds
 from threadkeeper.knowledge.fetching.base import Fetches, FetchSettings
-from threadkeeper.knowledge.fetching.options import FETCHED_KINDS, load_options
+from threadkeeper.knowledge.fetching.options import load_options
 from threadkeeper.knowledge.fetching.refreshing import name_of, open_fetcher, refreshed
 from threadkeeper.knowledge.loaders.base import LoadedDocument, Taken
 from threadkeeper.knowledge.loaders.formats import is_current
@@ -230,7 +231,7 @@ class _Run:
         known, options = results.get(source.id, (None, None))
         if (
             known is not None
-            and (known.title, known.sha256, options) == (source.title, source.sha256, source.options)
+            and known.is_of(source, options)
             and known.refused is None
             and known.loader is not None
             and is_current(known.loader)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FETCHED_KINDS = ("url", "api")
+from datalayer.records.knowledge import FETCHED_KINDS
+
 FETCH_OPTIONS = ("address", "header", "next", "page")
 """The options that are not those of the loader: where the content is, the variable with a header, and for an API the
 path to the address of the next page in an answer, or the parameter that counts the pages."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response
 
+from datalayer.records.knowledge import FETCHED_KINDS
 from threadkeeper.knowledge.addresses import put_address
 from threadkeeper.knowledge.fetching.base import FetchFailed
-from threadkeeper.knowledge.fetching.options import FETCHED_KINDS
 from threadkeeper.knowledge.wording import say_fetch_failed
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute

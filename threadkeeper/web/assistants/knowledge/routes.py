@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Response
 
 from datalayer import SYSTEM, acting_as
-from datalayer.records.knowledge import RUNNING
+from datalayer.records.knowledge import FETCHED_KINDS, RUNNING
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.acts import NewSource, SourceChange
-from threadkeeper.knowledge.fetching.options import FETCHED_KINDS
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.knowledge.wording import say_taken
 from threadkeeper.web.assistants.knowledge import addresses, columns, pairs, sources, trainings

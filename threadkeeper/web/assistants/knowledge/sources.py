@@ -6,9 +6,9 @@ from fastapi import APIRouter, HTTPException, Response
 
 from datalayer import SYSTEM, BlobNotFound, DataSource, acting_as
 from datalayer.blobs.headers import BYTES, content_disposition
+from datalayer.records.knowledge import FETCHED_KINDS
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.acts import NewSource
-from threadkeeper.knowledge.fetching.options import FETCHED_KINDS
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm

@@ -66,9 +66,8 @@ def source_rows(
         if result is None:
             rows.append(SourceRow(source, "new"))
             continue
-        is_same = (result.title, result.sha256, options) == (source.title, source.sha256, source.options)
         said = sentences(result, limits, language)
-        state = "trained" if is_same else "changed"
+        state = "trained" if result.is_of(source, options) else "changed"
         rows.append(SourceRow(source, state, result.documents, said, result.refused is not None))
     return rows
 
