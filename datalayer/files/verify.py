@@ -9,10 +9,11 @@ deletes a row.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from sqlalchemy import select
 
@@ -31,6 +32,8 @@ from datalayer.schema.chat import blob_deletions
 GRACE_SECONDS = 3600.0
 AT_ONCE = 8
 _PAGE = 200
+
+Row = TypeVar("Row", Element, DataSource)
 
 Problem = Literal["missing", "size", "checksum", "unreadable", "orphan", "unfinished"]
 
@@ -118,8 +121,8 @@ class FileCheck:
             BlobError: the store cannot be listed.
             StorageUnavailable: the database cannot be used.
         """
-        await for_each(self._rows(), self._check_row, concurrency=AT_ONCE)
-        await for_each(self._sources(), self._check_source, concurrency=AT_ONCE)
+        await for_each(self._paged(elements.with_files), self._check_row, concurrency=AT_ONCE)
+        await for_each(self._paged(sources.with_files), self._check_source, concurrency=AT_ONCE)
         batch: list[ListedBlob] = []
         async for blob in self._blobs.list():
             batch.append(blob)
@@ -141,15 +144,13 @@ class FileCheck:
                     await self._blobs.discard(upload)
                 self._report_problem(FileProblem("unfinished", upload.name, repaired=self._repairs))
 
-    async def _rows(self) -> AsyncIterator[Element]:
+    async def _paged(self, read: Callable[..., Awaitable[list[Row]]]) -> AsyncIterator[Row]:
+        """The rows that `read` gives in pages: elements or data sources with files."""
         after: str | None = None
         while True:
-            position = after
-            page = await self._database.query(
-                lambda connection: elements.with_files(connection, after=position, limit=_PAGE)  # noqa: B023
-            )
-            for element in page:
-                yield element
+            page = await self._database.query(partial(read, after=after, limit=_PAGE))
+            for row in page:
+                yield row
             if len(page) < _PAGE:
                 return
             after = page[-1].id
@@ -193,19 +194,6 @@ class FileCheck:
             await self._describe(element, size, sha256)
             return None
         return _difference(as_it_is, element, size, sha256)
-
-    async def _sources(self) -> AsyncIterator[DataSource]:
-        after: str | None = None
-        while True:
-            position = after
-            page = await self._database.query(
-                lambda connection: sources.with_files(connection, after=position, limit=_PAGE)  # noqa: B023
-            )
-            for source in page:
-                yield source
-            if len(page) < _PAGE:
-                return
-            after = page[-1].id
 
     async def _check_source(self, source: DataSource) -> None:
         """A file that is missing is not marked: the next training says so."""
