@@ -230,8 +230,7 @@ class _Run:
             source, fetch = found
         known, options = results.get(source.id, (None, None))
         if (
-            known is not None
-            and known.is_of(source, options)
+            (known is not None and known.is_of(source, options))
             and known.refused is None
             and known.loader is not None
             and is_current(known.loader)
