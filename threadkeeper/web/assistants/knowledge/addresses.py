@@ -22,7 +22,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.post("/assistants/{slug}/knowledge/addresses")
-async def add_address(desk: Desk, form: Form) -> Response:
+async def add_address(form: Form, desk: Desk) -> Response:
     kind = form.one("kind")
     if kind not in FETCHED_KINDS:
         raise InvalidInput("knowledge_bad_kind")
@@ -31,7 +31,7 @@ async def add_address(desk: Desk, form: Form) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/address")
-async def change_address(desk: Desk, form: Form, source_id: str) -> Response:
+async def change_address(form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     if source.kind not in FETCHED_KINDS:
         raise HTTPException(404)

@@ -37,7 +37,7 @@ async def read_columns(desk: Desk, source_id: str) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/columns")
-async def choose_columns(desk: Desk, form: Form, source_id: str) -> Response:
+async def choose_columns(form: Form, desk: Desk, source_id: str) -> Response:
     source, sheets = await _table(desk, source_id)
     wanted = form.one("sheet", longest=_LONGEST_NAME)
     sheet = next((one for one in sheets if one.name == wanted), None)

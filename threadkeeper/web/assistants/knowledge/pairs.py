@@ -68,7 +68,7 @@ async def begin_pairs(desk: Desk) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/pairs")
-async def create_pairs(desk: Desk, form: PairsForm) -> Response:
+async def create_pairs(form: PairsForm, desk: Desk) -> Response:
     rows, title, part = _rows(form), title_of(form.one("title")), _part([], 0, "")
     if form.one("do") == "more":
         return _page(desk, None, part, _more(rows), title=title)
@@ -104,7 +104,7 @@ async def read_list(desk: Desk, source_id: str) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/pairs")
-async def save_list(desk: Desk, form: PairsForm, source_id: str) -> Response:
+async def save_list(form: PairsForm, desk: Desk, source_id: str) -> Response:
     rows = _rows(form)
     first, words = whole(form.one("from")), form.one("words").strip()[:200]
     for _ in range(_TRIES):

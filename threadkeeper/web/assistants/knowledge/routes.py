@@ -38,7 +38,7 @@ async def read_knowledge(desk: Desk) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/files")
-async def add_files(desk: Desk, form: FilesForm) -> Response:
+async def add_files(form: FilesForm, desk: Desk) -> Response:
     kind = form.fields.one("kind")
     if kind not in UPLOADED_KINDS:
         raise InvalidInput("knowledge_bad_kind")

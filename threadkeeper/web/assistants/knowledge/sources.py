@@ -48,7 +48,7 @@ async def download_source(desk: Desk, source_id: str) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/rename")
-async def rename_source(desk: Desk, form: Form, source_id: str) -> Response:
+async def rename_source(form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     title = form.one("title", longest=_LONGEST_TITLE).strip()
     if not title:
@@ -60,7 +60,7 @@ async def rename_source(desk: Desk, form: Form, source_id: str) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/replace")
-async def replace_source(desk: Desk, form: FilesForm, source_id: str) -> Response:
+async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     if source.kind not in UPLOADED_KINDS:
         raise HTTPException(404)
@@ -86,7 +86,7 @@ async def replace_source(desk: Desk, form: FilesForm, source_id: str) -> Respons
 
 
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/delete")
-async def delete_source(desk: Desk, _form: Form, source_id: str) -> Response:
+async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     await acts.remove_source(desk.layer, desk.slug, source.id, started_by=desk.person.id)
     return redirect_to(f"{desk.here}#sources")

@@ -19,7 +19,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.post("/assistants/{slug}/knowledge/trainings")
-async def start_training(desk: Desk, _form: Form) -> Response:
+async def start_training(_form: Form, desk: Desk) -> Response:
     with acting_as(SYSTEM):
         has_sources = bool(await desk.layer.list_sources(desk.slug))
     if not has_sources:
@@ -32,7 +32,7 @@ async def start_training(desk: Desk, _form: Form) -> Response:
 
 
 @router.post("/assistants/{slug}/knowledge/trainings/cancel")
-async def cancel_training(desk: Desk, _form: Form) -> Response:
+async def cancel_training(_form: Form, desk: Desk) -> Response:
     try:
         await acts.cancel_training(desk.layer, desk.slug)
     except NotFound:
