@@ -37,13 +37,24 @@
 
   // Chainlit's page draws the chat as soon as it has its texts. If it does not know the user yet, it lacks its settings,
   // and warns about file types. So the texts wait for the user.
+  //
+  // Opened at a thread, it connects twice: at first without the thread, and, a moment later, with it. Each time it asks for
+  // a cookie first, and keeps the connection whose cookie came last. If the answers came in the other order, the thread
+  // never appeared. So an answer is kept back for good if another cookie was asked for meanwhile.
   const send = window.fetch.bind(window);
   let user = Promise.resolve();
+  let cookies = 0;
+  const ifNewest = (answer, number) =>
+    new Promise((keep, fail) => {
+      const only = (pass) => (value) => number === cookies && pass(value);
+      answer.then(only(keep), only(fail));
+    });
   window.fetch = (...given) => {
     const answer = send(...given);
     const path = new URL(given[0] instanceof Request ? given[0].url : given[0], location.href).pathname;
     const taken = () => new Promise((done) => setTimeout(done, 30));
     if (path.endsWith("/user")) user = answer.then((found) => found.clone().text()).then(taken, taken);
+    if (path.endsWith("/set-session-cookie")) return ifNewest(answer, ++cookies);
     return path.endsWith("/project/translations") ? user.then(() => answer) : answer;
   };
 

@@ -1,7 +1,9 @@
 """What the chat's page does beyond Chainlit's: formulas and amounts, the order of threads, keys of an input method."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, Visitor, visit
@@ -64,6 +66,7 @@ async def test_the_page(browser: Browser, start_server: StartServer, engine: str
         await shared_as_in_the_chat(visitor, first)
         await the_thread_written_to_last_is_first(visitor, first)
         await enter_of_an_input_method_sends_nothing(visitor)
+        await the_newest_connection_counts(visitor, first)
 
 
 async def amounts_stay_text(visitor: Visitor, server: AppServer) -> str:
@@ -93,6 +96,32 @@ async def amounts_stay_text(visitor: Visitor, server: AppServer) -> str:
     outputs = [step["output"] for step in thread["steps"] if step["type"] == "assistant_message"]
     assert outputs == [f"You said: {TEXT}"], "it is stored as it came"
     return thread_id
+
+
+async def the_newest_connection_counts(visitor: Visitor, thread_id: str) -> None:
+    """A thread is continued although the cookie of the page's first connection comes after that of its second one."""
+    asked: list[asyncio.Task[None]] = []
+
+    async def answered_last(route: Route) -> None:
+        asked.append(asyncio.create_task(route.continue_()) if asked else asyncio.create_task(later(route)))
+
+    async def later(route: Route) -> None:
+        await expect(visitor.questions).not_to_have_count(0)
+        await visitor.connected()
+        await route.continue_()
+
+    await visitor.page.route("**/set-session-cookie", answered_last)
+    await visitor.open(f"/thread/{thread_id}")
+    await expect(visitor.questions).not_to_have_count(0)
+    number = await visitor.questions.count()
+    await asyncio.gather(*asked)
+    await visitor.page.wait_for_load_state("networkidle")
+    await visitor.page.unroute("**/set-session-cookie")
+    await visitor.ask("More of it")
+    await visitor.answered()
+    assert await visitor.thread_id() == thread_id
+    await visitor.open(f"/thread/{thread_id}")
+    await expect(visitor.questions).to_have_count(number + 1)
 
 
 async def shared_as_in_the_chat(visitor: Visitor, thread_id: str) -> None:
