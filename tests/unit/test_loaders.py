@@ -7,6 +7,7 @@ import codecs
 import csv
 import itertools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -149,6 +150,25 @@ def test_what_says_what_a_part_of_a_page_is_about_is_kept(markup: str, text: str
     page = HTML.replace("<table>", f"{markup}<p>Within thirty days, with the label, at any shop of ours.</p><table>", 1)
     (document,), _ = load("a.html", page.encode())
     assert text in document.text
+
+
+@pytest.mark.parametrize(
+    ("opening", "second", "lines"),
+    [
+        ("<ol>", "<li>", ["1. Open the box", "2. Close it again"]),
+        ('<ol start="5">', "<li>", ["- (5) Open the box", "- (6) Close it again"]),
+        ('<ol start="five">', '<li value="0">', ["- (1) Open the box", "- (0) Close it again"]),
+        ("<ol reversed>", "<li>", ["- (2) Open the box", "- (1) Close it again"]),
+        ('<ol type="a" start="26">', "<li>", ["- (z) Open the box", "- (aa) Close it again"]),
+        ('<ol type="I">', '<li value="44">', ["- (I) Open the box", "- (XLIV) Close it again"]),
+        ('<ol type="i" start="0">', "<li>", ["- (0) Open the box", "- (i) Close it again"]),
+    ],
+)
+def test_a_list_has_the_numbers_that_its_page_shows(opening: str, second: str, lines: list[str]) -> None:
+    items = f'{opening}<li><p><a href="#box">Open the box</a></p></li>{second}Close it again</li></ol>'
+    (document,), _ = load("a.html", HTML.replace("<table>", f"{items}<table>", 1).encode())
+    found = re.sub(r"\[([^]]*)\]\(#box\)", r"\1", document.text)
+    assert "\n".join(lines) in found
 
 
 def test_a_button_that_opens_nothing_is_no_text() -> None:

@@ -33,7 +33,7 @@ VERSIONS = {
     "columns": 1,
     "csv": 2,
     "datasheet": 2,
-    "html": 3,
+    "html": 4,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,
