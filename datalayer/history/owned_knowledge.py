@@ -1,7 +1,6 @@
 """Deletes what assistants know, with the assistants themselves or alone."""
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.history.file_outbox import abandon
 from datalayer.schema.knowledge import data_sources, documents, trainings
 
+_SOURCES_AT_ONCE = 500
 DeleteRows = Callable[[AsyncConnection, Table, ColumnElement[bool]], Awaitable[None]]
 
 
@@ -26,12 +26,21 @@ async def remove(
         assistant_ids: as in the knowledge: slugs, in the application.
         delete_rows: deletes the rows of a table that match a condition.
     """
-    of_sources = select(data_sources.c.objectKey).where(
-        data_sources.c.assistantId.in_(assistant_ids), data_sources.c.objectKey.is_not(None)
+    # Locked, so that no other process gives a source another file before its row is deleted.
+    some = (
+        select(data_sources.c.id, data_sources.c.objectKey)
+        .where(data_sources.c.assistantId.in_(assistant_ids))
+        .limit(_SOURCES_AT_ONCE)
+        .with_for_update()
     )
-    keys: list[Any] = list((await connection.execute(of_sources)).scalars())
-    for key in keys:
-        await abandon(connection, key)
-    for table in (documents, trainings, data_sources):
+    keys: list[str] = []
+    # Until there is none, because others may add sources meanwhile.
+    while found := (await connection.execute(some)).all():
+        files = [key for _, key in found if key is not None]
+        for key in files:
+            await abandon(connection, key)
+        keys += files
+        await delete_rows(connection, data_sources, data_sources.c.id.in_([source_id for source_id, _ in found]))
+    for table in (documents, trainings):
         await delete_rows(connection, table, table.c.assistantId.in_(assistant_ids))
     return keys

@@ -105,7 +105,8 @@ class Knowledge(PassageSearch, Suggestions):
     async def _with_file(self, source: DataSource, content: bytes, mime: str | None) -> DataSource:
         """Store a file, which is an orphan until its source is stored; gives the source with it."""
         digest = hashlib.sha256(content).hexdigest()
-        key = f"{sources.PREFIX}/{source.id}-{digest[:16]}"
+        # A new one for each file: the deletion of an earlier file can be under way, even if its content was the same.
+        key = f"{sources.PREFIX}/{source.id}-{uuid.uuid4().hex[:16]}"
         due = utc_in(ABANDONED_AFTER_SECONDS)
         await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
         await self.blobs.put(key, content, mime or "application/octet-stream", name=source.title)

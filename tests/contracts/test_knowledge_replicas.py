@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import datalayer
 from datalayer import AlreadyExists, DataSource, NotFound, SourceChanged
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import BlobNotFound
 from datalayer.knowledge import sources, trainings
 from tests.support.knowledge import SETTINGS, document, source
 from tests.support.patience import until
@@ -104,6 +105,39 @@ async def test_a_source_that_another_process_deletes_is_not_deleted_again_and_is
     assert (await replicas.layer.read_source(stored.id))[1] == b"second"
 
 
+async def test_a_file_that_is_put_back_while_it_is_deleted_stays(
+    layer: ChainlitLayer, other: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = await layer.put_source(source(), b"first")
+    delete, put_back = layer.blobs.delete, asyncio.Event()
+
+    async def put_back_and_delete(object_key: str) -> None:
+        if not put_back.is_set():
+            put_back.set()
+            await other.put_source(stored, b"first")
+        await delete(object_key)
+
+    monkeypatch.setattr(layer.blobs, "delete", put_back_and_delete)
+    await layer.put_source(stored, b"second")
+    assert put_back.is_set()
+    assert (await layer.read_source(stored.id))[1] == b"first"
+
+
+async def test_a_file_that_is_replaced_while_its_assistant_is_deleted_is_deleted_too(replicas: Replicas) -> None:
+    stored = await replicas.layer.put_source(source(), b"first")
+    key = "knowledge/new-file"
+    await replicas.layer.blobs.put(key, b"second", "text/plain", name="new")
+
+    async def put(connection: AsyncConnection) -> None:
+        changed = replace(stored, object_key=key, sha256="of the second")
+        await sources.put(connection, changed, has_file=True, replaces=None)
+
+    assert await replicas.at_once(put, replicas.other.delete_knowledge("librarian")) is None
+    assert await replicas.layer.list_sources("librarian") == []
+    with pytest.raises(BlobNotFound):
+        await replicas.layer.blobs.read(key)
+
+
 async def test_one_training_at_a_time_whichever_process_starts_it(replicas: Replicas) -> None:
     dialect = replicas.layer.database.dialect
 
@@ -163,7 +197,9 @@ async def test_a_large_training_answers_while_its_index_is_built_and_when_that_f
             build = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'"
 
             async def is_ended() -> bool:
-                return bool((await connection.execute(text(build))).scalar_one())
+                # In a transaction of its own, because one sees the same activity to its end.
+                async with layer.database.read() as watching:
+                    return bool((await watching.execute(text(build))).scalar_one())
 
             await until(is_ended)
             assert await finishing
