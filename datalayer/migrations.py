@@ -297,6 +297,13 @@ async def mark_new_steps_once(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(statement)
 
 
+@migration
+async def mark_calls_in_progress(connection: AsyncConnection) -> None:
+    """Add the index of calls that have not ended, and whether a provider gets the caller's own key."""
+    await connection.run_sync(_add_tables_and_columns)
+    await connection.run_sync(_add_indexes, {"llm_calls_in_progress"})
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

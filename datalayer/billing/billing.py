@@ -11,13 +11,14 @@ from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.billing import limits, prices, projects, repricing
+from datalayer.billing import in_flight, limits, prices, projects, repricing
 from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
 from datalayer.billing.spending import Spending
 from datalayer.cleaning import clean_id, clean_time, utc_in, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.usage import (
+    IN_PROGRESS,
     CallDemand,
     Limit,
     LimitReached,
@@ -29,6 +30,7 @@ from datalayer.records.usage import (
     Reservation,
 )
 from datalayer.store import DataStore
+from datalayer.usage.cleaning import clean_call
 
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
@@ -227,6 +229,30 @@ class Billing(DataStore):
     async def extend(self, call_id: str, *, seconds: float) -> None:
         """Extend the reservation of a call in progress to this many seconds from now."""
         await self._writer.submit(lambda connection: limits.extend(connection, call_id, expires_at=utc_in(seconds)))
+
+    async def begin_call(self, call: LlmCall, *, seconds: float) -> None:
+        """Store a call that has not ended, with `IN_PROGRESS` as its `finish_reason`; `record_call` replaces it.
+
+        It counts as in progress for this many seconds, unless `extend_calls` is called before they have passed.
+
+        Raises:
+            InvalidRecord: a field is not valid.
+        """
+        kept = replace(clean_call(call), finish_reason=IN_PROGRESS)
+        await self._writer.submit(
+            lambda connection: in_flight.begin(connection, self.database.dialect, kept, expires_at=utc_in(seconds))
+        )
+
+    async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None:
+        """Extend the reservations of calls in progress to this many seconds from now, in one statement."""
+        await self._writer.submit(lambda connection: in_flight.extend(connection, ids, expires_at=utc_in(seconds)))
+
+    async def end_interrupted_calls(self) -> int:
+        """Mark the calls of processes that have ended, with `INTERRUPTED` as their `error_kind`; returns how many."""
+        ended: int = await self._writer.submit(
+            lambda connection: in_flight.end_interrupted(connection, moment=utc_now())
+        )
+        return ended
 
     async def release(self, call_id: str) -> None:
         """Release the reservation of a call. It is queued before the first await, after the call's own row."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from urllib.parse import urlsplit
 
 from datalayer.billing.prices import compile_pattern
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
@@ -70,6 +71,11 @@ def clean_project(project: Project) -> Project:
         if provider.secret is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", provider.secret):
             # The value is not repeated: it may be the key itself.
             raise InvalidRecord("the secret must be the name of an environment variable, in capitals, and not the key")
+        if provider.base_url is not None and not _is_address(provider.base_url):
+            raise InvalidRecord(
+                f"the base_url of the provider {provider.slug!r} must begin with http:// or https:// and have neither "
+                "a user, a query nor a fragment"
+            )
     return replace(
         project,
         id=clean_id(project.id, "id of a project"),
@@ -79,6 +85,16 @@ def clean_project(project: Project) -> Project:
         tags=tuple(dict.fromkeys(clean_text(tag) for tag in project.tags)),
         created_at=utc_now(),
     )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    is_plain = not ({"@", "?", "#", "\\"} & set(url)) and url.isascii() and url.isprintable() and " " not in url
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain
 
 
 def _text(text: str | None) -> str | None:

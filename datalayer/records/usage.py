@@ -25,6 +25,12 @@ def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> f
 STOPPED = "stopped"
 """The `finish_reason` of a call that its caller ended."""
 
+IN_PROGRESS = "in_progress"
+"""The `finish_reason` of a call that has not ended yet."""
+
+INTERRUPTED = "interrupted"
+"""The `error_kind` of a call whose process ended before the call."""
+
 
 @dataclass(frozen=True, slots=True)
 class LlmCall:
@@ -226,7 +232,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider of a project. `secret` is the name of the environment variable with the key, never the key itself."""
+    """A provider of a project. `secret` is the name of the environment variable with the key, never the key itself.
+
+    `passes_key`: the gateway passes the caller's own key on to the provider.
+    """
 
     name: str
     slug: str
@@ -234,6 +243,7 @@ class Provider:
     deployment: str | None = None
     description: str | None = None
     secret: str | None = None
+    passes_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,20 @@
 
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Numeric, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    false,
+    literal_column,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -89,6 +102,9 @@ Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_project", llm_calls.c.projectId, llm_calls.c.requestedAt)
 Index("llm_calls_of_thread", llm_calls.c.threadId)
+# Holds the few calls that have not ended (`records.usage.IN_PROGRESS`).
+_in_progress = llm_calls.c.finishReason == literal_column("'in_progress'")
+Index("llm_calls_in_progress", llm_calls.c.id, sqlite_where=_in_progress, postgresql_where=_in_progress)
 
 # The messages of a call. They are deleted with the thread, with the user, and by retention.
 llm_call_payloads = Table(
@@ -125,6 +141,7 @@ providers = Table(
     Column("deployment", Text),
     Column("description", Text),
     Column("secret", Text),
+    Column("passesKey", Boolean, nullable=False, server_default=false()),
 )
 
 # The operator's prices in US dollars per million tokens. A price that calls may have used is never changed; a new price

@@ -111,10 +111,19 @@ async def test_a_project_is_replaced_completely_and_keeps_its_id(layer: Chainlit
     await user(layer)
     azure = Provider("Azure", "azure", "https://x.openai.azure.com", "gpt-4o", "the fast one", "AZURE_OPENAI_API_KEY")
     first = await layer.put_project(
-        Project(new_id(), "One", "one", "about it", ("b", "a"), "alice", "ACME", (azure, Provider("Own", "own")))
+        Project(
+            new_id(),
+            "One",
+            "one",
+            "about it",
+            ("b", "a"),
+            "alice",
+            "ACME",
+            (azure, Provider("Own", "own", passes_key=True)),
+        )
     )
     (found,) = await layer.list_projects()
-    assert found == replace(first, providers=(azure, Provider("Own", "own")))
+    assert found == replace(first, providers=(azure, Provider("Own", "own", passes_key=True)))
     assert (found.owner, found.tags, found.organisation) == ("alice", ("b", "a"), "ACME")
     again = await layer.put_project(Project(new_id(), "Another name", "one"))
     assert again.id == first.id
@@ -129,6 +138,10 @@ async def test_a_project_is_replaced_completely_and_keeps_its_id(layer: Chainlit
         {"name": " "},
         {"providers": (Provider("P", "p", secret="sk-not-a-name-but-the-key"),)},
         {"providers": (Provider("P", "p"), Provider("Q", "p"))},
+        {"providers": (Provider("P", "p", "ftp://x.example"),)},
+        {"providers": (Provider("P", "p", "https://user:password@x.example"),)},
+        {"providers": (Provider("P", "p", "https://x.example/v1?a=1"),)},
+        {"providers": (Provider("P", "p", "https://x.example:99999/v1"),)},
     ],
 )
 async def test_an_invalid_project_is_refused(layer: ChainlitLayer, wrong: dict[str, Any]) -> None:

@@ -49,8 +49,8 @@ async def ask(model: MeteredModel, name: str, *, purpose: Purpose | None = None,
 
 async def rows(layer: ChainlitLayer, model: MeteredModel) -> list[LlmCall]:
     """All rows, the oldest first. Waits until they are stored."""
-    while model._keeping:
-        await asyncio.wait(model._keeping)
+    while model._keeper._keeping:
+        await asyncio.wait(model._keeper._keeping)
     return [row.call for row in (await layer.list_calls(CallFilter(), descending=False)).rows]
 
 

@@ -275,17 +275,20 @@ async def test_projects_and_limits_are_set_listed_and_removed(
 ) -> None:
     alice = await layer.add_account("alice", "hash")
     done = run("projects", "set", "lab", "--name", "The lab", "--owner", "alice", "--tag", "a", "--tag", "b",
-               "--provider", "slug=azure,base_url=https://x.openai.azure.com,secret=AZURE_KEY", **database)  # fmt: skip
+               "--provider", "slug=azure,base_url=https://x.openai.azure.com,secret=AZURE_KEY,passes_key=true",
+               **database)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert run("projects", "set", "lab", "--organisation", "ACME", **database).returncode == 0
     (project,) = await layer.list_projects()
     assert (project.name, project.owner, project.organisation, project.tags) == ("The lab", "alice", "ACME", ("a", "b"))
     assert project.providers[0].secret == "AZURE_KEY"
+    assert project.providers[0].passes_key is True
     assert "lab\tThe lab\talice\tACME\ta, b\tazure" in run("projects", "list", **database).stdout
     refused: list[tuple[str, ...]] = [
         ("No Slug",),
         ("x", "--owner", "nobody"),
         ("x", "--provider", "slug=a,secret=sk-123"),
+        ("x", "--provider", "slug=a,passes_key=maybe"),
     ]
     for wrong in refused:
         done = run("projects", "set", *wrong, **database)

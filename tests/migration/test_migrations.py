@@ -68,6 +68,7 @@ STEPS = [
     "fetch_sources",
     "suggest_questions",
     "mark_new_steps_once",
+    "mark_calls_in_progress",
 ]
 
 

@@ -1,7 +1,7 @@
 """`threadkeeper projects`: the projects to which model calls are assigned."""
 
 from dataclasses import fields, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,8 +58,10 @@ def set_project(
 ) -> None:
     """Add a project, or change the given fields of an existing project.
 
-    A provider has the keys slug, name, base_url, deployment, description and
-    secret. The secret is the name of the environment variable with the API key.
+    A provider has the keys slug, name, base_url, deployment, description,
+    secret and passes_key. The secret is the name of the environment variable
+    with the API key. With passes_key=true, the gateway passes on the key that
+    its caller sends.
     The given providers replace all providers of the project.
     """
     settings = settings_or_end()
@@ -85,4 +87,8 @@ def _provider(text: str) -> Provider:
         end(f"--provider: unknown key {sorted(unknown)[0]!r}. The keys are {', '.join(_PROVIDER_KEYS)}.", 1)
     if not pairs.get("slug"):
         end("--provider: slug is missing. Example: --provider slug=azure,base_url=https://…", 1)
-    return Provider(**{"name": pairs["slug"], **{key: value for key, value in pairs.items() if value}})
+    if pairs.get("passes_key", "") not in ("", "true", "false"):
+        end("--provider: passes_key must be true or false.", 1)
+    values: dict[str, Any] = {key: value for key, value in pairs.items() if value}
+    values["passes_key"] = values.get("passes_key") == "true"
+    return Provider(**{"name": pairs["slug"], **values})

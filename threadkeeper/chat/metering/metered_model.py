@@ -11,17 +11,17 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
-from datalayer.errors import DataLayerError
-from datalayer.records.usage import LlmCall, LlmCallPayload, Price
+from datalayer.records.usage import LlmCall, LlmCallPayload
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage, on_the_wire
 from threadkeeper.chat.metering.cached import CachedValue
+from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
 from threadkeeper.chat.metering.pricing import Rates, rates_of
@@ -40,22 +40,16 @@ from threadkeeper.chat.model import (
 
 logger = logging.getLogger(__name__)
 
-_PRICES_SECONDS = 10.0
 _PROJECT_SECONDS = 3600.0
 _ANSWERING_SECONDS = 5.0
-_CLOSE_SECONDS = 0.5
 # How long the end of an answer waits for the count of tokens that the server did not report.
 _COUNT_SECONDS = 2.0
 
 
-class CallStore(LimitStore, Protocol):
-    async def record_call(self, call: LlmCall, payload: LlmCallPayload | None = None) -> None: ...
-    async def list_prices(self) -> list[Price]: ...
+class CallStore(LimitStore, RowStore, Protocol):
     async def default_project(self) -> str: ...
     async def last_answered_by(self, model: str, provider: str) -> str | None: ...
     async def has_sent_finish_reasons(self, provider: str) -> bool: ...
-    async def extend(self, call_id: str, *, seconds: float) -> None: ...
-    async def release(self, call_id: str) -> None: ...
 
 
 class MeteredModel:
@@ -88,9 +82,8 @@ class MeteredModel:
         # What answered under the name of a model before: on Azure, the name of a deployment has no price of its own.
         self._answering: dict[str, CachedValue[str | None]] = {}
         self._allowances = Allowances(store, zone, window)
-        self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
+        self._keeper = CallKeeper(store)
         self._project = CachedValue("the default project", store.default_project, _PROJECT_SECONDS)
-        self._keeping: set[asyncio.Task[None]] = set()
         self._counting: set[asyncio.Task[None]] = set()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[AnswerEvent, None]:
@@ -136,14 +129,13 @@ class MeteredModel:
             await asyncio.wait(self._counting, timeout=_COUNT_SECONDS)
         if self._counting:
             logger.error("the usage of %d model calls is not stored: their tokens are not counted", len(self._counting))
-        if self._keeping:
-            await asyncio.wait(self._keeping, timeout=_CLOSE_SECONDS)
+        await self._keeper.close()
         await self._model.close()
 
     async def _begin(self, request: ModelRequest, *, is_streaming: bool) -> OpenCall:
         """Check the limits and reserve tokens. Raises ModelError if the question may not be sent."""
-        await self._known(self._prices)
-        project_id = await self._known(self._project)
+        await self._keeper.read_prices()
+        project_id = await self._keeper.known(self._project)
         call = OpenCall(
             replace(request, attempts=[]),
             str(uuid.uuid4()),
@@ -154,27 +146,20 @@ class MeteredModel:
         if await self._allowances.concern(request.purpose.user_id, project_id):
             sent = on_the_wire(request.messages)
             tokens = await message_tokens(sent, call.counter)
-            await self._known(self._answering_to(request.model))
+            await self._keeper.known(self._answering_to(request.model))
             rates = self._rates(request.model, None, call.began.requested_at, tokens)
             try:
                 call.request = await self._allowances.admit(call.request, call.id, project_id, tokens, rates)
             except (ModelError, asyncio.CancelledError) as error:
                 if not isinstance(error, ModelError) or error.kind == "limit_unchecked":
                     # The reservation may have been stored all the same.
-                    self._beside(self._release(call.id))
+                    self._keeper.beside(self._keeper.release(call.id))
                 raise
             call.has_reserved = True
             self._extend_in_time(call)
             # The time of the call begins when it is sent.
             call.began = Attempt()
         return call
-
-    async def _known(self, cached: CachedValue[Any]) -> Any:
-        try:
-            return await cached.get()
-        except (DataLayerError, TimeoutError) as error:
-            logger.warning("cannot read prices or project; the row of this call may have no cost or project: %s", error)
-            return None
 
     def _answering_to(self, model: str) -> CachedValue[str | None]:
         """The newest name of what answered to this name of a model, on any server process."""
@@ -188,7 +173,7 @@ class MeteredModel:
             # Not known yet, or never: the answer broke off too soon.
             answered_by = self._answering_to(model).newest
         return rates_of(
-            self._prices.newest or (),
+            self._keeper.prices,
             model=model,
             when=when,
             provider=self.source.provider,
@@ -213,7 +198,7 @@ class MeteredModel:
             return
         # Not awaited for longer, because Stop, an edit and the shutdown wait for this; and `wait` does not cancel the
         # count when this task is cancelled a second time.
-        counting = self._beside(self._account_counted(call))
+        counting = self._keeper.beside(self._account_counted(call))
         self._counting.add(counting)
         counting.add_done_callback(self._counting.discard)
         await asyncio.wait({counting}, timeout=_COUNT_SECONDS)
@@ -235,7 +220,7 @@ class MeteredModel:
         except Exception:
             logger.exception("the usage of a model call is not stored", extra={"call_id": call.id})
             if call.has_reserved:
-                self._beside(self._release(call.id))
+                self._keeper.beside(self._keeper.release(call.id))
 
     def _account_rows(self, call: OpenCall, counted: TokenUsage | None) -> None:
         sent = on_the_wire(call.request.messages)
@@ -246,13 +231,7 @@ class MeteredModel:
         if call.request.purpose.on_call is not None:
             for row in rows:
                 call.request.purpose.on_call(row)
-        self._beside(self._keep(call, rows, sent, answer))
-
-    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
-        return task
+        self._keeper.beside(self._keep(call, rows, sent, answer))
 
     async def _keep(self, call: OpenCall, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
         payload = None
@@ -260,33 +239,13 @@ class MeteredModel:
             payload = LlmCallPayload(
                 rows[-1].id, kept_messages(sent, self._redact), self._redact(answer) if answer else None
             )
-        # At once and in this order: the reservation must end when the row counts, not before.
-        writes = [self._store.record_call(row) for row in rows[:-1]]
-        writes.append(self._store.record_call(rows[-1], payload))
-        if call.has_reserved:
-            writes.append(self._release(call.id))
-        for failure in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(failure, Exception):
-                ids = {"thread_id": call.request.purpose.thread_id, "call_id": call.id}
-                logger.error("the usage of a model call is not stored: %s", failure, extra=ids)
+        await self._keeper.keep(rows, payload, has_reserved=call.has_reserved)
 
     def _extend_in_time(self, call: OpenCall) -> None:
         """Extend the reservation of a call again and again until it ends."""
 
         def extend() -> None:
-            self._beside(self._extend(call.id))
+            self._keeper.beside(self._keeper.extend(call.id))
             self._extend_in_time(call)
 
         call.extension = asyncio.get_running_loop().call_later(RESERVED_SECONDS / 2, extend)
-
-    async def _extend(self, call_id: str) -> None:
-        try:
-            await self._store.extend(call_id, seconds=RESERVED_SECONDS)
-        except DataLayerError as error:
-            logger.warning("cannot extend the reservation of a call: %s", error)
-
-    async def _release(self, call_id: str) -> None:
-        try:
-            await self._store.release(call_id)
-        except DataLayerError as error:
-            logger.warning("cannot release the reservation of a call; it counts until it expires: %s", error)

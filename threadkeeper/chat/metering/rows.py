@@ -95,7 +95,7 @@ class CallRows:
             kind=purpose.kind,
             model=request.model,
             requested_at=attempt.requested_at,
-            responded_at=_later(attempt.requested_at, seconds),
+            responded_at=later(attempt.requested_at, seconds),
             project_id=call.project_id,
             provider=self.source.provider,
             deployment=request.model if self.source.has_deployments else None,
@@ -145,24 +145,25 @@ class CallRows:
         if usage is None:
             return row
         rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
-        images = picture_count(sent)
-        if rates is not None:
-            costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
-            row = replace(
-                row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price
-            )
-        elif images:
-            # The number of pictures is stored nowhere else; a later price may be per picture.
-            row = replace(row, price={"images": images})
-        return replace(
-            row,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            is_estimated=counted is not None,
-            tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
-        )
+        return replace(priced(row, usage, rates, picture_count(sent)), is_estimated=counted is not None)
+
+
+def priced(row: LlmCall, usage: TokenUsage, rates: Rates | None, images: int = 0) -> LlmCall:
+    """The row with these tokens, its cost at these rates, and its speed. `images`: how many pictures were sent."""
+    if rates is not None:
+        costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
+        row = replace(row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price)
+    elif images:
+        # The number of pictures is stored nowhere else; a later price may be per picture.
+        row = replace(row, price={"images": images})
+    return replace(
+        row,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
+    )
 
 
 def _attempts(call: OpenCall) -> list[Attempt]:
@@ -197,7 +198,8 @@ def _with_error(row: LlmCall, error: ModelError | None, redact: Callable[[str], 
     return row if error is None else replace(row, error_kind=error.kind, error_message=redact(error.detail))
 
 
-def _later(moment: str, seconds: float) -> str | None:
+def later(moment: str, seconds: float) -> str | None:
+    """The time that many seconds after the moment."""
     return clean_time(datetime.fromisoformat(moment) + timedelta(seconds=seconds), "time of an answer")
 
 

@@ -66,11 +66,15 @@ def _azure_source(endpoint: str) -> Source:
     return Source("azure", f"{endpoint.rstrip('/')}/openai/", _library(), has_deployments=True)
 
 
-def _source(base_url: str) -> Source:
+def provider_name(base_url: str) -> str:
+    """The name of the provider at an address: "openai", "azure", or the host, as prices and calls have it."""
     host = (urlsplit(base_url).hostname or base_url).lower()
     names = {".openai.com": "openai", ".azure.com": "azure"}
-    provider = next((name for ending, name in names.items() if host.endswith(ending)), host)
-    return Source(provider, f"{base_url.rstrip('/')}/", _library())
+    return next((name for ending, name in names.items() if host.endswith(ending)), host)
+
+
+def _source(base_url: str) -> Source:
+    return Source(provider_name(base_url), f"{base_url.rstrip('/')}/", _library())
 
 
 def _library() -> str:
