@@ -1,5 +1,6 @@
 """SQL of data sources. Their files are in the blob store, under keys that begin with `PREFIX`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from sqlalchemy import delete, insert, select, update
@@ -46,8 +47,48 @@ async def put(
         SourceChanged: another file is there, or the source is deleted.
     """
     known = await get(connection, source.id, is_locked=True)
-    if replaces is not None and (known is None or known.sha256 != replaces):
-        raise SourceChanged(f"the file of the data source {source.id} has changed meanwhile")
+    _demand_file(known, source.id, replaces)
+    return await _store(connection, known, source, has_file=has_file)
+
+
+async def change(
+    connection: AsyncConnection,
+    source_id: str,
+    changed: Callable[[DataSource], DataSource],
+    *,
+    file: DataSource | None,
+    replaces: str | None,
+) -> tuple[DataSource, list[str]]:
+    """Change a source that is there; gives it as stored, and the keys of the files to delete.
+
+    Args:
+        changed: gives the new source from the stored one.
+        file: has the new file, which was announced in the outbox before it was stored; None: the source keeps its file.
+        replaces: the checksum of the file that must be there.
+
+    Raises:
+        NotFound: there is no such source.
+        SourceChanged: another file is there.
+    """
+    known = await get(connection, source_id, is_locked=True)
+    if known is None:
+        raise NotFound(f"there is no data source {source_id}")
+    _demand_file(known, source_id, replaces)
+    source = changed(known)
+    if file is not None:
+        source = replace(source, object_key=file.object_key, byte_size=file.byte_size, sha256=file.sha256)
+    return await _store(connection, known, source, has_file=file is not None)
+
+
+def _demand_file(known: DataSource | None, source_id: str, sha256: str | None) -> None:
+    if sha256 is not None and (known is None or known.sha256 != sha256):
+        raise SourceChanged(f"the file of the data source {source_id} has changed meanwhile")
+
+
+async def _store(
+    connection: AsyncConnection, known: DataSource | None, source: DataSource, *, has_file: bool
+) -> tuple[DataSource, list[str]]:
+    """Store a source in place of the known one, whose row is locked."""
     if known is not None and not has_file:
         source = replace(source, object_key=known.object_key, byte_size=known.byte_size, sha256=known.sha256)
     source = replace(source, fetched=known.fetched if known else None)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import pytest
 
-from datalayer import AlreadyExists, Forbidden, NotFound
+from datalayer import AlreadyExists, DataSource, Forbidden, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import acting_as
 from datalayer.records.assistants import AssistantSettings
 from tests.support.records import user_id
 from tests.unit.test_attachments import pdf
-from threadkeeper.knowledge.acts import (
-    NewSource,
-    cancel_training,
-    list_trainings,
-    put_source,
-    remove_source,
-    start_training,
-)
+from threadkeeper.knowledge.acts import cancel_training, list_trainings, start_training
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
+from threadkeeper.knowledge.source_acts import NewSource, change_source, put_source, remove_source, replace_file
 
 SLUG = "librarian"
 LIMITS = LoadLimits(megabytes=1)
@@ -50,11 +46,40 @@ async def test_a_file_is_added_replaced_and_left_as_it_is(library: ChainlitLayer
     (source,) = await library.list_sources(SLUG)
     assert (await library.read_source(source.id))[1] == b"Open from ten."
     with acting_as("alice"):
-        named = NewSource("file", "other.txt", b"Open from ten.")
-        renamed = await put_source(library, SLUG, named, LIMITS, source_id=source.id)
-        assert (renamed.done, renamed.source.title) == ("replaced", "other.txt")
+        longer = await replace_file(library, SLUG, source.id, b"# Open from ten.", LIMITS, name="new.md")
+        assert (longer.done, longer.source.title) == ("replaced", "guide/hours.md")
+        same = await replace_file(library, SLUG, source.id, b"# Open from ten.", LIMITS, name="hours.MD")
+        assert (same.done, same.source) == ("unchanged", longer.source)
         await remove_source(library, SLUG, source.id)
     assert await library.list_sources(SLUG) == []
+
+
+async def test_of_two_people_who_change_one_source_nobody_loses_a_change(
+    library: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"id,name\n1,Ada\n2,Blaise\n"
+    source = (await put_source(library, SLUG, NewSource("datasheet", "people.csv", content), LIMITS)).source
+    listed, meanwhile = library.list_sources, list[Awaitable[object]]()
+
+    async def list_and_change(assistant_id: str) -> list[DataSource]:
+        """What one person reads, before the other one changes it."""
+        found = await listed(assistant_id)
+        if meanwhile:
+            await meanwhile.pop()
+        return found
+
+    monkeypatch.setattr(library, "list_sources", list_and_change)
+    meanwhile += [change_source(library, SLUG, source.id, options={"columns": ("name",)})]
+    await change_source(library, SLUG, source.id, title="staff.csv")
+    meanwhile += [change_source(library, SLUG, source.id, title="members.csv")]
+    await replace_file(library, SLUG, source.id, content + b"3,Carl\n", LIMITS)
+    (found,) = await listed(SLUG)
+    assert (found.title, found.options) == ("members.csv", {"columns": ["name"]})
+    assert (await library.read_source(source.id))[1] == content + b"3,Carl\n"
+    meanwhile += [remove_source(library, SLUG, source.id)]
+    with pytest.raises(NotFound):
+        await change_source(library, SLUG, source.id, title="nobody.csv")
+    assert await listed(SLUG) == []
 
 
 async def test_the_same_file_is_stored_again_if_it_was_lost(library: ChainlitLayer) -> None:
@@ -109,6 +134,8 @@ async def test_only_who_may_edit_an_assistant_changes_what_it_knows(library: Cha
     source = (await put_source(library, SLUG, new, LIMITS)).source
     acts = (
         lambda: put_source(library, SLUG, new, LIMITS),
+        lambda: replace_file(library, SLUG, source.id, b"Shut.", LIMITS),
+        lambda: change_source(library, SLUG, source.id, title="a.txt"),
         lambda: remove_source(library, SLUG, source.id),
         lambda: start_training(library, SLUG),
         lambda: list_trainings(library, SLUG),
@@ -135,5 +162,7 @@ async def test_a_source_of_another_assistant_is_neither_replaced_nor_removed(lib
         with pytest.raises(NotFound):
             await remove_source(library, "other", source.id)
         with pytest.raises(NotFound):
-            await put_source(library, "other", NewSource("file", "a.txt", b"Shut."), LIMITS, source_id=source.id)
+            await replace_file(library, "other", source.id, b"Shut.", LIMITS)
+        with pytest.raises(NotFound):
+            await change_source(library, "other", source.id, title="a.txt")
     assert (await library.read_source(source.id))[1] == b"Open."

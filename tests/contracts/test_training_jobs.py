@@ -30,17 +30,15 @@ from threadkeeper.jobs.registration import training_with
 from threadkeeper.jobs.trainings import DUE, Train, register_trainings
 from threadkeeper.knowledge.acts import (
     TRAINING,
-    NewSource,
     cancel_training,
     end_if_lost,
     list_trainings,
-    put_source,
-    remove_source,
     start_training,
 )
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
+from threadkeeper.knowledge.source_acts import NewSource, change_source, put_source, remove_source
 
 SLUG = "librarian"
 ROWS = 2_000
@@ -384,7 +382,17 @@ async def test_a_change_starts_a_training_if_the_assistant_says_so(rig: Rig) -> 
     assert added.training is not None
     assert added.training.started_by == "alice's id"
     assert (await ended(layer, added.training)).state == "success"
+    # Citations show the title.
+    await change_source(layer, SLUG, added.source.id, title="times.txt")
+    renamed = (await list_trainings(layer, SLUG))[0]
+    assert (await ended(layer, renamed)).number == added.training.number + 1
+    (document,) = await layer.list_documents(renamed.id)
+    assert document.title == "times.txt"
+    await change_source(layer, SLUG, added.source.id, title="hours.txt")
+    await ended(layer, (await list_trainings(layer, SLUG))[0])
     # What is the same changes nothing.
+    await change_source(layer, SLUG, added.source.id, title="hours.txt")
+    assert (await list_trainings(layer, SLUG))[0].number == added.training.number + 2
     assert (await put_source(layer, SLUG, hours("Open from ten."), LoadLimits())).training is None
     other = await put_source(layer, SLUG, hours("Shut.", "other.txt"), LoadLimits(), trains=False)
     assert other.training is None

@@ -23,10 +23,10 @@ from threadkeeper.commands.knowledge_store import (
     with_knowledge,
 )
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
-from threadkeeper.knowledge import acts
-from threadkeeper.knowledge.acts import NewSource, SourceChange
+from threadkeeper.knowledge import acts, source_acts
 from threadkeeper.knowledge.loaders.formats import SourceKind
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
+from threadkeeper.knowledge.source_acts import NewSource, SourceChange
 from threadkeeper.knowledge.wording import say_refused
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def remove_sources(
         await acts.demand_editable(store, slug)
         chosen = _chosen(await store.list_sources(slug), names, slug)
         for source in chosen:
-            await acts.remove_source(store, slug, source.id, trains=False)
+            await source_acts.remove_source(store, slug, source.id, trains=False)
         return chosen, await acts.train_after_change(store, slug)
 
     removed, training = with_knowledge(remove)
@@ -271,7 +271,7 @@ def _put(slug: str, kind: SourceKind, files: Sequence[tuple[str, Path]], options
 
 
 async def _put_one(store: KnowledgeStore, slug: str, new: NewSource, limits: LoadLimits) -> SourceChange:
-    return await acts.put_source(store, slug, new, limits, trains=False)
+    return await source_acts.put_source(store, slug, new, limits, trains=False)
 
 
 async def _content(path: Path, limits: LoadLimits) -> bytes:

@@ -6,11 +6,11 @@ import typer
 
 from threadkeeper.commands.knowledge_store import LANGUAGE, KnowledgeStore, Slug, say_put, say_started, with_knowledge
 from threadkeeper.commands.terminal import end, settings_or_end
-from threadkeeper.knowledge.acts import SourceChange
 from threadkeeper.knowledge.addresses import AddressKind, put_address
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.knowledge.source_acts import SourceChange
 from threadkeeper.knowledge.wording import say_fetch_failed
 
 Address = Annotated[

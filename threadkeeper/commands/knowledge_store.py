@@ -11,7 +11,7 @@ from datalayer.knowledge.knowledge import Knowledge
 from datalayer.records.knowledge import Training
 from threadkeeper.commands.terminal import settings_or_end, with_layer
 from threadkeeper.knowledge import acts
-from threadkeeper.knowledge.acts import SourceChange
+from threadkeeper.knowledge.source_acts import SourceChange
 from threadkeeper.knowledge.wording import say_taken
 
 if TYPE_CHECKING:

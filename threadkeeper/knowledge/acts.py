@@ -1,4 +1,4 @@
-"""What the owner of an assistant does with its knowledge: add, replace and remove data sources, train, cancel.
+"""What the owner of an assistant does with its trainings: start, cancel, list. `source_acts` has the data sources.
 
 The pages and the command line share these acts. Each one requires that the acting user may edit the assistant, and then
 acts as the system, because the data layer gives knowledge to nobody else. In the knowledge, an assistant is its slug.
@@ -13,25 +13,18 @@ looks for sources that changed meanwhile.
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
-from datalayer.errors import AlreadyExists, BlobNotFound, Forbidden, NotFound
+from datalayer.errors import AlreadyExists, Forbidden, NotFound
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.assistants import Assistant
 from datalayer.records.jobs import Job, JobPage, JobState
 from datalayer.records.knowledge import RUNNING, DataSource, KnowledgeState, Training
-from threadkeeper.knowledge.checking import check_file
-from threadkeeper.knowledge.loaders.base import Taken
-from threadkeeper.knowledge.loaders.formats import SourceKind
-from threadkeeper.knowledge.loading import LoadLimits
 
 TRAINING = "training"
 """The kind of the jobs that train."""
@@ -48,6 +41,14 @@ class KnowledgeActs(Protocol):
     async def put_source(
         self,
         source: DataSource,
+        content: bytes | None = None,
+        mime: str | None = None,
+        replaces: str | None = None,
+    ) -> DataSource: ...
+    async def change_source(
+        self,
+        source_id: str,
+        change: Callable[[DataSource], DataSource],
         content: bytes | None = None,
         mime: str | None = None,
         replaces: str | None = None,
@@ -75,37 +76,6 @@ class KnowledgeActs(Protocol):
     ) -> JobPage: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NewSource:
-    """A file that is to be a data source.
-
-    Args:
-        kind: what the file is to the source.
-        title: the name of the file. Its ending decides between formats of text.
-        content: of the file.
-        options: of a datasheet, as in `LoadOptions`: columns, record_id, suggestion, sheet.
-    """
-
-    kind: SourceKind
-    title: str
-    content: bytes = field(repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceChange:
-    """What became of a file: the source as it is stored, and what was done.
-
-    `taken` says what of the file is taken; it is None for a table, which is loaded in the training, and for an
-    unchanged source. `training` is the one that the change started.
-    """
-
-    source: DataSource
-    done: Literal["added", "replaced", "unchanged"]
-    taken: Taken | None = None
-    training: Training | None = None
-
-
 async def demand_editable(layer: KnowledgeActs, slug: str) -> Assistant:
     """The assistant, which the acting user may edit.
 
@@ -117,137 +87,6 @@ async def demand_editable(layer: KnowledgeActs, slug: str) -> Assistant:
     if not assistant.may_edit:
         raise Forbidden(f"only its owner and admins change the knowledge of the assistant {slug!r}")
     return assistant
-
-
-# Data sources
-
-
-async def put_source(
-    layer: KnowledgeActs,
-    slug: str,
-    new: NewSource,
-    limits: LoadLimits,
-    *,
-    source_id: str | None = None,
-    replaces: str | None = None,
-    trains: bool = True,
-    started_by: str | None = None,
-) -> SourceChange:
-    """Check a file and store it as a data source; it replaces the source of the same kind and title.
-
-    Args:
-        layer: stores it.
-        slug: the assistant.
-        new: the file.
-        limits: of the check, as of a training.
-        source_id: the source that it replaces, whatever its title is.
-        replaces: the checksum of the file that the new one is based on; None replaces any.
-        trains: start a training if the assistant trains on change. After the last of several changes,
-            `train_after_change` does so.
-        started_by: the id of the user who starts that training.
-
-    Raises:
-        SourceChanged: the stored file is another than `replaces`.
-        LoadRefused: the file cannot be loaded; `wording.say_refused` says why.
-        NotFound: there is no such assistant, or it has no such source.
-        Forbidden: the acting user may not edit the assistant.
-        BlobError: the file could not be stored, or the stored one not looked for.
-    """
-    await demand_editable(layer, slug)
-    title = " ".join(new.title.split())
-    options = stored_options(new.options)
-    with acting_as(SYSTEM):
-        sources = await layer.list_sources(slug)
-        old: DataSource | None = None
-        if source_id is not None:
-            old = demand_source(sources, slug, source_id)
-        else:
-            old = next((one for one in sources if (one.kind, one.title) == (new.kind, title)), None)
-        made = old or DataSource(str(uuid.uuid4()), slug, new.kind, title)
-        made = replace(made, kind=new.kind, title=title, options=options)
-        is_same = old is not None and old == replace(made, sha256=hashlib.sha256(new.content).hexdigest())
-        if old is not None and is_same and await _has_file(layer, old):
-            return SourceChange(old, "unchanged")
-        taken = await check_file(new.kind, title, new.content, limits, options)
-        stored = await layer.put_source(made, new.content, mimetypes.guess_type(title)[0], replaces)
-    started = await train_after_change(layer, slug, started_by) if trains else None
-    return SourceChange(stored, "added" if old is None else "replaced", taken, started)
-
-
-async def _has_file(layer: KnowledgeActs, source: DataSource) -> bool:
-    """Whether the file of a source is in the store; one byte of it is asked for."""
-    if source.object_key is None:
-        return False
-    try:
-        async with await layer.blobs.open(source.object_key, 0, 1):
-            return True
-    except BlobNotFound:
-        return False
-
-
-async def change_source(
-    layer: KnowledgeActs,
-    slug: str,
-    source_id: str,
-    *,
-    title: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    started_by: str | None = None,
-) -> DataSource:
-    """Give a data source another title, or a datasheet other columns; its file stays.
-
-    Other columns start a training if the assistant trains on change; `started_by` is the id of the user who starts it.
-
-    Raises:
-        InvalidRecord: the title is empty.
-        NotFound: there is no such assistant, or it has no such source.
-        Forbidden: the acting user may not edit the assistant.
-    """
-    await demand_editable(layer, slug)
-    with acting_as(SYSTEM):
-        source = demand_source(await layer.list_sources(slug), slug, source_id)
-        if title is not None:
-            source = replace(source, title=" ".join(title.split()))
-        if options is not None:
-            source = replace(source, options=stored_options(options))
-        changed = await layer.put_source(source)
-    if options is not None:
-        await train_after_change(layer, slug, started_by)
-    return changed
-
-
-def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as they are read again: what is not chosen is left out, and JSON has no tuples."""
-    return {name: list(one) if isinstance(one, tuple) else one for name, one in options.items() if one}
-
-
-async def remove_source(
-    layer: KnowledgeActs, slug: str, source_id: str, *, trains: bool = True, started_by: str | None = None
-) -> Training | None:
-    """Delete a data source. Nothing of it is found any more, at once. Returns the training that this started.
-
-    `trains` and `started_by` are those of `put_source`.
-
-    Raises:
-        NotFound: there is no such assistant, or it has no such source.
-        Forbidden: the acting user may not edit the assistant.
-    """
-    await demand_editable(layer, slug)
-    with acting_as(SYSTEM):
-        demand_source(await layer.list_sources(slug), slug, source_id)
-        await layer.delete_source(source_id)
-    return await train_after_change(layer, slug, started_by) if trains else None
-
-
-def demand_source(sources: Sequence[DataSource], slug: str, source_id: str) -> DataSource:
-    """The source of an assistant. Raises NotFound if it has none of this id."""
-    found = next((one for one in sources if one.id == source_id), None)
-    if found is None:
-        raise NotFound(f"the assistant {slug!r} has no data source {source_id}")
-    return found
-
-
-# Trainings
 
 
 async def start_training(layer: KnowledgeActs, slug: str, started_by: str | None = None) -> Training:

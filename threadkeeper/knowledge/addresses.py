@@ -12,15 +12,9 @@ from typing import Any, Literal
 
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import DataSource
-from threadkeeper.knowledge.acts import (
-    KnowledgeActs,
-    SourceChange,
-    demand_editable,
-    demand_source,
-    stored_options,
-    train_after_change,
-)
+from threadkeeper.knowledge.acts import KnowledgeActs, demand_editable, train_after_change
 from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.knowledge.source_acts import SourceChange, demand_source, stored_options
 
 AddressKind = Literal["url", "api"]
 
@@ -64,10 +58,16 @@ async def put_address(
         else:
             same = (one for one in sources if (one.kind, one.options.get("address")) == (kind, address))
             old = next(same, None)
-        named = " ".join(title.split()) or (old.title if old else address)
-        made = replace(old or DataSource(str(uuid.uuid4()), slug, kind, named), kind=kind, title=named, options=stored)
-        if old is not None and old == made:
+        named = " ".join(title.split())
+
+        def changed(one: DataSource) -> DataSource:
+            return replace(one, title=named or one.title, options=stored)
+
+        if old is not None and old == changed(old):
             return SourceChange(old, "unchanged")
-        kept = await layer.put_source(made)
+        if old is None:
+            kept = await layer.put_source(DataSource(str(uuid.uuid4()), slug, kind, named or address, stored))
+        else:
+            kept = await layer.change_source(old.id, changed)
     training = await train_after_change(layer, slug, started_by)
     return SourceChange(kept, "added" if old is None else "replaced", training=training)

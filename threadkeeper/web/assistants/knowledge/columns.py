@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, HTTPException, Response
 
 from datalayer import DataSource
-from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.columns import Sheet, sheets_of
 from threadkeeper.knowledge.loading import LoadRefused
+from threadkeeper.knowledge.source_acts import change_source
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
@@ -55,7 +55,7 @@ async def choose_columns(form: Form, desk: Desk, source_id: str) -> Response:
         "suggestion": suggestion,
         "sheet": sheet.name if sheet != sheets[0] else "",
     }
-    await acts.change_source(desk.layer, desk.slug, source.id, options=options, started_by=desk.person.id)
+    await change_source(desk.layer, desk.slug, source.id, options=options, started_by=desk.person.id)
     return redirect_to(f"{desk.here}/sources/{source.id}?done=columns")
 
 

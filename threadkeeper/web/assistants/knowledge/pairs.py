@@ -11,8 +11,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from datalayer import SYSTEM, DataSource, SourceChanged, acting_as
-from threadkeeper.knowledge import acts
-from threadkeeper.knowledge.acts import NewSource
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.knowledge.pairs import (
@@ -25,6 +23,7 @@ from threadkeeper.knowledge.pairs import (
     read_pairs,
     written,
 )
+from threadkeeper.knowledge.source_acts import NewSource, put_source, replace_file
 from threadkeeper.knowledge.wording import say_taken
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, whole
 from threadkeeper.web.auth.roles import LoggedIn
@@ -87,7 +86,7 @@ async def create_pairs(form: PairsForm, desk: Desk) -> Response:
         return _page(desk, None, part, rows, done.problems, title=title, notice=notice, status=400)
     try:
         new = NewSource("pairs", title, written(done.pairs))
-        change = await acts.put_source(desk.layer, desk.slug, new, desk.limits, started_by=desk.person.id)
+        change = await put_source(desk.layer, desk.slug, new, desk.limits, started_by=desk.person.id)
     except LoadRefused as refused:
         raise InvalidInput("knowledge_unreadable", reason=desk.refused(refused, title)) from None
     return redirect_to(f"{desk.here}/sources/{change.source.id}/pairs?saved=1")
@@ -126,10 +125,8 @@ async def save_list(form: PairsForm, desk: Desk, source_id: str) -> Response:
                 desk, source, part, rows, done.problems, notice=notice, status=status, taken=taken, count=len(stored)
             )
         try:
-            new = NewSource("pairs", source.title, written(done.pairs), source.options)
-            await acts.put_source(
-                *(desk.layer, desk.slug, new, desk.limits),
-                source_id=source.id,
+            await replace_file(
+                *(desk.layer, desk.slug, source.id, written(done.pairs), desk.limits),
                 replaces=source.sha256,
                 started_by=desk.person.id,
             )

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from datalayer import SYSTEM, acting_as
 from datalayer.records.knowledge import FETCHED_KINDS, RUNNING
 from threadkeeper.knowledge import acts
-from threadkeeper.knowledge.acts import NewSource, SourceChange
 from threadkeeper.knowledge.loading import LoadRefused
+from threadkeeper.knowledge.source_acts import NewSource, SourceChange, put_source
 from threadkeeper.knowledge.wording import say_taken
 from threadkeeper.web.assistants.knowledge import addresses, columns, pairs, sources, trainings
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of
@@ -51,7 +51,7 @@ async def add_files(form: FilesForm, desk: Desk) -> Response:
             if (file.size or 0) > desk.limits.megabytes * 1024 * 1024:
                 raise LoadRefused("too_large")
             new = NewSource(kind, name, await file.read())  # type: ignore[arg-type]
-            last = await acts.put_source(desk.layer, desk.slug, new, desk.limits, trains=False)
+            last = await put_source(desk.layer, desk.slug, new, desk.limits, trains=False)
             outcomes.append(_outcome(desk, last))
         except LoadRefused as refused:
             outcomes.append(Outcome(name, "refused", [desk.refused(refused, name)]))

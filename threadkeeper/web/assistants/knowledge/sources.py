@@ -7,8 +7,7 @@ from fastapi import APIRouter, HTTPException, Response
 from datalayer import SYSTEM, BlobNotFound, DataSource, acting_as
 from datalayer.blobs.headers import BYTES, content_disposition
 from datalayer.records.knowledge import FETCHED_KINDS
-from threadkeeper.knowledge import acts
-from threadkeeper.knowledge.acts import NewSource
+from threadkeeper.knowledge import source_acts
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
@@ -55,7 +54,7 @@ async def rename_source(form: Form, desk: Desk, source_id: str) -> Response:
         raise InvalidInput("knowledge_no_title")
     # The ending of a file decides between formats of text.
     title = with_ending(title, source.title) if source.kind in ("file", "datasheet") else title
-    await acts.change_source(desk.layer, desk.slug, source.id, title=title)
+    await source_acts.change_source(desk.layer, desk.slug, source.id, title=title, started_by=desk.person.id)
     return redirect_to(f"{desk.here}/sources/{source.id}?done=renamed")
 
 
@@ -68,16 +67,13 @@ async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Respons
         raise InvalidInput("knowledge_no_file")
     (file,) = form.files
     name = title_of(file.filename or "")
-    title = with_ending(PurePath(source.title).stem, name) if source.kind != "pairs" else source.title
     try:
         if (file.size or 0) > desk.limits.megabytes * 1024 * 1024:
             raise LoadRefused("too_large")
-        new = NewSource(source.kind, title, await file.read(), source.options)  # type: ignore[arg-type]
-        based = form.fields.one("based")
-        change = await acts.put_source(
-            *(desk.layer, desk.slug, new, desk.limits),
-            source_id=source.id,
-            replaces=based or None,
+        change = await source_acts.replace_file(
+            *(desk.layer, desk.slug, source.id, await file.read(), desk.limits),
+            name=name if source.kind != "pairs" else None,
+            replaces=form.fields.one("based") or None,
             started_by=desk.person.id,
         )
     except LoadRefused as refused:
@@ -88,7 +84,7 @@ async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Respons
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/delete")
 async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
-    await acts.remove_source(desk.layer, desk.slug, source.id, started_by=desk.person.id)
+    await source_acts.remove_source(desk.layer, desk.slug, source.id, started_by=desk.person.id)
     return redirect_to(f"{desk.here}#sources")
 
 
