@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         User,
     )
     from datalayer.records.jobs import Job, JobPage
+    from datalayer.records.keys import ApiKey, Rate
     from datalayer.records.knowledge import (
         DataSource,
         Document,
@@ -146,6 +147,7 @@ _HOMES = {
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
     """,
     "datalayer.records.jobs": "Job JobPage",
+    "datalayer.records.keys": "ApiKey Rate",
     "datalayer.knowledge.passage_search": "VectorSearch",
     "datalayer.records.knowledge": """
         DataSource Document DocumentPassage KnowledgeState NewDocument NewPassage Passage PassageVector SourceResult
@@ -175,6 +177,7 @@ __all__ = [
     "AnswerFilter",
     "AnswerPage",
     "AnswerRow",
+    "ApiKey",
     "Assistant",
     "AssistantAccess",
     "AssistantNumbers",
@@ -235,6 +238,7 @@ __all__ = [
     "Price",
     "Project",
     "Provider",
+    "Rate",
     "Receipt",
     "Repricing",
     "Reservation",

@@ -45,6 +45,7 @@ from datalayer.files.content import content_of
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.jobs.jobs import Jobs
+from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
 from datalayer.ownership import acting_user, recorded
 from datalayer.records.chat import Feedback, Thread, User
@@ -93,6 +94,7 @@ class ChainlitLayer(
     Billing,
     Files,
     Jobs,
+    Keys,
     Knowledge,
     Logins,
     OwnThreads,

@@ -34,6 +34,7 @@ from datalayer.schema.chat import (
     threads,
 )
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
+from datalayer.schema.keys import KEY_TABLES
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
@@ -302,6 +303,14 @@ async def mark_calls_in_progress(connection: AsyncConnection) -> None:
     """Add the index of calls that have not ended, and whether a provider gets the caller's own key."""
     await connection.run_sync(_add_tables_and_columns)
     await connection.run_sync(_add_indexes, {"llm_calls_in_progress"})
+
+
+@migration
+async def keep_api_keys(connection: AsyncConnection) -> None:
+    """Add API keys and their rates, and the key to model calls and to reservations."""
+    await connection.run_sync(_add_tables_and_columns)
+    of_keys = {str(index.name) for table in KEY_TABLES for index in table.indexes}
+    await connection.run_sync(_add_indexes, {"llm_calls_of_key"} | of_keys)
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from datalayer.errors import Forbidden
 from datalayer.schema.assistants import assistant_users, assistants
 from datalayer.schema.chat import threads, users
 from datalayer.schema.jobs import jobs
+from datalayer.schema.keys import api_keys
 from datalayer.schema.usage import llm_calls
 
 
@@ -99,6 +100,11 @@ def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
 def jobs_readable_by(actor: Actor) -> ColumnElement[bool]:
     """Whether the actor may see and change a row of `jobs`: the system all, users their own, visitors none."""
     return _belongs_to(actor, jobs.c.ownerId)
+
+
+def keys_readable_by(actor: Actor) -> ColumnElement[bool]:
+    """Whether the actor may see and revoke a row of `api_keys`: the system all, users their own, visitors none."""
+    return _belongs_to(actor, api_keys.c.userId)
 
 
 def _belongs_to(actor: Actor, owner_id: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -59,7 +59,8 @@ GROUPS = {
     ),
     "projects": ("projects", "projects_app", "Add, change and list projects."),
     "jobs": ("jobs", "jobs_app", "List, show, cancel and retry jobs."),
-    "limits": ("limits", "limits_app", "Limit the usage of users and projects, in tokens or dollars."),
+    "limits": ("limits", "limits_app", "Limit the usage of users, projects and API keys, in tokens or dollars."),
+    "keys": ("keys", "keys_app", "Make, list and revoke API keys for programs."),
 }
 
 

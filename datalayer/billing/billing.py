@@ -193,10 +193,12 @@ class Billing(DataStore):
         known = clean_id(limit_id, "id of a limit")
         await self._writer.submit(lambda connection: limits.remove(connection, known))
 
-    async def limit_standings(self, user_id: str | None, project_id: str | None, *, zone: str) -> list[LimitStanding]:
-        """The current use of each limit for this user in this project. Days and months are those of the time zone."""
+    async def limit_standings(
+        self, user_id: str | None, project_id: str | None, key_id: str | None = None, *, zone: str
+    ) -> list[LimitStanding]:
+        """The current use of each limit for this user, project and key. Days and months are those of the time zone."""
         return await self.database.query(
-            lambda connection: limits.standings(connection, user_id, project_id, zone=zone, moment=utc_now())
+            lambda connection: limits.standings(connection, user_id, project_id, key_id, zone=zone, moment=utc_now())
         )
 
     async def reserve(self, demand: CallDemand, *, zone: str, seconds: float) -> Reservation | LimitReached:
@@ -210,7 +212,7 @@ class Billing(DataStore):
             zone: the time zone of days and months.
             seconds: how long the reservation counts, unless it is released before.
         """
-        subject, now = (demand.user_id, demand.project_id), utc_now()
+        subject, now = (demand.user_id, demand.project_id, demand.key_id), utc_now()
         budgets = [
             limits.budget_of(limit, *subject, zone=zone, moment=now)
             for limit in await self.list_limits()

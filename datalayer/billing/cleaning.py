@@ -107,12 +107,12 @@ def clean_limit(limit: Limit) -> Limit:
     Raises:
         InvalidRecord: a field is not valid.
     """
-    if limit.scope not in ("user", "users", "project"):
-        raise InvalidRecord("the scope of a limit must be user, users or project")
+    if limit.scope not in ("user", "users", "project", "key"):
+        raise InvalidRecord("the scope of a limit must be user, users, project or key")
     if limit.period not in ("day", "month") or limit.unit not in ("tokens", "dollars"):
         raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
     if (limit.subject_id is None) != (limit.scope == "users"):
-        raise InvalidRecord("a limit needs subject_id for the scopes user and project, and none for the scope users")
+        raise InvalidRecord("a limit needs subject_id, but for the scope users, which has none")
     if not _is_kept_whole(limit.amount, _HIGHEST):
         raise InvalidRecord(f"the amount of a limit must be from 0 to {_HIGHEST:,}, with at most twelve decimal places")
     if limit.unit == "tokens" and limit.amount != int(limit.amount):

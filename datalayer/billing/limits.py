@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +20,11 @@ LEAST_ANSWER = 16
 _COLUMNS = columns(Limit, usage_limits)
 _reserved = usage_reservations.c
 _RESERVED = {"tokens": func.sum(_reserved.tokens), "dollars": func.sum(_reserved.cost)}
+_RESERVED_FOR: dict[str, ColumnElement[Any]] = {
+    "user": _reserved.userId,
+    "project": _reserved.projectId,
+    "key": _reserved.keyId,
+}
 
 
 async def list_all(connection: AsyncConnection) -> list[Limit]:
@@ -52,18 +58,24 @@ async def remove(connection: AsyncConnection, limit_id: str) -> None:
         raise NotFound(f"the limit {limit_id} does not exist: list the limits to see their ids")
 
 
-def budget_of(limit: Limit, user_id: str | None, project_id: str | None, *, zone: str, moment: str) -> Budget:
-    """The budget of this user or this project in the limit's current period."""
+def budget_of(
+    limit: Limit, user_id: str | None, project_id: str | None, key_id: str | None = None, *, zone: str, moment: str
+) -> Budget:
+    """The budget of this user, this project or this key in the limit's current period."""
     begin, _ = period_around(moment, limit.period, zone)
     if limit.scope == "project":
         return Budget("project", project_id, limit.unit, begin)
+    if limit.scope == "key":
+        return Budget("key", key_id, limit.unit, begin)
     return Budget("user", user_id, limit.unit, begin)
 
 
-def concerns(limit: Limit, user_id: str | None, project_id: str | None) -> bool:
-    """Whether the limit applies to a call of this user in this project, personal limits of the user left aside."""
+def concerns(limit: Limit, user_id: str | None, project_id: str | None, key_id: str | None = None) -> bool:
+    """Whether the limit applies to a call of this user, project and key, personal limits of the user left aside."""
     if limit.scope == "project":
         return limit.subject_id == project_id
+    if limit.scope == "key":
+        return key_id is not None and limit.subject_id == key_id
     return user_id is not None and limit.subject_id in (None, user_id)
 
 
@@ -77,13 +89,14 @@ async def standings(
     connection: AsyncConnection,
     user_id: str | None,
     project_id: str | None,
+    key_id: str | None = None,
     *,
     zone: str,
     moment: str,
     spent: Mapping[Budget, Spent] | None = None,
     reserving: str | None = None,
 ) -> list[LimitStanding]:
-    """The current use of each limit of this user and this project. A personal limit replaces the one for each user.
+    """The current use of each limit of this user, project and key. A personal limit replaces the one for each user.
 
     Args:
         spent: known sums of the budgets up to a time; only later calls are added up.
@@ -94,6 +107,8 @@ async def standings(
     concerned: list[ColumnElement[bool]] = [and_(table.scope == "project", table.subjectId == project_id)]
     if user_id is not None:
         concerned += [table.scope == "users", and_(table.scope == "user", table.subjectId == user_id)]
+    if key_id is not None:
+        concerned.append(and_(table.scope == "key", table.subjectId == key_id))
     statement = select(*_COLUMNS).where(or_(*concerned)).order_by(table.id)
     if reserving is not None:
         statement = statement.with_for_update()
@@ -103,11 +118,11 @@ async def standings(
     for limit in limits:
         if any(takes_the_place_of(own, limit) for own in limits):
             continue
-        budget = budget_of(limit, user_id, project_id, zone=zone, moment=moment)
+        budget = budget_of(limit, user_id, project_id, key_id, zone=zone, moment=moment)
         _, end = period_around(moment, limit.period, zone)
         before = (spent or {}).get(budget, Spent(budget.begin, Decimal(0)))
-        column = _reserved.projectId if budget.scope == "project" else _reserved.userId
-        reserved = select(_RESERVED[limit.unit]).where(column == budget.subject_id, _reserved.expiresAt > moment)
+        of_budget = _RESERVED_FOR[budget.scope] == budget.subject_id
+        reserved = select(_RESERVED[limit.unit]).where(of_budget, _reserved.expiresAt > moment)
         if reserving is not None:
             reserved = reserved.where(_reserved.id != reserving)
         # In one statement. Between two, a call that ends elsewhere moves from reserved to spent and is in neither.
@@ -132,6 +147,7 @@ async def reserve(
         connection,
         demand.user_id,
         demand.project_id,
+        demand.key_id,
         zone=zone,
         moment=moment,
         spent=spent,
@@ -156,6 +172,7 @@ async def reserve(
             id=demand.call_id,
             userId=demand.user_id,
             projectId=demand.project_id,
+            keyId=demand.key_id,
             tokens=reservation.tokens,
             cost=cost,
             expiresAt=expires_at,

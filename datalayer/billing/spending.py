@@ -28,12 +28,14 @@ _USED: dict[str, ColumnElement[Any]] = {
     "dollars": func.sum(_calls.totalCost),
 }
 
+_OF_SCOPE: dict[str, ColumnElement[Any]] = {"user": _calls.userId, "project": _calls.projectId, "key": _calls.keyId}
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The subject of a sum: the tokens or dollars of a user's or a project's calls since `begin`."""
+    """The subject of a sum: the tokens or dollars of a user's, a project's or a key's calls since `begin`."""
 
-    scope: Literal["user", "project"]
+    scope: Literal["user", "project", "key"]
     subject_id: str | None
     unit: Literal["tokens", "dollars"]
     begin: str
@@ -49,7 +51,7 @@ class Spent:
 
 def amount_used(budget: Budget, since: str, until: str) -> Select[Any]:
     """A query for the sum of the budget's calls from `since` to before `until`; NULL if there are none."""
-    column = _calls.projectId if budget.scope == "project" else _calls.userId
+    column = _OF_SCOPE[budget.scope]
     return select(_USED[budget.unit]).where(
         column == budget.subject_id, _calls.requestedAt >= since, _calls.requestedAt < until
     )

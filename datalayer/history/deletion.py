@@ -31,6 +31,7 @@ from datalayer.schema.chat import (
     users,
 )
 from datalayer.schema.jobs import jobs
+from datalayer.schema.keys import api_key_rates, api_keys
 from datalayer.schema.knowledge import trainings
 from datalayer.schema.review import (
     review_items,
@@ -49,6 +50,7 @@ _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
+    api_keys.c.userId,
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
     trainings.c.startedBy,
@@ -123,8 +125,11 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         return None, await remove_threads(connection, theirs)
     removed = await remove_threads(connection, or_(theirs, threads.c.userId == user_id))
     deleted = _DeletedRows(dict(removed.rows), dict(removed.row_ids))
-    of_user = await detach_calls(connection, llm_calls.c.userId == user_id, {"userId": None})
+    of_user = await detach_calls(connection, llm_calls.c.userId == user_id, {"userId": None, "keyId": None})
     deleted.count(llm_call_payloads, of_user)
+    of_keys = select(api_keys.c.id).where(api_keys.c.userId == user_id)
+    for column in (usage_limits.c.subjectId, api_key_rates.c.keyId):
+        await deleted.delete(connection, column.table, column.in_(of_keys))
     for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
         # The user's votes and verdicts on answers of others do not count any more.
         affected = select(column.table.c.threadId).where(column == user_id).distinct()

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-AuditAction = Literal["read", "read_call", "read_file", "export", "take_over", "retention"]
+AuditAction = Literal["read", "read_call", "read_file", "export", "take_over", "retention", "create_key", "revoke_key"]
+
+OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")
+"""What is done with a key of the owner, and with no thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One action on one thread: the acting user, the time, and the purpose.
+    """One action on one thread, or with one key: the acting user, the time, and the purpose.
 
     `actor` is None for the system. `owner_id` is the id of the thread's owner. `details` contains ids and counts, and
     no content.

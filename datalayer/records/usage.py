@@ -41,11 +41,12 @@ class LlmCall:
     the tokens were not reported by the provider. `first_token_seconds` and `tokens_per_second` are None if no token
     came.
 
-    `assistant` is the slug of the assistant that was asked, `assistant_version` the number of its version.
+    `assistant` is the slug of the assistant that was asked, `assistant_version` the number of its version. `key_id` is
+    the id of the API key of the program that made the call.
 
     `price` is the price that the costs were calculated with, with the keys "source", "input", "cached" and "output" (US
-    dollars per million tokens, as texts) and, if they apply, "image", "images" and "request". The ids of user, thread
-    and step become None when these are deleted; the call and its costs are kept.
+    dollars per million tokens, as texts) and, if they apply, "image", "images" and "request". The ids of user, key,
+    thread and step become None when these are deleted; the call and its costs are kept.
     """
 
     id: str
@@ -85,6 +86,7 @@ class LlmCall:
     library: str | None = None
     operating_system: str | None = None
     assistant_version: int | None = None
+    key_id: str | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -127,6 +129,7 @@ class CallFilter:
     tags: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
     versions: tuple[str, ...] = ()
+    key_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,11 +268,12 @@ class Project:
 class Limit:
     """The most tokens or US dollars that may be used in a day or a month.
 
-    The scope is a user or a project (`subject_id` is its id), or "users" for each user (`subject_id` is None).
+    The scope is a user, a project or an API key (`subject_id` is its id), or "users" for each user (`subject_id` is
+    None).
     """
 
     id: str
-    scope: Literal["user", "users", "project"]
+    scope: Literal["user", "users", "project", "key"]
     subject_id: str | None
     period: Period
     unit: Literal["tokens", "dollars"]
@@ -311,6 +315,7 @@ class CallDemand:
     short_answer_tokens: int
     prompt_cost: Decimal | None = None
     answer_token_cost: Decimal | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

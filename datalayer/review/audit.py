@@ -15,7 +15,7 @@ from datalayer.cleaning import clean_text, utc_now
 from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
 from datalayer.history.user_names import by_name, stored_name
-from datalayer.records.audit import AuditAction, AuditEntry, AuditPage, Look, LookPage
+from datalayer.records.audit import OF_KEYS, AuditAction, AuditEntry, AuditPage, Look, LookPage
 from datalayer.schema.chat import threads, users
 from datalayer.schema.review import audit_entries, audit_retentions, thread_marks, thread_origins
 
@@ -29,6 +29,11 @@ OWNER_ID = func.coalesce(
     threads.c.userId,
     select(users.c.id).where(users.c.identifier == threads.c.userIdentifier).correlate(threads).scalar_subquery(),
 )
+
+
+def looks_at(owner_id: str) -> ColumnElement[bool]:
+    """The rows of an owner's threads; what was done with the owner's keys is left out."""
+    return (audit_entries.c.ownerId == owner_id) & audit_entries.c.action.not_in(OF_KEYS)
 
 
 def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
@@ -107,7 +112,7 @@ async def looks(connection: AsyncConnection, owner_id: str, *, cursor: str | Non
         raise InvalidRecord(f"a page of {limit} entries is not valid: give at least 1")
     size, newest = min(limit, LARGEST_PAGE), func.max(audit_entries.c.id)
     group = func.coalesce(export_id, cast(audit_entries.c.id, Text))
-    grouped = select(newest, func.count()).where(audit_entries.c.ownerId == owner_id).group_by(group)
+    grouped = select(newest, func.count()).where(looks_at(owner_id)).group_by(group)
     if cursor is not None:
         grouped = grouped.having(newest < decode_number(cursor))
     found = (await connection.execute(grouped.order_by(newest.desc()).limit(size + 1))).all()

@@ -14,7 +14,6 @@ from datalayer.review import audit
 from datalayer.review import verdicts as review_verdicts
 from datalayer.review.base import ReviewStore
 from datalayer.review.thread import versions
-from datalayer.schema.review import audit_entries
 
 
 class ReviewsForUsers(ReviewStore):
@@ -77,7 +76,7 @@ class ReviewsForUsers(ReviewStore):
             user = await users.acting(connection, actor)
             if user is None:
                 return AuditPage((), None)
-            own = [audit_entries.c.ownerId == user.id]
+            own = [audit.looks_at(user.id)]
             if text is not None:
                 own.append(audit.export_id == text)
             return await audit.page(connection, own, cursor=cursor, limit=limit)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     false,
     literal_column,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -97,6 +98,8 @@ llm_calls = Table(
     Column("library", Text),
     Column("operatingSystem", Text),
     Column("assistantVersion", Integer),
+    # The API key of the program that made the call. No other table is referenced: a key of a deleted user is gone.
+    Column("keyId", Identifier),
 )
 Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)
@@ -105,6 +108,14 @@ Index("llm_calls_of_thread", llm_calls.c.threadId)
 # Holds the few calls that have not ended (`records.usage.IN_PROGRESS`).
 _in_progress = llm_calls.c.finishReason == literal_column("'in_progress'")
 Index("llm_calls_in_progress", llm_calls.c.id, sqlite_where=_in_progress, postgresql_where=_in_progress)
+_HAS_KEY = text('"keyId" IS NOT NULL')
+Index(
+    "llm_calls_of_key",
+    llm_calls.c.keyId,
+    llm_calls.c.requestedAt,
+    postgresql_where=_HAS_KEY,
+    sqlite_where=_HAS_KEY,
+)
 
 # The messages of a call. They are deleted with the thread, with the user, and by retention.
 llm_call_payloads = Table(
@@ -184,4 +195,5 @@ usage_reservations = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("cost", Money),
     Column("expiresAt", Text, nullable=False),
+    Column("keyId", Identifier),
 )

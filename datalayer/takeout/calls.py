@@ -88,7 +88,8 @@ class CallsImport:
 
 
 def _call(row: dict[str, Any], user_id: str, thread_ids: Collection[str]) -> LlmCall:
-    call = replace(call_of(row), user_id=user_id)
+    # A key belongs to one installation.
+    call = replace(call_of(row), user_id=user_id, key_id=None)
     return clean_call(call if call.thread_id in thread_ids else replace(call, thread_id=None, step_id=None))
 
 

@@ -19,7 +19,7 @@ LARGEST_COUNT = 10**12
 LARGEST_COST = Decimal(9_000_000)
 """US dollars for one call."""
 _SMALLEST = Decimal("1E-12")
-_IDS = ("project_id", "user_id", "thread_id", "step_id")
+_IDS = ("project_id", "user_id", "thread_id", "step_id", "key_id")
 _TEXTS = (
     *("provider", "deployment", "assistant", "answered_by", "error_kind", "error_message", "finish_reason"),
     *("library", "operating_system"),

@@ -51,7 +51,11 @@ def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement
         conditions.append(calls.requestedAt >= since)
     if (until := clean_time(which.until, "end")) is not None:
         conditions.append(calls.requestedAt < until)
-    for column, ids in ((calls.projectId, which.project_ids), (calls.userId, which.user_ids)):
+    for column, ids in (
+        (calls.projectId, which.project_ids),
+        (calls.userId, which.user_ids),
+        (calls.keyId, which.key_ids),
+    ):
         if ids:
             known = [one for one in map(known_id, ids) if one is not None]
             conditions.append(column.in_(known) if known else false())

@@ -58,10 +58,12 @@ def _looked_up() -> dict[str, ColumnElement[Any]]:
     given: dict[str, ColumnElement[Any]] = {
         name: bindparam(f"new_{name}", type_=llm_calls.c[name].type) for name in _NAMES.values()
     }
-    thread = _held(threads, given["threadId"])
+    thread, user = _held(threads, given["threadId"]), _held(users, given["userId"])
     return given | {
         "projectId": _held(projects, given["projectId"]),
-        "userId": _held(users, given["userId"]),
+        "userId": user,
+        # A key goes with its user.
+        "keyId": case((user.is_not(None), given["keyId"])),
         "threadId": thread,
         "stepId": case((thread.is_not(None), given["stepId"])),
     }

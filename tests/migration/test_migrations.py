@@ -69,6 +69,7 @@ STEPS = [
     "suggest_questions",
     "mark_new_steps_once",
     "mark_calls_in_progress",
+    "keep_api_keys",
 ]
 
 

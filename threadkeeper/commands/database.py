@@ -11,6 +11,7 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.billing.billing import Billing
 from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
+from datalayer.keys.keys import Keys
 from datalayer.usage.usage import Usage
 from threadkeeper.commands.terminal import create_if_new, end, with_layer
 from threadkeeper.settings.settings import Settings
@@ -18,8 +19,8 @@ from threadkeeper.settings.settings import Settings
 T = TypeVar("T")
 
 
-class UsageStore(Accounts, Billing, Usage):
-    """Accounts, prices, projects, limits and calls of one database."""
+class UsageStore(Accounts, Billing, Keys, Usage):
+    """Accounts, prices, projects, limits, keys and calls of one database."""
 
 
 def with_usage(settings: Settings, work: Callable[[UsageStore], Awaitable[T]]) -> T:

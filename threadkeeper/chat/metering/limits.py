@@ -1,4 +1,4 @@
-"""Checks the limits of a user and a project (tokens or dollars, a day or a month) before a call is made.
+"""Checks the limits of a user, a project and an API key (tokens or dollars, a day or a month) before a call is made.
 
 The most that a call can use is reserved in the store until it has ended, so that two tabs or two servers cannot use the
 same tokens. If few are left, the answer is bounded to them. Without any limit the store is not asked.
@@ -55,8 +55,8 @@ class Allowances:
         self._limits = CachedValue("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
-    async def concern(self, user_id: str | None, project_id: str | None) -> bool:
-        """Whether a limit applies to a call of this user in this project.
+    async def concern(self, user_id: str | None, project_id: str | None, key_id: str | None = None) -> bool:
+        """Whether a limit applies to a call of this user, project and key.
 
         Raises:
             ModelError: the limits cannot be read at the moment.
@@ -65,7 +65,7 @@ class Allowances:
             limits = await self._limits.get()
         except (DataLayerError, TimeoutError) as error:
             raise _unchecked(error) from None
-        return any(concerns(limit, user_id, project_id) for limit in limits)
+        return any(concerns(limit, user_id, project_id, key_id) for limit in limits)
 
     async def admit(
         self, request: ModelRequest, call_id: str, project_id: str | None, prompt_tokens: int, rates: Rates | None
@@ -86,6 +86,7 @@ class Allowances:
             short_answer_tokens=max(1, min(_SHORT_ANSWER, wanted, window - prompt_tokens)),
             prompt_cost=rates.costs(prompt_tokens, 0, images=picture_count(request.messages)).total if rates else None,
             answer_token_cost=rates.output / _MILLION if rates else None,
+            key_id=purpose.key_id,
         )
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):

@@ -143,7 +143,7 @@ class MeteredModel:
             counter_for(request.model),
             is_streaming,
         )
-        if await self._allowances.concern(request.purpose.user_id, project_id):
+        if await self._allowances.concern(request.purpose.user_id, project_id, request.purpose.key_id):
             sent = on_the_wire(request.messages)
             tokens = await message_tokens(sent, call.counter)
             await self._keeper.known(self._answering_to(request.model))

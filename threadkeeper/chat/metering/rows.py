@@ -104,6 +104,7 @@ class CallRows:
             step_id=purpose.step_id,
             assistant=purpose.assistant,
             assistant_version=purpose.assistant_version,
+            key_id=purpose.key_id,
             attempt=number,
             is_streaming=call.is_streaming,
             status_code=attempt.status_code,

@@ -17,6 +17,8 @@ from starlette.types import Scope
 
 from datalayer import Login
 
+# A login token is a JSON Web Token, which begins otherwise.
+_BEGIN_OF_KEYS = "tk_"
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -48,6 +50,9 @@ def carried_token(scope: Scope) -> str | None:
     if not token and scope["type"] == "http":
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
         token = credentials.strip() if scheme.lower() == "bearer" else None
+        if token is not None and token.startswith(_BEGIN_OF_KEYS):
+            # An API key, which `auth.keys` checks.
+            return None
     return token or None
 
 

@@ -1,0 +1,1 @@
+"""API keys: programs act as their users by them."""

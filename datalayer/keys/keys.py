@@ -1,0 +1,197 @@
+"""Public methods for API keys.
+
+A user makes, sees and revokes the own keys; the system those of all; a visitor none. The system finds a key by its
+secret, and counts rates. Making and revoking leaves a row in the audit.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import get_args
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
+from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from datalayer.keys import rates, rows
+from datalayer.keys.secrets import PREFIX_LENGTH, hash_of, new_secret
+from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
+from datalayer.records.keys import KEY_SCOPES, ApiKey, KeyScope, Rate, RateKind
+from datalayer.review import audit
+from datalayer.store import DataStore
+
+LONGEST_NAME = 100
+MOST_MODELS = 100
+_LONGEST_MODEL = 200
+_HIGHEST_RATE = 10**9
+_SEEN_EVERY_SECONDS = 60.0
+
+
+class Keys(DataStore):
+    """API keys: programs act as their users by them."""
+
+    async def create_api_key(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        user: str | None = None,
+        project: str | None = None,
+        models: Sequence[str] = (),
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        expires_at: str | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret, which is stored nowhere and cannot be read again.
+
+        Args:
+            name: for lists; several keys may have the same.
+            scopes: what the key allows, from `KEY_SCOPES`; "admin" only for users who are admins.
+            user: the identifier of the key's user; None for the acting user.
+            project: the slug of the project that pays; None for the default project.
+            models: the only models that the key may use; all without any.
+            requests_per_minute, tokens_per_minute: rates; None without.
+            expires_at: a time in the future, ISO 8601; None for a key that does not expire.
+
+        Raises:
+            InvalidRecord: a value is not valid, or the user has `rows.MOST_KEYS` keys.
+            NotFound: there is no such user or project.
+            Forbidden: a visitor acts; or the user is not the acting user; or the project is not theirs.
+        """
+        actor, now = acting_user.get(), utc_now()
+        if actor is None or (actor is SYSTEM and user is None):
+            raise Forbidden("a key needs a user")
+        whose = clean_text(str(user)) if user is not None else str(actor)
+        cleaned = _clean_scopes(scopes)
+        shown = _clean_name(name)
+        known_models = _clean_models(models)
+        ends = clean_time(expires_at, "expires_at of a key")
+        if ends is not None and ends <= now:
+            raise InvalidRecord(f"expires_at of a key must be in the future, not {ends}")
+        by_minute = (_clean_rate(requests_per_minute, "requests"), _clean_rate(tokens_per_minute, "tokens"))
+        secret, key_id = new_secret(), str(uuid.uuid4())
+        digest = str(hash_of(secret))
+
+        async def add(connection: AsyncConnection) -> ApiKey:
+            of_user = await rows.owner(connection, whose)
+            if actor is not SYSTEM and of_user.identifier != actor:
+                raise Forbidden("a user makes keys only for themselves")
+            if "admin" in cleaned and of_user.role != "admin":
+                raise InvalidRecord(f"the scope admin is for admins: {of_user.identifier} is none")
+            pays = None
+            if project is not None:
+                pays = await rows.project_id(connection, project, None if actor is SYSTEM else of_user)
+            key = ApiKey(
+                *(key_id, shown, secret[:PREFIX_LENGTH], of_user.id, of_user.identifier, project, cleaned),
+                *(known_models, *by_minute, now, ends),
+                role=of_user.role,
+            )
+            await rows.add(connection, key, pays, digest)
+            details = {"key": key.id, "prefix": key.prefix, "scopes": list(key.scopes)}
+            await audit.note(connection, "create_key", recorded(actor)[0], [(None, key.user_id)], details=details)
+            return key
+
+        added: ApiKey = await self._writer.submit(add)
+        return added, secret
+
+    async def list_api_keys(self, user: str | None = None) -> list[ApiKey]:
+        """The keys that the acting user may see, newest first, with revoked and expired ones.
+
+        Args:
+            user: only keys of the user with this identifier.
+        """
+        actor, name = acting_user.get(), None if user is None else clean_text(user)
+        return await self.database.query(lambda connection: rows.list_all(connection, actor, name))
+
+    async def revoke_api_key(self, key_id: str) -> ApiKey:
+        """Revoke the key for ever. One that is revoked already stays as it is.
+
+        Raises:
+            InvalidRecord: this is not an id.
+            NotFound: the key does not exist, or belongs to somebody else.
+        """
+        actor, known = acting_user.get(), clean_id(key_id, "id of a key")
+        if actor is None:
+            raise NotFound(f"there is no key {known}")
+
+        async def revoke(connection: AsyncConnection) -> ApiKey:
+            key, is_new = await rows.revoke(connection, actor, known, utc_now())
+            if is_new:
+                details = {"key": key.id, "prefix": key.prefix}
+                await audit.note(connection, "revoke_key", recorded(actor)[0], [(None, key.user_id)], details=details)
+            return key
+
+        revoked: ApiKey = await self._writer.submit(revoke)
+        return revoked
+
+    async def find_api_key(self, secret: str) -> ApiKey | None:
+        """The key of this secret: one statement. None if it is unknown, revoked or expired, or its user is disabled.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the search for a key")
+        digest = hash_of(secret)
+        return None if digest is None else await rows.find_valid(self.database, digest, utc_now())
+
+    async def see_api_key(self, key_id: str) -> None:
+        """Store that the key is used now, at most once a minute.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the record of a key's use")
+        known = clean_id(key_id, "id of a key")
+        now, before = utc_now(), utc_in(-_SEEN_EVERY_SECONDS)
+        await self._writer.submit(lambda connection: rows.see(connection, known, now, before))
+
+    async def take_rate(self, key_id: str, kind: RateKind, amount: int, per_minute: int) -> Rate:
+        """Take the amount from what the key may use a minute, if it is left: one statement.
+
+        An amount larger than `per_minute` is allowed when nothing is taken, and the next ones wait longer.
+
+        Args:
+            kind: "requests" or "tokens"; each is counted on its own.
+            amount: at least 0.
+            per_minute: at least 1; so much can be taken at once, and it fills again evenly.
+
+        Raises:
+            Forbidden: a user acts.
+            InvalidRecord: a value is not valid, or the key does not exist any more.
+        """
+        demand_system(acting_user.get(), "the count of a rate")
+        known, dialect = clean_id(key_id, "id of a key"), self.database.dialect
+        if kind not in get_args(RateKind) or amount < 0 or per_minute < 1:
+            raise InvalidRecord("a rate needs a kind, an amount of at least 0 and at least 1 a minute")
+        rate: Rate = await self._writer.submit(
+            lambda connection: rates.take(connection, dialect, known, kind, amount=amount, per_minute=per_minute)
+        )
+        return rate
+
+
+def _clean_name(name: str) -> str:
+    cleaned = clean_text(str(name)).strip()
+    if not 1 <= len(cleaned) <= LONGEST_NAME:
+        raise InvalidRecord(f"a key needs a name of 1 to {LONGEST_NAME} characters")
+    return cleaned
+
+
+def _clean_scopes(scopes: Sequence[str]) -> tuple[KeyScope, ...]:
+    """The scopes in the order of `KEY_SCOPES`."""
+    if unknown := [one for one in scopes if one not in KEY_SCOPES]:
+        raise InvalidRecord(f"the scope {clean_text(str(unknown[0]))[:60]!r} is unknown: use {', '.join(KEY_SCOPES)}")
+    if not scopes:
+        raise InvalidRecord(f"a key needs a scope: {', '.join(KEY_SCOPES)}")
+    return tuple(one for one in KEY_SCOPES if one in scopes)
+
+
+def _clean_models(models: Sequence[str]) -> tuple[str, ...]:
+    cleaned = tuple(dict.fromkeys(clean_text(str(one)).strip() for one in models))
+    if len(cleaned) > MOST_MODELS or any(not 1 <= len(one) <= _LONGEST_MODEL for one in cleaned):
+        raise InvalidRecord(f"a key has at most {MOST_MODELS} models, with names of 1 to {_LONGEST_MODEL} characters")
+    return cleaned
+
+
+def _clean_rate(value: int | None, what: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not 1 <= value <= _HIGHEST_RATE):
+        raise InvalidRecord(f"{what} a minute of a key must be from 1 to {_HIGHEST_RATE:,}")
+    return value

@@ -1,0 +1,51 @@
+"""Frozen records of API keys and their rates. Times are UTC texts, as in `records/usage.py`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+KeyScope = Literal["threads:read", "threads:write", "assistants", "gateway", "usage:read", "admin"]
+
+KEY_SCOPES: tuple[KeyScope, ...] = ("threads:read", "threads:write", "assistants", "gateway", "usage:read", "admin")
+
+RateKind = Literal["requests", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key by which a program acts as a user. The secret itself is not stored.
+
+    `prefix` are the first ten characters of the secret. `owner` is the identifier of the user, `role` the user's role
+    now. `project` is the slug of the project that pays for the calls; None means the default project. Without `models`,
+    the key may use every model. Without a number, the requests or tokens a minute are not limited.
+    """
+
+    id: str
+    name: str
+    prefix: str
+    user_id: str
+    owner: str
+    project: str | None
+    scopes: tuple[KeyScope, ...]
+    models: tuple[str, ...]
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    created_at: str
+    expires_at: str | None = None
+    last_used_at: str | None = None
+    revoked_at: str | None = None
+    role: str = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a rate allows: `limit` a minute, of which `remaining` can be taken at once.
+
+    `retry_after` are the seconds until the refused amount is allowed, 0 if it is allowed now; `reset_after` those until
+    all of `limit` can be taken.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after: float
+    reset_after: float = 0.0
