@@ -19,6 +19,7 @@ window:<n>             400 context_length_exceeded when the prompt has more than
 bytes                  as echo, but the body is sent in pieces of one to three bytes
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
 returns                as echo, with line ends of CR alone
+ndjson                 as echo, with each chunk as a line of JSON, without ``data:``
 late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 odd-usage              as echo, with an invalid usage chunk
@@ -29,6 +30,7 @@ ends:<name>            begins an answer and ends it as that name in `odd_streams
 body:<name>            answers with that body of `odd_streams.BODIES`, whether streaming was asked for or not
 first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
 content:<name>         as echo, with the content of that name in `odd_streams.CONTENTS`
+choices:<name>         as echo, with the other choices, or the odd indexes, of that name in `odd_streams.CHOICES`
 think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
 think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
 words, words:<n>       embeds: texts with the same words have vectors near each other; n dimensions in place of 64
@@ -63,7 +65,18 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.odd_streams import BEGINNING, BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES, End, UsageShape
+from tests.support.odd_streams import (
+    BEGINNING,
+    BODIES,
+    CHOICES,
+    CONTENTS,
+    ENDS,
+    FIRST_CHUNKS,
+    USAGES,
+    ChoicesOf,
+    End,
+    UsageShape,
+)
 from tests.support.refusing_models import is_refusing, refusal
 
 PICTURE_TOKENS = 85
@@ -153,6 +166,8 @@ class Reply:
     """In place of one delta for each token."""
     message: dict[str, Any] | None = None
     reasoning_tokens: int = 0
+    choices: ChoicesOf | None = None
+    """The choices of each chunk, in place of the first one alone."""
 
 
 @dataclass
@@ -378,7 +393,9 @@ class ModelServer:
             case "first":
                 reply.first_chunks = FIRST_CHUNKS[rest[0]]
                 reply.answered_by = rest[1] if len(rest) > 1 else None
-            case "bytes" | "comments" | "garbage" | "late" | "returns":
+            case "choices":
+                reply.choices = CHOICES[rest[0]]
+            case "bytes" | "comments" | "garbage" | "late" | "returns" | "ndjson":
                 reply.wire = name
             case "think" | "think-limit" | "think-only":
                 asked = last_user_text(messages)
@@ -426,8 +443,9 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
         if number and reply.seconds_between:
             await asyncio.sleep(reply.seconds_between)
         choice = {"index": 0, "delta": delta, "finish_reason": None}
-        chunk = {**frame, "choices": [choice], **_some("usage", shape.each(prompt, number + 1))}
-        yield json.dumps(chunk, ensure_ascii=False)
+        for choices in reply.choices(choice, number, len(reply.tokens)) if reply.choices else ([choice],):
+            chunk = {**frame, "choices": choices, **_some("usage", shape.each(prompt, number + 1))}
+            yield json.dumps(chunk, ensure_ascii=False)
         billed.sent([token])
     if reply.fault == "error":
         yield json.dumps({"error": {"message": "Something broke.", "type": reply.fault_code, "code": reply.fault_code}})
@@ -436,7 +454,10 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
         return
     if reply.wire == "garbage":
         yield "{this is not JSON"
-    yield json.dumps({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
+    end = {"index": 0, "delta": {}, "finish_reason": reply.finish_reason}
+    number = len(reply.tokens)
+    for choices in reply.choices(end, number, number) if reply.choices else ([end],):
+        yield json.dumps({**frame, "choices": choices})
     if include_usage and reply.shape is not None:
         usage = shape.last(prompt, len(reply.tokens))
         billed.completion_tokens += shape.thought
@@ -540,6 +561,8 @@ def _on_the_wire(event: str, wire: str) -> Iterable[bytes]:
         return [f": keep-alive\r\nevent: message\r\ndata:{event}\r\n\r\n".encode()]
     if wire == "returns":
         return [f"data: {event}\r\r".encode()]
+    if wire == "ndjson":
+        return [b"" if event == "[DONE]" else f"{event}\n".encode()]
     data = f"data: {event}\n\n".encode()
     if wire == "bytes":
         return (data[start : start + 3] for start in range(0, len(data), 3))
@@ -578,7 +601,7 @@ def _error(
 
 def _is_known(name: str) -> bool:
     known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
-    odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
+    odd = "json ndjson choices html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
     return name in f"{known} {odd}".split() or name.startswith("gpt-")
 
 

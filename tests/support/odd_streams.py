@@ -261,3 +261,33 @@ CONTENTS: dict[str, Callable[[str], Any]] = {
     "texts": lambda text: [text, "", None],
 }
 """Contents of a delta or message that are no text."""
+
+Choice = dict[str, Any]
+ChoicesOf = Callable[[Choice, int, int], list[list[Choice]]]
+"""The choices of the chunks for one token, from its own choice, its number from 0, and the number of tokens.
+After the last token it gets the choice with the finish_reason."""
+
+
+def _other(index: int, text: str = "other ") -> Choice:
+    return {"index": index, "delta": {"content": text}, "finish_reason": None}
+
+
+def _after(choice: Choice, number: int, count: int) -> list[list[Choice]]:
+    if number < count:
+        return [[choice]]
+    return [[choice], *([_other(1)] for _ in range(count)), [{**choice, "index": 1}]]
+
+
+CHOICES: dict[str, ChoicesOf] = {
+    # Foundry Local, and Text Generation Inference, which counts from 1.
+    "counted": lambda choice, number, _count: [[{**choice, "index": number}]],
+    "counted-from-1": lambda choice, number, _count: [[{**choice, "index": number + 1}]],
+    "counted-in-words": lambda choice, number, _count: [[{**choice, "index": str(number)}]],
+    "without": lambda choice, _number, _count: [[{**choice, "index": None}]],
+    # Servers that are set to send several choices.
+    "beside": lambda choice, _number, _count: [[choice, _other(1)]],
+    "before": lambda choice, _number, _count: [[_other(1), choice]],
+    "between": lambda choice, _number, _count: [[choice], [_other(1)]],
+    "three-between": lambda choice, _number, _count: [[choice], [_other(1)], [_other(2)]],
+    "after": _after,
+}

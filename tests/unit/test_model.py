@@ -73,7 +73,7 @@ async def test_stream_returns_the_answer_and_the_servers_usage(model_server: Mod
     assert sent.body["stream_options"] == {"include_usage": True}
 
 
-@pytest.mark.parametrize("name", ["bytes", "comments", "returns", "late", "no-done", "json"])
+@pytest.mark.parametrize("name", ["bytes", "comments", "returns", "late", "no-done", "json", "ndjson"])
 async def test_every_form_of_stream_is_read(model: Model, name: str) -> None:
     text, finish = await read(model, request_for(name))
     assert text == ECHO

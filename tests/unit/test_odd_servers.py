@@ -11,7 +11,7 @@ import pytest
 
 from datalayer.errors import StorageUnavailable
 from tests.support.model_server import API_KEY, ModelServer
-from tests.support.odd_streams import BEGINNING, BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES
+from tests.support.odd_streams import BEGINNING, BODIES, CHOICES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES
 from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import stream_answer
@@ -287,6 +287,88 @@ async def test_content_is_read_in_every_form(model: Model) -> None:
         text, finish = await read(model, request_for(f"content:{name}"))
         assert (text, finish.reason) == (ECHO, "stop")
         assert (await model.complete(request_for(f"content:{name}"))).text == ECHO
+
+
+async def test_only_the_first_choice_is_the_answer(
+    model: Model, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
+) -> None:
+    """An index that counts the chunks names no choices."""
+    for name in CHOICES:
+        with subtests.test(name):
+            caplog.clear()
+            text, finish = await read(model, request_for(f"choices:{name}"))
+            assert (text, finish.reason) == (ECHO, "stop")
+            has_others = name in ("beside", "before", "between", "three-between", "after")
+            assert ("sent several choices" in caplog.text) == has_others
+
+
+def choice(index: object, text: str, finish_reason: str | None = None) -> dict[str, object]:
+    return {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish_reason}]}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        ([choice(0, "a"), choice(1, "b"), choice(2, "c", "stop")], "abc"),
+        ([choice(number, "x") for number in range(20)] + [choice(0, "", "stop")], "x" * 20),
+        ([choice(0, "a"), choice(0, "b"), choice(1, "c"), choice(1, "d"), choice(0, "e", "stop")], "abe"),
+        ([choice(0, "a", "stop"), choice(1, "b", "length")], "a"),
+        ([choice(1, "a"), choice(1, "b", "stop")], "ab"),
+        ([choice(5, "a"), choice(0, "b"), choice(5, "c", "stop")], "ac"),
+        ([choice(0, "a"), choice(7, "b"), choice(0, "c", "stop")], "ac"),
+        ([choice(True, "a"), choice("", "b"), choice([], "c", "stop")], "abc"),
+    ],
+)
+def test_indexes_tell_choices_from_counted_chunks(chunks: list[object], text: str) -> None:
+    reading = StreamReading("")
+    events = [*reading.feed(wire(*chunks)), *reading.end()]
+    assert "".join(one.text for one in events) == text
+    assert reading.failure is None
+    assert reading.finish().reason == "stop"
+
+
+def test_what_is_held_back_is_kept_if_the_stream_breaks() -> None:
+    reading = StreamReading("")
+    events = reading.feed(wire(choice(0, "a"), choice(1, "b")))
+    assert "".join(one.text for one in (*events, *reading.rest())) == "ab"
+
+
+def test_usage_of_zeros_is_no_report_while_text_is_held_back() -> None:
+    reading = StreamReading("")
+    reading.feed(wire(choice(0, ""), choice(1, "b")))
+    reading.feed(wire({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 0}}))
+    reading.end()
+    assert reading.finish().usage is None
+
+
+# NDJSON
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("end", ["", "\n", "[DONE]\n", "data: [DONE]\n\n"])
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\n\n", " \n"])
+def test_a_stream_of_ndjson_is_read(size: int, end: str, between: str) -> None:
+    stream = between.join([json.dumps(token("on")), json.dumps(token("ce")), json.dumps(STOP)]) + "\n" + end
+    reading, body = StreamReading(""), stream.encode()
+    events = [one for at in range(0, len(body), size) for one in reading.feed(body[at : at + size])]
+    assert "".join(one.text for one in (*events, *reading.end())) == "once"
+    assert (reading.failure, reading.is_unproven, reading.has_ending) == (None, False, True)
+
+
+def test_an_error_or_an_early_end_of_ndjson_cuts_the_answer_off() -> None:
+    for end, kind in (({"error": {"message": "the GPU is on fire"}}, "server"), ({"choices": []}, "cut")):
+        reading = StreamReading("")
+        events = reading.feed(f"{json.dumps(token('a'))}\n{json.dumps(end)}\n".encode())
+        assert [*events, *reading.end()] == [Delta("a")]
+        assert reading.failure is not None
+        assert reading.failure.kind == kind
+
+
+def test_an_error_event_keeps_words_without_a_field() -> None:
+    reading = StreamReading("")
+    reading.feed(b'event: error\n{"message": "the GPU is on fire"}\n\n')
+    assert reading.failure is not None
+    assert "the GPU is on fire" in reading.failure.detail
 
 
 def wire(*events: object) -> bytes:

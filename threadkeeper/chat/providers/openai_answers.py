@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jiter
@@ -26,10 +27,11 @@ from threadkeeper.chat.model import (
     TokenUsage,
     plain_reason,
 )
+from threadkeeper.chat.providers.first_choice import FirstChoice
 from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
-from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
+from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, OBJECT, STRAY, Event, EventDecoder
 from threadkeeper.chat.providers.thought import AnswerReader, read_message
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class StreamReading:
         self._secret = secret
         self._decoder = EventDecoder()
         self._answer = AnswerReader()
+        self._first_choice = FirstChoice()
         self._events = 0
         self._has_text = self._has_choices = False
         self._reason: str | None = None
@@ -102,13 +105,15 @@ class StreamReading:
         return self.rest() if self.failure is not None else self._answer.events()
 
     def rest(self) -> list[Delta | Thought]:
-        """What was held back, because it could have become a tag; nothing follows it."""
+        """What was held back, because it could have become a tag or be another choice; nothing follows it."""
+        self._take_held()
         self._answer.end()
         return self._answer.events()
 
     def end(self) -> list[Delta | Thought]:
         """The last text, after the last byte. Sets `failure` if the answer is not complete."""
         self._read(self._decoder.finish())
+        self._take_held()
         if self.failure is None:
             self.failure = self._unfinished()
         if self.failure is not None:
@@ -123,6 +128,8 @@ class StreamReading:
     def finish(self) -> Finish:
         if self.left_out:
             logger.warning("the answer of %s has %s, which the chat does not show", self.model, sorted(self.left_out))
+        if self._first_choice.has_others:
+            logger.warning("%s sent several choices; the first one is the answer", self.model)
         usage, partial = _parts(self._usage)
         return Finish(self._reason, usage, self.model, partial)
 
@@ -133,18 +140,25 @@ class StreamReading:
             if payload.startswith(ENDS):
                 self.done = True
                 break
-            was_complete = self._reason is not None
-            try:
-                self._take(kind, payload)
-            except ModelError as error:
-                self.failure = self.bill(error)
-            except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-                if was_complete:
-                    # The answer is complete already.
-                    self._said = payload[:_MOST_WORDS]
-                    continue
-                detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
-                self.failure = self.bill(ModelError("server", detail))
+            self._try(payload, self._take, kind, payload)
+
+    def _take_held(self) -> None:
+        for choice in self._first_choice.rest():
+            self._try(b"", self._take_choice, choice)
+
+    def _try(self, payload: bytes, take: Callable[..., object], *what: Any) -> None:
+        """Take something of the server. What cannot be read fails the answer, if this is not complete already."""
+        was_complete = self._reason is not None
+        try:
+            take(*what)
+        except ModelError as error:
+            self.failure = self.bill(error)
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            if was_complete:
+                self._said = payload[:_MOST_WORDS]
+                return
+            detail = clean(f"unreadable event ({error}): {payload[:200]!r}", self._secret)
+            self.failure = self.bill(ModelError("server", detail))
 
     def _take(self, kind: int, payload: bytes) -> None:
         """Take one event. Raises ModelError for an error that the server reports."""
@@ -162,7 +176,7 @@ class StreamReading:
             self._take_chunk(event)
 
     def _take_other(self, kind: int, payload: bytes) -> None:
-        """A comment, or lines outside of all events: an error, a whole completion, or words for the log."""
+        """A comment, or lines outside of all events: an error, a chunk, a whole completion, or words for the log."""
         try:
             event = json.loads(payload)
         except (ValueError, RecursionError):
@@ -171,10 +185,15 @@ class StreamReading:
             raise event_error(found, self._secret)
         if found_line := _ERROR_LINE.search(payload):
             raise event_error(named_error(found_line.group(1)), self._secret)
-        if kind == STRAY and isinstance(event, dict) and "choices" in event and not self._events:
-            self._take_completion(event, payload)
-            return
-        is_doubtful = kind == STRAY or _TROUBLE.search(payload) is not None
+        if kind in (OBJECT, STRAY) and isinstance(event, dict) and "choices" in event:
+            if _is_chunk(event):
+                self._events += 1
+                self._take_chunk(event)
+                return
+            if not self._events:
+                self._take_completion(event, payload)
+                return
+        is_doubtful = kind in (OBJECT, STRAY) or _TROUBLE.search(payload) is not None
         if is_doubtful or not self._has_stray:
             self._said = payload[:_MOST_WORDS]
             self._has_stray = self._has_stray or is_doubtful
@@ -194,9 +213,13 @@ class StreamReading:
         if self.model is None:
             self.model = _name(event.get("model"))
         choices = event.get("choices")
-        choice = choices[0] if choices else None
         self._has_choices = self._has_choices or bool(choices)
-        self._usage.take(event, has_text=self._take_choice(choice) if choice else False)
+        has_text = False
+        if choices:
+            for choice in self._first_choice.of(choices):
+                has_text = self._take_choice(choice) or has_text
+            has_text = has_text or self._first_choice.holds
+        self._usage.take(event, has_text=has_text)
         if "choices" not in event and "usage" not in event:
             said = json.dumps(event).encode()
             self._said, self._has_stray = said[:_MOST_WORDS], self._has_stray or bool(_TROUBLE.search(said))
@@ -255,6 +278,14 @@ class StreamReading:
     def _error(self, kind: ErrorKind, detail: str) -> ModelError:
         said = self._said.decode(errors="replace")
         return ModelError(kind, clean(f"{detail}; the server said: {said}" if said else detail, self._secret))
+
+
+def _is_chunk(event: dict[str, Any]) -> bool:
+    """Whether a line of no event is a chunk, as in a stream of NDJSON, and not a whole completion."""
+    if event.get("object") == "chat.completion.chunk":
+        return True
+    choices = event["choices"]
+    return not choices or (isinstance(choices, list) and isinstance(choices[0], dict) and "message" not in choices[0])
 
 
 def read_completion(body: bytes, secret: str) -> Completion:

@@ -5,14 +5,14 @@ chunk. It builds one tuple per event and no more, because it runs for every toke
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
 A browser ignores comments and unknown lines. They are returned here, because servers put their errors into them: a line
-`error: {…}`, or a body that is JSON or a web page and no event stream at all.
+`error: {…}`, or a body that is JSON, NDJSON or a web page and no event stream at all.
 """
 
 from __future__ import annotations
 
-MESSAGE, ERROR, COMMENT, STRAY = range(4)
-"""The kinds: an event with data, an event with "error" in its name (its data may be empty), a comment, and lines of no
-event."""
+MESSAGE, ERROR, COMMENT, STRAY, OBJECT = range(5)
+"""The kinds: an event with data, an event with "error" in its name (its data may be empty), a comment, lines of no
+event, and a line of no event that looks like an object of JSON, as in a stream of NDJSON."""
 
 Event = tuple[int, bytes]
 """Kind and payload."""
@@ -80,9 +80,18 @@ class EventDecoder:
         elif not name and colon:
             if comment := value.strip():
                 events.append((COMMENT, comment))
+        elif self._kind == ERROR and not self._data:
+            self._data.append(line)
+        elif _is_object(line) and not self._data and not self._stray:
+            events.append((OBJECT, line))
         elif name not in (b"id", b"retry") and self._stray_bytes < _MOST_STRAY_BYTES:
             self._stray.append(line)
             self._stray_bytes += len(line)
+
+
+def _is_object(line: bytes) -> bool:
+    line = line.strip()
+    return line.startswith(b"{") and line.endswith(b"}")
 
 
 def _is_next(before: bytes, data: bytes) -> bool:
