@@ -31,6 +31,7 @@ body:<name>            answers with that body of `odd_streams.BODIES`, whether s
 first:<name>[:<model>] as echo after those first chunks of `odd_streams.FIRST_CHUNKS`; the model calls itself <model>
 content:<name>         as echo, with the content of that name in `odd_streams.CONTENTS`
 choices:<name>         as echo, with the other choices, or the odd indexes, of that name in `odd_streams.CHOICES`
+others:<name>[:alone]  as echo, with the content of that name in `odd_streams.OTHERS` beside the text, or without text
 think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
 think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
 words, words:<n>       embeds: texts with the same words have vectors near each other; n dimensions in place of 64
@@ -72,6 +73,7 @@ from tests.support.odd_streams import (
     CONTENTS,
     ENDS,
     FIRST_CHUNKS,
+    OTHERS,
     USAGES,
     ChoicesOf,
     End,
@@ -393,6 +395,11 @@ class ModelServer:
             case "first":
                 reply.first_chunks = FIRST_CHUNKS[rest[0]]
                 reply.answered_by = rest[1] if len(rest) > 1 else None
+            case "others":
+                reply.tokens = [] if "alone" in rest else reply.tokens
+                reply.message = {"content": "".join(reply.tokens), **OTHERS[rest[0]]}
+                reply.deltas = [*({"content": token} for token in reply.tokens), OTHERS[rest[0]]]
+                reply.tokens = [*reply.tokens, ""]
             case "choices":
                 reply.choices = CHOICES[rest[0]]
             case "bytes" | "comments" | "garbage" | "late" | "returns" | "ndjson":
@@ -601,8 +608,8 @@ def _error(
 
 def _is_known(name: str) -> bool:
     known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
-    odd = "json ndjson choices html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
-    return name in f"{known} {odd}".split() or name.startswith("gpt-")
+    odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
+    return name in f"{known} {odd} ndjson choices others".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

@@ -6,6 +6,7 @@ second part of the model's name: `usage:thought-apart`, `ends:error-line`, `body
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -261,6 +262,31 @@ CONTENTS: dict[str, Callable[[str], Any]] = {
     "texts": lambda text: [text, "", None],
 }
 """Contents of a delta or message that are no text."""
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+_PNG = base64.b64encode(PNG).decode()
+_URL = {"url": f"data:image/png;base64,{_PNG}"}
+
+OTHERS: dict[str, dict[str, Any]] = {
+    # With bytes: these are shown.
+    "images": {"images": [{"type": "image_url", "image_url": _URL, "index": 0}]},
+    "image": {"image": _URL},
+    "image-part": {"content": [{"type": "image_url", "image_url": _URL}]},
+    "inline-data": {"content": {"role": "model", "parts": [{"inlineData": {"mimeType": "image/png", "data": _PNG}}]}},
+    "source": {"content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": _PNG}}]},
+    # Without.
+    "address": {"images": [{"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}]},
+    "no-picture": {"images": [{"image_url": {"url": "data:image/svg+xml;base64,PHN2Zz48L3N2Zz4="}}, None, 7, "x", []]},
+    "audio": {"audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "Hello"}},
+    "inline-sound": {"content": {"parts": [{"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}}]}},
+    "tool_calls": {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "look_up", "arguments": "{}"}}]},
+    "function_call": {"function_call": {"name": "look_up", "arguments": "{}"}},
+    "tool-use": {"content": [{"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {}}]},
+    "file": {"content": [{"type": "file", "file": {"file_id": "file_1"}}]},
+}
+"""What an answer has beside its text, as the fields of a delta."""
 
 Choice = dict[str, Any]
 ChoicesOf = Callable[[Choice, int, int], list[list[Choice]]]

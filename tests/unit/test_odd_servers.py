@@ -429,17 +429,6 @@ def test_a_stream_of_another_protocol_is_an_error_with_its_words(stream: bytes) 
     assert "the server said: {" in reading.failure.detail
 
 
-@pytest.mark.parametrize("name", ["images", "audio", "tool_calls", "function_call"])
-def test_parts_of_an_answer_that_are_no_text_are_logged(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    reading = StreamReading("")
-    reading.feed(wire({"choices": [{"delta": {"content": "a", name: None}}]}, STOP))
-    reading.finish()
-    assert caplog.text == ""
-    reading.feed(wire({"model": "m", "choices": [{"delta": {"content": "", name: [{"type": "x"}]}}]}))
-    reading.finish()
-    assert name in caplog.text
-
-
 @pytest.mark.parametrize("event", [{"service_tier": "default"}, {"defaults": {"tier": 1}}])
 def test_an_event_with_a_default_makes_no_end_doubtful(event: object) -> None:
     reading = StreamReading("")

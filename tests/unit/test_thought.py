@@ -136,7 +136,7 @@ def test_old_answers_are_stripped() -> None:
     ],
 )  # fmt: skip
 def test_a_thought_is_found_in_its_field_or_block(message: dict[str, object], thought: str, text: str) -> None:
-    assert read_message(message) == (thought, text)
+    assert read_message(message)[:2] == (thought, text)
 
 
 def test_the_same_words_in_a_second_field_are_not_a_second_thought() -> None:

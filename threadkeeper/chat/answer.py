@@ -10,12 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from threadkeeper.chat.model import Delta, Finish, Model, ModelError, ModelRequest, Thought, plain_reason
+from threadkeeper.chat.model import (
+    AnswerPart,
+    ContentKind,
+    Delta,
+    Finish,
+    Model,
+    ModelError,
+    ModelRequest,
+    NotShown,
+    Picture,
+    Thought,
+    plain_reason,
+)
 from threadkeeper.chat.pacing import Paced, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -67,7 +79,8 @@ class AnswerSink(Protocol):
 class Outcome:
     """The state of an answer. It is updated while the answer streams, so it is right at any moment, also after a stop.
 
-    Times are seconds since the request was sent.
+    Times are seconds since the request was sent. `pictures` came with the answer; `not_shown`: other contents of it,
+    which the chat does not show.
     """
 
     finish: Finish | None = None
@@ -75,13 +88,23 @@ class Outcome:
     stopped: bool = False
     first_token_seconds: float | None = None
     seconds: float = 0.0
+    pictures: list[Picture] = field(default_factory=list)
+    not_shown: list[ContentKind] = field(default_factory=list)
     _parts: list[str] = field(default_factory=list, repr=False)
     _thought: list[str] = field(default_factory=list, repr=False)
 
-    def add(self, event: Delta | Thought) -> None:
-        if isinstance(event, Delta):
-            self._parts.append(event.text)
-            return
+    def add(self, event: AnswerPart) -> None:
+        match event:
+            case Delta():
+                self._parts.append(event.text)
+            case Picture():
+                self.pictures.append(event)
+            case NotShown():
+                self.not_shown.append(event.kind)
+            case Thought():
+                self._think(event)
+
+    def _think(self, event: Thought) -> None:
         if event.takes_back:
             self._thought += self._parts
             self._parts.clear()
@@ -97,17 +120,22 @@ class Outcome:
         return bool(self._parts)
 
     @property
+    def has_content(self) -> bool:
+        """Whether there is something to show: text or pictures."""
+        return bool(self._parts or self.pictures)
+
+    @property
     def thought(self) -> str:
         """The thought as it came; it can end with blank lines."""
         return _joined(self._thought)
 
     @property
     def status(self) -> Status:
-        """The status to store with the answer. "error": no text arrived; "cut": the text is not complete."""
+        """The status to store with the answer. "error": nothing arrived; "cut": the answer is not complete."""
         if self.stopped:
             return "stopped"
         if self.error is not None or self.finish is None:
-            return "cut" if self._parts else "error"
+            return "cut" if self.has_content else "error"
         return _STATUSES.get(plain_reason(self.finish.reason), "complete")
 
 
@@ -191,9 +219,12 @@ class _Unshown:
     def __bool__(self) -> bool:
         return bool(self._text or self._thought or self._is_taken_back)
 
-    def add(self, event: Delta | Thought) -> None:
+    def add(self, event: AnswerPart) -> None:
         if isinstance(event, Delta):
             self._text.append(event.text)
+            return
+        if not isinstance(event, Thought):
+            # Pictures are shown with the end of the answer.
             return
         if event.takes_back:
             self._is_taken_back = True
@@ -236,14 +267,22 @@ def _joined(parts: list[str]) -> str:
 def _check(outcome: Outcome, request: ModelRequest) -> None:
     if outcome.finish is None:
         raise ModelError("cut", "the model's stream ended without a Finish")
-    if not outcome.text:
-        why = _STATUSES.get(plain_reason(outcome.finish.reason))
-        if why == "filtered":
-            raise ModelError("filtered", "the content filter left no text")
-        if outcome.thought.strip() and why == "length":
-            maximum = "none" if request.max_tokens is None else request.max_tokens
-            detail = f"the maximum of tokens was used up by thought; MAX_TOKENS of this answer: {maximum}"
-            raise ModelError("thought_limit", detail, {"max_tokens": request.max_tokens})
-        if outcome.thought.strip():
-            raise ModelError("thought_only", f"only thought and no text, finish_reason {outcome.finish.reason}")
-        raise ModelError("empty", f"the answer has no text, finish_reason {outcome.finish.reason}")
+    if not outcome.text and not outcome.pictures:
+        raise no_answer(outcome.finish, outcome.thought, outcome.not_shown, request.max_tokens)
+
+
+def no_answer(finish: Finish, thought: str, not_shown: Sequence[ContentKind], max_tokens: int | None) -> ModelError:
+    """Why an answer that has come to its end has nothing to show."""
+    why = _STATUSES.get(plain_reason(finish.reason))
+    if why == "filtered":
+        return ModelError("filtered", "the content filter left no text")
+    if not_shown:
+        detail = f"the answer has no text but {', '.join(not_shown)}"
+        return ModelError("not_shown", detail, {"kinds": tuple(not_shown)})
+    if thought.strip() and why == "length":
+        maximum = "none" if max_tokens is None else max_tokens
+        detail = f"the maximum of tokens was used up by thought; MAX_TOKENS of this answer: {maximum}"
+        return ModelError("thought_limit", detail, {"max_tokens": max_tokens})
+    if thought.strip():
+        return ModelError("thought_only", f"only thought and no text, finish_reason {finish.reason}")
+    return ModelError("empty", f"the answer has no text, finish_reason {finish.reason}")

@@ -1,6 +1,6 @@
 """The interface of a language model: requests, streamed answers, token usage and errors.
 
-A model streams an answer as `Thought`s, `Delta`s and exactly one `Finish`, or raises `ModelError`. Each kind of error
+A model streams an answer as parts (`AnswerPart`) and exactly one `Finish`, or raises `ModelError`. Each kind of error
 has a sentence for the user; its detail goes into the operator's log and never contains a key. `providers.create_model`
 makes models.
 """
@@ -28,6 +28,7 @@ ErrorKind = Literal[
     "refused",  # the server does not accept this request
     "filtered",  # its content filter left nothing
     "empty",  # an answer without text
+    "not_shown",  # an answer of content that is not shown, such as calls of tools
     "thought_only",  # the model thought, and ended without an answer
     "thought_limit",  # the maximum of tokens was used up by thought
     "not_found",  # no such model
@@ -55,7 +56,8 @@ class ModelError(Exception):
         values: fill the sentence for the user. `too_long`: `tokens`, `window`. `over_limit`: `standing`
             (LimitStanding), and `need` (tokens or dollars that this question needs) if a shorter question would fit.
             `too_long` from a server that names its window: `limit` (tokens). `wait`: seconds that the server asks to
-            wait, if that is longer than the time-out. `status`: the HTTP status of a refusal.
+            wait, if that is longer than the time-out. `status`: the HTTP status of a refusal. `not_shown`: `kinds`
+            (of ContentKind).
         usage, partial: what the server reported of the answer, as in `Finish`.
     """
 
@@ -84,6 +86,25 @@ class Thought:
 
     text: str = ""
     takes_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in the answer."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+
+ContentKind = Literal["pictures", "sound", "calls", "files", "other"]
+"""What an answer can have beside its text. "calls": of tools, which this chat does not offer to models."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """The answer has content of this kind, and it is not shown. Each kind comes once."""
+
+    kind: ContentKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +160,8 @@ class Finish:
     partial: PartialUsage | None = None
 
 
-AnswerEvent = Thought | Delta | Finish
+AnswerPart = Thought | Delta | Picture | NotShown
+AnswerEvent = AnswerPart | Finish
 
 
 def plain_reason(reason: str | None) -> str:
@@ -153,11 +175,12 @@ def plain_reason(reason: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer that was not streamed, and the thought that came before it."""
+    """An answer that was not streamed, the thought that came before it, and what it has beside its text."""
 
     text: str
     finish: Finish
     thought: str = ""
+    others: tuple[Picture | NotShown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
+from threadkeeper.chat.answer import no_answer
 from threadkeeper.chat.assistants import (
     Found,
     Retriever,
@@ -18,7 +19,7 @@ from threadkeeper.chat.assistants import (
 )
 from threadkeeper.chat.context.history import Question, build_messages
 from threadkeeper.chat.context.tokens import window_of
-from threadkeeper.chat.model import Model, ModelError, ModelRequest, Purpose
+from threadkeeper.chat.model import Model, ModelError, ModelRequest, NotShown, Purpose
 from threadkeeper.chat.wording import explain
 
 KIND = "try"
@@ -103,7 +104,12 @@ class Trial:
                 left_out=left_out,
                 demo_answer=demo_quotes(passages, language),
             )
-            answer = (await self._model.complete(request)).text
+            completion = await self._model.complete(request)
+            answer = completion.text
+            if not answer.strip():
+                # Pictures are not shown here either.
+                not_shown = [one.kind if isinstance(one, NotShown) else "pictures" for one in completion.others]
+                raise no_answer(completion.finish, completion.thought, not_shown, settings.max_tokens)
         except ModelError as failure:
             error = explain(failure, language, model=model)
         seconds = time.perf_counter() - began

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
-from functools import cache
-from typing import Literal
+from functools import cache, reduce
+from typing import Literal, cast, get_args
 
 from datalayer.records.usage import Limit, LimitStanding
-from threadkeeper.chat.model import ModelError
+from threadkeeper.chat.model import ContentKind, ModelError
 from threadkeeper.language.catalogue import CHAT
 from threadkeeper.language.negotiation import is_chinese
 
-AnswerMark = Literal["stopped", "cut", "length", "filtered"]
-_MARKS: tuple[AnswerMark, ...] = ("stopped", "cut", "length", "filtered")
+AnswerMark = Literal["stopped", "cut", "length", "filtered", "picture"]
+_MARKS: tuple[AnswerMark, ...] = get_args(AnswerMark)
 # The beginnings of the keys of errors and notices, which are stored as messages.
 _SPOKEN = (
     "error_",
@@ -67,7 +68,14 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
                 need=_say_rounded(need, standing.limit, language, ROUND_UP),
             )
         return _of_limit("error_over_limit", standing, language)
-    return say(f"error_{error.kind}", language, model=model)
+    contents = say_contents(cast("Iterable[ContentKind]", error.values.get("kinds", ())), language)
+    return say(f"error_{error.kind}", language, model=model, contents=contents)
+
+
+def say_contents(kinds: Iterable[ContentKind], language: str | None) -> str:
+    """What an answer has beside its text, as a part of a sentence."""
+    said = [say(f"contents_{kind}", language) for kind in kinds]
+    return reduce(lambda first, second: say("contents_two", language, first=first, second=second), said) if said else ""
 
 
 def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
@@ -115,7 +123,10 @@ def starters(language: str | None) -> list[Starter]:
 
 
 def mark_answer(text: str, mark: AnswerMark, language: str | None) -> str:
-    """The text of an incomplete answer as it is shown and stored: with a line under it that says why it ends."""
+    """The text of an incomplete answer as it is shown and stored: with a line under it that says why it ends.
+
+    An answer of nothing but pictures has a line that says so.
+    """
     return f"{text.rstrip()}\n\n*{say(f'mark_{mark}', language)}*".lstrip()
 
 

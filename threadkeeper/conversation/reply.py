@@ -27,10 +27,12 @@ from datalayer.records.usage import LimitStanding, LlmCall
 from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome
 from threadkeeper.chat.model import Delta, Finish, Purpose
-from threadkeeper.chat.wording import AnswerMark, mark_answer, say_nearly_used, unmark_answer
+from threadkeeper.chat.wording import AnswerMark, mark_answer, say, say_contents, say_nearly_used, unmark_answer
 from threadkeeper.citations import CITED, SOURCES
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.passages import NO_PASSAGES, Passages, citation_facts, passages_of, send_cited
+from threadkeeper.conversation.pictures import send_pictures
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
 from threadkeeper.conversation.usage_footer import show_footers, usage_with
 from threadkeeper.conversation.waiting import counted_down
@@ -229,11 +231,12 @@ class Reply:
             self.thought.set(outcome.thought)
             self.thought.end()
             await self._show_end_of_thought()
-        if status == "error" or (status == "stopped" and not self._before + outcome.text):
+        if status == "error" or (status == "stopped" and not (self._before or outcome.has_content)):
             await self._finish_without_text()
             return
         self._begin_text()
-        mark, text = _mark(status), self._before + outcome.text
+        text = self._before + outcome.text
+        mark = _mark(status) or ("picture" if outcome.pictures and not text else None)
         self.message.content = mark_answer(text, mark, self._language) if mark else text
         facts = _facts(outcome, self._call, self._used)
         self.message.metadata = {**(self.message.metadata or {}), "status": status, **facts}
@@ -244,6 +247,7 @@ class Reply:
         for key in (CITED, SOURCES):
             self.message.metadata.pop(key, None)
         self.note(citation_facts(text, self.message.metadata, self._language))
+        is_shown = self.message.streaming or self._continued is not None
         self.message.streaming = False
         self.message.persisted = True
         chat_context.add(self.message)
@@ -253,12 +257,18 @@ class Reply:
         except DataLayerError:
             # The layer has logged and shown the failure; the page shows the answer all the same.
             logger.debug("the final state of an answer was not stored", extra={"step_id": self.message.id})
-        await cl.context.emitter.update_step(step)
+        # Without text, the page does not have the message yet.
+        await (cl.context.emitter.update_step(step) if is_shown else cl.context.emitter.send_step(step))
         if self._footer:
             await show_footers([step], self._language, replace=bool(self._before))
+        # Shielded, because Stop takes back neither a picture nor what the answer cites.
+        if outcome.pictures:
+            await asyncio.shield(send_pictures(self._layer, outcome.pictures, self.message, self._language))
+        if outcome.not_shown:
+            contents = say_contents(outcome.not_shown, self._language)
+            await notice(say("notice_not_shown", self._language, contents=contents)).send()
         new = [number for number in (self.message.metadata or {}).get(CITED) or () if number not in self._cited]
         if new and not stopping:
-            # Shielded, because Stop does not take back what the answer cites.
             await asyncio.shield(send_cited(self._layer, self.passages, new, self.message, self._language))
 
     async def _finish_without_text(self) -> None:

@@ -41,7 +41,8 @@ async def put_back(
     calls = await layer.calls_of_step(cl.context.session.thread_id, version.answer_id)
     answer = AnswerMessage(model)
     answer.id, answer.content = version.answer_id, version.answer
-    status = mark_of(version.answer) or "complete"
+    mark = mark_of(version.answer)
+    status = "complete" if mark in (None, "picture") else mark
     answer.metadata = {"model": model, "status": status, "is_restored": True, **_facts_of(calls), **facts}
     answer.persisted = True
     chat_context.add(answer)

@@ -161,10 +161,10 @@ class Answering:
             passages=prepared.passages,
         )
         outcome = await self._stream(asking, choices, reply, message.id, language)
-        if asking.has_changed and outcome.text:
+        if asking.has_changed and outcome.has_content:
             await notices.say(asking.context, asking.reduction)
         await self._end(outcome, reply, message, model, language, again=again, has_files=has_files)
-        if outcome.text:
+        if outcome.has_content:
             self._entitle(thread, steps, message, reply.message.id, outcome.text)
 
     async def _restore(
@@ -303,7 +303,7 @@ class Answering:
         """Explain an error, and offer what can be done next."""
         error, for_id, status = outcome.error, reply.message.id, outcome.status
         if error is not None:
-            has_text = bool(outcome.text)
+            has_text = outcome.has_content
             said = await self.failures.say(
                 message, error, language, model=model, has_files=has_files, has_text=has_text
             )
@@ -364,7 +364,7 @@ class Answering:
                 if request.left_out and reply.answerer.assistant is not None:
                     reply.note({LEFT_OUT: request.left_out})
                 # A thought is on the page already, so the answer has begun.
-                has_begun = bool(outcome.text or outcome.thought)
+                has_begun = outcome.has_content or bool(outcome.thought)
                 if not reduces or outcome.error is None or has_begun or not await asking.reduce(outcome.error):
                     break
                 outcome = Outcome()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from threadkeeper.chat.attachments.types import ALL_KINDS, TEXT_EXTENSIONS, TEXT_TYPES, AttachmentKind
+from threadkeeper.chat.pictures import picture_type
 from threadkeeper.chat.wording import say
 from threadkeeper.documents.decoding import decode
 from threadkeeper.documents.kinds import DocumentKind, document_kind
@@ -22,12 +22,6 @@ from threadkeeper.documents.reader import DocumentReader
 from threadkeeper.documents.worker.reading import Reading
 from threadkeeper.language.negotiation import is_chinese
 
-_PICTURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
-)
 _MEBIBYTE = 1024 * 1024
 _INLINE_BYTES = 256 * 1024
 
@@ -139,10 +133,9 @@ class AttachmentReader:
         if not data:
             raise AttachmentRefused("attachment_empty", name=name)
         self._admit_size(name, len(data))
-        for magic, picture_type in _PICTURES:
-            if magic.match(data):
-                self._admit_kind(name, "picture")
-                return Picture(name, picture_type, data)
+        if shown_as := picture_type(data):
+            self._admit_kind(name, "picture")
+            return Picture(name, shown_as, data)
         if kind := document_kind(data):
             self._admit_kind(name, "pdf" if kind == "pdf" else "document")
             return await self._read_document(name, data, kind)

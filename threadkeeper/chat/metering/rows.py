@@ -21,7 +21,18 @@ from datalayer.records.usage import STOPPED, LlmCall, tokens_per_second
 from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
 from threadkeeper.chat.metering.pricing import Rates
-from threadkeeper.chat.model import AnswerEvent, Attempt, Finish, ModelError, ModelRequest, Source, Thought, TokenUsage
+from threadkeeper.chat.model import (
+    AnswerEvent,
+    Attempt,
+    Finish,
+    ModelError,
+    ModelRequest,
+    NotShown,
+    Picture,
+    Source,
+    Thought,
+    TokenUsage,
+)
 
 
 @dataclass(slots=True)
@@ -50,6 +61,8 @@ class OpenCall:
             return
         if self.first is None:
             self.first = time.perf_counter()
+        if isinstance(event, Picture | NotShown):
+            return
         if not isinstance(event, Thought):
             self.parts.append(event.text)
             return

@@ -17,13 +17,12 @@ from typing import Any
 import jiter
 
 from threadkeeper.chat.model import (
+    AnswerPart,
     Completion,
-    Delta,
     ErrorKind,
     Finish,
     ModelError,
     PartialUsage,
-    Thought,
     TokenUsage,
     plain_reason,
 )
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 # The server says by these that it could not finish: OpenRouter and others, vLLM, DeepSeek, Zhipu.
 _FAILED = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "network_error",
                      "server_error", "insufficient_system_resource"})  # fmt: skip
-_NOT_SHOWN = ("images", "audio", "tool_calls", "function_call")
 _MOST_WORDS = 300
 _LONGEST_PIECE = 40
 # Proxies that wrap a line once more: `data: data: {…}`, and comments and signs of life in place of JSON.
@@ -74,8 +72,6 @@ class StreamReading:
         self._by_messages = ""
         self._repeats = False
         self.model: str | None = None
-        # Parts of the answer that are no text, such as pictures.
-        self.left_out: set[str] = set()
         self.done = False
         self.failure: ModelError | None = None
 
@@ -99,19 +95,19 @@ class StreamReading:
         """[DONE] alone ends no answer of this server, so the answer is not complete."""
         self.failure = self.bill(self._unproven_end())
 
-    def feed(self, chunk: bytes) -> list[Delta | Thought]:
-        """The text and the thought that this chunk of bytes completes: one token, several, or none."""
+    def feed(self, chunk: bytes) -> list[AnswerPart]:
+        """The parts of the answer that this chunk of bytes completes: one token, several, or none."""
         self._read(self._decoder.feed(chunk))
         return self.rest() if self.failure is not None else self._answer.events()
 
-    def rest(self) -> list[Delta | Thought]:
+    def rest(self) -> list[AnswerPart]:
         """What was held back, because it could have become a tag or be another choice; nothing follows it."""
         self._take_held()
         self._answer.end()
         return self._answer.events()
 
-    def end(self) -> list[Delta | Thought]:
-        """The last text, after the last byte. Sets `failure` if the answer is not complete."""
+    def end(self) -> list[AnswerPart]:
+        """The last parts, after the last byte. Sets `failure` if the answer is not complete."""
         self._read(self._decoder.finish())
         self._take_held()
         if self.failure is None:
@@ -126,8 +122,8 @@ class StreamReading:
         return error
 
     def finish(self) -> Finish:
-        if self.left_out:
-            logger.warning("the answer of %s has %s, which the chat does not show", self.model, sorted(self.left_out))
+        if not_shown := self._answer.others.not_shown:
+            logger.warning("the answer of %s has %s, which the chat does not show", self.model, sorted(not_shown))
         if self._first_choice.has_others:
             logger.warning("%s sent several choices; the first one is the answer", self.model)
         usage, partial = _parts(self._usage)
@@ -203,7 +199,7 @@ class StreamReading:
         self._usage.take(event, has_text=False)
         completion = read_completion(body, self._secret)
         self._usage.take(event, has_text=bool(completion.text or completion.thought))
-        self._answer.put(completion.thought, completion.text)
+        self._answer.put(completion.thought, completion.text, completion.others)
         self.model, self._reason = completion.finish.model, completion.finish.reason
         self.done = self._is_whole = self._has_choices = True
 
@@ -239,8 +235,6 @@ class StreamReading:
             # The older protocol, of completions.
             delta = {"content": choice["text"]}
         has_words = self._answer.take(delta) if delta else False
-        if delta and len(delta) > 1:
-            self.left_out.update(name for name in _NOT_SHOWN if delta.get(name))
         self._has_text = self._has_text or has_words
         return has_words
 
@@ -303,14 +297,14 @@ def read_completion(body: bytes, secret: str) -> Completion:
         choice = answer["choices"][0]
         if (found := error_of_choice(choice)) is not None:
             raise event_error(found, secret)
-        thought, text = read_message(choice["message"])
+        thought, text, others = read_message(choice["message"])
         reason = read_reason(choice.get("finish_reason"))
         usage = UsageReading()
         usage.take(answer, has_text=bool(text or thought))
         if plain_reason(reason) in _FAILED:
             raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
         reported, partial = _parts(usage)
-        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial), thought)
+        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial), thought, others)
     except ModelError as error:
         error.usage, error.partial = _parts(usage)
         raise

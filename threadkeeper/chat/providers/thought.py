@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datalayer.thought import Kind, Splitter
-from threadkeeper.chat.model import Delta, Thought
+from threadkeeper.chat.model import AnswerPart, Delta, NotShown, Picture, Thought
+from threadkeeper.chat.providers.other_content import OtherContent, kind_of
 
 _SPEECH: Kind = "speech"
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "reasoning_details",
@@ -36,10 +37,11 @@ class AnswerReader:
         self._splitter = Splitter()
         self._field: str | None = None
         self._has_thought = False
-        self._events: list[Delta | Thought] = []
+        self._events: list[AnswerPart] = []
+        self.others = OtherContent()
 
     def take(self, message: dict[str, Any]) -> bool:
-        """Returns whether there are words in it. Raises TypeError if the content is of another kind."""
+        """Returns whether there are words in it. Raises TypeError if the content cannot be read."""
         has_words = False
         if thought := self._thought_field(message):
             has_words = True
@@ -57,18 +59,21 @@ class AnswerReader:
                 self._splitter.drop_blanks()
             elif text:
                 self._extend(self._splitter.feed(text))
+        if len(message) > 1 or "content" not in message or not isinstance(content, str):
+            self._events += self.others.take(message)
         return has_words
 
-    def put(self, thought: str, text: str) -> None:
-        """Take a thought and a text that are known apart."""
+    def put(self, thought: str, text: str, others: Iterable[Picture | NotShown]) -> None:
+        """Take a thought, a text and other contents that are known apart."""
         self._add("thought", thought)
         self._add("speech", text)
+        self._events += others
 
     def end(self) -> None:
         """Take what was held back, because it could have become a tag."""
         self._extend(self._splitter.end())
 
-    def events(self) -> list[Delta | Thought]:
+    def events(self) -> list[AnswerPart]:
         events, self._events = self._events, []
         return events
 
@@ -102,20 +107,23 @@ class AnswerReader:
             self._events.append(Delta(text))
 
 
-def read_message(message: dict[str, Any]) -> tuple[str, str]:
-    """The thought and the text of a whole message."""
+def read_message(message: dict[str, Any]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
+    """The thought, the text and the other contents of a whole message."""
     reader, thought, text = AnswerReader(), "", ""
+    others: list[Picture | NotShown] = []
     # Gemini marks a message that contains thought, between tags, and not only thought.
     reader.take({name: value for name, value in message.items() if name != "extra_content" and value is not True})
     reader.end()
     for event in reader.events():
         if isinstance(event, Delta):
             text += event.text
+        elif isinstance(event, Picture | NotShown):
+            others.append(event)
         elif event.takes_back:
             thought, text = thought + text, ""
         else:
             thought += event.text
-    return thought.strip(), text
+    return thought.strip(), text, tuple(others)
 
 
 def _is_marked(message: dict[str, Any]) -> bool:
@@ -142,6 +150,8 @@ def _blocks(content: object) -> Iterator[tuple[Kind, str]]:
     if not isinstance(content, dict):
         raise TypeError(f"the content is {type(content).__name__}")
     kind = content.get("type") or ""
+    if kind_of(content) is not None:
+        return
     if _is_marked(content):
         yield "thought", _words(content)
     elif kind in _TEXT_TYPES:
