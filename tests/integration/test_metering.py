@@ -23,7 +23,7 @@ from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.metering.pricing import costs_of
-from threadkeeper.chat.model import Delta, Finish, ModelError, ModelRequest, Purpose, Thought
+from threadkeeper.chat.model import Delta, ModelError, ModelRequest, Purpose, Thought
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.wording import explain, say_nearly_used
 
@@ -202,7 +202,7 @@ async def test_a_stopped_answer_is_not_a_failure_and_has_the_tokens_so_far(
     async def read() -> None:
         async with aclosing(model.stream(ModelRequest(QUESTION, "slow:500:0.01"))) as events:
             async for event in events:
-                assert not isinstance(event, Finish)
+                assert isinstance(event, Delta)
                 came.append(event.text)
 
     task = asyncio.create_task(read())

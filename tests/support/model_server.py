@@ -20,6 +20,7 @@ bytes                  as echo, but the body is sent in pieces of one to three b
 comments               as echo, with comment lines, CRLF line ends and no space after ``data:``
 returns                as echo, with line ends of CR alone
 ndjson                 as echo, with each chunk as a line of JSON, without ``data:``
+streams                as echo, streamed also where no stream was asked for
 late                   as echo, but the body ends a moment after [DONE]
 no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 odd-usage              as echo, with an invalid usage chunk
@@ -319,7 +320,7 @@ class ModelServer:
             if reply.tokens or reply.fault != "error":
                 # An error in place of an answer is not billed.
                 self._bill(recorded, billed)
-            if name == "json" or not recorded.body.get("stream"):
+            if name == "json" or (name != "streams" and not recorded.body.get("stream")):
                 billed.sent(reply.tokens)
                 billed.reported = True
                 return web.json_response(_completion(recorded, reply))
@@ -609,7 +610,7 @@ def _error(
 def _is_known(name: str) -> bool:
     known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
     odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
-    return name in f"{known} {odd} ndjson choices others".split() or name.startswith("gpt-")
+    return name in f"{known} {odd} ndjson streams choices others".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

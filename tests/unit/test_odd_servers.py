@@ -17,6 +17,7 @@ from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import stream_answer
 from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import (
+    AnswerPart,
     Delta,
     Model,
     ModelError,
@@ -28,6 +29,7 @@ from threadkeeper.chat.providers.endings import stored_endings
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
 from threadkeeper.chat.providers.reported_errors import find_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
+from threadkeeper.chat.providers.thought import joined
 
 
 @pytest.fixture
@@ -35,6 +37,23 @@ async def model(model_server: ModelServer) -> AsyncIterator[Model]:
     connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
     yield connected
     await connected.close()
+
+
+def wire(*events: object) -> bytes:
+    """The events as they stand on the wire; a text as it is."""
+    return "".join(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n" for one in events).encode()
+
+
+def text_of(*parts: AnswerPart) -> str:
+    return joined(parts)[1]
+
+
+def token(text: str) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
+
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "once"}, "finish_reason": "stop"}]}
 
 
 # First chunks and names
@@ -322,7 +341,7 @@ def choice(index: object, text: str, finish_reason: str | None = None) -> dict[s
 def test_indexes_tell_choices_from_counted_chunks(chunks: list[object], text: str) -> None:
     reading = StreamReading("")
     events = [*reading.feed(wire(*chunks)), *reading.end()]
-    assert "".join(one.text for one in events) == text
+    assert text_of(*events) == text
     assert reading.failure is None
     assert reading.finish().reason == "stop"
 
@@ -330,7 +349,7 @@ def test_indexes_tell_choices_from_counted_chunks(chunks: list[object], text: st
 def test_what_is_held_back_is_kept_if_the_stream_breaks() -> None:
     reading = StreamReading("")
     events = reading.feed(wire(choice(0, "a"), choice(1, "b")))
-    assert "".join(one.text for one in (*events, *reading.rest())) == "ab"
+    assert text_of(*events, *reading.rest()) == "ab"
 
 
 def test_usage_of_zeros_is_no_report_while_text_is_held_back() -> None:
@@ -339,6 +358,33 @@ def test_usage_of_zeros_is_no_report_while_text_is_held_back() -> None:
     reading.feed(wire({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 0}}))
     reading.end()
     assert reading.finish().usage is None
+
+
+async def test_a_stream_that_was_not_asked_for_is_a_whole_answer(model: Model) -> None:
+    """Titles and questions about documents are asked without a stream."""
+    completion = await model.complete(request_for("streams"))
+    assert (completion.text, completion.finish.reason) == (ECHO, "stop")
+    assert completion.finish.model == "streams"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        wire(token("on"), {"choices": [{"delta": {"content": "ce"}, "finish_reason": "stop"}]}, "[DONE]"),
+        json.dumps(WHOLE).encode() + b"\n\ndata: [DONE]\n\n",
+        b": keep-alive\n\n" + json.dumps(WHOLE, indent=1).encode(),
+    ],
+)
+def test_a_completion_with_events_around_it_is_read(body: bytes) -> None:
+    completion = read_completion(body, "")
+    assert (completion.text, completion.finish.reason) == ("once", "stop")
+
+
+@pytest.mark.parametrize("end", [{"error": {"message": "the GPU is on fire"}}, {"choices": []}])
+def test_a_stream_that_was_not_asked_for_can_fail(end: object) -> None:
+    with pytest.raises(ModelError) as failed:
+        read_completion(wire(token("a"), end), "")
+    assert failed.value.kind == ("server" if "error" in str(end) else "cut")
 
 
 # NDJSON
@@ -351,7 +397,7 @@ def test_a_stream_of_ndjson_is_read(size: int, end: str, between: str) -> None:
     stream = between.join([json.dumps(token("on")), json.dumps(token("ce")), json.dumps(STOP)]) + "\n" + end
     reading, body = StreamReading(""), stream.encode()
     events = [one for at in range(0, len(body), size) for one in reading.feed(body[at : at + size])]
-    assert "".join(one.text for one in (*events, *reading.end())) == "once"
+    assert text_of(*events, *reading.end()) == "once"
     assert (reading.failure, reading.is_unproven, reading.has_ending) == (None, False, True)
 
 
@@ -369,18 +415,6 @@ def test_an_error_event_keeps_words_without_a_field() -> None:
     reading.feed(b'event: error\n{"message": "the GPU is on fire"}\n\n')
     assert reading.failure is not None
     assert "the GPU is on fire" in reading.failure.detail
-
-
-def wire(*events: object) -> bytes:
-    """The events as they stand on the wire; a text as it is."""
-    return "".join(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n" for one in events).encode()
-
-
-def token(text: str) -> dict[str, object]:
-    return {"choices": [{"index": 0, "delta": {"content": text}}]}
-
-
-STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 
 @pytest.mark.parametrize(
@@ -402,7 +436,7 @@ def test_a_wrapped_or_unusual_stream_is_read(stream: bytes) -> None:
     for size in (1, 7, 10_000):
         reading = StreamReading("")
         events = [one for at in range(0, len(stream), size) for one in reading.feed(stream[at : at + size])]
-        assert "".join(one.text for one in (*events, *reading.end())) == "once"
+        assert text_of(*events, *reading.end()) == "once"
         assert (reading.failure, reading.is_unproven) == (None, False)
 
 

@@ -125,7 +125,8 @@ def test_the_size_and_the_number_of_pictures_are_limited(monkeypatch: pytest.Mon
 
 def test_names_and_empty_values_are_no_content() -> None:
     fields = ("images", "image", "audio", "tool_calls", "function_call")
-    for empty in (None, [], {}, "", 0, False):
+    empties: tuple[object, ...] = (None, [], {}, "", 0, False)
+    for empty in empties:
         assert read({"content": "a"} | dict.fromkeys(fields, empty)) == [Delta("a")]
     assert read({"content": [{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}]}) == [
         Delta("a")

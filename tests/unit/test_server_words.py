@@ -257,6 +257,22 @@ def test_the_window_is_read_from_the_words(words: str, limit: int | None) -> Non
             8192,
         ),
         (
+            "max_tokens参数非法：限制数值范围[1,131072]",
+            200000,
+            131072,
+        ),
+        (
+            "max_tokens (100000) exceeds model's maximum output tokens (8192) for model nemotron",
+            100000,
+            8192,
+        ),
+        (
+            "Param Incorrect: max_tokens is too large: 1048576. This model supports at most 131072 completion tokens,"
+            " whereas you provided 1048576.",
+            1048576,
+            131072,
+        ),
+        (
             "Range of max_tokens should be [1, 8192]",
             100000,
             8192,
@@ -373,6 +389,10 @@ _FORBIDDEN = "stream_options: Extra inputs are not permitted"
         (
             {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "Too long."}}},
             ReportedError("400", 'Provider returned error {"raw": "Too long."}'),
+        ),
+        (
+            {"error": {"message": "Param Incorrect", "param": "max_tokens is too large: 9.", "code": "400"}},
+            ReportedError("400", "Param Incorrect: max_tokens is too large: 9."),
         ),
         ("plain", ReportedError("", "plain")),
         (None, ReportedError()),

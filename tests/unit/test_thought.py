@@ -196,9 +196,9 @@ async def test_every_shape_of_a_server_is_read_streamed_and_whole(model: Model, 
             finish = event
         elif isinstance(event, Delta):
             text += event.text
-        elif event.takes_back:
-            thought, text = thought + text + event.text, ""
-        else:
+        elif isinstance(event, Thought):
+            if event.takes_back:
+                thought, text = thought + text, ""
             thought += event.text
     assert thought.strip().rstrip(".") == "Pondering what is 6 x 7"
     assert text == "You said: what is 6 x 7"

@@ -31,7 +31,7 @@ from threadkeeper.chat.providers.openai_errors import clean, event_error
 from threadkeeper.chat.providers.reported_errors import error_of_choice, find_error, named_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
 from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, OBJECT, STRAY, Event, EventDecoder
-from threadkeeper.chat.providers.thought import AnswerReader, read_message
+from threadkeeper.chat.providers.thought import AnswerReader, joined, read_message
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ _WRAPPED = re.compile(rb"(?:data: *)+")
 _ALIVE = re.compile(rb"\[?(?:ping|heartbeat|keep-?alive)\]?|:.*", re.IGNORECASE | re.DOTALL)
 ENDS = (b"[DONE]", b'"[DONE]"', b"data: [DONE]", b"data:[DONE]")
 _TROUBLE = re.compile(rb"error|exception|(?<!de)fault\b|fail", re.IGNORECASE)
+_EVENT = re.compile(rb"^(?:data|event|id|retry)?:", re.MULTILINE)
 _ERROR_LINE = re.compile(rb"^error\b[:\s]*(.*)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 
 
@@ -283,11 +284,13 @@ def _is_chunk(event: dict[str, Any]) -> bool:
 
 
 def read_completion(body: bytes, secret: str) -> Completion:
-    """Parse a completion.
+    """Parse a completion. Some servers send events although no stream was asked for, or [DONE] behind the completion.
 
     Raises:
         ModelError: the body is an error object, or (kind "server") not a completion.
     """
+    if _EVENT.search(body):
+        return _read_stream(body, secret)
     usage = UsageReading()
     try:
         answer = json.loads(body)
@@ -313,6 +316,14 @@ def read_completion(body: bytes, secret: str) -> Completion:
         failure = ModelError("server", detail)
         failure.usage, failure.partial = _parts(usage)
         raise failure from None
+
+
+def _read_stream(body: bytes, secret: str) -> Completion:
+    reading = StreamReading(secret)
+    thought, text, others = joined([*reading.feed(body), *reading.end()])
+    if reading.failure is not None:
+        raise reading.failure
+    return Completion(text, reading.finish(), thought, others)
 
 
 def parsed_event(payload: bytes) -> Any:

@@ -140,7 +140,10 @@ def _described(error: object, around: Mapping[str, Any]) -> ReportedError:
     # FastChat has its words in `text`.
     said = next((error[name] for name in (*_WORDS, "text") if error.get(name)), "")
     message, fields = _text_and_fields(said)
-    if isinstance(param := error.get("param"), str) and param:
+    if isinstance(param := error.get("param"), str) and " " in param.strip():
+        # Xiaomi has its words here, and "Param Incorrect" as its message.
+        message = f"{message}: {param}"
+    elif isinstance(param, str) and param:
         fields = (*param.split("."), *fields)
     if isinstance(error.get("metadata"), dict):
         # OpenRouter passes the words of the server behind it here.

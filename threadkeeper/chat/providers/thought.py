@@ -109,20 +109,26 @@ class AnswerReader:
 
 def read_message(message: dict[str, Any]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
     """The thought, the text and the other contents of a whole message."""
-    reader, thought, text = AnswerReader(), "", ""
-    others: list[Picture | NotShown] = []
+    reader = AnswerReader()
     # Gemini marks a message that contains thought, between tags, and not only thought.
     reader.take({name: value for name, value in message.items() if name != "extra_content" and value is not True})
     reader.end()
-    for event in reader.events():
-        if isinstance(event, Delta):
-            text += event.text
-        elif isinstance(event, Picture | NotShown):
-            others.append(event)
-        elif event.takes_back:
+    return joined(reader.events())
+
+
+def joined(parts: Iterable[AnswerPart]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
+    """The thought, the text and the other contents of all parts of an answer."""
+    thought = text = ""
+    others: list[Picture | NotShown] = []
+    for part in parts:
+        if isinstance(part, Delta):
+            text += part.text
+        elif isinstance(part, Picture | NotShown):
+            others.append(part)
+        elif part.takes_back:
             thought, text = thought + text, ""
         else:
-            thought += event.text
+            thought += part.text
     return thought.strip(), text, tuple(others)
 
 
