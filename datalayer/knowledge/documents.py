@@ -2,11 +2,13 @@
 
 Small documents are written together in one transaction. Many passages are written in pieces, so that they hold up no
 other write: first the rows of the documents, which count as seen by no training, then the passages, then the number of
-the training. A row that was not finished is deleted by the next try.
+the training. A row that was not finished is deleted by the next try, unless its document is written by `begin_large`.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -59,7 +61,7 @@ async def take(connection: AsyncConnection, training_id: str, ids: Collection[st
         NotFound: the training does not run any more.
     """
     training = await trainings.running(connection, training_id)
-    await connection.execute(update(documents).where(documents.c.id.in_(ids)).values(seen=training.number))
+    await _take(connection, training, documents.c.id.in_(ids))
 
 
 async def take_source(connection: AsyncConnection, training_id: str, source_id: str, seen: int) -> int:
@@ -69,16 +71,20 @@ async def take_source(connection: AsyncConnection, training_id: str, source_id: 
         NotFound: the training does not run any more.
     """
     training = await trainings.running(connection, training_id)
-    taken = await connection.execute(
-        update(documents)
-        .where(
-            documents.c.sourceId == source_id,
-            documents.c.until.is_(None),
-            documents.c.seen.in_([seen, training.number]),
-        )
-        .values(seen=training.number)
-    )
-    return taken.rowcount
+    of_source = (documents.c.sourceId == source_id, documents.c.until.is_(None))
+    await _take(connection, training, *of_source, documents.c.seen == seen)
+    taken = select(func.count()).where(*of_source, documents.c.seen == training.number)
+    return int((await connection.execute(taken)).scalar_one())
+
+
+async def _take(connection: AsyncConnection, training: Training, *chosen: ColumnElement[bool]) -> None:
+    """Make documents part of the training, and count those that were not before."""
+    new = (*chosen, documents.c.seen != training.number)
+    sums = select(func.count(), func.coalesce(func.sum(documents.c.passages), 0)).where(*new)
+    count, of_passages = (await connection.execute(sums)).one()
+    if count:
+        await connection.execute(update(documents).where(*new).values(seen=training.number))
+        await trainings.note(connection, training.id, documents=count, passages=int(of_passages))
 
 
 async def add(
@@ -104,27 +110,85 @@ async def begin(connection: AsyncConnection, training_id: str, added: Mapping[st
     replaced = await _live(connection, {(one.source_id, one.key, one.fingerprint) for one in added.values()})
     if replaced:
         await connection.execute(delete(documents).where(documents.c.id.in_(replaced.values())))
-    rows = [
-        {
-            "id": document_id,
-            "assistantId": training.assistant_id,
-            "sourceId": document.source_id,
-            "key": document.key,
-            "fingerprint": document.fingerprint,
-            "since": training.number,
-            "seen": _UNFINISHED,
-            "title": document.title,
-            "recordId": document.record_id,
-            "suggestion": document.suggestion,
-            "pages": document.pages,
-            "passages": len(document.passages),
-            "words": document.words,
-            "characters": document.characters,
-        }
-        for document_id, document in added.items()
-    ]
-    await connection.execute(insert(documents), rows)
+    await connection.execute(insert(documents), [_row(training, *one) for one in added.items()])
     return training
+
+
+def _row(training: Training, document_id: str, document: NewDocument) -> dict[str, Any]:
+    return {
+        "id": document_id,
+        "assistantId": training.assistant_id,
+        "sourceId": document.source_id,
+        "key": document.key,
+        "fingerprint": document.fingerprint,
+        "since": training.number,
+        "seen": _UNFINISHED,
+        "title": document.title,
+        "recordId": document.record_id,
+        "suggestion": document.suggestion,
+        "pages": document.pages,
+        "passages": len(document.passages),
+        "words": document.words,
+        "characters": document.characters,
+    }
+
+
+async def begin_large(
+    connection: AsyncConnection, training_id: str, new_id: str, document: NewDocument
+) -> tuple[str, int]:
+    """Add a document without its passages, or go on with one that was not finished; gives its id, and how many of its
+    passages are there.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    there = await _live(connection, [(document.source_id, document.key, document.fingerprint)])
+    if not there:
+        await connection.execute(insert(documents), [_row(training, new_id, document)])
+        return new_id, 0
+    (found,) = there.values()
+    stored = select(func.count()).where(passages.c.documentId == found)
+    return found, int((await connection.execute(stored)).scalar_one())
+
+
+async def add_to_large(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    training_id: str,
+    document_id: str,
+    added: Sequence[tuple[int, NewPassage]],
+    *,
+    tokens_billed: int | None,
+    cost: Decimal | None,
+) -> None:
+    """Add the next passages, with their positions, to a document. Nothing is added to one that was deleted.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    begun = select(documents.c.title, documents.c.since).where(documents.c.id == document_id)
+    # Locked, so that it is not deleted before its passages are there.
+    row = (await connection.execute(begun.with_for_update(read=True, key_share=True))).first()
+    if row is not None:
+        # An earlier training may have begun the document.
+        of_document = replace(training, number=row.since)
+        placed = [(document_id, row.title, position, passage) for position, passage in added]
+        await add_passages(connection, dialect, of_document, placed)
+    await trainings.note(connection, training_id, passages=len(added), tokens=tokens_billed, cost=cost)
+
+
+async def finish_large(connection: AsyncConnection, training_id: str, document_id: str, count: int) -> None:
+    """Make a document, whose passages are there, part of the training.
+
+    Raises:
+        NotFound: the training does not run any more.
+    """
+    training = await trainings.running(connection, training_id)
+    finished = update(documents).where(documents.c.id == document_id, documents.c.seen != training.number)
+    if (await connection.execute(finished.values(seen=training.number, passages=count))).rowcount:
+        await trainings.note(connection, training_id, documents=1)
 
 
 def positioned(added: Mapping[str, NewDocument]) -> Iterator[tuple[str, str, int, NewPassage]]:
@@ -196,10 +260,14 @@ async def finish(connection: AsyncConnection, training_id: str, added: Mapping[s
 async def _finish(connection: AsyncConnection, training: Training, added: Mapping[str, NewDocument]) -> None:
     await connection.execute(update(documents).where(documents.c.id.in_(list(added))).values(seen=training.number))
     costs = [one.cost for one in added.values()]
-    tokens_billed = sum(one.tokens or 0 for one in added.values())
-    cost = None if None in costs else sum((one or Decimal(0) for one in costs), Decimal(0))
-    if tokens_billed or cost is None or cost:
-        await trainings.bill(connection, training.id, tokens_billed, cost)
+    await trainings.note(
+        connection,
+        training.id,
+        documents=len(added),
+        passages=sum(len(one.passages) for one in added.values()),
+        tokens=sum(one.tokens or 0 for one in added.values()),
+        cost=None if None in costs else sum((one or Decimal(0) for one in costs), Decimal(0)),
+    )
 
 
 async def list_of(

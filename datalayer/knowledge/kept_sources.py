@@ -1,5 +1,6 @@
 """Public methods of data sources: what an assistant knows from, with their files."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,6 +17,12 @@ from datalayer.knowledge import sources, states
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import FETCHED_KINDS, DataSource, KnowledgeState
 from datalayer.store import DataStore
+
+
+async def sha256_of(content: bytes) -> str:
+    """The checksum of a file, in hexadecimal. It is computed in a thread."""
+    return await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+
 
 KINDS = ("file", "pairs", "datasheet", "url", "api")
 """The kinds of data sources."""
@@ -116,7 +123,7 @@ class KeptSources(DataStore):
         demand_system(acting_user.get(), "the change of knowledge")
         fetched = replace(source, fetched=clean_json(facts))
         is_known = source.object_key is not None and source.sha256 is not None
-        if content is not None and not (is_known and hashlib.sha256(content).hexdigest() == source.sha256):
+        if content is not None and not (is_known and await sha256_of(content) == source.sha256):
             fetched = await self._with_file(fetched, content, mime)
         stored, old = await self._writer.submit(lambda connection: sources.keep_fetched(connection, source, fetched))
         await self.file_deleter.delete(old, None)
@@ -125,7 +132,7 @@ class KeptSources(DataStore):
 
     async def _with_file(self, source: DataSource, content: bytes, mime: str | None) -> DataSource:
         """Store a file, which is an orphan until its source is stored; gives the source with it."""
-        digest = hashlib.sha256(content).hexdigest()
+        digest = await sha256_of(content)
         # A new one for each file: the deletion of an earlier file can be under way, even if its content was the same.
         key = f"{sources.PREFIX}/{source.id}-{uuid.uuid4().hex[:16]}"
         due = utc_in(ABANDONED_AFTER_SECONDS)

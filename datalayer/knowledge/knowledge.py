@@ -26,6 +26,7 @@ from datalayer.records.knowledge import (
     Document,
     DocumentPassage,
     NewDocument,
+    NewPassage,
     SourceResult,
     Training,
     TrainingSettings,
@@ -209,10 +210,69 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
             await self._writer.submit(add)
         await self._writer.submit(lambda connection: documents.finish(connection, training_id, by_id))
 
+    async def begin_document(self, training_id: str, document: NewDocument) -> tuple[str, int]:
+        """Begin to store a large document, or go on with it after the training was cut; `keep_passages` stores its
+        passages, and `finish_document` makes it part of the training.
+
+        Args:
+            document: without passages; its tokens and cost are told with them.
+
+        Returns:
+            Its id, and how many of its passages are there.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        made, cleaned = str(uuid.uuid4()), _clean_document(document)
+        begun: tuple[str, int] = await self._writer.submit(
+            lambda connection: documents.begin_large(connection, training_id, made, cleaned)
+        )
+        return begun
+
+    async def keep_passages(
+        self,
+        training_id: str,
+        document_id: str,
+        first: int,
+        added: Sequence[NewPassage],
+        *,
+        tokens: int | None,
+        cost: Decimal | None,
+    ) -> None:
+        """Store passages of a document that `begin_document` began, in one transaction; nothing, if it was deleted.
+
+        Args:
+            first: the position of the first of them in the document.
+            tokens: of their embedding, as billed.
+            cost: of their embedding in US dollars; None if unknown.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        dialect, placed = self.database.dialect, list(enumerate(added, first))
+        await self._writer.submit(
+            lambda connection: documents.add_to_large(
+                connection, dialect, training_id, document_id, placed, tokens_billed=tokens, cost=cost
+            )
+        )
+
+    async def finish_document(self, training_id: str, document_id: str, passages: int) -> None:
+        """Make a document part of the training, once all of its passages, so many, are stored.
+
+        Raises:
+            NotFound: the training does not run any more.
+        """
+        demand_system(acting_user.get(), "the change of knowledge")
+        await self._writer.submit(
+            lambda connection: documents.finish_large(connection, training_id, document_id, passages)
+        )
+
     async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None:
         """Add what embedding without a document cost, as for the threshold."""
         demand_system(acting_user.get(), "the change of knowledge")
-        await self._writer.submit(lambda connection: trainings.bill(connection, training_id, tokens, cost))
+        await self._writer.submit(lambda connection: trainings.note(connection, training_id, tokens=tokens, cost=cost))
 
     async def list_documents(
         self, training_id: str, source_id: str | None = None, limit: int = 200, after: str | None = None

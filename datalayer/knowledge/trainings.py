@@ -245,12 +245,27 @@ async def swap(connection: AsyncConnection, training_id: str, threshold: float, 
     return True
 
 
-async def bill(connection: AsyncConnection, training_id: str, tokens: int | None, cost: Any) -> None:
-    """Add tokens and cost of embedding to a training; an unknown cost makes the sum unknown."""
+async def note(
+    connection: AsyncConnection,
+    training_id: str,
+    *,
+    documents: int = 0,
+    passages: int = 0,
+    tokens: int | None = 0,
+    cost: Decimal | None = Decimal(0),
+) -> None:
+    """Add to what a training has counted so far, which `swap` counts exactly, and to what embedding has cost.
+
+    An unknown cost makes the sum unknown.
+    """
+    added = {"documents": documents, "passages": passages, "tokens": tokens or 0}
     await connection.execute(
         update(trainings)
         .where(trainings.c.id == training_id)
-        .values(tokens=trainings.c.tokens + (tokens or 0), cost=None if cost is None else trainings.c.cost + cost)
+        .values(
+            {name: trainings.c[name] + count for name, count in added.items()}
+            | {"cost": None if cost is None else trainings.c.cost + cost}
+        )
     )
 
 

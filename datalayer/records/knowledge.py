@@ -72,7 +72,8 @@ class TrainingCounts:
 @dataclass(frozen=True, slots=True)
 class Training:
     """One training of an assistant. `threshold` is the score below which a passage answers nothing; `error` says why it
-    failed. `expected_sources` and `done_sources` tell the progress. `suggestions` are questions that its documents
+    failed. `expected_sources` and `done_sources` tell the progress, and so do the documents and passages of `counts`
+    while it runs. `suggestions` are questions that its documents
     answer; None until they were made."""
 
     id: str

@@ -9,18 +9,18 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from datalayer.records.knowledge import NewDocument
 from tests.support.patience import PATIENCE_SECONDS
 from threadkeeper.knowledge.batches import Batches
 from threadkeeper.knowledge.chunks import Chunk
 from threadkeeper.knowledge.embedding.base import Embedded
 from threadkeeper.knowledge.loaders.base import LoadedDocument
-from threadkeeper.knowledge.preparing import WaitingDocument
+from threadkeeper.knowledge.preparing import EmbeddedPiece, Piece, WaitingDocument, pieces_of
 
 
-def waiting(source: str, text: str, windows: int = 1) -> WaitingDocument:
+def waiting(source: str, text: str, windows: int = 1) -> Piece:
     parts = tuple((0, len(text)) for _ in range(windows))
-    return WaitingDocument(source, LoadedDocument(text, text), text, text, (Chunk(0, len(text), 1, parts),))
+    document = WaitingDocument(source, LoadedDocument(text, text), text, text, (Chunk(0, len(text), 1, parts),))
+    return Piece(document, 0, 1)
 
 
 class Recorded:
@@ -28,14 +28,14 @@ class Recorded:
 
     def __init__(self) -> None:
         self.embedded: list[list[str]] = []
-        self.kept: list[list[NewDocument]] = []
+        self.kept: list[list[EmbeddedPiece]] = []
         self.may_keep = asyncio.Event()
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         self.embedded.append(list(texts))
         return Embedded(np.full((len(texts), 2), len(self.embedded), np.float32), 10, Decimal("0.5"))
 
-    async def keep(self, added: Sequence[NewDocument]) -> None:
+    async def keep(self, added: Sequence[EmbeddedPiece]) -> None:
         await self.may_keep.wait()
         self.kept.append(list(added))
 
@@ -81,15 +81,29 @@ async def test_who_puts_documents_waits_while_many_windows_wait() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+def test_a_large_document_is_cut_into_pieces_of_bounded_size_from_where_it_was_cut_off() -> None:
+    chunks = tuple(Chunk(at, at + 1, 1, ((at, at + 1),) * windows) for at, windows in enumerate((3, 3, 3, 9, 1, 1, 5)))
+    document = WaitingDocument("one", LoadedDocument("a" * 7), "title", "print", chunks)
+    pieces = list(pieces_of(document, 7, 1, "its id"))
+    assert [(one.first, one.end, one.size) for one in pieces] == [(1, 3, 6), (3, 4, 9), (4, 7, 7)]
+    assert {one.document_id for one in pieces} == {"its id"}
+    assert len(pieces[2].windows) == 7
+    assert list(pieces_of(document, 7, 7, "its id")) == []
+
+
 async def test_a_store_that_fails_ends_the_run() -> None:
-    async def keep(_added: Sequence[NewDocument]) -> None:
+    async def keep(_added: Sequence[EmbeddedPiece]) -> None:
         raise OSError("full")
 
     batches = Batches(Recorded().embed, keep)
-    running = asyncio.create_task(batches.run())
+
+    async def put() -> None:
+        while True:
+            await batches.put(waiting("one", "text"))
+
+    putting = asyncio.create_task(put())
     with pytest.raises(OSError, match="full"):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not running.done():
-                await batches.put(waiting("one", "text"))
-                await asyncio.sleep(0)
-            await running
+            await batches.run()
+    putting.cancel()
+    await asyncio.gather(putting, return_exceptions=True)

@@ -94,7 +94,9 @@ async def _trained(layer: "ChainlitLayer", train: Train, context: JobContext, tr
     async def show(training: Training) -> None:
         # A cancelled job ends between documents, and not within one.
         if not context.cancelled:
-            await context.progress(training.done_sources, training.expected_sources)
+            counts = training.counts
+            text = f"{counts.documents:,} documents, {counts.passages:,} passages"
+            await context.progress(training.done_sources, training.expected_sources, text)
 
     async def is_cancelled() -> bool:
         return context.cancelled

@@ -17,6 +17,7 @@ from threadkeeper.knowledge.loaders.formats import LoadKind
 # A character takes at most 12 bytes of JSON in ASCII.
 _MOST_BYTES = 256 * 1024 * 1024
 _END_SECONDS = 5.0
+_PIECE_BYTES = 256 * 1024
 
 
 class LoadRefused(Exception):
@@ -112,8 +113,11 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
     try:
-        stream.write(data)
-        await stream.drain()
+        view = memoryview(data)
+        # What is not written at once is copied.
+        for start in range(0, len(data), _PIECE_BYTES):
+            stream.write(view[start : start + _PIECE_BYTES])
+            await stream.drain()
         stream.close()
     except (BrokenPipeError, ConnectionResetError):
         pass  # The process has ended, and its exit status says why.
@@ -125,7 +129,9 @@ async def _frame(stream: asyncio.StreamReader) -> dict[str, Any] | None:
         (length,) = struct.unpack(">I", await stream.readexactly(4))
         if length > _MOST_BYTES:
             return None
-        found: dict[str, Any] = json.loads(await stream.readexactly(length))
+        encoded = await stream.readexactly(length)
+        is_large = length > _PIECE_BYTES
+        found: dict[str, Any] = await asyncio.to_thread(json.loads, encoded) if is_large else json.loads(encoded)
     except asyncio.IncompleteReadError:
         return None
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -19,17 +20,42 @@ if TYPE_CHECKING:
 
 
 _TITLE_CHARACTERS = 100
+_FREE = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingDocument:
-    """A document that must be embedded."""
+    """A document that must be embedded, with its chunks and the number of its words once it is cut."""
 
     source_id: str
     document: LoadedDocument
     title: str
     fingerprint: str
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[Chunk, ...] = ()
+    words: int = 0
+
+    @property
+    def size(self) -> int:
+        """The number of its windows."""
+        return sum(len(chunk.windows) for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Passages of a document that are embedded together: those of `waiting.chunks[first:end]`.
+
+    Args:
+        document_id: of a large document, which is stored in pieces; None: the piece is the whole document.
+    """
+
+    waiting: WaitingDocument
+    first: int
+    end: int
+    document_id: str | None = None
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        return self.waiting.chunks[self.first : self.end]
 
     @property
     def size(self) -> int:
@@ -39,7 +65,7 @@ class WaitingDocument:
     @property
     def windows(self) -> list[str]:
         """What is embedded: each passage and each of its windows, behind the title, which says what they are about."""
-        text, title = self.document.text, self.title[:_TITLE_CHARACTERS]
+        text, title = self.waiting.document.text, self.waiting.title[:_TITLE_CHARACTERS]
         found: list[str] = []
         for chunk in self.chunks:
             for at, (start, end) in enumerate(chunk.windows):
@@ -47,6 +73,29 @@ class WaitingDocument:
                 between = ": " if at else "\n"
                 found.append(window if title in window else f"{title}{between}{window}")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPiece:
+    """A piece that was embedded. `tokens` and `cost` in US dollars are those of its embedding, as billed."""
+
+    piece: Piece
+    passages: tuple[NewPassage, ...]
+    tokens: int | None
+    cost: Decimal | None
+
+
+def pieces_of(waiting: WaitingDocument, windows: int, first: int, document_id: str) -> Iterator[Piece]:
+    """The pieces of a document from the chunk `first` on, each of at most so many windows, or of one chunk."""
+    count = 0
+    for at in range(first, len(waiting.chunks)):
+        size = len(waiting.chunks[at].windows)
+        if count and count + size > windows:
+            yield Piece(waiting, first, at, document_id)
+            first, count = at, 0
+        count += size
+    if count:
+        yield Piece(waiting, first, len(waiting.chunks), document_id)
 
 
 def cleaned(document: LoadedDocument) -> LoadedDocument:
@@ -62,42 +111,50 @@ def cleaned(document: LoadedDocument) -> LoadedDocument:
     )
 
 
-def fingerprint_of(document: LoadedDocument, title: str, settings: TrainingSettings | None) -> str:
-    assert settings is not None
+def fingerprint_of(document: LoadedDocument, title: str, settings: TrainingSettings) -> str:
     parts = [document.text, title, document.pages, document.record_id, document.suggestion, asdict(settings)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def new_document(waiting: WaitingDocument, vectors: Vectors, tokens: int | None, cost: Decimal | None) -> NewDocument:
-    """The document as it is stored.
+def new_passages(piece: Piece, vectors: Vectors) -> tuple[NewPassage, ...]:
+    """The passages of a piece as they are stored.
 
     Args:
         vectors: of its windows, a row for each.
-        tokens: of the embedding, as billed.
-        cost: of the embedding in US dollars.
     """
     from threadkeeper.knowledge.retrieval.words import hashes_of  # noqa: PLC0415  NumPy, at the first use
 
-    document, stored = waiting.document, vectors.astype("<f2")
+    waiting, stored = piece.waiting, vectors.astype("<f2")
     passages: list[NewPassage] = []
     at = 0
-    for chunk in waiting.chunks:
-        text = document.text[chunk.start : chunk.end]
+    for chunk in piece.chunks:
+        text = waiting.document.text[chunk.start : chunk.end]
         its_vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
         at += len(chunk.windows)
-        page = page_of(chunk.start, document.pages)
+        page = page_of(chunk.start, waiting.document.pages)
         hashes = hashes_of(f"{waiting.title}\n{text}")
         passages.append(NewPassage(chunk.start, chunk.end, chunk.tokens, text, its_vectors, hashes, page))
+    return tuple(passages)
+
+
+def new_document(
+    waiting: WaitingDocument,
+    passages: tuple[NewPassage, ...] = (),
+    tokens: int | None = 0,
+    cost: Decimal | None = _FREE,
+) -> NewDocument:
+    """The document as it is stored, with these passages, and what their embedding cost."""
+    document = waiting.document
     return NewDocument(
         waiting.source_id,
         document.key,
         waiting.fingerprint,
         waiting.title,
         len(document.text),
-        words_of(document.text),
+        waiting.words,
         tokens,
         cost,
-        tuple(passages),
+        passages,
         document.record_id,
         document.suggestion,
         len(document.pages) or None,

@@ -5,7 +5,6 @@ The pages and the command line share these acts, which require what those of `ac
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from datalayer.errors import BlobNotFound, NotFound
+from datalayer.knowledge.kept_sources import sha256_of
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import DataSource, Training
 from threadkeeper.knowledge.acts import KnowledgeActs, demand_editable, train_after_change
@@ -153,7 +153,7 @@ def _with_ending(title: str, ending: str) -> str:
 
 async def _has_this(layer: KnowledgeActs, source: DataSource, content: bytes) -> bool:
     """Whether a source has this file, and the file is in the store."""
-    return source.sha256 == hashlib.sha256(content).hexdigest() and await _has_file(layer, source)
+    return source.sha256 == await sha256_of(content) and await _has_file(layer, source)
 
 
 async def _has_file(layer: KnowledgeActs, source: DataSource) -> bool:

@@ -20,30 +20,26 @@ from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.knowledge import (
     FETCHED_KINDS,
     DataSource,
-    NewDocument,
     SourceResult,
     Training,
     TrainingSettings,
 )
-from threadkeeper.knowledge.batches import Batches
-from threadkeeper.knowledge.chunks import VERSION, Chunk, ChunkSettings, has_headings
+from threadkeeper.knowledge.chunks import VERSION, ChunkSettings
 from threadkeeper.knowledge.embedding.base import Embedded, EmbeddingError, EmbeddingPurpose, Embeds
 from threadkeeper.knowledge.fetching.base import Fetches, FetchSettings
 from threadkeeper.knowledge.fetching.options import load_options
 from threadkeeper.knowledge.fetching.refreshing import name_of, open_fetcher, refreshed
-from threadkeeper.knowledge.loaders.base import LoadedDocument, Taken
+from threadkeeper.knowledge.intake import Ended, Intake, step
+from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loaders.formats import is_current
 from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
 from threadkeeper.knowledge.missing import NoKnowledge
-from threadkeeper.knowledge.preparing import WaitingDocument, cleaned, fingerprint_of
 from threadkeeper.knowledge.threshold import calibrated
 from threadkeeper.knowledge.training_store import KnowledgeStore
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
 
 logger = logging.getLogger(__name__)
 
-_DOCUMENTS_AT_ONCE = 64
-_CHARACTERS_AT_ONCE = 20_000
 _PROGRESS_SECONDS = 1.0
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)
 
@@ -114,8 +110,8 @@ class Trainer:
         """Run a training to its end, or go on with it; returns it as it has ended.
 
         Args:
-            progress: is awaited after a source, every `progress_seconds` at most.
-            cancelled: is asked before each group of documents; the training then ends as cancelled.
+            progress: is awaited after a source and after a batch of passages, every `progress_seconds` at most.
+            cancelled: is asked before each batch; the training then ends as cancelled.
 
         Raises:
             TrainingFailed: it failed, which is stored; the current training still answers.
@@ -129,16 +125,12 @@ class Trainer:
                 logger.error("the training %s failed: %s", training_id, error)
                 await self.store.fail_training(training_id, str(error))
                 raise TrainingFailed(str(error)) from error
-            except _Ended:
+            except Ended:
                 logger.info("the training %s was cancelled", training_id)
             ended = await self.store.get_training(training_id)
             if ended is None:
                 raise TrainingFailed(f"there is no training {training_id} any more")
             return ended
-
-
-class _Ended(Exception):
-    """The training does not run any more."""
 
 
 class _Run:
@@ -153,13 +145,12 @@ class _Run:
         self._training_id = ""
         self._purpose = EmbeddingPurpose()
         self._stored: TrainingSettings | None = None
-        self._batches = Batches(self._embed, self._keep)
         self._progress_seconds, self._told = trainer.progress_seconds, -math.inf
 
     async def train(self, training_id: str, progress: Callable[[Training], Awaitable[None]]) -> None:
         training = await self._store.get_training(training_id)
         if training is None or training.state not in ("new", "training"):
-            raise _Ended
+            raise Ended
         self._training_id = training_id
         self._purpose = EmbeddingPurpose(training.assistant_id, training.started_by)
         sources = await self._store.list_sources(training.assistant_id)
@@ -171,7 +162,7 @@ class _Run:
             self._chunks = replace(self._chunks, window=window)
         self._stored = await self._trained_with()
         if not await self._store.begin_training(training_id, self._stored, len(sources)):
-            raise _Ended
+            raise Ended
         before = await self._results_before(training.assistant_id)
         done = await self._store.trained_sources(training_id)
 
@@ -180,13 +171,23 @@ class _Run:
                 if source.id not in done:
                     yield source
 
-        async def work(source: DataSource) -> None:
-            await self._train_source(source, before)
+        async def tell() -> None:
             await self._tell(progress)
+
+        intake = Intake(
+            *(self._store, self._worker, training_id, self._stored, self._chunks),
+            embed=self._embed,
+            demand_going=self._end_if_cancelled,
+            stored=tell,
+        )
+
+        async def work(source: DataSource) -> None:
+            await self._train_source(source, intake, before)
+            await tell()
 
         # The process that loads a small file takes longer to start than the file to embed.
         loading = asyncio.create_task(for_each(waiting(), work, concurrency=self._sources_at_once))
-        embedding = asyncio.create_task(self._batches.run())
+        embedding = asyncio.create_task(intake.run())
         try:
             await asyncio.wait((loading, embedding), return_when=asyncio.FIRST_COMPLETED)
             await (embedding if embedding.done() else loading)
@@ -221,7 +222,9 @@ class _Run:
             return 0, {}
         return current.number, await self._store.trained_sources(current.id)
 
-    async def _train_source(self, source: DataSource, before: tuple[int, dict[str, tuple[SourceResult, Any]]]) -> None:
+    async def _train_source(
+        self, source: DataSource, intake: Intake, before: tuple[int, dict[str, tuple[SourceResult, Any]]]
+    ) -> None:
         number, results = before
         fetch: dict[str, Any] | None = None
         if source.kind in FETCHED_KINDS:
@@ -234,7 +237,7 @@ class _Run:
             and known.refused is None
             and known.loader is not None
             and is_current(known.loader)
-            and await self._step(self._store.take_source(self._training_id, source.id, number)) == known.documents
+            and await step(self._store.take_source(self._training_id, source.id, number)) == known.documents
         ):
             await self._store.keep_source_result(self._training_id, replace(known, fetch=fetch), source.options)
             return
@@ -257,7 +260,7 @@ class _Run:
         load = Load(source.kind, name_of(source), content, self._settings.limits, **options)  # type: ignore[arg-type]
         refused, count = None, 0
         try:
-            count = await self._train_documents(source, load)
+            count = await intake.take(source, load)
         except LoadRefused as refusal:
             refused = refusal.refusal
         await self._keep_result(source, refused, load.taken, documents=count, fetch=fetch)
@@ -300,61 +303,6 @@ class _Run:
         result = SourceResult(source.id, source.title, *told)
         await self._store.keep_source_result(self._training_id, result, source.options)
 
-    async def _train_documents(self, source: DataSource, load: Load) -> int:
-        """Load the documents of a file and wait until they are stored; gives their number.
-
-        Raises:
-            LoadRefused: nothing, or nothing more, could be loaded. What was loaded before is stored.
-        """
-        documents = load.documents()
-        group: list[LoadedDocument] = []
-        count = characters = 0
-        refused: LoadRefused | None = None
-        try:
-            async for document in documents:
-                count += 1
-                characters += len(document.text)
-                group.append(cleaned(document))
-                if len(group) >= _DOCUMENTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
-                    await self._prepare(source, group)
-                    group, characters = [], 0
-        except LoadRefused as refusal:
-            refused = refusal
-        finally:
-            await documents.aclose()
-        await self._prepare(source, group)
-        await self._batches.stored(source.id)
-        if refused is not None:
-            raise refused
-        return count
-
-    async def _prepare(self, source: DataSource, group: Sequence[LoadedDocument]) -> None:
-        """Cut documents and let them be embedded. One that was embedded before is taken as it is."""
-        await self._end_if_cancelled()
-        if not group:
-            return
-        titles = [document.title or source.title for document in group]
-        fingerprints = [
-            fingerprint_of(document, title, self._stored) for document, title in zip(group, titles, strict=True)
-        ]
-        keys = [(document.key, print_) for document, print_ in zip(group, fingerprints, strict=True)]
-        taken = await self._step(self._store.take_documents(self._training_id, source.id, keys))
-        new = [at for at, key in enumerate(keys) if key not in taken]
-        if not new:
-            return
-        is_file = source.kind in ("file", "url")
-        texts = [(group[at].text, is_file and has_headings(group[at].text)) for at in new]
-        found, _ = await self._worker.ask({"do": "chunk", "texts": texts, **asdict(self._chunks)})
-        for at, chunks in zip(new, found, strict=True):
-            cut = tuple(
-                Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
-                for start, end, tokens, windows in chunks
-            )
-            await self._batches.put(WaitingDocument(source.id, group[at], titles[at], fingerprints[at], cut))
-
-    async def _keep(self, added: Sequence[NewDocument]) -> None:
-        await self._step(self._store.keep_documents(self._training_id, added))
-
     async def _embed(self, texts: Sequence[str]) -> Embedded:
         """Embed passages; a server that is away is asked again after pauses. Raises EmbeddingError."""
         for pause in (*self._pauses, None):
@@ -371,29 +319,22 @@ class _Run:
         raise AssertionError
 
     async def _end_if_cancelled(self) -> None:
-        """Raises _Ended if somebody cancelled the training."""
+        """Raises Ended if somebody cancelled the training."""
         if await self._cancelled():
             await self._store.cancel_training(self._training_id)
-            raise _Ended from None
-
-    async def _step(self, call: Awaitable[Any]) -> Any:
-        """Await a call that needs the training to run. Raises _Ended if it does not."""
-        try:
-            return await call
-        except NotFound:
-            raise _Ended from None
+            raise Ended from None
 
     async def _finish(self, assistant_id: str) -> None:
         training = await self._store.get_training(self._training_id)
         if training is None or training.state != "training":
-            raise _Ended
+            raise Ended
         counts, threshold = await calibrated(
             self._store, self._embedder, training, self._purpose, has_vector_search=self._has_vector_search
         )
         if not counts.passages:
             raise TrainingFailed("nothing could be loaded of any data source")
         if not await self._store.finish_training(self._training_id, threshold, counts.packed()):
-            raise _Ended
+            raise Ended
         try:
             await self._store.remove_old_trainings(assistant_id, self._settings.keep)
         except DataLayerError as error:

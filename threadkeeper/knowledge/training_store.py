@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
-from datalayer.records.knowledge import DataSource, NewDocument, SourceResult, Training, TrainingSettings
+from datalayer.records.knowledge import DataSource, NewDocument, NewPassage, SourceResult, Training, TrainingSettings
 from threadkeeper.knowledge.retrieval.retriever import PassageStore
 
 
@@ -30,4 +31,16 @@ class KnowledgeStore(PassageStore, Protocol):
         self, training_id: str, source_id: str, wanted: Collection[tuple[str, str]]
     ) -> set[tuple[str, str]]: ...
     async def keep_documents(self, training_id: str, added: Sequence[NewDocument]) -> None: ...
+    async def begin_document(self, training_id: str, document: NewDocument) -> tuple[str, int]: ...
+    async def keep_passages(
+        self,
+        training_id: str,
+        document_id: str,
+        first: int,
+        added: Sequence[NewPassage],
+        *,
+        tokens: int | None,
+        cost: Decimal | None,
+    ) -> None: ...
+    async def finish_document(self, training_id: str, document_id: str, passages: int) -> None: ...
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int: ...

@@ -50,7 +50,8 @@ class EmbeddingWorker:
         Raises:
             WorkerFailed: the process ended or gave no answer, twice.
         """
-        encoded = json.dumps(request).encode("ascii")
+        # In a thread, because a document may have five million characters.
+        encoded = await asyncio.to_thread(_encoded, request)
         failures = 0
         async with self._turns.of(is_urgent=is_urgent):
             while True:
@@ -80,6 +81,10 @@ class EmbeddingWorker:
         if self._running is not None:
             await self._running.end()
             self._running = None
+
+
+def _encoded(request: dict[str, Any]) -> bytes:
+    return json.dumps(request).encode("ascii")
 
 
 class _NotBegun(Exception):

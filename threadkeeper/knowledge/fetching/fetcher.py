@@ -96,7 +96,8 @@ class Fetcher:
             "etag": answer.headers.get("ETag") if is_direct else None,
             "modified": answer.headers.get("Last-Modified") if is_direct else None,
         }
-        return Fetched(_in_utf_8(answer.content, kind, media_type.parameters.get("charset")), facts)
+        charset = media_type.parameters.get("charset")
+        return Fetched(await asyncio.to_thread(_in_utf_8, answer.content, kind, charset), facts)
 
     async def _fetch_api(self, source: DataSource, address: URL) -> Fetched:
         """All answers of an API as one JSON object: {"pages": […], "cut": whether there are more}."""
@@ -121,7 +122,7 @@ class Fetcher:
                 raise
             content = answer.content or b""
             left -= len(content)
-            value = _parsed(content, following)
+            value = await asyncio.to_thread(_parsed, content, following)
             pages.append(content.removeprefix(codecs.BOM_UTF8))
             following = self._next(source.options, value, answer, len(pages))
         whole = b'{"pages": [' + b",\n".join(pages) + b'], "cut": ' + (b"true" if following else b"false") + b"}"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CANDIDATES = 400
-_PIECE = 20_000
+# Vectors that are in memory as float32 at the same time.
+_PIECE = 1_000
 
 
 class SignIndex:
